@@ -1,0 +1,18 @@
+//! slm-mesh: AI coding agents that run side by side find each other, send messages, share state,
+//! lock files and react to events.
+//!
+//! The modules, in reading order. Dependencies point down only; `docs/architecture.md` has the map.
+
+pub mod model;
+pub mod limits;
+pub mod config;
+pub mod api;
+pub mod store;
+pub mod mesh;
+pub mod wire;
+pub mod platform;
+pub mod client;
+pub mod agent;
+pub mod broker;
+pub mod mcp;
+pub mod cli;

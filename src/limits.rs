@@ -1,0 +1,155 @@
+//! Every cap of the mesh in one place, with the relations between them asserted at compile time.
+//!
+//! A limit that a client can run into has an error of its own (see [`crate::api::Code`]).
+
+use std::time::Duration;
+
+/// One kibibyte.
+const KIB: usize = 1024;
+/// One mebibyte.
+const MIB: usize = 1024 * KIB;
+
+// --- HTTP ---------------------------------------------------------------------------------------
+
+/// Longest request body, bytes.
+pub const BODY_BYTES_MAX: usize = MIB;
+/// Longest request head (request line and headers), bytes.
+pub const HEAD_BYTES_MAX: usize = 16 * KIB;
+/// Most headers of one request.
+pub const HEADERS_MAX: usize = 64;
+/// Most HTTP connections at once, before what the descriptor limit leaves is counted.
+pub const CONNECTIONS_MAX: usize = 1024;
+/// Time a client has to send one request, from its first byte.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time a connection may stay open without a request.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(300);
+/// Time a client has to take its answer before the connection is dropped.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Answers waiting in one connection's out-buffer before no further request of it is read, bytes.
+pub const RESPONSE_BACKLOG_BYTES: usize = 256 * KIB;
+/// A list answer stops before it grows beyond this, bytes; `remaining` says what is left.
+pub const REPLY_BYTES_MAX: usize = 4 * MIB;
+
+// --- The turn -----------------------------------------------------------------------------------
+
+/// Most requests applied in one turn of the reactor, so in one store transaction.
+pub const TURN_REQUESTS_MAX: usize = 128;
+/// Longest time a turn collects requests.
+pub const TURN_TIME_MAX: Duration = Duration::from_millis(5);
+/// Longest time a request may be held (`wait`), seconds.
+pub const WAIT_SECONDS_MAX: u64 = 55;
+
+// --- What peers write ---------------------------------------------------------------------------
+
+/// Longest message, state value or event payload, bytes of UTF-8.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * KIB;
+/// Longest summary of a peer, characters.
+pub const SUMMARY_CHARS_MAX: usize = 500;
+/// Longest reason of a lock, characters.
+pub const REASON_CHARS_MAX: usize = 500;
+/// Longest path, bytes.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Longest name of a peer, label or agent, characters.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Longest branch, host, repository or session name, characters.
+pub const TAG_CHARS_MAX: usize = 256;
+/// Longest state key, characters.
+pub const KEY_CHARS_MAX: usize = 256;
+/// Longest state namespace, characters.
+pub const NAMESPACE_CHARS_MAX: usize = 128;
+/// Longest type of an event, characters.
+pub const EVENT_TYPE_CHARS_MAX: usize = 128;
+/// Shortest prefix of an id that names a peer, characters.
+pub const ID_PREFIX_CHARS_MIN: usize = 4;
+/// Most rows of one list request (`limit`).
+pub const LIST_LIMIT_MAX: u32 = 1000;
+/// Most ids in one `markRead`.
+pub const MARK_READ_IDS_MAX: usize = 1000;
+/// Most entries of `agentPids` in one `/peers` request.
+pub const AGENT_PIDS_MAX: usize = 64;
+
+// --- Tables -------------------------------------------------------------------------------------
+
+/// Most peers present at once.
+pub const PEERS_MAX: usize = 2000;
+/// Most live locks.
+pub const LOCKS_MAX: u64 = 10_000;
+/// Most state entries.
+pub const STATE_ENTRIES_MAX: u64 = 100_000;
+/// Most event types (or patterns) one peer subscribes to, or one read asks for.
+pub const EVENT_TYPES_MAX: usize = 64;
+/// Largest database, bytes; beyond it writes are refused with `storage_full`.
+pub const DATABASE_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;
+
+// --- Times --------------------------------------------------------------------------------------
+
+/// How long a message is kept, ms.
+pub const MESSAGE_RETENTION_MS: i64 = 24 * 3600 * 1000;
+/// How long an event is kept, ms.
+pub const EVENT_RETENTION_MS: i64 = 48 * 3600 * 1000;
+/// How long an automatic name stays reserved after its peer has gone, ms.
+pub const AUTO_NAME_RESERVED_MS: i64 = 10 * 60 * 1000;
+/// Longest lock time, minutes.
+pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
+/// Longest life of a state entry, seconds (a year).
+pub const STATE_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
+/// Rows removed in one step of retention, so that no turn waits long for it.
+pub const PURGE_ROWS_MAX: u32 = 500;
+
+// --- Rates --------------------------------------------------------------------------------------
+
+/// The time over which a full bucket refills.
+pub const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// Heartbeats a peer may send in [`RATE_WINDOW`], counted apart from its other requests.
+pub const HEARTBEATS_PER_WINDOW: u32 = 20;
+/// Registrations in [`RATE_WINDOW`], for all callers together.
+pub const REGISTRATIONS_PER_WINDOW: u32 = 2000;
+/// Failed authentications in [`RATE_WINDOW`], for all callers together.
+pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
+
+// --- Push ---------------------------------------------------------------------------------------
+
+/// Most message frames to one peer that it has not confirmed.
+pub const WINDOW_FRAMES_MAX: usize = 64;
+/// Most bytes of message frames to one peer that it has not confirmed.
+pub const WINDOW_BYTES_MAX: usize = MIB;
+/// Bytes waiting to one peer above which events and updates to it are dropped.
+pub const UPDATES_BACKLOG_BYTES: usize = 256 * KIB;
+/// Longest line a peer may send back on its push socket, bytes.
+pub const ACK_LINE_BYTES_MAX: usize = 4 * KIB;
+/// First pause before a push socket is connected to again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// Longest such pause.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Attempts before only a heartbeat begins them anew.
+pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
+
+// --- MCP ----------------------------------------------------------------------------------------
+
+/// Longest JSON-RPC line, bytes.
+pub const RPC_LINE_BYTES_MAX: usize = 8 * MIB;
+/// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
+pub const FRAME_BYTES_MAX: usize = MIB;
+/// A call of the broker, starting it included, fails after this.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(5);
+/// Largest reply a client accepts, bytes.
+pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
+
+// --- Files --------------------------------------------------------------------------------------
+
+/// Longest path of a Unix socket on Linux, bytes (`sun_path` less its final zero).
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Size at which the broker's log is rotated, bytes.
+pub const LOG_BYTES_MAX: u64 = 5 * MIB as u64;
+
+const _: () = {
+    // The largest payload, each byte escaped as \u00XX, fits a request, a frame and a reply.
+    assert!(6 * PAYLOAD_BYTES_MAX + 16 * KIB <= BODY_BYTES_MAX);
+    assert!(6 * PAYLOAD_BYTES_MAX + 16 * KIB <= FRAME_BYTES_MAX);
+    assert!(FRAME_BYTES_MAX <= WINDOW_BYTES_MAX);
+    assert!(BODY_BYTES_MAX <= REPLY_BYTES_MAX);
+    assert!(REPLY_BYTES_MAX < CLIENT_REPLY_BYTES_MAX);
+    assert!(MESSAGE_RETENTION_MS <= EVENT_RETENTION_MS);
+    assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
+    assert!(REPLY_BYTES_MAX <= RPC_LINE_BYTES_MAX);
+};

@@ -1,0 +1,2 @@
+//! argv and stdin decide the role; nothing else.
+fn main() {}
