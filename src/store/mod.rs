@@ -1,1 +1,422 @@
-//! (in the making)
+//! Where the mesh keeps what must survive: the contract of a backend, and the backends.
+//!
+//! An operation is whole: it checks, changes and tells what changed, so that a backend on a shared
+//! engine can do it atomically. Operations between [`Store::begin_turn`] and [`Store::commit_turn`]
+//! become durable together or not at all. Nothing outside of this module knows SQL or file names.
+//!
+//! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
+//! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::api::MessageCounts;
+use crate::model::{
+    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient, Seq,
+    StateEntry, Timestamp,
+};
+
+/// Why a backend could not do what it was asked. The turn must be rolled back.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The disk, or the database's own limit, is full.
+    Full(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(text) => write!(f, "the storage is full: {text}"),
+            Self::Failed(text) => write!(f, "the storage failed: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// What operations of a backend give.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Numbers for `status`, kept up to date rather than counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages; a broadcast is one.
+    pub messages: MessageCounts,
+    /// Events, those derived from messages included.
+    pub events: u64,
+    /// Live and expired-but-not-removed state entries.
+    pub state_entries: u64,
+    /// Live and expired-but-not-removed locks.
+    pub locks: u64,
+}
+
+/// How large the database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes of the database.
+    pub bytes: u64,
+    /// Bytes of its write-ahead log.
+    pub wal_bytes: u64,
+}
+
+/// To whom a new message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To<'a> {
+    /// One recipient.
+    One(Recipient),
+    /// These peers, at least one, without repeats.
+    Many(&'a [PeerId]),
+}
+
+/// A message to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct NewMessage<'a> {
+    /// Its place: fresh from [`Store::next_seq`].
+    pub seq: Seq,
+    /// Its id, made from that.
+    pub id: MessageId,
+    /// Who sends it.
+    pub from: &'a Party,
+    /// The sender's name now.
+    pub from_name: &'a str,
+    /// To whom.
+    pub to: To<'a>,
+    /// What kind of text.
+    pub kind: MessageKind,
+    /// The text.
+    pub payload: &'a str,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// Now.
+    pub created_at: Timestamp,
+    /// The sender's own id of this sending, to be found again by [`Store::client_id`].
+    pub client_id: Option<Uuid>,
+}
+
+/// An event to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEvent<'a> {
+    /// Its place: fresh from [`Store::next_seq`].
+    pub seq: Seq,
+    /// Its id, made from that.
+    pub id: MessageId,
+    /// Its type.
+    pub kind: &'a str,
+    /// A JSON document.
+    pub payload: &'a str,
+    /// Who caused it.
+    pub emitted_by: Option<&'a Party>,
+    /// Now.
+    pub created_at: Timestamp,
+    /// The emitter's own id of it, to be found again by [`Store::client_id`]; needs `emitted_by`.
+    pub client_id: Option<Uuid>,
+}
+
+/// Which of a recipient's messages are meant.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxQuery<'a> {
+    /// Whose.
+    pub recipient: Recipient,
+    /// Only unread ones, the oldest first; otherwise all, the newest.
+    pub unread_only: bool,
+    /// Only those from this sender.
+    pub from: Option<&'a Party>,
+    /// Only those below this sequence number.
+    pub before: Option<Seq>,
+    /// Only those above this sequence number. With it, `all` takes the oldest, too.
+    pub after: Option<Seq>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Which of a sender's messages are meant: the newest (with `after`: the oldest).
+#[derive(Clone, Copy, Debug)]
+pub struct SentQuery<'a> {
+    /// Whose.
+    pub sender: &'a Party,
+    /// Only those to this recipient (broadcasts that reached it included).
+    pub to: Option<Recipient>,
+    /// Only those below this sequence number.
+    pub before: Option<Seq>,
+    /// Only those above this sequence number.
+    pub after: Option<Seq>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Some messages, and how many more there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// How many more match, beyond the end at which the rows were cut: counted to
+    /// [`REMAINING_MAX`], and exactly for all unread of a recipient (no `from`, `before`, `after`).
+    pub remaining: u64,
+}
+
+/// How far [`Page::remaining`] is counted.
+pub const REMAINING_MAX: u64 = 100;
+
+/// Which events are meant. Messages count as events of the type `message_received`, with the
+/// message's id, sender and time, and the payload `{"messageId","fromPeer","toPeer"}` (`toPeer` null
+/// for a broadcast), made by [`message_event_payload`].
+#[derive(Clone, Copy, Debug)]
+pub struct EventQuery<'a> {
+    /// Types or patterns, see [`crate::model::type_matches`]; empty for all.
+    pub types: &'a [Box<str>],
+    /// Only those created after this.
+    pub since: Option<Timestamp>,
+    /// Only those above this sequence number.
+    pub after: Option<Seq>,
+    /// Most rows: the oldest if `since` or `after` is given, else the newest.
+    pub limit: u32,
+}
+
+/// Some events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// The highest sequence number examined: that of the last row if `limit` cut the answer off,
+    /// else [`Store::last_seq`].
+    pub last_seq: Seq,
+}
+
+/// A change of a state entry.
+#[derive(Clone, Copy, Debug)]
+pub struct StateChange<'a> {
+    /// Where.
+    pub namespace: &'a str,
+    /// Which.
+    pub key: &'a str,
+    /// Only if the entry has this version (0: only if there is none).
+    pub if_version: Option<Seq>,
+}
+
+/// What came of a change of state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateOutcome {
+    /// Done; the entry that was there before.
+    Done(Option<StateEntry>),
+    /// Not done: it has another version. The entry that is there.
+    Conflict(Option<StateEntry>),
+}
+
+/// What came of taking a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcquireOutcome {
+    /// It was free: as given.
+    Acquired,
+    /// The holder had it already: as it stands now (its `fence` and `locked_at` unchanged, the later
+    /// `expires_at` of the two, the new reason if one was given).
+    Renewed(Lock),
+    /// Someone else holds it.
+    Held(Lock),
+}
+
+/// What came of giving a lock back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseOutcome {
+    /// Free now; the lock that was.
+    Released(Lock),
+    /// Someone else holds it.
+    Held(Lock),
+    /// It was free.
+    NotLocked,
+}
+
+/// A repeated client id: what it was first used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// A message, and the number of its recipients.
+    Message(Box<Message>),
+    /// An event.
+    Event(Box<Event>),
+}
+
+/// What retention removes: everything older than these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeBefore {
+    /// Messages created before this.
+    pub messages: Timestamp,
+    /// Events created before this.
+    pub events: Timestamp,
+    /// Records of peers that left before this.
+    pub departed: Timestamp,
+}
+
+/// A backend.
+///
+/// Reads outside of a turn are allowed. Expired locks and state entries are still there until
+/// removed: the mesh removes them before it looks.
+pub trait Store {
+    /// Begins a turn. Cheap: costs nothing if nothing is written before it ends.
+    ///
+    /// # Errors
+    /// If the backend cannot. The same holds for every operation below.
+    fn begin_turn(&mut self) -> Result<()>;
+
+    /// Makes everything written since [`Store::begin_turn`] durable. After an error nothing of it
+    /// is kept, as after [`Store::rollback_turn`].
+    fn commit_turn(&mut self) -> Result<()>;
+
+    /// Forgets everything written since [`Store::begin_turn`], the numbers from
+    /// [`Store::next_seq`] included.
+    fn rollback_turn(&mut self);
+
+    /// Whether something was written in this turn.
+    fn turn_wrote(&self) -> bool;
+
+    /// The next number of the sequence that messages and events share. A number that was committed
+    /// with a row is never given again, whatever is removed.
+    fn next_seq(&mut self) -> Seq;
+
+    /// The highest number given so far.
+    fn last_seq(&self) -> Seq;
+
+    /// The lowest number of a message or event still kept; one above [`Store::last_seq`] if there
+    /// is none.
+    fn first_seq(&mut self) -> Result<Seq>;
+
+    /// Numbers for `status`.
+    fn counts(&self) -> Counts;
+
+    /// Sizes for `status`.
+    fn size(&self) -> Size;
+
+    // Peers
+
+    /// All present peers (`left_at` none).
+    fn present_peers(&mut self) -> Result<Vec<PeerRecord>>;
+
+    /// The record of a peer, present or not.
+    fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>>;
+
+    /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
+    fn put_peer(&mut self, record: &PeerRecord) -> Result<()>;
+
+    /// Automatic names of peers that left after `since`, with the peer they are kept for.
+    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>>;
+
+    // Messages
+
+    /// Stores a message.
+    fn send(&mut self, message: &NewMessage<'_>) -> Result<()>;
+
+    /// What `sender` used this client id for, if it is still kept. A message comes as in
+    /// [`Store::sent`].
+    fn client_id(&mut self, sender: &Party, client_id: Uuid) -> Result<Option<Repeated>>;
+
+    /// A recipient's messages. Rows are offered to `keep`, in the order in which the query wants them
+    /// (the oldest first, or the newest first); the first that it does not want ends the page, except
+    /// that the first row is always kept. With `mark_read_at` the kept rows become read (and so
+    /// delivered) at that time, and come as they are then.
+    fn inbox(
+        &mut self,
+        query: &InboxQuery<'_>,
+        mark_read_at: Option<Timestamp>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page>;
+
+    /// A sender's messages; `keep` as for [`Store::inbox`].
+    fn sent(
+        &mut self,
+        query: &SentQuery<'_>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page>;
+
+    /// Marks messages of a recipient read; ids that are not its own are ignored. Gives the number
+    /// of those that were unread.
+    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64>;
+
+    /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
+    fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()>;
+
+    /// The oldest messages of a peer after `after` that are neither delivered nor read, at most
+    /// `limit`.
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>>;
+
+    /// How many unread messages a recipient has.
+    fn unread_count(&mut self, recipient: Recipient) -> Result<u64>;
+
+    // Events
+
+    /// Stores an event.
+    fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()>;
+
+    /// Reads events.
+    fn events(&mut self, query: &EventQuery<'_>) -> Result<EventPage>;
+
+    // State
+
+    /// An entry.
+    fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>>;
+
+    /// Entries by key (in the order of their bytes), at most `limit`; `keep` as for
+    /// [`Store::inbox`].
+    fn list_state(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>>;
+
+    /// Sets an entry, if it has the version that was asked for.
+    fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome>;
+
+    /// Deletes an entry, if it has the version that was asked for.
+    fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome>;
+
+    /// When the first entry expires.
+    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>>;
+
+    /// Removes and gives at most `limit` entries that expire at or before `now`, the first first.
+    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>>;
+
+    // Locks
+
+    /// Takes a lock if it is free, or renews it if its holder asks.
+    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome>;
+
+    /// Gives a lock back: that of `holder`, or (none) anyone's.
+    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome>;
+
+    /// A lock.
+    fn lock(&mut self, path: &str) -> Result<Option<Lock>>;
+
+    /// All locks, by path (in the order of their bytes).
+    fn locks(&mut self) -> Result<Vec<Lock>>;
+
+    /// How many locks each holder has.
+    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>>;
+
+    /// Removes and gives all locks of a holder, by path.
+    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>>;
+
+    /// When the first lock expires.
+    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>>;
+
+    /// Removes and gives at most `limit` locks that expire at or before `now`, the first first.
+    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>>;
+
+    // Care
+
+    /// Removes at most about `limit` rows of what is older than `before`; gives whether there may be
+    /// more. Records of departed peers go when no message kept is theirs.
+    fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool>;
+
+    /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else
+    /// only what cannot be put off any longer. Keeps each step short.
+    fn maintain(&mut self, idle: bool) -> Result<()>;
+}
+
+/// The payload of the event that is derived from a message.
+#[must_use]
+pub fn message_event_payload(id: MessageId, from: &Party, to: Option<&Party>) -> String {
+    let to = to.map_or_else(|| "null".to_owned(), |to| format!("\"{to}\""));
+    format!("{{\"messageId\":\"{id}\",\"fromPeer\":\"{from}\",\"toPeer\":{to}}}")
+}

@@ -1,0 +1,633 @@
+//! Replies: what the broker answers when it says yes, and the things listed in them.
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::limits::REPLY_BYTES_MAX;
+use crate::model::{
+    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Seq, StateEntry,
+    Timestamp,
+};
+
+/// Answer to `GET /health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Version of the broker.
+    pub version: Box<str>,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Random id of its data dir: whose broker it is. Other products have none.
+    #[serde(default)]
+    pub mesh: Option<Box<str>>,
+}
+
+/// Peers in `GET /status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerCounts {
+    /// With a fresh heartbeat.
+    pub active: u64,
+    /// Present without one.
+    pub stale: u64,
+    /// Both.
+    pub total: u64,
+}
+
+/// Messages in `GET /status`; a broadcast counts as one, and as undelivered or unread for as long
+/// as one recipient has not got or read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageCounts {
+    /// Stored.
+    pub total: u64,
+    /// Not confirmed.
+    pub undelivered: u64,
+    /// Not fetched.
+    pub unread: u64,
+}
+
+/// The database in `GET /status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// Size of the database file, bytes.
+    pub size_bytes: u64,
+    /// Size of its write-ahead log, bytes.
+    pub wal_size_bytes: u64,
+    /// Where a damaged or foreign database was moved to at the start.
+    pub recovered_from: Option<Box<str>>,
+}
+
+/// A number under one key, as `GET /status` has several.
+macro_rules! count {
+    ($(#[$doc:meta])* $name:ident, $(#[$field_doc:meta])* $field:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $(#[$field_doc])*
+            pub $field: u64,
+        }
+    };
+}
+count!(/// Locks in `GET /status`.
+    ActiveCount, /// Live ones.
+    active);
+count!(/// State in `GET /status`.
+    EntryCount, /// Entries of all namespaces.
+    entries);
+count!(/// Events in `GET /status`.
+    TotalCount, /// Kept ones.
+    total);
+count!(/// Push in `GET /status`.
+    ConnectedCount, /// Live push connections.
+    connected);
+
+/// Answer to `GET /status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the broker.
+    pub version: Box<str>,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Its process.
+    pub pid: u32,
+    /// Its HTTP port.
+    pub port: u16,
+    /// `broker`.
+    pub role: Box<str>,
+    /// Peers.
+    pub peers: PeerCounts,
+    /// Messages.
+    pub messages: MessageCounts,
+    /// Locks.
+    pub locks: ActiveCount,
+    /// State.
+    pub state: EntryCount,
+    /// Events.
+    pub events: TotalCount,
+    /// Push connections.
+    pub push: ConnectedCount,
+    /// The database.
+    pub db: DatabaseStatus,
+}
+
+/// Answer to `POST /register`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registered {
+    /// The peer's id.
+    pub peer_id: PeerId,
+    /// The name it got.
+    pub name: Box<str>,
+    /// Its token.
+    pub peer_token: Box<str>,
+    /// How often it should send a heartbeat, ms.
+    pub heartbeat_ms: u64,
+}
+
+/// Whether a peer's heartbeat is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerStatus {
+    /// It is.
+    Active,
+    /// It is not, but the peer can still be written to.
+    Stale,
+}
+
+/// A peer as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerInfo {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its process, as it says.
+    pub pid: u32,
+    /// Its project.
+    pub project_path: Box<str>,
+    /// Root of its git work tree.
+    pub git_root: Option<Box<str>>,
+    /// Branch checked out there.
+    pub git_branch: Option<Box<str>>,
+    /// Which agent it is.
+    pub agent_type: Box<str>,
+    /// What it works on.
+    pub summary: Option<Box<str>>,
+    /// Where it takes pushes.
+    pub uds_path: Option<Box<str>>,
+    /// When it came.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub last_heartbeat: Timestamp,
+    /// Whether that is fresh.
+    pub status: PeerStatus,
+    /// The machine, if not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Box<str>>,
+    /// Locks it holds.
+    #[serde(default)]
+    pub locks: u64,
+    /// How it can be told.
+    pub reach: Box<str>,
+}
+
+impl PeerInfo {
+    /// `record` with what only the running mesh knows.
+    #[must_use]
+    pub fn new(
+        record: &PeerRecord,
+        status: PeerStatus,
+        last_heartbeat: Timestamp,
+        locks: u64,
+    ) -> Self {
+        let reach = match (&record.reach, &record.uds_path) {
+            (Some(reach), _) => reach.clone(),
+            (None, Some(_)) => "push".into(),
+            (None, None) => "none".into(),
+        };
+        Self {
+            id: record.id,
+            name: record.name.clone(),
+            pid: record.pid,
+            project_path: record.project_path.clone(),
+            git_root: record.git_root.clone(),
+            git_branch: record.git_branch.clone(),
+            agent_type: record.agent_type.clone(),
+            summary: record.summary.clone(),
+            uds_path: record.uds_path.clone(),
+            started_at: record.started_at,
+            last_heartbeat,
+            status,
+            host: record.host.clone(),
+            locks,
+            reach,
+        }
+    }
+}
+
+/// Answer to `POST /send`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// One recipient.
+    Direct {
+        /// The message.
+        message_id: MessageId,
+        /// It is confirmed, as far as known.
+        delivered: bool,
+        /// Its frame was handed to a live push connection.
+        pushed: bool,
+    },
+    /// All present peers.
+    Broadcast {
+        /// The message; none if there was nobody.
+        message_id: Option<MessageId>,
+        /// To how many.
+        recipients: u32,
+        /// How many have confirmed it, as far as known.
+        delivered: u32,
+        /// To how many live push connections it was handed.
+        pushed: u32,
+    },
+}
+
+impl Serialize for Sent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Direct { message_id, delivered, pushed } => {
+                map.serialize_entry("messageId", message_id)?;
+                map.serialize_entry("delivered", delivered)?;
+                map.serialize_entry("pushed", pushed)?;
+            }
+            Self::Broadcast { message_id, recipients, delivered, pushed } => {
+                map.serialize_entry("messageIds", message_id.as_slice())?;
+                map.serialize_entry("recipients", recipients)?;
+                map.serialize_entry("delivered", delivered)?;
+                map.serialize_entry("pushed", pushed)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// A message as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageInfo {
+    /// Its id.
+    pub id: MessageId,
+    /// Who sent it.
+    pub from_peer: Party,
+    /// The sender's name then.
+    pub from_name: Box<str>,
+    /// To whom; null for a broadcast.
+    pub to_peer: Option<Party>,
+    /// What kind of text.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// The text.
+    pub payload: Box<str>,
+    /// The message it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// Whether it was confirmed (a broadcast in `sent`: by everyone).
+    pub delivered: bool,
+    /// When.
+    #[serde(default)]
+    pub delivered_at: Option<Timestamp>,
+    /// When it was fetched.
+    pub read_at: Option<Timestamp>,
+    /// In `sent`, for a broadcast: to how many it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<u32>,
+    /// In `sent`, for a broadcast: how many have confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_count: Option<u32>,
+    /// In `sent`, for a broadcast: how many have fetched it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_count: Option<u32>,
+    /// Its place in the sequence.
+    pub seq: Seq,
+}
+
+impl From<Message> for MessageInfo {
+    fn from(message: Message) -> Self {
+        let reached = message.reached;
+        Self {
+            id: message.id,
+            from_peer: message.from,
+            from_name: message.from_name,
+            to_peer: message.to,
+            kind: message.kind,
+            payload: message.payload,
+            reply_to: message.reply_to,
+            created_at: message.created_at,
+            delivered: match reached {
+                Some(reached) => reached.delivered == reached.recipients,
+                None => message.delivered_at.is_some(),
+            },
+            delivered_at: message.delivered_at,
+            read_at: message.read_at,
+            recipients: reached.map(|reached| reached.recipients),
+            delivered_count: reached.map(|reached| reached.delivered),
+            read_count: reached.map(|reached| reached.read),
+            seq: message.seq,
+        }
+    }
+}
+
+/// Answer to a fetch of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    /// Oldest first.
+    pub messages: Vec<MessageInfo>,
+    /// How many more there are. Exact for `unread` without `from`; otherwise counted to 100.
+    pub remaining: u64,
+}
+
+/// A state entry as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateInfo {
+    /// Its key.
+    pub key: Box<str>,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its value.
+    pub value: Box<str>,
+    /// Who set it.
+    pub updated_by: Party,
+    /// When.
+    pub updated_at: Timestamp,
+    /// For `ifVersion`.
+    pub version: Seq,
+    /// When it goes away by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl From<StateEntry> for StateInfo {
+    fn from(entry: StateEntry) -> Self {
+        Self {
+            key: entry.key,
+            namespace: entry.namespace,
+            value: entry.value,
+            updated_by: entry.updated_by,
+            updated_at: entry.updated_at,
+            version: entry.version,
+            expires_at: entry.expires_at,
+        }
+    }
+}
+
+/// A lock as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockInfo {
+    /// The file.
+    pub file_path: Box<str>,
+    /// Who holds it.
+    pub locked_by: Party,
+    /// The holder's name.
+    pub locked_by_name: Box<str>,
+    /// Since when.
+    pub locked_at: Timestamp,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// Why.
+    pub reason: Option<Box<str>>,
+    /// Grows with each holder.
+    pub fence: Seq,
+}
+
+impl From<Lock> for LockInfo {
+    fn from(lock: Lock) -> Self {
+        Self {
+            file_path: lock.path,
+            locked_by: lock.holder,
+            locked_by_name: lock.holder_name,
+            locked_at: lock.locked_at,
+            expires_at: lock.expires_at,
+            reason: lock.reason,
+            fence: lock.fence,
+        }
+    }
+}
+
+/// An event as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventInfo {
+    /// Its id.
+    pub id: MessageId,
+    /// Built in, or a name with a dot.
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// A JSON document, as a string.
+    pub payload: Box<str>,
+    /// Who caused it.
+    pub emitted_by: Option<Party>,
+    /// When.
+    pub created_at: Timestamp,
+    /// Its place in the sequence.
+    pub seq: Seq,
+}
+
+impl From<Event> for EventInfo {
+    fn from(event: Event) -> Self {
+        Self {
+            id: event.id,
+            kind: event.kind,
+            payload: event.payload,
+            emitted_by: event.emitted_by,
+            created_at: event.created_at,
+            seq: event.seq,
+        }
+    }
+}
+
+/// Answer to a read of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Events {
+    /// Oldest first.
+    pub events: Vec<EventInfo>,
+    /// The highest sequence number examined: where to go on.
+    pub last_seq: Seq,
+    /// The lowest one kept: a cursor before it has missed some.
+    pub first_seq: Seq,
+}
+
+/// A yes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Reply {
+    /// `GET /health`
+    Health(Health),
+    /// `GET /status`
+    Status(Box<Status>),
+    /// `POST /register`
+    Registered(Registered),
+    /// Done; there is nothing to tell.
+    Done {},
+    /// `POST /heartbeat`
+    Heartbeat {
+        /// Messages waiting.
+        unread: u64,
+    },
+    /// `POST /peers`
+    Peers {
+        /// By name.
+        peers: Vec<PeerInfo>,
+        /// Those that did not fit the answer.
+        #[serde(skip_serializing_if = "is_zero")]
+        remaining: u64,
+    },
+    /// `POST /send`
+    Sent(Sent),
+    /// `POST /messages`
+    Messages(Messages),
+    /// `POST /messages` with `markRead`
+    Marked {
+        /// How many were unread before.
+        marked: u64,
+    },
+    /// `POST /state`, `get` and `set`
+    Entry {
+        /// Null if there is none.
+        entry: Option<StateInfo>,
+    },
+    /// `POST /state`, `list`
+    Entries {
+        /// By key.
+        entries: Vec<StateInfo>,
+        /// Those that did not fit the answer (0 or 1: 1 stands for one or more).
+        #[serde(skip_serializing_if = "is_zero")]
+        remaining: u64,
+    },
+    /// `POST /state`, `delete`
+    Deleted {
+        /// Whether there was one.
+        deleted: bool,
+    },
+    /// `POST /lock`, `lock`
+    Locked {
+        /// The lock.
+        lock: LockInfo,
+    },
+    /// `POST /lock`, `query`
+    Locks {
+        /// By path.
+        locks: Vec<LockInfo>,
+        /// Those that did not fit the answer.
+        #[serde(skip_serializing_if = "is_zero")]
+        remaining: u64,
+    },
+    /// `POST /events`, `read`
+    Events(Events),
+    /// `POST /events`, `subscribe` and `unsubscribe`
+    Subscribed {
+        /// The set that holds now.
+        subscribed: Vec<Box<str>>,
+    },
+    /// `POST /events`, `emit`
+    Emitted {
+        /// The event.
+        event_id: MessageId,
+        /// Its place in the sequence.
+        seq: Seq,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Reply {
+    /// Appends the body: `{"ok":true,...}`, or `{"status":"ok",...}` for health and status.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let start: &[u8] = match self {
+            Self::Health(_) | Self::Status(_) => b"{\"status\":\"ok\"",
+            _ => b"{\"ok\":true",
+        };
+        out.extend_from_slice(start);
+        let at = out.len();
+        // Plain data into memory: cannot fail. The object's own brace becomes the comma.
+        let written = serde_json::to_writer(&mut *out, self).is_ok();
+        match out.get(at + 1) {
+            Some(b'"') if written => {
+                if let Some(brace) = out.get_mut(at) {
+                    *brace = b',';
+                }
+            }
+            _ => {
+                out.truncate(at);
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+/// Cuts a list so that its JSON stays within an answer; gives the number of items cut off.
+pub(crate) fn fit<T: Serialize>(items: &mut Vec<T>) -> u64 {
+    let mut left = Budget::default();
+    let kept = items.iter().take_while(|item| left.admits(*item)).count();
+    let cut = items.len() - kept;
+    items.truncate(kept);
+    cut as u64
+}
+
+/// What is left of an answer's size.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes: usize,
+    scratch: Vec<u8>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        // A kibibyte for what stands around the list.
+        Self { bytes: REPLY_BYTES_MAX - 1024, scratch: Vec::new() }
+    }
+}
+
+impl Budget {
+    /// Whether `item` still fits; if so, its size is taken off.
+    pub(crate) fn admits(&mut self, item: &impl Serialize) -> bool {
+        self.scratch.clear();
+        if serde_json::to_writer(&mut self.scratch, item).is_err() {
+            return false;
+        }
+        let size = self.scratch.len() + 1;
+        let fits = size <= self.bytes;
+        if fits {
+            self.bytes -= size;
+        } else {
+            self.bytes = 0;
+        }
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &Reply) -> String {
+        let mut out = b"before ".to_vec();
+        reply.write_to(&mut out);
+        String::from_utf8(out.split_off(7)).unwrap()
+    }
+
+    #[test]
+    fn replies_begin_with_ok() {
+        assert_eq!(text(&Reply::Done {}), r#"{"ok":true}"#);
+        assert_eq!(text(&Reply::Heartbeat { unread: 2 }), r#"{"ok":true,"unread":2}"#);
+        assert_eq!(text(&Reply::Entry { entry: None }), r#"{"ok":true,"entry":null}"#);
+        let id = MessageId::new(Seq(1), [0; 16]);
+        assert_eq!(
+            text(&Reply::Sent(Sent::Direct { message_id: id, delivered: true, pushed: false })),
+            format!(r#"{{"ok":true,"messageId":"{id}","delivered":true,"pushed":false}}"#)
+        );
+        let nobody = Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 };
+        assert!(text(&Reply::Sent(nobody)).contains(r#""messageIds":[]"#));
+        let health = Health { version: "1".into(), uptime: 3, mesh: None };
+        assert!(text(&Reply::Health(health)).starts_with(r#"{"status":"ok","version""#));
+        let status = text(&Reply::Status(Box::default()));
+        assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null}"#));
+        assert!(!text(&Reply::Peers { peers: vec![], remaining: 0 }).contains("remaining"));
+    }
+
+    #[test]
+    fn lists_stop_at_the_size_of_an_answer() {
+        let item = "\u{1}".repeat(100_000); // six bytes each, escaped
+        let mut items = vec![item; 10];
+        assert_eq!(fit(&mut items), 4);
+        assert!(serde_json::to_vec(&items).unwrap().len() <= REPLY_BYTES_MAX);
+        let mut few = vec!["a"; 3];
+        assert_eq!((fit(&mut few), few.len()), (0, 3));
+    }
+}
