@@ -41,8 +41,10 @@ pub struct Settings {
 pub enum Caller {
     /// The broker's own: the person's and scripts' key.
     Broker,
-    /// That of this peer.
+    /// That of this present peer.
     Peer(PeerId),
+    /// A token with this SHA-256 that no present peer has: at best that of one that comes back.
+    Unknown([u8; 32]),
 }
 
 /// What a held request waits for.

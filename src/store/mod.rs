@@ -180,8 +180,8 @@ pub struct EventQuery<'a> {
 pub struct EventPage {
     /// Oldest first.
     pub events: Vec<Event>,
-    /// The highest sequence number examined: that of the last row if `limit` cut the answer off,
-    /// else [`Store::last_seq`].
+    /// The highest sequence number examined: that of the last row if `limit` or `keep` cut the
+    /// answer off at its end, else [`Store::last_seq`].
     pub last_seq: Seq,
 }
 
@@ -347,8 +347,12 @@ pub trait Store {
     /// Stores an event.
     fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()>;
 
-    /// Reads events.
-    fn events(&mut self, query: &EventQuery<'_>) -> Result<EventPage>;
+    /// Reads events; `keep` as for [`Store::inbox`].
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage>;
 
     // State
 
