@@ -11,11 +11,14 @@ mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
+pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
-    DatabaseStatus, EventInfo, Events, Health, LockInfo, MessageCounts, MessageInfo, Messages,
-    PeerCounts, PeerInfo, PeerStatus, Registered, Reply, Sent, StateInfo, Status,
+    ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
+    MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Registered, Reply,
+    Sent, StateInfo, Status, TotalCount,
 };
+pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
     Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request, Scope,
     SendMessage, SetState,

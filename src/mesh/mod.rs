@@ -1,1 +1,2 @@
-//! (in the making)
+//! The deterministic core: every rule of the mesh, and no I/O.
+pub mod turn;

@@ -570,23 +570,30 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn events(&mut self, query: &EventQuery<'_>) -> Result<EventPage> {
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage> {
         let stored = self.events.rows.values().map(|row| row.event.clone());
         let derived = self.messages.rows.values().map(StoredMessage::as_event);
-        let mut events: Vec<Event> = (stored.chain(derived))
+        let mut found: Vec<Event> = (stored.chain(derived))
             .filter(|event| query.after.is_none_or(|after| event.seq > after))
             .filter(|event| query.since.is_none_or(|since| event.created_at > since))
             .filter(|event| type_matches(query.types, &event.kind))
             .collect();
-        events.sort_by_key(|event| event.seq);
-        let limit = query.limit as usize;
-        let mut last_seq = self.last_seq;
-        if query.since.is_none() && query.after.is_none() {
-            events.drain(..events.len().saturating_sub(limit));
-        } else if events.len() > limit {
-            events.truncate(limit);
-            last_seq = events.last().map_or(Seq::default(), |event| event.seq);
+        found.sort_by_key(|event| event.seq);
+        let newest_first = query.since.is_none() && query.after.is_none();
+        if newest_first {
+            found.reverse();
         }
+        let found_count = found.len();
+        let mut events = offer(found.into_iter(), query.limit, keep);
+        if newest_first {
+            events.reverse();
+        }
+        let cut = !newest_first && events.len() < found_count;
+        let last_seq = events.last().filter(|_| cut).map_or(self.last_seq, |event| event.seq);
         Ok(EventPage { events, last_seq })
     }
 

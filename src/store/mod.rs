@@ -182,8 +182,8 @@ pub struct EventQuery<'a> {
 pub struct EventPage {
     /// Oldest first.
     pub events: Vec<Event>,
-    /// The highest sequence number examined: that of the last row if `limit` cut off later ones,
-    /// else [`Store::last_seq`].
+    /// The highest sequence number examined: that of the last row if `limit` or `keep` cut the
+    /// answer off at its end, else [`Store::last_seq`].
     pub last_seq: Seq,
 }
 
@@ -252,9 +252,9 @@ pub struct PurgeBefore {
 
 /// A backend.
 ///
-/// Reads outside of a turn are allowed, writes are not. Expired locks and state entries are still there until
-/// removed: the mesh removes them before it looks. An operation fails if the backend cannot do it;
-/// the turn can then only be rolled back.
+/// Reads outside of a turn are allowed, writes are not. Expired locks and state entries are still
+/// there until removed: the mesh removes them before it looks. An operation fails if the backend
+/// cannot do it; the turn can then only be rolled back.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Store {
     /// Begins a turn. Cheap: costs nothing if nothing is written before it ends.
@@ -330,8 +330,8 @@ pub trait Store {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page>;
 
-    /// Marks messages of a recipient read (and so delivered); ids that are not its own are ignored. Gives the number
-    /// of those that were unread.
+    /// Marks messages of a recipient read (and so delivered); ids that are not its own are ignored.
+    /// Gives the number of those that were unread.
     fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64>;
 
     /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
@@ -349,8 +349,12 @@ pub trait Store {
     /// Stores an event.
     fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()>;
 
-    /// Reads events.
-    fn events(&mut self, query: &EventQuery<'_>) -> Result<EventPage>;
+    /// Reads events; `keep` as for [`Store::inbox`].
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage>;
 
     // State
 
