@@ -199,6 +199,11 @@ impl<T: Stream> Connection<T> {
         self.hung_up |= hung_up;
     }
 
+    /// Whether the client may have gone.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.hung_up || self.ended
+    }
+
     /// Whether answers wait for the client to take them.
     pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
@@ -424,6 +429,18 @@ impl<T: Stream> Connection<T> {
 
     pub(super) fn put_hold(&mut self, hold: Box<Hold>) {
         self.hold = Some(hold);
+    }
+
+    /// The client has gone, or has nothing more to say, and perhaps nobody is there any more to take
+    /// an answer. A held request ends now: what comes later must not be given to nobody.
+    pub(super) fn end_hold(&mut self, now: Monotonic) -> bool {
+        match &mut self.hold {
+            Some(hold) => {
+                hold.until = hold.until.min(now);
+                true
+            }
+            None => false,
+        }
     }
 
     // Answers

@@ -1,6 +1,6 @@
 //! Random bytes for ids and tokens.
 
-use crate::mesh::turn::Entropy;
+use crate::mesh::Entropy;
 
 /// Bytes asked of the system at once. A message takes 16, so that one in 256 costs a system call.
 const BATCH_BYTES: usize = 4096;

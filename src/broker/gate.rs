@@ -41,7 +41,11 @@ impl Gate {
             Method::Post => "POST",
             Method::Head | Method::Other(_) => "",
         };
-        if method == endpoint.method() { Ok(endpoint) } else { Err(wrong_method(endpoint.method())) }
+        if method == endpoint.method() {
+            Ok(endpoint)
+        } else {
+            Err(wrong_method(endpoint.method()))
+        }
     }
 
     /// A page in a browser can send requests here, under a name of its own that it has made to point
@@ -56,11 +60,9 @@ impl Gate {
             return Err(Refusal::new(Code::Forbidden, message));
         }
         let Some(origin) = request.origin else { return Ok(()) };
-        let own = origin
-            .split_at_checked("http://".len())
-            .is_some_and(|(scheme, rest)| {
-                scheme.eq_ignore_ascii_case("http://") && rest.eq_ignore_ascii_case(host)
-            });
+        let own = origin.split_at_checked("http://".len()).is_some_and(|(scheme, rest)| {
+            scheme.eq_ignore_ascii_case("http://") && rest.eq_ignore_ascii_case(host)
+        });
         if own {
             return Ok(());
         }
@@ -149,10 +151,25 @@ mod tests {
             assert!(host(good), "{good}");
         }
         for bad in [
-            "127.0.0.1", "127.0.0.1:7898", "127.0.0.1:+7899", "127.0.0.1:", "localhost", "[::1]",
-            "[::1]7899", "[::1", "[::2]:7899", "::1:7899", "evil.example:7899", "localhost.:7899",
-            "127.0.0.1.evil.example:7899", "localhost:7899:7899", "0.0.0.0:7899", "",
-            "10.0.0.1:7899", "[127.0.0.1]:7899", "[localhost]:7899",
+            "127.0.0.1",
+            "127.0.0.1:7898",
+            "127.0.0.1:+7899",
+            "127.0.0.1:",
+            "localhost",
+            "[::1]",
+            "[::1]7899",
+            "[::1",
+            "[::2]:7899",
+            "::1:7899",
+            "evil.example:7899",
+            "localhost.:7899",
+            "127.0.0.1.evil.example:7899",
+            "localhost:7899:7899",
+            "0.0.0.0:7899",
+            "",
+            "10.0.0.1:7899",
+            "[127.0.0.1]:7899",
+            "[localhost]:7899",
         ] {
             assert!(!host(bad), "{bad}");
         }
@@ -169,8 +186,15 @@ mod tests {
         assert!(origin("http://localhost:7899").is_ok());
         assert!(origin("HTTP://LOCALHOST:7899").is_ok());
         for bad in [
-            "null", "http://127.0.0.1:7899", "https://localhost:7899", "http://localhost:7900",
-            "http://localhost", "http://evil.example", "localhost:7899", "", "http://",
+            "null",
+            "http://127.0.0.1:7899",
+            "https://localhost:7899",
+            "http://localhost:7900",
+            "http://localhost",
+            "http://evil.example",
+            "localhost:7899",
+            "",
+            "http://",
         ] {
             assert_eq!(origin(bad), Err(Code::Forbidden), "{bad}");
         }

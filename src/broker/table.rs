@@ -28,14 +28,14 @@ pub(super) enum Kind {
     /// An HTTP connection.
     Connection,
     /// A push connection.
-    Wire,
+    Push,
     /// The process of a peer.
     Watch,
 }
 
 impl Kind {
     const ALL: [Self; 5] =
-        [Self::Listener, Self::Signal, Self::Connection, Self::Wire, Self::Watch];
+        [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch];
 }
 
 /// A place in a [`Table`], and which of its holders is meant.
@@ -140,7 +140,10 @@ mod tests {
         let second = table.insert('b');
         assert_eq!((second.index, table.len()), (first.index, 1));
         assert_ne!(second, first);
-        assert_eq!((table.get(first), table.get_mut(first), table.remove(first)), (None, None, None));
+        assert_eq!(
+            (table.get(first), table.get_mut(first), table.remove(first)),
+            (None, None, None)
+        );
         assert_eq!(table.get(second), Some(&'b'));
         assert_eq!(table.keys(), [second]);
     }
@@ -149,10 +152,10 @@ mod tests {
     fn tokens_read_back() {
         let mut table = Table::new();
         let keys: Vec<Key> = (0..5).map(|i| table.insert(i)).collect();
-        for key in keys.into_iter().chain([
-            Key::SINGLE,
-            Key { index: INDEX_MASK, generation: GENERATION_MASK },
-        ]) {
+        for key in keys
+            .into_iter()
+            .chain([Key::SINGLE, Key { index: INDEX_MASK, generation: GENERATION_MASK }])
+        {
             for kind in Kind::ALL {
                 assert_eq!(Key::of(key.token(kind)), Some((kind, key)));
             }
@@ -166,6 +169,6 @@ mod tests {
         let last = table.insert(1);
         let first = table.insert(2);
         assert_eq!((last.generation, first.generation), (GENERATION_MASK, 0));
-        assert_eq!(Key::of(last.token(Kind::Wire)), Some((Kind::Wire, last)));
+        assert_eq!(Key::of(last.token(Kind::Push)), Some((Kind::Push, last)));
     }
 }
