@@ -4,6 +4,7 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod decode;
 mod fields;
 mod push;
 mod refusal;
