@@ -17,6 +17,14 @@ pub const BODY_BYTES_MAX: usize = MIB;
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 /// Most headers of one request.
 pub const HEADERS_MAX: usize = 64;
+/// Most empty lines before a request line.
+pub const LEADING_BLANK_LINES_MAX: usize = 2;
+/// Most of a request that waits to be complete, bytes: an in-buffer of this size holds any of them.
+pub const REQUEST_BYTES_MAX: usize = 2 * LEADING_BLANK_LINES_MAX + HEAD_BYTES_MAX + BODY_BYTES_MAX;
+/// Most interim (1xx) responses a client skips before the final one.
+pub const INTERIM_RESPONSES_MAX: usize = 8;
+/// Most bytes taken from a stream in one read.
+pub const READ_BYTES_MAX: usize = 64 * KIB;
 /// Most HTTP connections at once, before what the descriptor limit leaves is counted.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Time a client has to send one request, from its first byte.
@@ -128,6 +136,10 @@ pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 /// Longest JSON-RPC line, bytes.
 pub const RPC_LINE_BYTES_MAX: usize = 8 * MIB;
+/// Longest id of a JSON-RPC request, bytes of its JSON text.
+pub const RPC_ID_BYTES_MAX: usize = KIB;
+/// Most messages of one JSON-RPC batch.
+pub const RPC_BATCH_MAX: usize = 256;
 /// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// A call of the broker, starting it included, fails after this.
