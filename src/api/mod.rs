@@ -6,12 +6,16 @@
 
 mod fields;
 mod push;
+mod read;
 mod refusal;
 mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
+pub use read::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, PeersReply,
+};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
