@@ -534,5 +534,4 @@ impl<T: Stream> Connection<T> {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

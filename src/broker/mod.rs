@@ -44,7 +44,7 @@ use crate::data_dir::{self, DataDirError};
 use crate::log;
 use crate::mesh::{Mesh, Settings};
 use crate::platform;
-use crate::store::memory::MemoryStore;
+use crate::store::sqlite::{Options, SqliteStore};
 use acceptor::Acceptor;
 use clock::Clock;
 use entropy::SystemEntropy;
@@ -233,8 +233,13 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     })?;
     let token = lifecycle::new_token(&mut entropy);
     let mesh_id = lifecycle::mesh_id(paths, &mut entropy)?;
-    let store = MemoryStore::new();
-    let recovered_from = None;
+    let options = Options { durability: config.durability, ..Options::default() };
+    let store = SqliteStore::open(&paths.db(), &options)
+        .map_err(|error| StartError::Store(error.to_string()))?;
+    let recovered_from = store.recovered_from().map(Into::into);
+    if let Some(place) = &recovered_from {
+        log::warn(format_args!("the database was not usable and a new one was begun: {place}"));
+    }
 
     let clock = Clock::start();
     let settings = settings(config, port, mesh_id, recovered_from);
@@ -252,6 +257,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
         turn,
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
+        is_ruined: SqliteStore::is_corrupt,
     })
     .map_err(system("wait for events"))?;
 
@@ -272,9 +278,11 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     log::info(format_args!("stopping ({})", end.as_str()));
     // Whoever looks for a broker from now on is told that this one is on its way out.
     drop(presence);
-    // Closing the database ends its write-ahead log.
-    drop(reactor.finish(end));
-    log::info(format_args!("stopped"));
+    match reactor.finish(end).close() {
+        Ok(()) => log::info(format_args!("stopped")),
+        // The next start finds everything that was acknowledged.
+        Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
+    }
     // The last thing: now another may start.
     drop(lock);
     Ok(())

@@ -200,7 +200,6 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::api::ack_line;
 
     /// A connection whose other end is read by the test.
     fn pair() -> (PushConnection<UnixStream>, UnixStream) {
@@ -242,9 +241,9 @@ mod tests {
         for seq in 1..=3 {
             push.add(frame(&big, Some(seq)));
             push.add(frame("news\n", None));
-            assert_eq!(push.flush(|seq| written.push(seq.0)), State::Blocked);
+            push.flush(|seq| written.push(seq.0));
         }
-        assert!(written.len() < 3);
+        assert!(written.len() < 3 && push.flush(|_| {}) == State::Blocked);
         let mut received = Vec::new();
         while push.has_frames() {
             received.extend(read_all(&mut peer));
@@ -264,7 +263,7 @@ mod tests {
         let ids: Vec<MessageId> = (0..40).map(|i| MessageId::new(Seq(i), [1; 16])).collect();
         let mut seen = Vec::new();
         let mut scratch = vec![0; READ_BYTES_MAX];
-        let text: String = ids.iter().map(|id| ack_line(*id)).collect();
+        let text: String = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
         for byte in text.as_bytes() {
             peer.write_all(&[*byte]).unwrap();
             assert_eq!(push.read(&mut scratch, false, |id| seen.push(id)), State::Fine);

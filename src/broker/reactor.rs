@@ -64,7 +64,7 @@ impl End {
 pub(super) enum Fatal {
     /// The system does not report events any more.
     Poll(io::Error),
-    /// The store cannot even be read again after a failure.
+    /// The store cannot even be read again after a failure, or has become useless.
     Store(StoreError),
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Poll(error) => write!(f, "cannot wait for events: {error}"),
-            Self::Store(error) => write!(f, "{error}, and cannot be read again"),
+            Self::Store(error) => write!(f, "{error}, and cannot go on"),
         }
     }
 }
@@ -112,6 +112,8 @@ pub(super) struct Reactor<S> {
     /// The storage fails, which was said in the log; nothing was written since.
     failing: bool,
     end: Option<End>,
+    /// Whether the store has become useless, so that only another start can help.
+    is_ruined: fn(&S) -> bool,
     /// What is read goes here first.
     scratch: Box<[u8]>,
 }
@@ -128,6 +130,8 @@ pub(super) struct Parts<S> {
     pub(super) links: Links,
     /// Time without peers after which the broker stops.
     pub(super) idle_timeout: Option<Duration>,
+    /// Whether the store has become useless, so that only another start can help.
+    pub(super) is_ruined: fn(&S) -> bool,
 }
 
 impl<S: Store> Reactor<S> {
@@ -136,7 +140,7 @@ impl<S: Store> Reactor<S> {
     /// # Errors
     /// The poll has no room.
     pub(super) fn new(parts: Parts<S>) -> io::Result<Self> {
-        let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout } = parts;
+        let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } = parts;
         let registry = poll.registry();
         let listener = Key::SINGLE.token(Kind::Listener);
         registry.register(acceptor.listener_mut(), listener, Interest::READABLE)?;
@@ -162,6 +166,7 @@ impl<S: Store> Reactor<S> {
             resting: None,
             failing: false,
             end: None,
+            is_ruined,
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         })
     }
@@ -382,8 +387,14 @@ impl<S: Store> Reactor<S> {
         self.ask_again();
         self.serve(now.mono);
         let ended = self.turn.end(rested)?;
+        let failed = if let Ended::Failed(error) = &ended { Some(error.to_string()) } else { None };
         self.after_turn(ended, now);
-        Ok(())
+        match failed {
+            Some(error) if (self.is_ruined)(self.turn.mesh.store_mut()) => {
+                Err(Fatal::Store(StoreError::Failed(error)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What happened to the ways to peers and needs no turn.

@@ -140,10 +140,9 @@ mod tests {
         let second = table.insert('b');
         assert_eq!((second.index, table.len()), (first.index, 1));
         assert_ne!(second, first);
-        assert_eq!(
-            (table.get(first), table.get_mut(first), table.remove(first)),
-            (None, None, None)
-        );
+        assert_eq!(table.get(first), None);
+        assert_eq!(table.get_mut(first), None);
+        assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some(&'b'));
         assert_eq!(table.keys(), [second]);
     }
