@@ -12,6 +12,7 @@ mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
+pub(crate) use push::{ack_line, read_ack};
 pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
