@@ -4,6 +4,7 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod decode;
 mod fields;
 mod push;
 mod read;
@@ -11,6 +12,7 @@ mod refusal;
 mod reply;
 mod request;
 
+pub(crate) use push::read_ack;
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
 pub use read::{
