@@ -7,6 +7,7 @@
 mod decode;
 mod fields;
 mod push;
+mod read;
 mod refusal;
 mod reply;
 mod request;
@@ -14,6 +15,9 @@ mod request;
 pub(crate) use push::read_ack;
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
+pub use read::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, PeersReply,
+};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
