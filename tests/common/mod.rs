@@ -1,5 +1,17 @@
 //! What tests of the real binary share: a mesh of its own for each test, gone at its end.
-#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test: to panic is how it fails"
+)]
+
+pub mod broker;
+pub mod http;
+pub mod peer;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -206,6 +218,17 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not after {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until there is something, and gives it.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    wait_until(what, || {
+        found = get();
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// Sends any signal, by its name without SIG.
