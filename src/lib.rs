@@ -4,13 +4,18 @@
 //! The modules, in reading order. Dependencies point down only; `docs/architecture.md` has the map.
 
 pub mod model;
+pub mod names;
 pub mod limits;
+pub mod paths;
 pub mod config;
 pub mod api;
 pub mod store;
 pub mod mesh;
 pub mod wire;
 pub mod platform;
+pub mod files;
+pub mod data_dir;
+pub mod log;
 pub mod client;
 pub mod agent;
 pub mod broker;

@@ -17,6 +17,14 @@ pub const BODY_BYTES_MAX: usize = MIB;
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 /// Most headers of one request.
 pub const HEADERS_MAX: usize = 64;
+/// Most empty lines before a request line.
+pub const LEADING_BLANK_LINES_MAX: usize = 2;
+/// Most of a request that waits to be complete, bytes: an in-buffer of this size holds any of them.
+pub const REQUEST_BYTES_MAX: usize = 2 * LEADING_BLANK_LINES_MAX + HEAD_BYTES_MAX + BODY_BYTES_MAX;
+/// Most interim (1xx) responses a client skips before the final one.
+pub const INTERIM_RESPONSES_MAX: usize = 8;
+/// Most bytes taken from a stream in one read.
+pub const READ_BYTES_MAX: usize = 64 * KIB;
 /// Most HTTP connections at once, before what the descriptor limit leaves is counted.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Time a client has to send one request, from its first byte.
@@ -29,6 +37,21 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 pub const RESPONSE_BACKLOG_BYTES: usize = 256 * KIB;
 /// A list answer stops before it grows beyond this, bytes; `remaining` says what is left.
 pub const REPLY_BYTES_MAX: usize = 4 * MIB;
+
+// --- Configuration ------------------------------------------------------------------------------
+
+/// Ports tried after `SLM_MESH_PORT` when that one is busy.
+pub const PORTS_AFTER: u16 = 10;
+/// Shortest interval that may be set (`SLM_MESH_HEARTBEAT_MS` and its like), ms.
+pub const INTERVAL_MS_MIN: u32 = 10;
+/// Longest interval that may be set (a day), ms.
+pub const INTERVAL_MS_MAX: u32 = 24 * 3600 * 1000;
+/// Highest `SLM_MESH_RATE_LIMIT`, requests per [`RATE_WINDOW`].
+pub const RATE_LIMIT_MAX: u32 = 1_000_000;
+/// Shortest `SLM_MESH_SHARED_SECRET`, characters.
+pub const SHARED_SECRET_CHARS_MIN: usize = 16;
+/// A value is shown in an error up to this length, characters.
+pub const SHOWN_VALUE_CHARS_MAX: usize = 80;
 
 // --- The turn -----------------------------------------------------------------------------------
 
@@ -51,6 +74,10 @@ pub const REASON_CHARS_MAX: usize = 500;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Longest name of a peer, label or agent, characters.
 pub const NAME_CHARS_MAX: usize = 64;
+/// Longest name made by the mesh itself, characters: it leaves room for a suffix such as `-2000`.
+pub const AUTO_NAME_CHARS_MAX: usize = 56;
+/// Longest word for the agent within such a name, characters.
+pub const AGENT_WORD_CHARS_MAX: usize = 24;
 /// Longest branch, host, repository or session name, characters.
 pub const TAG_CHARS_MAX: usize = 256;
 /// Longest state key, characters.
@@ -128,6 +155,10 @@ pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 /// Longest JSON-RPC line, bytes.
 pub const RPC_LINE_BYTES_MAX: usize = 8 * MIB;
+/// Longest id of a JSON-RPC request, bytes of its JSON text.
+pub const RPC_ID_BYTES_MAX: usize = KIB;
+/// Most messages of one JSON-RPC batch.
+pub const RPC_BATCH_MAX: usize = 256;
 /// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// A call of the broker, starting it included, fails after this.
@@ -137,10 +168,20 @@ pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 
 // --- Files --------------------------------------------------------------------------------------
 
-/// Longest path of a Unix socket on Linux, bytes (`sun_path` less its final zero).
-pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Longest path of a Unix socket, bytes: `sun_path` less its final zero, 108 in unix(7) on Linux
+/// and 104 in unix(4) on macOS and the BSDs.
+pub const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Size at which the broker's log is rotated, bytes.
 pub const LOG_BYTES_MAX: u64 = 5 * MIB as u64;
+/// Longest line of the log, bytes: a pipe that is writable takes so much without blocking
+/// (`PIPE_BUF` of pipe(7)).
+pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Longest file of git that is read (`HEAD`, `.git`, `commondir`), bytes.
+pub const GIT_FILE_BYTES_MAX: usize = 8 * KIB;
+/// Most that is read about a process (its command line above all), bytes.
+pub const PROCESS_BYTES_MAX: usize = 64 * KIB;
+/// Most ancestors of a process that are looked at.
+pub const ANCESTORS_MAX: usize = AGENT_PIDS_MAX;
 
 const _: () = {
     // The largest payload, each byte escaped as \u00XX, fits a request, a frame and a reply.
@@ -152,4 +193,7 @@ const _: () = {
     assert!(MESSAGE_RETENTION_MS <= EVENT_RETENTION_MS);
     assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
     assert!(REPLY_BYTES_MAX <= RPC_LINE_BYTES_MAX);
+    // A made name with the highest suffix there can be (`-2000`) is still a name.
+    assert!(PEERS_MAX < 10_000 && AUTO_NAME_CHARS_MAX + "-9999".len() <= NAME_CHARS_MAX);
+    assert!(2 * AGENT_WORD_CHARS_MAX < AUTO_NAME_CHARS_MAX);
 };

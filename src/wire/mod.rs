@@ -1,1 +1,23 @@
-//! (in the making)
+//! The codecs: bytes in, types out, and back.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`buffer`] | a bounded queue of bytes, for what came in and what goes out |
+//! | [`http`] | HTTP/1.1, both sides: [`http::server`] and [`http::client`] |
+//! | [`ndjson`] | lines of JSON: MCP on stdio, push frames |
+//! | [`jsonrpc`] | JSON-RPC 2.0, one message a line |
+//!
+//! The decoders are resumable: they are shown all bytes that wait, say that more are needed, and
+//! go on from where they stopped. Incomplete input is never an error. What a decoder hands out
+//! borrows from the bytes it was shown.
+//!
+//! Nothing here touches a socket or a file, and nothing reads a clock: time limits are the
+//! business of whoever owns the connection.
+
+pub mod buffer;
+pub mod http;
+pub mod jsonrpc;
+pub mod ndjson;
+
+#[doc(hidden)]
+pub mod fuzzing;

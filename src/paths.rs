@@ -1,0 +1,126 @@
+//! The names of the files of a mesh. No file is touched here; [`crate::data_dir`] does that.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+/// The data directory and the name of every file in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    dir: PathBuf,
+}
+
+impl Paths {
+    /// The files of the data directory `dir`, which should be an absolute path: a broker changes
+    /// its working directory.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The data directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The database. SQLite puts `mesh.db-wal` and `mesh.db-shm` beside it.
+    #[must_use]
+    pub fn db(&self) -> PathBuf {
+        self.dir.join("mesh.db")
+    }
+
+    /// The random id of this data directory.
+    #[must_use]
+    pub fn mesh_id(&self) -> PathBuf {
+        self.dir.join("mesh.id")
+    }
+
+    /// The file whose lock makes a process the one broker. It is never removed, and nothing but
+    /// [`crate::platform::BrokerLock`] and [`crate::platform::lock_holder`] may open it.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("broker.lock")
+    }
+
+    /// The process id of the broker, for people; the lock tells it with certainty.
+    #[must_use]
+    pub fn pid(&self) -> PathBuf {
+        self.dir.join("broker.pid")
+    }
+
+    /// The token that the broker's clients show.
+    #[must_use]
+    pub fn token(&self) -> PathBuf {
+        self.dir.join("broker.token")
+    }
+
+    /// The port the broker listens on.
+    #[must_use]
+    pub fn port(&self) -> PathBuf {
+        self.dir.join("port")
+    }
+
+    /// The log of a broker in the background.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("broker.log")
+    }
+
+    /// The log before the last rotation.
+    #[must_use]
+    pub fn old_log(&self) -> PathBuf {
+        self.dir.join("broker.log.1")
+    }
+
+    /// What remote peers must know, if `SLM_MESH_SHARED_SECRET` is not set.
+    #[must_use]
+    pub fn shared_secret(&self) -> PathBuf {
+        self.dir.join("shared.secret")
+    }
+
+    /// The directory of sockets and tokens of peers.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.dir.join("peers")
+    }
+
+    /// The socket on which the peer `id` listens for pushes.
+    #[must_use]
+    pub fn peer_socket(&self, id: Uuid) -> PathBuf {
+        self.peers().join(format!("{id}.sock"))
+    }
+
+    /// The token of the peer `id`, left for the hooks of its own session.
+    #[must_use]
+    pub fn peer_token(&self, id: Uuid) -> PathBuf {
+        self.peers().join(format!("{id}.token"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_lie_in_the_data_dir() {
+        let paths = Paths::new("/d".into());
+        let id = Uuid::nil();
+        for (path, name) in [
+            (paths.db(), "mesh.db"),
+            (paths.mesh_id(), "mesh.id"),
+            (paths.lock(), "broker.lock"),
+            (paths.pid(), "broker.pid"),
+            (paths.token(), "broker.token"),
+            (paths.port(), "port"),
+            (paths.log(), "broker.log"),
+            (paths.old_log(), "broker.log.1"),
+            (paths.shared_secret(), "shared.secret"),
+            (paths.peers(), "peers"),
+            (paths.peer_socket(id), "peers/00000000-0000-0000-0000-000000000000.sock"),
+            (paths.peer_token(id), "peers/00000000-0000-0000-0000-000000000000.token"),
+        ] {
+            assert_eq!(path, Path::new("/d").join(name));
+        }
+    }
+}
