@@ -11,12 +11,36 @@ mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
+pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
-    DatabaseStatus, EventInfo, Events, Health, LockInfo, MessageCounts, MessageInfo, Messages,
-    PeerCounts, PeerInfo, PeerStatus, Registered, Reply, Sent, StateInfo, Status,
+    ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
+    MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Registered, Reply,
+    Sent, StateInfo, Status, TotalCount,
 };
+pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
     Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request, Scope,
     SendMessage, SetState,
 };
+
+/// Appends the fields of `value`, which is written as an object, to an object whose beginning stands
+/// at the end of `out` (or to nothing), and closes it: no copy and no second map.
+fn append_object(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    let at = out.len();
+    // Plain data into memory: cannot fail. If it did, the other end would be told less, not lies.
+    let written = serde_json::to_writer(&mut *out, value).is_ok();
+    match out.get(at + 1) {
+        // The object's own brace becomes the comma after what stands before it.
+        Some(b'"') if written && at > 0 => {
+            if let Some(brace) = out.get_mut(at) {
+                *brace = b',';
+            }
+        }
+        Some(b'"') if written => {}
+        _ => {
+            out.truncate(at);
+            out.extend_from_slice(if at == 0 { b"{}" } else { b"}" });
+        }
+    }
+}

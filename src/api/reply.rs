@@ -117,7 +117,8 @@ pub struct Registered {
     pub peer_id: PeerId,
     /// The name it got.
     pub name: Box<str>,
-    /// Its token.
+    /// Its token. Left empty by the core when the caller came with it (a resume): only a hash of it
+    /// is kept, so the shell puts back what it was given.
     pub peer_token: Box<str>,
     /// How often it should send a heartbeat, ms.
     pub heartbeat_ms: u64,
@@ -534,27 +535,19 @@ impl Reply {
             _ => b"{\"ok\":true",
         };
         out.extend_from_slice(start);
-        let at = out.len();
-        // Plain data into memory: cannot fail. The object's own brace becomes the comma.
-        let written = serde_json::to_writer(&mut *out, self).is_ok();
-        match out.get(at + 1) {
-            Some(b'"') if written => {
-                if let Some(brace) = out.get_mut(at) {
-                    *brace = b',';
-                }
-            }
-            _ => {
-                out.truncate(at);
-                out.push(b'}');
-            }
-        }
+        super::append_object(out, self);
     }
 }
 
 /// Cuts a list so that its JSON stays within an answer; gives the number of items cut off.
 pub(crate) fn fit<T: Serialize>(items: &mut Vec<T>) -> u64 {
     let mut left = Budget::default();
-    let kept = items.iter().take_while(|item| left.admits(*item)).count();
+    let mut scratch = Vec::new();
+    let mut fits = |item: &T| {
+        scratch.clear();
+        serde_json::to_writer(&mut scratch, item).is_ok() && left.admits(scratch.len())
+    };
+    let kept = items.iter().take_while(|item| fits(item)).count();
     let cut = items.len() - kept;
     items.truncate(kept);
     cut as u64
@@ -564,32 +557,51 @@ pub(crate) fn fit<T: Serialize>(items: &mut Vec<T>) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes: usize,
-    scratch: Vec<u8>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
         // A kibibyte for what stands around the list.
-        Self { bytes: REPLY_BYTES_MAX - 1024, scratch: Vec::new() }
+        Self { bytes: REPLY_BYTES_MAX - 1024 }
     }
 }
 
 impl Budget {
-    /// Whether `item` still fits; if so, its size is taken off.
-    pub(crate) fn admits(&mut self, item: &impl Serialize) -> bool {
-        self.scratch.clear();
-        if serde_json::to_writer(&mut self.scratch, item).is_err() {
-            return false;
-        }
-        let size = self.scratch.len() + 1;
-        let fits = size <= self.bytes;
-        if fits {
-            self.bytes -= size;
-        } else {
-            self.bytes = 0;
-        }
-        fits
+    /// Whether an item of so many bytes of JSON still fits; if so, they are taken off, and if not,
+    /// nothing fits any more.
+    pub(crate) fn admits(&mut self, size: usize) -> bool {
+        let left = self.bytes.checked_sub(size + 1);
+        self.bytes = left.unwrap_or(0);
+        left.is_some()
     }
+}
+
+/// The most that a message takes in a list, bytes: its payload, and names, ids and times.
+pub(crate) fn message_size(message: &Message) -> usize {
+    json_len(&message.payload) + 1024
+}
+
+/// The most that a state entry takes in a list, bytes.
+pub(crate) fn entry_size(entry: &StateEntry) -> usize {
+    json_len(&entry.value) + json_len(&entry.key) + json_len(&entry.namespace) + 512
+}
+
+/// The most that an event takes in a list, bytes.
+pub(crate) fn event_size(event: &Event) -> usize {
+    json_len(&event.payload) + json_len(&event.kind) + 512
+}
+
+/// The length of a text as a JSON string, quotes included, as `serde_json` writes it (RFC 8259, 7).
+fn json_len(text: &str) -> usize {
+    let escaped: usize = text
+        .bytes()
+        .map(|byte| match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+            0..0x20 => 5,
+            _ => 0,
+        })
+        .sum();
+    text.len() + escaped + 2
 }
 
 #[cfg(test)]
@@ -629,5 +641,11 @@ mod tests {
         assert!(serde_json::to_vec(&items).unwrap().len() <= REPLY_BYTES_MAX);
         let mut few = vec!["a"; 3];
         assert_eq!((fit(&mut few), few.len()), (0, 3));
+    }
+
+    #[test]
+    fn the_length_of_a_text_as_json_is_known_without_writing_it() {
+        let all: String = (0..0x80u8).map(char::from).chain("é…🦀".chars()).collect();
+        assert_eq!(json_len(&all), serde_json::to_string(&all).unwrap().len());
     }
 }

@@ -341,24 +341,30 @@ impl ReadEvents {
 }
 
 /// A request, decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Request {
     /// `GET /health`
+    #[serde(serialize_with = "nothing")]
     Health,
     /// `GET /status`
+    #[serde(serialize_with = "nothing")]
     Status,
     /// `POST /register`
     Register(Box<Register>),
     /// `POST /unregister`
     Unregister {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
     },
     /// `POST /heartbeat`
     Heartbeat {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// The branch checked out now.
+        #[serde(skip_serializing_if = "Option::is_none")]
         git_branch: Option<Box<str>>,
     },
     /// `POST /peers`
@@ -366,6 +372,7 @@ pub enum Request {
     /// `POST /summary`
     Summary {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// What it works on; empty to clear.
         summary: Box<str>,
@@ -377,8 +384,10 @@ pub enum Request {
     /// `POST /messages` with `markRead`
     MarkRead {
         /// Whose; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// At most 1,000.
+        #[serde(rename = "markRead")]
         ids: Vec<MessageId>,
     },
     /// `POST /state`, `get`
@@ -393,8 +402,10 @@ pub enum Request {
         /// Default `default`.
         namespace: Box<str>,
         /// Only keys that begin so.
+        #[serde(skip_serializing_if = "Option::is_none")]
         prefix: Option<Box<str>>,
         /// 1 to 1,000; without it all, as far as they fit an answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     },
     /// `POST /state`, `set`
@@ -402,12 +413,14 @@ pub enum Request {
     /// `POST /state`, `delete`
     DeleteState {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// Default `default`.
         namespace: Box<str>,
         /// The key.
         key: Box<str>,
         /// Only if the entry has this version.
+        #[serde(skip_serializing_if = "Option::is_none")]
         if_version: Option<Seq>,
     },
     /// `POST /lock`, `lock`
@@ -415,6 +428,7 @@ pub enum Request {
     /// `POST /lock`, `unlock`
     Unlock {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// Which file.
         file_path: Box<str>,
@@ -424,8 +438,10 @@ pub enum Request {
     /// `POST /lock`, `query`
     QueryLocks {
         /// To which project a relative path belongs.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// One file, or all.
+        #[serde(skip_serializing_if = "Option::is_none")]
         file_path: Option<Box<str>>,
     },
     /// `POST /events`, `read`
@@ -433,6 +449,7 @@ pub enum Request {
     /// `POST /events`, `subscribe`
     Subscribe {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// Types, `prefix.*` or `*`.
         types: Vec<Box<str>>,
@@ -440,20 +457,26 @@ pub enum Request {
     /// `POST /events`, `unsubscribe`
     Unsubscribe {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
     },
     /// `POST /events`, `emit`
     Emit {
         /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
         /// A name with a dot.
+        #[serde(rename = "type")]
         kind: Box<str>,
         /// A JSON document.
+        #[serde(serialize_with = "as_json")]
         payload: Box<str>,
         /// The client's own id of this event: emitting it again returns the first answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Uuid>,
     },
     /// `POST /shutdown`
+    #[serde(serialize_with = "nothing")]
     Shutdown,
 }
 
@@ -518,149 +541,49 @@ impl Request {
         }
     }
 
+    /// The `action` of an endpoint that has several.
+    fn action(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::GetState { .. } => "get",
+            Self::ListState { .. } => "list",
+            Self::SetState(_) => "set",
+            Self::DeleteState { .. } => "delete",
+            Self::Lock(_) => "lock",
+            Self::Unlock { .. } => "unlock",
+            Self::QueryLocks { .. } => "query",
+            Self::ReadEvents(_) => "read",
+            Self::Subscribe { .. } => "subscribe",
+            Self::Unsubscribe { .. } => "unsubscribe",
+            Self::Emit { .. } => "emit",
+            _ => return None,
+        })
+    }
+
     /// The body that [`Request::decode`] reads back, for clients.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        // Writing plain data to memory cannot fail; an empty body would be refused, not believed.
-        if serde_json::to_writer(&mut out, &Body(self)).is_err() {
-            out.clear();
+        let mut out = Vec::with_capacity(128);
+        if let Some(action) = self.action() {
+            out.extend_from_slice(b"{\"action\":\"");
+            out.extend_from_slice(action.as_bytes());
+            out.push(b'"');
         }
+        super::append_object(&mut out, self);
         out
     }
 }
 
-/// How a request is written.
-struct Body<'a>(&'a Request);
+/// A request that is its endpoint and no more.
+fn nothing<S: serde::Serializer>(serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    serializer.serialize_map(Some(0))?.end()
+}
 
-impl Serialize for Body<'_> {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Action<'a, T> {
-            action: &'static str,
-            #[serde(flatten)]
-            of: &'a T,
-        }
-        #[derive(Default, Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Plain<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            action: Option<&'static str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            peer_id: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            git_branch: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            summary: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            mark_read: Option<&'a [MessageId]>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            namespace: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            key: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            prefix: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            limit: Option<u32>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            if_version: Option<Seq>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            file_path: Option<&'a str>,
-            #[serde(skip_serializing_if = "std::ops::Not::not")]
-            force: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            types: Option<&'a [Box<str>]>,
-            #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-            kind: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            payload: Option<&'a serde_json::value::RawValue>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<String>,
-        }
-        let raw;
-        let plain = match self.0 {
-            Request::Register(of) => return of.serialize(s),
-            Request::Peers(of) => return of.serialize(s),
-            Request::Send(of) => return of.serialize(s),
-            Request::Fetch(of) => return of.serialize(s),
-            Request::SetState(of) => return Action { action: "set", of }.serialize(s),
-            Request::Lock(of) => return Action { action: "lock", of }.serialize(s),
-            Request::ReadEvents(of) => return Action { action: "read", of }.serialize(s),
-            Request::Health | Request::Status | Request::Shutdown => Plain::default(),
-            Request::Unregister { peer_id } => {
-                Plain { peer_id: peer_id.as_deref(), ..Plain::default() }
-            }
-            Request::Heartbeat { peer_id, git_branch } => Plain {
-                peer_id: peer_id.as_deref(),
-                git_branch: git_branch.as_deref(),
-                ..Plain::default()
-            },
-            Request::Summary { peer_id, summary } => {
-                Plain { peer_id: peer_id.as_deref(), summary: Some(summary), ..Plain::default() }
-            }
-            Request::MarkRead { peer_id, ids } => {
-                Plain { peer_id: peer_id.as_deref(), mark_read: Some(ids), ..Plain::default() }
-            }
-            Request::GetState { namespace, key } => Plain {
-                action: Some("get"),
-                namespace: Some(namespace),
-                key: Some(key),
-                ..Plain::default()
-            },
-            Request::ListState { namespace, prefix, limit } => Plain {
-                action: Some("list"),
-                namespace: Some(namespace),
-                prefix: prefix.as_deref(),
-                limit: *limit,
-                ..Plain::default()
-            },
-            Request::DeleteState { peer_id, namespace, key, if_version } => Plain {
-                action: Some("delete"),
-                peer_id: peer_id.as_deref(),
-                namespace: Some(namespace),
-                key: Some(key),
-                if_version: *if_version,
-                ..Plain::default()
-            },
-            Request::Unlock { peer_id, file_path, force } => Plain {
-                action: Some("unlock"),
-                peer_id: peer_id.as_deref(),
-                file_path: Some(file_path),
-                force: *force,
-                ..Plain::default()
-            },
-            Request::QueryLocks { peer_id, file_path } => Plain {
-                action: Some("query"),
-                peer_id: peer_id.as_deref(),
-                file_path: file_path.as_deref(),
-                ..Plain::default()
-            },
-            Request::Subscribe { peer_id, types } => Plain {
-                action: Some("subscribe"),
-                peer_id: peer_id.as_deref(),
-                types: Some(types),
-                ..Plain::default()
-            },
-            Request::Unsubscribe { peer_id } => Plain {
-                action: Some("unsubscribe"),
-                peer_id: peer_id.as_deref(),
-                ..Plain::default()
-            },
-            Request::Emit { peer_id, kind, payload, id } => {
-                raw = serde_json::value::RawValue::from_string(payload.to_string())
-                    .map_err(serde::ser::Error::custom)?;
-                Plain {
-                    action: Some("emit"),
-                    peer_id: peer_id.as_deref(),
-                    kind: Some(kind),
-                    payload: Some(&raw),
-                    id: id.map(|id| id.to_string()),
-                    ..Plain::default()
-                }
-            }
-        };
-        plain.serialize(s)
-    }
+/// Writes a JSON document that is kept as text.
+fn as_json<S: serde::Serializer>(text: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serde_json::from_str::<&serde_json::value::RawValue>(text)
+        .map_err(serde::ser::Error::custom)?
+        .serialize(serializer)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

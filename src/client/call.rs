@@ -132,12 +132,7 @@ impl Call {
     /// A call of `request`, made `now`. `known` is the broker of the last call, which is asked
     /// first. It fails after [`CALL_TIME_MAX`], and the time the request may be held.
     #[must_use]
-    pub fn new(
-        request: Request,
-        start: StartPolicy,
-        known: Option<Broker>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(request: Request, start: StartPolicy, known: Option<Broker>, now: Instant) -> Self {
         let deadline = now + CALL_TIME_MAX + Duration::from_secs(wait_of(&request));
         Self {
             request,
@@ -462,25 +457,23 @@ mod tests {
 
         let mut call = Call::new(Request::Status, StartPolicy::Never, None, now);
         let end = call.fails_at();
-        while now < end {
-            now = call.deadline();
+        loop {
             match call.poll(now) {
                 Some(Step::Locate) => {
                     call.handle_located(Ok(Located::NotReady { pid: Some(7) }), now);
                 }
                 Some(Step::Done(result)) => {
-                    assert_eq!(result.as_ref().unwrap_err().word(), "unreachable");
-                    assert!(result.unwrap_err().to_string().contains("process 7"));
-                    return;
+                    let error = result.unwrap_err();
+                    assert_eq!((error.word(), now), ("unreachable", end));
+                    assert!(error.to_string().contains("process 7"), "{error}");
+                    break;
                 }
-                _ => {}
-            }
-            if matches!(call.state, State::Next(Step::Locate)) {
-                call.poll(now);
-                call.handle_located(Ok(Located::NotReady { pid: Some(7) }), now);
+                other => {
+                    assert_eq!(other, None);
+                    now = call.deadline();
+                }
             }
         }
-        panic!("no result");
     }
 
     #[test]

@@ -267,3 +267,196 @@ fn encode(
 fn protocol(reason: &str) -> ClientError {
     ClientError::Protocol { reason: reason.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEALTH: &str = r#"{"status":"ok","version":"1.0.0","uptime":1,"mesh":"m"}"#;
+
+    fn broker() -> Broker {
+        Broker {
+            address: "127.0.0.1:7899".parse().unwrap(),
+            token: "secret".into(),
+            mesh: Some("m".into()),
+            pid: None,
+        }
+    }
+
+    fn response(status: u16, headers: &str, body: &str) -> Vec<u8> {
+        format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+            .into()
+    }
+
+    fn written(connection: &mut Connection) -> String {
+        let mut out = Vec::new();
+        while connection.wants_write() {
+            connection.write_to(&mut out).unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn answered(connection: &mut Connection, bytes: &[u8]) -> Result<Option<Answer>, ClientError> {
+        connection.read_from(&mut &*bytes).unwrap();
+        connection.poll_answer()
+    }
+
+    fn greeted() -> Connection {
+        let mut connection = Connection::new(&broker());
+        connection.send(&Request::Status, None).unwrap();
+        written(&mut connection);
+        assert_eq!(answered(&mut connection, &response(200, "", HEALTH)), Ok(None));
+        connection
+    }
+
+    #[test]
+    fn the_broker_is_known_before_it_gets_request_and_token() {
+        let mut connection = Connection::new(&broker());
+        assert!(connection.is_ready());
+        connection.send(&Request::Status, None).unwrap();
+        assert!(!connection.is_ready());
+        assert!(connection.send(&Request::Status, None).is_err());
+
+        let mut connection = Connection::new(&broker());
+        connection.send(&Request::Shutdown, None).unwrap();
+        let hello = written(&mut connection);
+        assert!(hello.starts_with("GET /health HTTP/1.1\r\nHost: 127.0.0.1:7899\r\n"), "{hello}");
+        assert!(!hello.contains("secret") && !hello.contains("shutdown"), "{hello}");
+        assert!(!connection.is_in_doubt());
+        assert_eq!(answered(&mut connection, &response(200, "", HEALTH)), Ok(None));
+        let asked = written(&mut connection);
+        assert!(asked.starts_with("POST /shutdown HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("Authorization: Bearer secret\r\n"), "{asked}");
+        assert!(connection.is_in_doubt());
+        let ok = answered(&mut connection, &response(200, "", r#"{"ok":true}"#)).unwrap().unwrap();
+        assert_eq!(ok.into_result(), Ok(br#"{"ok":true}"#.to_vec()));
+        assert!(connection.is_ready() && !connection.is_in_doubt());
+
+        // The next one goes straight out, under another token.
+        connection.send(&Request::Status, Some("mine")).unwrap();
+        let asked = written(&mut connection);
+        assert!(asked.starts_with("GET /status HTTP/1.1\r\n") && asked.contains("Bearer mine"));
+    }
+
+    #[test]
+    fn health_asked_for_is_greeting_enough() {
+        let mut connection = Connection::new(&broker());
+        connection.send(&Request::Health, None).unwrap();
+        assert_eq!(written(&mut connection).matches("GET").count(), 1);
+        let answer = answered(&mut connection, &response(200, "", HEALTH)).unwrap().unwrap();
+        assert_eq!(answer.body, HEALTH.as_bytes());
+        connection.send(&Request::Status, None).unwrap();
+        assert!(written(&mut connection).starts_with("GET /status"));
+    }
+
+    #[test]
+    fn answers_may_come_in_any_pieces() {
+        let body = r#"{"ok":true,"peers":[]}"#;
+        let bytes = [response(200, "", HEALTH), response(200, "Retry-After: 3\r\n", body)].concat();
+        let whole = Answer { status: 200, body: body.into(), retry_after: Some(3) };
+        let take = |pieces: Vec<&[u8]>| {
+            let mut connection = Connection::new(&broker());
+            connection.send(&Request::Status, None).unwrap();
+            let mut got = None;
+            for mut piece in pieces {
+                connection.read_from(&mut piece).unwrap();
+                got = got.or(connection.poll_answer().unwrap());
+            }
+            got
+        };
+        assert_eq!(take(bytes.chunks(1).collect()).as_ref(), Some(&whole));
+        for cut in 1..bytes.len() {
+            let (head, tail) = bytes.split_at(cut);
+            assert_eq!(take(vec![head, tail]).as_ref(), Some(&whole), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn requests_may_leave_in_any_pieces() {
+        struct Trickle(Vec<u8>, usize);
+        impl Write for Trickle {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let n = bytes.len().min(self.1);
+                self.0.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let whole = written(&mut greeted());
+        for step in 1..whole.len() {
+            let mut connection = greeted();
+            let mut out = Trickle(Vec::new(), step);
+            assert!(!connection.is_in_doubt());
+            while connection.wants_write() {
+                connection.write_to(&mut out).unwrap();
+                assert!(connection.is_in_doubt());
+            }
+            assert_eq!(out.0, whole.as_bytes());
+        }
+    }
+
+    #[test]
+    fn strangers_are_not_spoken_to() {
+        for (status, body, error) in [
+            (200, r#"{"status":"ok","version":"1","uptime":1,"mesh":"other"}"#, "not_our_broker"),
+            (200, r#"{"status":"ok","version":"1","uptime":1}"#, "not_our_broker"),
+            (200, "<html>", "not_our_broker"),
+        ] {
+            let mut connection = Connection::new(&broker());
+            connection.send(&Request::Shutdown, None).unwrap();
+            written(&mut connection);
+            let result = answered(&mut connection, &response(status, "", body));
+            assert_eq!(result.unwrap_err().word(), error, "{body}");
+            assert!(!connection.wants_write() && !connection.is_ready());
+        }
+        // A data directory that has lost its id takes any.
+        let mut connection = Connection::new(&Broker { mesh: None, ..broker() });
+        connection.send(&Request::Status, None).unwrap();
+        assert_eq!(answered(&mut connection, &response(200, "", HEALTH)), Ok(None));
+    }
+
+    #[test]
+    fn a_refused_greeting_is_the_answer() {
+        let refusal = r#"{"ok":false,"error":"too many connections","code":"unavailable"}"#;
+        let mut connection = Connection::new(&broker());
+        connection.send(&Request::Shutdown, None).unwrap();
+        let answer = answered(&mut connection, &response(503, "", refusal)).unwrap().unwrap();
+        assert_eq!(answer.into_result().unwrap_err().word(), "unavailable");
+        assert!(!connection.is_ready());
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_or_out_of_step_is_not_used_again() {
+        let ok = r#"{"ok":true}"#;
+        let mut connection = greeted();
+        answered(&mut connection, &response(200, "Connection: close\r\n", ok)).unwrap().unwrap();
+        assert!(!connection.is_ready());
+
+        let mut connection = greeted();
+        let two = [response(200, "", ok), response(200, "", ok)].concat();
+        answered(&mut connection, &two).unwrap().unwrap();
+        assert!(!connection.is_ready());
+
+        let mut connection = greeted();
+        assert_eq!(answered(&mut connection, b"garbage").unwrap_err().word(), "protocol_error");
+        assert!(!connection.is_ready());
+    }
+
+    #[test]
+    fn what_is_no_refusal_is_not_taken_for_one() {
+        let answer = Answer { status: 502, body: b"<html>".to_vec(), retry_after: None };
+        assert_eq!(answer.into_result().unwrap_err().word(), "protocol_error");
+    }
+
+    #[test]
+    fn a_request_has_a_largest_size() {
+        let key = "k".repeat(BODY_BYTES_MAX);
+        let request = Request::GetState { namespace: "n".into(), key: key.into() };
+        let mut connection = Connection::new(&broker());
+        assert_eq!(connection.send(&request, None), Err(ClientError::TooLarge));
+        assert!(connection.is_ready());
+        assert!(connection.send(&Request::Status, Some("a b")).is_err());
+    }
+}

@@ -3,6 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::net::sockopt::socket_peercred;
+
 use super::current_uid;
 
 /// The process at the other end of a connected Unix socket, as the kernel noted it when the
@@ -28,11 +33,19 @@ impl PeerCredentials {
 ///
 /// # Errors
 ///
-/// `socket` is not a connected Unix socket, or the process at its other end cannot be seen from
-/// here (it runs in another process id namespace).
+/// `socket` is no socket, or ([`io::ErrorKind::NotConnected`]) there is no process at its other end
+/// that can be seen from here: it may run in another process id namespace.
 #[cfg(target_os = "linux")]
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
-    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+    let credentials = socket_peercred(socket).map_err(|errno| match errno {
+        Errno::NOTSOCK | Errno::NOPROTOOPT => errno.into(),
+        // The kernel writes 0 for a process it cannot name. The type that rustix reads it into has
+        // no 0, so it arrives as an error, of a number that means nothing.
+        _ => io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the process at the other end cannot be seen from here",
+        ),
+    })?;
     Ok(PeerCredentials {
         uid: Some(credentials.uid.as_raw()),
         pid: super::process::from_pid(credentials.pid),

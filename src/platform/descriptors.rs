@@ -13,6 +13,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// What macOS grants a process whose hard limit is "unlimited": `OPEN_MAX` of setrlimit(2) there.
 const OPEN_MAX: u64 = 10_240;
 
+/// The longest time poll(2) takes where it counts milliseconds in an `int`: 24 days.
+const POLL_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Raises the number of descriptors this process may have (`RLIMIT_NOFILE`) to its hard limit, and
 /// returns what it is now. Where it cannot be raised it stays as it was.
 #[must_use]
@@ -80,7 +83,7 @@ pub fn redirect_stderr(target: impl AsFd) -> io::Result<()> {
 }
 
 /// Waits until a read of `fd` would not block: it has data, has come to its end, or has failed.
-/// `None` waits without end; a signal ends the wait early, with `false`.
+/// `None` waits without end. `false`: the time is up, or a signal has ended the wait early.
 ///
 /// This is how a descriptor is read that others have too, such as an inherited standard input:
 /// `O_NONBLOCK` would be theirs as well.
@@ -103,8 +106,7 @@ pub fn poll_writable(fd: impl AsFd, timeout: Option<Duration>) -> io::Result<boo
 }
 
 fn poll_one(fd: &impl AsFd, wanted: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
-    // A time too long for the system's type is as good as none.
-    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout.min(POLL_MAX)).ok());
     // Whatever comes back counts as ready: an end or an error is found by reading or writing. (On
     // macOS that includes POLLNVAL, since poll(2) knows no devices there.)
     match poll(&mut [PollFd::new(fd, wanted)], timeout.as_ref()) {
@@ -119,7 +121,7 @@ mod tests {
     use std::fs::File;
     use std::io::{Read, Write, pipe};
     use std::os::unix::net::UnixStream;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
@@ -128,6 +130,7 @@ mod tests {
     const NOW: Option<Duration> = Some(Duration::ZERO);
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn descriptor_limit_is_the_hard_one() {
         let limit = raise_descriptor_limit();
         assert_eq!(Some(limit), getrlimit(Resource::Nofile).maximum);
@@ -162,16 +165,15 @@ mod tests {
 
     #[test]
     fn standard_streams_lead_where_they_are_sent() {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let (stdin, mut writer) = pipe().unwrap();
+        writer.write_all(b"not read").unwrap();
+        drop(writer);
+        let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "platform::descriptors::tests::helper_process", "--nocapture"])
             .env("SLM_MESH_TEST_REDIRECT", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stdin(stdin)
+            .output()
             .unwrap();
-        child.stdin.take().unwrap().write_all(b"not read").unwrap();
-        let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "out: \"\"\n");
         assert!(!String::from_utf8(output.stdout).unwrap().contains("nowhere"));
@@ -199,7 +201,8 @@ mod tests {
         while near.write(&[0; 4096]).is_ok() {}
         assert!(!poll_writable(&near, NOW).unwrap());
         drop(far);
-        assert!(poll_writable(&near, NOW).unwrap());
+        // A process that another test is just starting may have it open for a moment yet.
+        assert!(poll_writable(&near, Some(Duration::from_secs(10))).unwrap());
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
 //! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
 
+pub mod memory;
+
 use std::fmt;
 
 use uuid::Uuid;
@@ -71,7 +73,7 @@ pub enum To<'a> {
     Many(&'a [PeerId]),
 }
 
-/// A message to be stored.
+/// A message to be stored. Its number is above those of all messages and events stored before.
 #[derive(Clone, Copy, Debug)]
 pub struct NewMessage<'a> {
     /// Its place: fresh from [`Store::next_seq`].
@@ -96,7 +98,7 @@ pub struct NewMessage<'a> {
     pub client_id: Option<Uuid>,
 }
 
-/// An event to be stored.
+/// An event to be stored. Its number is above those of all messages and events stored before.
 #[derive(Clone, Copy, Debug)]
 pub struct NewEvent<'a> {
     /// Its place: fresh from [`Store::next_seq`].
@@ -180,8 +182,8 @@ pub struct EventQuery<'a> {
 pub struct EventPage {
     /// Oldest first.
     pub events: Vec<Event>,
-    /// The highest sequence number examined: that of the last row if `limit` cut the answer off,
-    /// else [`Store::last_seq`].
+    /// The highest sequence number examined: that of the last row if `limit` or `keep` cut the
+    /// answer off at its end, else [`Store::last_seq`].
     pub last_seq: Seq,
 }
 
@@ -250,13 +252,12 @@ pub struct PurgeBefore {
 
 /// A backend.
 ///
-/// Reads outside of a turn are allowed. Expired locks and state entries are still there until
-/// removed: the mesh removes them before it looks.
+/// Reads outside of a turn are allowed, writes are not. Expired locks and state entries are still
+/// there until removed: the mesh removes them before it looks. An operation fails if the backend
+/// cannot do it; the turn can then only be rolled back.
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
 pub trait Store {
     /// Begins a turn. Cheap: costs nothing if nothing is written before it ends.
-    ///
-    /// # Errors
-    /// If the backend cannot. The same holds for every operation below.
     fn begin_turn(&mut self) -> Result<()>;
 
     /// Makes everything written since [`Store::begin_turn`] durable. After an error nothing of it
@@ -289,7 +290,7 @@ pub trait Store {
 
     // Peers
 
-    /// All present peers (`left_at` none).
+    /// All present peers (`left_at` none), by id.
     fn present_peers(&mut self) -> Result<Vec<PeerRecord>>;
 
     /// The record of a peer, present or not.
@@ -298,7 +299,8 @@ pub trait Store {
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()>;
 
-    /// Automatic names of peers that left after `since`, with the peer they are kept for.
+    /// Automatic names of peers that left after `since`, with the peer they are kept for, in the
+    /// order of their leaving.
     fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>>;
 
     // Messages
@@ -312,8 +314,8 @@ pub trait Store {
 
     /// A recipient's messages. Rows are offered to `keep`, in the order in which the query wants them
     /// (the oldest first, or the newest first); the first that it does not want ends the page, except
-    /// that the first row is always kept. With `mark_read_at` the kept rows become read (and so
-    /// delivered) at that time, and come as they are then.
+    /// that the first row is always kept (it is offered all the same). With `mark_read_at` the kept
+    /// rows become read (and so delivered) at that time; rows are offered and come as they are then.
     fn inbox(
         &mut self,
         query: &InboxQuery<'_>,
@@ -328,8 +330,8 @@ pub trait Store {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page>;
 
-    /// Marks messages of a recipient read; ids that are not its own are ignored. Gives the number
-    /// of those that were unread.
+    /// Marks messages of a recipient read (and so delivered); ids that are not its own are ignored.
+    /// Gives the number of those that were unread.
     fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64>;
 
     /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
@@ -347,8 +349,12 @@ pub trait Store {
     /// Stores an event.
     fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()>;
 
-    /// Reads events.
-    fn events(&mut self, query: &EventQuery<'_>) -> Result<EventPage>;
+    /// Reads events; `keep` as for [`Store::inbox`].
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage>;
 
     // State
 
@@ -391,7 +397,7 @@ pub trait Store {
     /// All locks, by path (in the order of their bytes).
     fn locks(&mut self) -> Result<Vec<Lock>>;
 
-    /// How many locks each holder has.
+    /// How many locks each holder has, by holder.
     fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>>;
 
     /// Removes and gives all locks of a holder, by path.
@@ -406,7 +412,9 @@ pub trait Store {
     // Care
 
     /// Removes at most about `limit` rows of what is older than `before`; gives whether there may be
-    /// more. Records of departed peers go when no message kept is theirs.
+    /// more. Messages and events go from the low end of the sequence: one that is young enough keeps
+    /// those after it, whatever their time. Records of departed peers go when every message kept was
+    /// sent after they left.
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool>;
 
     /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else

@@ -347,7 +347,8 @@ struct Target<'b> {
 impl<'b> Target<'b> {
     fn parse(method: &str, target: &'b str) -> Result<Self, RequestError> {
         const SCHEME: &str = "http://";
-        if !target.is_ascii() {
+        // A fragment is never sent.
+        if !target.is_ascii() || target.contains('#') {
             return Err(RequestError::Target);
         }
         let path_of = |target: &'b str| target.split_once('?').map_or(target, |(path, _)| path);
@@ -358,7 +359,7 @@ impl<'b> Target<'b> {
             return Ok(Self { authority: None, path: Some(target) });
         }
         let (scheme, rest) = target.split_at_checked(SCHEME.len()).ok_or(RequestError::Target)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // A user name in an authority misleads about the host (RFC 9110 section 4.2.4).
         if !scheme.eq_ignore_ascii_case(SCHEME) || authority.is_empty() || authority.contains('@') {
             return Err(RequestError::Target);

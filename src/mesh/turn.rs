@@ -1,0 +1,142 @@
+//! What goes into the core and what comes out of it in a turn.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::api::{Refusal, Reply};
+use crate::model::{LeaveReason, Monotonic, PeerId, Recipient, Seq};
+use crate::store::StoreError;
+
+/// Where the core gets its random bytes from: ids, tokens.
+pub trait Entropy {
+    /// Fills `bytes`; must not fail.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+/// What the core is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often peers are asked to send a heartbeat.
+    pub heartbeat: Duration,
+    /// Without heartbeat for so long: stale.
+    pub stale: Duration,
+    /// Without heartbeat and known process for so long: removed.
+    pub dead: Duration,
+    /// Lock time when a request does not say, minutes.
+    pub lock_ttl_minutes: u32,
+    /// Requests per [`crate::limits::RATE_WINDOW`] of one peer; 0: no limits of rate.
+    pub rate_limit: u32,
+    /// For `status`: the broker's process.
+    pub pid: u32,
+    /// For `status`: its HTTP port.
+    pub port: u16,
+    /// For `health`: the random id of the data dir.
+    pub mesh_id: Box<str>,
+    /// For `status`: where a damaged or foreign database was moved to.
+    pub recovered_from: Option<Box<str>>,
+}
+
+/// Whose token a request came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The broker's own: the person's and scripts' key.
+    Broker,
+    /// That of this present peer.
+    Peer(PeerId),
+    /// A token with this SHA-256 that no present peer has: at best that of one that comes back.
+    Unknown([u8; 32]),
+}
+
+/// What a held request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// A message in this inbox.
+    Inbox(Recipient),
+    /// An event of any type.
+    Events,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A yes, once the turn has committed.
+    Reply(Reply),
+    /// There is nothing yet: ask again when `on` has news, and at the latest at `until`.
+    Hold {
+        /// What it waits for.
+        on: Interest,
+        /// How long.
+        until: Monotonic,
+    },
+}
+
+/// Why a request came to nothing.
+#[derive(Debug)]
+pub enum Failure {
+    /// The mesh says no; nothing was written.
+    Refused(Refusal),
+    /// The store failed: the whole turn must be aborted.
+    Store(StoreError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// To whom a frame goes. Only peers whose link is up get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One peer.
+    One(PeerId),
+    /// Every present peer but one.
+    AllBut(Option<PeerId>),
+}
+
+/// A frame to be written once the turn has committed.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// To whom.
+    pub to: Target,
+    /// A line, its newline included.
+    pub frame: Rc<[u8]>,
+    /// The message in it: never dropped, and its writing is reported. News without one may be
+    /// dropped when the reader is slow.
+    pub message: Option<Seq>,
+}
+
+/// A peer that is no longer present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Which.
+    pub peer: PeerId,
+    /// Why.
+    pub reason: LeaveReason,
+    /// Its socket, to be removed after a crash.
+    pub uds_path: Option<Box<str>>,
+}
+
+/// What the shell has to do after a turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Frames, in order.
+    pub pushes: Vec<Push>,
+    /// Peers whose link should be up and is not known to be: connect to their socket. Given at
+    /// registration and with each heartbeat.
+    pub connect: Vec<(PeerId, Box<str>)>,
+    /// Peers whose link is to be closed.
+    pub departed: Vec<Departed>,
+    /// Inboxes that have news, for held requests.
+    pub inboxes: Vec<Recipient>,
+    /// There are new events, for held requests.
+    pub events: bool,
+    /// The broker is asked to stop.
+    pub shutdown: bool,
+}
