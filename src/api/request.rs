@@ -580,7 +580,10 @@ fn nothing<S: serde::Serializer>(serializer: S) -> std::result::Result<S::Ok, S:
 }
 
 /// Writes a JSON document that is kept as text.
-fn as_json<S: serde::Serializer>(text: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_json<S: serde::Serializer>(
+    text: &str,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
     serde_json::from_str::<&serde_json::value::RawValue>(text)
         .map_err(serde::ser::Error::custom)?
         .serialize(serializer)

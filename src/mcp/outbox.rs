@@ -99,8 +99,8 @@ impl Outbox {
         self.buffer.write_to(&mut AtMost(writer))?;
         let taken = self.queued - self.buffer.len() as u64;
         let mut handed_over = Vec::new();
-        while let Some((_, messages)) = self.messages.pop_front_if(|(end, _)| *end <= taken) {
-            handed_over.extend(messages);
+        while self.messages.front().is_some_and(|(end, _)| *end <= taken) {
+            handed_over.extend(self.messages.pop_front().into_iter().flat_map(|(_, ids)| ids));
         }
         Ok(handed_over)
     }
@@ -113,18 +113,18 @@ impl Outbox {
         id
     }
 
-    /// Answers a request. `messages` are those in the answer.
+    /// Answers a request. `messages` are those in the answer; gives whether it is on its way, and
+    /// not an error in its place.
     pub(super) fn respond<T: Serialize + ?Sized>(
         &mut self,
         to: &Address,
         answer: Result<&T, &RpcError>,
         messages: Vec<MessageId>,
-    ) {
+    ) -> bool {
         match answer {
             Ok(result) => {
-                let whole = self.put(to.batch, messages, |out| {
-                    jsonrpc::encode_result(out, &to.id, result)
-                });
+                let whole =
+                    self.put(to.batch, messages, |out| jsonrpc::encode_result(out, &to.id, result));
                 if !whole {
                     let error = RpcError::new(
                         INTERNAL_ERROR,
@@ -132,13 +132,12 @@ impl Outbox {
                     );
                     self.respond::<()>(to, Err(&error), Vec::new());
                 }
+                whole
             }
-            Err(error) => {
-                self.put(to.batch, messages, |out| {
-                    let data = error.data.as_ref();
-                    jsonrpc::encode_error(out, Some(&to.id), error.code, &error.message, data)
-                });
-            }
+            Err(error) => self.put(to.batch, messages, |out| {
+                let data = error.data.as_ref();
+                jsonrpc::encode_error(out, Some(&to.id), error.code, &error.message, data)
+            }),
         }
     }
 
@@ -161,9 +160,7 @@ impl Outbox {
 
     /// Sends a notification, if there is room for it.
     pub(super) fn notify<P: Serialize + ?Sized>(&mut self, method: &str, params: &P) {
-        self.put(None, Vec::new(), |out| {
-            jsonrpc::encode_notification(out, method, Some(params))
-        });
+        self.put(None, Vec::new(), |out| jsonrpc::encode_notification(out, method, Some(params)));
     }
 
     /// Sends a request of ours, if there is room for it.
@@ -215,9 +212,7 @@ impl Outbox {
         }
         let batch = self.batches.swap_remove(at);
         if batch.bytes.len() > 1 {
-            self.put(None, batch.messages, |out| {
-                Ok(out.extend_all(&[&batch.bytes, b"]\n"])?)
-            });
+            self.put(None, batch.messages, |out| Ok(out.extend_all(&[&batch.bytes, b"]\n"])?));
         }
     }
 }

@@ -38,9 +38,7 @@ mod tests {
 
     #[test]
     fn the_first_root_with_a_path_counts() {
-        let read = |json: &str| {
-            first_directory(&RawValue::from_string(json.to_owned()).unwrap())
-        };
+        let read = |json: &str| first_directory(&RawValue::from_string(json.to_owned()).unwrap());
         for (json, path) in [
             (r#"{"roots":[{"uri":"file:///a/b%20c","name":"x"}]}"#, Some("/a/b c")),
             (r#"{"roots":[{"uri":"http://x/"},{"uri":"file://localhost/p"}]}"#, Some("/p")),

@@ -100,12 +100,7 @@ impl Session {
     }
 
     /// Takes a line.
-    pub(super) fn handle_line(
-        &mut self,
-        line: &[u8],
-        out: &mut Outbox,
-        todo: &mut VecDeque<Todo>,
-    ) {
+    pub(super) fn handle_line(&mut self, line: &[u8], out: &mut Outbox, todo: &mut VecDeque<Todo>) {
         match jsonrpc::parse(line) {
             Message::Batch(messages) => self.handle_batch(messages, out, todo),
             message => self.handle_message(message, None, out, todo),
@@ -201,7 +196,9 @@ impl Session {
     ) -> Result<(), RpcError> {
         let era = self.era(method, params)?;
         let asked = || Asked { to: to.clone(), era };
-        let mut answer = |body: Body<'_>| out.respond(to, Ok(&Outcome { era, body }), Vec::new());
+        let mut answer = |body: Body<'_>| {
+            out.respond(to, Ok(&Outcome { era, body }), Vec::new());
+        };
         match (method, era) {
             ("initialize", _) => {
                 if to.batch.is_some() {
@@ -246,8 +243,7 @@ impl Session {
             }
             ("resources/read", _) => {
                 let uri = uri(params)?;
-                let resource =
-                    Resource::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
+                let resource = Resource::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
                 todo.push_back(Todo::Read { asked: asked(), resource, uri });
             }
             ("resources/subscribe", Era::Legacy) => {
@@ -367,14 +363,10 @@ fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> 
         arguments: Option<Box<RawValue>>,
     }
     let Call { name, arguments } = read(params)?;
-    let tool = Tool::find(&name).ok_or_else(|| {
-        RpcError::new(INVALID_PARAMS, format!("Unknown tool: {}", shown(&name)))
-    })?;
+    let tool = Tool::find(&name)
+        .ok_or_else(|| RpcError::new(INVALID_PARAMS, format!("Unknown tool: {}", shown(&name))))?;
     if arguments.as_ref().is_some_and(|arguments| !arguments.get().starts_with('{')) {
-        return Err(RpcError::new(
-            INVALID_PARAMS,
-            "Invalid params: `arguments` must be an object",
-        ));
+        return Err(RpcError::new(INVALID_PARAMS, "Invalid params: `arguments` must be an object"));
     }
     Ok(Todo::Call { asked, tool, arguments })
 }
