@@ -11,7 +11,7 @@ mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
-pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
+pub(crate) use push::{ack_line, event_line, lock_line, message_line, peer_line, shutdown_line};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,

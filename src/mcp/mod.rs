@@ -5,20 +5,43 @@ mod arguments;
 mod catalog;
 mod flow;
 mod jobs;
+mod link;
 mod outbox;
 mod presence;
 mod project;
 mod protocol;
+mod push;
 mod reading;
 mod resource;
 mod roots;
+mod serve;
 mod server;
 mod session;
+mod stdio;
 mod subscriptions;
 mod trim;
 mod unread;
 
+use std::process::ExitCode;
+
 use uuid::{Builder, Uuid};
+
+use crate::config::Config;
+use crate::log;
+
+/// Serves one agent at standard input and output, until it closes the input, this process is asked
+/// to end (SIGTERM, SIGINT), or its parent has ended.
+#[must_use]
+pub fn run(config: Config) -> ExitCode {
+    log::set_level(config.log);
+    match serve::serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format_args!("the MCP server cannot run: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// A random id for what is sent, so that it can be sent again without harm. None if the system has
 /// no randomness to give, and then nothing is repeated.

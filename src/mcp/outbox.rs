@@ -105,6 +105,12 @@ impl Outbox {
         Ok(handed_over)
     }
 
+    /// Forgets everything: there is nobody to read it.
+    pub(super) fn clear(&mut self) {
+        self.buffer.clear();
+        self.messages.clear();
+    }
+
     /// Opens a batch that will get `answers` answers.
     pub(super) fn open_batch(&mut self, answers: usize) -> BatchId {
         self.batch_count += 1;
