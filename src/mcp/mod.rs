@@ -22,7 +22,7 @@ mod subscriptions;
 mod trim;
 mod unread;
 
-use std::process::ExitCode;
+use std::io;
 
 use uuid::{Builder, Uuid};
 
@@ -31,16 +31,12 @@ use crate::log;
 
 /// Serves one agent at standard input and output, until it closes the input, this process is asked
 /// to end (SIGTERM, SIGINT), or its parent has ended.
-#[must_use]
-pub fn run(config: Config) -> ExitCode {
+///
+/// # Errors
+/// The process has no descriptors to begin with. What goes wrong later is told to the agent.
+pub fn run(config: &Config) -> io::Result<()> {
     log::set_level(config.log);
-    match serve::serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error(format_args!("the MCP server cannot run: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    serve::serve(config.clone())
 }
 
 /// A random id for what is sent, so that it can be sent again without harm. None if the system has
