@@ -4,14 +4,21 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod decode;
 mod fields;
 mod push;
+mod read;
 mod refusal;
 mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
-pub(crate) use push::{ack_line, event_line, lock_line, message_line, peer_line, shutdown_line};
+pub(crate) use push::{
+    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
+};
+pub use read::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, PeersReply,
+};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,

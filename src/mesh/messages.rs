@@ -131,18 +131,14 @@ impl<S: Store> Mesh<S> {
         if !same {
             return Err(conflict());
         }
-        Ok(Reply::Sent(match first.reached {
-            Some(Reached { recipients, delivered, .. }) => Sent::Broadcast {
-                message_id: Some(first.id),
-                recipients,
-                delivered,
-                pushed: delivered,
-            },
-            None => {
-                let delivered = first.delivered_at.is_some();
-                Sent::Direct { message_id: first.id, delivered, pushed: delivered }
-            }
-        }))
+        let sent = if let Some(Reached { recipients, delivered, .. }) = first.reached {
+            let message_id = Some(first.id);
+            Sent::Broadcast { message_id, recipients, delivered, pushed: delivered }
+        } else {
+            let delivered = first.delivered_at.is_some();
+            Sent::Direct { message_id: first.id, delivered, pushed: delivered }
+        };
+        Ok(Reply::Sent(sent))
     }
 
     /// `POST /messages`

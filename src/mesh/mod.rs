@@ -125,7 +125,7 @@ impl<S: Store> Mesh<S> {
         self.tokens.clear();
         for record in self.store.present_peers()? {
             let present = match known.remove(&record.id) {
-                Some(present) => Present { record, ..present },
+                Some(present) => Present { record, locks: 0, ..present },
                 None => Present::new(record, now, Seen::BeforeStart),
             };
             self.index(present);
@@ -135,6 +135,8 @@ impl<S: Store> Mesh<S> {
                 present.locks = count;
             }
         }
+        let peers = &self.peers;
+        self.rates.retain(|id| peers.contains_key(&id));
         self.hungry = self.peers.keys().copied().collect();
         self.note_expiries()?;
         self.next_dead = Some(now.mono.plus(self.settings.dead));
@@ -229,7 +231,12 @@ impl<S: Store> Mesh<S> {
         now: Now,
         held: Option<Monotonic>,
     ) -> Handled {
-        let first = held.is_none();
+        // It may have left since it was authenticated: earlier in this turn, or while it was held.
+        if let Caller::Peer(id) = caller
+            && !self.peers.contains_key(&id)
+        {
+            return Err(self.refuse_unauthenticated(now).into());
+        }
         let reply = match request {
             Request::Health => self.health(now),
             Request::Register(register) => self.register(caller, register, now)?,
@@ -284,7 +291,6 @@ impl<S: Store> Mesh<S> {
             }
             Request::Shutdown => self.shutdown(caller)?,
         };
-        debug_assert!(first || held.is_some());
         Ok(Outcome::Reply(reply))
     }
 

@@ -84,13 +84,13 @@ impl<S: Store> Mesh<S> {
         let record = record(register, id, name, automatic, hash_token(&token), now);
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, now, Seen::Now), true, now)?;
-        self.registered(id, token.into())
+        Ok(self.registered(id, token.into()))
     }
 
-    fn registered(&self, id: PeerId, peer_token: Box<str>) -> Answer {
+    fn registered(&self, id: PeerId, peer_token: Box<str>) -> Reply {
         let name = self.peers.get(&id).map(|peer| peer.record.name.clone()).unwrap_or_default();
         let heartbeat_ms = u64::try_from(self.settings.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        Ok(Reply::Registered(Registered { peer_id: id, name, peer_token, heartbeat_ms }))
+        Reply::Registered(Registered { peer_id: id, name, peer_token, heartbeat_ms })
     }
 
     /// Comes back under an id, or changes what a present peer said.
@@ -152,7 +152,7 @@ impl<S: Store> Mesh<S> {
             None => Present::new(record, now, Seen::Now),
         };
         self.come_in(present, absent, now)?;
-        self.registered(id, Box::default())
+        Ok(self.registered(id, Box::default()))
     }
 
     fn come_in(&mut self, present: Present, announce: bool, now: Now) -> Stored<()> {
@@ -343,9 +343,10 @@ impl<S: Store> Mesh<S> {
         };
         let mut peers: Vec<PeerInfo> = (self.peers.values().filter(wanted))
             .map(|present| {
-                let status = match self.is_stale(present, now) {
-                    true => PeerStatus::Stale,
-                    false => PeerStatus::Active,
+                let status = if self.is_stale(present, now) {
+                    PeerStatus::Stale
+                } else {
+                    PeerStatus::Active
                 };
                 PeerInfo::new(&present.record, status, present.last_heartbeat, present.locks)
             })

@@ -102,7 +102,12 @@ impl Rates {
         self.peers.remove(&peer);
     }
 
-    /// How many peers have buckets.
+    /// Forgets the peers that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(PeerId) -> bool) {
+        self.peers.retain(|id, _| wanted(*id));
+    }
+
+    /// The peers that have buckets.
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.peers.keys().copied()
     }

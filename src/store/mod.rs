@@ -8,6 +8,9 @@
 //! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
 
 pub mod memory;
+pub mod sqlite;
+#[cfg(test)]
+mod contract;
 
 use std::fmt;
 

@@ -3,7 +3,9 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::*;
+use crate::wire::buffer::Buffer;
 use crate::wire::fuzzing;
+use crate::wire::ndjson::EncodeError;
 use crate::wire::testing::Random;
 
 /// A message in a form that is easy to compare.

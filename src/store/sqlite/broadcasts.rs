@@ -1,0 +1,332 @@
+//! Broadcasts: one row for all recipients, with a list that tells how each stands.
+
+use std::collections::VecDeque;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::db::{Db, Fault, Outcome};
+use super::rows::MarkTime;
+use super::streams::Range;
+use crate::model::{Reached, Seq, Timestamp};
+
+/// How a message stands with one recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) delivered_at: Option<Timestamp>,
+    pub(super) read_at: Option<Timestamp>,
+}
+
+impl Marks {
+    pub(super) const NONE: Self = Self { delivered_at: None, read_at: None };
+
+    /// As it stands after having been read at `at`.
+    pub(super) fn read(self, at: Timestamp) -> Self {
+        match self.read_at {
+            Some(_) => self,
+            None => Self { delivered_at: self.delivered_at.or(Some(at)), read_at: Some(at) },
+        }
+    }
+
+    /// As it stands after having been delivered at `at`.
+    pub(super) fn delivered(self, at: Timestamp) -> Self {
+        Self { delivered_at: self.delivered_at.or(Some(at)), ..self }
+    }
+}
+
+/// A recipient in a list: its number (4 bytes), delivered at, read at (6 bytes each, as in
+/// [`MarkTime`]), all with the highest byte first. The list is sorted by number. Changing a mark
+/// changes no length, so SQLite writes only the page that the entry is on.
+type Entry = [u8; 16];
+
+fn entry(party: u32, marks: Marks) -> Entry {
+    let [p0, p1, p2, p3] = party.to_be_bytes();
+    let [_, _, d @ ..] = MarkTime(marks.delivered_at).to_stored().to_be_bytes();
+    let [_, _, r @ ..] = MarkTime(marks.read_at).to_stored().to_be_bytes();
+    let [d0, d1, d2, d3, d4, d5] = d;
+    let [r0, r1, r2, r3, r4, r5] = r;
+    [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, r0, r1, r2, r3, r4, r5]
+}
+
+fn party_of(entry: &Entry) -> u32 {
+    let [p0, p1, p2, p3, ..] = *entry;
+    u32::from_be_bytes([p0, p1, p2, p3])
+}
+
+fn marks_of(entry: &Entry) -> Marks {
+    let time = |bytes: [u8; 6]| {
+        let [b0, b1, b2, b3, b4, b5] = bytes;
+        // Shifted up and down again, so that the sign is kept.
+        let stored = i64::from_be_bytes([b0, b1, b2, b3, b4, b5, 0, 0]) >> 16;
+        MarkTime::from_stored(stored).0
+    };
+    let [_, _, _, _, d0, d1, d2, d3, d4, d5, r @ ..] = *entry;
+    Marks { delivered_at: time([d0, d1, d2, d3, d4, d5]), read_at: time(r) }
+}
+
+fn entries(list: &[u8]) -> Outcome<&[Entry]> {
+    match list.as_chunks() {
+        (entries, []) => Ok(entries),
+        _ => Err(Fault::Damaged("a list of recipients ends in the middle of one".into())),
+    }
+}
+
+fn find(entries: &[Entry], party: u32) -> Option<Marks> {
+    let place = entries.binary_search_by_key(&party, party_of).ok()?;
+    entries.get(place).map(marks_of)
+}
+
+fn reached(entries: &[Entry]) -> Reached {
+    let mut reached = Reached::default();
+    for marks in entries.iter().map(marks_of) {
+        reached.recipients += 1;
+        reached.delivered += u32::from(marks.delivered_at.is_some());
+        reached.read += u32::from(marks.read_at.is_some());
+    }
+    reached
+}
+
+impl Db {
+    /// Stores the list of a new broadcast; its message is stored apart.
+    pub(super) fn add_broadcast(
+        &mut self,
+        seq: Seq,
+        sender: u32,
+        mut parties: Vec<u32>,
+    ) -> Outcome<()> {
+        parties.sort_unstable();
+        let list: Vec<Entry> = parties.iter().map(|party| entry(*party, Marks::NONE)).collect();
+        self.connection
+            .prepare_cached("INSERT INTO broadcasts (seq, sender, recipients) VALUES (?1, ?2, ?3)")?
+            .execute((seq, sender, list.as_flattened()))?;
+        for party in parties {
+            self.parties.add_unread(party, 1);
+        }
+        self.tally.broadcast_seq = seq;
+        Ok(())
+    }
+
+    /// How far a broadcast has come.
+    pub(super) fn reached(&self, seq: Seq) -> Outcome<Reached> {
+        let list = self.list(seq)?;
+        let list = list.ok_or_else(|| Fault::Damaged(format!("broadcast {seq} has no list")))?;
+        entries(&list).map(reached)
+    }
+
+    fn list(&self, seq: Seq) -> Outcome<Option<Vec<u8>>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq = ?1")?;
+        Ok(statement.query_row([seq], |row| row.get(0)).optional()?)
+    }
+
+    /// Changes how a broadcast stands with a party. Gives whether that was a change.
+    pub(super) fn mark_broadcast(
+        &mut self,
+        seq: Seq,
+        party: u32,
+        change: impl FnOnce(Marks) -> Marks,
+    ) -> Outcome<bool> {
+        let Some(mut list) = self.list(seq)? else { return Ok(false) };
+        entries(&list)?;
+        let (chunks, _) = list.as_chunks_mut();
+        let Ok(place) = chunks.binary_search_by_key(&party, party_of) else { return Ok(false) };
+        let Some(chunk) = chunks.get_mut(place) else { return Ok(false) };
+        let old = marks_of(chunk);
+        let new = change(old);
+        if new == old {
+            return Ok(false);
+        }
+        *chunk = entry(party, new);
+        let reached = reached(chunks);
+        self.begin_write()?;
+        self.connection
+            .prepare_cached("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1")?
+            .execute((seq, list))?;
+        self.wrote();
+        // It counts as long as anyone is missing, so this one may have been the last.
+        if old.delivered_at.is_none() && reached.delivered == reached.recipients {
+            self.tally.messages.undelivered -= 1;
+        }
+        if old.read_at.is_none() && new.read_at.is_some() {
+            self.parties.add_unread(party, -1);
+            if reached.read == reached.recipients {
+                self.tally.messages.unread -= 1;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores how far a party has read broadcasts, after it has read one.
+    pub(super) fn keep_floor(&mut self, party: u32) -> Outcome<()> {
+        Walk::unread(self, party, Range::ascending(None, None))?.peek(self, None)?;
+        let known = self.parties.known(&self.connection, party)?;
+        if known.floor > known.floor_stored {
+            known.floor_stored = known.floor;
+            self.connection
+                .prepare_cached("UPDATE parties SET floor = ?2 WHERE party = ?1")?
+                .execute((party, known.floor_stored))?;
+        }
+        Ok(())
+    }
+
+    /// Takes out of the counts what goes with the lists up to `seq`, and removes them.
+    pub(super) fn purge_broadcasts(&mut self, seq: Seq) -> Outcome<()> {
+        let Self { connection, parties, tally, .. } = self;
+        let mut statement =
+            connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq <= ?1")?;
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            let list = entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?;
+            for entry in list {
+                if marks_of(entry).read_at.is_none() {
+                    parties.add_unread(party_of(entry), -1);
+                }
+            }
+            let reached = reached(list);
+            tally.messages.undelivered -= u64::from(reached.delivered < reached.recipients);
+            tally.messages.unread -= u64::from(reached.read < reached.recipients);
+        }
+        connection.prepare_cached("DELETE FROM broadcasts WHERE seq <= ?1")?.execute([seq])?;
+        Ok(())
+    }
+
+    /// How many broadcasts are not delivered to all, and not read by all: by looking at every one.
+    pub(super) fn count_pending_broadcasts(connection: &Connection) -> Outcome<(u64, u64)> {
+        let mut statement = connection.prepare("SELECT recipients FROM broadcasts")?;
+        let mut rows = statement.query([])?;
+        let (mut undelivered, mut unread) = (0, 0);
+        while let Some(row) = rows.next()? {
+            let reached = reached(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
+            undelivered += u64::from(reached.delivered < reached.recipients);
+            unread += u64::from(reached.read < reached.recipients);
+        }
+        Ok((undelivered, unread))
+    }
+}
+
+fn damaged(error: impl std::fmt::Display) -> Fault {
+    Fault::Damaged(error.to_string())
+}
+
+/// Which broadcasts of a party are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Any,
+    Unread,
+    Undelivered,
+}
+
+/// The broadcasts for a party, found by looking at all of a range, but at no more than needed.
+#[derive(Debug)]
+pub(super) struct Walk {
+    party: u32,
+    from: Option<u32>,
+    want: Want,
+    range: Range,
+    /// Rows looked at in one step: more and more.
+    step: u32,
+    found: VecDeque<(Seq, Marks)>,
+    done: bool,
+    /// Everything from the party's floor up to here has been seen, and is not unread.
+    rising: bool,
+}
+
+impl Walk {
+    /// Those for `party`, from `from` if that is given.
+    pub(super) fn any(db: &mut Db, party: u32, from: Option<u32>, range: Range) -> Outcome<Self> {
+        let known = db.parties.known(&db.connection, party)?;
+        let range = range.above(known.born);
+        Ok(Self::new(party, from, Want::Any, range, false))
+    }
+
+    /// Those that `party` has not read, the oldest first.
+    pub(super) fn unread(db: &mut Db, party: u32, range: Range) -> Outcome<Self> {
+        let floor = db.parties.known(&db.connection, party)?.floor;
+        let rising = range.low <= floor;
+        Ok(Self::new(party, None, Want::Unread, range.above(floor), rising))
+    }
+
+    /// Those that `party` has not read from one sender, the oldest first.
+    pub(super) fn unread_from(db: &mut Db, party: u32, from: u32, range: Range) -> Outcome<Self> {
+        let floor = db.parties.known(&db.connection, party)?.floor;
+        Ok(Self::new(party, Some(from), Want::Unread, range.above(floor), false))
+    }
+
+    /// Those that `party` has not got, the oldest first.
+    pub(super) fn undelivered(db: &mut Db, party: u32, range: Range) -> Outcome<Self> {
+        let floor = db.parties.known(&db.connection, party)?.floor;
+        Ok(Self::new(party, None, Want::Undelivered, range.above(floor), false))
+    }
+
+    fn new(party: u32, from: Option<u32>, want: Want, range: Range, rising: bool) -> Self {
+        Self { party, from, want, range, step: 4, found: VecDeque::new(), done: false, rising }
+    }
+
+    /// The next one, unless it is known to be beyond `bound`.
+    pub(super) fn peek(
+        &mut self,
+        db: &mut Db,
+        bound: Option<Seq>,
+    ) -> Outcome<Option<(Seq, Marks)>> {
+        while self.found.is_empty() && !self.done && self.range.may_come_before(bound) {
+            self.look_on(db)?;
+        }
+        Ok(self.found.front().copied())
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.found.pop_front();
+    }
+
+    /// How many there are from here on.
+    pub(super) fn count(mut self, db: &mut Db) -> Outcome<u64> {
+        let mut count = 0;
+        while self.peek(db, None)?.is_some() {
+            count += self.found.len() as u64;
+            self.found.clear();
+        }
+        Ok(count)
+    }
+
+    fn look_on(&mut self, db: &mut Db) -> Outcome<()> {
+        const UP: &str = "SELECT seq, sender, recipients FROM broadcasts
+            WHERE seq > ?1 AND seq < ?2 ORDER BY seq LIMIT ?3";
+        const DOWN: &str = "SELECT seq, sender, recipients FROM broadcasts
+            WHERE seq > ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+        const STEP_MAX: u32 = 128;
+
+        let Db { connection, parties, .. } = db;
+        let mut statement =
+            connection.prepare_cached(if self.range.ascending { UP } else { DOWN })?;
+        let mut rows = statement.query((self.range.low, self.range.high, self.step))?;
+        let mut seen = 0;
+        let mut clear_to = None;
+        while let Some(row) = rows.next()? {
+            let seq = row.get(0)?;
+            seen += 1;
+            self.range.advance(seq);
+            let list = entries(row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+            let marks = find(list, self.party);
+            self.rising &= marks.is_none_or(|marks| marks.read_at.is_some());
+            if self.rising {
+                clear_to = Some(seq);
+            }
+            let wanted = |marks: &Marks| match self.want {
+                Want::Any => true,
+                Want::Unread => marks.read_at.is_none(),
+                Want::Undelivered => marks.delivered_at.is_none(),
+            };
+            if let Some(marks) = marks.filter(wanted)
+                && self.from.is_none_or(|from| row.get(1) == Ok(from))
+            {
+                self.found.push_back((seq, marks));
+            }
+        }
+        self.done = seen < self.step;
+        self.step = (self.step * 2).min(STEP_MAX);
+        if let Some(seq) = clear_to {
+            let known = parties.known(connection, self.party)?;
+            known.floor = known.floor.max(seq);
+        }
+        Ok(())
+    }
+}

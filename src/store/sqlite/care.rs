@@ -1,0 +1,356 @@
+//! What keeps the database in shape: retention, checkpoints, counters.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::db::{Db, Fault, Outcome, Tally};
+use super::parties::{CLI, EVERYONE};
+use super::rows::NOT_YET;
+use crate::api::MessageCounts;
+use crate::model::{PeerId, Seq, Timestamp};
+use crate::store::PurgeBefore;
+
+/// The keys in `meta` of the counters: there only while nothing changes.
+const UNDELIVERED: &str = "undelivered";
+const UNREAD: &str = "unread";
+const STATE_ENTRIES: &str = "state_entries";
+const LOCKS: &str = "locks";
+
+/// The key in `meta` of the highest number given, as of its writing.
+const LAST_SEQ: &str = "last_seq";
+
+/// A row of `client_ids`.
+type ClientId = (u32, [u8; 16], Seq);
+
+impl Db {
+    /// See [`crate::store::Store::first_seq`].
+    pub(super) fn first_seq(&self) -> Outcome<Seq> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT min(ifnull((SELECT min(seq) FROM messages), ?1),
+                        ifnull((SELECT min(seq) FROM events), ?1))",
+        )?;
+        Ok(statement.query_row([self.tally.last_seq.next()], |row| row.get(0))?)
+    }
+
+    /// See [`crate::store::Store::purge`].
+    pub(super) fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Outcome<bool> {
+        self.check_turn()?;
+        let mut left = limit;
+        self.purge_messages(before.messages, &mut left)?;
+        self.purge_events(before.events, &mut left)?;
+        if left < limit {
+            self.purge_time_marks()?;
+            // The newest row may have gone.
+            self.keep_last_seq()?;
+        }
+        self.purge_departed(before.departed, &mut left)?;
+        self.sweep_parties()?;
+        Ok(left == 0)
+    }
+
+    fn purge_messages(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+        let mut last = None;
+        let mut client_ids: Vec<ClientId> = Vec::new();
+        let Self { connection, parties, tally, .. } = self;
+        let mut statement = connection.prepare_cached(
+            "SELECT seq, created_at, sender, recipient, is_read, delivered_at, client_id
+             FROM messages WHERE seq > 0 ORDER BY seq LIMIT ?1",
+        )?;
+        let mut rows = statement.query([*left])?;
+        while let Some(row) = rows.next()?
+            && row.get::<_, Timestamp>(1)? < before
+        {
+            let seq = row.get(0)?;
+            last = Some(seq);
+            *left -= 1;
+            tally.messages.total -= 1;
+            let recipient = row.get(3)?;
+            if recipient != EVERYONE {
+                tally.messages.undelivered -= u64::from(row.get::<_, i64>(5)? == NOT_YET);
+                if !row.get::<_, bool>(4)? {
+                    tally.messages.unread -= 1;
+                    parties.add_unread(recipient, -1);
+                }
+            }
+            if let Some(id) = row.get(6)? {
+                client_ids.push((row.get(2)?, id, seq));
+            }
+        }
+        drop(rows);
+        drop(statement);
+        let Some(last) = last else { return Ok(()) };
+        self.begin_write()?;
+        self.wrote();
+        self.purge_broadcasts(last)?;
+        self.forget_client_ids(&client_ids)?;
+        self.connection.prepare_cached("DELETE FROM messages WHERE seq <= ?1")?.execute([last])?;
+        Ok(())
+    }
+
+    fn purge_events(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+        let mut last = None;
+        let mut client_ids = Vec::new();
+        {
+            let Self { connection, parties, tally, .. } = self;
+            let mut statement = connection.prepare_cached(
+                "SELECT seq, created_at, emitted_by, client_id
+                 FROM events WHERE seq > 0 ORDER BY seq LIMIT ?1",
+            )?;
+            let mut rows = statement.query([*left])?;
+            while let Some(row) = rows.next()?
+                && row.get::<_, Timestamp>(1)? < before
+            {
+                let seq = row.get(0)?;
+                last = Some(seq);
+                *left -= 1;
+                tally.events -= 1;
+                if let Some(id) = row.get(3)?
+                    && let Some(emitter) = parties.find(connection, &row.get(2)?)?
+                {
+                    client_ids.push((emitter, id, seq));
+                }
+            }
+        }
+        let Some(last) = last else { return Ok(()) };
+        self.begin_write()?;
+        self.wrote();
+        self.forget_client_ids(&client_ids)?;
+        self.connection.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([last])?;
+        Ok(())
+    }
+
+    fn forget_client_ids(&self, ids: &[ClientId]) -> Outcome<()> {
+        for id in ids {
+            self.connection
+                .prepare_cached(
+                    "DELETE FROM client_ids WHERE sender = ?1 AND client_id = ?2 AND seq = ?3",
+                )?
+                .execute(*id)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the marks below the first row, but for the last of them: it tells of all before.
+    fn purge_time_marks(&self) -> Outcome<()> {
+        self.connection
+            .prepare_cached(
+                "DELETE FROM time_marks
+                 WHERE seq < (SELECT max(seq) FROM time_marks WHERE seq < ?1)",
+            )?
+            .execute([self.first_seq()?])?;
+        Ok(())
+    }
+
+    fn purge_departed(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+        let first_message: Option<Seq> = self
+            .connection
+            .prepare_cached("SELECT min(seq) FROM messages")?
+            .query_row([], |row| row.get(0))?;
+        let gone: rusqlite::Result<Vec<PeerId>> = self
+            .connection
+            .prepare_cached(
+                "SELECT id FROM peers INDEXED BY peers_left
+                 WHERE left_at < ?1 AND left_seq < ?2 ORDER BY left_at, id LIMIT ?3",
+            )?
+            .query_map((before, first_message.unwrap_or(Seq(u64::MAX)), *left), |row| row.get(0))?
+            .collect();
+        for id in gone? {
+            self.begin_write()?;
+            self.wrote();
+            self.connection.prepare_cached("DELETE FROM peers WHERE id = ?1")?.execute([id])?;
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Removes the numbers of some parties of which nothing is left, and goes on there next time.
+    /// Not counted as a change: nobody sees it.
+    fn sweep_parties(&mut self) -> Outcome<()> {
+        const STEP: u32 = 32;
+
+        let parties: rusqlite::Result<Vec<u32>> = self
+            .connection
+            .prepare_cached("SELECT party FROM parties WHERE party > ?1 ORDER BY party LIMIT ?2")?
+            .query_map((self.swept_to.max(CLI), STEP), |row| row.get(0))?
+            .collect();
+        let parties = parties?;
+        self.swept_to = parties.last().copied().unwrap_or(CLI);
+        for party in parties {
+            let used: bool = self
+                .connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM messages WHERE sender = ?1)
+                        OR EXISTS (SELECT 1 FROM messages WHERE recipient = ?1)
+                        OR EXISTS (SELECT 1 FROM client_ids WHERE sender = ?1)
+                        OR EXISTS (SELECT 1 FROM peers
+                            WHERE id = (SELECT name FROM parties WHERE party = ?1))",
+                )?
+                .query_row([party], |row| row.get(0))?;
+            if !used {
+                self.begin_write()?;
+                self.connection
+                    .prepare_cached("DELETE FROM parties WHERE party = ?1")?
+                    .execute([party])?;
+                self.parties.forget(party);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the highest number given, so that it is not given again should its row go.
+    pub(super) fn keep_last_seq(&mut self) -> Outcome<()> {
+        self.put_meta(LAST_SEQ, self.tally.last_seq)?;
+        self.tally.kept_seq = self.tally.last_seq;
+        Ok(())
+    }
+
+    /// Stores the counters, for an opening that need not count. Between turns.
+    pub(super) fn store_counters(&mut self) -> Outcome<()> {
+        if self.tally.counters_stored && self.tally.kept_seq == self.tally.last_seq {
+            return Ok(());
+        }
+        self.begin_turn()?;
+        let stored = self.begin_write().and_then(|()| {
+            let Tally { messages, state_entries, locks, .. } = self.tally;
+            self.put_meta(UNDELIVERED, Seq(messages.undelivered))?;
+            self.put_meta(UNREAD, Seq(messages.unread))?;
+            self.put_meta(STATE_ENTRIES, Seq(state_entries))?;
+            self.put_meta(LOCKS, Seq(locks))?;
+            self.keep_last_seq()?;
+            self.commit_turn()
+        });
+        match stored {
+            Ok(()) => self.tally.counters_stored = true,
+            Err(_) => self.rollback_turn(),
+        }
+        stored
+    }
+
+    /// Removes the stored counters, which are about to become wrong.
+    pub(super) fn forget_counters(&mut self) -> Outcome<()> {
+        self.connection.prepare_cached("DELETE FROM meta WHERE key <> ?1")?.execute([LAST_SEQ])?;
+        self.tally.counters_stored = false;
+        Ok(())
+    }
+
+    fn put_meta(&self, key: &str, value: Seq) -> Outcome<()> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+            .execute((key, value))?;
+        Ok(())
+    }
+
+    /// Copies the write-ahead log into the database; what is written next begins a new log.
+    ///
+    /// The counters are written first thing into that: it makes SQLite begin it (with an fsync) now
+    /// and not in a turn that someone waits for.
+    pub(super) fn checkpoint(&mut self) -> Outcome<()> {
+        self.wal_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        self.tally.counters_stored = false;
+        self.store_counters()
+    }
+
+    /// Pages in the write-ahead log that are not in the database yet.
+    pub(super) fn wal_pages_pending(&self) -> Outcome<u64> {
+        self.wal_checkpoint("PRAGMA wal_checkpoint(NOOP)")
+    }
+
+    /// Empties the write-ahead log.
+    pub(super) fn empty_wal(&self) -> Outcome<()> {
+        self.wal_checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").map(|_| ())
+    }
+
+    /// Gives the pages of the log that are not in the database (none if there is no log).
+    fn wal_checkpoint(&self, sql: &str) -> Outcome<u64> {
+        let (log, copied): (i64, i64) = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        Ok(u64::try_from(log - copied).unwrap_or(0))
+    }
+}
+
+/// The counters of a database that was just opened: by looking at the ends of tables if it was
+/// closed in order, else by counting.
+pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
+    let meta = stored_meta(connection)?;
+    let (message_seq, message_ordinal, message_count) = ends(connection, "messages")?;
+    let (event_seq, event_ordinal, event_count) = ends(connection, "events")?;
+    let kept_seq = Seq(meta.get(LAST_SEQ).copied().unwrap_or(0));
+    let row_seq = message_seq.max(event_seq);
+    let broadcast_seq: Option<Seq> =
+        connection.query_row("SELECT max(seq) FROM broadcasts", [], |row| row.get(0))?;
+    let mark = connection
+        .query_row("SELECT seq, latest FROM time_marks ORDER BY seq DESC LIMIT 1", [], |row| {
+            row.try_into()
+        })
+        .optional()?;
+    let (mark_seq, mark_latest) = mark.unwrap_or((Seq(0), Timestamp(i64::MIN)));
+    let latest = connection.query_row(
+        "SELECT max(?2, ifnull((SELECT max(created_at) FROM messages WHERE seq > ?1), ?2),
+                        ifnull((SELECT max(created_at) FROM events WHERE seq > ?1), ?2))",
+        (mark_seq, mark_latest),
+        |row| row.get(0),
+    )?;
+    let counter = |key| meta.get(key).copied();
+    let counters = (counter(UNDELIVERED), counter(UNREAD), counter(STATE_ENTRIES), counter(LOCKS));
+    let counters_stored = matches!(counters, (Some(_), Some(_), Some(_), Some(_)));
+    let (undelivered, unread, state_entries, locks) = match counters {
+        (Some(undelivered), Some(unread), Some(state), Some(locks)) => {
+            (undelivered, unread, state, locks)
+        }
+        _ => count(connection)?,
+    };
+    Ok(Tally {
+        last_seq: kept_seq.max(row_seq),
+        row_seq,
+        kept_seq,
+        broadcast_seq: broadcast_seq.unwrap_or_default(),
+        message_ordinal,
+        event_ordinal,
+        mark_seq,
+        latest,
+        messages: MessageCounts { total: message_count, undelivered, unread },
+        events: event_count,
+        state_entries,
+        locks,
+        counters_stored,
+    })
+}
+
+fn stored_meta(connection: &Connection) -> Outcome<HashMap<String, u64>> {
+    let mut statement = connection.prepare("SELECT key, value FROM meta")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, Seq>(1)?.0)))?;
+    let meta: rusqlite::Result<_> = rows.collect();
+    Ok(meta?)
+}
+
+/// The last number and ordinal of a table, and its number of rows.
+fn ends(connection: &Connection, table: &str) -> Outcome<(Seq, i64, u64)> {
+    let end = |order: &str| {
+        let sql = format!("SELECT seq, ordinal FROM {table} ORDER BY seq {order} LIMIT 1");
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    };
+    let (Some((_, first)), Some((seq, last))) =
+        (end("ASC")?.map(|end: (Seq, i64)| end), end("DESC")?)
+    else {
+        return Ok((Seq(0), 0, 0));
+    };
+    let count = u64::try_from(last - first + 1)
+        .map_err(|_| Fault::Damaged(format!("the rows of {table} are out of order")))?;
+    Ok((seq, last, count))
+}
+
+/// Undelivered and unread messages, state entries, locks: by looking at every row.
+fn count(connection: &Connection) -> Outcome<(u64, u64, u64, u64)> {
+    let (undelivered, unread) = Db::count_pending_broadcasts(connection)?;
+    let sql = "SELECT (SELECT count(*) FROM messages WHERE recipient <> 0 AND delivered_at = ?1),
+                      (SELECT count(*) FROM messages WHERE recipient <> 0 AND is_read = 0),
+                      (SELECT count(*) FROM state),
+                      (SELECT count(*) FROM locks)";
+    let counts: (Seq, Seq, Seq, Seq) =
+        connection.query_row(sql, [NOT_YET], |row| row.try_into())?;
+    let (direct_undelivered, direct_unread, state, locks) = counts;
+    Ok((undelivered + direct_undelivered.0, unread + direct_unread.0, state.0, locks.0))
+}

@@ -1,0 +1,240 @@
+//! The open database: its turn, its counters, and what can go wrong with it.
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::parties::Parties;
+use crate::api::MessageCounts;
+use crate::model::{Seq, Timestamp};
+use crate::store::{Counts, StoreError};
+
+/// What went wrong inside.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// SQLite says so.
+    Sql(rusqlite::Error),
+    /// The rows do not fit together.
+    Damaged(String),
+    /// The caller broke the contract.
+    Misuse(String),
+}
+
+pub(super) type Outcome<T> = Result<T, Fault>;
+
+impl Fault {
+    /// Whether the database can no longer be trusted.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Misuse(_) => false,
+            Self::Sql(error) => match error {
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..) => true,
+                error => matches!(
+                    error.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                ),
+            },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sql(error) => error.fmt(f),
+            Self::Damaged(text) => write!(f, "the database is damaged: {text}"),
+            Self::Misuse(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        // SQLite's Unix layer tells a full disk (ENOSPC) by the same code as its own limit of pages.
+        match &fault {
+            Fault::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                Self::Full(fault.to_string())
+            }
+            _ => Self::Failed(fault.to_string()),
+        }
+    }
+}
+
+/// Numbers that are kept rather than counted. A turn that is rolled back gets those of its
+/// beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tally {
+    /// The highest number given.
+    pub(super) last_seq: Seq,
+    /// The highest number of a message or event ever stored.
+    pub(super) row_seq: Seq,
+    /// The number that `meta` remembers, for the case that its row goes.
+    pub(super) kept_seq: Seq,
+    /// The newest broadcast.
+    pub(super) broadcast_seq: Seq,
+    /// The ordinal of the newest message.
+    pub(super) message_ordinal: i64,
+    /// The ordinal of the newest event.
+    pub(super) event_ordinal: i64,
+    /// The newest time mark.
+    pub(super) mark_seq: Seq,
+    /// The latest `created_at` of all messages and events.
+    pub(super) latest: Timestamp,
+    pub(super) messages: MessageCounts,
+    pub(super) events: u64,
+    pub(super) state_entries: u64,
+    pub(super) locks: u64,
+    /// `meta` holds the counters as they are: to be removed before anything changes.
+    pub(super) counters_stored: bool,
+}
+
+/// What is going on between `begin_turn` and its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// The counters at its beginning.
+    before: Tally,
+    /// SQLite has been told.
+    began: bool,
+    /// Something was changed.
+    wrote: bool,
+    /// An operation failed. SQLite may have rolled back by itself, so that further writes would
+    /// stand alone.
+    failed: bool,
+}
+
+/// The open database. The operations are in the files of their subjects.
+#[derive(Debug)]
+pub(super) struct Db {
+    pub(super) connection: Connection,
+    pub(super) parties: Parties,
+    pub(super) tally: Tally,
+    turn: Option<Turn>,
+    /// Where the sweep for parties of no more use goes on.
+    pub(super) swept_to: u32,
+}
+
+impl Db {
+    pub(super) fn new(connection: Connection, tally: Tally) -> Self {
+        Self { connection, parties: Parties::default(), tally, turn: None, swept_to: 0 }
+    }
+
+    pub(super) fn in_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    pub(super) fn turn_wrote(&self) -> bool {
+        self.turn.is_some_and(|turn| turn.wrote)
+    }
+
+    pub(super) fn begin_turn(&mut self) -> Outcome<()> {
+        if self.turn.is_some() {
+            return Err(Fault::Misuse("a turn in a turn".into()));
+        }
+        self.turn = Some(Turn { before: self.tally, began: false, wrote: false, failed: false });
+        Ok(())
+    }
+
+    pub(super) fn commit_turn(&mut self) -> Outcome<()> {
+        let turn = self.check_turn()?;
+        if turn.began {
+            if turn.wrote && self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
+                self.keep_last_seq()?;
+            }
+            self.execute("COMMIT")?;
+        }
+        self.turn = None;
+        Ok(())
+    }
+
+    pub(super) fn rollback_turn(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        if turn.began {
+            // There may be nothing left to roll back. Should it fail, the next turn cannot begin,
+            // and says so.
+            if !self.connection.is_autocommit() {
+                let _ = self.execute("ROLLBACK");
+            }
+            self.parties.forget_all();
+        }
+        self.tally = turn.before;
+    }
+
+    /// To be called after an operation failed.
+    pub(super) fn fail_turn(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.failed = true;
+        }
+    }
+
+    /// To be called first by an operation that may write.
+    pub(super) fn check_turn(&self) -> Outcome<Turn> {
+        match self.turn {
+            Some(turn) if turn.failed => Err(Fault::Misuse("the turn has failed before".into())),
+            Some(turn) => Ok(turn),
+            None => Err(Fault::Misuse("a write outside of a turn".into())),
+        }
+    }
+
+    /// To be called before the first statement that may write.
+    pub(super) fn begin_write(&mut self) -> Outcome<()> {
+        if self.check_turn()?.began {
+            return Ok(());
+        }
+        self.execute("BEGIN IMMEDIATE")?;
+        if let Some(turn) = &mut self.turn {
+            turn.began = true;
+        }
+        if self.tally.counters_stored {
+            self.forget_counters()?;
+        }
+        Ok(())
+    }
+
+    /// To be called after a change.
+    pub(super) fn wrote(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.wrote = true;
+        }
+    }
+
+    /// Runs a statement without parameters.
+    pub(super) fn execute(&self, sql: &str) -> Outcome<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Takes a message or an event into account that is about to be stored.
+    pub(super) fn begin_row(&mut self, seq: Seq, created_at: Timestamp) -> Outcome<()> {
+        /// One mark for so many numbers: what a reading by time may have to pass over.
+        const MARK_EVERY: u64 = 1024;
+
+        self.begin_write()?;
+        let tally = &mut self.tally;
+        if seq <= tally.row_seq || seq > tally.last_seq {
+            return Err(Fault::Misuse(format!("the number {seq} is not fresh")));
+        }
+        if seq.0 - tally.mark_seq.0 > MARK_EVERY {
+            let mark_seq = Seq(seq.0 - 1);
+            self.connection
+                .prepare_cached("INSERT INTO time_marks (seq, latest) VALUES (?1, ?2)")?
+                .execute((mark_seq, tally.latest))?;
+            tally.mark_seq = mark_seq;
+        }
+        tally.row_seq = seq;
+        tally.latest = tally.latest.max(created_at);
+        self.wrote();
+        Ok(())
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let Tally { messages, events, state_entries, locks, .. } = self.tally;
+        Counts { messages, events: messages.total + events, state_entries, locks }
+    }
+}

@@ -1,0 +1,254 @@
+//! Events, and messages as events.
+
+use rusqlite::{OptionalExtension as _, params};
+use uuid::Uuid;
+
+use super::db::{Db, Fault, Outcome};
+use super::parties::EVERYONE;
+use crate::model::{Event, MessageId, Seq, Timestamp, event_type, type_matches};
+use crate::store::{EventPage, EventQuery, NewEvent, message_event_payload};
+
+/// Most types of events that are looked up one by one; more are found by looking at all events.
+const KINDS_MAX: usize = 256;
+
+/// Where to read events: what is above `low` and later than `since`, from there up, or from the top
+/// down.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    low: Seq,
+    since: Timestamp,
+    ascending: bool,
+}
+
+impl Db {
+    /// See [`crate::store::Store::append_event`].
+    pub(super) fn append_event(&mut self, new: &NewEvent<'_>) -> Outcome<()> {
+        self.begin_row(new.seq, new.created_at)?;
+        let ordinal = self.tally.event_ordinal + 1;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO events (seq, id, ordinal, kind, emitted_by, created_at, client_id,
+                    payload)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                new.seq,
+                new.id,
+                ordinal,
+                new.kind,
+                new.emitted_by,
+                new.created_at,
+                new.client_id.map(Uuid::into_bytes),
+                new.payload,
+            ])?;
+        if let (Some(emitter), Some(id)) = (new.emitted_by, new.client_id) {
+            let emitter = self.intern(emitter)?;
+            self.keep_client_id(emitter, id, new.seq)?;
+        }
+        self.tally.event_ordinal = ordinal;
+        self.tally.events += 1;
+        Ok(())
+    }
+
+    /// The event with this number, unless that is a message's.
+    pub(super) fn event(&self, seq: Seq) -> Outcome<Option<Event>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq, id, kind, payload, emitted_by, created_at FROM events WHERE seq = ?1",
+        )?;
+        let event = statement.query_row([seq], |row| {
+            Ok(Event {
+                seq: row.get(0)?,
+                id: row.get(1)?,
+                kind: row.get(2)?,
+                payload: row.get(3)?,
+                emitted_by: row.get(4)?,
+                created_at: row.get(5)?,
+            })
+        });
+        Ok(event.optional()?)
+    }
+
+    /// The event that is derived from the message with this number.
+    fn message_event(&mut self, seq: Seq) -> Outcome<Option<Event>> {
+        let row: Option<(MessageId, u32, u32, Timestamp)> = self
+            .connection
+            .prepare_cached(
+                "SELECT id, sender, recipient, created_at FROM messages WHERE seq = ?1",
+            )?
+            .query_row([seq], |row| row.try_into())
+            .optional()?;
+        let Some((id, sender, recipient, created_at)) = row else { return Ok(None) };
+        let from = self.parties.party(&self.connection, sender)?;
+        let to = if recipient == EVERYONE {
+            None
+        } else {
+            Some(self.parties.party(&self.connection, recipient)?)
+        };
+        Ok(Some(Event {
+            seq,
+            id,
+            kind: event_type::MESSAGE_RECEIVED.into(),
+            payload: message_event_payload(id, &from, to.as_ref()).into(),
+            emitted_by: Some(from),
+            created_at,
+        }))
+    }
+
+    /// See [`crate::store::Store::events`].
+    pub(super) fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Outcome<EventPage> {
+        let ascending = query.since.is_some() || query.after.is_some();
+        let since = query.since.unwrap_or(Timestamp(i64::MIN));
+        let low = query.after.unwrap_or_default().max(self.seq_at(query.since)?);
+        let span = Span { low, since, ascending };
+        // One more than wanted tells whether there are more.
+        let limit = query.limit.saturating_add(1);
+        let mut seqs = self.event_seqs(query.types, span, limit)?;
+        if type_matches(query.types, event_type::MESSAGE_RECEIVED) {
+            self.add_message_seqs(&mut seqs, span, limit)?;
+        }
+        seqs.sort_unstable();
+        if !ascending {
+            seqs.reverse();
+        }
+
+        let mut events = Vec::new();
+        let mut cut = false;
+        for seq in seqs {
+            if events.len() == query.limit as usize {
+                cut = true;
+                break;
+            }
+            let event = match self.event(seq)? {
+                Some(event) => Some(event),
+                None => self.message_event(seq)?,
+            };
+            let event = event.ok_or_else(|| Fault::Damaged(format!("there is no event {seq}")))?;
+            if !keep(&event) && !events.is_empty() {
+                cut = true;
+                break;
+            }
+            events.push(event);
+        }
+        if !ascending {
+            events.reverse();
+        }
+        let last = events.last().filter(|_| cut && ascending);
+        let last_seq = last.map_or(self.tally.last_seq, |event| event.seq);
+        Ok(EventPage { events, last_seq })
+    }
+
+    /// A number up to which nothing was created after `since`, and from which it is not far to the
+    /// first that was.
+    fn seq_at(&self, since: Option<Timestamp>) -> Outcome<Seq> {
+        let Some(since) = since else { return Ok(Seq::default()) };
+        let mut statement = self.connection.prepare_cached(
+            "SELECT seq FROM time_marks WHERE seq > 0 AND latest <= ?1 ORDER BY seq DESC LIMIT 1",
+        )?;
+        Ok(statement.query_row([since], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    /// The numbers of stored events of these types: of each at least those that are among the first
+    /// `limit` of all.
+    fn event_seqs(&self, types: &[Box<str>], span: Span, limit: u32) -> Outcome<Vec<Seq>> {
+        let everything = types.is_empty() || types.iter().any(|pattern| **pattern == *"*");
+        let kinds = if everything { None } else { self.kinds(types)? };
+        match kinds {
+            Some(kinds) => self.event_seqs_of(&kinds, span, limit),
+            None => self.event_seqs_among_all(types, span, limit),
+        }
+    }
+
+    /// The types that stored events have among these types and patterns; none if they are many.
+    fn kinds(&self, types: &[Box<str>]) -> Outcome<Option<Vec<Box<str>>>> {
+        let mut kinds = Vec::new();
+        let mut next = self.connection.prepare_cached(
+            "SELECT kind FROM events INDEXED BY events_kind WHERE kind > ?1 ORDER BY kind LIMIT 1",
+        )?;
+        let mut has = self.connection.prepare_cached(
+            "SELECT kind FROM events INDEXED BY events_kind WHERE kind = ?1 LIMIT 1",
+        )?;
+        for pattern in types {
+            let Some(prefix) = pattern.strip_suffix('*') else {
+                kinds.push(pattern.clone());
+                continue;
+            };
+            let first = has.query_row([prefix], |row| row.get(0)).optional()?;
+            kinds.extend(first);
+            let mut last: Box<str> = prefix.into();
+            while let Some(kind) =
+                next.query_row([&last], |row| row.get::<_, Box<str>>(0)).optional()?
+                && kind.starts_with(prefix)
+            {
+                kinds.push(kind.clone());
+                last = kind;
+                if kinds.len() > KINDS_MAX {
+                    return Ok(None);
+                }
+            }
+        }
+        // A type may be meant twice.
+        kinds.sort_unstable();
+        kinds.dedup();
+        Ok(Some(kinds))
+    }
+
+    fn event_seqs_of(&self, kinds: &[Box<str>], span: Span, limit: u32) -> Outcome<Vec<Seq>> {
+        const UP: &str = "SELECT seq FROM events INDEXED BY events_kind
+            WHERE kind = ?1 AND seq > ?2 AND created_at > ?3 ORDER BY seq LIMIT ?4";
+        const DOWN: &str = "SELECT seq FROM events INDEXED BY events_kind
+            WHERE kind = ?1 AND seq > ?2 AND created_at > ?3 ORDER BY seq DESC LIMIT ?4";
+        let mut seqs = Vec::new();
+        let mut statement =
+            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
+        for kind in kinds {
+            let mut rows = statement.query((kind, span.low, span.since, limit))?;
+            while let Some(row) = rows.next()? {
+                seqs.push(row.get(0)?);
+            }
+        }
+        Ok(seqs)
+    }
+
+    fn event_seqs_among_all(
+        &self,
+        types: &[Box<str>],
+        span: Span,
+        limit: u32,
+    ) -> Outcome<Vec<Seq>> {
+        const UP: &str = "SELECT seq, kind FROM events
+            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq";
+        const DOWN: &str = "SELECT seq, kind FROM events
+            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq DESC";
+        let mut seqs = Vec::new();
+        let mut statement =
+            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
+        let mut rows = statement.query((span.low, span.since))?;
+        while seqs.len() < limit as usize
+            && let Some(row) = rows.next()?
+        {
+            let kind = row.get_ref(1)?.as_str().map_err(|e| Fault::Damaged(e.to_string()))?;
+            if type_matches(types, kind) {
+                seqs.push(row.get(0)?);
+            }
+        }
+        Ok(seqs)
+    }
+
+    fn add_message_seqs(&self, seqs: &mut Vec<Seq>, span: Span, limit: u32) -> Outcome<()> {
+        const UP: &str = "SELECT seq FROM messages
+            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq LIMIT ?3";
+        const DOWN: &str = "SELECT seq FROM messages
+            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq DESC LIMIT ?3";
+        let mut statement =
+            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
+        let mut rows = statement.query((span.low, span.since, limit))?;
+        while let Some(row) = rows.next()? {
+            seqs.push(row.get(0)?);
+        }
+        Ok(())
+    }
+}

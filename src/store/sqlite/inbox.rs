@@ -1,0 +1,206 @@
+//! Pages of messages: a recipient's, a sender's.
+
+use rusqlite::OptionalExtension as _;
+
+use super::broadcasts::Walk;
+use super::db::{Db, Outcome};
+use super::parties::CLI;
+use super::streams::{Found, Merge, Range, Seqs, Source};
+use crate::model::{Message, Timestamp};
+use crate::store::{InboxQuery, Page, REMAINING_MAX, SentQuery};
+
+/// Rows of a page that were counted as remaining fit the first piece that is read.
+const PIECE_REMAINING: u32 = 101;
+
+type Keep<'a> = &'a mut dyn FnMut(&Message) -> bool;
+
+/// How a message stood with its recipient before it was read.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    found: Found,
+    delivered_at: Option<Timestamp>,
+    read_at: Option<Timestamp>,
+}
+
+impl Db {
+    /// See [`crate::store::Store::inbox`].
+    pub(super) fn inbox(
+        &mut self,
+        query: &InboxQuery<'_>,
+        mark_read_at: Option<Timestamp>,
+        keep: Keep<'_>,
+    ) -> Outcome<Page> {
+        if mark_read_at.is_some() {
+            self.check_turn()?;
+        }
+        let Some(me) = self.find_party(&query.recipient.into())? else {
+            return Ok(Page::default());
+        };
+        let from = match query.from.map(|from| self.find_party(from)).transpose()? {
+            Some(None) => return Ok(Page::default()),
+            from => from.flatten(),
+        };
+        let exact = query.unread_only
+            && query.from.is_none()
+            && query.before.is_none()
+            && query.after.is_none();
+        let unread = if exact { Some(self.unread_of(me)?) } else { None };
+        if unread == Some(0) {
+            return Ok(Page::default());
+        }
+
+        let mut merge = self.inbox_rows(query, me, from, exact)?;
+        let mut kept = Vec::new();
+        let mut messages = Vec::new();
+        while kept.len() < query.limit as usize
+            && let Some(found) = merge.peek(self)?
+        {
+            let mut message = self.message_found(found.seq)?.message;
+            if let Some(marks) = found.broadcast {
+                message.delivered_at = marks.delivered_at;
+                message.read_at = marks.read_at;
+            }
+            let Message { delivered_at, read_at, .. } = message;
+            if mark_read_at.is_some() && read_at.is_none() {
+                message.delivered_at = delivered_at.or(mark_read_at);
+                message.read_at = mark_read_at;
+            }
+            if !keep(&message) && !messages.is_empty() {
+                break;
+            }
+            merge.pop(found);
+            messages.push(message);
+            kept.push(Before { found, delivered_at, read_at });
+        }
+        let remaining = match unread {
+            Some(unread) => unread.saturating_sub(kept.len() as u64),
+            None => self.count_remaining(merge)?,
+        };
+        if !query.unread_only && query.after.is_none() {
+            messages.reverse();
+        }
+        if let Some(at) = mark_read_at {
+            self.mark_page_read(me, &kept, at)?;
+        }
+        Ok(Page { messages, remaining })
+    }
+
+    /// Where the rows of an inbox come from.
+    fn inbox_rows(
+        &mut self,
+        query: &InboxQuery<'_>,
+        me: u32,
+        from: Option<u32>,
+        exact: bool,
+    ) -> Outcome<Merge> {
+        /// Small, since most of what one range has may not be in the other.
+        const PIECE_BOTH: u32 = 16;
+
+        let ascending = query.unread_only || query.after.is_some();
+        let range = Range::new(query.after, query.before, ascending);
+        let piece = if exact { query.limit } else { query.limit.saturating_add(PIECE_REMAINING) };
+        let direct = match (query.unread_only, from) {
+            (true, None) => vec![Source::One(Seqs::inbox(me, false, range, piece))],
+            (true, Some(from)) => vec![Source::Both(
+                Seqs::inbox(me, false, range, PIECE_BOTH),
+                Seqs::pair(from, me, range, PIECE_BOTH),
+            )],
+            (false, None) => vec![
+                Source::One(Seqs::inbox(me, false, range, piece)),
+                Source::One(Seqs::inbox(me, true, range, piece)),
+            ],
+            (false, Some(from)) => vec![Source::One(Seqs::pair(from, me, range, piece))],
+        };
+        let broadcasts = match (query.unread_only, from) {
+            _ if me == CLI => None,
+            (true, None) => Some(Walk::unread(self, me, range)?),
+            (true, Some(from)) => Some(Walk::unread_from(self, me, from, range)?),
+            (false, from) => Some(Walk::any(self, me, from, range)?),
+        };
+        Ok(Merge { range, direct, broadcasts })
+    }
+
+    fn mark_page_read(&mut self, me: u32, kept: &[Before], at: Timestamp) -> Outcome<()> {
+        let mut marked_broadcast = false;
+        for before in kept.iter().filter(|before| before.read_at.is_none()) {
+            let seq = before.found.seq;
+            if before.found.broadcast.is_some() {
+                self.mark_broadcast(seq, me, |marks| marks.read(at))?;
+                marked_broadcast = true;
+            } else {
+                self.mark_direct_read(seq, me, before.delivered_at, at)?;
+            }
+        }
+        if marked_broadcast {
+            self.keep_floor(me)?;
+        }
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::sent`].
+    pub(super) fn sent(&mut self, query: &SentQuery<'_>, keep: Keep<'_>) -> Outcome<Page> {
+        let Some(sender) = self.find_party(query.sender)? else { return Ok(Page::default()) };
+        let range = Range::new(query.after, query.before, query.after.is_some());
+        let piece = query.limit.saturating_add(PIECE_REMAINING);
+        let mut merge = Merge { range, direct: Vec::new(), broadcasts: None };
+        if let Some(to) = query.to {
+            let Some(to) = self.find_party(&to.into())? else { return Ok(Page::default()) };
+            merge.direct.push(Source::One(Seqs::pair(sender, to, range, piece)));
+            if to != CLI {
+                merge.broadcasts = Some(Walk::any(self, to, Some(sender), range)?);
+            }
+        } else {
+            merge.direct = self.sent_rows(sender, range)?;
+        }
+
+        let mut messages = Vec::new();
+        while messages.len() < query.limit as usize
+            && let Some(found) = merge.peek(self)?
+        {
+            let stored = self.message_found(found.seq)?;
+            let message = self.seen_by_sender(stored)?;
+            if !keep(&message) && !messages.is_empty() {
+                break;
+            }
+            merge.pop(found);
+            messages.push(message);
+        }
+        let remaining = self.count_remaining(merge)?;
+        if !range.ascending {
+            messages.reverse();
+        }
+        Ok(Page { messages, remaining })
+    }
+
+    /// Where all messages of a sender come from: a range for each recipient that it ever wrote to
+    /// (everyone is one), each found from the one before by one look into the index.
+    fn sent_rows(&self, sender: u32, range: Range) -> Outcome<Vec<Source>> {
+        /// Small at first, since there may be many.
+        const PIECE: u32 = 4;
+
+        let mut statement = self.connection.prepare_cached(
+            "SELECT recipient FROM messages INDEXED BY messages_pair
+             WHERE sender = ?1 AND recipient > ?2 ORDER BY recipient LIMIT 1",
+        )?;
+        let mut sources = Vec::new();
+        let mut last = -1;
+        while let Some(recipient) =
+            statement.query_row((sender, last), |row| row.get::<_, u32>(0)).optional()?
+        {
+            sources.push(Source::One(Seqs::pair(sender, recipient, range, PIECE)));
+            last = i64::from(recipient);
+        }
+        Ok(sources)
+    }
+
+    fn count_remaining(&mut self, mut merge: Merge) -> Outcome<u64> {
+        let mut remaining = 0;
+        while remaining < REMAINING_MAX
+            && let Some(found) = merge.peek(self)?
+        {
+            merge.pop(found);
+            remaining += 1;
+        }
+        Ok(remaining)
+    }
+}

@@ -1,0 +1,368 @@
+//! The default backend: SQLite, one connection, a write-ahead log.
+//!
+//! The broker has the database to itself (`locking_mode = EXCLUSIVE`): nobody else can open it while
+//! a broker runs.
+//!
+//! Reading and writing are in the files of their subjects, as methods of [`db::Db`], each statement
+//! next to the operation that uses it.
+
+mod broadcasts;
+mod care;
+mod db;
+mod events;
+mod inbox;
+mod locks;
+mod messages;
+mod open;
+mod parties;
+mod peers;
+mod rows;
+mod schema;
+mod state;
+mod streams;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use uuid::Uuid;
+
+use self::db::{Db, Fault, Outcome};
+pub use self::open::OpenError;
+use self::open::PAGE_BYTES;
+use super::{
+    AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
+    PurgeBefore, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange, StateOutcome,
+    Store,
+};
+use crate::config::Durability;
+use crate::limits;
+use crate::model::{
+    Event, Lock, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
+    Timestamp,
+};
+
+/// Bytes in the write-ahead log that are copied into the database when nobody waits.
+const WAL_BYTES_IDLE: u64 = 1024 * 1024;
+
+/// Bytes in the write-ahead log that are copied even if somebody waits, so that it does not grow for
+/// ever under a load that never pauses.
+const WAL_BYTES_BUSY: u64 = 16 * 1024 * 1024;
+
+/// How a database is to be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What a committed turn survives.
+    pub durability: Durability,
+    /// How large it may grow, bytes.
+    pub bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { durability: Durability::Normal, bytes_max: limits::DATABASE_BYTES_MAX }
+    }
+}
+
+/// The SQLite backend.
+#[derive(Debug)]
+pub struct SqliteStore {
+    db: Db,
+    /// None in memory.
+    path: Option<PathBuf>,
+    recovered_from: Option<String>,
+    corrupt: bool,
+    closed: bool,
+    /// Something was committed since [`Store::maintain`] last looked at the log.
+    grown: bool,
+}
+
+impl SqliteStore {
+    /// Opens a database, or makes it if there is none. One that is not ours or is damaged is moved
+    /// aside first, see [`Self::recovered_from`].
+    ///
+    /// # Errors
+    /// If it was written by a newer program, or the file system or SQLite will not do it.
+    pub fn open(path: &Path, options: &Options) -> std::result::Result<Self, OpenError> {
+        let (db, recovered_from) = open::open(path, options)?;
+        Ok(Self::new(db, Some(path.into()), recovered_from))
+    }
+
+    /// A database that nothing is left of when it is closed.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn open_in_memory(options: &Options) -> std::result::Result<Self, OpenError> {
+        Ok(Self::new(open::open_in_memory(options)?, None, None))
+    }
+
+    fn new(db: Db, path: Option<PathBuf>, recovered_from: Option<String>) -> Self {
+        Self { db, path, recovered_from, corrupt: false, closed: false, grown: true }
+    }
+
+    /// If another database was in the place of this one: where it is now, and why.
+    #[must_use]
+    pub fn recovered_from(&self) -> Option<&str> {
+        self.recovered_from.as_deref()
+    }
+
+    /// Whether damage has shown since it was opened: nothing it says can be trusted any more. When
+    /// opened again, it is moved aside if the damage shows there, too.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        self.corrupt
+    }
+
+    /// Looks for damage everywhere; takes long in a large database.
+    ///
+    /// # Errors
+    /// If it cannot look. Damage is no error but a text that describes it.
+    pub fn integrity(&mut self) -> Result<Option<String>> {
+        let verdict: String = self.run(|db| {
+            let mut check = db.connection.prepare("PRAGMA integrity_check(10)")?;
+            let lines: rusqlite::Result<Vec<String>> =
+                check.query_map([], |row| row.get(0))?.collect();
+            Ok(lines?.join("; "))
+        })?;
+        Ok((verdict != "ok").then_some(verdict))
+    }
+
+    /// Closes it in order: what is known is stored, the log is emptied. (Dropping does the same, but
+    /// cannot tell of an error.)
+    ///
+    /// # Errors
+    /// If that fails. What was committed is kept all the same.
+    pub fn close(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.closed = true;
+        self.db.rollback_turn();
+        if self.corrupt {
+            // Left as it is for those who want to save something.
+            return self.run(|db| {
+                let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+                Ok(db.connection.set_db_config(off, true).map(|_| ())?)
+            });
+        }
+        self.run(|db| {
+            db.store_counters()?;
+            db.empty_wal()
+        })
+    }
+
+    /// Does an operation; if it fails, so has the turn.
+    fn run<T>(&mut self, operation: impl FnOnce(&mut Db) -> Outcome<T>) -> Result<T> {
+        operation(&mut self.db).map_err(|fault| self.failed(fault))
+    }
+
+    fn failed(&mut self, fault: Fault) -> super::StoreError {
+        self.db.fail_turn();
+        self.corrupt |= fault.is_damage();
+        fault.into()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if !self.closed {
+            // There is nobody to tell, and nothing committed is lost.
+            let _ = self.finish();
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn begin_turn(&mut self) -> Result<()> {
+        self.run(Db::begin_turn)
+    }
+
+    fn commit_turn(&mut self) -> Result<()> {
+        let committed = self.run(Db::commit_turn);
+        match committed {
+            Ok(()) => self.grown = true,
+            Err(_) => self.db.rollback_turn(),
+        }
+        committed
+    }
+
+    fn rollback_turn(&mut self) {
+        self.db.rollback_turn();
+    }
+
+    fn turn_wrote(&self) -> bool {
+        self.db.turn_wrote()
+    }
+
+    fn next_seq(&mut self) -> Seq {
+        self.db.tally.last_seq = self.db.tally.last_seq.next();
+        self.db.tally.last_seq
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.db.tally.last_seq
+    }
+
+    fn first_seq(&mut self) -> Result<Seq> {
+        self.run(|db| db.first_seq())
+    }
+
+    fn counts(&self) -> Counts {
+        self.db.counts()
+    }
+
+    fn size(&self) -> Size {
+        let bytes = |suffix| {
+            let file = self.path.as_deref().map(|path| fs::metadata(open::part(path, suffix)));
+            file.and_then(std::result::Result::ok).map_or(0, |file| file.len())
+        };
+        Size { bytes: bytes(""), wal_bytes: bytes("-wal") }
+    }
+
+    fn present_peers(&mut self) -> Result<Vec<PeerRecord>> {
+        self.run(|db| db.present_peers())
+    }
+
+    fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>> {
+        self.run(|db| db.peer(id))
+    }
+
+    fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
+        self.run(|db| db.put_peer(record))
+    }
+
+    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>> {
+        self.run(|db| db.reserved_names(since))
+    }
+
+    fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
+        self.run(|db| db.send(message))
+    }
+
+    fn client_id(&mut self, sender: &Party, client_id: Uuid) -> Result<Option<Repeated>> {
+        self.run(|db| db.client_id(sender, client_id))
+    }
+
+    fn inbox(
+        &mut self,
+        query: &InboxQuery<'_>,
+        mark_read_at: Option<Timestamp>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page> {
+        self.run(|db| db.inbox(query, mark_read_at, keep))
+    }
+
+    fn sent(
+        &mut self,
+        query: &SentQuery<'_>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page> {
+        self.run(|db| db.sent(query, keep))
+    }
+
+    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64> {
+        self.run(|db| db.mark_read(recipient, ids, at))
+    }
+
+    fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {
+        self.run(|db| db.mark_delivered(peer, seqs, at))
+    }
+
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
+        self.run(|db| db.undelivered(peer, after, limit))
+    }
+
+    fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {
+        self.run(|db| db.unread_count(recipient))
+    }
+
+    fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()> {
+        self.run(|db| db.append_event(event))
+    }
+
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage> {
+        self.run(|db| db.events(query, keep))
+    }
+
+    fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>> {
+        self.run(|db| db.state(namespace, key))
+    }
+
+    fn list_state(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        self.run(|db| db.list_state(namespace, prefix, limit, keep))
+    }
+
+    fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {
+        self.run(|db| db.set_state(entry, if_version))
+    }
+
+    fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> {
+        self.run(|db| db.delete_state(change))
+    }
+
+    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
+        self.run(|db| db.next_state_expiry())
+    }
+
+    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {
+        self.run(|db| db.expire_state(now, limit))
+    }
+
+    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome> {
+        self.run(|db| db.acquire_lock(lock))
+    }
+
+    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome> {
+        self.run(|db| db.release_lock(path, holder))
+    }
+
+    fn lock(&mut self, path: &str) -> Result<Option<Lock>> {
+        self.run(|db| db.lock(path))
+    }
+
+    fn locks(&mut self) -> Result<Vec<Lock>> {
+        self.run(|db| db.locks())
+    }
+
+    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>> {
+        self.run(|db| db.lock_counts())
+    }
+
+    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>> {
+        self.run(|db| db.release_locks_of(holder))
+    }
+
+    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {
+        self.run(|db| db.next_lock_expiry())
+    }
+
+    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>> {
+        self.run(|db| db.expire_locks(now, limit))
+    }
+
+    fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {
+        self.run(|db| db.purge(before, limit))
+    }
+
+    fn maintain(&mut self, idle: bool) -> Result<()> {
+        if self.db.in_turn() || !self.grown {
+            return Ok(());
+        }
+        self.grown = false;
+        let bytes_max = if idle { WAL_BYTES_IDLE } else { WAL_BYTES_BUSY };
+        self.run(|db| {
+            if db.wal_pages_pending()? * PAGE_BYTES > bytes_max { db.checkpoint() } else { Ok(()) }
+        })
+    }
+}

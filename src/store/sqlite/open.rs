@@ -1,0 +1,348 @@
+//! Opening a database file: making it, telling what it is, moving it out of the way.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::Options;
+use super::care::load_tally;
+use super::db::{Db, Fault, Outcome};
+use super::schema::{APPLICATION_ID, MIGRATIONS, TABLES, VERSION};
+use crate::config::Durability;
+use crate::model::Timestamp;
+
+/// Bytes of a page.
+pub(super) const PAGE_BYTES: u64 = 4096;
+
+/// SQLite's cache of pages, KiB.
+const CACHE_KIB: u32 = 1500;
+
+/// How long another process may keep the database to itself.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Why there is no store.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The database was written by a newer program. It was left as it is.
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that this program knows.
+        known: u32,
+    },
+    /// It could not be opened, made or moved.
+    Failed(String),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { path, found, known } => write!(
+                f,
+                "{} was written by a newer slm-mesh (its schema is {found}, this one knows \
+                 {known}): update slm-mesh, or move the file away",
+                path.display()
+            ),
+            Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// What is under a name.
+#[derive(Debug)]
+enum Found {
+    /// No file, or an empty one.
+    Nothing,
+    /// A database of ours, as far as its first bytes tell.
+    Ours,
+    /// Something else. Not ours to open.
+    Foreign(&'static str),
+    /// A database of ours that cannot be whole.
+    Damaged(&'static str),
+}
+
+/// Opens the database at `path`, makes it if it is missing. One that is not ours or is damaged is
+/// moved aside: the second part tells where it is and why.
+pub(super) fn open(path: &Path, options: &Options) -> Result<(Db, Option<String>), OpenError> {
+    let failed = |what: &str, error: &dyn fmt::Display| {
+        OpenError::Failed(format!("cannot {what} {}: {error}", path.display()))
+    };
+    let found = inspect(path).map_err(|error| match error {
+        Inspection::Newer(found) => newer(path, found),
+        Inspection::Io(error) => failed("read", &error),
+    })?;
+    let mut recovered = None;
+    let mut set_aside = |word: &str, why: &str| {
+        let aside = move_aside(path, word).map_err(|error| failed("move aside", &error))?;
+        recovered = Some(format!("{} ({why})", aside.display()));
+        create(path, options).map_err(|error| failed("create", &error))
+    };
+    match found {
+        Found::Ours => match start(path, options) {
+            Ok(db) => return Ok((db, None)),
+            Err(Refused::Newer(found)) => return Err(newer(path, found)),
+            Err(Refused::Fault(fault)) if fault.is_damage() => {
+                set_aside("damaged", &fault.to_string())?;
+            }
+            Err(Refused::Fault(fault)) => return Err(failed("open", &fault)),
+        },
+        Found::Nothing if part(path, "-wal").exists() => {
+            set_aside("damaged", "a log without its database")?;
+        }
+        Found::Nothing => create(path, options).map_err(|error| failed("create", &error))?,
+        Found::Foreign(why) => set_aside("foreign", why)?,
+        Found::Damaged(why) => set_aside("damaged", why)?,
+    }
+    match start(path, options) {
+        Ok(db) => Ok((db, recovered)),
+        Err(Refused::Newer(found)) => Err(newer(path, found)),
+        Err(Refused::Fault(fault)) => Err(failed("open", &fault)),
+    }
+}
+
+fn newer(path: &Path, found: u32) -> OpenError {
+    let known = u32::try_from(VERSION).unwrap_or(u32::MAX);
+    OpenError::Newer { path: path.into(), found, known }
+}
+
+/// A database in memory, for tests.
+pub(super) fn open_in_memory(options: &Options) -> Result<Db, OpenError> {
+    let open = || {
+        let mut connection = Connection::open_in_memory()?;
+        build(&connection)?;
+        set_up(&mut connection, options)?;
+        let tally = load_tally(&connection)?;
+        Ok(Db::new(connection, tally))
+    };
+    open().map_err(|fault: Fault| OpenError::Failed(fault.to_string()))
+}
+
+#[derive(Debug)]
+enum Inspection {
+    Newer(u32),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Inspection {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Tells what is there by its first bytes, without SQLite, which might change a file that is not
+/// ours.
+fn inspect(path: &Path) -> Result<Found, Inspection> {
+    /// The header of a database file, <https://sqlite.org/fileformat2.html#the_database_header>.
+    const HEADER_BYTES: usize = 100;
+
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        file => file?,
+    };
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(Found::Nothing);
+    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header)?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Ok(Found::Foreign("not an SQLite database"));
+    }
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u32::from_be_bytes)
+    };
+    let (Some(pages), Some(version), Some(id)) = (number(28), number(60), number(68)) else {
+        return Ok(Found::Damaged("it ends within its header"));
+    };
+    if id.cast_signed() != APPLICATION_ID {
+        return Ok(Found::Foreign("another program's database"));
+    }
+    if version as usize > VERSION {
+        return Err(Inspection::Newer(version));
+    }
+    let wal_bytes = fs::metadata(part(path, "-wal")).map_or(0, |wal| wal.len());
+    if wal_bytes == 0 && length < u64::from(pages) * PAGE_BYTES {
+        return Ok(Found::Damaged("it has been cut off"));
+    }
+    Ok(Found::Ours)
+}
+
+/// Makes a new database, under another name first, so that it is there as a whole or not at all.
+fn create(path: &Path, options: &Options) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let new = part(path, ".new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(text(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    let file = file.map_err(text)?;
+    keep_private(&new).map_err(text)?;
+    let built = connect(&new).and_then(|connection| {
+        // Nothing can be lost yet, so nothing needs to be synced or undone.
+        connection.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;",
+        )?;
+        build(&connection)?;
+        connection.execute_batch("PRAGMA journal_mode = WAL")?;
+        Ok(())
+    });
+    built.map_err(|fault| fault.to_string())?;
+    if options.durability == Durability::Full {
+        file.sync_all().map_err(text)?;
+    }
+    fs::rename(&new, path).map_err(text)
+}
+
+/// Fills an empty database.
+fn build(connection: &Connection) -> Outcome<()> {
+    connection.execute_batch(&format!("PRAGMA page_size = {PAGE_BYTES}; BEGIN;"))?;
+    migrate(connection, 0)?;
+    connection.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; COMMIT;"))?;
+    Ok(())
+}
+
+/// Within a transaction.
+fn migrate(connection: &Connection, from: usize) -> Outcome<()> {
+    for step in MIGRATIONS.iter().skip(from) {
+        connection.execute_batch(step)?;
+    }
+    connection.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
+    Ok(())
+}
+
+#[derive(Debug)]
+enum Refused {
+    Newer(u32),
+    Fault(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+/// Opens a database of ours.
+fn start(path: &Path, options: &Options) -> Result<Db, Refused> {
+    keep_private(path).map_err(|error| Fault::Misuse(error.to_string()))?;
+    let mut connection = connect(path)?;
+    match prepare(&mut connection, options).and_then(|()| Ok(load_tally(&connection)?)) {
+        Ok(tally) => Ok(Db::new(connection, tally)),
+        Err(refused) => {
+            // What it is refused for may be looked into: SQLite shall not tidy up.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            Err(refused)
+        }
+    }
+}
+
+fn prepare(connection: &mut Connection, options: &Options) -> Result<(), Refused> {
+    connection.busy_timeout(BUSY_TIME_MAX)?;
+    set_up(connection, options)?;
+    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match version as usize {
+        0 => return Err(Fault::Damaged("it has no version".into()).into()),
+        VERSION => {}
+        newer if newer > VERSION => return Err(Refused::Newer(version)),
+        older => {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            migrate(connection, older)?;
+            connection.execute_batch("COMMIT")?;
+        }
+    }
+    // A look at each table, no more: reading all of a large database would take seconds.
+    for table in TABLES {
+        let sql = format!("SELECT 1 FROM {table} LIMIT 1");
+        match connection.prepare(&sql).and_then(|mut look| look.exists([])) {
+            Ok(_) => {}
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+                return Err(Fault::Damaged(error.to_string()).into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn connect(path: &Path) -> Outcome<Connection> {
+    // One thread uses it; a file that is not there is not made here.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(Connection::open_with_flags(path, flags)?)
+}
+
+fn set_up(connection: &mut Connection, options: &Options) -> Outcome<()> {
+    let synchronous = match options.durability {
+        Durability::Normal => "NORMAL",
+        Durability::Full => "FULL",
+    };
+    let pages_max = (options.bytes_max / PAGE_BYTES).clamp(1, u64::from(u32::MAX - 1));
+    // One broker has the file to itself, so the index of the log need not be in shared memory, and
+    // no turn needs to take locks. Checkpoints are made by `maintain`, never by a commit.
+    connection.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = {synchronous};
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA cache_size = -{CACHE_KIB};
+         PRAGMA mmap_size = 0;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA max_page_count = {pages_max};"
+    ))?;
+    // More than there are statements, so that each is prepared once.
+    connection.set_prepared_statement_cache_capacity(256);
+    Ok(())
+}
+
+/// Moves a database and what belongs to it out of the way, to a name that nothing has.
+fn move_aside(path: &Path, word: &str) -> io::Result<PathBuf> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).to_string();
+    // Without milliseconds, and without what file systems elsewhere do not like.
+    let time: String =
+        now.chars().take_while(|c| *c != '.').filter(|c| !"-:".contains(*c)).collect();
+    let mut aside = part(path, &format!(".{word}-{time}Z"));
+    let parts = ["", "-wal", "-shm", "-journal"];
+    let mut count = 1;
+    while parts.iter().any(|suffix| part(&aside, suffix).symlink_metadata().is_ok()) {
+        count += 1;
+        aside = part(path, &format!(".{word}-{time}Z-{count}"));
+    }
+    for suffix in parts {
+        match fs::rename(part(path, suffix), part(&aside, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// The path of what belongs to a database.
+pub(super) fn part(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.into();
+    name.push(suffix);
+    name.into()
+}
+
+/// Only its owner may read and write it. SQLite gives the log the same mode.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o777 == 0o600 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}

@@ -1,0 +1,124 @@
+//! Records of peers.
+
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::db::{Db, Outcome};
+use crate::model::{Party, PeerId, PeerRecord, Timestamp};
+
+fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
+    Ok(PeerRecord {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        name_is_automatic: row.get(2)?,
+        token_hash: row.get(3)?,
+        agent_type: row.get(4)?,
+        pid: row.get(5)?,
+        project_path: row.get(6)?,
+        git_root: row.get(7)?,
+        git_branch: row.get(8)?,
+        repo_id: row.get(9)?,
+        uds_path: row.get(10)?,
+        summary: row.get(11)?,
+        host: row.get(12)?,
+        reach: row.get(13)?,
+        session_id: row.get(14)?,
+        agent_pid: row.get(15)?,
+        private: row.get(16)?,
+        acks: row.get(17)?,
+        subscriptions: serde_json::from_str(row.get_ref(18)?.as_str()?).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(18, Type::Text, Box::new(error))
+        })?,
+        started_at: row.get(19)?,
+        last_heartbeat: row.get(20)?,
+        left_at: row.get(21)?,
+        resumable: row.get(22)?,
+    })
+}
+
+/// The columns that [`record`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "id, name, name_is_automatic, token_hash, agent_type, pid, project_path, git_root,
+         git_branch, repo_id, uds_path, summary, host, reach, session_id, agent_pid, private, acks,
+         subscriptions, started_at, last_heartbeat, left_at, resumable"
+    };
+}
+
+impl Db {
+    /// See [`crate::store::Store::present_peers`].
+    pub(super) fn present_peers(&self) -> Outcome<Vec<PeerRecord>> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM peers INDEXED BY peers_left WHERE left_at IS NULL ORDER BY id"
+        ))?;
+        let records: rusqlite::Result<Vec<_>> = statement.query_map([], record)?.collect();
+        Ok(records?)
+    }
+
+    /// See [`crate::store::Store::peer`].
+    pub(super) fn peer(&self, id: PeerId) -> Outcome<Option<PeerRecord>> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM peers WHERE id = ?1"
+        ))?;
+        Ok(statement.query_row([id], record).optional()?)
+    }
+
+    /// See [`crate::store::Store::put_peer`].
+    pub(super) fn put_peer(&mut self, record: &PeerRecord) -> Outcome<()> {
+        self.begin_write()?;
+        self.wrote();
+        // From now on it may get broadcasts.
+        self.intern(&Party::Peer(record.id))?;
+        // Strings are text in any case.
+        let subscriptions = serde_json::to_string(&record.subscriptions).unwrap_or_default();
+        self.connection
+            .prepare_cached(concat!(
+                "INSERT OR REPLACE INTO peers (",
+                columns!(),
+                ", left_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+                 ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
+            ))?
+            .execute(params![
+                record.id,
+                record.name,
+                record.name_is_automatic,
+                record.token_hash,
+                record.agent_type,
+                record.pid,
+                record.project_path,
+                record.git_root,
+                record.git_branch,
+                record.repo_id,
+                record.uds_path,
+                record.summary,
+                record.host,
+                record.reach,
+                record.session_id,
+                record.agent_pid,
+                record.private,
+                record.acks,
+                subscriptions,
+                record.started_at,
+                record.last_heartbeat,
+                record.left_at,
+                record.resumable,
+                self.tally.last_seq,
+            ])?;
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::reserved_names`].
+    pub(super) fn reserved_names(&self, since: Timestamp) -> Outcome<Vec<(Box<str>, PeerId)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT name, id FROM peers INDEXED BY peers_left
+             WHERE left_at > ?1 AND name_is_automatic ORDER BY left_at, id",
+        )?;
+        let names: rusqlite::Result<Vec<_>> =
+            statement.query_map([since], |row| row.try_into())?.collect();
+        Ok(names?)
+    }
+}

@@ -1,0 +1,133 @@
+//! How the things of the model stand in columns.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
+use uuid::Uuid;
+
+use crate::model::{MessageId, MessageKind, Party, PeerId, Seq, Timestamp};
+
+/// A number above all that fit a column is as good as the highest that does.
+impl ToSql for Seq {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let number = i64::try_from(self.0).unwrap_or(i64::MAX);
+        Ok(ToSqlOutput::Owned(Value::Integer(number)))
+    }
+}
+
+impl FromSql for Seq {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let number = value.as_i64()?;
+        u64::try_from(number).map(Self).map_err(|_| FromSqlError::OutOfRange(number))
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self)
+    }
+}
+
+impl ToSql for PeerId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_bytes())))
+    }
+}
+
+impl FromSql for PeerId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(|bytes| Self(Uuid::from_bytes(bytes)))
+    }
+}
+
+impl ToSql for MessageId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_bytes())))
+    }
+}
+
+impl FromSql for MessageId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(|bytes| Self(Uuid::from_bytes(bytes)))
+    }
+}
+
+/// A peer is the 16 bytes of its id, anyone else a text.
+impl ToSql for Party {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Peer(id) => ValueRef::Blob(id.0.as_bytes()),
+            Self::Cli => ValueRef::Text(b"cli"),
+            Self::Label(label) => ValueRef::Text(label.as_bytes()),
+        }))
+    }
+}
+
+impl FromSql for Party {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Blob(_) => PeerId::column_result(value).map(Self::Peer),
+            _ => Ok(match value.as_str()? {
+                "cli" => Self::Cli,
+                label => Self::Label(label.into()),
+            }),
+        }
+    }
+}
+
+/// A kind of message by its place in [`MessageKind::ALL`].
+impl ToSql for MessageKind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(Value::Integer(match self {
+            Self::Text => 0,
+            Self::Json => 1,
+            Self::Command => 2,
+            Self::Alert => 3,
+        })))
+    }
+}
+
+impl FromSql for MessageKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let number = value.as_i64()?;
+        let kind = usize::try_from(number).ok().and_then(|place| Self::ALL.get(place));
+        kind.copied().ok_or(FromSqlError::OutOfRange(number))
+    }
+}
+
+/// The time of a mark that a message gets later.
+///
+/// "Not yet" is a number as long as a time of our days (a NULL would be shorter): a row whose size
+/// stays the same is changed in place, and its payload's pages are not written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MarkTime(pub(super) Option<Timestamp>);
+
+/// A mark not made yet: the highest number that SQLite keeps in 6 bytes.
+pub(super) const NOT_YET: i64 = (1 << 47) - 1;
+
+impl MarkTime {
+    /// As it is stored: never a real time beyond 6 bytes (the year 6429).
+    pub(super) fn to_stored(self) -> i64 {
+        self.0.map_or(NOT_YET, |time| time.0.clamp(-(1 << 47), NOT_YET - 1))
+    }
+
+    pub(super) fn from_stored(stored: i64) -> Self {
+        Self((stored != NOT_YET).then_some(Timestamp(stored)))
+    }
+}
+
+impl ToSql for MarkTime {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(Value::Integer(self.to_stored())))
+    }
+}
+
+impl FromSql for MarkTime {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::from_stored)
+    }
+}

@@ -1,0 +1,150 @@
+//! The tables, and how they came to be what they are.
+
+/// In the header of each database file of ours: "slmm".
+pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
+
+/// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
+/// appended to.
+pub(super) const MIGRATIONS: [&str; 1] = [V1];
+
+/// The version of the tables that this program knows.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// Everything that has a root page, so that a look at the tables can tell whether all are there.
+pub(super) const TABLES: [&str; 10] = [
+    "meta",
+    "parties",
+    "peers",
+    "messages",
+    "broadcasts",
+    "client_ids",
+    "events",
+    "time_marks",
+    "state",
+    "locks",
+];
+
+// - Parties stand for a sender or recipient in messages and are numbered; 0 is "everyone", 1 the
+//   command line. A number is never used again, since lists of broadcasts may still hold it.
+//   `born` is the newest broadcast when the party came: no broadcast up to it is for it. Nor is one
+//   up to `floor` both for it and unread.
+// - `ordinal` numbers the rows of its table without gaps, so that two rows tell how many there are.
+// - A column `payload` is last, so that reading the others does not touch the pages it spills to.
+// - An index ends with the row's `seq` without being told to.
+// - `left_seq` is the highest number given when the peer left.
+// - A row of `time_marks` says: no message or event up to `seq` has a `created_at` above `latest`.
+const V1: &str = "
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parties (
+    party INTEGER PRIMARY KEY AUTOINCREMENT,
+    name ANY NOT NULL UNIQUE,
+    born INTEGER NOT NULL,
+    floor INTEGER NOT NULL
+) STRICT;
+INSERT INTO parties VALUES (1, 'cli', 0, 0);
+
+CREATE TABLE peers (
+    id BLOB PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_is_automatic INTEGER NOT NULL,
+    token_hash BLOB NOT NULL,
+    agent_type TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    project_path TEXT NOT NULL,
+    git_root TEXT,
+    git_branch TEXT,
+    repo_id TEXT,
+    uds_path TEXT,
+    summary TEXT,
+    host TEXT,
+    reach TEXT,
+    session_id TEXT,
+    agent_pid INTEGER,
+    private INTEGER NOT NULL,
+    acks INTEGER NOT NULL,
+    subscriptions TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    last_heartbeat INTEGER NOT NULL,
+    left_at INTEGER,
+    resumable INTEGER NOT NULL,
+    left_seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX peers_left ON peers (left_at);
+
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    ordinal INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    recipient INTEGER NOT NULL,
+    is_read INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    delivered_at INTEGER NOT NULL,
+    read_at INTEGER NOT NULL,
+    reply_to BLOB,
+    client_id BLOB,
+    sender_name TEXT NOT NULL,
+    payload TEXT NOT NULL
+) STRICT;
+CREATE INDEX messages_inbox ON messages (recipient, is_read);
+CREATE INDEX messages_pair ON messages (sender, recipient);
+
+CREATE TABLE broadcasts (
+    seq INTEGER PRIMARY KEY,
+    sender INTEGER NOT NULL,
+    recipients BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE client_ids (
+    sender INTEGER NOT NULL,
+    client_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (sender, client_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    ordinal INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    emitted_by ANY,
+    created_at INTEGER NOT NULL,
+    client_id BLOB,
+    payload TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_kind ON events (kind);
+
+CREATE TABLE time_marks (
+    seq INTEGER PRIMARY KEY,
+    latest INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE state (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    updated_by ANY NOT NULL,
+    updated_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    value TEXT NOT NULL,
+    PRIMARY KEY (namespace, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX state_expiry ON state (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE locks (
+    path TEXT PRIMARY KEY,
+    holder ANY NOT NULL,
+    holder_name TEXT NOT NULL,
+    reason TEXT,
+    locked_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    fence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX locks_expiry ON locks (expires_at);
+CREATE INDEX locks_holder ON locks (holder);
+";

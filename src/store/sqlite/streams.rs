@@ -1,0 +1,212 @@
+//! Sequence numbers of messages from several ranges of the indexes, merged in order.
+
+use std::collections::VecDeque;
+
+use rusqlite::Connection;
+
+use super::broadcasts::{Marks, Walk};
+use super::db::{Db, Outcome};
+use super::rows::NOT_YET;
+use crate::model::Seq;
+
+/// Numbers between two others, both excluded, up or down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) low: Seq,
+    pub(super) high: Seq,
+    pub(super) ascending: bool,
+}
+
+impl Range {
+    pub(super) fn new(after: Option<Seq>, before: Option<Seq>, ascending: bool) -> Self {
+        Self { low: after.unwrap_or_default(), high: before.unwrap_or(Seq(u64::MAX)), ascending }
+    }
+
+    pub(super) fn ascending(after: Option<Seq>, before: Option<Seq>) -> Self {
+        Self::new(after, before, true)
+    }
+
+    /// The part of it that is above `low`.
+    pub(super) fn above(self, low: Seq) -> Self {
+        Self { low: self.low.max(low), ..self }
+    }
+
+    /// Leaves what is beyond `seq`.
+    pub(super) fn advance(&mut self, seq: Seq) {
+        if self.ascending {
+            self.low = seq;
+        } else {
+            self.high = seq;
+        }
+    }
+
+    /// Whether what is left may have something that comes before `bound`.
+    pub(super) fn may_come_before(self, bound: Option<Seq>) -> bool {
+        bound.is_none_or(|bound| if self.ascending { self.low < bound } else { self.high > bound })
+    }
+
+    /// Whether `a` comes before `b`.
+    fn in_order(self, a: Seq, b: Seq) -> bool {
+        if self.ascending { a < b } else { a > b }
+    }
+}
+
+/// The statements of [`Seqs`]: what makes the rows of a range of an index. All are answered by the
+/// index alone, but for `WAITING`.
+const INBOX_UP: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
+    WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
+const INBOX_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
+    WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5";
+const PAIR_UP: &str = "SELECT seq FROM messages INDEXED BY messages_pair
+    WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
+const PAIR_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_pair
+    WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5";
+const WAITING_UP: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
+    WHERE recipient = ?1 AND is_read = 0 AND seq > ?3 AND seq < ?4 AND delivered_at = ?2
+    ORDER BY seq LIMIT ?5";
+
+/// A range of an index of messages, read in pieces.
+#[derive(Debug)]
+pub(super) struct Seqs {
+    sql: &'static str,
+    keys: [i64; 2],
+    range: Range,
+    /// Rows of the next piece.
+    piece: u32,
+    ready: VecDeque<Seq>,
+    done: bool,
+}
+
+impl Seqs {
+    const PIECE_MAX: u32 = 1024;
+
+    /// Messages to one recipient, read ones or unread ones.
+    pub(super) fn inbox(recipient: u32, is_read: bool, range: Range, piece: u32) -> Self {
+        let sql = if range.ascending { INBOX_UP } else { INBOX_DOWN };
+        Self::new(sql, [recipient.into(), is_read.into()], range, piece)
+    }
+
+    /// Messages of a sender to one recipient.
+    pub(super) fn pair(sender: u32, recipient: u32, range: Range, piece: u32) -> Self {
+        let sql = if range.ascending { PAIR_UP } else { PAIR_DOWN };
+        Self::new(sql, [sender.into(), recipient.into()], range, piece)
+    }
+
+    /// Messages that a recipient has not got, the oldest first.
+    pub(super) fn waiting(recipient: u32, range: Range, piece: u32) -> Self {
+        Self::new(WAITING_UP, [recipient.into(), NOT_YET], range, piece)
+    }
+
+    fn new(sql: &'static str, keys: [i64; 2], range: Range, piece: u32) -> Self {
+        let piece = piece.clamp(1, Self::PIECE_MAX);
+        Self { sql, keys, range, piece, ready: VecDeque::new(), done: false }
+    }
+
+    fn peek(&mut self, connection: &Connection) -> Outcome<Option<Seq>> {
+        if self.ready.is_empty() && !self.done {
+            let mut statement = connection.prepare_cached(self.sql)?;
+            let [first, second] = self.keys;
+            let Range { low, high, .. } = self.range;
+            let mut rows = statement.query((first, second, low, high, self.piece))?;
+            while let Some(row) = rows.next()? {
+                self.ready.push_back(row.get(0)?);
+            }
+            self.done = self.ready.len() < self.piece as usize;
+            self.piece = (self.piece * 2).min(Self::PIECE_MAX);
+            if let Some(last) = self.ready.back() {
+                self.range.advance(*last);
+            }
+        }
+        Ok(self.ready.front().copied())
+    }
+
+    /// Goes on to the first that is not before `seq`.
+    fn skip_to(&mut self, seq: Seq) {
+        while self.ready.pop_front_if(|ready| self.range.in_order(*ready, seq)).is_some() {}
+        if self.ready.is_empty() {
+            // The range excludes its ends.
+            self.range = self.range.above(Seq(seq.0.saturating_sub(1)));
+        }
+    }
+}
+
+/// Where direct messages come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// One range.
+    One(Seqs),
+    /// What is in both of two ranges that go up. Each skips to where the other is, so that it does
+    /// not matter which is the long one.
+    Both(Seqs, Seqs),
+}
+
+impl Source {
+    fn peek(&mut self, connection: &Connection) -> Outcome<Option<Seq>> {
+        match self {
+            Self::One(seqs) => seqs.peek(connection),
+            Self::Both(one, other) => loop {
+                let (Some(a), Some(b)) = (one.peek(connection)?, other.peek(connection)?) else {
+                    return Ok(None);
+                };
+                match a.cmp(&b) {
+                    std::cmp::Ordering::Equal => return Ok(Some(a)),
+                    std::cmp::Ordering::Less => one.skip_to(b),
+                    std::cmp::Ordering::Greater => other.skip_to(a),
+                }
+            },
+        }
+    }
+
+    /// Takes `seq` away if it is the next one.
+    fn pop(&mut self, seq: Seq) {
+        let (Self::One(seqs) | Self::Both(seqs, _)) = self;
+        seqs.ready.pop_front_if(|ready| *ready == seq);
+    }
+}
+
+/// A message found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) seq: Seq,
+    /// If it is a broadcast for the one whose messages are read: how it stands with it.
+    pub(super) broadcast: Option<Marks>,
+}
+
+/// Direct messages and broadcasts in order.
+#[derive(Debug)]
+pub(super) struct Merge {
+    pub(super) range: Range,
+    pub(super) direct: Vec<Source>,
+    pub(super) broadcasts: Option<Walk>,
+}
+
+impl Merge {
+    pub(super) fn peek(&mut self, db: &mut Db) -> Outcome<Option<Found>> {
+        let mut first: Option<Seq> = None;
+        for source in &mut self.direct {
+            if let Some(seq) = source.peek(&db.connection)?
+                && first.is_none_or(|first| self.range.in_order(seq, first))
+            {
+                first = Some(seq);
+            }
+        }
+        if let Some(walk) = &mut self.broadcasts
+            && let Some((seq, marks)) = walk.peek(db, first)?
+            && first.is_none_or(|first| self.range.in_order(seq, first))
+        {
+            return Ok(Some(Found { seq, broadcast: Some(marks) }));
+        }
+        Ok(first.map(|seq| Found { seq, broadcast: None }))
+    }
+
+    /// Takes away what [`Self::peek`] gave.
+    pub(super) fn pop(&mut self, found: Found) {
+        if found.broadcast.is_none() {
+            for source in &mut self.direct {
+                source.pop(found.seq);
+            }
+        } else if let Some(walk) = &mut self.broadcasts {
+            walk.pop();
+        }
+    }
+}
