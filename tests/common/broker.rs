@@ -11,13 +11,13 @@ use slm_mesh::config::RATE_LIMIT;
 
 use super::http::{Answer, Http, request};
 use super::peer::Peer;
-use super::{Mesh, Ran, eventually, send_signal};
+use super::{Mesh, Ran, Running, eventually, send_signal};
 
 /// What a broker is started with.
 pub(crate) struct Setup {
     mesh: Mesh,
     /// Commands of `sh` that come before the broker in the same process, such as `ulimit`.
-    before: Option<String>,
+    pub(crate) before: Option<String>,
 }
 
 impl Setup {
@@ -70,6 +70,16 @@ impl Setup {
         let mut broker = Broker { child, setup: self, port: 0, token: String::new() };
         broker.wait_until_ready();
         broker
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run_words(&self, words: &[&str]) -> Ran {
+        self.mesh.run_words(words)
+    }
+
+    /// The broker as a child of which nothing is expected.
+    pub(crate) fn run_child(&self) -> Running {
+        Running(self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Runs a broker that is expected not to start, or to end by itself.
@@ -176,6 +186,13 @@ impl Broker {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Starts another while this one still ends.
+    pub(crate) fn start_again_beside(&mut self) {
+        let mut first = std::mem::replace(&mut self.child, self.setup.spawn());
+        self.wait_until_ready();
+        first.wait().unwrap();
     }
 
     /// Starts another in its place.

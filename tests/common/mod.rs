@@ -134,9 +134,9 @@ impl Mesh {
 
     /// The process that holds the lock, if there is one.
     pub fn broker_pid(&self) -> Option<u32> {
-        platform::lock_holder(&self.data_dir().join("broker.lock"))
-            .unwrap()
-            .and_then(|holder| holder.pid)
+        // Where there is no directory, there is no lock either.
+        let holder = platform::lock_holder(&self.data_dir().join("broker.lock"));
+        holder.ok().flatten().and_then(|holder| holder.pid)
     }
 
     /// Ends the broker as a crash would, and waits until it is gone.
