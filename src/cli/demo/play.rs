@@ -23,7 +23,7 @@ pub(super) fn morning(
         let (mut session, took) =
             Session::start(client, &stage.project, &stage.environment, interrupt)?;
         let status = session.call("mesh_status", &json!({}))?;
-        session.name = granted(&session, &status)?.text("/me/name");
+        session.name = granted(&session, &status)?.text("/you/name");
         timeline.tell(&session.name, "MCP server up, as its agent would start it", Some(took))?;
         Ok(session)
     };
