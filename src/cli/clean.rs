@@ -92,15 +92,16 @@ fn live_sockets(mut client: Client) -> HashSet<PathBuf> {
 /// those of one that is just starting.
 fn clean_broker(config: &Config) -> Result<u64> {
     let paths = &config.paths;
-    if !paths.dir().is_dir() {
+    let left = [paths.port(), paths.token(), paths.pid()];
+    if !left.iter().any(|path| path.exists()) {
         return Ok(0);
     }
     let lock = BrokerLock::try_acquire(&paths.lock())
         .map_err(|error| failed("take the broker's lock", &error))?;
     let Some(_lock) = lock else { return Ok(0) };
     let mut removed = 0;
-    for path in [paths.port(), paths.token(), paths.pid()] {
-        removed += u64::from(remove(&path)?);
+    for path in &left {
+        removed += u64::from(remove(path)?);
     }
     Ok(removed)
 }

@@ -24,14 +24,15 @@ fn about_program() -> String {
     let mut out = format!("slm-mesh {VERSION}\n\n");
     paragraph(&mut out, "", ABOUT);
     out.push_str("\nUsage: slm-mesh [--json] [--data-dir DIR] <command>\n");
+    let width = ENTRIES.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
     for group in Group::ALL {
         let _ = write!(out, "\n{}:\n", group.title());
         let entries = ENTRIES.iter().filter(|entry| entry.group == group);
-        list(&mut out, entries.map(|entry| (entry.name, entry.summary)));
+        list(&mut out, width, entries.map(|entry| (entry.name, entry.summary)));
     }
     out.push_str("\nOptions:\n");
     let version = ("-V, --version", "the version");
-    list(&mut out, GLOBAL_OPTIONS.iter().copied().chain([version]));
+    list(&mut out, 0, GLOBAL_OPTIONS.iter().copied().chain([version]));
     out.push('\n');
     paragraph(
         &mut out,
@@ -61,7 +62,7 @@ fn about_command(entry: &Entry) -> String {
         paragraph(&mut out, "", about);
     }
     out.push_str("\nOptions:\n");
-    list(&mut out, entry.options.iter().chain(GLOBAL_OPTIONS).copied());
+    list(&mut out, 0, entry.options.iter().chain(GLOBAL_OPTIONS).copied());
     out.push_str("\nExamples:\n");
     for (example, about) in entry.examples {
         let program = if example.contains("slm-mesh") { "" } else { "slm-mesh " };
@@ -74,10 +75,10 @@ fn about_command(entry: &Entry) -> String {
     out
 }
 
-/// Words with what they mean, in two columns.
-fn list<'a>(out: &mut String, items: impl Iterator<Item = (&'a str, &'a str)>) {
+/// Words with what they mean, in two columns, the first at least `width` wide.
+fn list<'a>(out: &mut String, width: usize, items: impl Iterator<Item = (&'a str, &'a str)>) {
     let items: Vec<_> = items.collect();
-    let width = items.iter().map(|(word, _)| word.len()).max().unwrap_or_default();
+    let width = items.iter().map(|(word, _)| word.len()).max().unwrap_or_default().max(width);
     for (word, meaning) in items {
         let first = format!("  {word:width$}  ");
         let mut lines = String::new();

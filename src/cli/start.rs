@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 const OTHER_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long a broker may take to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long what a broker says at its end is waited for.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the lock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Most that is read of what a broker says, bytes.
@@ -70,11 +73,17 @@ fn take_turn(config: &Config) -> Option<File> {
 fn start(config: &Config) -> Result<Broker> {
     let mut child = spawn(config)
         .map_err(|error| start_failed(format!("the broker cannot be run: {error}")))?;
-    let line = first_line(&mut child);
-    let reason = match line.as_deref().map(|line| line.split_once(' ').unwrap_or((line, ""))) {
-        Some(("ready", _)) => None,
-        Some(("error", text)) => Some(text.to_owned()),
-        _ => Some(last_words(config, &mut child)),
+    let reason = match first_line(&mut child) {
+        Said::Line(line) => match line.split_once(' ').unwrap_or((&line, "")) {
+            ("ready", _) => None,
+            ("error", text) => Some(text.to_owned()),
+            _ => Some(format!("the broker said {line:?}, which means nothing here")),
+        },
+        Said::Nothing => Some(last_words(config, &mut child)),
+        Said::NotInTime => {
+            let seconds = START_TIME_MAX.as_secs();
+            Some(format!("the broker was not ready within {seconds} s; see broker.log"))
+        }
     };
     // It is ready, or it is not because another one came before it.
     let deadline = Instant::now() + OTHER_TIME_MAX;
@@ -103,51 +112,74 @@ fn spawn(config: &Config) -> io::Result<Child> {
         .spawn()
 }
 
-/// The line that the broker says; none if it ended, or took too long.
-fn first_line(child: &mut Child) -> Option<String> {
-    let deadline = Instant::now() + START_TIME_MAX;
-    let stdout = child.stdout.as_mut()?;
-    let mut said = Vec::new();
+/// What a broker says at its start.
+enum Said {
+    /// This.
+    Line(String),
+    /// Nothing; its output has ended.
+    Nothing,
+    /// Nothing yet.
+    NotInTime,
+}
+
+fn first_line(child: &mut Child) -> Said {
+    let Some(stdout) = &mut child.stdout else { return Said::Nothing };
+    let said = read_until(stdout, START_TIME_MAX, |said| said.contains(&b'\n'));
+    let text = String::from_utf8_lossy(&said.bytes);
+    match text.lines().next() {
+        Some(line) => Said::Line(line.trim().to_owned()),
+        None if said.in_time => Said::Nothing,
+        None => Said::NotInTime,
+    }
+}
+
+/// What came through a pipe.
+struct Heard {
+    bytes: Vec<u8>,
+    /// It came to its end, or to what was waited for.
+    in_time: bool,
+}
+
+fn read_until<P: Read + AsFd>(
+    pipe: &mut P,
+    time: Duration,
+    is_enough: impl Fn(&[u8]) -> bool,
+) -> Heard {
+    let deadline = Instant::now() + time;
+    let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
-    while said.len() < SAID_BYTES_MAX {
-        let left = deadline.checked_duration_since(Instant::now())?;
-        if !platform::poll_readable(&*stdout, Some(left)).ok()? {
-            continue;
+    while bytes.len() < SAID_BYTES_MAX && !is_enough(&bytes) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match platform::poll_readable(&*pipe, Some(left)) {
+            Ok(true) => {}
+            Ok(false) if left.is_zero() => return Heard { bytes, in_time: false },
+            Ok(false) => continue,
+            Err(_) => break,
         }
-        match stdout.read(&mut chunk) {
+        match pipe.read(&mut chunk) {
             Ok(0) => break,
-            Ok(n) => said.extend_from_slice(chunk.get(..n)?),
+            Ok(n) => bytes.extend_from_slice(chunk.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
-        if said.contains(&b'\n') {
-            break;
-        }
     }
-    let said = String::from_utf8_lossy(&said);
-    said.lines().next().map(|line| line.trim().to_owned())
+    Heard { bytes, in_time: true }
 }
 
 /// What a broker that ended without a line left behind: on its standard error, or in its log.
 fn last_words(config: &Config, child: &mut Child) -> String {
-    let how = match child.try_wait() {
-        Ok(None) => {
-            let seconds = START_TIME_MAX.as_secs();
-            return format!("the broker was not ready within {seconds} s; see broker.log");
+    if let Some(stderr) = &mut child.stderr {
+        let said = read_until(stderr, LAST_WORDS_TIME_MAX, |_| false).bytes;
+        let said = String::from_utf8_lossy(&said);
+        let said = said.trim();
+        if !said.is_empty() {
+            return said.strip_prefix("slm-mesh: ").unwrap_or(said).to_owned();
         }
+    }
+    let how = match child.try_wait() {
         Ok(Some(status)) => format!("the broker ended with {status}"),
-        Err(error) => format!("the broker cannot be watched: {error}"),
+        Ok(None) | Err(_) => "the broker ended".into(),
     };
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        // What can be read is shown.
-        let _ = stderr.take(SAID_BYTES_MAX as u64).read_to_end(&mut said);
-    }
-    let said = String::from_utf8_lossy(&said);
-    let said = said.trim();
-    if !said.is_empty() {
-        return said.strip_prefix("slm-mesh: ").unwrap_or(said).to_owned();
-    }
     match tail(config) {
         Some(line) => format!("{how}; the end of its log: {line}"),
         None => format!("{how} and said nothing"),

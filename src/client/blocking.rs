@@ -222,3 +222,214 @@ fn unreachable(broker: &Broker, error: &io::Error) -> ClientError {
     };
     ClientError::Unreachable { reason: format!("{}: {reason}", broker.address).into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+    use crate::platform::BrokerLock;
+
+    const HEALTH: &str = r#"{"status":"ok","version":"1.0.0","uptime":1,"mesh":"m"}"#;
+    const DENIED: &str = r#"{"ok":false,"error":"no","code":"unauthorized"}"#;
+
+    fn config(temp: &TempDir) -> Config {
+        let dir = temp.path().as_os_str();
+        let config = Config::from_lookup(|_| None, Some(dir), std::env::current_dir).unwrap();
+        std::fs::write(config.paths.mesh_id(), "m").unwrap();
+        config
+    }
+
+    /// What a broker of the tests does with a request that is not `/health`.
+    #[derive(Clone, Copy)]
+    enum Reaction {
+        Answer(u16, &'static str),
+        /// Answers, and closes the connection without having said so.
+        AnswerAndClose(&'static str),
+        Close,
+        Silence,
+    }
+
+    /// Serves as many requests as there are reactions, and says what it was asked on which
+    /// connection.
+    fn serve(config: &Config, token: &str, reactions: Vec<Reaction>) -> Receiver<(u32, String)> {
+        let (listener, port) = listen(config, token);
+        drop(port);
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            let mut reactions = reactions.into_iter();
+            let mut next = reactions.next();
+            for number in 0.. {
+                if next.is_none() {
+                    break;
+                }
+                let (mut stream, _) = listener.accept().unwrap();
+                while let Some(request) = read_request(&mut stream) {
+                    if request.starts_with("GET /health") {
+                        answer(&mut stream, 200, HEALTH);
+                        continue;
+                    }
+                    sender.send((number, request)).unwrap();
+                    let reaction = next.take();
+                    next = reactions.next();
+                    match reaction {
+                        Some(Reaction::Answer(status, body)) => {
+                            answer(&mut stream, status, body);
+                            if next.is_none() {
+                                break;
+                            }
+                        }
+                        Some(Reaction::AnswerAndClose(body)) => {
+                            answer(&mut stream, 200, body);
+                            break;
+                        }
+                        Some(Reaction::Close) | None => break,
+                        Some(Reaction::Silence) => {
+                            let _ = stream.read(&mut [0]);
+                            break;
+                        }
+                    }
+                }
+            }
+        });
+        receiver
+    }
+
+    fn listen(config: &Config, token: &str) -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::fs::write(config.paths.token(), token).unwrap();
+        std::fs::write(config.paths.port(), port.to_string()).unwrap();
+        (listener, port)
+    }
+
+    fn read_request(stream: &mut TcpStream) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            if stream.read(&mut byte).ok()? == 0 {
+                return None;
+            }
+            bytes.extend(byte);
+        }
+        let head = String::from_utf8(bytes).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).ok()?;
+        Some(head + &String::from_utf8(body).unwrap())
+    }
+
+    fn answer(stream: &mut TcpStream, status: u16, body: &str) {
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + body).as_bytes()).unwrap();
+    }
+
+    fn lock(config: &Config) -> BrokerLock {
+        BrokerLock::try_acquire(&config.paths.lock()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_connection_is_kept() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(&config, "t", vec![Reaction::Answer(200, r#"{"n":1}"#); 3]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        for _ in 0..3 {
+            let body = client.call_bytes(&Request::Status).unwrap();
+            assert_eq!(body, br#"{"n":1}"#);
+            let (connection, request) = asked.recv().unwrap();
+            assert_eq!(connection, 0);
+            assert!(request.contains("Authorization: Bearer t\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_connection_closed_meanwhile_is_replaced_whatever_is_asked() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(&config, "t", vec![Reaction::AnswerAndClose("{}"); 3]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        for number in 0..3 {
+            client.call_bytes(&Request::Shutdown).unwrap();
+            assert_eq!(asked.recv().unwrap().0, number);
+            // Until the end of the connection has come through.
+            while client.live_link().is_some() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_asked_for_again_only_where_that_does_no_harm() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(
+            &config,
+            "t",
+            vec![Reaction::Close, Reaction::Answer(200, "{}"), Reaction::Close],
+        );
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.call_bytes(&Request::Status).unwrap();
+        assert_eq!(client.call_bytes(&Request::Shutdown), Err(ClientError::InDoubt));
+        assert_eq!(asked.iter().count(), 3);
+    }
+
+    #[test]
+    fn port_and_token_are_read_once_more_after_a_401() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let before = serve(&config, "old", vec![Reaction::Answer(401, DENIED)]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        let after = serve(&config, "new", vec![Reaction::Answer(200, "{}")]);
+        client.call_bytes(&Request::Shutdown).unwrap();
+        assert_eq!(before.iter().count(), 1);
+        assert!(after.recv().unwrap().1.contains("Bearer new"));
+
+        // A peer's token is not in those files.
+        let denied = serve(&config, "new", vec![Reaction::Answer(401, DENIED)]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.use_token("mine");
+        assert_eq!(client.call_bytes(&Request::Status).unwrap_err().word(), "unauthorized");
+        assert!(denied.recv().unwrap().1.contains("Bearer mine"));
+    }
+
+    #[test]
+    fn silence_ends_with_the_time_of_a_call() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let _asked = serve(&config, "t", vec![Reaction::Silence]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        let begun = Instant::now();
+        let error = client.call_bytes(&Request::Shutdown).unwrap_err();
+        assert!(matches!(error, ClientError::TimedOut { in_doubt: true, .. }), "{error:?}");
+        let took = begun.elapsed();
+        assert!(took >= crate::limits::CALL_TIME_MAX && took < 2 * crate::limits::CALL_TIME_MAX);
+    }
+
+    #[test]
+    fn a_broker_that_appears_is_found() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        assert_eq!(Client::open(&config, StartPolicy::Never).unwrap_err(), ClientError::NoBroker);
+        let _lock = lock(&config);
+        let late: JoinHandle<_> = {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                serve(&config, "t", vec![Reaction::Answer(200, "{}")])
+            })
+        };
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.call_bytes(&Request::Status).unwrap();
+        drop(late.join().unwrap());
+    }
+}
