@@ -402,9 +402,8 @@ impl Server {
     /// Whether there is a connection by which the broker pushes.
     pub(super) fn set_push_live(&mut self, live: bool, now: Instant) {
         if self.push_is_live != live {
+            // What was not confirmed is pushed now, so nothing is missed.
             self.push_is_live = live;
-            // What came in between is pushed again, but what is pushed is not all there is.
-            self.unread.doubt();
             self.jobs.wake_watchers(now);
             self.proceed(now);
         }
@@ -460,3 +459,7 @@ pub(super) fn is_unknown(error: &ClientError) -> bool {
 /// How long after a failure messages are marked again, and how often the inbox is looked at when
 /// nothing is pushed.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
