@@ -140,7 +140,8 @@ impl<S: Store> Reactor<S> {
     /// # Errors
     /// The poll has no room.
     pub(super) fn new(parts: Parts<S>) -> io::Result<Self> {
-        let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } = parts;
+        let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } =
+            parts;
         let registry = poll.registry();
         let listener = Key::SINGLE.token(Kind::Listener);
         registry.register(acceptor.listener_mut(), listener, Interest::READABLE)?;
