@@ -12,9 +12,10 @@ mod refusal;
 mod reply;
 mod request;
 
-pub(crate) use push::read_ack;
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
-pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
+pub(crate) use push::{
+    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
+};
 pub use read::{
     DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, PeersReply,
 };
