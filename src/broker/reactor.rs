@@ -259,10 +259,8 @@ impl<S: Store> Reactor<S> {
         connection.alarm = None;
         match connection.expired(now) {
             Expired::NotYet => self.settle(key, Progress::Fine),
-            Expired::Hold => {
-                self.woken.push_back(key);
-                self.settle(key, Progress::Fine);
-            }
+            // Its next alarm is set when it was asked again.
+            Expired::Hold => self.woken.push_back(key),
             Expired::Connection => self.settle(key, Progress::Gone),
             Expired::Request => {
                 let refusal = Refusal::new(
@@ -447,6 +445,7 @@ impl<S: Store> Reactor<S> {
             self.held.remove(key, hold.on);
             if let Err(hold) = self.turn.ask_again(key, hold) {
                 connection.put_hold(hold);
+                self.settle(key, Progress::Fine);
             }
         }
     }

@@ -109,6 +109,21 @@ pub(super) static ENTRIES: &[Entry] = &[
         parse: parse::stop,
     },
     Entry {
+        name: "demo",
+        group: Group::Other,
+        summary: "see three agents work together, on a broker of their own",
+        usage: &["demo"],
+        about: &[
+            "Starts a broker in a temporary directory and three real MCP servers, as agents would \
+             start them, and lets them find each other, lock a file, share state, talk and crash. \
+             Prints what happens with measured times, takes a few seconds at most, and leaves \
+             nothing behind. Your own broker and its files are not touched.",
+        ],
+        options: &[],
+        examples: &[("demo", "")],
+        parse: parse::demo,
+    },
+    Entry {
         name: "clean",
         group: Group::Broker,
         summary: "remove what dead brokers and peers have left behind",

@@ -57,6 +57,8 @@ pub enum Command {
     Emit(Emit),
     /// Tidy up.
     Clean,
+    /// Three agents and a working morning.
+    Demo,
     /// Help, about one command or all.
     Help(Option<&'static str>),
     /// The version.

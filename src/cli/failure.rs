@@ -23,6 +23,8 @@ pub enum Exit {
     Usage = 2,
     /// No broker is running, and the command starts none.
     NoBroker = 3,
+    /// Ctrl-C: 128 and the number of the signal, as shells have it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -49,6 +51,8 @@ pub enum Failure {
     },
     /// The result could not be written.
     Output(io::Error),
+    /// The person wanted it to end.
+    Interrupted,
 }
 
 impl Failure {
@@ -72,6 +76,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Client(ClientError::NoBroker) => Exit::NoBroker,
+            Self::Interrupted => Exit::Interrupted,
             // The reader has seen enough, as with `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Client(_) | Self::Other { .. } | Self::Output(_) => Exit::Failed,
@@ -87,6 +92,8 @@ impl Failure {
             Self::Client(error) => (error.word(), error.to_string()),
             Self::Other { code, message } => (*code, message.clone()),
             Self::Output(_) if exit == Exit::Done => return exit,
+            // They know.
+            Self::Interrupted => return exit,
             Self::Output(error) => {
                 note(&format!("the result cannot be written: {error}"));
                 return exit;

@@ -8,6 +8,7 @@
 mod catalog;
 mod clean;
 mod command;
+mod demo;
 mod events;
 mod failure;
 mod help;
@@ -78,6 +79,10 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             let text = if out.json { version.into() } else { format!("slm-mesh {version}\n") };
             return say(&mut out, "version", &text);
         }
+        Command::Demo => {
+            demo::run(&mut out)?;
+            return Ok(Exit::Done);
+        }
         _ => {}
     }
     let config = Config::from_env(invocation.global.data_dir.as_deref())?;
@@ -95,7 +100,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Lock(lock) => locks::run(context, lock),
         Command::Events(events) => events::run(context, events),
         Command::Emit(event) => events::emit(context, event),
-        Command::Mcp | Command::Help(_) | Command::Version => Ok(Exit::Done),
+        Command::Mcp | Command::Demo | Command::Help(_) | Command::Version => Ok(Exit::Done),
     }?;
     context.out.flush()?;
     Ok(exit)

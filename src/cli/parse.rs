@@ -33,6 +33,10 @@ pub(super) fn clean(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Clean)
 }
 
+pub(super) fn demo(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Demo)
+}
+
 pub(super) fn version(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Version)
 }
@@ -266,6 +270,7 @@ mod tests {
             ("stop", Command::Stop),
             ("status", Command::Status),
             ("clean", Command::Clean),
+            ("demo", Command::Demo),
             ("version", Command::Version),
             ("--version", Command::Version),
             ("-V", Command::Version),

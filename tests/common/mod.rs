@@ -1,5 +1,16 @@
 //! What tests of the real binary share: a mesh of its own for each test, gone at its end.
-#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "used by tests: to panic is how they fail, and what they print is shown then"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses its own part of this"
+)]
 
 use std::ffi::OsStr;
 use std::io::Write;

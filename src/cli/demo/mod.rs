@@ -7,7 +7,6 @@ mod session;
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::failure::Failure;
 use super::out::{Out, Paint};
 
 /// Why the demo ended early.
@@ -42,12 +42,12 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(what) => write!(f, "the demo failed: {what}"),
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::Output(error) => write!(f, "the output failed: {error}"),
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Output(error) => Self::Output(error),
+            Fault::Interrupted => Self::Interrupted,
+            Fault::Failed(what) => Self::other("demo_failed", format!("the demo failed: {what}")),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn morning(
         let (mut session, took) =
             Session::start(client, &stage.project, &stage.environment, interrupt)?;
         let status = session.call("mesh_status", &json!({}))?;
-        session.name = granted(&session, &status)?.text("/me/name");
+        session.name = granted(&session, &status)?.text("/you/name");
         timeline.tell(&session.name, "MCP server up, as its agent would start it", Some(took))?;
         Ok(session)
     };
@@ -70,17 +70,26 @@ fn locks_and_broadcast(
     gemini: &mut Session,
 ) -> Result<(), Fault> {
     timeline.title("They keep out of each other's way")?;
-    let lock = json!({"action": "lock", "filePath": "src/auth.rs", "reason": "rewriting the login"});
+    let lock =
+        json!({"action": "lock", "filePath": "src/auth.rs", "reason": "rewriting the login"});
     let (said, took) = timed(|| claude.call("mesh_lock", &lock))?;
     granted(claude, &said)?;
     timeline.tell(&claude.name, "locks src/auth.rs", Some(took))?;
     let (said, took) = timed(|| codex.call("mesh_lock", &lock))?;
     expect(said.refused, "a lock that someone holds is refused")?;
-    timeline.tell(&codex.name, "wants it too and is told who has it, and until when", Some(took))?;
+    timeline.tell(
+        &codex.name,
+        "wants it too and is told who has it, and until when",
+        Some(took),
+    )?;
     let broadcast = json!({"to": "all", "message": "login() takes a Session now, not a token"});
     let (said, took) = timed(|| claude.call("mesh_send", &broadcast))?;
     let recipients = granted(claude, &said)?.text("/recipients");
-    timeline.tell(&claude.name, &format!("tells all {recipients} others what changes"), Some(took))?;
+    timeline.tell(
+        &claude.name,
+        &format!("tells all {recipients} others what changes"),
+        Some(took),
+    )?;
     let said = gemini.call("mesh_lock", &json!({"action": "query"}))?;
     let notice = said.notice.unwrap_or_default();
     expect(notice.contains("login()"), "a waiting message is announced")?;
@@ -96,9 +105,7 @@ fn state(
     gemini: &mut Session,
 ) -> Result<(), Fault> {
     timeline.title("They share state")?;
-    let set = |value: &str, version: &Value| {
-        json!({"action": "set", "key": "release", "value": value, "ifVersion": version})
-    };
+    let set = |value: &str, version: &Value| json!({"action": "set", "key": "release", "value": value, "ifVersion": version});
     let said = codex.call("mesh_state", &set("1.4.0-rc1", &json!(0)))?;
     granted(codex, &said)?;
     timeline.tell(&codex.name, "sets release = 1.4.0-rc1, if nobody has", None)?;
@@ -148,7 +155,8 @@ fn crash(
     claude.kill().map_err(|error| Fault::new(&error.to_string()))?;
     loop {
         interrupt.check()?;
-        let said = codex.call("mesh_lock", &json!({"action": "lock", "filePath": "src/auth.rs"}))?;
+        let said =
+            codex.call("mesh_lock", &json!({"action": "lock", "filePath": "src/auth.rs"}))?;
         if !said.refused {
             break;
         }

@@ -1,7 +1,7 @@
 //! One agent's end of an MCP session: the server runs as a child process, as an agent would run it.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use crate::wire::ndjson::LineDecoder;
 
 /// An answer that takes longer has not come.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Most that is read at once, bytes.
+const READ_BYTES: usize = 16 * 1024;
 /// How often a wait looks for Ctrl-C.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time a server has to end by itself.
@@ -105,9 +107,8 @@ impl Session {
     /// What a tool said that was called before.
     pub(super) fn end(&mut self, id: u64) -> Result<Said, Fault> {
         let result = self.answer(id)?;
-        let block = |at: usize| {
-            result.pointer(&format!("/content/{at}/text")).and_then(Value::as_str)
-        };
+        let block =
+            |at: usize| result.pointer(&format!("/content/{at}/text")).and_then(Value::as_str);
         let text = block(0).unwrap_or_default();
         Ok(Said {
             value: serde_json::from_str(text).unwrap_or_else(|_| text.into()),
@@ -162,10 +163,9 @@ impl Session {
             }
             let ready = platform::poll_readable(&self.stdout, Some(left.min(LOOK_INTERVAL)));
             if matches!(ready, Ok(true)) {
-                let mut chunk = [0; 16 * 1024];
-                match self.stdout.read(&mut chunk) {
+                match self.lines.read_from(&mut self.stdout, READ_BYTES) {
                     Ok(0) => return Err(self.fault("it has ended")),
-                    Ok(count) => self.lines.push(chunk.get(..count).unwrap_or_default()),
+                    Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(self.fault(&error.to_string())),
                 }
