@@ -12,6 +12,8 @@
     reason = "each test file uses its own part of this"
 )]
 
+pub mod agent;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
