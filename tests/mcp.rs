@@ -1,5 +1,13 @@
 //! The MCP server as agents use it: the real binary over its standard input and output.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test: to panic is how it fails"
+)]
+
 mod common;
 
 use std::fs::File;

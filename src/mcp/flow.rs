@@ -122,12 +122,11 @@ impl Server {
         } else {
             job.plain_result(&body)
         };
-        match text {
-            Some(text) => self.finish(job, text, false),
-            None => {
-                let reason = "it is not the JSON that was expected".into();
-                self.fail(job, &ClientError::Protocol { reason });
-            }
+        if let Some(text) = text {
+            self.finish(job, text, false);
+        } else {
+            let reason = "it is not the JSON that was expected".into();
+            self.fail(job, &ClientError::Protocol { reason });
         }
     }
 
