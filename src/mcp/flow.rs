@@ -406,3 +406,7 @@ impl Server {
         self.mark_read(now);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/flow.rs"]
+mod tests;

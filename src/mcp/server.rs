@@ -461,5 +461,5 @@ pub(super) fn is_unknown(error: &ClientError) -> bool {
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
-mod tests;
+#[path = "tests/server.rs"]
+pub(super) mod tests;
