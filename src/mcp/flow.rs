@@ -117,16 +117,16 @@ impl Server {
             return self.handle_messages(job, filter, &body, now);
         }
         self.remember(&job);
-        let text = match &job.work {
-            Work::Tool(_, Call::Status) => self.you().and_then(|you| answers::status(&body, &you)),
-            _ => job.plain_result(&body),
+        let text = if let Work::Tool(_, Call::Status) = &job.work {
+            self.you().and_then(|you| answers::status(&body, &you))
+        } else {
+            job.plain_result(&body)
         };
-        match text {
-            Some(text) => self.finish(job, text, false),
-            None => {
-                let reason = "it is not the JSON that was expected".into();
-                self.fail(job, &ClientError::Protocol { reason });
-            }
+        if let Some(text) = text {
+            self.finish(job, text, false);
+        } else {
+            let reason = "it is not the JSON that was expected".into();
+            self.fail(job, &ClientError::Protocol { reason });
         }
     }
 
@@ -381,7 +381,7 @@ impl Server {
     /// Marks what the agent has, if it is time to.
     pub(super) fn mark_read(&mut self, now: Instant) {
         if self.presence.is_present()
-            && let Some(ids) = self.reading.to_mark(now)
+            && let Some(ids) = self.reading.take_marks(now)
         {
             self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids });
         }
@@ -406,3 +406,7 @@ impl Server {
         self.mark_read(now);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/flow.rs"]
+mod tests;

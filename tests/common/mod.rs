@@ -18,6 +18,8 @@ pub mod broker;
 pub mod http;
 pub mod peer;
 
+pub mod agent;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
