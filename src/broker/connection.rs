@@ -141,12 +141,7 @@ pub(super) struct Connection<T> {
     /// Answers that the client has not taken; mostly nothing.
     output: Buffer,
     phase: Phase,
-    /// There may be something to read. Under edge triggering this must be remembered.
-    readable: bool,
-    /// The client has said that it sends nothing more; to be found by reading.
-    hung_up: bool,
-    /// That was found.
-    ended: bool,
+    source: Source,
     /// The buffer may contain whole requests.
     undecoded: bool,
     hold: Option<Box<Hold>>,
@@ -158,7 +153,25 @@ pub(super) struct Connection<T> {
     blocked_since: Option<Monotonic>,
     /// When it was last of use.
     active_at: Monotonic,
-    /// It stands in the reactor's queue.
+    /// What the reactor notes about it.
+    pub(super) marks: Marks,
+}
+
+/// What is known of the client's side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    /// There may be something to read. Under edge triggering this must be remembered.
+    readable: bool,
+    /// An event has told that the client sends nothing more; to be found by reading.
+    hung_up: bool,
+    /// That was found.
+    ended: bool,
+}
+
+/// What the reactor notes about a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// It stands in the queue for the next turn.
     pub(super) queued: bool,
     /// The poll reports when it can be written to.
     pub(super) armed: bool,
@@ -174,18 +187,14 @@ impl<T: Stream> Connection<T> {
             input: Buffer::new(INPUT_BYTES_MAX),
             output: Buffer::new(OUTPUT_BYTES_MAX),
             phase: Phase::Serving,
-            readable: false,
-            hung_up: false,
-            ended: false,
+            source: Source::default(),
             undecoded: false,
             hold: None,
             owed: 0,
             request_since: None,
             blocked_since: None,
             active_at: now,
-            queued: false,
-            armed: false,
-            alarm: None,
+            marks: Marks::default(),
         }
     }
 
@@ -195,13 +204,13 @@ impl<T: Stream> Connection<T> {
 
     /// Notes that there is something to read; `hung_up` if that may be the end.
     pub(super) fn note_readable(&mut self, hung_up: bool) {
-        self.readable = true;
-        self.hung_up |= hung_up;
+        self.source.readable = true;
+        self.source.hung_up |= hung_up;
     }
 
     /// Whether the client may have gone.
     pub(super) fn has_hung_up(&self) -> bool {
-        self.hung_up || self.ended
+        self.source.hung_up || self.source.ended
     }
 
     /// Whether answers wait for the client to take them.
@@ -212,9 +221,11 @@ impl<T: Stream> Connection<T> {
     /// Whether a turn would find something to do.
     pub(super) fn wants_turn(&self) -> bool {
         match self.phase {
-            Phase::Serving => !self.is_paused() && (self.readable || self.undecoded || self.ended),
+            Phase::Serving => {
+                !self.is_paused() && (self.source.readable || self.undecoded || self.source.ended)
+            }
             Phase::Closing => false,
-            Phase::Lingering(_) => self.readable,
+            Phase::Lingering(_) => self.source.readable,
         }
     }
 
@@ -241,7 +252,10 @@ impl<T: Stream> Connection<T> {
             }
         }
         let mut reads = 0;
-        while self.readable && !self.undecoded && self.phase == Phase::Serving && !self.is_paused()
+        while self.source.readable
+            && !self.undecoded
+            && self.phase == Phase::Serving
+            && !self.is_paused()
         {
             if reads == READS_MAX {
                 return Progress::Fine;
@@ -267,20 +281,20 @@ impl<T: Stream> Connection<T> {
         loop {
             return match self.stream.read(target) {
                 Ok(0) => {
-                    self.readable = false;
-                    self.ended = true;
+                    self.source.readable = false;
+                    self.source.ended = true;
                     Ok(0)
                 }
                 Ok(read) => {
                     // A read that finds less than it asked for has emptied a stream, says epoll(7).
                     // Behind it there may still be the end, if the event told of one.
-                    self.readable = read == wanted || self.hung_up;
+                    self.source.readable = read == wanted || self.source.hung_up;
                     Ok(read)
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => continue,
                     io::ErrorKind::WouldBlock => {
-                        self.readable = false;
+                        self.source.readable = false;
                         Ok(0)
                     }
                     _ => Err(error),
@@ -372,7 +386,7 @@ impl<T: Stream> Connection<T> {
 
     fn after_serving(&mut self, now: Monotonic) -> Progress {
         if self.phase == Phase::Serving && !self.is_paused() {
-            if self.ended && !self.undecoded {
+            if self.source.ended && !self.undecoded {
                 // A client may half-close once it has sent all its requests; part of one is nothing.
                 self.phase = Phase::Closing;
                 self.request_since = None;
@@ -395,7 +409,7 @@ impl<T: Stream> Connection<T> {
         self.phase = Phase::Closing;
         self.request_since = None;
         // The rest of what is no request may still come.
-        self.readable = true;
+        self.source.readable = true;
     }
 
     /// Throws away what still comes, so that the client finds its answer and not a reset.
@@ -407,7 +421,7 @@ impl<T: Stream> Connection<T> {
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock => {
-                        self.readable = false;
+                        self.source.readable = false;
                         return Progress::Fine;
                     }
                     _ => return Progress::Gone,
@@ -491,7 +505,7 @@ impl<T: Stream> Connection<T> {
     fn finish(&mut self, now: Monotonic) -> Progress {
         // Closing a socket with unread bytes resets the connection, and the client may lose what it
         // has not read yet.
-        let unread = self.readable && !self.ended;
+        let unread = self.source.readable && !self.source.ended;
         if !unread || self.stream.end_output().is_err() {
             return Progress::Gone;
         }

@@ -256,7 +256,7 @@ impl<S: Store> Reactor<S> {
 
     fn connection_alarm(&mut self, key: Key, now: Monotonic) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.alarm = None;
+        connection.marks.alarm = None;
         match connection.expired(now) {
             Expired::NotYet => self.settle(key, Progress::Fine),
             // Its next alarm is set when it was asked again.
@@ -459,7 +459,7 @@ impl<S: Store> Reactor<S> {
             }
             let Some(key) = self.ready.pop_front() else { break };
             let Some(connection) = self.connections.get_mut(key) else { continue };
-            connection.queued = false;
+            connection.marks.queued = false;
             let turn = &mut self.turn;
             let progress =
                 connection.serve(now, &mut self.scratch, |incoming| turn.take(key, &incoming));
@@ -572,8 +572,8 @@ impl<S: Store> Reactor<S> {
             self.drop_connection(key);
             return;
         }
-        if progress == Progress::Blocked && !connection.armed {
-            connection.armed = true;
+        if progress == Progress::Blocked && !connection.marks.armed {
+            connection.marks.armed = true;
             let both = Interest::READABLE.add(Interest::WRITABLE);
             let token = key.token(Kind::Connection);
             let registry = self.poll.registry();
@@ -582,12 +582,12 @@ impl<S: Store> Reactor<S> {
                 return;
             }
         }
-        if connection.wants_turn() && !connection.queued {
-            connection.queued = true;
+        if connection.wants_turn() && !connection.marks.queued {
+            connection.marks.queued = true;
             self.ready.push_back(key);
         }
         let alarm = Alarm::Connection(key);
-        self.timers.wake_by(connection.deadline(), alarm, &mut connection.alarm);
+        self.timers.wake_by(connection.deadline(), alarm, &mut connection.marks.alarm);
     }
 
     /// Refuses whatever a connection wants and closes it.
@@ -601,7 +601,7 @@ impl<S: Store> Reactor<S> {
 
     fn drop_connection(&mut self, key: Key) {
         let Some(mut connection) = self.connections.remove(key) else { return };
-        self.timers.cancel(Alarm::Connection(key), &mut connection.alarm);
+        self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         if let Some(hold) = connection.held() {
             self.held.remove(key, hold.on);
         }
