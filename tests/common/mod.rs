@@ -14,11 +14,10 @@
     reason = "a test: to panic is how it fails"
 )]
 
+pub mod agent;
 pub mod broker;
 pub mod http;
 pub mod peer;
-
-pub mod agent;
 
 use std::ffi::OsStr;
 use std::io::Write;
