@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::value::RawValue;
 
 use super::command::new_id;
@@ -41,6 +43,7 @@ pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit>
     };
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if events.follow {
+        end_with_reader();
         // A broker that stops from now on is waited for, not started: someone has stopped it.
         client.set_start_policy(StartPolicy::Never);
         return Follower::new(context, client, read).run();
@@ -74,6 +77,29 @@ pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit>
     }
     table.write(out, &out.style.clone())?;
     Ok(Exit::Done)
+}
+
+/// Ends this process when nobody reads its output any more, however long nothing happens: with
+/// `| head` there may be no next write to fail.
+fn end_with_reader() {
+    std::thread::spawn(|| {
+        let stdout = std::io::stdout();
+        loop {
+            // Nothing is waited for but what is always told: that the other end is gone.
+            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+            match poll(&mut polled, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => return,
+            }
+            let [stdout] = polled;
+            if stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                std::process::exit(0);
+            }
+            // Something that cannot be polled.
+            return;
+        }
+    });
 }
 
 fn emitted_by(event: &EventInfo) -> String {

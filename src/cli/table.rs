@@ -60,8 +60,9 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// Writes the table, its titles first.
+    /// Writes the table, its titles first. A column with nothing in it is left out.
     pub(super) fn write(&self, out: &mut impl Write, style: &Style) -> io::Result<()> {
+        let shown = self.shown();
         let widths = self.widths(style.width);
         let titles = self.columns.map(|column| Cell::painted(column.title, Paint::Dim));
         for row in std::iter::once(&titles).chain(&self.rows) {
@@ -69,7 +70,8 @@ impl<const N: usize> Table<N> {
             let mut used = 0;
             // Spaces are written only before something, so that no line ends with them.
             let mut at = 0;
-            for (cell, width) in row.iter().zip(widths) {
+            let cells = row.iter().zip(widths).zip(shown).filter(|(_, shown)| *shown);
+            for ((cell, width), _) in cells {
                 let text = cut(&cell.text, width);
                 if !text.is_empty() {
                     line.extend(std::iter::repeat_n(' ', at - used));
@@ -83,20 +85,37 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
+    /// Which columns have something in them.
+    fn shown(&self) -> [bool; N] {
+        let mut shown = [false; N];
+        for row in &self.rows {
+            for (shown, cell) in shown.iter_mut().zip(row) {
+                *shown |= !cell.text.is_empty();
+            }
+        }
+        shown
+    }
+
     /// How wide each column is, so that all fit `total` if that can be.
     fn widths(&self, total: Option<usize>) -> [usize; N] {
+        let shown = self.shown();
         let mut widths = self.columns.map(|column| column.title.width());
+        for (width, _) in widths.iter_mut().zip(shown).filter(|(_, shown)| !shown) {
+            *width = 0;
+        }
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.width());
             }
         }
         let Some(total) = total else { return widths };
-        let gaps = GAP.len() * N.saturating_sub(1);
+        let columns = shown.iter().filter(|shown| **shown).count();
+        let gaps = GAP.len() * columns.saturating_sub(1);
         let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(total);
         // The widest column gives first.
         while excess > 0 {
-            let elastic = widths.iter_mut().zip(&self.columns).filter_map(|(width, column)| {
+            let columns = self.columns.iter();
+            let elastic = widths.iter_mut().zip(columns).filter_map(|(width, column)| {
                 let least = column.shrinks_to?.max(column.title.width());
                 (*width > least).then_some(width)
             });
@@ -106,7 +125,7 @@ impl<const N: usize> Table<N> {
         }
         // What still does not fit is cut off at the right.
         let mut left = total;
-        for width in &mut widths {
+        for (width, _) in widths.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
             *width = (*width).min(left);
             left = left.saturating_sub(*width + GAP.len());
         }
@@ -159,6 +178,15 @@ mod tests {
             ]
         );
         assert_eq!(lines(&rows, Some(200)), lines(&rows, None));
+    }
+
+    #[test]
+    fn empty_columns_are_left_out() {
+        let rows = [["a", "", "x"], ["b", "", "y"]];
+        assert_eq!(lines(&rows, None), ["NAME  MORE", "a     x", "b     y"]);
+        assert_eq!(lines(&rows, Some(10)), lines(&rows, None));
+        assert_eq!(lines(&rows, Some(9))[0], "NAME  MO…");
+        assert_eq!(lines(&[["a", "b", ""]], None), ["NAME  TEXT", "a     b"]);
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     match ms {
         -999..1000 => "now".into(),
         1000.. => format!("{} ago", duration(ms / 1000)),
-        _ => format!("in {}", duration(ms.saturating_neg() / 1000)),
+        // What is left is not made less than it is.
+        _ => format!("in {}", duration(ms.saturating_neg().saturating_add(999) / 1000)),
     }
 }
 
@@ -134,7 +135,8 @@ mod tests {
             (48 * 3_600_000, "2 days ago"),
             (400 * 86_400_000, "400 days ago"),
             (-1000, "in 1 s"),
-            (-600_000, "in 10 min"),
+            (-599_001, "in 10 min"),
+            (-599_000, "in 9 min"),
         ] {
             assert_eq!(age(Timestamp(now.0 - ms), now), expected);
         }

@@ -257,8 +257,7 @@ mod tests {
     /// Serves as many requests as there are reactions, and says what it was asked on which
     /// connection.
     fn serve(config: &Config, token: &str, reactions: Vec<Reaction>) -> Receiver<(u32, String)> {
-        let (listener, port) = listen(config, token);
-        drop(port);
+        let listener = listen(config, token);
         let (sender, receiver) = channel();
         std::thread::spawn(move || {
             let mut reactions = reactions.into_iter();
@@ -299,12 +298,12 @@ mod tests {
         receiver
     }
 
-    fn listen(config: &Config, token: &str) -> (TcpListener, u16) {
+    fn listen(config: &Config, token: &str) -> TcpListener {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::fs::write(config.paths.token(), token).unwrap();
         std::fs::write(config.paths.port(), port.to_string()).unwrap();
-        (listener, port)
+        listener
     }
 
     fn read_request(stream: &mut TcpStream) -> Option<String> {

@@ -23,7 +23,7 @@ pub(super) fn morning(
         let (mut session, took) =
             Session::start(client, &stage.project, &stage.environment, interrupt)?;
         let status = session.call("mesh_status", &json!({}))?;
-        session.name = granted(&session, &status)?.text("/me/name");
+        session.name = granted(&session, &status)?.text("/you/name");
         timeline.tell(&session.name, "MCP server up, as its agent would start it", Some(took))?;
         Ok(session)
     };
@@ -54,10 +54,9 @@ pub(super) fn morning(
     timeline.title("They go")?;
     for session in [codex, gemini] {
         let name = session.name.clone();
-        let (_, took) = timed(|| {
-            drop(session);
-            Ok(())
-        })?;
+        let begun = Instant::now();
+        drop(session);
+        let took = begun.elapsed();
         timeline.tell(&name, "its agent closes; it leaves the mesh", Some(took))?;
     }
     Ok(())
