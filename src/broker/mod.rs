@@ -34,6 +34,7 @@ mod entropy;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::fs::Mode as Bits;
@@ -76,20 +77,16 @@ pub fn run(config: &Config, mode: Mode) -> Result<(), StartError> {
     // What is made from here on is nobody else's.
     rustix::process::umask(Bits::RWXG | Bits::RWXO);
     let result = start_and_serve(config, mode);
-    if mode == Mode::Background
-        && let Err(error) = &result
-    {
+    if let (Mode::Background, Err(error)) = (mode, &result) {
         match error {
             StartError::AlreadyRunning { port, .. } => say(format_args!("ready {port}")),
             // It has said `ready` before, and nobody listens any more.
-            StartError::Ended(_) => {}
-            error => say(format_args!("error {}", error.to_string().replace('\n', " "))),
+            StartError::Ended(_) => log::error(format_args!("{error}")),
+            error => {
+                say(format_args!("error {}", error.to_string().replace('\n', " ")));
+                log::error(format_args!("{error}"));
+            }
         }
-    }
-    if let Err(error) = &result
-        && mode == Mode::Background
-    {
-        log::error(format_args!("{error}"));
     }
     result
 }

@@ -12,6 +12,7 @@ use super::sockets::Sockets;
 use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
 use crate::limits::{REPLY_BYTES_MAX, TURN_REQUESTS_MAX, TURN_TIME_MAX};
+use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
 use crate::model::Now;
 use crate::store::{Result as Stored, Store, StoreError};
@@ -279,3 +280,6 @@ impl<S> Turn<S> {
 fn address(to: Key, connection: http::Connection) -> Address {
     Address { to, connection, without_body: false }
 }
+
+#[cfg(test)]
+mod tests;
