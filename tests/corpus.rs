@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 
+use slm_mesh::mesh;
 use slm_mesh::wire::fuzzing;
 
 /// Runs `target` on each file of its corpus, in the order of their names.
@@ -41,4 +42,9 @@ fn ndjson() {
 #[test]
 fn jsonrpc() {
     replay("jsonrpc", fuzzing::jsonrpc);
+}
+
+#[test]
+fn mesh() {
+    replay("mesh", mesh::fuzzing::mesh);
 }

@@ -379,7 +379,7 @@ pub enum Request {
         /// Only keys that begin so.
         #[serde(skip_serializing_if = "Option::is_none")]
         prefix: Option<Box<str>>,
-        /// 1 to 1,000; without it all, as far as they fit an answer.
+        /// 1 to 1,000; without it 1,000, as far as they fit an answer.
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
     },

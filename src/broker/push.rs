@@ -233,8 +233,8 @@ mod tests {
         }
         assert_eq!(push.flush(|seq| written.push(seq.0)), State::Fine);
         assert_eq!(written, (0..100).step_by(2).collect::<Vec<u64>>());
-        let expected: String = (0..100).map(|i| format!("{i}\n")).collect();
-        assert_eq!(read_all(&mut peer), expected.as_bytes());
+        let expected: Vec<String> = (0..100).map(|i| format!("{i}\n")).collect();
+        assert_eq!(read_all(&mut peer), expected.concat().as_bytes());
         assert_eq!(push.waiting_bytes, 0);
     }
 
@@ -268,7 +268,8 @@ mod tests {
         let ids: Vec<MessageId> = (0..40).map(|i| MessageId::new(Seq(i), [1; 16])).collect();
         let mut seen = Vec::new();
         let mut scratch = vec![0; READ_BYTES_MAX];
-        let text: String = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
+        let acks: Vec<String> = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
+        let text = acks.concat();
         for byte in text.as_bytes() {
             peer.write_all(&[*byte]).unwrap();
             assert_eq!(push.read(&mut scratch, false, |id| seen.push(id)), State::Fine);

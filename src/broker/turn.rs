@@ -10,7 +10,7 @@ use super::connection::{Flow, Hold, Incoming};
 use super::gate::{Gate, malformed};
 use super::sockets::Sockets;
 use super::table::Key;
-use crate::api::{Code, Endpoint, Refusal, Request};
+use crate::api::{Code, Endpoint, Refusal, Reply, Request};
 use crate::limits::{REPLY_BYTES_MAX, TURN_REQUESTS_MAX, TURN_TIME_MAX};
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
 use crate::model::Now;
@@ -136,7 +136,15 @@ impl<S: Store> Turn<S> {
         };
         let outcome = self.ask(|mesh, now| mesh.handle(caller, &asked, now));
         match outcome {
-            Ok(Outcome::Reply(reply)) => Flow::Next(self.answers.reply(address, reply)),
+            Ok(Outcome::Reply(mut reply)) => {
+                // The core keeps a hash only: who came back with its token gets that again.
+                if let (Reply::Registered(registered), Some(token)) = (&mut reply, request.token)
+                    && registered.peer_token.is_empty()
+                {
+                    registered.peer_token = token.into();
+                }
+                Flow::Next(self.answers.reply(address, reply))
+            }
             Ok(Outcome::Hold { on, until }) => {
                 self.holds.push(to);
                 let connection = request.connection;
@@ -205,7 +213,13 @@ impl<S: Store> Turn<S> {
         if matches!(caller, Caller::Unknown(_)) && endpoint != Endpoint::Register {
             return Err(self.mesh.refuse_unauthenticated(self.now));
         }
-        let asked = Request::decode(endpoint, request.body)?;
+        let asked = match Request::decode(endpoint, request.body) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.mesh.count_refused(caller, self.now)?;
+                return Err(refusal);
+            }
+        };
         if let Request::Register(register) = &asked
             && let Some(path) = &register.uds_path
         {

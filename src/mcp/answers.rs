@@ -120,7 +120,7 @@ pub(super) fn status(body: &[u8], you: &You<'_>) -> Option<String> {
     let Members(members) = serde_json::from_str(&trimmed).ok()?;
     let mut out = format!("{{\"ok\":true,\"you\":{}", text(you));
     for (name, value) in members {
-        out.push_str(&format!(",{}:{}", text(&name), value.get()));
+        out.extend([",", &text(&name), ":", value.get()]);
     }
     out.push('}');
     Some(out)
@@ -152,7 +152,7 @@ fn refused_text(body: &serde_json::Map<String, Value>) -> String {
     let rest = body.keys().map(String::as_str).filter(|key| *key != "ok" && !first.contains(key));
     for key in first.into_iter().chain(rest) {
         if let Some(value) = body.get(key) {
-            out.push_str(&format!(",{}:{value}", text(key)));
+            out.extend([",", &text(key), ":", &value.to_string()]);
         }
     }
     out.push('}');

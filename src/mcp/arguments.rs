@@ -313,5 +313,5 @@ pub(super) fn peers_request(scope: Scope, own: Option<&str>) -> Request {
 }
 
 #[cfg(test)]
-#[path = "arguments_tests.rs"]
+#[path = "tests/arguments.rs"]
 mod tests;

@@ -14,7 +14,7 @@ use super::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
 use super::session::Asked;
 use crate::api::{Code, Fetch, Filter, Messages, Request};
 use crate::client::ClientError;
-use crate::limits::{NOTICE_MESSAGES_MAX, RPC_CALLS_MAX};
+use crate::limits::{CALL_TIME_MAX, NOTICE_MESSAGES_MAX, RPC_CALLS_MAX};
 use crate::log;
 use crate::mcp::random_id;
 use crate::model::MessageId;
@@ -78,12 +78,14 @@ impl Server {
             return;
         }
         let own = self.presence.identity().map(|identity| identity.id.to_string());
+        let news = self.jobs.news();
         for id in self.jobs.waiting() {
             let Some(job) = self.jobs.get_mut(id) else { continue };
             if job.takes_messages() && !self.reading.take_turn(id) {
                 continue;
             }
             job.stage = Stage::Asked;
+            job.news = news;
             let request = job.request(own.as_deref());
             self.ask(Purpose::Job(id), request);
         }
@@ -115,16 +117,16 @@ impl Server {
             return self.handle_messages(job, filter, &body, now);
         }
         self.remember(&job);
-        let text = match &job.work {
-            Work::Tool(_, Call::Status) => self.you().and_then(|you| answers::status(&body, &you)),
-            _ => job.plain_result(&body),
+        let text = if let Work::Tool(_, Call::Status) = &job.work {
+            self.you().and_then(|you| answers::status(&body, &you))
+        } else {
+            job.plain_result(&body)
         };
-        match text {
-            Some(text) => self.finish(job, text, false),
-            None => {
-                let reason = "it is not the JSON that was expected".into();
-                self.fail(job, &ClientError::Protocol { reason });
-            }
+        if let Some(text) = text {
+            self.finish(job, text, false);
+        } else {
+            let reason = "it is not the JSON that was expected".into();
+            self.fail(job, &ClientError::Protocol { reason });
         }
     }
 
@@ -183,10 +185,17 @@ impl Server {
             && self.can_wait()
         {
             self.reading.leave_turn(job.id);
-            // Nobody tells when there is no connection for it.
-            let look_at = (!self.push_is_live).then(|| now + LOOK_EVERY);
-            job.stage = Stage::Watching { until, look_at };
-            return self.jobs.push(job);
+            job.stage = if job.news == self.jobs.news() {
+                // Nobody tells when there is no connection for it.
+                let look_at = (!self.push_is_live).then(|| now + LOOK_EVERY);
+                Stage::Watching { until, look_at }
+            } else {
+                // Something came while the answer was on its way: it is asked for again.
+                job.deadline = now + CALL_TIME_MAX;
+                Stage::Waiting
+            };
+            self.jobs.push(job);
+            return self.proceed(now);
         }
         let ids: Vec<MessageId> = match filter {
             Filter::Sent => Vec::new(),
@@ -372,7 +381,7 @@ impl Server {
     /// Marks what the agent has, if it is time to.
     pub(super) fn mark_read(&mut self, now: Instant) {
         if self.presence.is_present()
-            && let Some(ids) = self.reading.to_mark(now)
+            && let Some(ids) = self.reading.take_marks(now)
         {
             self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids });
         }
@@ -397,3 +406,7 @@ impl Server {
         self.mark_read(now);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/flow.rs"]
+mod tests;

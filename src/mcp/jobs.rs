@@ -58,6 +58,8 @@ pub(super) struct Job {
     pub(super) deadline: Instant,
     /// When a job that waits for messages stops waiting.
     pub(super) watch_until: Option<Instant>,
+    /// How much news there had been when the broker was asked.
+    pub(super) news: u64,
     /// It has been tried under another registration already.
     pub(super) retried: bool,
 }
@@ -77,6 +79,7 @@ impl Job {
             stage: Stage::Waiting,
             deadline: now + CALL_TIME_MAX,
             watch_until,
+            news: 0,
             retried: false,
         }
     }
@@ -158,6 +161,8 @@ impl Job {
 pub(super) struct Jobs {
     list: Vec<Job>,
     count: u64,
+    /// How often there was news for those that watch.
+    news: u64,
 }
 
 impl Jobs {
@@ -213,8 +218,15 @@ impl Jobs {
         self.list.iter().map(Job::due).min()
     }
 
+    /// How often there was news, for [`Job::news`]: an answer made before the last of it may lack what
+    /// it was about.
+    pub(super) fn news(&self) -> u64 {
+        self.news
+    }
+
     /// Sends those that watch to look, and gives whether there were any.
     pub(super) fn wake_watchers(&mut self, now: Instant) -> bool {
+        self.news += 1;
         let mut woken = false;
         for job in &mut self.list {
             if matches!(job.stage, Stage::Watching { .. }) {

@@ -133,7 +133,7 @@ impl Link {
                     asking.call.handle_located(locate::locate(&self.config), now);
                 }
                 Some(Step::Launch) => self.begin_launch(),
-                Some(Step::Exchange(broker)) => self.exchange(broker, now),
+                Some(Step::Exchange(broker)) => self.exchange(&broker, now),
                 Some(Step::Done(result)) => self.finish(result),
             }
         }
@@ -200,11 +200,11 @@ impl Link {
         self.advance(now);
     }
 
-    fn exchange(&mut self, broker: Broker, now: Instant) {
+    fn exchange(&mut self, broker: &Broker, now: Instant) {
         self.is_exchanging = true;
-        if !self.socket.as_ref().is_some_and(|socket| socket.can_take(&broker)) {
+        if !self.socket.as_ref().is_some_and(|socket| socket.can_take(broker)) {
             self.close();
-            match self.connect(&broker) {
+            match self.connect(broker) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(error) => return self.broken(unreachable(broker.address, &error), now),
             }

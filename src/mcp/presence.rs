@@ -327,5 +327,5 @@ impl Presence {
 }
 
 #[cfg(test)]
-#[path = "presence_tests.rs"]
+#[path = "tests/presence.rs"]
 mod tests;

@@ -179,3 +179,106 @@ impl Connection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::os::unix::net::UnixStream as Socket;
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    const LISTENER: Token = Token(1);
+    const STREAM: Token = Token(2);
+
+    struct Test {
+        dir: TempDir,
+        poll: Poll,
+        push: PushSocket,
+    }
+
+    impl Test {
+        fn new() -> Self {
+            let dir = TempDir::new();
+            let poll = Poll::new().unwrap();
+            let registry = poll.registry().try_clone().unwrap();
+            let push = PushSocket::new(dir.path().join("s"), registry, LISTENER, STREAM);
+            Self { dir, poll, push }
+        }
+
+        fn connect(&mut self) -> Socket {
+            let path = self.push.listen().unwrap().to_owned();
+            let socket = Socket::connect(path).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+            self.turn();
+            socket
+        }
+
+        /// Does what there is to do; gives the frames that came.
+        fn turn(&mut self) -> Vec<Frame> {
+            let mut events = Events::with_capacity(4);
+            self.poll.poll(&mut events, Some(Duration::from_millis(200))).unwrap();
+            let mut frames = Vec::new();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.push.handle_listener_ready(),
+                    _ => self.push.handle_stream_ready(|frame| frames.push(frame.clone())),
+                }
+            }
+            frames
+        }
+    }
+
+    #[test]
+    fn messages_are_confirmed_and_nonsense_is_skipped() {
+        let mut test = Test::new();
+        let mut broker = test.connect();
+        assert!(test.push.is_live());
+        test.turn();
+        let id = "00000000-0001-8000-8000-000000000000";
+        let message = format!(
+            "nonsense\n{{\"type\":\"news\",\"payload\":{{}}}}\n{{\"type\":\"message\",\"payload\":\
+             {{\"messageId\":\"{id}\",\"fromPeer\":\"cli\",\"fromName\":\"cli\",\"text\":\"x\",\
+             \"messageType\":\"text\",\"broadcast\":false,\"seq\":1}}}}\n"
+        );
+        broker.write_all(message.as_bytes()).unwrap();
+        let frames = test.turn();
+        assert!(matches!(&frames[..], [Frame::Other(_), Frame::Message(_)]), "{frames:?}");
+        let mut ack = String::new();
+        BufReader::new(&broker).read_line(&mut ack).unwrap();
+        assert_eq!(ack, format!("{{\"ack\":\"{id}\"}}\n"));
+        drop(broker);
+        test.turn();
+        assert!(!test.push.is_live());
+    }
+
+    #[test]
+    fn the_newest_connection_stands() {
+        let mut test = Test::new();
+        let mut old = test.connect();
+        let mut new = test.connect();
+        assert_eq!(old.read(&mut [0]).unwrap(), 0, "the old one is closed");
+        new.write_all(b"{\"type\":\"shutdown\",\"payload\":{\"reason\":\"idle\"}}\n").unwrap();
+        let mut frames = test.turn();
+        if frames.is_empty() {
+            frames = test.turn();
+        }
+        assert_eq!(frames, [Frame::Shutdown("idle".into())]);
+    }
+
+    #[test]
+    fn a_socket_that_was_removed_is_made_again() {
+        let mut test = Test::new();
+        let path = test.dir.path().join("s");
+        drop(test.connect());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+        let _broker = test.connect();
+        assert!(test.push.is_live() && path.exists());
+        test.push.close();
+        assert!(!path.exists() && !test.push.is_live());
+    }
+}

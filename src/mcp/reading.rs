@@ -76,7 +76,7 @@ impl Reading {
     }
 
     /// The messages to be marked now, if that is not under way; told once.
-    pub(super) fn to_mark(&mut self, now: Instant) -> Option<Vec<MessageId>> {
+    pub(super) fn take_marks(&mut self, now: Instant) -> Option<Vec<MessageId>> {
         if self.handed.is_empty() || self.marking > 0 || self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
@@ -146,16 +146,16 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let mut reading = Reading::default();
-        assert_eq!(reading.to_mark(now), None);
+        assert_eq!(reading.take_marks(now), None);
         reading.handed_over(&[message(1), message(2)]);
-        assert_eq!(reading.to_mark(now), Some(vec![message(1), message(2)]));
+        assert_eq!(reading.take_marks(now), Some(vec![message(1), message(2)]));
         reading.handed_over(&[message(3)]);
-        assert_eq!(reading.to_mark(now), None);
+        assert_eq!(reading.take_marks(now), None);
         reading.not_marked(later);
-        assert_eq!((reading.to_mark(now), reading.deadline()), (None, Some(later)));
-        assert_eq!(reading.to_mark(later).unwrap().len(), 3);
+        assert_eq!((reading.take_marks(now), reading.deadline()), (None, Some(later)));
+        assert_eq!(reading.take_marks(later).unwrap().len(), 3);
         reading.marked();
-        assert_eq!((reading.to_mark(later), reading.deadline()), (None, None));
+        assert_eq!((reading.take_marks(later), reading.deadline()), (None, None));
         assert!(!reading.has(message(1)));
     }
 }

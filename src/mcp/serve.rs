@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::data_dir;
 use crate::log;
 use crate::platform::{self, ParentWatch};
+use crate::wire::ndjson::LineTooLong;
 
 const INPUT: Token = Token(0);
 const OUTPUT: Token = Token(1);
@@ -84,7 +85,7 @@ impl Loop {
     fn new(config: Config) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let socket = random_id().map_or_else(fallback_id, |id| id);
+        let socket = random_id().unwrap_or_else(fallback_id);
         let push = PushSocket::new(
             config.paths.peer_socket(socket),
             registry.try_clone()?,
@@ -156,7 +157,7 @@ impl Loop {
                     *ready = true;
                 }
             }
-            self.handle_ready(&ready, now);
+            self.handle_ready(ready, now);
             if self.server.deadline().is_some_and(|at| at <= now) {
                 self.server.handle_timeout(now);
             }
@@ -171,7 +172,7 @@ impl Loop {
         }
     }
 
-    fn handle_ready(&mut self, ready: &[bool; LAUNCH.0 + 1], now: Instant) {
+    fn handle_ready(&mut self, ready: [bool; LAUNCH.0 + 1], now: Instant) {
         let is_ready = |token: Token| ready.get(token.0).copied().unwrap_or(false);
         if is_ready(SIGNALS) {
             self.drain_signals();
@@ -271,8 +272,8 @@ impl Loop {
         for _ in 0..READS_PER_TURN {
             while self.server.wants_lines() {
                 match self.input.next_line() {
-                    Some(Some(line)) => self.server.handle_line(line, now),
-                    Some(None) => self.server.handle_long_line(),
+                    Some(Ok(line)) => self.server.handle_line(line, now),
+                    Some(Err(LineTooLong)) => self.server.handle_long_line(),
                     None => break,
                 }
             }

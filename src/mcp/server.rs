@@ -243,10 +243,10 @@ impl Server {
     /// Whatever follows from what has changed.
     pub(super) fn proceed(&mut self, now: Instant) {
         match self.ending {
-            Ending::Draining(until) => {
-                if now >= until || (self.jobs.is_empty() && self.out.is_empty()) {
-                    return self.stop(now);
-                }
+            Ending::Draining(until)
+                if now >= until || (self.jobs.is_empty() && self.out.is_empty()) =>
+            {
+                return self.stop(now);
             }
             Ending::Leaving(until) if now >= until => self.ending = Ending::Over,
             _ => {}
@@ -266,9 +266,9 @@ impl Server {
     fn register(&mut self, start: StartPolicy) {
         let mut register = project::introduction(&self.project, self.session.client());
         if let Some(agent_type) = &register.agent_type {
-            self.agent_type = agent_type.clone();
+            self.agent_type.clone_from(agent_type);
         }
-        register.summary = self.summary.clone();
+        register.summary.clone_from(&self.summary);
         let token = self.presence.fill(&mut register);
         let request = Request::Register(Box::new(register));
         let purpose = Purpose::Register;
@@ -461,5 +461,5 @@ pub(super) fn is_unknown(error: &ClientError) -> bool {
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
-mod tests;
+#[path = "tests/server.rs"]
+pub(super) mod tests;

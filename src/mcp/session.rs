@@ -388,5 +388,5 @@ fn prompt(params: Option<&RawValue>) -> Result<(&'static str, String), RpcError>
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
+#[path = "tests/session.rs"]
 mod tests;

@@ -4,16 +4,15 @@
 //! Instead poll(2) is asked before each read and each write of what a pipe takes at once.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use std::os::fd::{AsRawFd, BorrowedFd};
-
 use crate::limits::{READ_BYTES_MAX, RPC_LINE_BYTES_MAX};
 use crate::platform::{poll_readable, poll_writable};
-use crate::wire::ndjson::LineDecoder;
+use crate::wire::ndjson::{LineDecoder, LineTooLong};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -104,8 +103,11 @@ impl Input {
     }
 
     /// The next line, if there is one.
-    pub(super) fn next_line(&mut self) -> Option<Option<&[u8]>> {
-        self.lines.next_line().map(Result::ok)
+    ///
+    /// # Errors
+    /// That line is too long; the next one is not affected.
+    pub(super) fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
+        self.lines.next_line()
     }
 
     /// What stands behind the last newline, once all is read.

@@ -138,11 +138,11 @@ impl Unread {
         );
         for preview in &self.previews {
             let text = serde_json::to_string(&preview.text).unwrap_or_default();
-            notice.push_str(&format!("\n- {} wrote: {text}", preview.from));
+            notice.extend(["\n- ", &preview.from, " wrote: ", &text]);
         }
         let shown = self.previews.len() as u64;
         if self.count > shown && shown > 0 {
-            notice.push_str(&format!("\n- and {} more", self.count - shown));
+            notice.extend(["\n- and ", &(self.count - shown).to_string(), " more"]);
         }
         Some(notice)
     }

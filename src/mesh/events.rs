@@ -89,7 +89,7 @@ impl<S: Store> Mesh<S> {
         held: Option<Monotonic>,
     ) -> Handled {
         if held.is_none() {
-            self.take_turn(caller, None, now)?;
+            self.count(caller, None, now)?;
         }
         let last = self.store.last_seq();
         if let Some(after) = read.after.filter(|after| *after > last) {
@@ -129,8 +129,7 @@ impl<S: Store> Mesh<S> {
         types: &[Box<str>],
         now: Now,
     ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Speak)?;
-        self.take_turn(caller, Some(&Party::Peer(id)), now)?;
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         let mut subscriptions = types.to_vec();
         subscriptions.sort();
@@ -152,8 +151,7 @@ impl<S: Store> Mesh<S> {
         client_id: Option<Uuid>,
         now: Now,
     ) -> Answer {
-        let actor = self.actor(caller, peer, "peerId", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         if let Some(client_id) = client_id
             && let Some(first) = self.store.client_id(&actor.party, client_id)?
         {

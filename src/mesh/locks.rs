@@ -16,8 +16,7 @@ const MINUTE_MS: i64 = 60_000;
 impl<S: Store> Mesh<S> {
     /// `POST /lock`, `lock`: takes a lock, or renews one's own.
     pub(super) fn lock(&mut self, caller: Caller, ask: &LockFile, now: Now) -> Answer {
-        let actor = self.actor(caller, ask.peer_id.as_deref(), "peerId", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, ask.peer_id.as_deref(), "peerId", Right::Speak, now)?;
         let path = self.lock_path(&actor.party, &ask.file_path);
         let present = self.store.lock(&path)?;
         match &present {
@@ -97,8 +96,7 @@ impl<S: Store> Mesh<S> {
         }
         let peer = peer.or(force.then_some("cli"));
         let right = if force { Right::Oversee } else { Right::Speak };
-        let actor = self.actor(caller, peer, "peerId", right)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, peer, "peerId", right, now)?;
         let path = self.lock_path(&actor.party, path);
         let holder = (!force).then_some(&actor.party);
         match self.store.release_lock(&path, holder)? {
@@ -128,7 +126,7 @@ impl<S: Store> Mesh<S> {
         path: Option<&str>,
         now: Now,
     ) -> Answer {
-        self.take_turn(caller, None, now)?;
+        self.count(caller, None, now)?;
         let mut locks: Vec<LockInfo> = match path {
             None => self.store.locks()?.into_iter().map(Into::into).collect(),
             Some(path) => {

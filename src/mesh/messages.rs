@@ -21,8 +21,8 @@ const ALL: &str = "all";
 impl<S: Store> Mesh<S> {
     /// `POST /send`
     pub(super) fn send(&mut self, caller: Caller, send: &SendMessage, now: Now) -> Answer {
-        let actor = self.actor(caller, send.from_peer.as_deref(), "fromPeer", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor =
+            self.acting(caller, send.from_peer.as_deref(), "fromPeer", Right::Speak, now)?;
         if let Some(client_id) = send.id
             && let Some(first) = self.store.client_id(&actor.party, client_id)?
         {
@@ -131,14 +131,14 @@ impl<S: Store> Mesh<S> {
         if !same {
             return Err(conflict());
         }
-        let sent = if let Some(Reached { recipients, delivered, .. }) = first.reached {
+        let answer = if let Some(Reached { recipients, delivered, .. }) = first.reached {
             let message_id = Some(first.id);
             Sent::Broadcast { message_id, recipients, delivered, pushed: delivered }
         } else {
             let delivered = first.delivered_at.is_some();
             Sent::Direct { message_id: first.id, delivered, pushed: delivered }
         };
-        Ok(Reply::Sent(sent))
+        Ok(Reply::Sent(answer))
     }
 
     /// `POST /messages`
@@ -151,10 +151,11 @@ impl<S: Store> Mesh<S> {
     ) -> Handled {
         let reads = !fetch.peek && fetch.filter != Filter::Sent;
         let right = if reads { Right::Speak } else { Right::Oversee };
-        let actor = self.actor(caller, fetch.peer_id.as_deref(), "peerId", right)?;
-        if held.is_none() {
-            self.take_turn(caller, Some(&actor.party), now)?;
-        }
+        let who = fetch.peer_id.as_deref();
+        let actor = match held {
+            None => self.acting(caller, who, "peerId", right, now)?,
+            Some(_) => self.actor(caller, who, "peerId", right)?,
+        };
         let from = match &fetch.from {
             Some(text) => Some(self.correspondent(text)?),
             None => None,
@@ -208,8 +209,7 @@ impl<S: Store> Mesh<S> {
         ids: &[MessageId],
         now: Now,
     ) -> Answer {
-        let actor = self.actor(caller, peer, "peerId", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         let Some(recipient) = actor.party.inbox() else {
             return Err(not_found(&actor.name).into());
         };

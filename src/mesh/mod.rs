@@ -14,6 +14,8 @@
 
 mod delivery;
 mod events;
+#[doc(hidden)]
+pub mod fuzzing;
 mod invariants;
 mod locks;
 mod messages;
@@ -244,7 +246,7 @@ impl<S: Store> Mesh<S> {
                 return Err(self.refuse_unauthenticated(now).into());
             }
             Request::Status => {
-                self.take_turn(caller, None, now)?;
+                self.count(caller, None, now)?;
                 self.status(now)
             }
             Request::Unregister { peer_id } => self.unregister(caller, peer_id.as_deref(), now)?,
@@ -261,7 +263,7 @@ impl<S: Store> Mesh<S> {
                 self.mark_read(caller, peer_id.as_deref(), ids, now)?
             }
             Request::GetState { namespace, key } => {
-                self.take_turn(caller, None, now)?;
+                self.count(caller, None, now)?;
                 let entry = self.store.state(namespace, key)?;
                 Reply::Entry { entry: entry.map(Into::into) }
             }

@@ -196,8 +196,7 @@ impl<S: Store> Mesh<S> {
 
     /// `POST /unregister`
     pub(super) fn unregister(&mut self, caller: Caller, peer: Option<&str>, now: Now) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Oversee)?;
-        self.take_turn(caller, Some(&Party::Peer(id)), now)?;
+        let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
         self.leave(id, LeaveReason::CleanExit, now)?;
         Ok(Reply::Done {})
     }
@@ -281,7 +280,15 @@ impl<S: Store> Mesh<S> {
         branch: Option<&str>,
         now: Now,
     ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Speak)?;
+        let actor = self.actor(caller, peer, "peerId", Right::Speak);
+        let id = match actor.map(|actor| actor.party.peer()) {
+            Ok(Some(id)) => id,
+            refused => {
+                self.count(caller, None, now)?;
+                refused?;
+                return Err(not_found(peer.unwrap_or_default()).into());
+            }
+        };
         self.rates.take(Lane::Heartbeat(id), now.mono)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         present.is_alive(now);
@@ -309,8 +316,7 @@ impl<S: Store> Mesh<S> {
         summary: &str,
         now: Now,
     ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Speak)?;
-        self.take_turn(caller, Some(&Party::Peer(id)), now)?;
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         let record = PeerRecord {
             summary: Some(summary.into()).filter(|_| !summary.is_empty()),
@@ -326,7 +332,7 @@ impl<S: Store> Mesh<S> {
 
     /// `POST /peers`
     pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers, now: Now) -> Answer {
-        self.take_turn(caller, None, now)?;
+        self.count(caller, None, now)?;
         let exclude = match &list.exclude_id {
             Some(text) => self.find_peer(text)?,
             None => None,

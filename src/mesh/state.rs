@@ -21,7 +21,7 @@ impl<S: Store> Mesh<S> {
         limit: Option<u32>,
         now: Now,
     ) -> Answer {
-        self.take_turn(caller, None, now)?;
+        self.count(caller, None, now)?;
         let mut budget = Budget::default();
         let mut cut = false;
         let mut keep = |entry: &StateEntry| {
@@ -44,8 +44,7 @@ impl<S: Store> Mesh<S> {
 
     /// `POST /state`, `set`
     pub(super) fn set_state(&mut self, caller: Caller, set: &SetState, now: Now) -> Answer {
-        let actor = self.actor(caller, set.peer_id.as_deref(), "peerId", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak, now)?;
         let present = self.store.state(&set.namespace, &set.key)?;
         check_version(present.as_ref(), set.if_version)?;
         if present.is_none() && self.store.counts().state_entries >= STATE_ENTRIES_MAX {
@@ -91,8 +90,7 @@ impl<S: Store> Mesh<S> {
     ) -> Answer {
         // Scripts need not say who they are to delete.
         let peer = peer.or((caller == Caller::Broker).then_some("cli"));
-        let actor = self.actor(caller, peer, "peerId", Right::Speak)?;
-        self.take_turn(caller, Some(&actor.party), now)?;
+        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         let present = self.store.state(namespace, key)?;
         check_version(present.as_ref(), if_version)?;
         let change = StateChange { namespace, key, if_version };

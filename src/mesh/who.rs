@@ -130,24 +130,43 @@ impl<S: Store> Mesh<S> {
         Ok(Actor { party, name })
     }
 
-    /// The peer that acts in a request that only peers can make.
+    /// Who acts in a request, which is counted against its rate; if nobody is found who may, against
+    /// that of the caller.
+    pub(super) fn acting(
+        &mut self,
+        caller: Caller,
+        given: Option<&str>,
+        field: &str,
+        right: Right,
+        now: Now,
+    ) -> Result<Actor> {
+        let actor = self.actor(caller, given, field, right);
+        self.count(caller, actor.as_ref().ok().map(|actor| &actor.party), now)?;
+        actor
+    }
+
+    /// The same for a request that only peers can make.
     pub(super) fn acting_peer(
-        &self,
+        &mut self,
         caller: Caller,
         given: Option<&str>,
         right: Right,
+        now: Now,
     ) -> Result<PeerId> {
-        let actor = self.actor(caller, given, "peerId", right)?;
+        let actor = self.acting(caller, given, "peerId", right, now)?;
         actor.party.peer().ok_or_else(|| not_found(given.unwrap_or_default()))
     }
 
+    /// Counts a request that the shell refuses before the mesh sees it.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub fn count_refused(&mut self, caller: Caller, now: Now) -> Result<()> {
+        self.count(caller, None, now)
+    }
+
     /// Counts a request against the rate of its actor, or else of its caller.
-    pub(super) fn take_turn(
-        &mut self,
-        caller: Caller,
-        actor: Option<&Party>,
-        now: Now,
-    ) -> Result<()> {
+    pub(super) fn count(&mut self, caller: Caller, actor: Option<&Party>, now: Now) -> Result<()> {
         let lane = match (actor, caller) {
             (Some(Party::Peer(id)), _) => Lane::Peer(*id),
             (None, Caller::Peer(id)) => Lane::Peer(id),

@@ -1,5 +1,10 @@
 //! What tests of the real binary share: a mesh of its own for each test, gone at its end.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses its own part of this"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +14,7 @@
     reason = "a test: to panic is how it fails"
 )]
 
+pub mod agent;
 pub mod broker;
 pub mod http;
 pub mod peer;
