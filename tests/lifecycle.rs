@@ -122,8 +122,17 @@ fn of_many_that_start_at_once_one_serves() {
 #[test]
 fn a_successor_waits_for_one_that_stops() {
     let mut broker = Broker::start();
+    // One that does not read keeps it busy for a moment.
+    let (alice, deaf) = (broker.register("alice"), broker.listening_peer("deaf", false));
+    let _unread = deaf.accept();
+    eventually("the connection", || (broker.status()["push"]["connected"] == 1).then_some(()));
+    for _ in 0..10 {
+        alice.send(&broker, "deaf", &"x".repeat(64 * 1024));
+    }
     broker.signal("TERM");
-    let first = broker.pid();
+    let (first, port) = (broker.pid(), broker.dir().join("port"));
+    eventually("it says that it goes", || (!is_there(&port)).then_some(()));
+    assert!(is_alive(first));
     broker.start_again_beside();
     assert_ne!(broker.pid(), first);
     assert_eq!(broker.status()["pid"], broker.pid());

@@ -12,6 +12,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,7 +60,6 @@ fn nothing_acknowledged_is_lost_by_a_kill() {
                                 Some(&alice.token),
                                 Some(body.as_bytes()),
                             );
-                            use std::io::Write;
                             let answer = match http.stream.write_all(&bytes) {
                                 Ok(()) => http.try_answer(),
                                 Err(error) => Err(error),

@@ -7,9 +7,6 @@ use subtle::ConstantTimeEq;
 use crate::api::{Code, Detail, Endpoint, Refusal};
 use crate::wire::http::server::{Method, Request, RequestError};
 
-/// The port of an `http` URL that names none (RFC 9110 section 4.2.1).
-const HTTP_PORT: u16 = 80;
-
 /// The checks.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -52,16 +49,19 @@ impl Gate {
     /// to this machine (DNS rebinding). The browser tells by `Host` and `Origin`.
     fn check_source(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let host = request.host.unwrap_or_default();
-        if !is_loopback(host, self.port) {
+        // Browsers always name a port that is not 80; plain clients may leave it out.
+        let Some(port) = loopback_port(host).filter(|port| port.unwrap_or(self.port) == self.port)
+        else {
             let message = format!(
                 "the Host header must be 127.0.0.1:{0}, localhost:{0} or [::1]:{0}",
                 self.port
             );
             return Err(Refusal::new(Code::Forbidden, message));
-        }
+        };
         let Some(origin) = request.origin else { return Ok(()) };
         let own = origin.split_at_checked("http://".len()).is_some_and(|(scheme, rest)| {
-            scheme.eq_ignore_ascii_case("http://") && rest.eq_ignore_ascii_case(host)
+            let is_http = scheme.eq_ignore_ascii_case("http://");
+            is_http && rest.eq_ignore_ascii_case(host) && port.is_some()
         });
         if own {
             return Ok(());
@@ -75,35 +75,25 @@ impl Gate {
     }
 }
 
-/// Whether an authority names this machine's loopback, and this port.
-fn is_loopback(authority: &str, port: u16) -> bool {
-    let (host, given) = if let Some(rest) = authority.strip_prefix('[') {
-        let Some((host, rest)) = rest.split_once(']') else { return false };
-        if !host.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()) {
-            return false;
-        }
-        match rest.strip_prefix(':') {
-            None if rest.is_empty() => (None, None),
-            None => return false,
-            Some(port) => (None, Some(port)),
-        }
-    } else {
-        match authority.split_once(':') {
-            Some((host, port)) => (Some(host), Some(port)),
-            None => (Some(authority), None),
-        }
+/// The port of an authority that names this machine's loopback, if it has one. None if it names
+/// something else.
+fn loopback_port(authority: &str) -> Option<Option<u16>> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
-    let is_here = host.is_none_or(|host| {
+    let is_here = if authority.starts_with('[') {
+        host.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback())
+    } else {
         host.eq_ignore_ascii_case("localhost")
-            || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-    });
-    is_here
-        && match given {
-            None | Some("") => port == HTTP_PORT,
-            Some(given) => {
-                given.bytes().all(|byte| byte.is_ascii_digit()) && given.parse() == Ok(port)
-            }
-        }
+            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+    };
+    match rest.strip_prefix(':') {
+        _ if !is_here => None,
+        None => rest.is_empty().then_some(None),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().map(Some),
+        Some(_) => None,
+    }
 }
 
 fn wrong_method(allow: &'static str) -> Refusal {
@@ -147,16 +137,15 @@ mod tests {
 
     #[test]
     fn hosts_of_the_loopback_with_the_right_port_may_pass() {
-        for good in ["127.0.0.1:7899", "localhost:7899", "LocalHost:7899", "[::1]:7899"] {
-            assert!(host(good), "{good}");
+        for name in ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.8.8.8"] {
+            assert!(host(&format!("{name}:7899")), "{name}");
+            // Plain clients leave the port out.
+            assert!(host(name), "{name}");
         }
         for bad in [
-            "127.0.0.1",
             "127.0.0.1:7898",
             "127.0.0.1:+7899",
             "127.0.0.1:",
-            "localhost",
-            "[::1]",
             "[::1]7899",
             "[::1",
             "[::2]:7899",
@@ -173,8 +162,6 @@ mod tests {
         ] {
             assert!(!host(bad), "{bad}");
         }
-        assert!(is_loopback("localhost", 80) && is_loopback("[::1]", 80));
-        assert!(!is_loopback("localhost", 8080));
         assert_eq!(check("GET /health HTTP/1.0"), Err(Code::Forbidden));
     }
 
@@ -198,6 +185,9 @@ mod tests {
         ] {
             assert_eq!(origin(bad), Err(Code::Forbidden), "{bad}");
         }
+        // Someone else's page on the port that needs no name.
+        let other = "GET /health HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost";
+        assert_eq!(check(other), Err(Code::Forbidden));
     }
 
     #[test]
