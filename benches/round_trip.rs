@@ -28,7 +28,7 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let dir = std::env::temp_dir().join(format!("slm-mesh-bench-{}", std::process::id()));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_slm-mesh"))
+        let child = Command::new(env!("CARGO_BIN_EXE_slm-mesh"))
             .arg("start")
             .env("SLM_MESH_DATA_DIR", &dir)
             .env("SLM_MESH_PORT", "0")
@@ -37,18 +37,21 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let mut broker = Self { child, dir, port: 0, token: String::new() };
         for _ in 0..2000 {
+            let dir = &broker.dir;
             let port =
                 fs::read_to_string(dir.join("port")).ok().and_then(|s| s.trim().parse().ok());
             let token = fs::read_to_string(dir.join("broker.token")).ok();
             if let (Some(port), Some(token)) = (port, token)
                 && TcpStream::connect(("127.0.0.1", port)).is_ok()
             {
-                return Self { child, dir, port, token: token.trim().to_owned() };
+                broker.port = port;
+                token.trim().clone_into(&mut broker.token);
+                return broker;
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let _ = child.kill();
         unreachable!("the broker does not start");
     }
 }

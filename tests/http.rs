@@ -13,7 +13,9 @@ mod common;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use common::{Broker, Http, PATIENCE, request};
+use common::PATIENCE;
+use common::broker::{Broker, Setup};
+use common::http::{Http, request};
 use serde_json::json;
 
 /// Endpoints and their methods, as in the contract.
@@ -513,7 +515,7 @@ fn a_held_request_of_a_client_that_has_gone_takes_no_message() {
 
 #[test]
 fn failed_authentication_has_a_limit_of_its_own() {
-    let broker = common::Setup::new().env("SLM_MESH_RATE_LIMIT", "100").start();
+    let broker = Setup::new().with("SLM_MESH_RATE_LIMIT", "100").start();
     let mut http = broker.connect();
     let bad = request(broker.port, "GET", "/status", Some("wrong"), None);
     let mut refused = 0;

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Broker, Peer, Pushes, Setup, eventually};
+use common::broker::{Broker, Setup};
+use common::eventually;
+use common::peer::{Peer, Pushes};
 use serde_json::{Value, json};
 
 const BUILT_IN_UPDATES: [&str; 2] = ["peer_update", "lock_update"];
@@ -145,7 +147,7 @@ fn a_peer_that_never_reads_costs_itself_only() {
     let broker = Broker::start();
     let (alice, deaf) = (broker.register("alice"), broker.listening_peer("deaf", false));
     let bob = broker.listening_peer("bob", false);
-    let _unread = deaf.accept();
+    let unread = deaf.accept();
     let mut pushes = bob.accept();
     eventually("the connections", || (broker.status()["push"]["connected"] == 2).then_some(()));
     let big = "x".repeat(64 * 1024);
@@ -169,7 +171,7 @@ fn a_peer_that_never_reads_costs_itself_only() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 48 * 1024, "{peak} kB");
     // When it wakes up, all messages are there, in order, and some news are missing.
-    let mut pushes = _unread;
+    let mut pushes = unread;
     for _ in 0..400 {
         assert_eq!(pushes.message().0.len(), big.len());
     }
@@ -366,9 +368,9 @@ fn a_crash_is_noticed_at_once() {
 #[test]
 fn a_peer_whose_process_runs_is_never_given_up() {
     let setup = Setup::new()
-        .env("SLM_MESH_HEARTBEAT_MS", 50)
-        .env("SLM_MESH_STALE_MS", 100)
-        .env("SLM_MESH_DEAD_MS", 300);
+        .with("SLM_MESH_HEARTBEAT_MS", "50")
+        .with("SLM_MESH_STALE_MS", "100")
+        .with("SLM_MESH_DEAD_MS", "300");
     let broker = setup.start();
     let bob = broker.listening_peer("bob", false);
     let pushes = bob.accept();

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("paths", &[]),
     ("config", &["limits", "names", "paths"]),
     ("api", &["limits", "model"]),
-    ("store", &["api", "limits", "model"]),
+    ("store", &["api", "config", "limits", "model"]),
     ("mesh", &["api", "limits", "model", "names", "store"]),
     ("wire", &["api", "limits"]),
     ("files", &["limits"]),

@@ -42,12 +42,14 @@ pub(super) struct Acceptor {
     waiting: bool,
     /// There was no descriptor left: not before this.
     paused: Option<Monotonic>,
+    /// That was said in the log, and someone still waits.
+    complained: bool,
 }
 
 impl Acceptor {
     pub(super) fn new(listener: TcpListener, descriptors: u64) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        Self { listener, descriptors, waiting: false, paused: None }
+        Self { listener, descriptors, waiting: false, paused: None, complained: false }
     }
 
     pub(super) fn listener_mut(&mut self) -> &mut TcpListener {
@@ -81,13 +83,16 @@ impl Acceptor {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => {
                         self.waiting = false;
+                        self.complained = false;
                         return;
                     }
                     // That one has gone again.
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     // Out of descriptors (EMFILE, ENFILE) or memory: the others can still be served.
                     _ => {
-                        log::warn(format_args!("cannot accept connections for now: {error}"));
+                        if !std::mem::replace(&mut self.complained, true) {
+                            log::warn(format_args!("cannot accept connections for now: {error}"));
+                        }
                         self.paused = Some(now.plus(PAUSE));
                         return;
                     }

@@ -64,7 +64,7 @@ pub(super) enum News {
 pub(super) struct Links {
     registry: Registry,
     sockets: Sockets,
-    links: HashMap<PeerId, Link>,
+    by_peer: HashMap<PeerId, Link>,
     pushes: Table<PushConnection<UnixStream>>,
     watches: Table<Watch>,
     /// Connections with frames of this turn.
@@ -80,18 +80,13 @@ impl Links {
         Self {
             registry,
             sockets,
-            links: HashMap::new(),
+            by_peer: HashMap::new(),
             pushes: Table::new(),
             watches: Table::new(),
             touched: Vec::new(),
             unread: Vec::new(),
             news: Vec::new(),
         }
-    }
-
-    /// The rules for sockets of peers.
-    pub(super) fn sockets(&self) -> &Sockets {
-        &self.sockets
     }
 
     /// Descriptors in use.
@@ -119,7 +114,7 @@ impl Links {
         now: Monotonic,
         timers: &mut Timers,
     ) {
-        match self.links.get_mut(&peer) {
+        match self.by_peer.get_mut(&peer) {
             Some(link) if link.path == path => {
                 link.attempts = 0;
                 timers.cancel(Alarm::Link(peer), &mut link.alarm);
@@ -133,7 +128,7 @@ impl Links {
                     self.news.push(News::Process(peer, false));
                 }
                 let link = Link { path, push: None, watch: None, attempts: 0, alarm: None };
-                self.links.insert(peer, link);
+                self.by_peer.insert(peer, link);
             }
         }
         self.try_now(peer, now, timers);
@@ -141,14 +136,14 @@ impl Links {
 
     /// The time for another attempt has come.
     pub(super) fn retry(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
-        if let Some(link) = self.links.get_mut(&peer) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
             link.alarm = None;
             self.try_now(peer, now, timers);
         }
     }
 
     fn try_now(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.by_peer.get_mut(&peer) else { return };
         if link.push.is_some() {
             // The core asks for what it does not know yet.
             return;
@@ -165,7 +160,7 @@ impl Links {
     }
 
     fn back_off(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.by_peer.get_mut(&peer) else { return };
         if link.attempts < CONNECT_ATTEMPTS_MAX {
             let at = now.plus(pause(link.attempts, jitter()));
             timers.wake_by(at, Alarm::Link(peer), &mut link.alarm);
@@ -186,7 +181,7 @@ impl Links {
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         let key = self.pushes.insert(PushConnection::new(peer, stream));
         let known = self.watch(peer, credentials.pid);
-        if let Some(link) = self.links.get_mut(&peer) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
             link.push = Some(key);
             link.attempts = 0;
         }
@@ -196,7 +191,7 @@ impl Links {
 
     /// Watches the process at the other end, unless that is done already.
     fn watch(&mut self, peer: PeerId, pid: Option<u32>) -> bool {
-        let present = self.links.get(&peer).and_then(|link| link.watch);
+        let present = self.by_peer.get(&peer).and_then(|link| link.watch);
         if let Some(watch) = present.and_then(|key| self.watches.get(key)) {
             if Some(watch.pid) == pid {
                 return true;
@@ -223,7 +218,7 @@ impl Links {
             return false;
         }
         let key = self.watches.insert(Watch { peer, pid, process });
-        if let Some(link) = self.links.get_mut(&peer) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
             link.watch = Some(key);
         }
         true
@@ -268,7 +263,7 @@ impl Links {
         let peer = push.peer;
         let news = &mut self.news;
         let state = push.read(scratch, to_the_end, |id| news.push(News::Acknowledged(peer, id)));
-        if push.unread {
+        if push.marks.unread {
             self.unread.push(key);
         }
         if state == State::Gone {
@@ -280,7 +275,7 @@ impl Links {
     fn ended(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
         log::debug(format_args!("peer {peer}: its socket has hung up"));
         self.drop_push(peer);
-        if let Some(link) = self.links.get_mut(&peer) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
             link.attempts = link.attempts.max(1);
         }
         self.back_off(peer, now, timers);
@@ -289,7 +284,7 @@ impl Links {
     /// The process of a peer has ended; gives which peer. What it said before is read first.
     pub(super) fn process_ended(&mut self, key: Key, scratch: &mut [u8]) -> Option<PeerId> {
         let peer = self.watches.get(key)?.peer;
-        if let Some(push) = self.links.get(&peer).and_then(|link| link.push)
+        if let Some(push) = self.by_peer.get(&peer).and_then(|link| link.push)
             && let Some(push) = self.pushes.get_mut(push)
         {
             let news = &mut self.news;
@@ -302,7 +297,7 @@ impl Links {
 
     /// The core knows of the connection to this peer.
     pub(super) fn announced(&mut self, peer: PeerId) {
-        if let Some(key) = self.links.get(&peer).and_then(|link| link.push)
+        if let Some(key) = self.by_peer.get(&peer).and_then(|link| link.push)
             && let Some(push) = self.pushes.get_mut(key)
         {
             push.announced = true;
@@ -316,14 +311,14 @@ impl Links {
                 return;
             }
             connection.add(Frame { bytes: push.frame.clone(), message: push.message });
-            if !connection.touched {
-                connection.touched = true;
+            if !connection.marks.touched {
+                connection.marks.touched = true;
                 self.touched.push(key);
             }
         };
         match push.to {
             Target::One(peer) => {
-                let key = self.links.get(&peer).and_then(|link| link.push);
+                let key = self.by_peer.get(&peer).and_then(|link| link.push);
                 if let Some((key, connection)) =
                     key.and_then(|key| Some((key, self.pushes.get_mut(key)?)))
                 {
@@ -345,10 +340,10 @@ impl Links {
         for key in std::mem::take(&mut self.touched) {
             // One that is blocked waits for its event.
             match self.pushes.get_mut(key) {
-                Some(push) => push.touched = false,
+                Some(push) => push.marks.touched = false,
                 None => continue,
             }
-            if self.pushes.get(key).is_some_and(|push| !push.armed) {
+            if self.pushes.get(key).is_some_and(|push| !push.marks.armed) {
                 self.flush_one(key, now, timers);
             }
         }
@@ -360,14 +355,15 @@ impl Links {
         let news = &mut self.news;
         let state = push.flush(|seq| news.push(News::Written(peer, seq)));
         let blocked = state == State::Blocked;
-        let armed = if state == State::Gone || push.armed == blocked {
+        let armed = if state == State::Gone || push.marks.armed == blocked {
             Ok(())
         } else {
-            let interest = match blocked {
-                true => Interest::READABLE.add(Interest::WRITABLE),
-                false => Interest::READABLE,
+            let interest = if blocked {
+                Interest::READABLE.add(Interest::WRITABLE)
+            } else {
+                Interest::READABLE
             };
-            push.armed = blocked;
+            push.marks.armed = blocked;
             self.registry.reregister(push.stream_mut(), key.token(Kind::Push), interest)
         };
         if state == State::Gone || armed.is_err() {
@@ -393,7 +389,9 @@ impl Links {
     }
 
     fn drop_push(&mut self, peer: PeerId) {
-        let Some(key) = self.links.get_mut(&peer).and_then(|link| link.push.take()) else { return };
+        let Some(key) = self.by_peer.get_mut(&peer).and_then(|link| link.push.take()) else {
+            return;
+        };
         if let Some(mut push) = self.pushes.remove(key) {
             // Closing the descriptor would do on Linux.
             let _ = self.registry.deregister(push.stream_mut());
@@ -402,7 +400,7 @@ impl Links {
     }
 
     fn drop_watch(&mut self, peer: PeerId) {
-        let Some(key) = self.links.get_mut(&peer).and_then(|link| link.watch.take()) else {
+        let Some(key) = self.by_peer.get_mut(&peer).and_then(|link| link.watch.take()) else {
             return;
         };
         if let Some(watch) = self.watches.remove(key) {
@@ -412,7 +410,7 @@ impl Links {
     }
 
     fn forget(&mut self, peer: PeerId, timers: &mut Timers) {
-        if let Some(mut link) = self.links.remove(&peer) {
+        if let Some(mut link) = self.by_peer.remove(&peer) {
             timers.cancel(Alarm::Link(peer), &mut link.alarm);
         }
     }
@@ -423,7 +421,7 @@ impl Links {
 fn pause(attempts: u32, jitter: u8) -> Duration {
     let doubled = BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(16));
     let full = doubled.min(BACKOFF_MAX);
-    (full - full * u32::from(jitter) / 512).max(BACKOFF_MIN)
+    full.saturating_sub(full * u32::from(jitter) / 512).max(BACKOFF_MIN)
 }
 
 fn jitter() -> u8 {

@@ -52,6 +52,13 @@ pub(super) struct PushConnection<T> {
     lines: LineDecoder,
     /// The core knows of it. Before that, it gets nothing.
     pub(super) announced: bool,
+    /// What its owner notes about it.
+    pub(super) marks: Marks,
+}
+
+/// What the owner of a connection notes about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
     /// The poll reports when it can be written to.
     pub(super) armed: bool,
     /// There is more to read, and it is in the queue for that.
@@ -70,9 +77,7 @@ impl<T: Read + Write> PushConnection<T> {
             waiting_bytes: 0,
             lines: LineDecoder::new(ACK_LINE_BYTES_MAX),
             announced: false,
-            armed: false,
-            unread: false,
-            touched: false,
+            marks: Marks::default(),
         }
     }
 
@@ -155,10 +160,10 @@ impl<T: Read + Write> PushConnection<T> {
     ) -> State {
         let wanted = scratch.len().min(READ_BYTES_MAX);
         let mut reads = 0;
-        self.unread = false;
+        self.marks.unread = false;
         loop {
             if reads == READS_MAX && !to_the_end {
-                self.unread = true;
+                self.marks.unread = true;
                 return State::Fine;
             }
             reads += 1;
@@ -228,8 +233,8 @@ mod tests {
         }
         assert_eq!(push.flush(|seq| written.push(seq.0)), State::Fine);
         assert_eq!(written, (0..100).step_by(2).collect::<Vec<u64>>());
-        let expected: String = (0..100).map(|i| format!("{i}\n")).collect();
-        assert_eq!(read_all(&mut peer), expected.as_bytes());
+        let expected: Vec<String> = (0..100).map(|i| format!("{i}\n")).collect();
+        assert_eq!(read_all(&mut peer), expected.concat().as_bytes());
         assert_eq!(push.waiting_bytes, 0);
     }
 
@@ -263,7 +268,8 @@ mod tests {
         let ids: Vec<MessageId> = (0..40).map(|i| MessageId::new(Seq(i), [1; 16])).collect();
         let mut seen = Vec::new();
         let mut scratch = vec![0; READ_BYTES_MAX];
-        let text: String = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
+        let acks: Vec<String> = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
+        let text = acks.concat();
         for byte in text.as_bytes() {
             peer.write_all(&[*byte]).unwrap();
             assert_eq!(push.read(&mut scratch, false, |id| seen.push(id)), State::Fine);
@@ -282,9 +288,9 @@ mod tests {
         while peer.write(&[b'\n'; 4096]).is_ok() {}
         let mut small = [0; 16];
         assert_eq!(push.read(&mut small, false, |_| {}), State::Fine);
-        assert!(push.unread);
+        assert!(push.marks.unread);
         assert_eq!(push.read(&mut small, true, |_| {}), State::Fine);
-        assert!(!push.unread);
+        assert!(!push.marks.unread);
     }
 
     #[test]

@@ -79,10 +79,6 @@ impl<T> Table<T> {
         self.places.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// The key that the next [`Table::insert`] will give.
     pub(super) fn next_key(&self) -> Key {
         Key { index: self.places.vacant_key(), generation: self.next_generation }

@@ -131,14 +131,14 @@ impl<S: Store> Mesh<S> {
         if !same {
             return Err(conflict());
         }
-        let sent = if let Some(Reached { recipients, delivered, .. }) = first.reached {
+        let answer = if let Some(Reached { recipients, delivered, .. }) = first.reached {
             let message_id = Some(first.id);
             Sent::Broadcast { message_id, recipients, delivered, pushed: delivered }
         } else {
             let delivered = first.delivered_at.is_some();
             Sent::Direct { message_id: first.id, delivered, pushed: delivered }
         };
-        Ok(Reply::Sent(sent))
+        Ok(Reply::Sent(answer))
     }
 
     /// `POST /messages`

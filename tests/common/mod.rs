@@ -1,18 +1,23 @@
 //! What tests of the real binary share: a mesh of its own for each test, gone at its end.
 #![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "used by tests: to panic is how they fail, and what they print is shown then"
-)]
-#![allow(
     dead_code,
     unreachable_pub,
     missing_docs,
     reason = "each test file uses its own part of this"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test: to panic is how it fails"
+)]
 
 pub mod agent;
+pub mod broker;
+pub mod http;
+pub mod peer;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -135,9 +140,9 @@ impl Mesh {
 
     /// The process that holds the lock, if there is one.
     pub fn broker_pid(&self) -> Option<u32> {
-        platform::lock_holder(&self.data_dir().join("broker.lock"))
-            .unwrap()
-            .and_then(|holder| holder.pid)
+        // Where there is no directory, there is no lock either.
+        let holder = platform::lock_holder(&self.data_dir().join("broker.lock"));
+        holder.ok().flatten().and_then(|holder| holder.pid)
     }
 
     /// Ends the broker as a crash would, and waits until it is gone.
@@ -219,6 +224,17 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not after {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until there is something, and gives it.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    wait_until(what, || {
+        found = get();
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// Sends any signal, by its name without SIG.

@@ -13,7 +13,6 @@ pub(crate) struct Client {
     pub(crate) id: PeerId,
     pub(crate) name: String,
     pub(crate) token: String,
-    pub(crate) acks: bool,
     pub(crate) register: Value,
 }
 
@@ -293,7 +292,7 @@ fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
         }
         _ => json!({"action": "read"}),
     };
-    let types: Vec<_> = (0..1 + rng.below(3)).map(|_| pick(rng, &TYPES)).collect();
+    let types: Vec<_> = (0..=rng.below(3)).map(|_| pick(rng, &TYPES)).collect();
     maybe!(rng, 60, body, "types", json!(types));
     let limit = 1 + rng.below(9);
     maybe!(rng, 60, body, "limit", json!(limit));

@@ -23,6 +23,7 @@ mod rng;
 mod world;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,10 +32,10 @@ use generate::Known;
 use oracle::Oracle;
 use rng::Rng;
 use slm_mesh::api::Endpoint;
-use slm_mesh::model::{Monotonic, Now, PeerId, Timestamp};
+use slm_mesh::model::{Monotonic, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::{Options, SqliteStore};
-use slm_mesh::store::{Store, StoreError};
+use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
 use world::{Action, Backend, End, Input, Token, World};
 
 struct InMemory;
@@ -258,7 +259,7 @@ impl Run {
         }
         self.check();
         for peer in self.memory.connected() {
-            let left = self.memory.mesh().store_mut().undelivered(peer, Default::default(), 10);
+            let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
             assert_eq!(left.unwrap(), [], "undelivered messages of {peer}, which reads");
         }
         self.step(&Action::Turn(
@@ -274,12 +275,8 @@ impl Run {
 
 /// Everything that is stored, as text.
 fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError> {
-    use slm_mesh::model::{Party, Recipient};
-    use slm_mesh::store::{EventQuery, InboxQuery, SentQuery};
-    use std::fmt::Write;
     let mut out = String::new();
-    let events =
-        EventQuery { types: &[], since: None, after: Some(Default::default()), limit: u32::MAX };
+    let events = EventQuery { types: &[], since: None, after: Some(Seq(0)), limit: u32::MAX };
     let _ = writeln!(out, "{:?}", store.events(&events, &mut |_| true)?);
     let _ = writeln!(out, "{:?} {:?}", store.locks()?, store.counts());
     for namespace in ["default", "other"] {

@@ -46,7 +46,7 @@ impl Oracle {
         known.since = now.wall.plus_ms(-5_000).to_string();
         let Action::Turn(inputs, _) = action else { return };
         for (at, answer) in &seen.answers {
-            let Input::Request { token, endpoint, body } = &inputs[*at] else { unreachable!() };
+            let Input::Request { endpoint, body, .. } = &inputs[*at] else { unreachable!() };
             let body: Value = serde_json::from_str(body).unwrap_or_default();
             let kind = body["action"].as_str().unwrap_or_default();
             self.met.insert(format!("{endpoint:?} {kind}"));
@@ -58,7 +58,6 @@ impl Oracle {
                 }
                 continue;
             };
-            let _ = token;
             self.reply(reply, &body, known, now);
         }
         for (body, _) in &seen.late {
@@ -84,7 +83,6 @@ impl Oracle {
                         id,
                         name: registered.name.to_string(),
                         token: registered.peer_token.to_string(),
-                        acks: body["acks"] == true,
                         register,
                     }),
                 }
@@ -93,7 +91,8 @@ impl Oracle {
                 let to = body["toPeer"].as_str().unwrap_or_default();
                 let to = match to {
                     "cli" => Some(Recipient::Cli),
-                    to => known.find(to).map(Recipient::Peer),
+                    // A name may have been given to another by now; an id is one for good.
+                    to => PeerId::parse(to).map(Recipient::Peer),
                 };
                 self.message(*message_id, to.into_iter().collect(), body, known, now);
             }
@@ -196,11 +195,4 @@ fn read_all<B: Backend>(
         .collect();
     assert_eq!(found.len(), count, "a message is in an inbox once");
     found
-}
-
-impl Known {
-    /// The peer that a text names for sure: its id.
-    fn find(&self, text: &str) -> Option<PeerId> {
-        PeerId::parse(text)
-    }
 }

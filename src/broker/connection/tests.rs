@@ -439,7 +439,7 @@ fn a_reset_ends_the_connection() {
 #[test]
 fn each_phase_has_its_deadline() {
     let mut test = Test::new();
-    let mut expect = |test: &mut Test, time: Duration, expired: Expired| {
+    let expect = |test: &mut Test, time: Duration, expired: Expired| {
         assert_eq!(test.connection.deadline(), test.now.plus(time));
         assert_eq!(test.connection.expired(test.now), Expired::NotYet);
         let later = test.now.plus(time);

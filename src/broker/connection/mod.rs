@@ -6,8 +6,9 @@
 //!
 //! It knows no socket but something to read from and write to, no poll, and no clock.
 
+mod reading;
+
 use std::io::{self, Read, Write};
-use std::mem;
 use std::time::Duration;
 
 use crate::api;
@@ -19,9 +20,7 @@ use crate::mesh::{Caller, Interest};
 use crate::model::Monotonic;
 use crate::wire::buffer::{Buffer, Full};
 use crate::wire::http;
-use crate::wire::http::server::{
-    Decoded, Request, RequestDecoder, RequestError, Response, encode_continue,
-};
+use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
 
 /// One request that is not complete, and what one read may bring behind it.
 const INPUT_BYTES_MAX: usize = REQUEST_BYTES_MAX + READ_BYTES_MAX;
@@ -120,17 +119,6 @@ enum Phase {
     Lingering(Monotonic),
 }
 
-/// Why no more requests are taken for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// More bytes are needed.
-    Incomplete,
-    /// A request is held, or too many answers wait.
-    Paused,
-    /// The turn takes no more.
-    TurnFull,
-}
-
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection<T> {
@@ -141,12 +129,7 @@ pub(super) struct Connection<T> {
     /// Answers that the client has not taken; mostly nothing.
     output: Buffer,
     phase: Phase,
-    /// There may be something to read. Under edge triggering this must be remembered.
-    readable: bool,
-    /// The client has said that it sends nothing more; to be found by reading.
-    hung_up: bool,
-    /// That was found.
-    ended: bool,
+    source: Source,
     /// The buffer may contain whole requests.
     undecoded: bool,
     hold: Option<Box<Hold>>,
@@ -158,7 +141,25 @@ pub(super) struct Connection<T> {
     blocked_since: Option<Monotonic>,
     /// When it was last of use.
     active_at: Monotonic,
-    /// It stands in the reactor's queue.
+    /// What the reactor notes about it.
+    pub(super) marks: Marks,
+}
+
+/// What is known of the client's side.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    /// There may be something to read. Under edge triggering this must be remembered.
+    readable: bool,
+    /// An event has told that the client sends nothing more; to be found by reading.
+    hung_up: bool,
+    /// That was found.
+    ended: bool,
+}
+
+/// What the reactor notes about a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// It stands in the queue for the next turn.
     pub(super) queued: bool,
     /// The poll reports when it can be written to.
     pub(super) armed: bool,
@@ -174,18 +175,14 @@ impl<T: Stream> Connection<T> {
             input: Buffer::new(INPUT_BYTES_MAX),
             output: Buffer::new(OUTPUT_BYTES_MAX),
             phase: Phase::Serving,
-            readable: false,
-            hung_up: false,
-            ended: false,
+            source: Source::default(),
             undecoded: false,
             hold: None,
             owed: 0,
             request_since: None,
             blocked_since: None,
             active_at: now,
-            queued: false,
-            armed: false,
-            alarm: None,
+            marks: Marks::default(),
         }
     }
 
@@ -195,13 +192,13 @@ impl<T: Stream> Connection<T> {
 
     /// Notes that there is something to read; `hung_up` if that may be the end.
     pub(super) fn note_readable(&mut self, hung_up: bool) {
-        self.readable = true;
-        self.hung_up |= hung_up;
+        self.source.readable = true;
+        self.source.hung_up |= hung_up;
     }
 
     /// Whether the client may have gone.
     pub(super) fn has_hung_up(&self) -> bool {
-        self.hung_up || self.ended
+        self.source.hung_up || self.source.ended
     }
 
     /// Whether answers wait for the client to take them.
@@ -212,209 +209,16 @@ impl<T: Stream> Connection<T> {
     /// Whether a turn would find something to do.
     pub(super) fn wants_turn(&self) -> bool {
         match self.phase {
-            Phase::Serving => !self.is_paused() && (self.readable || self.undecoded || self.ended),
+            Phase::Serving => {
+                !self.is_paused() && (self.source.readable || self.undecoded || self.source.ended)
+            }
             Phase::Closing => false,
-            Phase::Lingering(_) => self.readable,
+            Phase::Lingering(_) => self.source.readable,
         }
     }
 
     fn is_paused(&self) -> bool {
         self.hold.is_some() || self.output.len() + self.owed >= RESPONSE_BACKLOG_BYTES
-    }
-
-    // Requests
-
-    /// Hands what has come to `take`, request by request, reading more as long as there is more.
-    pub(super) fn serve(
-        &mut self,
-        now: Monotonic,
-        scratch: &mut [u8],
-        mut take: impl FnMut(Incoming<'_>) -> Flow,
-    ) -> Progress {
-        if let Phase::Lingering(_) = self.phase {
-            return self.discard(scratch);
-        }
-        if self.undecoded && !self.is_paused() {
-            match self.decode_input(now, &mut take) {
-                Stop::TurnFull => return Progress::Fine,
-                Stop::Incomplete | Stop::Paused => {}
-            }
-        }
-        let mut reads = 0;
-        while self.readable && !self.undecoded && self.phase == Phase::Serving && !self.is_paused()
-        {
-            if reads == READS_MAX {
-                return Progress::Fine;
-            }
-            reads += 1;
-            let read = match self.read(scratch) {
-                Ok(0) => continue,
-                Ok(read) => read,
-                Err(_) => return Progress::Gone,
-            };
-            let bytes = scratch.get(..read).unwrap_or_default();
-            if self.take_in(bytes, now, &mut take) == Stop::TurnFull {
-                return Progress::Fine;
-            }
-        }
-        self.after_serving(now)
-    }
-
-    /// Reads once; 0 if there is nothing to read any more.
-    fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        let wanted = scratch.len().min(self.input.room());
-        let target = scratch.get_mut(..wanted).unwrap_or_default();
-        loop {
-            return match self.stream.read(target) {
-                Ok(0) => {
-                    self.readable = false;
-                    self.ended = true;
-                    Ok(0)
-                }
-                Ok(read) => {
-                    // A read that finds less than it asked for has emptied a stream, says epoll(7).
-                    // Behind it there may still be the end, if the event told of one.
-                    self.readable = read == wanted || self.hung_up;
-                    Ok(read)
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => continue,
-                    io::ErrorKind::WouldBlock => {
-                        self.readable = false;
-                        Ok(0)
-                    }
-                    _ => Err(error),
-                },
-            };
-        }
-    }
-
-    /// Decodes `bytes`, which have just come, in place if nothing came before them, and keeps what
-    /// could not be decoded.
-    fn take_in(
-        &mut self,
-        bytes: &[u8],
-        now: Monotonic,
-        take: &mut impl FnMut(Incoming<'_>) -> Flow,
-    ) -> Stop {
-        if !self.input.is_empty() {
-            // Cannot be full: no more was read than there is room for.
-            let _ = self.input.extend(bytes);
-            return self.decode_input(now, take);
-        }
-        let (used, stop) = self.decode(bytes, now, take);
-        let _ = self.input.extend(bytes.get(used..).unwrap_or_default());
-        stop
-    }
-
-    fn decode_input(
-        &mut self,
-        now: Monotonic,
-        take: &mut impl FnMut(Incoming<'_>) -> Flow,
-    ) -> Stop {
-        let mut input = mem::replace(&mut self.input, Buffer::new(INPUT_BYTES_MAX));
-        let (used, stop) = self.decode(input.as_slice(), now, take);
-        input.consume(used);
-        self.input = input;
-        stop
-    }
-
-    /// Decodes as many requests of `bytes` as are taken; gives how many bytes they had.
-    fn decode(
-        &mut self,
-        bytes: &[u8],
-        now: Monotonic,
-        take: &mut impl FnMut(Incoming<'_>) -> Flow,
-    ) -> (usize, Stop) {
-        let mut used = 0;
-        loop {
-            let rest = bytes.get(used..).unwrap_or_default();
-            self.undecoded = !rest.is_empty();
-            if self.phase != Phase::Serving {
-                // Whatever follows the last request is not for us.
-                self.undecoded = false;
-                return (bytes.len(), Stop::Paused);
-            }
-            if self.is_paused() {
-                return (used, Stop::Paused);
-            }
-            let incoming = match self.decoder.decode(rest) {
-                Ok(Decoded::Incomplete) => {
-                    self.undecoded = false;
-                    return (used, Stop::Incomplete);
-                }
-                Ok(Decoded::Continue) => Incoming::Continue,
-                Ok(Decoded::Request(request)) => {
-                    used += request.len;
-                    self.request_since = None;
-                    self.active_at = now;
-                    if request.connection == http::server::Connection::Close {
-                        self.phase = Phase::Closing;
-                    }
-                    Incoming::Request(request)
-                }
-                Err(error) => {
-                    self.refuse_all();
-                    Incoming::Malformed(error)
-                }
-            };
-            match take(incoming) {
-                Flow::Next(bytes) => self.owed += bytes,
-                Flow::Full(owed) => {
-                    self.owed += owed;
-                    self.undecoded = used < bytes.len();
-                    return (used, Stop::TurnFull);
-                }
-                Flow::Hold(hold) => self.hold = Some(hold),
-            }
-        }
-    }
-
-    fn after_serving(&mut self, now: Monotonic) -> Progress {
-        if self.phase == Phase::Serving && !self.is_paused() {
-            if self.ended && !self.undecoded {
-                // A client may half-close once it has sent all its requests; part of one is nothing.
-                self.phase = Phase::Closing;
-                self.request_since = None;
-            } else if self.decoder.in_request() {
-                self.request_since.get_or_insert(now);
-            }
-        }
-        if self.phase == Phase::Closing
-            && self.output.is_empty()
-            && self.owed == 0
-            && self.hold.is_none()
-        {
-            return Progress::Gone;
-        }
-        Progress::Fine
-    }
-
-    /// After this, nothing the client sends is a request.
-    fn refuse_all(&mut self) {
-        self.phase = Phase::Closing;
-        self.request_since = None;
-        // The rest of what is no request may still come.
-        self.readable = true;
-    }
-
-    /// Throws away what still comes, so that the client finds its answer and not a reset.
-    fn discard(&mut self, scratch: &mut [u8]) -> Progress {
-        for _ in 0..READS_MAX {
-            match self.stream.read(scratch) {
-                Ok(0) => return Progress::Gone,
-                Ok(_) => {}
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => {
-                        self.readable = false;
-                        return Progress::Fine;
-                    }
-                    _ => return Progress::Gone,
-                },
-            }
-        }
-        Progress::Fine
     }
 
     // Held requests
@@ -491,7 +295,7 @@ impl<T: Stream> Connection<T> {
     fn finish(&mut self, now: Monotonic) -> Progress {
         // Closing a socket with unread bytes resets the connection, and the client may lose what it
         // has not read yet.
-        let unread = self.readable && !self.ended;
+        let unread = self.source.readable && !self.source.ended;
         if !unread || self.stream.end_output().is_err() {
             return Progress::Gone;
         }

@@ -3,6 +3,9 @@
 //! Tables are ordered maps, and everything that can be found by looking at all rows is found that
 //! way. Nothing survives the process.
 
+mod rows;
+mod table;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -11,183 +14,15 @@ use uuid::Uuid;
 use super::{
     AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
     PurgeBefore, REMAINING_MAX, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange,
-    StateOutcome, Store, StoreError, To, message_event_payload,
+    StateOutcome, Store, StoreError,
 };
+use rows::{Marks, StoredEvent, StoredMessage, StoredPeer};
+use table::Table;
+
 use crate::model::{
-    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached, Recipient,
-    Seq, StateEntry, Timestamp, event_type, type_matches,
+    Event, Lock, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
+    Timestamp, type_matches,
 };
-
-/// Rows by key, and what undoes the changes of this turn.
-#[derive(Clone, Debug)]
-struct Table<K, V> {
-    rows: BTreeMap<K, V>,
-    /// What was under a key before each change, in the order of the changes.
-    undo: Vec<(K, Option<V>)>,
-}
-
-impl<K, V> Default for Table<K, V> {
-    fn default() -> Self {
-        Self { rows: BTreeMap::new(), undo: Vec::new() }
-    }
-}
-
-impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
-    fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key)
-    }
-
-    fn put(&mut self, key: K, row: V) {
-        let old = self.rows.insert(key.clone(), row);
-        self.undo.push((key, old));
-    }
-
-    fn remove(&mut self, key: &K) -> Option<V> {
-        let (key, old) = self.rows.remove_entry(key)?;
-        self.undo.push((key, Some(old.clone())));
-        Some(old)
-    }
-
-    /// Gives whether there is such a row and `change` did change it.
-    fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) -> bool {
-        let Some(row) = self.rows.get_mut(key) else { return false };
-        let old = row.clone();
-        change(row);
-        let changed = *row != old;
-        if changed {
-            self.undo.push((key.clone(), Some(old)));
-        }
-        changed
-    }
-
-    fn keep_changes(&mut self) {
-        self.undo.clear();
-    }
-
-    fn undo_changes(&mut self) {
-        while let Some((key, old)) = self.undo.pop() {
-            match old {
-                Some(row) => self.rows.insert(key, row),
-                None => self.rows.remove(&key),
-            };
-        }
-    }
-}
-
-/// How a message stands with one recipient.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Marks {
-    delivered_at: Option<Timestamp>,
-    read_at: Option<Timestamp>,
-}
-
-impl Marks {
-    fn read(self, at: Timestamp) -> Self {
-        match self.read_at {
-            Some(_) => self,
-            None => Self { delivered_at: self.delivered_at.or(Some(at)), read_at: Some(at) },
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct StoredMessage {
-    seq: Seq,
-    id: MessageId,
-    from: Party,
-    from_name: Box<str>,
-    broadcast: bool,
-    recipients: BTreeMap<Recipient, Marks>,
-    kind: MessageKind,
-    payload: Box<str>,
-    reply_to: Option<MessageId>,
-    created_at: Timestamp,
-    client_id: Option<Uuid>,
-}
-
-impl StoredMessage {
-    fn new(new: &NewMessage<'_>) -> Self {
-        let recipients = match new.to {
-            To::One(recipient) => BTreeMap::from([(recipient, Marks::default())]),
-            To::Many(peers) => {
-                peers.iter().map(|id| (Recipient::Peer(*id), Marks::default())).collect()
-            }
-        };
-        Self {
-            seq: new.seq,
-            id: new.id,
-            from: new.from.clone(),
-            from_name: new.from_name.into(),
-            broadcast: matches!(new.to, To::Many(_)),
-            recipients,
-            kind: new.kind,
-            payload: new.payload.into(),
-            reply_to: new.reply_to,
-            created_at: new.created_at,
-            client_id: new.client_id,
-        }
-    }
-
-    /// The one recipient, unless it is a broadcast.
-    fn to(&self) -> Option<Party> {
-        let first = self.recipients.keys().next().filter(|_| !self.broadcast);
-        first.map(|recipient| Party::from(*recipient))
-    }
-
-    fn seen_with(&self, marks: Marks) -> Message {
-        Message {
-            seq: self.seq,
-            id: self.id,
-            from: self.from.clone(),
-            from_name: self.from_name.clone(),
-            to: self.to(),
-            kind: self.kind,
-            payload: self.payload.clone(),
-            reply_to: self.reply_to,
-            created_at: self.created_at,
-            delivered_at: marks.delivered_at,
-            read_at: marks.read_at,
-            reached: None,
-        }
-    }
-
-    fn seen_by_sender(&self) -> Message {
-        if !self.broadcast {
-            return self.seen_with(self.recipients.values().next().copied().unwrap_or_default());
-        }
-        let mut reached = Reached::default();
-        for marks in self.recipients.values() {
-            reached.recipients += 1;
-            reached.delivered += u32::from(marks.delivered_at.is_some());
-            reached.read += u32::from(marks.read_at.is_some());
-        }
-        Message { reached: Some(reached), ..self.seen_with(Marks::default()) }
-    }
-
-    fn as_event(&self) -> Event {
-        Event {
-            seq: self.seq,
-            id: self.id,
-            kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: message_event_payload(self.id, &self.from, self.to().as_ref()).into(),
-            emitted_by: Some(self.from.clone()),
-            created_at: self.created_at,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct StoredEvent {
-    event: Event,
-    client_id: Option<Uuid>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct StoredPeer {
-    record: PeerRecord,
-    /// The highest number given when it left.
-    left_seq: Seq,
-}
 
 /// The backend in memory.
 #[derive(Clone, Debug, Default)]
