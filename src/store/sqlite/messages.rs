@@ -23,7 +23,7 @@ pub(super) struct StoredMessage {
 impl Db {
     /// See [`crate::store::Store::send`].
     pub(super) fn send(&mut self, new: &NewMessage<'_>) -> Outcome<()> {
-        self.begin_row(new.seq, new.created_at)?;
+        self.begin_row(new.seq, new.created_at, new.payload)?;
         let sender = self.intern(new.from)?;
         let recipient = match new.to {
             To::One(recipient) => self.intern(&recipient.into())?,
