@@ -263,10 +263,8 @@ impl Db {
 
     /// Gives the pages of the log that are not in the database (none if there is no log).
     fn wal_checkpoint(&self, sql: &str) -> Outcome<u64> {
-        let (log, copied): (i64, i64) = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let (log, copied): (i64, i64) =
+            self.connection.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
         Ok(u64::try_from(log - copied).unwrap_or(0))
     }
 }

@@ -20,6 +20,8 @@ mod rows;
 mod schema;
 mod state;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
