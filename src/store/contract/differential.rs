@@ -105,6 +105,7 @@ impl Pair {
             self.sqlite().maintain(idle).unwrap();
         }
         self.compare_everything();
+        assert_eq!(self.sqlite().integrity().unwrap(), None);
     }
 
     fn turn(&mut self) {
