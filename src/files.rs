@@ -1,1 +1,192 @@
-//! (in the making)
+//! Small files: written whole or not at all, and read up to a bound.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::OFlags;
+
+/// Names tried for a temporary file; a second one is needed only after a crash, or when two
+/// processes with the same id (in two containers) write here.
+const NAMES_TRIED: u32 = 16;
+
+/// Writes the file `path` with mode 0600, whatever the umask. A reader finds the old content or the
+/// new, never a part: it is written beside its place and renamed.
+///
+/// It is not forced to disk: what is written so is of use only as long as the process lives, or can
+/// be made again.
+///
+/// # Errors
+///
+/// The directory cannot be written to, or the disk is full; `path` is as it was then.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
+    let written = file
+        // The umask may have taken bits away from the mode it was made with.
+        .set_permissions(Permissions::from_mode(0o600))
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Reads the regular file `path`, which must not be longer than `bytes_max`.
+///
+/// # Errors
+///
+/// The file cannot be read, is not a regular file ([`io::ErrorKind::InvalidInput`]) or is too long
+/// ([`io::ErrorKind::FileTooLarge`]).
+pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        // Opening a named pipe would wait for its writer.
+        .custom_flags(flags(OFlags::NONBLOCK))
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(bound).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// Flags of open(2) as std takes them.
+pub(crate) fn flags(flags: OFlags) -> i32 {
+    // The highest bit is not in use on any system.
+    i32::try_from(flags.bits()).unwrap_or_default()
+}
+
+/// Makes a new, empty file in the directory of `path`.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    for _ in 0..NAMES_TRIED {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".{name}.{}.{count}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// A directory of its own for one test, removed at its end.
+    pub(crate) struct TempDir(PathBuf);
+
+    impl TempDir {
+        pub(crate) fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("slm-mesh-{}-{count}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path.canonicalize().unwrap())
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn written_file_is_private_and_alone() {
+        let dir = TempDir::new();
+        let path = dir.path().join("port");
+        write_private(&path, b"7899").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"7899");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        write_private(&path, b"").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(names(dir.path()), ["port"]);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_not_followed() {
+        let dir = TempDir::new();
+        let (path, target) = (dir.path().join("token"), dir.path().join("target"));
+        std::fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        write_private(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"kept");
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn failed_write_leaves_nothing() {
+        let dir = TempDir::new();
+        let path = dir.path().join("port");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write_private(&path, b"7899").is_err(), "a file does not replace a directory");
+        assert_eq!(names(dir.path()), ["port"]);
+        assert!(write_private(&dir.path().join("missing/port"), b"").is_err());
+        assert!(write_private(Path::new("/"), b"").is_err());
+    }
+
+    #[test]
+    fn leftovers_of_a_crash_are_no_obstacle() {
+        let dir = TempDir::new();
+        let path = dir.path().join("port");
+        let (leftover, _) = create_beside(&path).unwrap();
+        write_private(&path, b"1").unwrap();
+        assert!(leftover.exists());
+        assert_eq!(std::fs::read(&path).unwrap(), b"1");
+    }
+
+    #[test]
+    fn reading_has_a_bound() {
+        let dir = TempDir::new();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_bounded(&path, 6).unwrap(), b"12345");
+        assert_eq!(read_bounded(&path, usize::MAX).unwrap(), b"12345");
+        assert_eq!(read_bounded(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(read_bounded(&path, 0).unwrap(), b"");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn only_regular_files_are_read() {
+        let dir = TempDir::new();
+        let pipe = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/null")] {
+            assert_eq!(read_bounded(path, 9).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        let missing = dir.path().join("missing");
+        assert_eq!(read_bounded(&missing, 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

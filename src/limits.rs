@@ -161,6 +161,38 @@ pub const RPC_ID_BYTES_MAX: usize = KIB;
 pub const RPC_BATCH_MAX: usize = 256;
 /// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
 pub const FRAME_BYTES_MAX: usize = MIB;
+/// Largest list of tools, bytes of JSON: each agent pays for it with context. With what stands around
+/// it, the answer to `tools/list` has at most 4,000.
+pub const TOOLS_BYTES_MAX: usize = 3_750;
+/// Longest instructions for the agent, bytes.
+pub const INSTRUCTIONS_BYTES_MAX: usize = 900;
+/// Most tool calls and reads of resources at once, waiting ones included.
+pub const RPC_CALLS_MAX: usize = 64;
+/// Most subscriptions (`subscriptions/listen`) at once.
+pub const RPC_LISTENS_MAX: usize = 16;
+/// Most bytes that wait for the agent to read them; an answer that does not fit is replaced by an
+/// error.
+pub const RPC_OUT_BYTES_MAX: usize = 4 * REPLY_BYTES_MAX;
+/// Bytes waiting for the agent above which no further request of it is read.
+pub const RPC_OUT_PAUSE_BYTES: usize = 256 * KIB;
+/// Most bytes written to the standard output at once: what is left to others, and what a pipe that
+/// is writable takes without blocking (`PIPE_BUF` of pipe(7); POSIX asks for 512).
+pub const RPC_WRITE_BYTES_MAX: usize = if cfg!(target_os = "linux") { 4 * KIB } else { 512 };
+/// Most messages an agent gets at once.
+pub const INBOX_LIMIT_MAX: u32 = 100;
+/// Unread messages of which a notice tells the beginning.
+pub const NOTICE_MESSAGES_MAX: usize = 3;
+/// How much of each, characters.
+pub const NOTICE_CHARS_MAX: usize = 120;
+/// Pushed messages that are known again when they are pushed once more: those that the broker may
+/// have in its window, and as many again.
+pub const KNOWN_MESSAGES_MAX: usize = 4 * WINDOW_FRAMES_MAX;
+/// Bytes of acknowledgements that wait to be written before the push connection is given up.
+pub const ACKS_BYTES_MAX: usize = 64 * KIB;
+/// Time an agent's process has to say good-bye to the broker.
+pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(300);
+/// Names tried, `name-2` and so on, when the one asked for is taken.
+pub const NAMES_TRIED_MAX: u32 = 20;
 /// A call of the broker, starting it included, fails after this.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Largest reply a client accepts, bytes.

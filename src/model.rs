@@ -321,6 +321,7 @@ impl LeaveReason {
 
 /// A peer as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a record: each stands for itself")]
 pub struct PeerRecord {
     /// Its id, for as long as its record lives.
     pub id: PeerId,

@@ -1,1 +1,7 @@
-//! (in the making)
+//! The agent on whose behalf this process runs: which one it is, and in which repository it works.
+//!
+//! Everything here is read from what is there anyway. No program of git or of an agent is run, and
+//! nothing that is missing or broken is an error: the mesh works without knowing any of it.
+
+pub mod detect;
+pub mod git;

@@ -4,14 +4,21 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod decode;
 mod fields;
 mod push;
+mod read;
 mod refusal;
 mod reply;
 mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
-pub(crate) use push::{event_line, lock_line, message_line, peer_line, shutdown_line};
+pub(crate) use push::{
+    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
+};
+pub use read::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, PeersReply,
+};
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
@@ -23,3 +30,24 @@ pub use request::{
     Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request, Scope,
     SendMessage, SetState,
 };
+
+/// Appends the fields of `value`, which is written as an object, to an object whose beginning stands
+/// at the end of `out` (or to nothing), and closes it: no copy and no second map.
+fn append_object(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    let at = out.len();
+    // Plain data into memory: cannot fail. If it did, the other end would be told less, not lies.
+    let written = serde_json::to_writer(&mut *out, value).is_ok();
+    match out.get(at + 1) {
+        // The object's own brace becomes the comma after what stands before it.
+        Some(b'"') if written && at > 0 => {
+            if let Some(brace) = out.get_mut(at) {
+                *brace = b',';
+            }
+        }
+        Some(b'"') if written => {}
+        _ => {
+            out.truncate(at);
+            out.extend_from_slice(if at == 0 { b"{}" } else { b"}" });
+        }
+    }
+}

@@ -125,6 +125,12 @@ impl Refusal {
         self
     }
 
+    /// Appends the body: `{"ok":false,"error":...,"code":...}`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        // Plain data into memory: cannot fail.
+        let _ = serde_json::to_writer(out, self);
+    }
+
     /// `field` is not what was expected.
     #[must_use]
     pub fn field(field: &str, expected: &str) -> Self {

@@ -535,20 +535,7 @@ impl Reply {
             _ => b"{\"ok\":true",
         };
         out.extend_from_slice(start);
-        let at = out.len();
-        // Plain data into memory: cannot fail. The object's own brace becomes the comma.
-        let written = serde_json::to_writer(&mut *out, self).is_ok();
-        match out.get(at + 1) {
-            Some(b'"') if written => {
-                if let Some(brace) = out.get_mut(at) {
-                    *brace = b',';
-                }
-            }
-            _ => {
-                out.truncate(at);
-                out.push(b'}');
-            }
-        }
+        super::append_object(out, self);
     }
 }
 

@@ -1,1 +1,211 @@
-//! (in the making)
+//! The broker: one process for each data directory, which keeps the mesh and serves it to everyone on
+//! the machine. Here it starts, runs and ends; it decides nothing about the mesh.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `lifecycle` | the lock, the files, the signals |
+//! | `neighbour` | who serves on a port |
+//! | `reactor` | the loop |
+//! | `turn` | requests of one turn, up to the commit |
+//! | `gate` | where a request comes from and where it wants to |
+//! | `answers` | answers until they may leave |
+//! | `acceptor`, `connection` | HTTP connections |
+//! | `held` | requests that wait |
+//! | `links`, `push`, `sockets` | push connections |
+//! | `table`, `timers`, `clock`, `entropy` | keys, alarms, time and random bytes |
+
+mod error;
+mod lifecycle;
+mod neighbour;
+mod reactor;
+mod turn;
+mod gate;
+mod answers;
+mod acceptor;
+mod connection;
+mod held;
+mod links;
+mod push;
+mod sockets;
+mod table;
+mod timers;
+mod clock;
+mod entropy;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rustix::fs::Mode as Bits;
+
+use crate::config::Config;
+use crate::data_dir;
+use crate::log;
+use crate::mesh::{Mesh, Settings};
+use crate::platform;
+use crate::store::sqlite::{Options, SqliteStore};
+pub use error::StartError;
+
+use acceptor::Acceptor;
+use clock::Clock;
+use entropy::SystemEntropy;
+use gate::Gate;
+use lifecycle::Presence;
+use links::Links;
+use reactor::{Parts, Reactor};
+use sockets::Sockets;
+use turn::Turn;
+
+/// How the broker was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By a person: it logs to the standard error and ends with the terminal.
+    Foreground,
+    /// By a client that needs it: it leaves that client's session, logs to `broker.log`, and says on
+    /// the standard output, in one line, `ready <port>` or `error <why>`.
+    Background,
+}
+
+/// Runs the broker of `config`'s data directory until it is asked to stop or is not needed any more.
+///
+/// # Errors
+/// It could not start, or could not go on. In the background, the first line of the standard output
+/// has said so, too; there, [`StartError::AlreadyRunning`] is as good as a start.
+pub fn run(config: &Config, mode: Mode) -> Result<(), StartError> {
+    log::set_level(config.log);
+    // What is made from here on is nobody else's.
+    rustix::process::umask(Bits::RWXG | Bits::RWXO);
+    let result = start_and_serve(config, mode);
+    if mode == Mode::Background
+        && let Err(error) = &result
+    {
+        match error {
+            StartError::AlreadyRunning { port, .. } => say(format_args!("ready {port}")),
+            // It has said `ready` before, and nobody listens any more.
+            StartError::Ended(_) => {}
+            error => say(format_args!("error {}", error.to_string().replace('\n', " "))),
+        }
+    }
+    if let Err(error) = &result
+        && mode == Mode::Background
+    {
+        log::error(format_args!("{error}"));
+    }
+    result
+}
+
+fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
+    let system = |what| move |source| StartError::System { what, source };
+    if mode == Mode::Background {
+        platform::new_session().map_err(system("leave the session of the client"))?;
+    }
+    data_dir::prepare(&config.paths)?;
+    let paths = &config.paths;
+    let lock = lifecycle::take_lock(config)?;
+    lifecycle::check_foreign(config)?;
+    if mode == Mode::Background {
+        log::to_file(paths).map_err(|source| StartError::Io {
+            what: "open",
+            path: paths.log(),
+            source,
+        })?;
+    }
+    let presence = Presence::clear(paths);
+    let signals = lifecycle::signals(mode).map_err(system("listen to signals"))?;
+    let (listener, port) = lifecycle::bind(config)?;
+    let descriptors = platform::raise_descriptor_limit();
+    let mut entropy = SystemEntropy::new().map_err(|error| StartError::System {
+        what: "get random bytes",
+        source: io::Error::other(error.to_string()),
+    })?;
+    let token = lifecycle::new_token(&mut entropy);
+    let mesh_id = lifecycle::mesh_id(paths, &mut entropy)?;
+    let options = Options { durability: config.durability, ..Options::default() };
+    let store = SqliteStore::open(&paths.db(), &options)
+        .map_err(|error| StartError::Store(error.to_string()))?;
+    let recovered_from = store.recovered_from().map(Into::into);
+    if let Some(place) = &recovered_from {
+        log::warn(format_args!("the database was not usable and a new one was begun: {place}"));
+    }
+
+    let clock = Clock::start();
+    let settings = settings(config, port, mesh_id, recovered_from);
+    let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
+        .map_err(|error| StartError::Store(error.to_string()))?;
+    let poll = mio::Poll::new().map_err(system("wait for events"))?;
+    let registry = poll.registry().try_clone().map_err(system("wait for events"))?;
+    let sockets = Sockets::new(paths.peers());
+    let turn = Turn::new(mesh, Gate::new(port, token.clone()), sockets.clone(), clock);
+    let mut reactor = Reactor::new(Parts {
+        poll,
+        clock,
+        acceptor: Acceptor::new(listener, descriptors),
+        signals,
+        turn,
+        links: Links::new(registry, sockets),
+        idle_timeout: config.idle_timeout_ms.map(ms),
+        is_ruined: SqliteStore::is_corrupt,
+    })
+    .map_err(system("wait for events"))?;
+
+    presence.announce(port, &token)?;
+    log::info(format_args!(
+        "serving {} on {}:{port}, version {}, pid {}",
+        paths.dir().display(),
+        config.host,
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    if mode == Mode::Background {
+        say(format_args!("ready {port}"));
+        detach().map_err(system("leave the client"))?;
+    }
+
+    let end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
+    log::info(format_args!("stopping ({})", end.as_str()));
+    // Whoever looks for a broker from now on is told that this one is on its way out.
+    drop(presence);
+    match reactor.finish(end).close() {
+        Ok(()) => log::info(format_args!("stopped")),
+        // The next start finds everything that was acknowledged.
+        Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
+    }
+    // The last thing: now another may start.
+    drop(lock);
+    Ok(())
+}
+
+fn settings(
+    config: &Config,
+    port: u16,
+    mesh_id: Box<str>,
+    recovered_from: Option<Box<str>>,
+) -> Settings {
+    Settings {
+        heartbeat: ms(config.heartbeat_ms),
+        stale: ms(config.stale_ms),
+        dead: ms(config.dead_ms),
+        lock_ttl_minutes: config.lock_ttl_min,
+        rate_limit: config.rate_limit.unwrap_or(0),
+        pid: std::process::id(),
+        port,
+        mesh_id,
+        recovered_from,
+    }
+}
+
+fn ms(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
+}
+
+/// Says a line to whoever has started the broker. If nobody listens any more, nobody wants to know.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+}
+
+/// Lets go of the standard streams of whoever has started the broker; the standard error is the log
+/// by now.
+fn detach() -> io::Result<()> {
+    platform::null_stdin()?;
+    platform::null_stdout()
+}

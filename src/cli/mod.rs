@@ -1,1 +1,119 @@
-//! (in the making)
+//! The command line, for people and scripts: a client of the broker that starts it where it makes
+//! sense. Each command asks, lays out the answer, and ends; none keeps state of its own.
+//!
+//! Raw words become a checked [`Command`] ([`Invocation::parse`]), and that becomes work ([`run`]).
+//! What others wrote never reaches a terminal raw. With `--json` one document is written and nothing
+//! else, errors too.
+
+mod catalog;
+mod clean;
+mod command;
+mod demo;
+mod events;
+mod failure;
+mod help;
+mod locks;
+mod messages;
+mod out;
+mod parse;
+mod peers;
+mod start;
+mod state;
+mod status;
+mod suggest;
+mod table;
+mod text;
+mod words;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+pub use command::{
+    Command, Emit, Events, Global, Inbox, Invocation, Lock, PeerScope, Peers, Send, Since,
+    StartMode, State, StateAction, Text, wants_json,
+};
+pub use failure::{Exit, Failure};
+pub use words::UsageError;
+
+use crate::client::{Client, StartPolicy};
+use crate::config::Config;
+use out::Out;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// What a command works with.
+struct Context {
+    config: Config,
+    out: Out,
+}
+
+impl Context {
+    fn client(&self, start: StartPolicy) -> Result<Client> {
+        Ok(Client::open(&self.config, start)?)
+    }
+}
+
+/// Does what a command line asks for, and gives the exit code. What is not a client's work (be the
+/// broker, be the MCP server) is not done here.
+#[must_use]
+pub fn run(invocation: &Invocation) -> ExitCode {
+    let json = invocation.global.json;
+    finish(work(invocation), json)
+}
+
+/// Tells what went wrong, if something did, and gives the exit code.
+#[must_use]
+pub fn finish(result: std::result::Result<Exit, Failure>, json: bool) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(json).into(),
+    }
+}
+
+fn work(invocation: &Invocation) -> Result<Exit> {
+    let mut out = Out::new(invocation.global.json);
+    match &invocation.command {
+        Command::Help(about) => return say(&mut out, "help", &help::text(*about)),
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            let text = if out.json { version.into() } else { format!("slm-mesh {version}\n") };
+            return say(&mut out, "version", &text);
+        }
+        Command::Demo => {
+            demo::run(&mut out)?;
+            return Ok(Exit::Done);
+        }
+        _ => {}
+    }
+    let config = Config::from_env(invocation.global.data_dir.as_deref())?;
+    let context = &mut Context { config, out };
+    let exit = match &invocation.command {
+        Command::Bare => status::run(context, StartPolicy::IfNeeded),
+        Command::Status => status::run(context, StartPolicy::Never),
+        Command::Start(_) => start::detached(context),
+        Command::Stop => start::stop(context),
+        Command::Clean => clean::run(context),
+        Command::Peers(peers) => peers::run(context, peers),
+        Command::Send(message) => messages::send(context, message),
+        Command::Inbox(inbox) => messages::inbox(context, inbox),
+        Command::State(state) => state::run(context, state),
+        Command::Lock(lock) => locks::run(context, lock),
+        Command::Events(events) => events::run(context, events),
+        Command::Emit(event) => events::emit(context, event),
+        Command::Mcp | Command::Demo | Command::Help(_) | Command::Version => Ok(Exit::Done),
+    }?;
+    context.out.flush()?;
+    Ok(exit)
+}
+
+/// Writes a text that needs no broker: `{"ok":true,"<name>":"<text>"}` as JSON.
+fn say(out: &mut Out, name: &str, text: &str) -> Result<Exit> {
+    if out.json {
+        let text = serde_json::to_string(text).unwrap_or_default();
+        out.document(format!(r#"{{"ok":true,"{name}":{text}}}"#).as_bytes())?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    out.flush()?;
+    Ok(Exit::Done)
+}

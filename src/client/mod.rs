@@ -1,1 +1,29 @@
-//! (in the making)
+//! How anyone talks to a broker: find it, start it if need be, ask, and know what a failure means.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`call`] | one request from its first attempt to its result: decides, touches nothing |
+//! | [`connection`] | one kept-alive connection: bytes in, bytes out, no socket |
+//! | [`error`] | what can go wrong, in sentences that say what to do |
+//! | [`locate`] | reads who serves a data directory from its files |
+//! | [`launch`] | runs `slm-mesh start --detached` |
+//! | [`blocking`] | the driver for programs that do one thing at a time |
+//! | [`paths`] | the one spelling of a path under which a file is locked |
+//!
+//! [`call`] and [`connection`] read no clock and own no socket, so that the loop of the MCP server
+//! drives them with its own poll, and tests with none.
+
+pub mod blocking;
+pub mod call;
+pub mod connection;
+pub mod error;
+pub mod launch;
+pub mod locate;
+pub mod paths;
+
+pub use blocking::Client;
+pub use call::{Call, StartPolicy, Step, is_repeatable};
+pub use connection::{Answer, Connection};
+pub use error::{ClientError, Refused};
+pub use launch::Launch;
+pub use locate::{Broker, Located};

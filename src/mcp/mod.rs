@@ -1,1 +1,48 @@
-//! (in the making)
+//! The MCP server: one agent's way into the mesh, JSON-RPC on standard input and output.
+
+mod answers;
+mod arguments;
+mod catalog;
+mod flow;
+mod jobs;
+mod link;
+mod outbox;
+mod presence;
+mod project;
+mod protocol;
+mod push;
+mod reading;
+mod resource;
+mod roots;
+mod serve;
+mod server;
+mod session;
+mod stdio;
+mod subscriptions;
+mod trim;
+mod unread;
+
+use std::io;
+
+use uuid::{Builder, Uuid};
+
+use crate::config::Config;
+use crate::log;
+
+/// Serves one agent at standard input and output, until it closes the input, this process is asked
+/// to end (SIGTERM, SIGINT), or its parent has ended.
+///
+/// # Errors
+/// The process has no descriptors to begin with. What goes wrong later is told to the agent.
+pub fn run(config: &Config) -> io::Result<()> {
+    log::set_level(config.log);
+    serve::serve(config.clone())
+}
+
+/// A random id for what is sent, so that it can be sent again without harm. None if the system has
+/// no randomness to give, and then nothing is repeated.
+fn random_id() -> Option<Uuid> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(Builder::from_random_bytes(bytes).into_uuid())
+}

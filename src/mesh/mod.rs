@@ -1,2 +1,487 @@
 //! The deterministic core: every rule of the mesh, and no I/O.
-pub mod turn;
+//!
+//! It never reads a clock, makes no randomness, opens nothing: time comes in as an argument, random
+//! bytes from [`Entropy`], and what must survive goes to a [`Store`]. So a whole mesh, with crashes
+//! and lost connections, can be run from a seed (`tests/simulation.rs`).
+//!
+//! The shell calls it in turns: [`Mesh::begin_turn`], then any number of [`Mesh::handle`] and of news
+//! about connections, then [`Mesh::feed`] and [`Mesh::commit_turn`]. Only after that may it carry out
+//! the [`Effects`] and answer. A request is checked in full before it writes, so a refusal has written
+//! nothing; a [`StoreError`] ends the whole turn with [`Mesh::abort_turn`].
+//!
+//! What is kept in memory here is a cache of the store, and what only the running mesh can know:
+//! connections, heartbeats, rates.
+
+mod delivery;
+mod events;
+#[doc(hidden)]
+pub mod fuzzing;
+mod invariants;
+mod locks;
+mod messages;
+mod paths;
+mod peers;
+mod rate_limit;
+mod state;
+mod turn;
+mod who;
+
+pub use turn::{
+    Caller, Departed, Effects, Entropy, Failure, Interest, Outcome, Push, Settings, Target,
+};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::api::{
+    ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Health, PeerCounts, Refusal,
+    Reply, Request, Status, TotalCount, shutdown_line,
+};
+use crate::limits::{
+    AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
+};
+use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp};
+use crate::store::{PurgeBefore, Result, Store, StoreError};
+use delivery::Mark;
+use peers::Present;
+use rate_limit::{Lane, Rates};
+
+/// What a request gives.
+type Handled = std::result::Result<Outcome, Failure>;
+
+/// How often retention is looked after, once nothing more is to be removed.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
+/// Rows of one kind that expire in one turn; what is more expires in the next.
+const EXPIRE_ROWS_MAX: u32 = 256;
+
+/// A mesh.
+pub struct Mesh<S> {
+    store: S,
+    entropy: Box<dyn Entropy>,
+    settings: Settings,
+    started: Monotonic,
+    /// Present peers.
+    peers: BTreeMap<PeerId, Present>,
+    /// Those that left in this turn: back again if it does not commit.
+    left: Vec<Present>,
+    names: BTreeMap<Box<str>, PeerId>,
+    tokens: BTreeMap<[u8; 32], PeerId>,
+    rates: Rates,
+    effects: Effects,
+    /// Confirmed messages to be marked in the next turn, and those marked in this one.
+    marks: Vec<Mark>,
+    marks_written: Vec<Mark>,
+    /// Frames of messages written since the turn began, without acknowledgement.
+    written_now: BTreeMap<Seq, u32>,
+    /// Peers with a backlog and room for it.
+    hungry: BTreeSet<PeerId>,
+    turn: u64,
+    /// When the first lock or state entry expires.
+    next_expiry: Option<Timestamp>,
+    /// No peer without a known process is due to be removed before this.
+    next_dead: Option<Monotonic>,
+    next_purge: Monotonic,
+}
+
+impl<S: Store> Mesh<S> {
+    /// A mesh over what `store` holds. Peers that were present are so still, as stale ones, with a
+    /// full [`Settings::dead`] before them; their connections are asked for in the first effects.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn new(store: S, entropy: Box<dyn Entropy>, settings: Settings, now: Now) -> Result<Self> {
+        let mut mesh = Self {
+            store,
+            entropy,
+            started: now.mono,
+            peers: BTreeMap::new(),
+            left: Vec::new(),
+            names: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            rates: Rates::new(settings.rate_limit),
+            effects: Effects::default(),
+            marks: Vec::new(),
+            marks_written: Vec::new(),
+            written_now: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+            turn: 0,
+            next_expiry: None,
+            next_dead: None,
+            next_purge: now.mono,
+            settings,
+        };
+        mesh.load(now)?;
+        for (id, present) in &mesh.peers {
+            if let Some(path) = &present.record.uds_path {
+                mesh.effects.connect.push((*id, path.clone()));
+            }
+        }
+        Ok(mesh)
+    }
+
+    /// Builds the caches anew from the store. What only memory knows of a peer is kept.
+    fn load(&mut self, now: Now) -> Result<()> {
+        let mut known = std::mem::take(&mut self.peers);
+        known.extend(std::mem::take(&mut self.left).into_iter().map(|left| (left.record.id, left)));
+        self.names.clear();
+        self.tokens.clear();
+        for record in self.store.present_peers()? {
+            let present = match known.remove(&record.id) {
+                Some(present) => Present { record, locks: 0, ..present },
+                None => Present::new(record, now, Seen::BeforeStart),
+            };
+            self.index(present);
+        }
+        for (holder, count) in self.store.lock_counts()? {
+            if let Some(present) = holder.peer().and_then(|id| self.peers.get_mut(&id)) {
+                present.locks = count;
+            }
+        }
+        let peers = &self.peers;
+        self.rates.retain(|id| peers.contains_key(&id));
+        self.hungry = self.peers.keys().copied().collect();
+        self.note_expiries()?;
+        self.next_dead = Some(now.mono.plus(self.settings.dead));
+        Ok(())
+    }
+
+    fn index(&mut self, present: Present) {
+        let id = present.record.id;
+        self.names.insert(present.record.name.clone(), id);
+        self.tokens.insert(present.record.token_hash, id);
+        self.peers.insert(id, present);
+    }
+
+    // Turns
+
+    /// Begins a turn: what has expired by now is gone before anything looks, and the confirmations
+    /// of the turns before are written.
+    ///
+    /// # Errors
+    /// Those of the store; then [`Mesh::abort_turn`] is due.
+    pub fn begin_turn(&mut self, now: Now) -> Result<()> {
+        self.turn += 1;
+        self.written_now.clear();
+        self.store.begin_turn()?;
+        self.write_marks()?;
+        self.expire(now)
+    }
+
+    /// Makes the turn durable.
+    ///
+    /// # Errors
+    /// Those of the store; nothing of the turn is kept then, and [`Mesh::abort_turn`] is due.
+    pub fn commit_turn(&mut self) -> Result<()> {
+        self.store.commit_turn()?;
+        self.marks_written.clear();
+        for left in std::mem::take(&mut self.left) {
+            self.rates.forget(left.record.id);
+        }
+        Ok(())
+    }
+
+    /// Forgets the turn: what it wrote, what it would have pushed, and its effects.
+    ///
+    /// # Errors
+    /// If the store cannot even be read: the broker must stop.
+    pub fn abort_turn(&mut self, now: Now) -> Result<()> {
+        self.store.rollback_turn();
+        self.effects = Effects::default();
+        let mut marks = std::mem::take(&mut self.marks_written);
+        marks.append(&mut self.marks);
+        self.marks = marks;
+        let turn = self.turn;
+        for present in self.peers.values_mut().chain(&mut self.left) {
+            present.link.abort(turn);
+        }
+        self.load(now)
+    }
+
+    /// What the shell has to do, now that the turn has committed.
+    pub fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Handles a request.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`]: the mesh says no, nothing was written. [`Failure::Store`]: the turn must
+    /// be aborted.
+    pub fn handle(&mut self, caller: Caller, request: &Request, now: Now) -> Handled {
+        self.dispatch(caller, request, now, None)
+    }
+
+    /// Handles a request again that was held until now. It is not counted by the rate limit a second
+    /// time, and once `until` has come it is answered with what there is.
+    ///
+    /// # Errors
+    /// As for [`Mesh::handle`].
+    pub fn handle_held(
+        &mut self,
+        caller: Caller,
+        request: &Request,
+        until: Monotonic,
+        now: Now,
+    ) -> Handled {
+        self.dispatch(caller, request, now, Some(until))
+    }
+
+    fn dispatch(
+        &mut self,
+        caller: Caller,
+        request: &Request,
+        now: Now,
+        held: Option<Monotonic>,
+    ) -> Handled {
+        // It may have left since it was authenticated: earlier in this turn, or while it was held.
+        if let Caller::Peer(id) = caller
+            && !self.peers.contains_key(&id)
+        {
+            return Err(self.refuse_unauthenticated(now).into());
+        }
+        let reply = match request {
+            Request::Health => self.health(now),
+            Request::Register(register) => self.register(caller, register, now)?,
+            _ if matches!(caller, Caller::Unknown(_)) => {
+                return Err(self.refuse_unauthenticated(now).into());
+            }
+            Request::Status => {
+                self.count(caller, None, now)?;
+                self.status(now)
+            }
+            Request::Unregister { peer_id } => self.unregister(caller, peer_id.as_deref(), now)?,
+            Request::Heartbeat { peer_id, git_branch } => {
+                self.heartbeat(caller, peer_id.as_deref(), git_branch.as_deref(), now)?
+            }
+            Request::Peers(list) => self.list_peers(caller, list, now)?,
+            Request::Summary { peer_id, summary } => {
+                self.summary(caller, peer_id.as_deref(), summary, now)?
+            }
+            Request::Send(send) => self.send(caller, send, now)?,
+            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
+            Request::MarkRead { peer_id, ids } => {
+                self.mark_read(caller, peer_id.as_deref(), ids, now)?
+            }
+            Request::GetState { namespace, key } => {
+                self.count(caller, None, now)?;
+                let entry = self.store.state(namespace, key)?;
+                Reply::Entry { entry: entry.map(Into::into) }
+            }
+            Request::ListState { namespace, prefix, limit } => {
+                self.list_state(caller, namespace, prefix.as_deref(), *limit, now)?
+            }
+            Request::SetState(set) => self.set_state(caller, set, now)?,
+            Request::DeleteState { peer_id, namespace, key, if_version } => {
+                self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version, now)?
+            }
+            Request::Lock(lock) => self.lock(caller, lock, now)?,
+            Request::Unlock { peer_id, file_path, force } => {
+                self.unlock(caller, peer_id.as_deref(), file_path, *force, now)?
+            }
+            Request::QueryLocks { peer_id, file_path } => {
+                self.query_locks(caller, peer_id.as_deref(), file_path.as_deref(), now)?
+            }
+            Request::ReadEvents(read) => return self.read_events(caller, read, now, held),
+            Request::Subscribe { peer_id, types } => {
+                self.subscribe(caller, peer_id.as_deref(), types, now)?
+            }
+            Request::Unsubscribe { peer_id } => {
+                self.subscribe(caller, peer_id.as_deref(), &[], now)?
+            }
+            Request::Emit { peer_id, kind, payload, id } => {
+                self.emit(caller, peer_id.as_deref(), (kind, payload), *id, now)?
+            }
+            Request::Shutdown => self.shutdown(caller)?,
+        };
+        Ok(Outcome::Reply(reply))
+    }
+
+    fn shutdown(&mut self, caller: Caller) -> std::result::Result<Reply, Failure> {
+        if caller != Caller::Broker {
+            let message = "only the broker token may stop the broker: use `slm-mesh stop`";
+            return Err(Refusal::new(Code::Forbidden, message).into());
+        }
+        self.effects.shutdown = true;
+        Ok(Reply::Done {})
+    }
+
+    /// The answer to a request without a valid token.
+    pub fn refuse_unauthenticated(&mut self, now: Now) -> Refusal {
+        match self.rates.take(Lane::Unauthenticated, now.mono) {
+            Err(refusal) => refusal,
+            Ok(()) => Refusal::new(
+                Code::Unauthorized,
+                "a valid token is missing: send `Authorization: Bearer <token>` with the broker's \
+                 (in broker.token in the data dir, new at each start) or a peer's",
+            ),
+        }
+    }
+
+    // Time
+
+    /// Removes what has expired.
+    fn expire(&mut self, now: Now) -> Result<()> {
+        if self.next_expiry.is_none_or(|at| at > now.wall) {
+            return Ok(());
+        }
+        self.expire_locks(now)?;
+        self.expire_state(now)?;
+        self.note_expiries()
+    }
+
+    fn note_expiries(&mut self) -> Result<()> {
+        let lock = self.store.next_lock_expiry()?;
+        let state = self.store.next_state_expiry()?;
+        self.next_expiry = lock.into_iter().chain(state).min();
+        Ok(())
+    }
+
+    fn note_expiry(&mut self, at: Timestamp) {
+        self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
+    }
+
+    /// Does what is due by now: to be called in a turn, when [`Mesh::next_deadline`] has come.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn tick(&mut self, now: Now) -> Result<()> {
+        self.remove_dead(now)?;
+        if now.mono >= self.next_purge {
+            let before = PurgeBefore {
+                messages: now.wall.plus_ms(-MESSAGE_RETENTION_MS),
+                events: now.wall.plus_ms(-EVENT_RETENTION_MS),
+                departed: now.wall.plus_ms(-MESSAGE_RETENTION_MS),
+            };
+            let more = self.store.purge(&before, PURGE_ROWS_MAX)?;
+            self.next_purge = if more { now.mono } else { now.mono.plus(PURGE_INTERVAL) };
+        }
+        Ok(())
+    }
+
+    /// When [`Mesh::tick`] is due next, if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Option<Monotonic> {
+        let expiry = self.next_expiry.map(|at| {
+            let ms = u64::try_from(at.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            now.mono.plus(Duration::from_millis(ms))
+        });
+        // Nothing is removed from an empty store.
+        let counts = self.store.counts();
+        let rows = counts.messages.total + counts.events > 0;
+        let purge = rows.then_some(self.next_purge);
+        [expiry, self.next_dead, purge].into_iter().flatten().min()
+    }
+
+    // What the shell asks
+
+    /// `GET /health`
+    #[must_use]
+    pub fn health(&self, now: Now) -> Reply {
+        Reply::Health(Health {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime: now.mono.since(self.started).as_secs(),
+            mesh: Some(self.settings.mesh_id.clone()),
+        })
+    }
+
+    fn status(&self, now: Now) -> Reply {
+        let counts = self.store.counts();
+        let size = self.store.size();
+        let stale = self.peers.values().filter(|peer| self.is_stale(peer, now)).count() as u64;
+        let total = self.peers.len() as u64;
+        let up = self.peers.values().filter(|peer| peer.link.is_up()).count();
+        Reply::Status(Box::new(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime: now.mono.since(self.started).as_secs(),
+            pid: self.settings.pid,
+            port: self.settings.port,
+            role: "broker".into(),
+            peers: PeerCounts { active: total - stale, stale, total },
+            messages: counts.messages,
+            locks: ActiveCount { active: counts.locks },
+            state: EntryCount { entries: counts.state_entries },
+            events: TotalCount { total: counts.events },
+            push: ConnectedCount { connected: up as u64 },
+            db: DatabaseStatus {
+                size_bytes: size.bytes,
+                wal_size_bytes: size.wal_bytes,
+                recovered_from: self.settings.recovered_from.clone(),
+            },
+        }))
+    }
+
+    /// How many peers are present.
+    #[must_use]
+    pub fn present(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Tells every peer that the broker goes away, in the next effects.
+    pub fn goodbye(&mut self, reason: &str, now: Now) {
+        let frame = shutdown_line(reason, now.wall).into();
+        self.effects.pushes.push(Push { to: Target::AllBut(None), frame, message: None });
+    }
+
+    /// Lets the store do what nobody waits for; see [`Store::maintain`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn maintain(&mut self, idle: bool) -> Result<()> {
+        self.store.maintain(idle)
+    }
+
+    /// The store, for what only its owner knows how to ask.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// The store back, when the mesh ends. What was confirmed and not marked yet is marked.
+    pub fn into_store(mut self) -> S {
+        let marked = self.store.begin_turn().and_then(|()| self.write_marks());
+        if marked.and_then(|()| self.store.commit_turn()).is_err() {
+            // Nothing is lost: these messages are pushed once more, and known by their ids.
+            self.store.rollback_turn();
+        }
+        self.store
+    }
+
+    // Ids
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    /// The next number of the sequence and an id with it. Only for what is then written: a number
+    /// that was shown and not kept would be given again after a restart.
+    fn next_id(&mut self) -> (Seq, MessageId) {
+        let seq = self.store.next_seq();
+        (seq, MessageId::new(seq, self.random()))
+    }
+}
+
+/// Whether a peer was heard of since the mesh began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// It has just registered or sent a heartbeat.
+    Now,
+    /// It was present before this broker started.
+    BeforeStart,
+}
+
+impl From<StoreError> for Refusal {
+    /// How a failed turn is answered.
+    fn from(error: StoreError) -> Self {
+        let (code, what) = match &error {
+            StoreError::Full(_) => (Code::StorageFull, "make room on the disk"),
+            StoreError::Failed(_) => (Code::Unavailable, "see the broker's log, then try again"),
+        };
+        Self::new(code, format!("{error}; nothing of the request was kept: {what}"))
+    }
+}
+
+/// Automatic names of peers that left after this are not given to others.
+fn reserved_since(now: Now) -> Timestamp {
+    now.wall.plus_ms(-AUTO_NAME_RESERVED_MS)
+}

@@ -229,3 +229,192 @@ impl Write for Buffer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::wire::testing::Random;
+
+    #[test]
+    fn bytes_come_out_in_order() {
+        let mut buffer = Buffer::new(10);
+        buffer.extend(b"abc").unwrap();
+        buffer.extend_all(&[b"d", b"", b"ef"]).unwrap();
+        assert_eq!((buffer.as_slice(), buffer.len(), buffer.room()), (&b"abcdef"[..], 6, 4));
+        buffer.consume(2);
+        assert_eq!(buffer.as_slice(), b"cdef");
+        buffer.truncate(3);
+        assert_eq!(buffer.as_slice(), b"cde");
+        buffer.consume(usize::MAX);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken_in_part() {
+        let mut buffer = Buffer::new(4);
+        buffer.extend(b"abc").unwrap();
+        assert_eq!(buffer.extend(b"de"), Err(Full));
+        assert_eq!(buffer.extend_all(&[b"d", b"e"]), Err(Full));
+        assert_eq!(buffer.write(b"de").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(buffer.as_slice(), b"abc");
+        buffer.extend(b"d").unwrap();
+        assert_eq!((buffer.as_slice(), buffer.room()), (&b"abcd"[..], 0));
+    }
+
+    #[test]
+    fn an_empty_one_holds_no_memory() {
+        let mut buffer = Buffer::new(1 << 20);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        buffer.extend(&vec![7; 1 << 20]).unwrap();
+        buffer.consume(1 << 20);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        buffer.extend(b"x").unwrap();
+        buffer.truncate(0);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        assert!(buffer.read_from(&mut Failing, 4096).is_err());
+        assert_eq!(buffer.bytes.capacity(), 0);
+        buffer.extend(b"x").unwrap();
+        buffer.write_to(&mut Vec::new()).unwrap();
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn a_small_rest_does_not_hold_the_memory_of_what_was_large() {
+        let mut buffer = Buffer::new(1 << 20);
+        buffer.extend(&vec![7; 1 << 20]).unwrap();
+        buffer.consume((1 << 20) - 3);
+        assert_eq!(buffer.as_slice(), [7; 3]);
+        assert!(buffer.bytes.capacity() < 100);
+    }
+
+    /// With a move of all that waits for each byte, this would be a terabyte.
+    #[test]
+    fn a_long_queue_is_not_moved_for_each_byte() {
+        const LIMIT: usize = 1 << 20;
+        let mut buffer = Buffer::new(LIMIT);
+        buffer.extend(&vec![0; LIMIT]).unwrap();
+        for _ in 0..LIMIT {
+            buffer.consume(1);
+            buffer.extend(b"x").unwrap();
+        }
+        assert_eq!((buffer.len(), buffer.room()), (LIMIT, 0));
+        assert!(buffer.as_slice().iter().all(|byte| *byte == b'x'));
+        assert!(buffer.bytes.capacity() <= 2 * LIMIT);
+    }
+
+    struct Failing;
+
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    /// Is interrupted each second time, and takes or gives three bytes at most.
+    struct Interrupted(bool, Vec<u8>);
+
+    impl Interrupted {
+        fn pass(&mut self) -> io::Result<()> {
+            self.0 = !self.0;
+            if self.0 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        }
+    }
+
+    impl Read for Interrupted {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            self.pass()?;
+            let n = to.len().min(3);
+            to[..n].fill(b'r');
+            Ok(n)
+        }
+    }
+
+    impl Write for Interrupted {
+        fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+            self.pass()?;
+            let n = from.len().min(3);
+            self.1.extend_from_slice(&from[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn reads_and_writes_go_on_after_an_interruption() {
+        let mut buffer = Buffer::new(100);
+        let mut stream = Interrupted(false, Vec::new());
+        assert_eq!(buffer.read_from(&mut stream, 10).unwrap(), 3);
+        assert_eq!(buffer.read_from(&mut stream, 2).unwrap(), 2);
+        assert_eq!(buffer.as_slice(), b"rrrrr");
+        assert_eq!(buffer.write_to(&mut stream).unwrap(), 3);
+        assert_eq!(buffer.write_to(&mut stream).unwrap(), 2);
+        assert_eq!(buffer.write_to(&mut stream).unwrap(), 0);
+        assert_eq!(stream.1, b"rrrrr");
+    }
+
+    #[test]
+    fn a_failed_read_leaves_what_there_was() {
+        let mut buffer = Buffer::new(100);
+        buffer.extend(b"abc").unwrap();
+        let error = buffer.read_from(&mut Failing, 50).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(buffer.as_slice(), b"abc");
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_not_mistaken_for_a_full_buffer() {
+        let mut buffer = Buffer::new(3);
+        assert_eq!(buffer.read_from(&mut &b""[..], 10).unwrap(), 0);
+        assert_eq!(buffer.read_from(&mut &b"abcdef"[..], 10).unwrap(), 3);
+        let full = buffer.read_from(&mut &b"def"[..], 10).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(buffer.as_slice(), b"abc");
+    }
+
+    #[test]
+    fn a_writer_that_takes_nothing_is_an_error() {
+        let mut buffer = Buffer::new(3);
+        buffer.extend(b"abc").unwrap();
+        let error = buffer.write_to(&mut &mut [][..]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+        assert_eq!(buffer.as_slice(), b"abc");
+    }
+
+    #[test]
+    fn it_is_a_queue() {
+        let mut random = Random::new(1);
+        for limit in [0, 1, 7, 600, 5000, 300_000] {
+            let mut buffer = Buffer::new(limit);
+            let mut model = VecDeque::new();
+            for _ in 0..3000 {
+                let n = random.below(limit / 2 + 2);
+                match random.below(4) {
+                    0 => {
+                        buffer.consume(n);
+                        drop(model.drain(..n.min(model.len())));
+                    }
+                    1 if random.below(4) == 0 => {
+                        buffer.truncate(n);
+                        model.truncate(n);
+                    }
+                    _ => {
+                        let byte = random.byte();
+                        let result = buffer.extend(&vec![byte; n]);
+                        assert_eq!(result.is_ok(), model.len() + n <= limit);
+                        if result.is_ok() {
+                            model.extend(std::iter::repeat_n(byte, n));
+                        }
+                    }
+                }
+                assert_eq!(buffer.len(), model.len());
+                assert!(buffer.bytes.capacity() <= (2 * limit).max(FIRST_BYTES));
+            }
+            assert!(buffer.as_slice().iter().eq(model.iter()));
+        }
+    }
+}

@@ -21,3 +21,6 @@ pub mod ndjson;
 
 #[doc(hidden)]
 pub mod fuzzing;
+
+#[cfg(test)]
+mod testing;

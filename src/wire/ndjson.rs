@@ -227,3 +227,205 @@ impl Write for OneLine<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::wire::fuzzing;
+    use crate::wire::testing::Random;
+
+    /// What came out, with `!` for a line that is too long.
+    fn told(line: Result<&[u8], LineTooLong>) -> String {
+        line.map_or("!", |line| text(line).unwrap()).to_owned()
+    }
+
+    /// The lines of `stream` that comes in pieces of `step` bytes.
+    fn lines(stream: &[u8], line_max: usize, step: usize) -> Vec<String> {
+        let mut decoder = LineDecoder::new(line_max);
+        let mut found = Vec::new();
+        for piece in stream.chunks(step) {
+            decoder.push(piece).unwrap();
+            while let Some(line) = decoder.next_line() {
+                found.push(told(line));
+            }
+        }
+        found.extend(decoder.finish().map(|line| told(Ok(line))));
+        found
+    }
+
+    #[test]
+    fn lines_come_out_however_the_bytes_come_in() {
+        let stream = b"{}\n[1]\r\n\n \t\r\n\"\xc3\xa9\"\n\r\r\nlast";
+        for step in 1..=stream.len() {
+            let expected = ["{}", "[1]", "\"\u{e9}\"", "last"];
+            assert_eq!(lines(stream, 10, step), expected, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_stream_may_be_split_anywhere() {
+        let stream = b"{}\n[1]\r\ntoo long\n\"x\"\n";
+        let expected = ["{}", "[1]", "!", "\"x\""];
+        for at in 0..=stream.len() {
+            let mut decoder = LineDecoder::new(5);
+            let mut found = Vec::new();
+            for piece in [&stream[..at], &stream[at..]] {
+                decoder.push(piece).unwrap();
+                while let Some(line) = decoder.next_line() {
+                    found.push(told(line));
+                }
+            }
+            assert_eq!(found, expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn both_sides_of_the_limit() {
+        for step in [1, 2, 100] {
+            assert_eq!(lines(b"12345\n", 5, step), ["12345"]);
+            assert_eq!(lines(b"12345\r\n", 5, step), ["12345"]);
+            assert_eq!(lines(b"123456\n", 5, step), ["!"]);
+            assert_eq!(lines(b"12345\r\r\n", 5, step), ["!"]);
+            assert_eq!(lines(b"123456\r\n1\n", 5, step), ["!", "1"]);
+            assert_eq!(lines(b"12345", 5, step), ["12345"]);
+            assert_eq!(lines(b"12345\r", 5, step), ["12345"]);
+            assert_eq!(lines(b"123456", 5, step), ["!"]);
+            assert_eq!(lines(b"      \n", 5, step), ["!"]);
+            assert_eq!(lines(b"     \n", 5, step), [] as [&str; 0]);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_told_at_once_and_once_and_kept_nowhere() {
+        let mut decoder = LineDecoder::new(1000);
+        for _ in 0..1000 {
+            decoder.push(&[b'x'; 1000]).unwrap();
+            while let Some(line) = decoder.next_line() {
+                assert_eq!(line, Err(LineTooLong));
+                assert!(decoder.skipping);
+            }
+            assert!(decoder.buffer.len() <= 1001);
+        }
+        assert!(decoder.buffer.is_empty());
+        decoder.push(b"\nnext\n").unwrap();
+        assert_eq!(decoder.next_line(), Some(Ok(&b"next"[..])));
+        assert_eq!(decoder.next_line(), None);
+    }
+
+    #[test]
+    fn lines_that_are_not_taken_fill_it() {
+        let mut decoder = LineDecoder::new(10);
+        decoder.push(&vec![b'\n'; READ_BYTES_MAX]).unwrap();
+        assert_eq!(decoder.push(&vec![b'\n'; READ_BYTES_MAX]), Err(Full));
+        assert_eq!(decoder.next_line(), None);
+        decoder.push(b"12345678901").unwrap();
+        assert_eq!(decoder.next_line(), Some(Err(LineTooLong)));
+        decoder.push(&vec![b'\n'; READ_BYTES_MAX]).unwrap();
+    }
+
+    #[test]
+    fn there_is_room_for_a_read_beside_the_longest_line() {
+        let mut decoder = LineDecoder::new(100);
+        decoder.push(&[b'x'; 100]).unwrap();
+        decoder.push(b"\r").unwrap();
+        assert_eq!(decoder.next_line(), None);
+        let stream = [&b"\n"[..], &vec![b'\n'; READ_BYTES_MAX]].concat();
+        let read = decoder.read_from(&mut &stream[..], usize::MAX).unwrap();
+        assert_eq!(read, READ_BYTES_MAX);
+        assert_eq!(decoder.next_line(), Some(Ok(&[b'x'; 100][..])));
+        assert_eq!(decoder.next_line(), None);
+        assert_eq!(decoder.read_from(&mut &b""[..], 10).unwrap(), 0);
+        assert_eq!(decoder.finish(), None);
+    }
+
+    /// With a look at all bytes of a line, or a move of all lines, for each, this would not end.
+    #[test]
+    fn neither_a_long_line_nor_many_lines_cost_more_than_their_bytes() {
+        const LINE: usize = 1 << 20;
+        let mut decoder = LineDecoder::new(LINE);
+        for _ in 0..LINE {
+            decoder.push(b"x").unwrap();
+            assert_eq!(decoder.next_line(), None);
+        }
+        decoder.push(b"\n").unwrap();
+        assert_eq!(decoder.next_line().unwrap().unwrap().len(), LINE);
+        let mut count = 0;
+        for _ in 0..16 {
+            decoder.push(&b"1\n".repeat(READ_BYTES_MAX / 2)).unwrap();
+            while let Some(line) = decoder.next_line() {
+                assert_eq!(line, Ok(&b"1"[..]));
+                count += 1;
+            }
+        }
+        assert_eq!(count, 8 * READ_BYTES_MAX);
+        assert!(decoder.buffer.is_empty());
+    }
+
+    #[test]
+    fn random_streams() {
+        let seeds: [&[u8]; 4] = [
+            b"\x05{}\n[1]\r\n12345678\n\n1\n",
+            b"\x00\n\r\n1\n",
+            b"\x0a{\"ack\":\"a\"}\n{\"ack\":\"b\"}\n",
+            b"\xff\xff\n\r\r\n\xc3",
+        ];
+        let dictionary: [&[u8]; 5] = [b"\n", b"\r", b"\r\n", b"     ", b"1234567890"];
+        let mut random = Random::new(5);
+        for _ in 0..20_000 {
+            fuzzing::ndjson(&random.mutant(&seeds, &dictionary));
+            let len = random.below(40);
+            fuzzing::ndjson(&random.bytes(len));
+        }
+    }
+
+    #[test]
+    fn text_is_utf8() {
+        assert_eq!(text("\u{e9}".as_bytes()), Ok("\u{e9}"));
+        assert!(text(b"\xe9").is_err());
+    }
+
+    #[test]
+    fn lines_are_appended_whole_or_not_at_all() {
+        let mut out = Buffer::new(10);
+        append(&mut out, b"{}").unwrap();
+        assert!(matches!(append(&mut out, b"[\n]"), Err(EncodeError::LineBreak)));
+        assert!(matches!(append(&mut out, b"1234567"), Err(EncodeError::Full)));
+        append(&mut out, b"123456").unwrap();
+        assert_eq!(out.as_slice(), b"{}\n123456\n");
+    }
+
+    #[test]
+    fn values_are_encoded_whole_or_not_at_all() {
+        let mut out = Buffer::new(20);
+        encode(&mut out, &json!({"a": "b\nc"})).unwrap();
+        assert_eq!(out.as_slice(), b"{\"a\":\"b\\nc\"}\n");
+        for too_long in ["xxxxxx", "xxxxx", "x xxxxxxxxxxxxxxxx"] {
+            assert!(matches!(encode(&mut out, too_long), Err(EncodeError::Full)));
+        }
+        let no_json = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(encode(&mut out, &no_json), Err(EncodeError::Json(_))));
+        assert_eq!(out.as_slice(), b"{\"a\":\"b\\nc\"}\n");
+        encode(&mut out, "xxxx").unwrap();
+        assert_eq!(out.room(), 0);
+    }
+
+    #[test]
+    fn newlines_of_raw_json_become_spaces() {
+        let raw = RawValue::from_string("\n{\n\n\"a\":\n1}\n".trim().to_owned()).unwrap();
+        let mut out = Buffer::new(100);
+        encode(&mut out, &raw).unwrap();
+        assert_eq!(out.as_slice(), b"{  \"a\": 1}\n");
+    }
+
+    #[test]
+    fn each_error_says_what_is_wrong() {
+        let json = serde_json::from_str::<u8>("x").unwrap_err();
+        for error in [EncodeError::Full, EncodeError::LineBreak, EncodeError::Json(json)] {
+            assert!(error.to_string().len() > 20);
+        }
+        assert!(LineTooLong.to_string().len() > 10);
+    }
+}

@@ -1,0 +1,343 @@
+//! Which agent it is.
+//!
+//! Asked in this order: the name the client gave itself, the variables an agent sets for its
+//! children, the programs above this process. Variables come second because an agent that is
+//! started by another inherits them; the programs come last because anyone may wrap them.
+
+use crate::limits::NAME_CHARS_MAX;
+use crate::names::{UNKNOWN_AGENT, fold};
+use crate::platform;
+
+/// Names that clients give themselves in `clientInfo.name` (`initialize` of MCP), folded.
+const CLIENTS: &[(&str, &str)] = &[
+    ("claude-code", "claude-code"),
+    ("codex-mcp-client", "codex"),
+    ("gemini-cli-mcp-client", "gemini-cli"),
+    ("opencode", "opencode"),
+    ("qwen-cli-mcp-client", "qwen-code"),
+    ("zed", "zed"),
+    ("cline", "cline"),
+    ("cline-core", "cline"),
+    ("visual-studio-code", "vscode"),
+    ("cursor-vscode", "cursor"),
+    ("windsurf-client", "windsurf"),
+    ("antigravity-client", "antigravity"),
+];
+
+/// Of these, the ones that put something behind the name: the server they call, or an edition.
+const PREFIXES: &[&str] = &["gemini-cli-mcp-client", "qwen-cli-mcp-client", "visual-studio-code"];
+
+/// Variables that agents set for their children. Those of editors come last: they are set in each
+/// of their terminals, where other agents are started. A variable that people set themselves, to
+/// configure an agent, says nothing and is not here.
+const VARIABLES: &[(&str, &str)] = &[
+    ("CLAUDECODE", "claude-code"),
+    ("CLAUDE_CODE_ENTRYPOINT", "claude-code"),
+    ("CODEX_THREAD_ID", "codex"),
+    ("CODEX_SANDBOX", "codex"),
+    ("CODEX_SANDBOX_NETWORK_DISABLED", "codex"),
+    ("QWEN_CODE", "qwen-code"),
+    ("GEMINI_CLI", "gemini-cli"),
+    ("OPENCODE", "opencode"),
+    ("CLINE_ACTIVE", "cline"),
+    ("ANTIGRAVITY_AGENT", "antigravity"),
+    ("CURSOR_AGENT", "cursor"),
+    ("CURSOR_TRACE_ID", "cursor"),
+];
+
+/// Names of programs, as they are written: `Claude` is another program than `claude`.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("claude", "claude-code"),
+    ("codex", "codex"),
+    ("gemini", "gemini-cli"),
+    ("qwen", "qwen-code"),
+    ("opencode", "opencode"),
+    ("aider", "aider"),
+    ("cline", "cline"),
+    ("cursor-agent", "cursor"),
+    ("cursor", "cursor"),
+    ("Cursor", "cursor"),
+    ("windsurf", "windsurf"),
+    ("Windsurf", "windsurf"),
+    ("antigravity", "antigravity"),
+    ("Antigravity", "antigravity"),
+    ("zed", "zed"),
+    ("zed-editor", "zed"),
+    ("code", "vscode"),
+    ("code-insiders", "vscode"),
+];
+
+/// Beginnings of names of programs: builds for one processor, and the helpers of editors on macOS.
+const PROGRAM_PREFIXES: &[(&str, &str)] = &[
+    ("codex-x86_64-", "codex"),
+    ("codex-aarch64-", "codex"),
+    ("Cursor Helper", "cursor"),
+    ("Windsurf Helper", "windsurf"),
+    ("Antigravity Helper", "antigravity"),
+    ("Code Helper", "vscode"),
+];
+
+/// Parts of the path of a script that an interpreter runs: the packages of agents.
+const PACKAGES: &[(&str, &str)] = &[
+    ("/@anthropic-ai/claude-code/", "claude-code"),
+    ("/@openai/codex/", "codex"),
+    ("/@google/gemini-cli/", "gemini-cli"),
+    ("/@qwen-code/qwen-code/", "qwen-code"),
+    ("/opencode-ai/", "opencode"),
+    ("/cursor-agent/", "cursor"),
+];
+
+/// Programs whose first argument is the program that counts. A version may follow.
+const INTERPRETERS: &[&str] = &["node", "bun", "deno", "python"];
+
+/// A running program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Its name, as far as the system tells it.
+    pub name: String,
+    /// Its arguments, its own path first.
+    pub arguments: Vec<String>,
+}
+
+/// The type of the agent that started this process; [`UNKNOWN_AGENT`] if nothing tells it.
+/// `client_name` is the `clientInfo.name` of an MCP client.
+#[must_use]
+pub fn agent_type(client_name: Option<&str>) -> String {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    agent_type_from(client_name, is_set, || {
+        platform::ancestors(std::process::id()).into_iter().map(|pid| Program {
+            name: platform::command_name(pid).unwrap_or_default(),
+            arguments: platform::command_line(pid).unwrap_or_default(),
+        })
+    })
+}
+
+/// As [`agent_type`], from any environment. `programs` are those above this process, the nearest
+/// first; it is called only when they are needed, for looking at them takes time.
+pub fn agent_type_from<I: IntoIterator<Item = Program>>(
+    client_name: Option<&str>,
+    is_set: impl Fn(&str) -> bool,
+    programs: impl FnOnce() -> I,
+) -> String {
+    if let Some(agent) = client_name.and_then(agent_of_client) {
+        return agent;
+    }
+    let mut named: Vec<&str> = VARIABLES
+        .iter()
+        .filter(|(variable, _)| is_set(variable))
+        .map(|(_, agent)| *agent)
+        .collect();
+    named.dedup();
+    if let [agent] = named[..] {
+        return agent.to_owned();
+    }
+    // Variables of several agents: one of them was started by another, and the nearest is ours.
+    let mut agents = programs().into_iter().filter_map(|program| agent_of_program(&program));
+    let nearest = agents.find(|agent| named.is_empty() || named.contains(agent));
+    nearest.or(named.first().copied()).unwrap_or(UNKNOWN_AGENT).to_owned()
+}
+
+/// The agent type of a client by the name it gives itself: a known one, or that name, folded.
+/// `None` if nothing is left of it.
+fn agent_of_client(name: &str) -> Option<String> {
+    let folded = fold(name, NAME_CHARS_MAX);
+    let is_same = |known: &str| match folded.strip_prefix(known) {
+        Some("") => true,
+        Some(rest) => rest.starts_with('-') && PREFIXES.contains(&known),
+        None => false,
+    };
+    let known = CLIENTS.iter().find(|(client, _)| is_same(client));
+    let agent = known.map_or(folded.as_str(), |(_, agent)| *agent);
+    (!agent.is_empty()).then(|| agent.to_owned())
+}
+
+fn agent_of_program(program: &Program) -> Option<&'static str> {
+    let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();
+    let own_name = file_name(own_path);
+    agent_of_name(&program.name).or_else(|| agent_of_name(own_name)).or_else(|| {
+        if !is_interpreter(own_name) && !is_interpreter(&program.name) {
+            return None;
+        }
+        let script =
+            program.arguments.iter().skip(1).find(|argument| !argument.starts_with('-'))?;
+        let package = PACKAGES.iter().find(|(part, _)| script.contains(part));
+        package.map(|(_, agent)| *agent).or_else(|| {
+            let name = file_name(script);
+            agent_of_name(name.split_once('.').map_or(name, |(stem, _)| stem))
+        })
+    })
+}
+
+fn agent_of_name(name: &str) -> Option<&'static str> {
+    let exact = PROGRAMS.iter().find(|(program, _)| *program == name);
+    let found =
+        exact.or_else(|| PROGRAM_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)));
+    found.map(|(_, agent)| *agent)
+}
+
+fn is_interpreter(name: &str) -> bool {
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    INTERPRETERS.contains(&name)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names;
+
+    fn program(line: &str) -> Program {
+        let arguments: Vec<String> = line.split('|').map(str::to_owned).collect();
+        let name = file_name(&arguments[0]).chars().take(15).collect();
+        Program { name, arguments }
+    }
+
+    fn detect(client: Option<&str>, variables: &[&str], programs: &[&str]) -> String {
+        let is_set = |name: &str| variables.contains(&name);
+        agent_type_from(client, is_set, || programs.iter().map(|line| program(line)))
+    }
+
+    #[test]
+    fn known_clients_have_their_agent_type() {
+        for (client, agent) in [
+            ("claude-code", "claude-code"),
+            ("codex-mcp-client", "codex"),
+            ("gemini-cli-mcp-client", "gemini-cli"),
+            ("gemini-cli-mcp-client-slm-mesh", "gemini-cli"),
+            ("opencode", "opencode"),
+            ("qwen-cli-mcp-client-slm-mesh", "qwen-code"),
+            ("Zed", "zed"),
+            ("Cline", "cline"),
+            ("@cline/core", "cline"),
+            ("Visual Studio Code", "vscode"),
+            ("Visual Studio Code - Insiders", "vscode"),
+            ("cursor-vscode", "cursor"),
+            ("windsurf-client", "windsurf"),
+            ("antigravity-client", "antigravity"),
+        ] {
+            assert_eq!(detect(Some(client), &[], &[]), agent, "{client}");
+        }
+    }
+
+    #[test]
+    fn other_clients_are_called_by_their_own_name() {
+        for (client, agent) in [
+            ("aider", "aider"),
+            ("My Agent 2.0", "my-agent-2.0"),
+            ("claude-code-2", "claude-code-2"),
+            ("claude-codex", "claude-codex"),
+            ("gemini-cli-mcp-clients", "gemini-cli-mcp-clients"),
+        ] {
+            assert_eq!(detect(Some(client), &["CLAUDECODE"], &["codex"]), agent, "{client}");
+        }
+        let long = detect(Some(&"x".repeat(65)), &[], &[]);
+        assert_eq!((long.len(), names::check_form(&long)), (64, Ok(())));
+        // A name of which nothing is left tells nothing.
+        for nothing in ["", "-", "???", "агент"] {
+            assert_eq!(detect(Some(nothing), &["CLAUDECODE"], &[]), "claude-code");
+            assert_eq!(detect(Some(nothing), &[], &[]), "unknown");
+        }
+    }
+
+    #[test]
+    fn client_goes_before_variables_and_these_before_programs() {
+        assert_eq!(detect(Some("codex-mcp-client"), &["CLAUDECODE"], &["gemini"]), "codex");
+        assert_eq!(detect(None, &["CLAUDECODE"], &["gemini"]), "claude-code");
+        assert_eq!(detect(None, &[], &["bash", "gemini"]), "gemini-cli");
+        assert_eq!(detect(None, &[], &["bash", "init"]), "unknown");
+    }
+
+    #[test]
+    fn programs_are_not_looked_at_without_need() {
+        let never = || -> [Program; 0] { panic!("looked") };
+        assert_eq!(agent_type_from(Some("zed"), |_| true, never), "zed");
+        assert_eq!(agent_type_from(None, |name| name == "OPENCODE", never), "opencode");
+    }
+
+    #[test]
+    fn each_variable_tells_its_agent() {
+        for (variable, agent) in VARIABLES {
+            assert_eq!(detect(None, &[variable], &[]), *agent);
+        }
+        for variable in ["CODEX_HOME", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "CLAUDE_CONFIG_DIR"] {
+            assert_eq!(detect(None, &[variable], &[]), "unknown", "{variable}");
+        }
+        let both = ["CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT"];
+        assert_eq!(detect(None, &both, &["codex"]), "claude-code");
+    }
+
+    #[test]
+    fn of_several_agents_the_nearest_counts() {
+        let both = ["CLAUDECODE", "CODEX_SANDBOX"];
+        assert_eq!(detect(None, &both, &["codex", "bash", "claude"]), "codex");
+        assert_eq!(detect(None, &both, &["claude", "bash", "codex"]), "claude-code");
+        // A program that no variable speaks of is no more than where they were started.
+        assert_eq!(detect(None, &both, &["zed", "codex"]), "codex");
+        assert_eq!(detect(None, &both, &["bash"]), "claude-code");
+        assert_eq!(detect(None, &["CURSOR_TRACE_ID", "GEMINI_CLI"], &["cursor"]), "cursor");
+        assert_eq!(detect(None, &["CURSOR_TRACE_ID", "GEMINI_CLI"], &[]), "gemini-cli");
+        assert_eq!(detect(None, &[], &["aider", "code"]), "aider");
+    }
+
+    #[test]
+    fn programs_are_known_by_name_and_by_script() {
+        for (line, agent) in [
+            ("claude", "claude-code"),
+            ("/usr/local/bin/claude|--resume", "claude-code"),
+            ("node|/usr/bin/claude|-p", "claude-code"),
+            ("/opt/node22|--no-warnings|/x/@anthropic-ai/claude-code/cli.js", "claude-code"),
+            ("/x/codex-x86_64-unknown-linux-musl|mcp", "codex"),
+            ("node|/usr/lib/node_modules/@openai/codex/bin/codex.js", "codex"),
+            ("node|/usr/bin/gemini", "gemini-cli"),
+            ("bun|/home/u/.bun/bin/opencode.mjs", "opencode"),
+            ("/usr/bin/python3.12|-m|aider", "aider"),
+            ("python3|/home/u/.local/bin/aider", "aider"),
+            ("/Applications/Cursor.app/Contents/MacOS/Cursor", "cursor"),
+            ("/x/Cursor Helper (Plugin)|--type=utility", "cursor"),
+            ("/x/Code Helper (Plugin)", "vscode"),
+            ("/usr/share/code/code|--type=zygote", "vscode"),
+            ("zed-editor", "zed"),
+        ] {
+            assert_eq!(detect(None, &[], &[line]), agent, "{line}");
+        }
+        for line in [
+            "",
+            "bash",
+            "Claude",
+            "claudex",
+            "codex-helper",
+            "vim|claude",
+            "cat|/usr/bin/claude",
+            "node",
+            "node|--version",
+            "node|/srv/server.js|claude",
+            "nodejs-thing|/usr/bin/claude",
+        ] {
+            assert_eq!(detect(None, &[], &[line]), "unknown", "{line}");
+        }
+        // It renamed itself; its arguments still tell.
+        let renamed =
+            Program { name: "MainThread".to_owned(), arguments: vec!["claude".to_owned()] };
+        assert_eq!(agent_type_from(None, |_| false, || [renamed]), "claude-code");
+    }
+
+    #[test]
+    fn agent_types_are_names_of_which_folder_names_can_be_made() {
+        for (_, agent) in [CLIENTS, VARIABLES, PROGRAMS, PROGRAM_PREFIXES, PACKAGES].concat() {
+            assert_eq!(names::check(agent), Ok(()));
+            assert_eq!(fold(agent, NAME_CHARS_MAX), agent);
+        }
+        for (client, _) in CLIENTS {
+            assert_eq!(fold(client, NAME_CHARS_MAX), *client);
+        }
+    }
+
+    #[test]
+    fn whoever_runs_the_tests_can_be_asked_for() {
+        assert_eq!(names::check_form(&agent_type(None)), Ok(()));
+        assert_eq!(agent_type(Some("Zed")), "zed");
+    }
+}

@@ -1,0 +1,501 @@
+//! Decoding requests: checked as far as that is possible without knowing the mesh.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::fields::{Fields, Text, whole};
+use super::refusal::{Code, Refusal};
+use super::request::{
+    Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request, Scope,
+    SendMessage, SetState,
+};
+use crate::limits::{
+    AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
+    LOCK_TTL_MINUTES_MAX, MARK_READ_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
+    WAIT_SECONDS_MAX,
+};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+/// A way of naming a peer or party: an id, a name, a prefix of an id.
+const WHO: Text = Text::chars(1, NAME_CHARS_MAX);
+const PATH: Text = Text::bytes(1, PATH_BYTES_MAX);
+const TAG: Text = Text::chars(1, TAG_CHARS_MAX);
+const PAYLOAD: Text = Text::bytes(1, PAYLOAD_BYTES_MAX);
+const VALUE: Text = Text::bytes(0, PAYLOAD_BYTES_MAX);
+const KEY: Text = Text::chars(1, KEY_CHARS_MAX);
+const NAMESPACE: Text = Text::chars(1, NAMESPACE_CHARS_MAX);
+const EVENT_TYPE: Text = Text::chars(1, EVENT_TYPE_CHARS_MAX);
+const DEFAULT_NAMESPACE: &str = "default";
+/// The largest number JSON clients handle exactly.
+const SEQ_MAX: u64 = (1 << 53) - 1;
+
+impl Request {
+    /// Decodes what was sent to `endpoint`.
+    ///
+    /// # Errors
+    /// `invalid_json`, or `invalid_request` naming the field and what was expected.
+    pub fn decode(endpoint: Endpoint, body: &[u8]) -> Result<Self> {
+        let mut fields = match endpoint {
+            Endpoint::Health => return Ok(Self::Health),
+            Endpoint::Status => return Ok(Self::Status),
+            _ => Fields::parse(body)?,
+        };
+        let fields = &mut fields;
+        Ok(match endpoint {
+            Endpoint::Health => Self::Health,
+            Endpoint::Status => Self::Status,
+            Endpoint::Shutdown => Self::Shutdown,
+            Endpoint::Register => Self::Register(Box::new(register(fields)?)),
+            Endpoint::Unregister => Self::Unregister { peer_id: fields.text("peerId", WHO)? },
+            Endpoint::Heartbeat => Self::Heartbeat {
+                peer_id: fields.text("peerId", WHO)?,
+                git_branch: fields.text("gitBranch", TAG)?,
+            },
+            Endpoint::Peers => Self::Peers(list_peers(fields)?),
+            Endpoint::Summary => Self::Summary {
+                peer_id: fields.text("peerId", WHO)?,
+                summary: fields.need_text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
+            },
+            Endpoint::Send => Self::Send(send(fields)?),
+            Endpoint::Messages => messages(fields)?,
+            Endpoint::State => state(fields)?,
+            Endpoint::Lock => lock(fields)?,
+            Endpoint::Events => events(fields)?,
+        })
+    }
+}
+
+fn pid(value: &Value) -> Option<u32> {
+    whole(value).and_then(|number| u32::try_from(number).ok()).filter(|pid| *pid > 0)
+}
+
+fn register(fields: &mut Fields) -> Result<Register> {
+    Ok(Register {
+        pid: u32::try_from(fields.need_number("pid", 1..=u64::from(u32::MAX))?).unwrap_or(0),
+        project_path: fields.need_text("projectPath", PATH)?,
+        name: fields.text("name", WHO)?,
+        agent_type: fields.text("agentType", WHO)?,
+        git_root: fields.text("gitRoot", PATH)?,
+        git_branch: fields.text("gitBranch", TAG)?,
+        repo_id: fields.text("repoId", PATH)?,
+        uds_path: fields.text("udsPath", PATH)?,
+        summary: fields.text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
+        host: fields.text("host", TAG)?,
+        reach: fields.text("reach", WHO)?,
+        session_id: fields.text("sessionId", TAG)?,
+        agent_pid: fields.small("agentPid", 1..=u32::MAX)?,
+        private: fields.flag("private")?,
+        acks: fields.flag("acks")?,
+        peer_id: fields.text("peerId", WHO)?,
+    })
+}
+
+fn list_peers(fields: &mut Fields) -> Result<ListPeers> {
+    const SCOPES: &str = "machine, directory or repo";
+    let (project_path, git_root, repo_id) = (
+        fields.text("projectPath", PATH)?,
+        fields.text("gitRoot", PATH)?,
+        fields.text("repoId", PATH)?,
+    );
+    let scope = match fields.word("scope", SCOPES, |word| {
+        ["machine", "directory", "repo"].into_iter().find(|scope| *scope == word)
+    })? {
+        Some("directory") => Scope::Directory {
+            project_path: project_path.ok_or_else(|| {
+                Refusal::new(Code::InvalidRequest, "scope `directory` needs `projectPath`")
+            })?,
+        },
+        Some("repo") if git_root.is_none() && repo_id.is_none() => {
+            return Err(Refusal::new(
+                Code::InvalidRequest,
+                "scope `repo` needs `gitRoot` or `repoId`",
+            ));
+        }
+        Some("repo") => Scope::Repo { git_root, repo_id },
+        _ => Scope::Machine,
+    };
+    Ok(ListPeers {
+        scope,
+        exclude_id: fields.text("excludeId", WHO)?,
+        include_stale: fields.flag("includeStale")?,
+        session_id: fields.text("sessionId", TAG)?,
+        agent_pids: fields
+            .list("agentPids", AGENT_PIDS_MAX, "process ids", pid)?
+            .unwrap_or_default(),
+    })
+}
+
+fn message_id(fields: &mut Fields, name: &str) -> Result<Option<MessageId>> {
+    fields.word(name, "the id of a message", MessageId::parse)
+}
+
+fn client_id(fields: &mut Fields) -> Result<Option<Uuid>> {
+    fields.word("id", "a UUID made by the client", |text| {
+        (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+    })
+}
+
+fn send(fields: &mut Fields) -> Result<SendMessage> {
+    let sent = SendMessage {
+        from_peer: fields.text("fromPeer", WHO)?,
+        to_peer: fields.need_text("toPeer", WHO)?,
+        payload: fields.need_text("payload", PAYLOAD)?,
+        kind: fields
+            .word("type", "text, json, command or alert", MessageKind::parse)?
+            .unwrap_or_default(),
+        reply_to: message_id(fields, "replyTo")?,
+        id: client_id(fields)?,
+    };
+    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(&sent.payload).is_ok();
+    if sent.kind == MessageKind::Json && !is_json() {
+        return Err(Refusal::field("payload", "valid JSON when `type` is json"));
+    }
+    Ok(sent)
+}
+
+fn messages(fields: &mut Fields) -> Result<Request> {
+    let peer_id = fields.text("peerId", WHO)?;
+    if fields.has("markRead") {
+        let parse = |value: &Value| value.as_str().and_then(MessageId::parse);
+        let ids = fields.list("markRead", MARK_READ_IDS_MAX, "message ids", parse)?;
+        return Ok(Request::MarkRead { peer_id, ids: ids.unwrap_or_default() });
+    }
+    let filter = |word: &str| match word {
+        "unread" => Some(Filter::Unread),
+        "all" => Some(Filter::All),
+        "sent" => Some(Filter::Sent),
+        _ => None,
+    };
+    Ok(Request::Fetch(Fetch {
+        peer_id,
+        filter: fields.word("filter", "unread, all or sent", filter)?.unwrap_or_default(),
+        from: fields.text("from", WHO)?,
+        limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
+        peek: fields.flag("peek")?,
+        before: fields.number("before", 0..=SEQ_MAX)?.map(Seq),
+        after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
+        wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
+    }))
+}
+
+fn state(fields: &mut Fields) -> Result<Request> {
+    let action = action(fields, &["get", "set", "list", "delete"])?;
+    let namespace =
+        fields.text("namespace", NAMESPACE)?.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+    let version = |fields: &mut Fields| {
+        fields.number("ifVersion", 0..=SEQ_MAX).map(|version| version.map(Seq))
+    };
+    Ok(match action {
+        "get" => Request::GetState { namespace, key: fields.need_text("key", KEY)? },
+        "list" => Request::ListState {
+            namespace,
+            prefix: fields.text("prefix", Text::chars(0, KEY_CHARS_MAX))?,
+            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
+        },
+        "set" => Request::SetState(SetState {
+            peer_id: fields.text("peerId", WHO)?,
+            namespace,
+            key: fields.need_text("key", KEY)?,
+            value: fields.need_text("value", VALUE)?,
+            if_version: version(fields)?,
+            ttl_seconds: fields.number("ttlSeconds", 1..=STATE_TTL_SECONDS_MAX)?,
+        }),
+        _ => Request::DeleteState {
+            peer_id: fields.text("peerId", WHO)?,
+            namespace,
+            key: fields.need_text("key", KEY)?,
+            if_version: version(fields)?,
+        },
+    })
+}
+
+fn lock(fields: &mut Fields) -> Result<Request> {
+    let action = action(fields, &["lock", "unlock", "query"])?;
+    let peer_id = fields.text("peerId", WHO)?;
+    Ok(match action {
+        "lock" => Request::Lock(LockFile {
+            peer_id,
+            file_path: fields.need_text("filePath", PATH)?,
+            reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
+            ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
+        }),
+        "unlock" => Request::Unlock {
+            peer_id,
+            file_path: fields.need_text("filePath", PATH)?,
+            force: fields.flag("force")?,
+        },
+        _ => Request::QueryLocks { peer_id, file_path: fields.text("filePath", PATH)? },
+    })
+}
+
+fn events(fields: &mut Fields) -> Result<Request> {
+    let action = action(fields, &["read", "subscribe", "unsubscribe", "emit"])?;
+    let types = |fields: &mut Fields| {
+        fields.list("types", EVENT_TYPES_MAX, "event types, `prefix.*` or `*`", |value| {
+            value.as_str().filter(|pattern| is_type_pattern(pattern)).map(Into::into)
+        })
+    };
+    if action == "read" {
+        return Ok(Request::ReadEvents(ReadEvents {
+            types: types(fields)?.unwrap_or_default(),
+            since: fields.word("since", "an ISO 8601 time", Timestamp::parse)?,
+            after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
+            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
+            wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
+        }));
+    }
+    let peer_id = fields.text("peerId", WHO)?;
+    Ok(match action {
+        "subscribe" => Request::Subscribe {
+            peer_id,
+            types: types(fields)?.filter(|types| !types.is_empty()).ok_or_else(|| {
+                Refusal::field("types", "a list of at least one event type, `prefix.*` or `*`")
+            })?,
+        },
+        "unsubscribe" => Request::Unsubscribe { peer_id },
+        _ => {
+            let kind = fields.need_text("type", EVENT_TYPE)?;
+            if !is_custom_type(&kind) {
+                return Err(Refusal::field(
+                    "type",
+                    "a name of [A-Za-z0-9._-] with a dot inside, such as build.finished (types \
+                     without a dot are the mesh's own)",
+                ));
+            }
+            Request::Emit {
+                peer_id,
+                kind,
+                payload: fields.json("payload", PAYLOAD_BYTES_MAX)?.unwrap_or("null".into()),
+                id: client_id(fields)?,
+            }
+        }
+    })
+}
+
+fn action(fields: &mut Fields, known: &'static [&'static str]) -> Result<&'static str> {
+    let find = |word: &str| known.iter().copied().find(|action| *action == word);
+    fields.need_word("action", &format!("one of {}", known.join(", ")), find)
+}
+
+fn is_type_word(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+/// A name with a dot inside: `build.finished`.
+fn is_custom_type(kind: &str) -> bool {
+    is_type_word(kind)
+        && kind.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty())
+}
+
+/// `*`, `prefix.*`, or a type.
+fn is_type_pattern(pattern: &str) -> bool {
+    let rest = match pattern.strip_suffix('*') {
+        Some(prefix) if prefix.is_empty() || prefix.ends_with('.') => prefix,
+        Some(_) => return false,
+        None if pattern.is_empty() => return false,
+        None => pattern,
+    };
+    pattern.len() <= EVENT_TYPE_CHARS_MAX && is_type_word(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(endpoint: Endpoint, body: &str) -> Result<Request> {
+        Request::decode(endpoint, body.as_bytes())
+    }
+
+    fn refused(endpoint: Endpoint, body: &str) -> String {
+        decode(endpoint, body).unwrap_err().message.into()
+    }
+
+    #[test]
+    fn errors_name_the_field_and_what_was_expected() {
+        use Endpoint as E;
+        for (endpoint, body, words) in [
+            (E::Send, r#"{"toPeer":5}"#, ["toPeer", "string"]),
+            (E::Send, "{}", ["toPeer", "missing"]),
+            (E::Send, r#"{"toPeer":"a","payload":""}"#, ["payload", "1 to 65536 bytes"]),
+            (E::Send, r#"{"toPeer":"a","payload":"x","type":"shout"}"#, ["type", "alert"]),
+            (E::Send, r#"{"toPeer":"a","payload":"{","type":"json"}"#, ["payload", "JSON"]),
+            (E::Messages, r#"{"limit":0}"#, ["limit", "1 to 1000"]),
+            (E::Messages, r#"{"limit":1001}"#, ["limit", "1 to 1000"]),
+            (E::Messages, r#"{"limit":1.5}"#, ["limit", "whole number"]),
+            (E::Messages, r#"{"wait":56}"#, ["wait", "0 to 55"]),
+            (E::Messages, r#"{"markRead":["x"]}"#, ["markRead", "message ids"]),
+            (E::State, r#"{"key":"a"}"#, ["action", "get, set"]),
+            (E::State, r#"{"action":"get"}"#, ["key", "missing"]),
+            (
+                E::Lock,
+                r#"{"action":"lock","filePath":"a","ttlMinutes":1441}"#,
+                ["ttlMinutes", "1440"],
+            ),
+            (E::Events, r#"{"action":"emit","type":"plain"}"#, ["type", "dot"]),
+            (E::Events, r#"{"action":"read","types":["b*"]}"#, ["types", "prefix"]),
+            (E::Events, r#"{"action":"subscribe","types":[]}"#, ["types", "at least one"]),
+            (E::Peers, r#"{"scope":"repo"}"#, ["repo", "gitRoot"]),
+            (E::Peers, r#"{"scope":"galaxy"}"#, ["scope", "machine"]),
+            (E::Register, r#"{"projectPath":"/p"}"#, ["pid", "missing"]),
+            (E::Register, r#"{"pid":1,"projectPath":"/p","private":1}"#, ["private", "true"]),
+            (E::Register, "[]", ["object", "body"]),
+        ] {
+            let message = refused(endpoint, body);
+            assert!(words.iter().all(|word| message.contains(word)), "{body}: {message}");
+        }
+        assert_eq!(decode(E::Send, "{").unwrap_err().code, Code::InvalidJson);
+        assert_eq!(decode(E::Send, "\u{1}").unwrap_err().code, Code::InvalidJson);
+        assert_eq!(
+            Request::decode(E::Send, b"{\"a\":\"\xff\"}").unwrap_err().code,
+            Code::InvalidJson
+        );
+    }
+
+    #[test]
+    fn both_sides_of_each_text_limit() {
+        let send = |n: usize| format!(r#"{{"toPeer":"a","payload":"{}"}}"#, "x".repeat(n));
+        assert!(decode(Endpoint::Send, &send(PAYLOAD_BYTES_MAX)).is_ok());
+        assert!(decode(Endpoint::Send, &send(PAYLOAD_BYTES_MAX + 1)).is_err());
+        let summary = |n: usize| format!(r#"{{"summary":"{}"}}"#, "é".repeat(n));
+        assert!(decode(Endpoint::Summary, &summary(SUMMARY_CHARS_MAX)).is_ok());
+        assert!(decode(Endpoint::Summary, &summary(SUMMARY_CHARS_MAX + 1)).is_err());
+        let key = |n: usize| format!(r#"{{"action":"get","key":"{}"}}"#, "k".repeat(n));
+        assert!(decode(Endpoint::State, &key(KEY_CHARS_MAX)).is_ok());
+        assert!(decode(Endpoint::State, &key(KEY_CHARS_MAX + 1)).is_err());
+        let path = |n: usize| format!(r#"{{"action":"lock","filePath":"{}"}}"#, "p".repeat(n));
+        assert!(decode(Endpoint::Lock, &path(PATH_BYTES_MAX)).is_ok());
+        assert!(decode(Endpoint::Lock, &path(PATH_BYTES_MAX + 1)).is_err());
+        let types = |n: usize| {
+            format!(r#"{{"action":"read","types":[{}]}}"#, vec![r#""a.b""#; n].join(","))
+        };
+        assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX)).is_ok());
+        assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX + 1)).is_err());
+        let id = MessageId::new(Seq(1), [0; 16]);
+        let mark =
+            |n: usize| format!(r#"{{"markRead":[{}]}}"#, vec![format!("\"{id}\""); n].join(","));
+        assert!(decode(Endpoint::Messages, &mark(MARK_READ_IDS_MAX)).is_ok());
+        assert!(decode(Endpoint::Messages, &mark(MARK_READ_IDS_MAX + 1)).is_err());
+        let emit = |n: usize| {
+            format!(r#"{{"action":"emit","type":"a.b","payload":"{}"}}"#, "x".repeat(n - 2))
+        };
+        assert!(decode(Endpoint::Events, &emit(PAYLOAD_BYTES_MAX)).is_ok());
+        assert!(decode(Endpoint::Events, &emit(PAYLOAD_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn unknown_fields_nulls_and_empty_bodies_are_fine() {
+        assert_eq!(
+            decode(Endpoint::Messages, r#"{"future":[1,{}],"limit":null}"#).unwrap(),
+            Request::Fetch(Fetch::default())
+        );
+        assert_eq!(decode(Endpoint::Shutdown, "").unwrap(), Request::Shutdown);
+        let Request::Fetch(fetch) = decode(Endpoint::Messages, r#"{"limit":5.0}"#).unwrap() else {
+            panic!("not a fetch");
+        };
+        assert_eq!(fetch.limit, Some(5));
+    }
+
+    #[test]
+    fn what_clients_write_is_what_the_broker_reads() {
+        let id = MessageId::new(Seq(7), [3; 16]);
+        let me: Option<Box<str>> = Some("me".into());
+        let requests = [
+            Request::Register(Box::new(Register {
+                pid: 7,
+                project_path: "/p".into(),
+                name: Some("n".into()),
+                repo_id: Some("/p/.git".into()),
+                acks: true,
+                agent_pid: Some(3),
+                ..Register::default()
+            })),
+            Request::Unregister { peer_id: me.clone() },
+            Request::Heartbeat { peer_id: me.clone(), git_branch: Some("main".into()) },
+            Request::Peers(ListPeers {
+                scope: Scope::Directory { project_path: "/p".into() },
+                include_stale: true,
+                agent_pids: vec![1, 2],
+                ..ListPeers::default()
+            }),
+            Request::Peers(ListPeers {
+                scope: Scope::Repo { git_root: None, repo_id: Some("/r".into()) },
+                ..ListPeers::default()
+            }),
+            Request::Peers(ListPeers::default()),
+            Request::Summary { peer_id: me.clone(), summary: "s".into() },
+            Request::Send(SendMessage {
+                from_peer: me.clone(),
+                to_peer: "all".into(),
+                payload: "\"\\\u{0}é".into(),
+                kind: MessageKind::Alert,
+                reply_to: Some(id),
+                id: Some(Uuid::from_bytes([9; 16])),
+            }),
+            Request::Fetch(Fetch {
+                filter: Filter::Sent,
+                limit: Some(3),
+                after: Some(Seq(5)),
+                wait: 5,
+                peek: true,
+                ..Fetch::default()
+            }),
+            Request::MarkRead { peer_id: None, ids: vec![id] },
+            Request::GetState { namespace: "n".into(), key: "k".into() },
+            Request::ListState { namespace: "n".into(), prefix: Some("p".into()), limit: Some(9) },
+            Request::SetState(SetState {
+                peer_id: me.clone(),
+                namespace: "n".into(),
+                key: "k".into(),
+                value: String::new().into(),
+                if_version: Some(Seq(0)),
+                ttl_seconds: Some(5),
+            }),
+            Request::DeleteState {
+                peer_id: None,
+                namespace: "n".into(),
+                key: "k".into(),
+                if_version: Some(Seq(4)),
+            },
+            Request::Lock(LockFile {
+                peer_id: None,
+                file_path: "f".into(),
+                reason: Some("r".into()),
+                ttl_minutes: Some(3),
+            }),
+            Request::Unlock { peer_id: me.clone(), file_path: "f".into(), force: true },
+            Request::QueryLocks { peer_id: None, file_path: None },
+            Request::ReadEvents(ReadEvents {
+                types: vec!["a.*".into()],
+                since: Some(Timestamp(1_000)),
+                limit: Some(9),
+                wait: 3,
+                ..ReadEvents::default()
+            }),
+            Request::Subscribe { peer_id: me.clone(), types: vec!["*".into()] },
+            Request::Unsubscribe { peer_id: me.clone() },
+            Request::Emit {
+                peer_id: me,
+                kind: "a.b".into(),
+                payload: r#"{"x":[1]}"#.into(),
+                id: Some(Uuid::from_bytes([1; 16])),
+            },
+            Request::Shutdown,
+        ];
+        for request in requests {
+            let body = request.body();
+            let text = String::from_utf8(body.clone()).unwrap();
+            assert_eq!(Request::decode(request.endpoint(), &body), Ok(request), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_found_by_its_path() {
+        for endpoint in Endpoint::ALL {
+            assert_eq!(Endpoint::find(endpoint.path()), Some(endpoint));
+        }
+        assert_eq!(Endpoint::find("/"), None);
+    }
+}

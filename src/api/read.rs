@@ -1,0 +1,168 @@
+//! Replies as clients read them: the forms that [`super::Reply`] writes as parts of its own.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+
+use super::reply::{LockInfo, PeerInfo, Sent, StateInfo};
+use crate::model::{MessageId, Seq};
+
+/// Answer to `POST /peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PeersReply {
+    /// By name.
+    pub peers: Vec<PeerInfo>,
+    /// Those that did not fit the answer.
+    #[serde(default)]
+    pub remaining: u64,
+}
+
+/// Answer to `POST /state`, `get` and `set`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct EntryReply {
+    /// None if there is none.
+    pub entry: Option<StateInfo>,
+}
+
+/// Answer to `POST /state`, `list`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct EntriesReply {
+    /// By key.
+    pub entries: Vec<StateInfo>,
+    /// Whether some did not fit the answer.
+    #[serde(default)]
+    pub remaining: u64,
+}
+
+/// Answer to `POST /state`, `delete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct DeletedReply {
+    /// Whether there was one.
+    pub deleted: bool,
+}
+
+/// Answer to `POST /lock`, `lock`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LockReply {
+    /// The lock.
+    pub lock: LockInfo,
+}
+
+/// Answer to `POST /lock`, `query`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LocksReply {
+    /// By path.
+    pub locks: Vec<LockInfo>,
+    /// Those that did not fit the answer.
+    #[serde(default)]
+    pub remaining: u64,
+}
+
+/// Answer to `POST /events`, `emit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmittedReply {
+    /// The event.
+    pub event_id: MessageId,
+    /// Its place in the sequence.
+    pub seq: Seq,
+}
+
+impl<'de> Deserialize<'de> for Sent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Number {
+            Flag(bool),
+            Count(u32),
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Form {
+            message_id: Option<MessageId>,
+            message_ids: Option<Vec<MessageId>>,
+            #[serde(default)]
+            recipients: u32,
+            delivered: Number,
+            pushed: Number,
+        }
+        let form = Form::deserialize(deserializer)?;
+        match (form.message_id, form.message_ids, form.delivered, form.pushed) {
+            (Some(message_id), None, Number::Flag(delivered), Number::Flag(pushed)) => {
+                Ok(Self::Direct { message_id, delivered, pushed })
+            }
+            (None, Some(ids), Number::Count(delivered), Number::Count(pushed)) => {
+                Ok(Self::Broadcast {
+                    message_id: ids.first().copied(),
+                    recipients: form.recipients,
+                    delivered,
+                    pushed,
+                })
+            }
+            _ => Err(D::Error::custom("neither the answer to a message nor to a broadcast")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::super::reply::Reply;
+    use super::*;
+    use crate::model::{Party, Timestamp};
+
+    fn read<T: DeserializeOwned>(reply: &Reply) -> T {
+        let mut body = Vec::new();
+        reply.write_to(&mut body);
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn clients_read_what_the_broker_writes() {
+        let id = MessageId::new(Seq(7), [3; 16]);
+        for sent in [
+            Sent::Direct { message_id: id, delivered: true, pushed: false },
+            Sent::Broadcast { message_id: Some(id), recipients: 3, delivered: 1, pushed: 2 },
+            Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 },
+        ] {
+            assert_eq!(read::<Sent>(&Reply::Sent(sent.clone())), sent);
+        }
+        assert!(serde_json::from_str::<Sent>(r#"{"delivered":1,"pushed":true}"#).is_err());
+
+        let entry = StateInfo {
+            key: "k".into(),
+            namespace: "n".into(),
+            value: "v".into(),
+            updated_by: Party::Cli,
+            updated_at: Timestamp(1),
+            version: Seq(2),
+            expires_at: None,
+        };
+        let reply = Reply::Entry { entry: Some(entry.clone()) };
+        assert_eq!(read::<EntryReply>(&reply).entry.as_ref(), Some(&entry));
+        assert_eq!(read::<EntryReply>(&Reply::Entry { entry: None }).entry, None);
+        let reply = Reply::Entries { entries: vec![entry.clone()], remaining: 1 };
+        assert_eq!(
+            read::<EntriesReply>(&reply),
+            EntriesReply { entries: vec![entry], remaining: 1 }
+        );
+        assert!(read::<DeletedReply>(&Reply::Deleted { deleted: true }).deleted);
+
+        let lock = LockInfo {
+            file_path: "/f".into(),
+            locked_by: Party::Cli,
+            locked_by_name: "cli".into(),
+            locked_at: Timestamp(1),
+            expires_at: Timestamp(2),
+            reason: None,
+            fence: Seq(3),
+        };
+        assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock.clone() }).lock, lock);
+        let reply = Reply::Locks { locks: vec![lock.clone()], remaining: 0 };
+        assert_eq!(read::<LocksReply>(&reply), LocksReply { locks: vec![lock], remaining: 0 });
+        let reply = Reply::Peers { peers: vec![], remaining: 0 };
+        assert_eq!(read::<PeersReply>(&reply), PeersReply { peers: vec![], remaining: 0 });
+        let reply = Reply::Emitted { event_id: id, seq: Seq(7) };
+        assert_eq!(read::<EmittedReply>(&reply), EmittedReply { event_id: id, seq: Seq(7) });
+    }
+}

@@ -1,0 +1,203 @@
+//! The answers of a turn, until it has committed and they may leave.
+//!
+//! Bodies are written as soon as they are known, one behind the other into one piece of memory that
+//! the next turn uses again; only what depends on the pushes of the turn waits for them.
+
+use std::ops::Range;
+
+use super::table::Key;
+use crate::api::{Code, Detail, Refusal, Reply, Sent};
+use crate::wire::http::server::{Connection, Response};
+
+/// Memory kept from one turn to the next, bytes.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// What the answer to a send takes, or a little more: it is written last.
+const SENT_BYTES: usize = 256;
+
+/// To whom an answer goes, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    /// The connection.
+    pub(super) to: Key,
+    /// What becomes of it afterwards.
+    pub(super) connection: Connection,
+    /// It is an answer to `HEAD`.
+    pub(super) without_body: bool,
+}
+
+/// An answer of the turn.
+#[derive(Debug)]
+pub(super) enum What {
+    /// Go on and send the body.
+    Continue,
+    /// A finished answer.
+    Body(Body),
+    /// To be finished when the pushes are out.
+    Sent(Sent),
+}
+
+/// A finished answer, whose text lies in [`Answers::bytes`].
+#[derive(Debug)]
+pub(super) struct Body {
+    status: u16,
+    allow: Option<&'static str>,
+    retry_after: Option<u64>,
+    bytes: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    address: Address,
+    what: What,
+    /// The turn has to commit before it is true.
+    depends: bool,
+}
+
+/// The answers of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    list: Vec<Answer>,
+    bytes: Vec<u8>,
+}
+
+impl Answers {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Bytes of all bodies so far.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A yes, that holds if the turn commits. Gives the size of its body.
+    pub(super) fn reply(&mut self, address: Address, reply: Reply) -> usize {
+        let (what, size) = match reply {
+            Reply::Sent(sent) => (What::Sent(sent), SENT_BYTES),
+            reply => {
+                let body = self.write(&reply);
+                let size = body.bytes.len();
+                (What::Body(body), size)
+            }
+        };
+        self.list.push(Answer { address, what, depends: true });
+        size
+    }
+
+    /// A no; `depends` if it is one of the mesh, which looked at what the turn has done. Gives the
+    /// size of its body.
+    pub(super) fn refusal(&mut self, address: Address, refusal: &Refusal, depends: bool) -> usize {
+        let body = self.write_refusal(refusal);
+        let size = body.bytes.len();
+        self.list.push(Answer { address, what: What::Body(body), depends });
+        size
+    }
+
+    /// An answer that does not depend on the turn. Gives the size of its body.
+    pub(super) fn plain(&mut self, address: Address, reply: &Reply) -> usize {
+        let body = self.write(reply);
+        let size = body.bytes.len();
+        self.list.push(Answer { address, what: What::Body(body), depends: false });
+        size
+    }
+
+    /// The go-ahead for a body.
+    pub(super) fn go_ahead(&mut self, address: Address) {
+        self.list.push(Answer { address, what: What::Continue, depends: false });
+    }
+
+    /// The turn has failed: whoever depended on it gets `refusal`.
+    pub(super) fn fail(&mut self, refusal: &Refusal) {
+        let mut list = std::mem::take(&mut self.list);
+        for answer in list.iter_mut().filter(|answer| answer.depends) {
+            answer.what = What::Body(self.write_refusal(refusal));
+        }
+        self.list = list;
+    }
+
+    /// Finishes what had to wait for the pushes.
+    pub(super) fn finish(&mut self, confirm: impl Fn(&mut Sent)) {
+        let mut list = std::mem::take(&mut self.list);
+        for answer in &mut list {
+            if let What::Sent(sent) = &mut answer.what {
+                confirm(sent);
+                let sent = Reply::Sent(sent.clone());
+                answer.what = What::Body(self.write(&sent));
+            }
+        }
+        self.list = list;
+    }
+
+    /// The answers in order, each as a response; none for the go-ahead for a body.
+    pub(super) fn each(&self, mut give: impl FnMut(Key, Option<Response<'_>>)) {
+        for Answer { address, what, .. } in &self.list {
+            match what {
+                What::Body(body) => give(address.to, Some(self.response(address, body))),
+                What::Continue => give(address.to, None),
+                What::Sent(_) => debug_assert!(false, "an answer was not finished"),
+            }
+        }
+    }
+
+    /// Makes room for the next turn.
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+    }
+
+    fn response<'a>(&'a self, address: &Address, body: &Body) -> Response<'a> {
+        Response {
+            status: body.status,
+            body: self.bytes.get(body.bytes.clone()).unwrap_or_default(),
+            connection: address.connection,
+            allow: body.allow,
+            retry_after: body.retry_after,
+            without_body: address.without_body,
+        }
+    }
+
+    fn write(&mut self, reply: &Reply) -> Body {
+        let start = self.bytes.len();
+        reply.write_to(&mut self.bytes);
+        Body { status: 200, allow: None, retry_after: None, bytes: start..self.bytes.len() }
+    }
+
+    fn write_refusal(&mut self, refusal: &Refusal) -> Body {
+        let start = self.bytes.len();
+        refusal.write_to(&mut self.bytes);
+        let (allow, retry_after) = headers(&refusal.detail);
+        let bytes = start..self.bytes.len();
+        Body { status: refusal.code.status(), allow, retry_after, bytes }
+    }
+}
+
+/// What stands in the head of a refusal.
+fn headers(detail: &Detail) -> (Option<&'static str>, Option<u64>) {
+    match detail {
+        Detail::Allow(methods) => (Some(methods), None),
+        Detail::RetryAfterMs(ms) => (None, Some(ms.div_ceil(1000))),
+        Detail::None | Detail::Lock(_) | Detail::Entry(_) => (None, None),
+    }
+}
+
+/// Hands a refusal that belongs to no turn to `give`, as a response after which the connection is
+/// closed.
+pub(super) fn last_words<R>(refusal: &Refusal, give: impl FnOnce(&Response<'_>) -> R) -> R {
+    let mut body = Vec::new();
+    refusal.write_to(&mut body);
+    let (allow, retry_after) = headers(&refusal.detail);
+    give(&Response {
+        status: refusal.code.status(),
+        body: &body,
+        connection: Connection::Close,
+        allow,
+        retry_after,
+        without_body: false,
+    })
+}
+
+/// The broker cannot serve now.
+pub(super) fn unavailable(why: &str) -> Refusal {
+    Refusal::new(Code::Unavailable, why)
+}

@@ -1,0 +1,122 @@
+//! Why there is no broker.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::data_dir::DataDirError;
+
+/// Why there is no broker, or why there is one no longer.
+#[derive(Debug)]
+pub enum StartError {
+    /// Another process is the broker of this data directory, and serves.
+    AlreadyRunning {
+        /// Its process, if it can be seen from here.
+        pid: Option<u32>,
+        /// Its port.
+        port: u16,
+    },
+    /// Another process holds the lock, and neither serves nor stops.
+    Busy {
+        /// It, if it can be seen from here.
+        pid: Option<u32>,
+    },
+    /// Another product that uses the same files is running.
+    Foreign {
+        /// Its process.
+        pid: u32,
+        /// Its port.
+        port: u16,
+    },
+    /// The data directory cannot be used.
+    DataDir(DataDirError),
+    /// No port could be had.
+    Bind {
+        /// Those that were tried.
+        candidates: Vec<u16>,
+        /// What became of the last.
+        source: io::Error,
+    },
+    /// Something about a file.
+    Io {
+        /// What was tried, a verb.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The system lacks something.
+    System {
+        /// What for.
+        what: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// The database cannot be opened.
+    Store(String),
+    /// It was running, and could not go on.
+    Ended(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let process = |pid: &Option<u32>| match pid {
+            Some(pid) => format!("pid {pid}"),
+            None => "a process that cannot be seen from here".to_owned(),
+        };
+        match self {
+            Self::AlreadyRunning { pid, port } => {
+                write!(f, "a broker is already running ({}, port {port})", process(pid))
+            }
+            Self::Busy { pid } => write!(
+                f,
+                "another broker ({}) holds the lock of this data directory and does not answer: \
+                 end it with `slm-mesh clean`",
+                process(pid)
+            ),
+            Self::Foreign { pid, port } => write!(
+                f,
+                "another slm-mesh is running here (pid {pid}, port {port}), of a kind that this \
+                 one does not know: stop it first, or set SLM_MESH_DATA_DIR to a directory of its own"
+            ),
+            Self::DataDir(error) => error.fmt(f),
+            Self::Bind { candidates, source } => match (candidates.first(), candidates.last()) {
+                (Some(first), Some(last)) if first != last => write!(
+                    f,
+                    "none of the ports {first} to {last} can be used ({source}): free one, or set \
+                     SLM_MESH_PORT"
+                ),
+                (Some(port), _) if *port != 0 => {
+                    write!(f, "port {port} cannot be used ({source}): set SLM_MESH_PORT to another")
+                }
+                _ => write!(f, "no port can be used: {source}"),
+            },
+            Self::Io { what, path, source } => {
+                write!(f, "cannot {what} {}: {source}", path.display())
+            }
+            Self::System { what, source } => write!(f, "cannot {what}: {source}"),
+            Self::Store(error) => write!(f, "the database cannot be opened: {error}"),
+            Self::Ended(error) => write!(f, "the broker had to end: {error}"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::DataDir(error) => Some(error),
+            Self::Bind { source, .. } | Self::Io { source, .. } | Self::System { source, .. } => {
+                Some(source)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<DataDirError> for StartError {
+    fn from(error: DataDirError) -> Self {
+        Self::DataDir(error)
+    }
+}

@@ -1,0 +1,223 @@
+//! What is checked of a request before the mesh sees it: where it comes from, and where it wants to.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use subtle::ConstantTimeEq;
+
+use crate::api::{Code, Detail, Endpoint, Refusal};
+use crate::wire::http::server::{Method, Request, RequestError};
+
+/// The checks.
+#[derive(Debug)]
+pub(super) struct Gate {
+    port: u16,
+    token: Box<str>,
+}
+
+impl Gate {
+    /// For a broker on `port` with `token`.
+    pub(super) fn new(port: u16, token: Box<str>) -> Self {
+        Self { port, token }
+    }
+
+    /// Which endpoint a request is for.
+    ///
+    /// # Errors
+    /// `forbidden`, `unknown_endpoint` or `method_not_allowed`.
+    pub(super) fn check(&self, request: &Request<'_>) -> Result<Endpoint, Refusal> {
+        self.check_source(request)?;
+        let Some(endpoint) = Endpoint::find(request.path) else {
+            if request.path == "*" {
+                return Err(wrong_method("GET, POST"));
+            }
+            let message = format!("there is no endpoint `{}`", shown(request.path));
+            return Err(Refusal::new(Code::UnknownEndpoint, message));
+        };
+        let method = match request.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Head | Method::Other(_) => "",
+        };
+        if method == endpoint.method() {
+            Ok(endpoint)
+        } else {
+            Err(wrong_method(endpoint.method()))
+        }
+    }
+
+    /// A page in a browser can send requests here, under a name of its own that it has made to point
+    /// to this machine (DNS rebinding). The browser tells by `Host` and `Origin`.
+    fn check_source(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let host = request.host.unwrap_or_default();
+        // Browsers always name a port that is not 80; plain clients may leave it out.
+        let Some(port) = loopback_port(host).filter(|port| port.unwrap_or(self.port) == self.port)
+        else {
+            let message = format!(
+                "the Host header must be 127.0.0.1:{0}, localhost:{0} or [::1]:{0}",
+                self.port
+            );
+            return Err(Refusal::new(Code::Forbidden, message));
+        };
+        let Some(origin) = request.origin else { return Ok(()) };
+        let own = origin.split_at_checked("http://".len()).is_some_and(|(scheme, rest)| {
+            let is_http = scheme.eq_ignore_ascii_case("http://");
+            is_http && rest.eq_ignore_ascii_case(host) && port.is_some()
+        });
+        if own {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::Forbidden, "requests of web pages are not served"))
+    }
+
+    /// Whether this is the broker's own token.
+    pub(super) fn is_broker_token(&self, token: &str) -> bool {
+        self.token.as_bytes().ct_eq(token.as_bytes()).into()
+    }
+}
+
+/// The port of an authority that names this machine's loopback, if it has one. None if it names
+/// something else.
+fn loopback_port(authority: &str) -> Option<Option<u16>> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_here = if authority.starts_with('[') {
+        host.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback())
+    } else {
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+    };
+    match rest.strip_prefix(':') {
+        _ if !is_here => None,
+        None => rest.is_empty().then_some(None),
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().map(Some),
+        Some(_) => None,
+    }
+}
+
+fn wrong_method(allow: &'static str) -> Refusal {
+    let message = format!("this endpoint takes {allow} only");
+    Refusal::new(Code::MethodNotAllowed, message).with(Detail::Allow(allow))
+}
+
+/// The beginning of a path, for an error.
+fn shown(path: &str) -> &str {
+    const SHOWN_BYTES_MAX: usize = 64;
+    path.get(..SHOWN_BYTES_MAX).unwrap_or(path)
+}
+
+/// The refusal of what is no request.
+pub(super) fn malformed(error: RequestError) -> Refusal {
+    let code = match error.status() {
+        411 => Code::LengthRequired,
+        413 => Code::TooLarge,
+        431 => Code::HeadersTooLarge,
+        _ => Code::InvalidRequest,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http::server::{Decoded, RequestDecoder};
+
+    fn check(head: &str) -> Result<Endpoint, Code> {
+        let bytes = format!("{head}\r\n\r\n");
+        let Ok(Decoded::Request(request)) = RequestDecoder::new().decode(bytes.as_bytes()) else {
+            panic!("{head}");
+        };
+        Gate::new(7899, "t".into()).check(&request).map_err(|refusal| refusal.code)
+    }
+
+    fn host(host: &str) -> bool {
+        check(&format!("GET /health HTTP/1.1\r\nHost: {host}")).is_ok()
+    }
+
+    #[test]
+    fn hosts_of_the_loopback_with_the_right_port_may_pass() {
+        for name in ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.8.8.8"] {
+            assert!(host(&format!("{name}:7899")), "{name}");
+            // Plain clients leave the port out.
+            assert!(host(name), "{name}");
+        }
+        for bad in [
+            "127.0.0.1:7898",
+            "127.0.0.1:+7899",
+            "127.0.0.1:",
+            "[::1]7899",
+            "[::1",
+            "[::2]:7899",
+            "::1:7899",
+            "evil.example:7899",
+            "localhost.:7899",
+            "127.0.0.1.evil.example:7899",
+            "localhost:7899:7899",
+            "0.0.0.0:7899",
+            "",
+            "10.0.0.1:7899",
+            "[127.0.0.1]:7899",
+            "[localhost]:7899",
+        ] {
+            assert!(!host(bad), "{bad}");
+        }
+        assert_eq!(check("GET /health HTTP/1.0"), Err(Code::Forbidden));
+    }
+
+    #[test]
+    fn only_an_origin_that_is_the_host_may_pass() {
+        let origin = |origin: &str| {
+            check(&format!("GET /health HTTP/1.1\r\nHost: localhost:7899\r\nOrigin: {origin}"))
+        };
+        assert!(origin("http://localhost:7899").is_ok());
+        assert!(origin("HTTP://LOCALHOST:7899").is_ok());
+        for bad in [
+            "null",
+            "http://127.0.0.1:7899",
+            "https://localhost:7899",
+            "http://localhost:7900",
+            "http://localhost",
+            "http://evil.example",
+            "localhost:7899",
+            "",
+            "http://",
+        ] {
+            assert_eq!(origin(bad), Err(Code::Forbidden), "{bad}");
+        }
+        // Someone else's page on the port that needs no name.
+        let other = "GET /health HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost";
+        assert_eq!(check(other), Err(Code::Forbidden));
+    }
+
+    #[test]
+    fn each_endpoint_has_its_method() {
+        for endpoint in Endpoint::ALL {
+            for method in ["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE"] {
+                let path = endpoint.path();
+                let result = check(&format!("{method} {path} HTTP/1.1\r\nHost: localhost:7899"));
+                if method == endpoint.method() {
+                    assert_eq!(result, Ok(endpoint));
+                } else {
+                    assert_eq!(result, Err(Code::MethodNotAllowed), "{method} {path}");
+                }
+            }
+        }
+        for path in ["/", "/health/", "/Health", "//health", "/v1/health", "/%68ealth"] {
+            let result = check(&format!("GET {path} HTTP/1.1\r\nHost: localhost:7899"));
+            assert_eq!(result, Err(Code::UnknownEndpoint), "{path}");
+        }
+        let any = check("OPTIONS * HTTP/1.1\r\nHost: localhost:7899");
+        assert_eq!(any, Err(Code::MethodNotAllowed));
+        assert!(check("GET /health?x=1 HTTP/1.1\r\nHost: localhost:7899").is_ok());
+    }
+
+    #[test]
+    fn the_token_is_compared_whole() {
+        let gate = Gate::new(1, "secret".into());
+        assert!(gate.is_broker_token("secret"));
+        for bad in ["", "secre", "secret ", "secreT", "secrets"] {
+            assert!(!gate.is_broker_token(bad), "{bad}");
+        }
+    }
+}

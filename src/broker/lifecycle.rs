@@ -1,0 +1,297 @@
+//! A broker's start and end: the lock that makes it the only one of its data directory, and the files
+//! by which clients find it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use uuid::Uuid;
+
+use super::neighbour::{Neighbour, ask};
+use super::{Mode, StartError};
+use crate::config::Config;
+use crate::files::{read_bounded, write_private};
+use crate::log;
+use crate::mesh::Entropy;
+use crate::paths::Paths;
+use crate::platform::{self, BrokerLock};
+
+/// How long a predecessor may take to stop.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the lock is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Longest of the small files, bytes.
+const SMALL_FILE_BYTES_MAX: usize = 256;
+/// Longest id of a data directory, characters.
+const MESH_ID_CHARS_MAX: usize = 64;
+
+/// Takes the lock, waiting a little for a predecessor that stops.
+///
+/// # Errors
+/// [`StartError::AlreadyRunning`] if its holder serves, [`StartError::Busy`] if it does neither that
+/// nor stop.
+pub(super) fn take_lock(config: &Config) -> Result<BrokerLock, StartError> {
+    let paths = &config.paths;
+    let failed = |source| StartError::Io { what: "take the lock of", path: paths.lock(), source };
+    let until = Instant::now() + LOCK_TIME_MAX;
+    loop {
+        if let Some(lock) = BrokerLock::try_acquire(&paths.lock()).map_err(failed)? {
+            return Ok(lock);
+        }
+        let pid =
+            platform::lock_holder(&paths.lock()).map_err(failed)?.and_then(|holder| holder.pid);
+        if let Some(port) = small_number(&paths.port())
+            && let Neighbour::Mesh(id) = ask(SocketAddr::new(config.host, port))
+            && Some(id) == read_small(&paths.mesh_id()).map(Into::into)
+        {
+            return Err(StartError::AlreadyRunning { pid, port });
+        }
+        if Instant::now() >= until {
+            return Err(StartError::Busy { pid });
+        }
+        sleep(LOCK_PAUSE);
+    }
+}
+
+/// Looks whether another product of the same name, which uses the same files, serves here.
+///
+/// # Errors
+/// [`StartError::Foreign`].
+pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
+    let paths = &config.paths;
+    let Some(pid) = small_number(&paths.pid()) else { return Ok(()) };
+    if pid == std::process::id() || !platform::is_alive(pid) {
+        return Ok(());
+    }
+    let port = small_number(&paths.port()).unwrap_or(config.port);
+    match ask(SocketAddr::new(config.host, port)) {
+        Neighbour::Foreign => Err(StartError::Foreign { pid, port }),
+        // Ours, of another directory: the process id was given away, or the files were copied.
+        Neighbour::Mesh(_) | Neighbour::None => Ok(()),
+    }
+}
+
+/// The first port that is free, of those that may be used.
+///
+/// # Errors
+/// [`StartError::Bind`].
+pub(super) fn bind(config: &Config) -> Result<(TcpListener, u16), StartError> {
+    debug_assert!(config.host.is_loopback());
+    let candidates = config.port_candidates();
+    let failed = |source| StartError::Bind { candidates: candidates.clone(), source };
+    let mut busy = io::ErrorKind::AddrInUse.into();
+    for port in &candidates {
+        // Sets SO_REUSEADDR: connections of a predecessor that linger are no obstacle.
+        match TcpListener::bind(SocketAddr::new(config.host, *port)) {
+            Ok(listener) => {
+                let port = listener.local_addr().map_err(failed)?.port();
+                return Ok((listener, port));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => busy = error,
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(failed(busy))
+}
+
+/// The id of the data directory, made at its first start.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn mesh_id(paths: &Paths, entropy: &mut impl Entropy) -> Result<Box<str>, StartError> {
+    let valid = |id: &String| {
+        (1..=MESH_ID_CHARS_MAX).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if let Some(id) = read_small(&paths.mesh_id()).filter(valid) {
+        return Ok(id.into());
+    }
+    let mut bytes = [0; 16];
+    entropy.fill(&mut bytes);
+    let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    let id = Uuid::hyphenated(id).to_string();
+    write(&paths.mesh_id(), &id)?;
+    Ok(id.into())
+}
+
+/// A new token: 32 random bytes in hex.
+pub(super) fn new_token(entropy: &mut impl Entropy) -> Box<str> {
+    use std::fmt::Write;
+
+    let mut bytes = [0; 32];
+    entropy.fill(&mut bytes);
+    let mut token = String::with_capacity(64);
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(token, "{byte:02x}");
+    }
+    token.into()
+}
+
+/// The files by which clients find the broker; removed with this value.
+#[derive(Debug)]
+pub(super) struct Presence {
+    paths: Paths,
+}
+
+impl Presence {
+    /// Removes what a predecessor that was killed has left.
+    pub(super) fn clear(paths: &Paths) -> Self {
+        let presence = Self { paths: paths.clone() };
+        presence.remove();
+        presence
+    }
+
+    /// Writes them: the port last, since that is what clients look for.
+    ///
+    /// # Errors
+    /// One cannot be written.
+    pub(super) fn announce(&self, port: u16, token: &str) -> Result<(), StartError> {
+        write(&self.paths.token(), token)?;
+        write(&self.paths.pid(), &std::process::id().to_string())?;
+        write(&self.paths.port(), &port.to_string())
+    }
+
+    fn remove(&self) {
+        for path in [self.paths.port(), self.paths.token(), self.paths.pid()] {
+            match std::fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => log::warn(format_args!("cannot remove {}: {error}", path.display())),
+            }
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// A socket that becomes readable when a signal asks for the end. In the foreground, closing the
+/// terminal asks for it, too; in the background it does not matter.
+///
+/// # Errors
+/// The system has no room.
+pub(super) fn signals(mode: Mode) -> io::Result<mio::net::UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    match mode {
+        Mode::Foreground => signal_hook::low_level::pipe::register(SIGHUP, writer)?,
+        Mode::Background => signal_hook::flag::register(SIGHUP, Arc::clone(&ignored))?,
+    };
+    // A file that may not grow is a failure of the store, not the end of the process.
+    signal_hook::flag::register(SIGXFSZ, ignored)?;
+    Ok(mio::net::UnixStream::from_std(reader))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StartError> {
+    write_private(path, text.as_bytes()).map_err(|source| StartError::Io {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The text of a small file, without white space around it.
+fn read_small(path: &Path) -> Option<String> {
+    let bytes = read_bounded(path, SMALL_FILE_BYTES_MAX).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn small_number<T: std::str::FromStr>(path: &Path) -> Option<T> {
+    read_small(path)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::broker::entropy::SystemEntropy;
+    use crate::files::tests::TempDir;
+
+    fn config(dir: &Path, port: &'static str) -> Config {
+        let lookup = |name: &str| (name == "SLM_MESH_PORT").then(|| port.into());
+        Config::from_lookup(lookup, Some(OsStr::new(dir)), std::env::current_dir).unwrap()
+    }
+
+    #[test]
+    fn files_are_private_and_gone_afterwards() {
+        let temp = TempDir::new();
+        let paths = Paths::new(temp.path().to_owned());
+        std::fs::write(paths.port(), "1").unwrap();
+        let presence = Presence::clear(&paths);
+        assert!(!paths.port().exists());
+        presence.announce(7899, "token").unwrap();
+        assert_eq!(small_number(&paths.port()), Some(7899_u16));
+        assert_eq!(small_number(&paths.pid()), Some(std::process::id()));
+        assert_eq!(read_small(&paths.token()).as_deref(), Some("token"));
+        for path in [paths.port(), paths.pid(), paths.token()] {
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        drop(presence);
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_id_of_a_data_dir_stays() {
+        let temp = TempDir::new();
+        let paths = Paths::new(temp.path().to_owned());
+        let mut entropy = SystemEntropy::new().unwrap();
+        let id = mesh_id(&paths, &mut entropy).unwrap();
+        assert_eq!(mesh_id(&paths, &mut entropy).unwrap(), id);
+        for bad in ["", "a b", &"x".repeat(65), "\u{e4}"] {
+            std::fs::write(paths.mesh_id(), bad).unwrap();
+            assert_ne!(&*mesh_id(&paths, &mut entropy).unwrap(), bad);
+        }
+        assert_ne!(mesh_id(&paths, &mut entropy).unwrap(), id);
+    }
+
+    #[test]
+    fn tokens_are_64_hex_digits_and_differ() {
+        let mut entropy = SystemEntropy::new().unwrap();
+        let (a, b) = (new_token(&mut entropy), new_token(&mut entropy));
+        assert!(a != b && a.len() == 64 && a.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn any_free_port_will_do_if_that_was_asked_for() {
+        let temp = TempDir::new();
+        let config = config(temp.path(), "0");
+        let ((_a, one), (_b, other)) = (bind(&config).unwrap(), bind(&config).unwrap());
+        assert!(one != 0 && other != 0 && one != other);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_by_someone_who_does_not_serve_is_waited_for() {
+        let temp = TempDir::new();
+        let config = config(temp.path(), "0");
+        let lock = take_lock(&config).unwrap();
+        let start = Instant::now();
+        let pid = Some(std::process::id());
+        assert!(matches!(take_lock(&config), Err(StartError::Busy { pid: held }) if held == pid));
+        assert!(start.elapsed() >= LOCK_TIME_MAX);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                sleep(Duration::from_millis(100));
+                drop(lock);
+            });
+            take_lock(&config).unwrap();
+        });
+    }
+}

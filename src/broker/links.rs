@@ -1,0 +1,450 @@
+//! Who is connected to which peer: the push connections, the watches on the processes at their other
+//! ends, and the attempts to connect.
+//!
+//! The peer listens on a socket in `peers/`, the broker connects. When a connection ends it tries
+//! again, less and less often, until a heartbeat says that the peer is still there. The end of a
+//! connection proves nothing about the process; that is what the watch is for.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use mio::net::UnixStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+
+use super::push::{Frame, PushConnection, State};
+use super::sockets::Sockets;
+use super::table::{Key, Kind, Table};
+use super::timers::{Alarm, Timers};
+use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, CONNECT_ATTEMPTS_MAX};
+use crate::log;
+use crate::mesh::{Push, Target};
+use crate::model::{MessageId, Monotonic, PeerId, Seq};
+use crate::platform::{ProcessWatch, peer_credentials};
+
+/// What is known of the way to a peer.
+#[derive(Debug)]
+struct Link {
+    path: Box<str>,
+    push: Option<Key>,
+    watch: Option<Key>,
+    /// Attempts since the last success or heartbeat.
+    attempts: u32,
+    alarm: Option<Monotonic>,
+}
+
+/// A watch on the process of a peer.
+#[derive(Debug)]
+struct Watch {
+    peer: PeerId,
+    pid: u32,
+    process: ProcessWatch,
+}
+
+/// What has happened, for the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// There is a connection to this peer; its process is watched, or not.
+    Up(PeerId, bool),
+    /// There is none any more.
+    Down(PeerId),
+    /// Whether its process is watched has changed.
+    Process(PeerId, bool),
+    /// It has acknowledged a message.
+    Acknowledged(PeerId, MessageId),
+    /// A frame with a message is out.
+    Written(PeerId, Seq),
+}
+
+/// The ways to all peers.
+#[derive(Debug)]
+pub(super) struct Links {
+    registry: Registry,
+    sockets: Sockets,
+    by_peer: HashMap<PeerId, Link>,
+    pushes: Table<PushConnection<UnixStream>>,
+    watches: Table<Watch>,
+    /// Connections with frames of this turn.
+    touched: Vec<Key>,
+    /// Connections that have more to say.
+    unread: Vec<Key>,
+    /// What has happened since it was last asked.
+    news: Vec<News>,
+}
+
+impl Links {
+    pub(super) fn new(registry: Registry, sockets: Sockets) -> Self {
+        Self {
+            registry,
+            sockets,
+            by_peer: HashMap::new(),
+            pushes: Table::new(),
+            watches: Table::new(),
+            touched: Vec::new(),
+            unread: Vec::new(),
+            news: Vec::new(),
+        }
+    }
+
+    /// Descriptors in use.
+    pub(super) fn descriptors(&self) -> usize {
+        self.pushes.len() + self.watches.len()
+    }
+
+    /// What has happened since the last call.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether there is something to do without waiting for an event.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.news.is_empty() || !self.unread.is_empty()
+    }
+
+    // Connecting
+
+    /// Connects to a peer, or begins anew with its attempts.
+    pub(super) fn connect(
+        &mut self,
+        peer: PeerId,
+        path: Box<str>,
+        now: Monotonic,
+        timers: &mut Timers,
+    ) {
+        match self.by_peer.get_mut(&peer) {
+            Some(link) if link.path == path => {
+                link.attempts = 0;
+                timers.cancel(Alarm::Link(peer), &mut link.alarm);
+            }
+            known => {
+                if known.is_some() {
+                    // Another socket: the one before is of no more use, nor is its process.
+                    self.drop_push(peer);
+                    self.drop_watch(peer);
+                    self.forget(peer, timers);
+                    self.news.push(News::Process(peer, false));
+                }
+                let link = Link { path, push: None, watch: None, attempts: 0, alarm: None };
+                self.by_peer.insert(peer, link);
+            }
+        }
+        self.try_now(peer, now, timers);
+    }
+
+    /// The time for another attempt has come.
+    pub(super) fn retry(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            link.alarm = None;
+            self.try_now(peer, now, timers);
+        }
+    }
+
+    fn try_now(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
+        let Some(link) = self.by_peer.get_mut(&peer) else { return };
+        if link.push.is_some() {
+            // The core asks for what it does not know yet.
+            return;
+        }
+        link.attempts += 1;
+        let path = link.path.clone();
+        match self.open(peer, Path::new(&*path)) {
+            Ok(()) => log::debug(format_args!("peer {peer}: connected to its socket")),
+            Err(error) => {
+                log::debug(format_args!("peer {peer}: cannot connect to its socket: {error}"));
+                self.back_off(peer, now, timers);
+            }
+        }
+    }
+
+    fn back_off(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
+        let Some(link) = self.by_peer.get_mut(&peer) else { return };
+        if link.attempts < CONNECT_ATTEMPTS_MAX {
+            let at = now.plus(pause(link.attempts, jitter()));
+            timers.wake_by(at, Alarm::Link(peer), &mut link.alarm);
+        }
+    }
+
+    fn open(&mut self, peer: PeerId, path: &Path) -> io::Result<()> {
+        self.sockets.check(path).map_err(io::Error::other)?;
+        // A Unix socket is connected at once or not at all.
+        let mut stream = UnixStream::connect(path)?;
+        let credentials = peer_credentials(&stream)?;
+        if credentials.is_foreign() {
+            return Err(io::Error::other("another user listens there"));
+        }
+        // For reading only: with the interest in writing, each frame that the peer reads would be an
+        // event (a Unix socket reports every byte of room). It is added when a write is blocked.
+        let token = self.pushes.next_key().token(Kind::Push);
+        self.registry.register(&mut stream, token, Interest::READABLE)?;
+        let key = self.pushes.insert(PushConnection::new(peer, stream));
+        let known = self.watch(peer, credentials.pid);
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            link.push = Some(key);
+            link.attempts = 0;
+        }
+        self.news.push(News::Up(peer, known));
+        Ok(())
+    }
+
+    /// Watches the process at the other end, unless that is done already.
+    fn watch(&mut self, peer: PeerId, pid: Option<u32>) -> bool {
+        let present = self.by_peer.get(&peer).and_then(|link| link.watch);
+        if let Some(watch) = present.and_then(|key| self.watches.get(key)) {
+            if Some(watch.pid) == pid {
+                return true;
+            }
+            self.drop_watch(peer);
+        }
+        // The connection was made by this process, and is still open: the id is still its own. If it
+        // ends now, the hang-up comes, and the next attempt finds nobody.
+        let Some(pid) = pid else { return false };
+        let process = match ProcessWatch::open(pid) {
+            Ok(Some(process)) => process,
+            Ok(None) => return false,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::Unsupported {
+                    log::warn(format_args!("peer {peer}: cannot watch its process: {error}"));
+                }
+                return false;
+            }
+        };
+        let token = self.watches.next_key().token(Kind::Watch);
+        let fd = process.as_raw_fd();
+        if let Err(error) = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE) {
+            log::warn(format_args!("peer {peer}: cannot watch its process: {error}"));
+            return false;
+        }
+        let key = self.watches.insert(Watch { peer, pid, process });
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            link.watch = Some(key);
+        }
+        true
+    }
+
+    // Events
+
+    /// Something has happened to a push connection.
+    pub(super) fn event(
+        &mut self,
+        key: Key,
+        event: &mio::event::Event,
+        scratch: &mut [u8],
+        now: Monotonic,
+        timers: &mut Timers,
+    ) {
+        let closed = event.is_read_closed() || event.is_error();
+        if event.is_readable() || closed {
+            self.read(key, closed, scratch, now, timers);
+        }
+        if event.is_writable() && self.pushes.get(key).is_some_and(PushConnection::has_frames) {
+            self.flush_one(key, now, timers);
+        }
+    }
+
+    /// Goes on with those that had more to say than their share of a turn.
+    pub(super) fn read_on(&mut self, scratch: &mut [u8], now: Monotonic, timers: &mut Timers) {
+        for key in std::mem::take(&mut self.unread) {
+            self.read(key, false, scratch, now, timers);
+        }
+    }
+
+    fn read(
+        &mut self,
+        key: Key,
+        to_the_end: bool,
+        scratch: &mut [u8],
+        now: Monotonic,
+        timers: &mut Timers,
+    ) {
+        let Some(push) = self.pushes.get_mut(key) else { return };
+        let peer = push.peer;
+        let news = &mut self.news;
+        let state = push.read(scratch, to_the_end, |id| news.push(News::Acknowledged(peer, id)));
+        if push.marks.unread {
+            self.unread.push(key);
+        }
+        if state == State::Gone {
+            self.ended(peer, now, timers);
+        }
+    }
+
+    /// A connection has ended: perhaps the peer comes back.
+    fn ended(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
+        log::debug(format_args!("peer {peer}: its socket has hung up"));
+        self.drop_push(peer);
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            link.attempts = link.attempts.max(1);
+        }
+        self.back_off(peer, now, timers);
+    }
+
+    /// The process of a peer has ended; gives which peer. What it said before is read first.
+    pub(super) fn process_ended(&mut self, key: Key, scratch: &mut [u8]) -> Option<PeerId> {
+        let peer = self.watches.get(key)?.peer;
+        if let Some(push) = self.by_peer.get(&peer).and_then(|link| link.push)
+            && let Some(push) = self.pushes.get_mut(push)
+        {
+            let news = &mut self.news;
+            push.read(scratch, true, |id| news.push(News::Acknowledged(peer, id)));
+        }
+        Some(peer)
+    }
+
+    // Frames
+
+    /// The core knows of the connection to this peer.
+    pub(super) fn announced(&mut self, peer: PeerId) {
+        if let Some(key) = self.by_peer.get(&peer).and_then(|link| link.push)
+            && let Some(push) = self.pushes.get_mut(key)
+        {
+            push.announced = true;
+        }
+    }
+
+    /// Takes a frame for those it is for; [`Links::flush`] sends it.
+    pub(super) fn add(&mut self, push: &Push) {
+        let mut add = |key: Key, connection: &mut PushConnection<UnixStream>| {
+            if !connection.announced {
+                return;
+            }
+            connection.add(Frame { bytes: push.frame.clone(), message: push.message });
+            if !connection.marks.touched {
+                connection.marks.touched = true;
+                self.touched.push(key);
+            }
+        };
+        match push.to {
+            Target::One(peer) => {
+                let key = self.by_peer.get(&peer).and_then(|link| link.push);
+                if let Some((key, connection)) =
+                    key.and_then(|key| Some((key, self.pushes.get_mut(key)?)))
+                {
+                    add(key, connection);
+                }
+            }
+            Target::AllBut(but) => {
+                for (key, connection) in self.pushes.iter_mut() {
+                    if Some(connection.peer) != but {
+                        add(key, connection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the frames that were added, as far as they are taken now.
+    pub(super) fn flush(&mut self, now: Monotonic, timers: &mut Timers) {
+        for key in std::mem::take(&mut self.touched) {
+            // One that is blocked waits for its event.
+            match self.pushes.get_mut(key) {
+                Some(push) => push.marks.touched = false,
+                None => continue,
+            }
+            if self.pushes.get(key).is_some_and(|push| !push.marks.armed) {
+                self.flush_one(key, now, timers);
+            }
+        }
+    }
+
+    fn flush_one(&mut self, key: Key, now: Monotonic, timers: &mut Timers) {
+        let Some(push) = self.pushes.get_mut(key) else { return };
+        let peer = push.peer;
+        let news = &mut self.news;
+        let state = push.flush(|seq| news.push(News::Written(peer, seq)));
+        let blocked = state == State::Blocked;
+        let armed = if state == State::Gone || push.marks.armed == blocked {
+            Ok(())
+        } else {
+            let interest = if blocked {
+                Interest::READABLE.add(Interest::WRITABLE)
+            } else {
+                Interest::READABLE
+            };
+            push.marks.armed = blocked;
+            self.registry.reregister(push.stream_mut(), key.token(Kind::Push), interest)
+        };
+        if state == State::Gone || armed.is_err() {
+            self.ended(peer, now, timers);
+        }
+    }
+
+    /// Whether frames wait to be taken.
+    pub(super) fn has_frames(&mut self) -> bool {
+        self.pushes.iter_mut().any(|(_, push)| push.has_frames())
+    }
+
+    // Ends
+
+    /// A peer is no longer present. After a crash its files are removed.
+    pub(super) fn depart(&mut self, peer: PeerId, remove: Option<&str>, timers: &mut Timers) {
+        self.drop_push(peer);
+        self.drop_watch(peer);
+        self.forget(peer, timers);
+        if let Some(path) = remove {
+            self.sockets.remove(Path::new(path));
+        }
+    }
+
+    fn drop_push(&mut self, peer: PeerId) {
+        let Some(key) = self.by_peer.get_mut(&peer).and_then(|link| link.push.take()) else {
+            return;
+        };
+        if let Some(mut push) = self.pushes.remove(key) {
+            // Closing the descriptor would do on Linux.
+            let _ = self.registry.deregister(push.stream_mut());
+            self.news.push(News::Down(peer));
+        }
+    }
+
+    fn drop_watch(&mut self, peer: PeerId) {
+        let Some(key) = self.by_peer.get_mut(&peer).and_then(|link| link.watch.take()) else {
+            return;
+        };
+        if let Some(watch) = self.watches.remove(key) {
+            let fd = watch.process.as_raw_fd();
+            let _ = self.registry.deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    fn forget(&mut self, peer: PeerId, timers: &mut Timers) {
+        if let Some(mut link) = self.by_peer.remove(&peer) {
+            timers.cancel(Alarm::Link(peer), &mut link.alarm);
+        }
+    }
+}
+
+/// The pause after so many attempts in vain: it doubles, and `jitter` (0 to 255) takes away up to a
+/// half, so that many peers are not tried in step.
+fn pause(attempts: u32, jitter: u8) -> Duration {
+    let doubled = BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+    let full = doubled.min(BACKOFF_MAX);
+    full.saturating_sub(full * u32::from(jitter) / 512).max(BACKOFF_MIN)
+}
+
+fn jitter() -> u8 {
+    let mut byte = [0];
+    // Without it the pause is only more regular.
+    let _ = getrandom::fill(&mut byte);
+    byte[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_jitter_stays_within() {
+        let full: Vec<u128> = (1..=10).map(|n| pause(n, 0).as_millis()).collect();
+        assert_eq!(full, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        for attempts in [0, 1, 5, 10, u32::MAX] {
+            for jitter in [0, 1, 128, 255] {
+                let pause = pause(attempts, jitter);
+                assert!((BACKOFF_MIN..=BACKOFF_MAX).contains(&pause));
+            }
+        }
+        assert!(pause(8, 255) >= BACKOFF_MAX / 2);
+    }
+}

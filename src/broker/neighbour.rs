@@ -1,0 +1,115 @@
+//! Asking a port who serves there, before the broker itself serves.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::limits::HEAD_BYTES_MAX;
+use crate::wire::buffer::Buffer;
+use crate::wire::http::client::{Method, Request, ResponseDecoder};
+
+/// How long a neighbour may take to answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest answer that is looked at, bytes.
+const BODY_BYTES_MAX: usize = 4096;
+
+/// Who serves on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// Nobody that answers as a broker does.
+    None,
+    /// A broker of this kind, with the id of its data directory.
+    Mesh(Box<str>),
+    /// A broker of another product: it answers `/health`, and has no such id.
+    Foreign,
+}
+
+/// Asks.
+pub(super) fn ask(address: SocketAddr) -> Neighbour {
+    let Some(body) = health(address) else { return Neighbour::None };
+    let Ok(health) = serde_json::from_slice::<serde_json::Value>(&body) else {
+        return Neighbour::None;
+    };
+    match (health.get("status"), health.get("mesh").and_then(serde_json::Value::as_str)) {
+        (Some(_), Some(id)) => Neighbour::Mesh(id.into()),
+        (Some(_), None) => Neighbour::Foreign,
+        (None, _) => Neighbour::None,
+    }
+}
+
+/// The body of its answer to `GET /health`, if that is a yes.
+fn health(address: SocketAddr) -> Option<Vec<u8>> {
+    let until = Instant::now() + ANSWER_TIME_MAX;
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIME_MAX).ok()?;
+    stream.set_write_timeout(Some(ANSWER_TIME_MAX)).ok()?;
+    let mut buffer = Buffer::new(HEAD_BYTES_MAX + BODY_BYTES_MAX);
+    let host = address.to_string();
+    let request =
+        Request { method: Method::Get, path: "/health", host: &host, token: None, body: b"" };
+    request.encode(&mut buffer).ok()?;
+    stream.write_all(buffer.as_slice()).ok()?;
+    buffer.clear();
+    let mut decoder = ResponseDecoder::new(BODY_BYTES_MAX);
+    let mut chunk = [0; 1024];
+    loop {
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        stream.set_read_timeout(Some(left)).ok()?;
+        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
+        buffer.extend(chunk.get(..read)?).ok()?;
+        if let Some(response) = decoder.decode(buffer.as_slice()).ok()? {
+            return (response.status == 200).then(|| response.body.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn answered(answer: &'static [u8]) -> Neighbour {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                for byte in answer {
+                    let _ = stream.write_all(&[*byte]);
+                }
+            });
+            ask(address)
+        })
+    }
+
+    #[test]
+    fn brokers_are_told_apart_by_their_answer() {
+        let ours =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n{\"status\":\"ok\",\"mesh\":\"abc\"}";
+        assert_eq!(answered(ours), Neighbour::Mesh("abc".into()));
+        let other = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}";
+        assert_eq!(answered(other), Neighbour::Foreign);
+        for nobody in [
+            &b"HTTP/1.1 404 Not Found\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
+            b"220 mail.example\r\n",
+            b"",
+        ] {
+            assert_eq!(answered(nobody), Neighbour::None);
+        }
+    }
+
+    #[test]
+    fn nobody_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let start = Instant::now();
+        assert_eq!(ask(address), Neighbour::None, "it does not answer");
+        assert!(start.elapsed() >= ANSWER_TIME_MAX);
+        drop(listener);
+        assert_eq!(ask(address), Neighbour::None);
+    }
+}

@@ -1,0 +1,304 @@
+//! A push connection: frames go out, acknowledgements come back.
+//!
+//! It knows no socket but something to read from and write to, no poll, and no clock.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::rc::Rc;
+
+use crate::api::read_ack;
+use crate::limits::{ACK_LINE_BYTES_MAX, READ_BYTES_MAX, UPDATES_BACKLOG_BYTES};
+use crate::log;
+use crate::model::{MessageId, PeerId, Seq};
+use crate::wire::ndjson::LineDecoder;
+
+/// Most frames of one write.
+const FRAMES_PER_WRITE: usize = 32;
+/// Reads of one connection in one turn, so that a peer that never stops does not keep the others
+/// waiting.
+const READS_MAX: u32 = 16;
+
+/// A frame on its way out.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// A line; the same memory for all who get it.
+    pub(super) bytes: Rc<[u8]>,
+    /// The message in it. Without one, the frame may be dropped.
+    pub(super) message: Option<Seq>,
+}
+
+/// What has become of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// All is well, and everything is written or read.
+    Fine,
+    /// It takes no more bytes now.
+    Blocked,
+    /// It has ended.
+    Gone,
+}
+
+/// A push connection.
+#[derive(Debug)]
+pub(super) struct PushConnection<T> {
+    /// At the other end.
+    pub(super) peer: PeerId,
+    stream: T,
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that are out.
+    written: usize,
+    /// Bytes of all frames that are not out.
+    waiting_bytes: usize,
+    lines: LineDecoder,
+    /// The core knows of it. Before that, it gets nothing.
+    pub(super) announced: bool,
+    /// What its owner notes about it.
+    pub(super) marks: Marks,
+}
+
+/// What the owner of a connection notes about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// The poll reports when it can be written to.
+    pub(super) armed: bool,
+    /// There is more to read, and it is in the queue for that.
+    pub(super) unread: bool,
+    /// It has frames that came with this turn.
+    pub(super) touched: bool,
+}
+
+impl<T: Read + Write> PushConnection<T> {
+    pub(super) fn new(peer: PeerId, stream: T) -> Self {
+        Self {
+            peer,
+            stream,
+            frames: VecDeque::new(),
+            written: 0,
+            waiting_bytes: 0,
+            lines: LineDecoder::new(ACK_LINE_BYTES_MAX),
+            announced: false,
+            marks: Marks::default(),
+        }
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut T {
+        &mut self.stream
+    }
+
+    /// Whether frames wait.
+    pub(super) fn has_frames(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
+    /// Adds a frame, or drops it if it may be dropped and too much waits already. Of messages, no
+    /// more wait than the core's window for this peer.
+    pub(super) fn add(&mut self, frame: Frame) {
+        if frame.message.is_none() && self.waiting_bytes >= UPDATES_BACKLOG_BYTES {
+            return;
+        }
+        self.waiting_bytes += frame.bytes.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Writes what waits, as far as the peer takes it, and reports each message whose frame is out.
+    pub(super) fn flush(&mut self, mut written: impl FnMut(Seq)) -> State {
+        while !self.frames.is_empty() {
+            let result = self.write();
+            match result {
+                Ok(0) => return State::Gone,
+                Ok(bytes) => self.advance(bytes, &mut written),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return State::Blocked,
+                    _ => return State::Gone,
+                },
+            }
+        }
+        // What a burst has taken is given back.
+        self.frames.shrink_to(FRAMES_PER_WRITE);
+        State::Fine
+    }
+
+    fn write(&mut self) -> io::Result<usize> {
+        let Some(first) = self.frames.front() else { return Ok(0) };
+        let first = first.bytes.get(self.written..).unwrap_or_default();
+        if self.frames.len() == 1 {
+            return self.stream.write(first);
+        }
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let rest = self.frames.iter().skip(1).map(|frame| &*frame.bytes);
+        let pieces = std::iter::once(first).chain(rest);
+        let mut used = 0;
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            used += 1;
+        }
+        self.stream.write_vectored(slices.get(..used).unwrap_or_default())
+    }
+
+    fn advance(&mut self, bytes: usize, written: &mut impl FnMut(Seq)) {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        self.written += bytes;
+        while let Some(first) = self.frames.front()
+            && self.written >= first.bytes.len()
+        {
+            self.written -= first.bytes.len();
+            if let Some(seq) = first.message {
+                written(seq);
+            }
+            self.frames.pop_front();
+        }
+    }
+
+    /// Reads what the peer says, and reports each acknowledgement. With `to_the_end`, more than a
+    /// turn's share, until there is nothing left.
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        to_the_end: bool,
+        mut acknowledged: impl FnMut(MessageId),
+    ) -> State {
+        let wanted = scratch.len().min(READ_BYTES_MAX);
+        let mut reads = 0;
+        self.marks.unread = false;
+        loop {
+            if reads == READS_MAX && !to_the_end {
+                self.marks.unread = true;
+                return State::Fine;
+            }
+            reads += 1;
+            let target = scratch.get_mut(..wanted).unwrap_or_default();
+            match self.stream.read(target) {
+                Ok(0) => return State::Gone,
+                Ok(read) => {
+                    self.take_lines(target.get(..read).unwrap_or_default(), &mut acknowledged);
+                    // Less than was asked for: the stream is empty, says epoll(7). Its end would be
+                    // an event of its own.
+                    if read < wanted && !to_the_end {
+                        return State::Fine;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return State::Fine,
+                    _ => return State::Gone,
+                },
+            }
+        }
+    }
+
+    fn take_lines(&mut self, bytes: &[u8], acknowledged: &mut impl FnMut(MessageId)) {
+        // Cannot be full: all lines of the read before were taken.
+        let _ = self.lines.push(bytes);
+        while let Some(line) = self.lines.next_line() {
+            match line.map(read_ack) {
+                Ok(Some(id)) => acknowledged(id),
+                Ok(None) => log::debug(format_args!("peer {}: not an acknowledgement", self.peer)),
+                Err(error) => log::debug(format_args!("peer {}: {error}", self.peer)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A connection whose other end is read by the test.
+    fn pair() -> (PushConnection<UnixStream>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        (PushConnection::new(PeerId::from_random([7; 16]), ours), theirs)
+    }
+
+    fn frame(text: &str, message: Option<u64>) -> Frame {
+        Frame { bytes: text.as_bytes().into(), message: message.map(Seq) }
+    }
+
+    fn read_all(stream: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn frames_leave_in_order_and_messages_are_reported_when_they_are_out() {
+        let (mut push, mut peer) = pair();
+        let mut written = Vec::new();
+        for i in 0..100 {
+            push.add(frame(&format!("{i}\n"), (i % 2 == 0).then_some(i)));
+        }
+        assert_eq!(push.flush(|seq| written.push(seq.0)), State::Fine);
+        assert_eq!(written, (0..100).step_by(2).collect::<Vec<u64>>());
+        let expected: Vec<String> = (0..100).map(|i| format!("{i}\n")).collect();
+        assert_eq!(read_all(&mut peer), expected.concat().as_bytes());
+        assert_eq!(push.waiting_bytes, 0);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_gets_messages_whole_later_and_loses_news() {
+        let (mut push, mut peer) = pair();
+        let mut written = Vec::new();
+        let big = "m".repeat(200_000) + "\n";
+        for seq in 1..=3 {
+            push.add(frame(&big, Some(seq)));
+            push.add(frame("news\n", None));
+            push.flush(|seq| written.push(seq.0));
+        }
+        assert!(written.len() < 3 && push.flush(|_| {}) == State::Blocked);
+        let mut received = Vec::new();
+        while push.has_frames() {
+            received.extend(read_all(&mut peer));
+            push.flush(|seq| written.push(seq.0));
+        }
+        received.extend(read_all(&mut peer));
+        assert_eq!(written, [1, 2, 3]);
+        let lines: Vec<&[u8]> = received.split(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.iter().filter(|line| line.len() == 200_000).count(), 3);
+        assert!(lines.iter().filter(|line| **line == b"news").count() < 3);
+        assert_eq!((push.waiting_bytes, push.written), (0, 0));
+    }
+
+    #[test]
+    fn acknowledgements_are_read_however_they_come() {
+        let (mut push, mut peer) = pair();
+        let ids: Vec<MessageId> = (0..40).map(|i| MessageId::new(Seq(i), [1; 16])).collect();
+        let mut seen = Vec::new();
+        let mut scratch = vec![0; READ_BYTES_MAX];
+        let acks: Vec<String> = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
+        let text = acks.concat();
+        for byte in text.as_bytes() {
+            peer.write_all(&[*byte]).unwrap();
+            assert_eq!(push.read(&mut scratch, false, |id| seen.push(id)), State::Fine);
+        }
+        assert_eq!(seen, ids);
+        seen.clear();
+        peer.write_all(format!("{text}nonsense\n{}\n{text}", "x".repeat(5000)).as_bytes()).unwrap();
+        drop(peer);
+        assert_eq!(push.read(&mut scratch, true, |id| seen.push(id)), State::Gone);
+        assert_eq!(seen, [ids.clone(), ids].concat());
+    }
+
+    #[test]
+    fn a_peer_that_writes_without_end_has_its_share() {
+        let (mut push, mut peer) = pair();
+        while peer.write(&[b'\n'; 4096]).is_ok() {}
+        let mut small = [0; 16];
+        assert_eq!(push.read(&mut small, false, |_| {}), State::Fine);
+        assert!(push.marks.unread);
+        assert_eq!(push.read(&mut small, true, |_| {}), State::Fine);
+        assert!(!push.marks.unread);
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_noticed_by_reading_and_by_writing() {
+        let (mut push, peer) = pair();
+        drop(peer);
+        assert_eq!(push.read(&mut [0; 16], false, |_| {}), State::Gone);
+        push.add(frame("x\n", Some(1)));
+        assert_eq!(push.flush(|_| panic!("it was not written")), State::Gone);
+    }
+}

@@ -1,0 +1,130 @@
+//! The HTTP connections: coming in, being looked after, going.
+
+use mio::Interest;
+use mio::net::TcpStream;
+
+use super::Reactor;
+use crate::api::{Code, Refusal};
+use crate::broker::acceptor::Room;
+use crate::broker::answers::{last_words, unavailable};
+use crate::broker::connection::{Connection, Expired, Progress};
+use crate::broker::table::{Key, Kind};
+use crate::broker::timers::Alarm;
+use crate::log;
+use crate::model::Monotonic;
+use crate::store::Store;
+
+impl<S: Store> Reactor<S> {
+    pub(super) fn connection_event(&mut self, key: Key, event: &mio::event::Event, now: Monotonic) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let hung_up = event.is_read_closed() || event.is_error();
+        if event.is_readable() || hung_up {
+            connection.note_readable(hung_up);
+        }
+        if hung_up && connection.end_hold(now) {
+            self.woken.push_back(key);
+        }
+        let mut progress = Progress::Fine;
+        if event.is_writable() && connection.has_output() {
+            progress = connection.flush(now);
+        }
+        self.settle(key, progress);
+    }
+
+    pub(super) fn accept(&mut self, now: Monotonic) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let mut streams = Vec::new();
+        acceptor.accept(now, |stream| streams.push(stream));
+        for stream in streams {
+            self.come_in(stream, now);
+        }
+    }
+
+    fn come_in(&mut self, mut stream: TcpStream, now: Monotonic) {
+        let Some(acceptor) = &self.acceptor else { return };
+        let room = acceptor.room(self.connections.len(), self.links.descriptors());
+        if room == Room::Close {
+            return;
+        }
+        // An answer is written whole, so there is nothing to gather; it must not wait for an
+        // acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let token = self.connections.next_key().token(Kind::Connection);
+        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE) {
+            log::warn(format_args!("cannot serve a connection: {error}"));
+            return;
+        }
+        let key = self.connections.insert(Connection::new(stream, now));
+        if room == Room::Refuse {
+            let refusal = unavailable("too many connections: close some, or use them again");
+            self.dismiss(key, &refusal, now);
+        } else {
+            self.settle(key, Progress::Fine);
+        }
+    }
+
+    pub(super) fn connection_alarm(&mut self, key: Key, now: Monotonic) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.marks.alarm = None;
+        match connection.expired(now) {
+            Expired::NotYet => self.settle(key, Progress::Fine),
+            // Its next alarm is set when it was asked again.
+            Expired::Hold => self.woken.push_back(key),
+            Expired::Connection => self.settle(key, Progress::Gone),
+            Expired::Request => {
+                let refusal = Refusal::new(
+                    Code::Timeout,
+                    "the request did not come in time: send it without pauses",
+                );
+                self.dismiss(key, &refusal, now);
+            }
+        }
+    }
+
+    /// Does what has to be done about a connection after something has happened to it.
+    pub(super) fn settle(&mut self, key: Key, progress: Progress) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if progress == Progress::Gone {
+            self.drop_connection(key);
+            return;
+        }
+        if progress == Progress::Blocked && !connection.marks.armed {
+            connection.marks.armed = true;
+            let both = Interest::READABLE.add(Interest::WRITABLE);
+            let token = key.token(Kind::Connection);
+            let registry = self.poll.registry();
+            if registry.reregister(connection.stream_mut(), token, both).is_err() {
+                self.drop_connection(key);
+                return;
+            }
+        }
+        if connection.wants_turn() && !connection.marks.queued {
+            connection.marks.queued = true;
+            self.ready.push_back(key);
+        }
+        let alarm = Alarm::Connection(key);
+        self.timers.wake_by(connection.deadline(), alarm, &mut connection.marks.alarm);
+    }
+
+    /// Refuses whatever a connection wants and closes it.
+    pub(super) fn dismiss(&mut self, key: Key, refusal: &Refusal, now: Monotonic) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let answered = last_words(refusal, |response| connection.answer(response));
+        connection.close_after();
+        let progress = if answered.is_ok() { connection.flush(now) } else { Progress::Gone };
+        self.settle(key, progress);
+    }
+
+    fn drop_connection(&mut self, key: Key) {
+        let Some(mut connection) = self.connections.remove(key) else { return };
+        self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
+        if let Some(hold) = connection.held() {
+            self.held.remove(key, hold.on);
+        }
+        // Closing the descriptor would do on Linux.
+        let _ = self.poll.registry().deregister(connection.stream_mut());
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.note_freed();
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The turn as the reactor sees it: what goes into it, and what is done once it has committed.
+
+use super::{Fatal, IDLE_BEFORE_CARE, REST, Reactor};
+use crate::broker::connection::{Connection, Progress};
+use crate::broker::links::News;
+use crate::broker::reactor::End;
+use crate::broker::table::Key;
+use crate::broker::turn::Ended;
+use crate::log;
+use crate::mesh::Effects;
+use crate::model::{LeaveReason, Monotonic, Now};
+use crate::store::{Store, StoreError};
+
+impl<S: Store> Reactor<S> {
+    pub(super) fn run_turn(&mut self, now: Now) -> Result<(), Fatal> {
+        self.hear_news(now);
+        if self.resting.is_some_and(|until| until <= now.mono) {
+            self.resting = None;
+        }
+        let rested = self.resting.is_none();
+        let due = self.turn.mesh.next_deadline(now).is_some_and(|at| at <= now.mono);
+        let own = rested && (due || self.wants_turn_of_its_own());
+        if !own && self.ready.is_empty() && self.woken.is_empty() {
+            return Ok(());
+        }
+        self.turn.start(now);
+        if rested {
+            self.tell_core(due);
+        }
+        self.ask_again();
+        self.serve(now.mono);
+        let ended = self.turn.end(rested)?;
+        let failed = if let Ended::Failed(error) = &ended { Some(error.to_string()) } else { None };
+        self.after_turn(ended, now);
+        match failed {
+            Some(error) if (self.is_ruined)(self.turn.mesh.store_mut()) => {
+                Err(Fatal::Store(StoreError::Failed(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What happened to the ways to peers and needs no turn.
+    pub(super) fn hear_news(&mut self, now: Now) {
+        for news in self.links.take_news() {
+            let mesh = &mut self.turn.mesh;
+            match news {
+                News::Up(peer, known) => self.came_up.push((peer, known)),
+                News::Down(peer) => {
+                    self.came_up.retain(|(other, _)| *other != peer);
+                    mesh.link_down(peer);
+                }
+                News::Process(peer, known) => mesh.process_known(peer, known, now),
+                News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
+                News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
+            }
+        }
+    }
+
+    /// What happened to the ways to peers and is part of a turn.
+    fn tell_core(&mut self, due: bool) {
+        while let Some(peer) = self.crashed.last() {
+            let peer = *peer;
+            if !self.turn.with_mesh(|mesh, now| mesh.process_ended(peer, now)) {
+                return;
+            }
+            self.crashed.pop();
+        }
+        while let Some((peer, known)) = self.came_up.last() {
+            let (peer, known) = (*peer, *known);
+            if !self.turn.with_mesh(|mesh, now| mesh.link_up(peer, known, now)) {
+                return;
+            }
+            self.came_up.pop();
+            self.links.announced(peer);
+        }
+        if due {
+            self.turn.with_mesh(crate::mesh::Mesh::tick);
+        }
+    }
+
+    /// Held requests that may have an answer now.
+    fn ask_again(&mut self) {
+        while !self.turn.is_full()
+            && let Some(key) = self.woken.pop_front()
+        {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let Some(hold) = connection.take_hold() else { continue };
+            self.held.remove(key, hold.on);
+            if let Err(hold) = self.turn.ask_again(key, hold) {
+                connection.put_hold(hold);
+                self.settle(key, Progress::Fine);
+            }
+        }
+    }
+
+    /// Requests of the connections that have some.
+    fn serve(&mut self, now: Monotonic) {
+        // Those that come back into the queue meanwhile are for the next turn.
+        for _ in 0..self.ready.len() {
+            if self.turn.is_full() {
+                break;
+            }
+            let Some(key) = self.ready.pop_front() else { break };
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.marks.queued = false;
+            let turn = &mut self.turn;
+            let progress =
+                connection.serve(now, &mut self.scratch, |incoming| turn.take(key, &incoming));
+            self.settle(key, progress);
+        }
+    }
+
+    fn after_turn(&mut self, ended: Ended, now: Now) {
+        match ended {
+            Ended::Empty => self.answer(now.mono),
+            Ended::Committed { effects, wrote } => {
+                self.note_holds(now.mono);
+                self.carry_out(effects, now);
+                if wrote {
+                    self.resting = None;
+                    if std::mem::take(&mut self.failing) {
+                        log::info(format_args!("the storage works again"));
+                    }
+                    self.maintain(false);
+                    self.care_at = Some(now.mono.plus(IDLE_BEFORE_CARE));
+                }
+            }
+            Ended::Failed(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    log::error(format_args!("{error}; nothing of this turn was kept"));
+                }
+                self.resting = Some(now.mono.plus(REST));
+                self.turn.fail(error, |key| {
+                    self.connections.get_mut(key).and_then(Connection::take_hold)
+                });
+                self.answer(now.mono);
+            }
+        }
+    }
+
+    /// Requests that are held since this turn.
+    fn note_holds(&mut self, now: Monotonic) {
+        for key in std::mem::take(&mut self.turn.holds) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let Some(hold) = connection.held() else { continue };
+            self.held.add(key, hold.on);
+            // Its client had gone before it was held: there will be no event.
+            if connection.has_hung_up() && connection.end_hold(now) {
+                self.woken.push_back(key);
+            }
+        }
+    }
+
+    /// Does what the mesh has asked for: pushes first, answers after, then everything else.
+    pub(super) fn carry_out(&mut self, effects: Effects, now: Now) {
+        for push in &effects.pushes {
+            self.links.add(push);
+        }
+        self.links.flush(now.mono, &mut self.timers);
+        self.hear_news(now);
+        self.answer(now.mono);
+        for departed in &effects.departed {
+            // One that has come back in the same turn may have its socket in the same place.
+            let back = effects.connect.iter().any(|(peer, _)| *peer == departed.peer);
+            let crashed = departed.reason == LeaveReason::Crashed && !back;
+            let remove = departed.uds_path.as_deref().filter(|_| crashed);
+            log::info(format_args!("peer {}: left ({})", departed.peer, departed.reason.as_str()));
+            self.links.depart(departed.peer, remove, &mut self.timers);
+        }
+        for (peer, path) in effects.connect {
+            self.links.connect(peer, path, now.mono, &mut self.timers);
+        }
+        self.woken.extend(self.held.woken(&effects.inboxes, effects.events));
+        if effects.shutdown {
+            log::info(format_args!("asked to stop by a request"));
+            self.end = Some(End::Stopped);
+        }
+    }
+
+    /// Sends the answers of the turn.
+    fn answer(&mut self, now: Monotonic) {
+        let Self { turn, connections, .. } = self;
+        let mesh = &turn.mesh;
+        turn.answers.finish(|sent| mesh.confirm(sent));
+        let mut answered: Vec<Key> = Vec::with_capacity(turn.answers.len());
+        turn.answers.each(|key, response| {
+            let Some(connection) = connections.get_mut(key) else { return };
+            let added = match response {
+                Some(response) => connection.answer(&response),
+                None => connection.answer_continue(),
+            };
+            if let Err(full) = added {
+                log::error(format_args!("an answer was lost: {full}"));
+                connection.close_after();
+            }
+            if answered.last() != Some(&key) {
+                answered.push(key);
+            }
+        });
+        turn.answers.clear();
+        for key in answered {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let progress = connection.flush(now);
+                self.settle(key, progress);
+            }
+        }
+    }
+}

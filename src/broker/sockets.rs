@@ -1,0 +1,144 @@
+//! Which sockets of peers the broker connects to: only those in `peers/` of its own data directory.
+//!
+//! A path comes from a client. Without these rules it could make the broker, which every peer trusts,
+//! talk to any socket of the user.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::limits::SOCKET_PATH_BYTES_MAX;
+use crate::log;
+use crate::platform::current_uid;
+
+/// The rules for one data directory.
+#[derive(Clone, Debug)]
+pub(super) struct Sockets {
+    peers: PathBuf,
+    /// The same without symbolic links, for clients that name it so.
+    real: PathBuf,
+}
+
+impl Sockets {
+    /// For the directory `peers`.
+    pub(super) fn new(peers: PathBuf) -> Self {
+        let real = peers.canonicalize().unwrap_or_else(|_| peers.clone());
+        Self { peers, real }
+    }
+
+    /// Whether `path` may be connected to.
+    ///
+    /// # Errors
+    /// What is wrong with it, to stand behind "it".
+    pub(super) fn check(&self, path: &Path) -> Result<(), &'static str> {
+        self.check_place(path)?;
+        // Of the name itself, not of what it may lead to.
+        let Ok(metadata) = path.symlink_metadata() else { return Err("does not exist") };
+        if !metadata.file_type().is_socket() {
+            return Err("is not a socket");
+        }
+        if metadata.uid() != current_uid() {
+            return Err("belongs to another user");
+        }
+        Ok(())
+    }
+
+    fn check_place(&self, path: &Path) -> Result<(), &'static str> {
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            return Err("is too long for a socket");
+        }
+        let normal =
+            |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+        if !path.is_absolute() || !path.components().all(normal) {
+            return Err("is not an absolute path without `..`");
+        }
+        match path.parent() {
+            Some(parent) if parent == self.peers || parent == self.real => Ok(()),
+            _ => Err("is not in the directory `peers` of the broker's data directory"),
+        }
+    }
+
+    /// What a client is told that gave a path that may not be connected to.
+    pub(super) fn expected(&self) -> String {
+        format!("the path of a socket of yours in {}, on which you listen", self.peers.display())
+    }
+
+    /// Removes the socket of a peer that has crashed, and the token beside it.
+    pub(super) fn remove(&self, path: &Path) {
+        if self.check(path).is_err() {
+            return;
+        }
+        for file in [path, &path.with_extension("token")] {
+            match std::fs::remove_file(file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => log::warn(format_args!("cannot remove {}: {error}", file.display())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn only_own_sockets_in_peers_will_do() {
+        let temp = TempDir::new();
+        let peers = temp.path().join("peers");
+        std::fs::create_dir(&peers).unwrap();
+        let sockets = Sockets::new(peers.clone());
+        let good = peers.join("a.sock");
+        let _listener = UnixListener::bind(&good).unwrap();
+        assert_eq!(sockets.check(&good), Ok(()));
+
+        let outside = temp.path().join("b.sock");
+        let _outside = UnixListener::bind(&outside).unwrap();
+        symlink(&outside, peers.join("link.sock")).unwrap();
+        std::fs::write(peers.join("file.sock"), "").unwrap();
+        std::fs::create_dir(peers.join("deep")).unwrap();
+        let _deep = UnixListener::bind(peers.join("deep/a.sock")).unwrap();
+        for (bad, why) in [
+            (outside.clone(), "is not in"),
+            (peers.join("deep/a.sock"), "is not in"),
+            (peers.join("deep/../a.sock"), "without `..`"),
+            (peers.join("../b.sock"), "without `..`"),
+            (peers.join("link.sock"), "is not a socket"),
+            (peers.join("file.sock"), "is not a socket"),
+            (peers.join("missing.sock"), "does not exist"),
+            (peers.clone(), "is not in"),
+            ("a.sock".into(), "absolute"),
+            ("".into(), "absolute"),
+            ("/".into(), "is not in"),
+            (peers.join("x".repeat(200)), "too long"),
+        ] {
+            let error = sockets.check(&bad).unwrap_err();
+            assert!(error.contains(why), "{}: {error}", bad.display());
+        }
+        // Another name of the same directory.
+        let alias = temp.path().join("alias");
+        symlink(&peers, &alias).unwrap();
+        assert_eq!(Sockets::new(alias).check(&good), Ok(()));
+    }
+
+    #[test]
+    fn only_what_may_be_connected_to_is_removed() {
+        let temp = TempDir::new();
+        let peers = temp.path().join("peers");
+        std::fs::create_dir(&peers).unwrap();
+        let sockets = Sockets::new(peers.clone());
+        let (socket, token) = (peers.join("a.sock"), peers.join("a.token"));
+        drop(UnixListener::bind(&socket).unwrap());
+        std::fs::write(&token, "").unwrap();
+        let file = temp.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        sockets.remove(&file);
+        assert!(file.exists());
+        sockets.remove(&socket);
+        assert!(!socket.exists() && !token.exists());
+        sockets.remove(&socket);
+    }
+}

@@ -1,0 +1,169 @@
+//! Places for whatever the poll reports events of.
+//!
+//! A place is used again after its holder has gone, so a bare index could bring a late event or a
+//! late answer to the wrong connection. A [`Key`] therefore carries a generation beside the index,
+//! and so does the token made from it.
+
+use mio::Token;
+use slab::Slab;
+
+use crate::limits::{CONNECTIONS_MAX, PEERS_MAX};
+
+const KIND_BITS: u32 = 3;
+const INDEX_BITS: u32 = 16;
+const KIND_MASK: usize = (1 << KIND_BITS) - 1;
+const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
+/// What is left of a token: 45 bits where a word has 64, so a generation does not come again.
+const GENERATION_MASK: usize = usize::MAX >> (KIND_BITS + INDEX_BITS);
+
+const _: () = assert!(2 * CONNECTIONS_MAX <= INDEX_MASK && 2 * PEERS_MAX <= INDEX_MASK);
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The HTTP listener: someone wants to connect.
+    Listener,
+    /// The pipe of the signal handler: the broker is asked to stop.
+    Signal,
+    /// An HTTP connection.
+    Connection,
+    /// A push connection.
+    Push,
+    /// The process of a peer.
+    Watch,
+}
+
+impl Kind {
+    const ALL: [Self; 5] =
+        [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch];
+}
+
+/// A place in a [`Table`], and which of its holders is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    index: usize,
+    generation: usize,
+}
+
+impl Key {
+    /// For what there is one of, and so has no table.
+    pub(super) const SINGLE: Self = Self { index: 0, generation: 0 };
+
+    /// The token of `kind` with this key.
+    pub(super) fn token(self, kind: Kind) -> Token {
+        let kind = kind as usize;
+        Token((self.generation << INDEX_BITS | self.index) << KIND_BITS | kind)
+    }
+
+    /// What a token was made from.
+    pub(super) fn of(token: Token) -> Option<(Kind, Self)> {
+        let kind = *Kind::ALL.get(token.0 & KIND_MASK)?;
+        let rest = token.0 >> KIND_BITS;
+        Some((kind, Self { index: rest & INDEX_MASK, generation: rest >> INDEX_BITS }))
+    }
+}
+
+/// Holders by key.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    places: Slab<(usize, T)>,
+    next_generation: usize,
+}
+
+impl<T> Table<T> {
+    pub(super) const fn new() -> Self {
+        Self { places: Slab::new(), next_generation: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The key that the next [`Table::insert`] will give.
+    pub(super) fn next_key(&self) -> Key {
+        Key { index: self.places.vacant_key(), generation: self.next_generation }
+    }
+
+    pub(super) fn insert(&mut self, holder: T) -> Key {
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1) & GENERATION_MASK;
+        Key { index: self.places.insert((generation, holder)), generation }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
+        match self.places.get(key.index) {
+            Some((generation, holder)) if *generation == key.generation => Some(holder),
+            _ => None,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.places.get_mut(key.index) {
+            Some((generation, holder)) if *generation == key.generation => Some(holder),
+            _ => None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        self.places.try_remove(key.index).map(|(_, holder)| holder)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.places
+            .iter_mut()
+            .map(|(index, (generation, holder))| (Key { index, generation: *generation }, holder))
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.places
+            .iter()
+            .map(|(index, (generation, _))| Key { index, generation: *generation })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_key_finds_nobody_in_a_place_that_was_taken_again() {
+        let mut table = Table::new();
+        let first = table.insert('a');
+        assert_eq!(table.remove(first), Some('a'));
+        assert_eq!(table.next_key().index, first.index);
+        let second = table.insert('b');
+        assert_eq!((second.index, table.len()), (first.index, 1));
+        assert_ne!(second, first);
+        assert_eq!(table.get(first), None);
+        assert_eq!(table.get_mut(first), None);
+        assert_eq!(table.remove(first), None);
+        assert_eq!(table.get(second), Some(&'b'));
+        assert_eq!(table.keys(), [second]);
+    }
+
+    #[test]
+    fn tokens_read_back() {
+        let mut table = Table::new();
+        let keys: Vec<Key> = (0..5).map(|i| table.insert(i)).collect();
+        for key in keys
+            .into_iter()
+            .chain([Key::SINGLE, Key { index: INDEX_MASK, generation: GENERATION_MASK }])
+        {
+            for kind in Kind::ALL {
+                assert_eq!(Key::of(key.token(kind)), Some((kind, key)));
+            }
+        }
+        assert_eq!(Key::of(Token(KIND_MASK)), None);
+    }
+
+    #[test]
+    fn generations_wrap_within_a_token() {
+        let mut table = Table { places: Slab::new(), next_generation: GENERATION_MASK };
+        let last = table.insert(1);
+        let first = table.insert(2);
+        assert_eq!((last.generation, first.generation), (GENERATION_MASK, 0));
+        assert_eq!(Key::of(last.token(Kind::Push)), Some((Kind::Push, last)));
+    }
+}

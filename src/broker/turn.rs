@@ -1,0 +1,281 @@
+//! A turn, from the first request to the commit: what a request has to pass before the mesh sees it,
+//! and what becomes of all of them together.
+//!
+//! It knows no socket and no poll: requests come in, and answers and effects come out, once they are
+//! durable.
+
+use super::answers::{Address, Answers};
+use super::clock::Clock;
+use super::connection::{Flow, Hold, Incoming};
+use super::gate::{Gate, malformed};
+use super::sockets::Sockets;
+use super::table::Key;
+use crate::api::{Code, Endpoint, Refusal, Reply, Request};
+use crate::limits::{REPLY_BYTES_MAX, TURN_REQUESTS_MAX, TURN_TIME_MAX};
+use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
+use crate::model::Now;
+use crate::store::{Result as Stored, Store, StoreError};
+use crate::wire::http::server::{self as http, Method};
+
+/// Answers of this size together end a turn, bytes.
+const ANSWERS_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
+
+/// What came of a turn.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It never began: no request was one for the mesh.
+    Empty,
+    /// It is durable; what is to be done.
+    Committed {
+        /// What the mesh asks for.
+        effects: Effects,
+        /// Something was written.
+        wrote: bool,
+    },
+    /// Nothing of it was kept.
+    Failed(StoreError),
+}
+
+/// The mesh and the turn in hand.
+pub(super) struct Turn<S> {
+    pub(super) mesh: Mesh<S>,
+    pub(super) answers: Answers,
+    /// Connections whose request was held in this turn.
+    pub(super) holds: Vec<Key>,
+    gate: Gate,
+    sockets: Sockets,
+    clock: Clock,
+    now: Now,
+    begun: bool,
+    failed: Option<StoreError>,
+    requests: usize,
+}
+
+impl<S: Store> Turn<S> {
+    pub(super) fn new(mesh: Mesh<S>, gate: Gate, sockets: Sockets, clock: Clock) -> Self {
+        Self {
+            mesh,
+            answers: Answers::default(),
+            holds: Vec::new(),
+            gate,
+            sockets,
+            clock,
+            now: Now::default(),
+            begun: false,
+            failed: None,
+            requests: 0,
+        }
+    }
+
+    /// Starts a turn at `now`, which is the time for everything in it.
+    pub(super) fn start(&mut self, now: Now) {
+        self.now = now;
+        self.begun = false;
+        self.failed = None;
+        self.requests = 0;
+        self.holds.clear();
+        self.answers.clear();
+    }
+
+    /// Whether it takes no more requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.failed.is_some()
+            || self.requests >= TURN_REQUESTS_MAX
+            || self.answers.size() >= ANSWERS_BYTES_MAX
+            || self.clock.monotonic().since(self.now.mono) >= TURN_TIME_MAX
+    }
+
+    /// Lets the mesh do something that is part of the turn; false if the turn has failed.
+    pub(super) fn with_mesh(&mut self, act: impl FnOnce(&mut Mesh<S>, Now) -> Stored<()>) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        let mut result = Ok(());
+        if !self.begun {
+            self.begun = true;
+            result = self.mesh.begin_turn(self.now);
+        }
+        if let Err(error) = result.and_then(|()| act(&mut self.mesh, self.now)) {
+            self.failed = Some(error);
+        }
+        self.failed.is_none()
+    }
+
+    /// Takes what the connection `to` has for the turn.
+    pub(super) fn take(&mut self, to: Key, incoming: &Incoming<'_>) -> Flow {
+        let owed = match incoming {
+            Incoming::Request(request) => {
+                self.requests += 1;
+                match self.request(to, request) {
+                    Flow::Next(owed) => owed,
+                    other => return other,
+                }
+            }
+            Incoming::Continue => {
+                self.answers.go_ahead(address(to, http::Connection::Keep));
+                0
+            }
+            Incoming::Malformed(error) => {
+                let address = address(to, http::Connection::Close);
+                self.answers.refusal(address, &malformed(*error), false)
+            }
+        };
+        if self.is_full() { Flow::Full(owed) } else { Flow::Next(owed) }
+    }
+
+    fn request(&mut self, to: Key, request: &http::Request<'_>) -> Flow {
+        let without_body = request.method == Method::Head;
+        let address = Address { without_body, ..address(to, request.connection) };
+        let (caller, asked) = match self.admit(request) {
+            Ok((_, Request::Health)) => {
+                let reply = self.mesh.health(self.now);
+                return Flow::Next(self.answers.plain(address, &reply));
+            }
+            Ok(admitted) => admitted,
+            Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
+        };
+        let outcome = self.ask(|mesh, now| mesh.handle(caller, &asked, now));
+        match outcome {
+            Ok(Outcome::Reply(mut reply)) => {
+                // The core keeps a hash only: who came back with its token gets that again.
+                if let (Reply::Registered(registered), Some(token)) = (&mut reply, request.token)
+                    && registered.peer_token.is_empty()
+                {
+                    registered.peer_token = token.into();
+                }
+                Flow::Next(self.answers.reply(address, reply))
+            }
+            Ok(Outcome::Hold { on, until }) => {
+                self.holds.push(to);
+                let connection = request.connection;
+                Flow::Hold(Box::new(Hold { caller, request: asked, on, until, connection }))
+            }
+            Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, true)),
+        }
+    }
+
+    /// Asks again for a held request. Gives it back if it has to wait on, else the bytes owed.
+    pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
+        self.requests += 1;
+        let outcome =
+            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, hold.until, now));
+        let address = address(to, hold.connection);
+        match outcome {
+            Ok(Outcome::Reply(reply)) => {
+                self.answers.reply(address, reply);
+            }
+            Ok(Outcome::Hold { on, until }) => {
+                hold.on = on;
+                hold.until = until;
+                self.holds.push(to);
+                return Err(hold);
+            }
+            Err(refusal) => {
+                self.answers.refusal(address, &refusal, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the mesh, in the turn. A failure of the store becomes that of the whole turn.
+    fn ask(
+        &mut self,
+        handle: impl FnOnce(&mut Mesh<S>, Now) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Refusal> {
+        let mut outcome = None;
+        self.with_mesh(|mesh, now| match handle(mesh, now) {
+            Err(Failure::Store(error)) => Err(error),
+            Err(Failure::Refused(refusal)) => {
+                outcome = Some(Err(refusal));
+                Ok(())
+            }
+            Ok(done) => {
+                outcome = Some(Ok(done));
+                Ok(())
+            }
+        });
+        // Without an outcome the turn has failed, and this answer is replaced with the others.
+        outcome.unwrap_or_else(|| Err(Refusal::new(Code::Unavailable, "the storage failed")))
+    }
+
+    /// Who asks for what, if that is to be asked here at all.
+    fn admit(&mut self, request: &http::Request<'_>) -> Result<(Caller, Request), Refusal> {
+        let endpoint = self.gate.check(request)?;
+        if endpoint == Endpoint::Health {
+            return Ok((Caller::Broker, Request::Health));
+        }
+        let caller = match request.token {
+            Some(token) if self.gate.is_broker_token(token) => Caller::Broker,
+            Some(token) => self.mesh.authenticate(token),
+            None => return Err(self.mesh.refuse_unauthenticated(self.now)),
+        };
+        // Only a peer that comes back may have a token that is not known here.
+        if matches!(caller, Caller::Unknown(_)) && endpoint != Endpoint::Register {
+            return Err(self.mesh.refuse_unauthenticated(self.now));
+        }
+        let asked = match Request::decode(endpoint, request.body) {
+            Ok(asked) => asked,
+            Err(refusal) => {
+                self.mesh.count_refused(caller, self.now)?;
+                return Err(refusal);
+            }
+        };
+        if let Request::Register(register) = &asked
+            && let Some(path) = &register.uds_path
+        {
+            self.sockets.check(path.as_ref().as_ref()).map_err(|why| {
+                let expected = self.sockets.expected();
+                Refusal::new(
+                    Code::InvalidRequest,
+                    format!("`udsPath` must be {expected}; this path {why}"),
+                )
+            })?;
+        }
+        Ok((caller, asked))
+    }
+
+    /// Ends the turn: durable, or not at all. With `feed`, messages that wait for room with their
+    /// peers are pushed, too.
+    ///
+    /// # Errors
+    /// The store could not even be read again after a failure: the broker has to end.
+    pub(super) fn end(&mut self, feed: bool) -> Stored<Ended> {
+        if feed && self.mesh.wants_feed() {
+            self.with_mesh(Mesh::feed);
+        }
+        let wrote = self.begun && self.mesh.store_mut().turn_wrote();
+        if self.begun && self.failed.is_none() {
+            self.failed = self.mesh.commit_turn().err();
+        }
+        if let Some(error) = self.failed.take() {
+            self.mesh.abort_turn(self.now)?;
+            return Ok(Ended::Failed(error));
+        }
+        if !self.begun {
+            return Ok(Ended::Empty);
+        }
+        Ok(Ended::Committed { effects: self.mesh.take_effects(), wrote })
+    }
+}
+
+impl<S> Turn<S> {
+    /// Answers everyone who depended on a turn that has failed, those included whose request was held
+    /// in it: `take_hold` takes that from its connection.
+    pub(super) fn fail(
+        &mut self,
+        error: StoreError,
+        mut take_hold: impl FnMut(Key) -> Option<Box<Hold>>,
+    ) {
+        let refusal = Refusal::from(error);
+        self.answers.fail(&refusal);
+        for key in std::mem::take(&mut self.holds) {
+            if let Some(hold) = take_hold(key) {
+                self.answers.refusal(address(key, hold.connection), &refusal, true);
+            }
+        }
+    }
+}
+
+fn address(to: Key, connection: http::Connection) -> Address {
+    Address { to, connection, without_body: false }
+}

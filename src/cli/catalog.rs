@@ -1,0 +1,362 @@
+//! The table of commands: what each is called, what it does, and how it is used. What is not in
+//! here is no command; `--help` is made from it.
+
+use super::command::Command;
+use super::parse;
+use super::words::{Result, Words};
+
+/// A command.
+pub(super) struct Entry {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Where it stands in the overview.
+    pub(super) group: Group,
+    /// What it does, in a line.
+    pub(super) summary: &'static str,
+    /// How it is written, without the program's name.
+    pub(super) usage: &'static [&'static str],
+    /// What else is to know, in paragraphs.
+    pub(super) about: &'static [&'static str],
+    /// Its options: how each is written, and what it does.
+    pub(super) options: &'static [(&'static str, &'static str)],
+    /// Examples, and what they do.
+    pub(super) examples: &'static [(&'static str, &'static str)],
+    /// Reads the words after the name.
+    pub(super) parse: fn(&Self, Words) -> Result<Command>,
+}
+
+/// The parts of the overview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Broker,
+    Messages,
+    Shared,
+    Other,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 4] = [Self::Broker, Self::Messages, Self::Shared, Self::Other];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Broker => "Broker",
+            Self::Messages => "Messages",
+            Self::Shared => "Shared by all",
+            Self::Other => "Other",
+        }
+    }
+}
+
+/// What every command takes.
+pub(super) const GLOBAL_OPTIONS: &[(&str, &str)] = &[
+    ("--json", "one JSON document and nothing else, errors too"),
+    ("--data-dir DIR", "the files of the mesh, instead of SLM_MESH_DATA_DIR or ~/.slm-mesh"),
+    ("-h, --help", "this text"),
+];
+
+impl Entry {
+    /// The names of all options that it takes.
+    pub(super) fn option_names(&self) -> Vec<&'static str> {
+        let all = self.options.iter().chain(GLOBAL_OPTIONS);
+        let words = all.flat_map(|(written, _)| written.split([' ', ',']));
+        words.filter(|word| word.starts_with('-')).collect()
+    }
+}
+
+/// The command `name`.
+pub(super) fn find(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name)
+}
+
+/// All commands.
+pub(super) static ENTRIES: &[Entry] = &[
+    Entry {
+        name: "status",
+        group: Group::Broker,
+        summary: "how the broker is, and where its files are",
+        usage: &["status"],
+        about: &[
+            "Starts no broker: without one, it says so and exits with 3. `slm-mesh` without a \
+             command starts one first.",
+        ],
+        options: &[],
+        examples: &[("status", ""), ("status --json", "the same for scripts")],
+        parse: parse::status,
+    },
+    Entry {
+        name: "start",
+        group: Group::Broker,
+        summary: "run the broker, or start it in the background",
+        usage: &["start [--detached]"],
+        about: &[
+            "Agents and most commands start the broker by themselves; there is one for each data \
+             directory. In the foreground it logs to the standard error and ends with Ctrl-C; in \
+             the background it logs to broker.log in the data directory.",
+            "With --detached, a broker that runs already is fine.",
+        ],
+        options: &[("--detached", "in the background; returns once it serves")],
+        examples: &[("start --detached", ""), ("start", "in the foreground")],
+        parse: parse::start,
+    },
+    Entry {
+        name: "stop",
+        group: Group::Broker,
+        summary: "stop the broker, and wait until it is gone",
+        usage: &["stop"],
+        about: &["Agents that are connected start no new one until they next use the mesh."],
+        options: &[],
+        examples: &[("stop", "")],
+        parse: parse::stop,
+    },
+    Entry {
+        name: "demo",
+        group: Group::Other,
+        summary: "see three agents work together, on a broker of their own",
+        usage: &["demo"],
+        about: &[
+            "Starts a broker in a temporary directory and three real MCP servers, as agents would \
+             start them, and lets them find each other, lock a file, share state, talk and crash. \
+             Prints what happens with measured times, takes a few seconds at most, and leaves \
+             nothing behind. Your own broker and its files are not touched.",
+        ],
+        options: &[],
+        examples: &[("demo", "")],
+        parse: parse::demo,
+    },
+    Entry {
+        name: "clean",
+        group: Group::Broker,
+        summary: "remove what dead brokers and peers have left behind",
+        usage: &["clean"],
+        about: &[
+            "Removes sockets to which no connection can be made, and the files of a broker that \
+             was killed. A broker that holds its lock but no longer answers is ended, after a \
+             check that the process is the broker of this data directory. Messages and state \
+             stay.",
+        ],
+        options: &[],
+        examples: &[("clean", "")],
+        parse: parse::clean,
+    },
+    Entry {
+        name: "send",
+        group: Group::Messages,
+        summary: "send a message to a peer",
+        usage: &["send <peer> <message> [--type T] [--from P] [--reply-to ID]"],
+        about: &[
+            "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or `all`. \
+             <message> is one word to the shell, so quote it; `-` reads it from the standard \
+             input; one that begins with a dash goes after `--`.",
+        ],
+        options: &[
+            ("--type T", "text (default), json, command or alert"),
+            ("--from P", "the sender: a peer or a label (default: cli)"),
+            ("--reply-to ID", "the id of the message it answers"),
+        ],
+        examples: &[
+            ("send webapp-claude 'the API is ready'", ""),
+            ("git diff | slm-mesh send reviewer -", "the standard input"),
+            ("send reviewer '{\"pr\":7}' --type json --from ci", "in the name of a script"),
+        ],
+        parse: parse::send,
+    },
+    Entry {
+        name: "broadcast",
+        group: Group::Messages,
+        summary: "send a message to every peer",
+        usage: &["broadcast <message> [--type T] [--from P] [--reply-to ID]"],
+        about: &["The same as `send all <message>`. Says how many peers it went to."],
+        options: &[
+            ("--type T", "text (default), json, command or alert"),
+            ("--from P", "the sender: a peer or a label (default: cli)"),
+            ("--reply-to ID", "the id of the message it answers"),
+        ],
+        examples: &[("broadcast 'main is frozen until 3 pm' --type alert", "")],
+        parse: parse::broadcast,
+    },
+    Entry {
+        name: "inbox",
+        group: Group::Messages,
+        summary: "read the messages sent to `cli`, or to a peer",
+        usage: &["inbox [--peer P] [--all] [--peek] [--limit N]"],
+        about: &[
+            "Shows unread messages, oldest first, and marks them read once they are written out. \
+             The messages of a peer that reads its own, as agents do, stay unread.",
+            "Control characters in messages are shown escaped; --json has them as they are.",
+        ],
+        options: &[
+            ("--peer P", "the inbox of this peer"),
+            ("--all", "read messages too, the newest ones"),
+            ("--peek", "leave them unread"),
+            ("--limit N", "at most N messages, 1 to 1000 (default: 100)"),
+        ],
+        examples: &[("inbox", ""), ("inbox --peer webapp-claude --peek", "look over its shoulder")],
+        parse: parse::inbox,
+    },
+    Entry {
+        name: "peers",
+        group: Group::Shared,
+        summary: "list the agents that are here",
+        usage: &["peers [--scope machine|directory|repo] [--all]"],
+        about: &["Starts no broker: without one, it says so and exits with 3."],
+        options: &[
+            ("--scope S", "machine (default), or those of this directory or repo"),
+            ("--all", "also those that have not been heard of for a while"),
+        ],
+        examples: &[("peers", ""), ("peers --scope repo --all", "")],
+        parse: parse::peers,
+    },
+    Entry {
+        name: "state",
+        group: Group::Shared,
+        summary: "values under keys, seen by everyone",
+        usage: &[
+            "state get <key> [--namespace N]",
+            "state set <key> <value> [--if-version V] [--ttl T] [--namespace N]",
+            "state list [--prefix P] [--namespace N]",
+            "state delete <key> [--if-version V] [--namespace N]",
+        ],
+        about: &[
+            "`get` prints the bare value and a newline; exit code 1 if there is none. On a terminal \
+             its control characters are shown escaped; into a file or pipe it is written as it \
+             is. A <value> of `-` is read from the standard input.",
+        ],
+        options: &[
+            ("--namespace N", "where the key lives (default: default)"),
+            ("--if-version V", "only if the entry has this version (0: only if it is new)"),
+            ("--ttl T", "it goes away after this time: seconds, or 10m, 2h, 1d"),
+            ("--prefix P", "only keys that begin so"),
+        ],
+        examples: &[
+            ("state set api/url http://localhost:3000", ""),
+            ("state get api/url", ""),
+            ("state set leader me --if-version 0 --ttl 10m", "only the first one wins"),
+        ],
+        parse: parse::state,
+    },
+    Entry {
+        name: "lock",
+        group: Group::Shared,
+        summary: "locks on files, so that two do not edit one",
+        usage: &[
+            "lock list",
+            "lock query <file>",
+            "lock acquire <file> [--ttl T] [--reason R]",
+            "lock release <file> [--force]",
+        ],
+        about: &[
+            "Locks are advice among agents: nothing keeps a program from writing. They end with \
+             their time, or with their holder. `list` starts no broker.",
+        ],
+        options: &[
+            ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
+            ("--reason R", "why, for those who find it locked"),
+            ("--force", "free it whoever holds it"),
+        ],
+        examples: &[
+            ("lock acquire src/main.rs --reason 'moving things'", ""),
+            ("lock release src/main.rs", ""),
+        ],
+        parse: parse::lock,
+    },
+    Entry {
+        name: "events",
+        group: Group::Shared,
+        summary: "what has happened, and what happens",
+        usage: &["events [--type T]... [--since T] [--limit N] [--follow]"],
+        about: &[
+            "Shows the newest events, oldest first. With --follow it goes on until interrupted, \
+             also over a restart of the broker; --json then prints one line for each event.",
+        ],
+        options: &[
+            ("--type T", "only this type, or those of a prefix: 'build.*'; may be repeated"),
+            ("--since T", "only later ones: 10m, 2h, or 2026-04-08T10:30:00Z"),
+            ("--limit N", "at most N past events, 1 to 1000 (default: 50, with --follow 10)"),
+            ("-f, --follow", "and then those to come"),
+        ],
+        examples: &[
+            ("events --since 1h", ""),
+            ("events --follow --type 'build.*' --json", "for scripts"),
+        ],
+        parse: parse::events,
+    },
+    Entry {
+        name: "emit",
+        group: Group::Shared,
+        summary: "emit an event of your own",
+        usage: &["emit <type> [json]"],
+        about: &[
+            "<type> is a name with a dot inside. The second word is its payload, any JSON: a text \
+             needs quotes of its own. `-` reads it from the standard input.",
+        ],
+        options: &[],
+        examples: &[
+            ("emit build.finished '{\"ok\":true}'", ""),
+            ("emit build.started", "without a payload"),
+        ],
+        parse: parse::emit,
+    },
+    Entry {
+        name: "mcp",
+        group: Group::Other,
+        summary: "be the MCP server of an agent, on standard input and output",
+        usage: &["mcp"],
+        about: &[
+            "Agents run this. `slm-mesh` without a command does the same when its standard input \
+             is not a terminal.",
+        ],
+        options: &[],
+        examples: &[("mcp", "")],
+        parse: parse::mcp,
+    },
+    Entry {
+        name: "help",
+        group: Group::Other,
+        summary: "this text, or that of a command",
+        usage: &["help [command]"],
+        about: &[],
+        options: &[],
+        examples: &[("help send", "")],
+        parse: parse::help,
+    },
+    Entry {
+        name: "version",
+        group: Group::Other,
+        summary: "the version",
+        usage: &["version"],
+        about: &[],
+        options: &[],
+        examples: &[("version", "")],
+        parse: parse::version,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_described() {
+        for entry in ENTRIES {
+            assert!(!entry.summary.is_empty() && !entry.examples.is_empty(), "{}", entry.name);
+            assert!(entry.usage.iter().all(|usage| usage.starts_with(entry.name)));
+            assert!(find(entry.name).is_some_and(|found| std::ptr::eq(found, entry)));
+            for usage in entry.usage {
+                for word in usage.split([' ', '[', ']', '.']) {
+                    let known = !word.starts_with("--") || entry.option_names().contains(&word);
+                    assert!(known, "{word} of {}", entry.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn option_names_are_taken_from_how_they_are_written() {
+        let events = find("events").unwrap().option_names();
+        for name in ["--type", "--since", "--limit", "-f", "--follow", "--json", "--data-dir", "-h"]
+        {
+            assert!(events.contains(&name), "{name}");
+        }
+        assert!(!events.contains(&"T"));
+    }
+}

@@ -1,0 +1,254 @@
+//! `slm-mesh clean`: removes what dead brokers and peers have left behind.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::text::count;
+use super::{Context, Exit, Failure, Result};
+use crate::api::{ListPeers, PeersReply, Request};
+use crate::client::{Client, ClientError, StartPolicy};
+use crate::config::Config;
+use crate::platform::{self, BrokerLock, LockHolder, ProcessWatch, Signal};
+
+/// How long a broker that is asked to end may take before it is killed.
+const TERM_TIME_MAX: Duration = Duration::from_secs(3);
+/// How long the kernel may take to end it then.
+const KILL_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often is looked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What was done.
+#[derive(Default)]
+struct Done {
+    ended: Option<u32>,
+    files: u64,
+    sockets: u64,
+}
+
+pub(super) fn run(context: &mut Context) -> Result<Exit> {
+    let config = &context.config;
+    let mut done = Done::default();
+    let mut live = HashSet::new();
+    match Client::open(config, StartPolicy::Never) {
+        Ok(client) => live = live_sockets(client),
+        Err(ClientError::NoBroker) => done.files = clean_broker(config)?,
+        Err(
+            ClientError::TimedOut { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Protocol { .. },
+        ) => {
+            done.ended = end_broker(config)?;
+            done.files = clean_broker(config)?;
+        }
+        // It answers, or what answers is another's.
+        Err(error) => return Err(error.into()),
+    }
+    (done.sockets, done.files) = {
+        let (sockets, tokens) = clean_peers(&config.paths.peers(), &live)?;
+        (sockets, done.files + tokens)
+    };
+    report(context, &done)
+}
+
+fn report(context: &mut Context, done: &Done) -> Result<Exit> {
+    let out = &mut context.out;
+    if out.json {
+        let ended = done.ended.map_or_else(|| "null".into(), |pid| pid.to_string());
+        let Done { files, sockets, .. } = done;
+        let document =
+            format!(r#"{{"ok":true,"endedPid":{ended},"sockets":{sockets},"files":{files}}}"#);
+        out.document(document.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    if let Some(pid) = done.ended {
+        writeln!(out, "Ended the broker that no longer answered (process {pid}).")?;
+    }
+    let (sockets, files) =
+        (count(done.sockets, "socket", "sockets"), count(done.files, "file", "files"));
+    match (done.sockets, done.files) {
+        (0, 0) if done.ended.is_none() => writeln!(out, "There was nothing to clean.")?,
+        (0, 0) => {}
+        (0, _) => writeln!(out, "Removed {files}.")?,
+        (_, 0) => writeln!(out, "Removed {sockets}.")?,
+        _ => writeln!(out, "Removed {sockets} and {files}.")?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Sockets of peers that the broker has heard of lately: these need no knock.
+fn live_sockets(mut client: Client) -> HashSet<PathBuf> {
+    // Without the list each socket is knocked at, which does no harm.
+    let reply = client.call::<PeersReply>(&Request::Peers(ListPeers::default()));
+    let peers = reply.map(|reply| reply.peers).unwrap_or_default();
+    peers.iter().filter_map(|peer| peer.uds_path.as_deref()).map(PathBuf::from).collect()
+}
+
+/// Removes the files of a broker that is gone. The lock is held meanwhile, so that they cannot be
+/// those of one that is just starting.
+fn clean_broker(config: &Config) -> Result<u64> {
+    let paths = &config.paths;
+    let left = [paths.port(), paths.token(), paths.pid()];
+    if !left.iter().any(|path| path.exists()) {
+        return Ok(0);
+    }
+    let lock = BrokerLock::try_acquire(&paths.lock())
+        .map_err(|error| failed("take the broker's lock", &error))?;
+    let Some(_lock) = lock else { return Ok(0) };
+    let mut removed = 0;
+    for path in &left {
+        removed += u64::from(remove(path)?);
+    }
+    Ok(removed)
+}
+
+/// Removes sockets to which no connection can be made, and tokens that have no socket.
+fn clean_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<(u64, u64)> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        Err(error) => return Err(failed("look into the directory of sockets", &error)),
+    };
+    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    let (mut sockets, mut tokens) = (0, 0);
+    let has_suffix = |path: &Path, suffix: &str| path.extension() == Some(OsStr::new(suffix));
+    for path in paths.iter().filter(|path| has_suffix(path, "sock")) {
+        if !live.contains(path) && is_stale(path) {
+            sockets += u64::from(remove(path)?);
+        }
+    }
+    for path in paths.iter().filter(|path| has_suffix(path, "token")) {
+        if !path.with_extension("sock").exists() {
+            tokens += u64::from(remove(path)?);
+        }
+    }
+    Ok((sockets, tokens))
+}
+
+/// Whether nobody listens: only a refused connection proves it.
+fn is_stale(path: &Path) -> bool {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    is_socket
+        && UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether there was something to remove.
+fn remove(path: &Path) -> Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(&format!("remove {}", path.display()), &error)),
+    }
+}
+
+/// Ends the broker that holds the lock and does not answer. The kernel names the holder; its program
+/// is looked at all the same.
+fn end_broker(config: &Config) -> Result<Option<u32>> {
+    let Some(LockHolder { pid }) = holder(config)? else { return Ok(None) };
+    let Some(pid) = pid else {
+        return Err(Failure::other(
+            "not_here",
+            "the broker does not answer, and its process cannot be seen from here: it runs in \
+             another container or on another machine",
+        ));
+    };
+    let watch = ProcessWatch::open(pid).ok().flatten();
+    if !is_broker(pid) {
+        return Err(Failure::other(
+            "not_a_broker",
+            format!("process {pid} holds the broker's lock and is no slm-mesh broker; look at it"),
+        ));
+    }
+    // Asked again with the watch in hand: from here on it is this process and no other.
+    if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
+        return Ok(None);
+    }
+    let signal_it = |signal| match &watch {
+        Some(watch) => watch.send_signal(signal),
+        None => platform::send_signal(pid, signal),
+    };
+    for (signal, time) in [(Signal::Terminate, TERM_TIME_MAX), (Signal::Kill, KILL_TIME_MAX)] {
+        // If it has just ended, the lock tells.
+        let sent = signal_it(signal);
+        let deadline = Instant::now() + time;
+        while holder(config)? == Some(LockHolder { pid: Some(pid) }) {
+            if let Err(error) = &sent {
+                return Err(failed(&format!("end the broker (process {pid})"), error));
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
+            return Ok(Some(pid));
+        }
+    }
+    let message = format!("the broker (process {pid}) does not end, not even when it is killed");
+    Err(Failure::other("does_not_end", message))
+}
+
+fn holder(config: &Config) -> Result<Option<LockHolder>> {
+    platform::lock_holder(&config.paths.lock())
+        .map_err(|error| failed("ask for the broker's lock", &error))
+}
+
+/// Whether the process runs this program as a broker.
+fn is_broker(pid: u32) -> bool {
+    let file_name =
+        |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    // The file may have been removed since; then the process's own name has to do.
+    let name = platform::executable(pid).and_then(file_name);
+    let name = name.or_else(|| platform::command_name(pid));
+    let own = std::env::current_exe().ok().and_then(file_name);
+    let is_ours = name.is_some_and(|name| name.starts_with("slm-mesh") || Some(name) == own);
+    let line = platform::command_line(pid).unwrap_or_default();
+    is_ours && line.iter().skip(1).any(|word| word == "start")
+}
+
+fn failed(action: &str, error: &io::Error) -> Failure {
+    Failure::other("file_error", format!("cannot {action}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn only_what_refuses_a_connection_is_stale() {
+        let temp = TempDir::new();
+        let path = |name: &str| temp.path().join(name);
+        drop(UnixListener::bind(path("dead.sock")).unwrap());
+        let _listens = UnixListener::bind(path("alive.sock")).unwrap();
+        drop(UnixListener::bind(path("known.sock")).unwrap());
+        std::fs::write(path("file.sock"), "").unwrap();
+        for name in ["dead.token", "alive.token", "alone.token", "other"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let live = HashSet::from([path("known.sock")]);
+        assert_eq!(clean_peers(temp.path(), &live).unwrap(), (1, 2));
+        let mut left: Vec<_> = std::fs::read_dir(temp.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["alive.sock", "alive.token", "file.sock", "known.sock", "other"]);
+        assert_eq!(clean_peers(&path("missing"), &live).unwrap(), (0, 0));
+    }
+
+    #[test]
+    fn this_process_is_no_broker() {
+        assert!(!is_broker(std::process::id()));
+        assert!(!is_broker(u32::MAX));
+    }
+}

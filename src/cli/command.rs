@@ -1,0 +1,295 @@
+//! A command line, understood and checked: what is to be done, and nothing about how.
+
+use std::ffi::OsString;
+
+use uuid::Uuid;
+
+use super::catalog::{self, Entry};
+use super::suggest;
+use super::words::{Result, UsageError, Words};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+
+/// What holds for every command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Global {
+    /// JSON instead of text.
+    pub json: bool,
+    /// The data directory, before the environment's.
+    pub data_dir: Option<OsString>,
+}
+
+/// A command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What holds for every command.
+    pub global: Global,
+    /// What is to be done.
+    pub command: Command,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// No command: status, with a broker started for it; or the MCP server, if nobody is there to
+    /// read it.
+    Bare,
+    /// Be the MCP server.
+    Mcp,
+    /// Be the broker, or start it.
+    Start(StartMode),
+    /// Stop the broker.
+    Stop,
+    /// Tell how it is.
+    Status,
+    /// List peers.
+    Peers(Peers),
+    /// Send a message.
+    Send(Send),
+    /// Show messages.
+    Inbox(Inbox),
+    /// Shared state.
+    State(State),
+    /// File locks.
+    Lock(Lock),
+    /// Show events.
+    Events(Events),
+    /// Emit an event.
+    Emit(Emit),
+    /// Tidy up.
+    Clean,
+    /// Three agents and a working morning.
+    Demo,
+    /// Help, about one command or all.
+    Help(Option<&'static str>),
+    /// The version.
+    Version,
+}
+
+/// How a broker is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartMode {
+    /// This process becomes the broker and stays in the foreground.
+    Foreground,
+    /// Another process becomes the broker; this one tells when it serves.
+    Detached,
+    /// This process is that other one.
+    Background,
+}
+
+/// Which peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerScope {
+    /// All of the machine.
+    #[default]
+    Machine,
+    /// Those of this directory.
+    Directory,
+    /// Those of this repository.
+    Repo,
+}
+
+/// `peers`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// Which.
+    pub scope: PeerScope,
+    /// Stale ones too.
+    pub all: bool,
+}
+
+/// A text given as a word, or to be read from the standard input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// This.
+    Given(String),
+    /// What the standard input has.
+    Stdin,
+}
+
+impl Text {
+    pub(super) fn from_word(word: String) -> Self {
+        if word == "-" { Self::Stdin } else { Self::Given(word) }
+    }
+}
+
+/// `send` and `broadcast`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// To whom; none for everyone.
+    pub to: Option<String>,
+    /// What.
+    pub message: Text,
+    /// What kind of text.
+    pub kind: MessageKind,
+    /// In whose name; `cli` if none.
+    pub from: Option<String>,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+}
+
+/// `inbox`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inbox {
+    /// Whose; `cli` if none.
+    pub peer: Option<String>,
+    /// Read ones too.
+    pub all: bool,
+    /// Leave them unread.
+    pub peek: bool,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// `state`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where; `default` if none.
+    pub namespace: Option<String>,
+    /// What.
+    pub action: StateAction,
+}
+
+/// `state` and what follows it
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateAction {
+    /// Show a value.
+    Get {
+        /// Of this key.
+        key: String,
+    },
+    /// Set a value.
+    Set {
+        /// Of this key.
+        key: String,
+        /// To this.
+        value: Text,
+        /// Only if the entry has this version.
+        if_version: Option<Seq>,
+        /// It goes away after so many seconds.
+        ttl_seconds: Option<u64>,
+    },
+    /// List entries.
+    List {
+        /// Only keys that begin so.
+        prefix: Option<String>,
+    },
+    /// Delete an entry.
+    Delete {
+        /// Of this key.
+        key: String,
+        /// Only if it has this version.
+        if_version: Option<Seq>,
+    },
+}
+
+/// `lock`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// All locks.
+    List,
+    /// The lock of a file.
+    Query {
+        /// Which.
+        file: OsString,
+    },
+    /// Take or renew a lock.
+    Acquire {
+        /// Of which file.
+        file: OsString,
+        /// For how long, minutes.
+        ttl_minutes: Option<u32>,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Give a lock back.
+    Release {
+        /// Of which file.
+        file: OsString,
+        /// Whoever holds it.
+        force: bool,
+    },
+}
+
+/// A point of time, said absolutely or by its distance from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Then.
+    At(Timestamp),
+    /// So many ms ago.
+    Ago(i64),
+}
+
+/// `events`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Only these types.
+    pub types: Vec<String>,
+    /// Only later ones.
+    pub since: Option<Since>,
+    /// At most so many of those that have been.
+    pub limit: Option<u32>,
+    /// And those to come.
+    pub follow: bool,
+}
+
+/// `emit`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emit {
+    /// A name with a dot.
+    pub kind: String,
+    /// JSON; null if none.
+    pub payload: Option<Text>,
+}
+
+impl Invocation {
+    /// Reads a command line, the program's name not included.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the nearest known word. It can be told whether `--json` was asked
+    /// for all the same: see [`wants_json`].
+    pub fn parse(line: Vec<OsString>) -> Result<Self> {
+        let mut words = Words::new(line);
+        let help = words.flag(["-h", "--help"]);
+        let global = Global { json: words.flag("--json"), data_dir: words.os_value("--data-dir")? };
+        let command = match words.command()? {
+            Some(name) => {
+                let entry = find(&name)?;
+                words.belong_to(entry.name);
+                if help { Command::Help(Some(entry.name)) } else { (entry.parse)(entry, words)? }
+            }
+            None if help => Command::Help(None),
+            None if words.flag(["-V", "--version"]) => Command::Version,
+            None => {
+                let known = ["--json", "--data-dir", "--help", "--version", "-h", "-V"];
+                // A command after `--` is meant as one, but that is not where commands stand.
+                words.rest(&[], 0, &known)?;
+                Command::Bare
+            }
+        };
+        Ok(Self { global, command })
+    }
+}
+
+/// Whether a command line that could not be read asks for JSON.
+#[must_use]
+pub fn wants_json(line: &[OsString]) -> bool {
+    line.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+}
+
+/// The entry of the command `name`.
+pub(super) fn find(name: &str) -> Result<&'static Entry> {
+    catalog::find(name).ok_or_else(|| {
+        let known = catalog::ENTRIES.iter().map(|entry| entry.name);
+        let hint = suggest::hint(name, known);
+        let message = format!("unknown command {name:?}{hint}");
+        UsageError { message, command: None }
+    })
+}
+
+/// A client-made id, by which a request can be sent again without being carried out twice.
+pub(super) fn new_id() -> Option<Uuid> {
+    let mut bytes = [0; 16];
+    // Without randomness there is no id, and an unknown outcome stays unknown.
+    getrandom::fill(&mut bytes).ok()?;
+    Some(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}

@@ -1,0 +1,127 @@
+//! `--help`, for the program and for each command, made from the table of commands.
+
+use std::fmt::Write;
+
+use super::catalog::{self, ENTRIES, Entry, GLOBAL_OPTIONS, Group};
+
+/// Lines are broken before this column.
+const WIDTH: usize = 80;
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the program does, in a sentence.
+const ABOUT: &str = "AI coding agents that run side by side find each other, send messages, share \
+                     state, lock files and react to events.";
+
+/// The help of the command `name`, or of the program.
+pub(super) fn text(name: Option<&str>) -> String {
+    match name.and_then(catalog::find) {
+        Some(entry) => about_command(entry),
+        None => about_program(),
+    }
+}
+
+fn about_program() -> String {
+    let mut out = format!("slm-mesh {VERSION}\n\n");
+    paragraph(&mut out, "", ABOUT);
+    out.push_str("\nUsage: slm-mesh [--json] [--data-dir DIR] <command>\n");
+    let width = ENTRIES.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
+    for group in Group::ALL {
+        let _ = write!(out, "\n{}:\n", group.title());
+        let entries = ENTRIES.iter().filter(|entry| entry.group == group);
+        list(&mut out, width, entries.map(|entry| (entry.name, entry.summary)));
+    }
+    out.push_str("\nOptions:\n");
+    let version = ("-V, --version", "the version");
+    list(&mut out, 0, GLOBAL_OPTIONS.iter().copied().chain([version]));
+    out.push('\n');
+    paragraph(
+        &mut out,
+        "",
+        "Without a command: the broker's status, on a terminal; else the MCP server of an agent. \
+         `slm-mesh help <command>` tells more about each.",
+    );
+    out.push('\n');
+    paragraph(
+        &mut out,
+        "",
+        "Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 no broker is running and the \
+         command starts none.",
+    );
+    out
+}
+
+fn about_command(entry: &Entry) -> String {
+    let mut out = String::new();
+    paragraph(&mut out, "", &format!("slm-mesh {}: {}", entry.name, entry.summary));
+    for (i, usage) in entry.usage.iter().enumerate() {
+        let before = if i == 0 { "\nUsage: " } else { "       " };
+        let _ = writeln!(out, "{before}slm-mesh {usage}");
+    }
+    for about in entry.about {
+        out.push('\n');
+        paragraph(&mut out, "", about);
+    }
+    out.push_str("\nOptions:\n");
+    list(&mut out, 0, entry.options.iter().chain(GLOBAL_OPTIONS).copied());
+    out.push_str("\nExamples:\n");
+    for (example, about) in entry.examples {
+        let program = if example.contains("slm-mesh") { "" } else { "slm-mesh " };
+        let _ = write!(out, "  {program}{example}");
+        if !about.is_empty() {
+            let _ = write!(out, "    # {about}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Words with what they mean, in two columns, the first at least `width` wide.
+fn list<'a>(out: &mut String, width: usize, items: impl Iterator<Item = (&'a str, &'a str)>) {
+    let items: Vec<_> = items.collect();
+    let width = items.iter().map(|(word, _)| word.len()).max().unwrap_or_default().max(width);
+    for (word, meaning) in items {
+        let first = format!("  {word:width$}  ");
+        let mut lines = String::new();
+        paragraph(&mut lines, &" ".repeat(first.len()), meaning);
+        out.push_str(&first);
+        out.push_str(lines.trim_start());
+    }
+}
+
+/// `text` broken into lines that begin with `indent`.
+fn paragraph(out: &mut String, indent: &str, text: &str) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && indent.len() + line.len() + 1 + word.len() > WIDTH {
+            let _ = writeln!(out, "{indent}{line}");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{indent}{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_complete_and_fits_a_terminal() {
+        let program = text(None);
+        for entry in ENTRIES {
+            assert!(program.contains(entry.name) && program.contains(entry.summary));
+            let own = text(Some(entry.name));
+            for (option, _) in entry.options {
+                assert!(own.contains(option), "{option}");
+            }
+            assert!(own.contains("Usage: slm-mesh ") && own.contains("Examples:\n  "));
+            for line in own.lines().chain(program.lines()) {
+                assert!(line.len() <= WIDTH + 8, "{line}");
+                assert_eq!(line, line.trim_end());
+            }
+        }
+    }
+}

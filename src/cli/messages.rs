@@ -1,0 +1,170 @@
+//! `slm-mesh send`, `broadcast` and `inbox`
+
+use std::io::{self, Read, Write};
+
+use super::command::new_id;
+use super::out::{Out, Paint, note};
+use super::text::{count, escape, escape_lines, short_id};
+use super::{Context, Exit, Failure, Inbox, Result, Send, Text};
+use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request, SendMessage, Sent};
+use crate::client::blocking::read_reply;
+use crate::client::{Client, StartPolicy};
+use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::model::{MessageId, MessageKind, Party};
+
+/// Who a person at the command line is in the mesh.
+pub(super) const CLI: &str = "cli";
+/// Everyone.
+const ALL: &str = "all";
+/// Messages shown when the command line does not say.
+const INBOX_LIMIT: u32 = 100;
+
+pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
+    let to = message.to.as_deref().unwrap_or(ALL);
+    let request = Request::Send(SendMessage {
+        from_peer: Some(message.from.as_deref().unwrap_or(CLI).into()),
+        to_peer: to.into(),
+        payload: read_text(&message.message)?.into(),
+        kind: message.kind,
+        reply_to: message.reply_to,
+        id: new_id(),
+    });
+    let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
+    if context.out.json {
+        context.out.document(&body)?;
+        return Ok(Exit::Done);
+    }
+    let to = escape(to);
+    let text = match read_reply(&body)? {
+        Sent::Direct { delivered: true, .. } => format!("Delivered to {to}."),
+        Sent::Direct { pushed: true, .. } => format!("Handed to {to}."),
+        Sent::Direct { .. } if to == CLI => "Stored for `slm-mesh inbox`.".into(),
+        Sent::Direct { .. } => {
+            format!("Stored for {to}, who is not connected now and will find it.")
+        }
+        Sent::Broadcast { recipients: 0, .. } => "Nobody else is here; nothing was sent.".into(),
+        Sent::Broadcast { recipients, pushed, .. } => format!(
+            "Sent to {}; {pushed} of them {} connected now.",
+            count(recipients.into(), "peer", "peers"),
+            if pushed == 1 { "is" } else { "are" }
+        ),
+    };
+    writeln!(context.out, "{text}")?;
+    Ok(Exit::Done)
+}
+
+/// The text, or what the standard input has: as it is, its last newline included.
+pub(super) fn read_text(text: &Text) -> Result<String> {
+    match text {
+        Text::Given(text) => Ok(text.clone()),
+        Text::Stdin => {
+            let mut bytes = Vec::new();
+            let bound = PAYLOAD_BYTES_MAX as u64 + 1;
+            io::stdin().lock().take(bound).read_to_end(&mut bytes).map_err(|error| {
+                Failure::other("stdin", format!("the standard input cannot be read: {error}"))
+            })?;
+            if bytes.len() > PAYLOAD_BYTES_MAX {
+                let limit = PAYLOAD_BYTES_MAX / 1024;
+                return Err(Failure::usage(format!(
+                    "the standard input is longer than {limit} KiB"
+                )));
+            }
+            String::from_utf8(bytes)
+                .map_err(|_| Failure::usage("the standard input is not valid UTF-8"))
+        }
+    }
+}
+
+pub(super) fn inbox(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
+    let whose: Box<str> = inbox.peer.as_deref().unwrap_or(CLI).into();
+    let mut client = context.client(StartPolicy::IfNeeded)?;
+    // Peeked first, and marked read only when they are written out: a closed pipe loses nothing.
+    let body = client.call_bytes(&Request::Fetch(Fetch {
+        peer_id: Some(whose.clone()),
+        filter: if inbox.all { Filter::All } else { Filter::Unread },
+        limit: Some(inbox.limit.unwrap_or(INBOX_LIMIT)),
+        peek: true,
+        ..Fetch::default()
+    }))?;
+    let reply: Messages = read_reply(&body)?;
+    if context.out.json {
+        context.out.document(&body)?;
+    } else {
+        show(&mut context.out, inbox, &whose, &reply)?;
+    }
+    context.out.flush()?;
+    let unread = reply.messages.iter().filter(|message| message.read_at.is_none());
+    let ids: Vec<MessageId> = unread.map(|message| message.id).collect();
+    if inbox.peek || ids.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Ok(mark_read(&mut client, whose, ids, context.out.json))
+}
+
+/// The result is written already, so what goes wrong here is only noted.
+fn mark_read(client: &mut Client, whose: Box<str>, ids: Vec<MessageId>, json: bool) -> Exit {
+    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id: Some(whose), ids }) else {
+        return Exit::Done;
+    };
+    if error.code() == Some(Code::Forbidden) {
+        if !json {
+            note("left unread: this peer reads its messages itself");
+        }
+        return Exit::Done;
+    }
+    note(&format!("the messages could not be marked read: {}", escape(&error.to_string())));
+    Exit::Failed
+}
+
+fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<()> {
+    if reply.messages.is_empty() {
+        let kind = if inbox.all { "messages" } else { "unread messages" };
+        writeln!(out, "No {kind} for {}.", escape(whose))?;
+        return Ok(());
+    }
+    for (i, message) in reply.messages.iter().enumerate() {
+        if i > 0 {
+            writeln!(out)?;
+        }
+        show_message(out, message)?;
+    }
+    if reply.remaining > 0 {
+        let hint = match (inbox.all, inbox.peek) {
+            (true, _) => "older ones: --limit",
+            (false, true) => "more: --limit",
+            (false, false) => "more: run this again",
+        };
+        writeln!(out, "\n{} {hint}", reply.remaining)?;
+    }
+    Ok(())
+}
+
+/// A line about the message, then its text, indented so that it cannot be taken for such a line.
+fn show_message(out: &mut Out, message: &MessageInfo) -> io::Result<()> {
+    let name = escape(&message.from_name);
+    let from = match &message.from_peer {
+        Party::Peer(id) => {
+            format!("{} ({})", out.style.paint(&name, Paint::Bold), short_id(&id.to_string()))
+        }
+        Party::Cli | Party::Label(_) => out.style.paint(&name, Paint::Bold).into_owned(),
+    };
+    let mut about = vec![out.age(message.created_at)];
+    match message.kind {
+        MessageKind::Text => {}
+        MessageKind::Alert => about.push(out.style.paint("alert", Paint::Warn).into_owned()),
+        MessageKind::Json | MessageKind::Command => about.push(message.kind.as_str().into()),
+    }
+    if message.to_peer.is_none() {
+        about.push("to all".into());
+    }
+    if let Some(id) = message.reply_to {
+        about.push(format!("answers {id}"));
+    }
+    let id = format!("id {}", message.id);
+    let id = out.style.paint(&id, Paint::Dim).into_owned();
+    writeln!(out, "{from}  {}  {id}", about.join("  "))?;
+    for line in escape_lines(&message.payload).lines() {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}

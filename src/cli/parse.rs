@@ -1,0 +1,477 @@
+//! From the words of each command to its checked form.
+
+use super::catalog::Entry;
+use super::command::{
+    Command, Emit, Events, Inbox, Lock, PeerScope, Peers, Send, Since, StartMode, State,
+    StateAction, Text, find,
+};
+use super::suggest;
+use super::words::{Result, Words};
+use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+
+const SCOPES: [(&str, PeerScope); 3] = [
+    ("machine", PeerScope::Machine),
+    ("directory", PeerScope::Directory),
+    ("repo", PeerScope::Repo),
+];
+
+/// For commands that are one word.
+pub(super) fn mcp(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Mcp)
+}
+
+pub(super) fn stop(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Stop)
+}
+
+pub(super) fn status(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Status)
+}
+
+pub(super) fn clean(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Clean)
+}
+
+pub(super) fn demo(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Demo)
+}
+
+pub(super) fn version(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Version)
+}
+
+fn alone(entry: &Entry, words: Words, command: Command) -> Result<Command> {
+    words.rest(&[], 0, &entry.option_names())?;
+    Ok(command)
+}
+
+pub(super) fn start(entry: &Entry, mut words: Words) -> Result<Command> {
+    let mode = match (words.flag("--detached"), words.flag("--background")) {
+        (false, false) => StartMode::Foreground,
+        (true, false) => StartMode::Detached,
+        (false, true) => StartMode::Background,
+        (true, true) => {
+            return Err(words.error("`--detached` and `--background` exclude each other"));
+        }
+    };
+    alone(entry, words, Command::Start(mode))
+}
+
+pub(super) fn peers(entry: &Entry, mut words: Words) -> Result<Command> {
+    let scope = words.choice("--scope", &SCOPES)?.unwrap_or_default();
+    let all = words.flag("--all");
+    alone(entry, words, Command::Peers(Peers { scope, all }))
+}
+
+pub(super) fn send(entry: &Entry, words: Words) -> Result<Command> {
+    message(entry, words, &["<peer>", "<message>"])
+}
+
+pub(super) fn broadcast(entry: &Entry, words: Words) -> Result<Command> {
+    message(entry, words, &["<message>"])
+}
+
+fn message(entry: &Entry, mut words: Words, names: &[&str]) -> Result<Command> {
+    let kind = words
+        .choice("--type", &MessageKind::ALL.map(|kind| (kind.as_str(), kind)))?
+        .unwrap_or_default();
+    let from = words.text("--from")?;
+    let reply_to =
+        words.value("--reply-to", "the id of a message, as `inbox` shows it", MessageId::parse)?;
+    let mut texts = words.texts_left(names, names.len(), &entry.option_names())?.into_iter();
+    let to = if names.len() == 2 { texts.next() } else { None };
+    let message = Text::from_word(texts.next().unwrap_or_default());
+    Ok(Command::Send(Send { to, message, kind, from, reply_to }))
+}
+
+pub(super) fn inbox(entry: &Entry, mut words: Words) -> Result<Command> {
+    let peer = words.text("--peer")?;
+    let limit = limit(&mut words, 1)?;
+    let all = words.flag("--all");
+    let inbox = Inbox { peer, all, peek: words.flag("--peek"), limit };
+    alone(entry, words, Command::Inbox(inbox))
+}
+
+fn limit(words: &mut Words, min: u32) -> Result<Option<u32>> {
+    let expected = format!("a number from {min} to {LIST_LIMIT_MAX}");
+    let parse = |text: &str| text.parse().ok().filter(|n| (min..=LIST_LIMIT_MAX).contains(n));
+    words.value("--limit", &expected, parse)
+}
+
+pub(super) fn state(entry: &Entry, mut words: Words) -> Result<Command> {
+    let namespace = words.text("--namespace")?;
+    let prefix = words.text("--prefix")?;
+    let version = |text: &str| text.parse().ok().map(Seq);
+    let if_version = words.value("--if-version", "a version, or 0 for `not there yet`", version)?;
+    let expected = "a time such as 90, 90s, 10m, 2h or 1d, at most a year";
+    let ttl_seconds = words.value("--ttl", expected, ttl_seconds)?;
+    let action = action(&mut words, &["get", "set", "list", "delete"])?;
+    only_for(&words, "--prefix", prefix.is_some(), action, &["list"])?;
+    only_for(&words, "--if-version", if_version.is_some(), action, &["set", "delete"])?;
+    only_for(&words, "--ttl", ttl_seconds.is_some(), action, &["set"])?;
+
+    let options = entry.option_names();
+    let names: &[&str] = match action {
+        "set" => &["<key>", "<value>"],
+        "list" => &[],
+        _ => &["<key>"],
+    };
+    let mut texts = words.texts_left(names, names.len(), &options)?.into_iter();
+    let key = texts.next().unwrap_or_default();
+    let action = match action {
+        "get" => StateAction::Get { key },
+        "list" => StateAction::List { prefix },
+        "delete" => StateAction::Delete { key, if_version },
+        _ => {
+            let value = Text::from_word(texts.next().unwrap_or_default());
+            StateAction::Set { key, value, if_version, ttl_seconds }
+        }
+    };
+    Ok(Command::State(State { namespace, action }))
+}
+
+pub(super) fn lock(entry: &Entry, mut words: Words) -> Result<Command> {
+    let expected = format!("a time such as 30, 30m or 2h, at most {LOCK_TTL_MINUTES_MAX} min");
+    let ttl_minutes = words.value("--ttl", &expected, lock_minutes)?;
+    let reason = words.text("--reason")?;
+    let force = words.flag("--force");
+    let action = action(&mut words, &["list", "query", "acquire", "release"])?;
+    only_for(&words, "--ttl", ttl_minutes.is_some(), action, &["acquire"])?;
+    only_for(&words, "--reason", reason.is_some(), action, &["acquire"])?;
+    only_for(&words, "--force", force, action, &["release"])?;
+
+    let names: &[&str] = if action == "list" { &[] } else { &["<file>"] };
+    let file = words.rest(names, names.len(), &entry.option_names())?.pop().unwrap_or_default();
+    Ok(Command::Lock(match action {
+        "list" => Lock::List,
+        "query" => Lock::Query { file },
+        "acquire" => Lock::Acquire { file, ttl_minutes, reason },
+        _ => Lock::Release { file, force },
+    }))
+}
+
+pub(super) fn events(entry: &Entry, mut words: Words) -> Result<Command> {
+    let types = words.texts("--type")?;
+    let since =
+        words.value("--since", "a time such as 10m, 2h or 2026-04-08T10:30:00Z", parse_since)?;
+    let follow = words.flag(["-f", "--follow"]);
+    let limit = limit(&mut words, u32::from(!follow))?;
+    alone(entry, words, Command::Events(Events { types, since, limit, follow }))
+}
+
+pub(super) fn emit(entry: &Entry, words: Words) -> Result<Command> {
+    let mut texts = words.texts_left(&["<type>", "[json]"], 1, &entry.option_names())?.into_iter();
+    let kind = texts.next().unwrap_or_default();
+    let payload = texts.next().map(Text::from_word);
+    Ok(Command::Emit(Emit { kind, payload }))
+}
+
+pub(super) fn help(entry: &Entry, words: Words) -> Result<Command> {
+    let about = words.texts_left(&["[command]"], 0, &entry.option_names())?.pop();
+    Ok(Command::Help(match about {
+        Some(name) => Some(find(&name)?.name),
+        None => None,
+    }))
+}
+
+/// The word after `state` or `lock`.
+fn action(words: &mut Words, known: &[&'static str]) -> Result<&'static str> {
+    let list = known.join(", ");
+    let Some(word) = words.command()? else {
+        return Err(words.error(format!("one of {list} is missing")));
+    };
+    known.iter().copied().find(|action| *action == word).ok_or_else(|| {
+        let hint = suggest::hint(&word, known.iter().copied());
+        words.error(format!("unknown action {word:?}: it must be one of {list}{hint}"))
+    })
+}
+
+/// An option that some actions have and others have not.
+fn only_for(words: &Words, name: &str, given: bool, action: &str, actions: &[&str]) -> Result<()> {
+    if !given || actions.contains(&action) {
+        return Ok(());
+    }
+    Err(words
+        .error(format!("`{name}` belongs to `{}`, not to `{action}`", actions.join("` and `"))))
+}
+
+/// `90`, `90s`, `10m`, `2h`, `1d`: a number and its unit, seconds; `unit` is that of a bare number.
+fn seconds(text: &str, unit: u64) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+    let unit = match text.strip_prefix(digits)? {
+        "" => unit,
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    // `parse` takes a plus sign.
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit)
+}
+
+fn ttl_seconds(text: &str) -> Option<u64> {
+    seconds(text, 1).filter(|ttl| (1..=STATE_TTL_SECONDS_MAX).contains(ttl))
+}
+
+/// Whole minutes, begun ones counted.
+fn lock_minutes(text: &str) -> Option<u32> {
+    let minutes = u32::try_from(seconds(text, 60)?.div_ceil(60)).ok()?;
+    (1..=LOCK_TTL_MINUTES_MAX).contains(&minutes).then_some(minutes)
+}
+
+fn parse_since(text: &str) -> Option<Since> {
+    if let Some(time) = Timestamp::parse(text) {
+        return Some(Since::At(time));
+    }
+    // A bare number could be anything.
+    text.ends_with(|c: char| c.is_ascii_lowercase())
+        .then(|| seconds(text, 1))
+        .flatten()
+        .and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000))
+        .map(Since::Ago)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::command::{Global, Invocation};
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation> {
+        // Words between spaces; `~` stands for a space within one, "" for none.
+        let word = |word: &str| OsString::from(word.replace('~', " "));
+        Invocation::parse(line.split_whitespace().map(word).collect())
+    }
+
+    fn command(line: &str) -> Command {
+        parse(line).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
+    fn refused(line: &str) -> String {
+        match parse(line) {
+            Ok(invocation) => panic!("{line}: {invocation:?}"),
+            Err(error) => error.message,
+        }
+    }
+
+    #[test]
+    fn plain_commands() {
+        for (line, expected) in [
+            ("", Command::Bare),
+            ("--json", Command::Bare),
+            ("mcp", Command::Mcp),
+            ("start", Command::Start(StartMode::Foreground)),
+            ("start --detached", Command::Start(StartMode::Detached)),
+            ("start --background", Command::Start(StartMode::Background)),
+            ("stop", Command::Stop),
+            ("status", Command::Status),
+            ("clean", Command::Clean),
+            ("demo", Command::Demo),
+            ("version", Command::Version),
+            ("--version", Command::Version),
+            ("-V", Command::Version),
+            ("help", Command::Help(None)),
+            ("--help", Command::Help(None)),
+            ("-h", Command::Help(None)),
+            ("help send", Command::Help(Some("send"))),
+            ("send --help", Command::Help(Some("send"))),
+            ("send -h too many words", Command::Help(Some("send"))),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        let global = Global { json: true, data_dir: Some("/d".into()) };
+        for line in ["--json --data-dir /d status", "status --data-dir=/d --json"] {
+            assert_eq!(
+                parse(line).unwrap(),
+                Invocation { global: global.clone(), command: Command::Status }
+            );
+        }
+        assert!(parse("send bob -- --json").unwrap().global == Global::default());
+    }
+
+    #[test]
+    fn messages() {
+        let plain = Send {
+            to: Some("bob".into()),
+            message: Text::Given("hi there".into()),
+            kind: MessageKind::Text,
+            from: None,
+            reply_to: None,
+        };
+        assert_eq!(command("send bob hi~there"), Command::Send(plain.clone()));
+        assert_eq!(command("send -- bob hi~there"), Command::Send(plain.clone()));
+        let stdin = Send { message: Text::Stdin, ..plain.clone() };
+        assert_eq!(command("send bob -"), Command::Send(stdin));
+        let dashed = Send { message: Text::Given("--type".into()), ..plain.clone() };
+        assert_eq!(command("send bob -- --type"), Command::Send(dashed));
+        let id = "01890a5d-ac96-874b-bcce-b302099a8057";
+        let full = Send {
+            kind: MessageKind::Alert,
+            from: Some("ci".into()),
+            reply_to: MessageId::parse(id),
+            ..plain.clone()
+        };
+        let line = format!("send --type alert bob --from=ci hi~there --reply-to {id}");
+        assert_eq!(command(&line), Command::Send(full));
+        let broadcast = Send { to: None, ..plain };
+        assert_eq!(command("broadcast hi~there"), Command::Send(broadcast));
+
+        assert!(refused("send").contains("<peer> is missing"));
+        assert!(refused("send bob").contains("<message> is missing"));
+        assert!(refused("send bob hi there").contains("\"there\"; put quotes"));
+        assert!(refused("send bob hi --type txt").contains("did you mean `text`?"));
+        assert!(refused("send bob hi --reply-to 7").contains("the id of a message"));
+        assert!(refused("send bob hi --frm me").contains("did you mean `--from`?"));
+        assert!(refused("broadcast hi there").contains("unexpected word"));
+    }
+
+    #[test]
+    fn inbox_and_peers() {
+        assert_eq!(command("inbox"), Command::Inbox(Inbox::default()));
+        let full = Inbox { peer: Some("bob".into()), all: true, peek: true, limit: Some(5) };
+        assert_eq!(command("inbox --peek --all --peer bob --limit 5"), Command::Inbox(full));
+        for bad in ["0", "1001", "x", "-1"] {
+            assert!(refused(&format!("inbox --limit {bad}")).contains("from 1 to 1000"), "{bad}");
+        }
+        let repo = Peers { scope: PeerScope::Repo, all: true };
+        assert_eq!(command("peers --scope repo --all"), Command::Peers(repo));
+        assert!(refused("peers --scope rpo").contains("did you mean `repo`?"));
+        assert!(refused("peers repo").contains("unexpected word"));
+    }
+
+    #[test]
+    fn shared_state() {
+        let state = |namespace: Option<&str>, action| {
+            Command::State(State { namespace: namespace.map(Into::into), action })
+        };
+        let key = || "k".to_owned();
+        assert_eq!(command("state get k"), state(None, StateAction::Get { key: key() }));
+        assert_eq!(
+            command("state --namespace n list --prefix a/"),
+            state(Some("n"), StateAction::List { prefix: Some("a/".into()) })
+        );
+        assert_eq!(
+            command("state set k - --if-version 0 --ttl 2h"),
+            state(
+                None,
+                StateAction::Set {
+                    key: key(),
+                    value: Text::Stdin,
+                    if_version: Some(Seq(0)),
+                    ttl_seconds: Some(7200),
+                }
+            )
+        );
+        assert_eq!(
+            command("state delete --if-version=7 k --namespace=n"),
+            state(Some("n"), StateAction::Delete { key: key(), if_version: Some(Seq(7)) })
+        );
+        assert!(refused("state").contains("get, set, list, delete is missing"));
+        assert!(refused("state lst").contains("did you mean `list`?"));
+        assert!(refused("state get").contains("<key> is missing"));
+        assert!(refused("state set k").contains("<value> is missing"));
+        assert!(refused("state get k --ttl 5").contains("`--ttl` belongs to `set`"));
+        assert!(refused("state list --if-version 5").contains("belongs to `set` and `delete`"));
+        assert!(refused("state set k v --ttl 0").contains("a time such as"));
+        assert!(refused("state set k v --ttl 366d").contains("at most a year"));
+        assert!(refused("state set k v --if-version x").contains("a version"));
+    }
+
+    #[test]
+    fn file_locks() {
+        assert_eq!(command("lock list"), Command::Lock(Lock::List));
+        let file = || OsString::from("src/a b");
+        assert_eq!(command("lock query src/a~b"), Command::Lock(Lock::Query { file: file() }));
+        assert_eq!(
+            command("lock acquire --ttl 90 --reason why~not src/a~b"),
+            Command::Lock(Lock::Acquire {
+                file: file(),
+                ttl_minutes: Some(90),
+                reason: Some("why not".into())
+            })
+        );
+        assert_eq!(
+            command("lock release src/a~b --force"),
+            Command::Lock(Lock::Release { file: file(), force: true })
+        );
+        assert!(refused("lock").contains("list, query, acquire, release is missing"));
+        assert!(refused("lock aquire x").contains("did you mean `acquire`?"));
+        assert!(refused("lock query").contains("<file> is missing"));
+        assert!(refused("lock list x").contains("unexpected word"));
+        assert!(refused("lock acquire x --force").contains("belongs to `release`"));
+        assert!(refused("lock acquire x --ttl 25h").contains("at most 1440 min"));
+    }
+
+    #[test]
+    fn events_and_emit() {
+        assert_eq!(command("events"), Command::Events(Events::default()));
+        let full = Events {
+            types: vec!["a.*".into(), "peer_left".into()],
+            since: Some(Since::Ago(600_000)),
+            limit: Some(0),
+            follow: true,
+        };
+        assert_eq!(
+            command("events --type a.* --follow --since 10m --type peer_left --limit 0"),
+            Command::Events(full)
+        );
+        assert!(refused("events --limit 0").contains("from 1 to 1000"));
+        let at = Since::At(Timestamp(1_775_644_200_000));
+        let Command::Events(events) = command("events --since 2026-04-08T10:30:00Z") else {
+            panic!("no events");
+        };
+        assert_eq!(events.since, Some(at));
+        for bad in ["yesterday", "10", "10y", "h", "+1h"] {
+            assert!(refused(&format!("events --since {bad}")).contains("a time such as"), "{bad}");
+        }
+        let emit = |payload| Command::Emit(Emit { kind: "build.done".into(), payload });
+        assert_eq!(command("emit build.done"), emit(None));
+        assert_eq!(command("emit build.done {}"), emit(Some(Text::Given("{}".into()))));
+        assert_eq!(command("emit build.done -"), emit(Some(Text::Stdin)));
+        assert!(refused("emit").contains("<type> is missing"));
+    }
+
+    #[test]
+    fn unknown_words_are_errors_with_the_nearest_known_one() {
+        assert!(refused("staus").contains("unknown command \"staus\"; did you mean `status`?"));
+        assert!(refused("frobnicate").ends_with("unknown command \"frobnicate\""));
+        assert!(refused("help sed").contains("did you mean `send`?"));
+        assert!(refused("--jsn").contains("did you mean `--json`?"));
+        assert!(refused("--jsn status").contains("did you mean `--json`?"));
+        assert!(refused("status --verbose").contains("unknown option \"--verbose\""));
+        assert!(refused("status now").contains("unexpected word \"now\""));
+        assert!(refused("start --detached --background").contains("exclude each other"));
+        assert!(refused("status --data-dir").contains("needs a value"));
+    }
+
+    #[test]
+    fn times() {
+        for (text, unit, expected) in [
+            ("90", 1, Some(90)),
+            ("90", 60, Some(5400)),
+            ("90s", 60, Some(90)),
+            ("2m", 1, Some(120)),
+            ("2min", 1, Some(120)),
+            ("3h", 1, Some(10_800)),
+            ("1d", 1, Some(86_400)),
+            ("", 1, None),
+            ("s", 1, None),
+            ("1.5h", 1, None),
+            ("+5", 1, None),
+            ("99999999999999999999", 1, None),
+            ("999999999999999999d", 1, None),
+        ] {
+            assert_eq!(seconds(text, unit), expected, "{text}");
+        }
+        assert_eq!(lock_minutes("90s"), Some(2));
+        assert_eq!((lock_minutes("0"), lock_minutes("1440")), (None, Some(1440)));
+    }
+}

@@ -1,0 +1,101 @@
+//! `slm-mesh peers`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::out::Paint;
+use super::table::{Cell, Table, elastic, fixed};
+use super::text::{escape, short_id};
+use super::{Context, Exit, Failure, PeerScope, Peers, Result};
+use crate::agent::git;
+use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Request, Scope};
+use crate::client::StartPolicy;
+use crate::client::blocking::read_reply;
+
+pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
+    let request = Request::Peers(ListPeers {
+        scope: scope(peers.scope)?,
+        include_stale: peers.all,
+        ..ListPeers::default()
+    });
+    let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
+    if context.out.json {
+        context.out.document(&body)?;
+        return Ok(Exit::Done);
+    }
+    let reply: PeersReply = read_reply(&body)?;
+    let out = &mut context.out;
+    if reply.peers.is_empty() {
+        let place = match peers.scope {
+            PeerScope::Machine => "",
+            PeerScope::Directory => " in this directory",
+            PeerScope::Repo => " in this repository",
+        };
+        let kind = if peers.all { "peers are" } else { "active peers are" };
+        writeln!(out, "No {kind} here{place}.")?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new([
+        elastic("NAME", 12),
+        fixed("ID"),
+        elastic("AGENT", 8),
+        fixed("STATUS"),
+        elastic("BRANCH", 8),
+        elastic("PROJECT", 12),
+        elastic("SUMMARY", 10),
+        fixed("CAME"),
+    ]);
+    for peer in &reply.peers {
+        table.push(row(out, peer));
+    }
+    table.write(out, &out.style.clone())?;
+    if reply.remaining > 0 {
+        writeln!(out, "{} more are not shown.", reply.remaining)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 8] {
+    let id = peer.id.to_string();
+    let status = match peer.status {
+        PeerStatus::Active => Cell::painted("active", Paint::Good),
+        PeerStatus::Stale => Cell::painted("stale", Paint::Warn),
+    };
+    let text = |text: &Option<Box<str>>| Cell::from(escape(text.as_deref().unwrap_or_default()));
+    [
+        Cell::painted(escape(&peer.name), Paint::Bold),
+        Cell::painted(short_id(&id), Paint::Dim),
+        escape(&peer.agent_type).into(),
+        status,
+        text(&peer.git_branch),
+        out.path(&peer.project_path).into(),
+        text(&peer.summary),
+        out.age(peer.started_at).into(),
+    ]
+}
+
+fn scope(scope: PeerScope) -> Result<Scope> {
+    Ok(match scope {
+        PeerScope::Machine => Scope::Machine,
+        PeerScope::Directory => Scope::Directory { project_path: here()?.to_string_lossy().into() },
+        PeerScope::Repo => {
+            let here = here()?;
+            let Some(repository) = git::repository(&here) else {
+                return Err(Failure::other(
+                    "no_repository",
+                    format!("{} is in no git repository", here.display()),
+                ));
+            };
+            Scope::Repo {
+                git_root: Some(repository.root.to_string_lossy().into()),
+                repo_id: Some(repository.id.into()),
+            }
+        }
+    })
+}
+
+fn here() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| {
+        Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
+    })
+}

@@ -1,0 +1,240 @@
+//! `slm-mesh start --detached` and `slm-mesh stop`
+//!
+//! The broker itself is not in here. Started in the background it says one line on its standard
+//! output, `ready <port>` or `error <text>`, and leaves its standard descriptors after that.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::{Context, Exit, Failure, Result};
+use crate::client::launch::{broker_environment, own_executable};
+use crate::client::locate::locate;
+use crate::client::{Broker, ClientError, Located, StartPolicy};
+use crate::config::Config;
+use crate::platform::{self, LockHolder};
+use crate::{api, data_dir, files};
+
+/// How long a broker may take until it serves. Its clients wait for less.
+const START_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long another broker that holds the lock is waited for.
+const OTHER_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long a broker may take to stop.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long what a broker says at its end is waited for.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
+/// How often the lock is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Most that is read of what a broker says, bytes.
+const SAID_BYTES_MAX: usize = 8192;
+
+/// Starts a broker in the background, unless one serves already, and tells when it serves.
+pub(super) fn detached(context: &mut Context) -> Result<Exit> {
+    let config = &context.config;
+    data_dir::prepare(&config.paths)?;
+    // Whoever comes here at the same time waits for the first one, and then finds its broker.
+    let turn = take_turn(config);
+    let broker = match locate(config)? {
+        Located::Serving(broker) => broker,
+        Located::NotReady { .. } | Located::Absent => start(config)?,
+    };
+    drop(turn);
+    let out = &mut context.out;
+    let port = broker.address.port();
+    if out.json {
+        let pid = broker.pid.map_or_else(|| "null".into(), |pid| pid.to_string());
+        out.document(format!(r#"{{"ok":true,"port":{port},"pid":{pid}}}"#).as_bytes())?;
+    } else if out.is_terminal {
+        writeln!(out, "The broker is running on port {port}.")?;
+    } else {
+        writeln!(out, "ready {port}")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A lock on the data directory itself, so that of many starts at once one does the work. Where a
+/// directory cannot be locked the lock of the broker decides, as it does in the end anyway.
+fn take_turn(config: &Config) -> Option<File> {
+    let dir = File::open(config.paths.dir()).ok()?;
+    loop {
+        match flock(&dir, FlockOperation::LockExclusive) {
+            Ok(()) => return Some(dir),
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<Broker> {
+    let mut child = spawn(config)
+        .map_err(|error| start_failed(format!("the broker cannot be run: {error}")))?;
+    let reason = match first_line(&mut child) {
+        Said::Line(line) => match line.split_once(' ').unwrap_or((&line, "")) {
+            ("ready", _) => None,
+            ("error", text) => Some(text.to_owned()),
+            _ => Some(format!("the broker said {line:?}, which means nothing here")),
+        },
+        Said::Nothing => Some(last_words(config, &mut child)),
+        Said::NotInTime => {
+            let seconds = START_TIME_MAX.as_secs();
+            Some(format!("the broker was not ready within {seconds} s; see broker.log"))
+        }
+    };
+    // It is ready, or it is not because another one came before it.
+    let deadline = Instant::now() + OTHER_TIME_MAX;
+    loop {
+        match (locate(config)?, &reason) {
+            (Located::Serving(broker), _) => return Ok(broker),
+            (Located::NotReady { .. }, _) if Instant::now() < deadline => {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+            (_, Some(reason)) => return Err(start_failed(reason.clone())),
+            (_, None) => return Err(start_failed("the broker ended again at once".into())),
+        }
+    }
+}
+
+fn spawn(config: &Config) -> io::Result<Child> {
+    platform::close_others_on_exec();
+    Command::new(own_executable()?)
+        .args(["start", "--background"])
+        .env_clear()
+        .envs(broker_environment(config))
+        .current_dir(config.paths.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// What a broker says at its start.
+enum Said {
+    /// This.
+    Line(String),
+    /// Nothing; its output has ended.
+    Nothing,
+    /// Nothing yet.
+    NotInTime,
+}
+
+fn first_line(child: &mut Child) -> Said {
+    let Some(stdout) = &mut child.stdout else { return Said::Nothing };
+    let said = read_until(stdout, START_TIME_MAX, |said| said.contains(&b'\n'));
+    let text = String::from_utf8_lossy(&said.bytes);
+    match text.lines().next() {
+        Some(line) => Said::Line(line.trim().to_owned()),
+        None if said.in_time => Said::Nothing,
+        None => Said::NotInTime,
+    }
+}
+
+/// What came through a pipe.
+struct Heard {
+    bytes: Vec<u8>,
+    /// It came to its end, or to what was waited for.
+    in_time: bool,
+}
+
+fn read_until<P: Read + AsFd>(
+    pipe: &mut P,
+    time: Duration,
+    is_enough: impl Fn(&[u8]) -> bool,
+) -> Heard {
+    let deadline = Instant::now() + time;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 1024];
+    while bytes.len() < SAID_BYTES_MAX && !is_enough(&bytes) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match platform::poll_readable(&*pipe, Some(left)) {
+            Ok(true) => {}
+            Ok(false) if left.is_zero() => return Heard { bytes, in_time: false },
+            Ok(false) => continue,
+            Err(_) => break,
+        }
+        match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => bytes.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    Heard { bytes, in_time: true }
+}
+
+/// What a broker that ended without a line left behind: on its standard error, or in its log.
+fn last_words(config: &Config, child: &mut Child) -> String {
+    if let Some(stderr) = &mut child.stderr {
+        let said = read_until(stderr, LAST_WORDS_TIME_MAX, |_| false).bytes;
+        let said = String::from_utf8_lossy(&said);
+        let said = said.trim();
+        if !said.is_empty() {
+            return said.strip_prefix("slm-mesh: ").unwrap_or(said).to_owned();
+        }
+    }
+    let how = match child.try_wait() {
+        Ok(Some(status)) => format!("the broker ended with {status}"),
+        Ok(None) | Err(_) => "the broker ended".into(),
+    };
+    match tail(config) {
+        Some(line) => format!("{how}; the end of its log: {line}"),
+        None => format!("{how} and said nothing"),
+    }
+}
+
+/// The last line of the broker's log.
+fn tail(config: &Config) -> Option<String> {
+    let bytes_max = usize::try_from(crate::limits::LOG_BYTES_MAX).ok()?.saturating_mul(2);
+    let log = files::read_bounded(&config.paths.log(), bytes_max).ok()?;
+    let log = String::from_utf8_lossy(&log);
+    log.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+}
+
+fn start_failed(reason: String) -> Failure {
+    Failure::other("start_failed", reason)
+}
+
+/// Stops the broker and waits until it has let go of its lock.
+pub(super) fn stop(context: &mut Context) -> Result<Exit> {
+    let mut client = context.client(StartPolicy::Never)?;
+    let pid = client.broker().and_then(|broker| broker.pid);
+    match client.call_bytes(&api::Request::Shutdown) {
+        // It may be faster than its answer.
+        Ok(_) | Err(ClientError::InDoubt) => {}
+        Err(error) => return Err(error.into()),
+    }
+    drop(client);
+    let deadline = Instant::now() + STOP_TIME_MAX;
+    while still_there(&context.config, pid)? {
+        if Instant::now() >= deadline {
+            let seconds = STOP_TIME_MAX.as_secs();
+            return Err(Failure::other(
+                "still_stopping",
+                format!("the broker is still stopping after {seconds} s; see broker.log"),
+            ));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    let out = &mut context.out;
+    if out.json {
+        out.document(br#"{"ok":true}"#)?;
+    } else {
+        writeln!(out, "The broker has stopped.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Whether the lock is held, by that process if it is known: a successor is another.
+fn still_there(config: &Config, pid: Option<u32>) -> Result<bool> {
+    let holder = platform::lock_holder(&config.paths.lock()).map_err(|error| {
+        Failure::other("file_error", format!("the broker's lock cannot be read: {error}"))
+    })?;
+    Ok(match holder {
+        None => false,
+        Some(LockHolder { pid: holder }) => holder == pid,
+    })
+}

@@ -1,0 +1,132 @@
+//! `slm-mesh state`
+
+use std::io::Write;
+
+use super::messages::{CLI, read_text};
+use super::out::Paint;
+use super::table::{Cell, Table, elastic, fixed};
+use super::text::{escape, escape_lines, short_id};
+use super::{Context, Exit, Failure, Result, State, StateAction};
+use crate::api::{DeletedReply, EntriesReply, EntryReply, Request, SetState, StateInfo};
+use crate::client::StartPolicy;
+use crate::client::blocking::read_reply;
+
+/// Where keys live when the command line does not say.
+const DEFAULT_NAMESPACE: &str = "default";
+/// The first characters of a value are enough for a list.
+const VALUE_CHARS_MAX: usize = 200;
+
+pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
+    let namespace = state.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let request = request(namespace, &state.action)?;
+    let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
+    match &state.action {
+        StateAction::Get { key } => got(context, namespace, key, &body),
+        _ if context.out.json => {
+            context.out.document(&body)?;
+            Ok(Exit::Done)
+        }
+        StateAction::List { .. } => listed(context, namespace, &body),
+        StateAction::Set { key, .. } => {
+            let reply: EntryReply = read_reply(&body)?;
+            let version = reply.entry.as_ref().map_or(0, |entry| entry.version.0);
+            let goes = reply.entry.and_then(|entry| entry.expires_at);
+            let goes =
+                goes.map_or_else(String::new, |at| format!(", goes away {}", context.out.age(at)));
+            writeln!(context.out, "Set {} (version {version}{goes}).", escape(key))?;
+            Ok(Exit::Done)
+        }
+        StateAction::Delete { key, .. } => {
+            let reply: DeletedReply = read_reply(&body)?;
+            let text = if reply.deleted { "Deleted" } else { "There was no" };
+            writeln!(context.out, "{text} {}.", escape(key))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn request(namespace: &str, action: &StateAction) -> Result<Request> {
+    let namespace = namespace.into();
+    let peer_id = Some(CLI.into());
+    Ok(match action {
+        StateAction::Get { key } => Request::GetState { namespace, key: key.as_str().into() },
+        StateAction::List { prefix } => {
+            Request::ListState { namespace, prefix: prefix.as_deref().map(Into::into), limit: None }
+        }
+        StateAction::Set { key, value, if_version, ttl_seconds } => Request::SetState(SetState {
+            peer_id,
+            namespace,
+            key: key.as_str().into(),
+            value: read_text(value)?.into(),
+            if_version: *if_version,
+            ttl_seconds: *ttl_seconds,
+        }),
+        StateAction::Delete { key, if_version } => Request::DeleteState {
+            peer_id,
+            namespace,
+            key: key.as_str().into(),
+            if_version: *if_version,
+        },
+    })
+}
+
+/// The bare value: escaped for a terminal, as it is for a program that reads it.
+fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result<Exit> {
+    let reply: EntryReply = read_reply(body)?;
+    let out = &mut context.out;
+    if out.json {
+        out.document(body)?;
+        return Ok(if reply.entry.is_some() { Exit::Done } else { Exit::Failed });
+    }
+    let Some(entry) = reply.entry else {
+        let message = format!("there is no `{key}` in the namespace `{namespace}`");
+        return Err(Failure::other("no_entry", message));
+    };
+    if out.is_terminal {
+        writeln!(out, "{}", escape_lines(&entry.value))?;
+    } else {
+        out.document(entry.value.as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn listed(context: &mut Context, namespace: &str, body: &[u8]) -> Result<Exit> {
+    let reply: EntriesReply = read_reply(body)?;
+    let out = &mut context.out;
+    if reply.entries.is_empty() {
+        writeln!(out, "No entries in the namespace {}.", escape(namespace))?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new([
+        elastic("KEY", 16),
+        elastic("VALUE", 16),
+        fixed("VERSION"),
+        elastic("BY", 8),
+        fixed("SET"),
+        fixed("GOES"),
+    ]);
+    for entry in &reply.entries {
+        table.push(row(out, entry));
+    }
+    table.write(out, &out.style.clone())?;
+    if reply.remaining > 0 {
+        writeln!(out, "There are more; --prefix shows a part of them.")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row(out: &super::Out, entry: &StateInfo) -> [Cell; 6] {
+    let shown = entry
+        .value
+        .char_indices()
+        .nth(VALUE_CHARS_MAX)
+        .and_then(|(end, _)| entry.value.get(..end).map(|start| format!("{}…", escape(start))));
+    [
+        Cell::painted(escape(&entry.key), Paint::Bold),
+        shown.unwrap_or_else(|| escape(&entry.value).into_owned()).into(),
+        entry.version.to_string().into(),
+        escape(short_id(&entry.updated_by.to_string())).into(),
+        out.age(entry.updated_at).into(),
+        entry.expires_at.map_or_else(String::new, |at| out.age(at)).into(),
+    ]
+}

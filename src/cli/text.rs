@@ -1,0 +1,184 @@
+//! Small texts: what others wrote made harmless, ages, sizes, paths.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use crate::model::Timestamp;
+
+/// `text` on one line, with everything escaped that a terminal would obey: control characters, and
+/// those that turn the direction of writing.
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
+    escape_but(text, &[])
+}
+
+/// As [`escape`], but lines and tabs stay.
+pub(super) fn escape_lines(text: &str) -> Cow<'_, str> {
+    escape_but(text, &['\n', '\t'])
+}
+
+fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
+    let harmful = |c: char| is_harmful(c) && !kept.contains(&c);
+    if !text.contains(harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if harmful(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_harmful(c: char) -> bool {
+    // C0, DEL, C1; line and paragraph separator; directional marks, embeddings and isolates.
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+}
+
+/// How long ago `then` was: `2 min ago`. A time to come is `in 2 min`.
+pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
+    let ms = now.0.saturating_sub(then.0);
+    match ms {
+        -999..1000 => "now".into(),
+        1000.. => format!("{} ago", duration(ms / 1000)),
+        // What is left is not made less than it is.
+        _ => format!("in {}", duration(ms.saturating_neg().saturating_add(999) / 1000)),
+    }
+}
+
+/// A number of seconds in its largest whole unit: `2 min`.
+pub(super) fn duration(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A number of bytes: `1.2 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+    let mut number = bytes as f64 / 1024.0;
+    let mut units = UNITS.into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for next in units {
+        if number < 1024.0 {
+            break;
+        }
+        number /= 1024.0;
+        unit = next;
+    }
+    format!("{number:.1} {unit}")
+}
+
+/// `path` with the home directory written as `~`.
+pub(super) fn short_path<'a>(path: &'a str, home: Option<&Path>) -> Cow<'a, str> {
+    let home = home.and_then(Path::to_str).map(|home| home.trim_end_matches('/'));
+    match home.filter(|home| !home.is_empty()).and_then(|home| path.strip_prefix(home)) {
+        Some("") => "~".into(),
+        Some(rest) if rest.starts_with('/') => format!("~{rest}").into(),
+        _ => path.into(),
+    }
+}
+
+/// `1 peer`, `2 peers`.
+pub(super) fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+/// The first characters of an id, by which a peer can be named; other names as they are.
+pub(super) fn short_id(id: &str) -> &str {
+    let is_id = id.len() == 36 && id.bytes().filter(|byte| *byte == b'-').count() == 4;
+    if is_id { id.split('-').next().unwrap_or(id) } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_others_write_reaches_the_terminal_raw() {
+        assert_eq!(escape("plain é 漢 🙂"), "plain é 漢 🙂");
+        assert_eq!(escape("a\u{1b}[31mred\u{7}"), "a\\u{1b}[31mred\\u{7}");
+        assert_eq!(escape("a\nb\tc\rd"), "a\\nb\\tc\\rd");
+        assert_eq!(escape_lines("a\nb\tc\rd"), "a\nb\tc\\rd");
+        assert_eq!(escape("\u{9b}2J\u{7f}"), "\\u{9b}2J\\u{7f}");
+        assert_eq!(escape("\u{202e}txt"), "\\u{202e}txt");
+        for c in (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x202a, 0x2066, 0x200f]) {
+            let c = char::from_u32(c).unwrap();
+            assert!(!escape(&c.to_string()).contains(c), "{c:?}");
+        }
+        assert!(matches!(escape("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn ages() {
+        let now = Timestamp(1_000_000_000_000);
+        for (ms, expected) in [
+            (0, "now"),
+            (999, "now"),
+            (-999, "now"),
+            (1000, "1 s ago"),
+            (59_999, "59 s ago"),
+            (60_000, "1 min ago"),
+            (3_599_000, "59 min ago"),
+            (3_600_000, "1 h ago"),
+            (47 * 3_600_000, "47 h ago"),
+            (48 * 3_600_000, "2 days ago"),
+            (400 * 86_400_000, "400 days ago"),
+            (-1000, "in 1 s"),
+            (-599_001, "in 10 min"),
+            (-599_000, "in 9 min"),
+        ] {
+            assert_eq!(age(Timestamp(now.0 - ms), now), expected);
+        }
+        assert!(age(Timestamp(i64::MIN), now).ends_with("ago"));
+        assert!(age(Timestamp(i64::MAX), Timestamp(i64::MIN)).starts_with("in"));
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (5 * 1024 * 1024, "5.0 MiB"),
+            (4 << 30, "4.0 GiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn home_is_a_tilde() {
+        let home = Some(Path::new("/home/ann/"));
+        for (path, expected) in [
+            ("/home/ann", "~"),
+            ("/home/ann/x", "~/x"),
+            ("/home/anna/x", "/home/anna/x"),
+            ("/srv", "/srv"),
+        ] {
+            assert_eq!(short_path(path, home), expected);
+        }
+        assert_eq!(short_path("/x", None), "/x");
+        assert_eq!(short_path("/x", Some(Path::new("/"))), "/x");
+    }
+
+    #[test]
+    fn ids_are_cut_and_names_are_not() {
+        assert_eq!(short_id("01890a5d-ac96-474b-bcce-b302099a8057"), "01890a5d");
+        assert_eq!(short_id("web-app-two-claude"), "web-app-two-claude");
+        assert_eq!(count(1, "peer", "peers"), "1 peer");
+        assert_eq!(count(0, "peer", "peers"), "0 peers");
+    }
+}

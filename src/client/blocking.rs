@@ -1,0 +1,434 @@
+//! The driver for programs that do one thing at a time: command line and hooks.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::call::{Call, StartPolicy, Step};
+use super::connection::{Answer, Connection};
+use super::error::ClientError;
+use super::launch;
+use super::locate::{Broker, locate};
+use crate::api::Request;
+use crate::config::Config;
+use crate::platform::poll_readable;
+
+/// A client of the broker of one data directory. Its connection is kept between calls.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    start: StartPolicy,
+    token: Option<Box<str>>,
+    link: Option<Link>,
+}
+
+/// A connection with its socket.
+#[derive(Debug)]
+struct Link {
+    broker: Broker,
+    connection: Connection,
+    stream: TcpStream,
+}
+
+/// How an exchange ended.
+enum Outcome {
+    Answered(Answer),
+    Broken {
+        error: ClientError,
+        in_doubt: bool,
+    },
+    /// The call's time is over.
+    TimedOut,
+}
+
+impl Client {
+    /// Finds the broker of `config`'s data directory, or starts it, and connects.
+    ///
+    /// # Errors
+    /// No broker, none that can be reached, or none that could be started.
+    pub fn open(config: &Config, start: StartPolicy) -> Result<Self, ClientError> {
+        let mut client = Self { config: config.clone(), start, token: None, link: None };
+        client.call_bytes(&Request::Health)?;
+        Ok(client)
+    }
+
+    /// From now on, acts as the peer whose token this is.
+    pub fn use_token(&mut self, token: &str) {
+        self.token = Some(token.into());
+    }
+
+    /// From now on, starts a broker or not.
+    pub fn set_start_policy(&mut self, start: StartPolicy) {
+        self.start = start;
+    }
+
+    /// The broker that was asked last, as long as its connection lasts.
+    #[must_use]
+    pub fn broker(&self) -> Option<&Broker> {
+        self.link.as_ref().map(|link| &link.broker)
+    }
+
+    /// Asks, and reads the answer.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn call<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ClientError> {
+        let body = self.call_bytes(request)?;
+        read_reply(&body)
+    }
+
+    /// Asks, and gives the answer as it came: JSON.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn call_bytes(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
+        let known = self.live_link().map(|link| link.broker.clone());
+        let mut call = Call::new(request.clone(), self.start, known, Instant::now());
+        if let Some(token) = &self.token {
+            call = call.with_token(token);
+        }
+        self.drive(call)?.into_result()
+    }
+
+    fn drive(&mut self, mut call: Call) -> Result<Answer, ClientError> {
+        loop {
+            let now = Instant::now();
+            match call.poll(now) {
+                Some(Step::Locate) => call.handle_located(locate(&self.config), now),
+                Some(Step::Launch) => {
+                    call.handle_launched(launch::start_and_wait(&self.config, call.fails_at()));
+                }
+                Some(Step::Exchange(broker)) => match self.exchange(&call, &broker) {
+                    Outcome::Answered(answer) => call.handle_answer(answer, Instant::now()),
+                    Outcome::Broken { error, in_doubt } => {
+                        call.handle_broken(error, in_doubt, Instant::now());
+                    }
+                    Outcome::TimedOut => {}
+                },
+                Some(Step::Done(result)) => return result,
+                None => std::thread::sleep(call.deadline().saturating_duration_since(now)),
+            }
+        }
+    }
+
+    /// The kept connection, if it can be used again. An end that came while it was idle is seen
+    /// here, before a request is lost in it.
+    fn live_link(&mut self) -> Option<&mut Link> {
+        let live = self.link.as_ref().is_some_and(|link| {
+            let quiet = poll_readable(&link.stream, Some(Duration::ZERO));
+            link.connection.is_ready() && matches!(quiet, Ok(false))
+        });
+        if !live {
+            self.link = None;
+        }
+        self.link.as_mut()
+    }
+
+    fn exchange(&mut self, call: &Call, broker: &Broker) -> Outcome {
+        let kept = self.live_link().is_some_and(|link| link.connection.leads_to(broker));
+        if !kept {
+            self.link = match connect(broker, call.fails_at()) {
+                Ok(link) => Some(link),
+                Err(error) => {
+                    let error = unreachable(broker, &error);
+                    return Outcome::Broken { error, in_doubt: false };
+                }
+            };
+        }
+        let Some(link) = &mut self.link else { return Outcome::TimedOut };
+        let outcome = link.exchange(call);
+        if !matches!(outcome, Outcome::Answered(_)) {
+            self.link = None;
+        }
+        outcome
+    }
+}
+
+impl Link {
+    fn exchange(&mut self, call: &Call) -> Outcome {
+        if let Err(error) = call.send_on(&mut self.connection, Instant::now()) {
+            return Outcome::Broken { error, in_doubt: false };
+        }
+        match self.talk(call.fails_at()) {
+            Ok(Some(answer)) => Outcome::Answered(answer),
+            Ok(None) => Outcome::TimedOut,
+            Err(error) => Outcome::Broken { error, in_doubt: self.connection.is_in_doubt() },
+        }
+    }
+
+    /// Writes and reads until the answer is there; `None` when the time is over.
+    fn talk(&mut self, deadline: Instant) -> Result<Option<Answer>, ClientError> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let moved = if self.connection.wants_write() {
+                self.stream
+                    .set_write_timeout(Some(left))
+                    .and_then(|()| self.connection.write_to(&mut self.stream))
+            } else {
+                self.stream
+                    .set_read_timeout(Some(left))
+                    .and_then(|()| self.connection.read_from(&mut self.stream))
+                    .and_then(|read| match read {
+                        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                        read => Ok(read),
+                    })
+            };
+            match moved {
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) => continue,
+                // What it said before it hung up may be the answer.
+                Err(error) => match self.connection.poll_answer() {
+                    Ok(Some(answer)) => return Ok(Some(answer)),
+                    _ => return Err(unreachable(&self.broker, &error)),
+                },
+            }
+            if let Some(answer) = self.connection.poll_answer()? {
+                return Ok(Some(answer));
+            }
+        }
+    }
+}
+
+fn connect(broker: &Broker, deadline: Instant) -> io::Result<Link> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    // Zero is an error of its own; a moment too late is told by the call's deadline.
+    let stream = TcpStream::connect_timeout(&broker.address, left.max(Duration::from_millis(1)))?;
+    stream.set_nodelay(true)?;
+    Ok(Link { broker: broker.clone(), connection: Connection::new(broker), stream })
+}
+
+/// Reads the body of a success.
+///
+/// # Errors
+/// [`ClientError::Protocol`].
+pub fn read_reply<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn unreachable(broker: &Broker, error: &io::Error) -> ClientError {
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
+        _ => error.to_string(),
+    };
+    ClientError::Unreachable { reason: format!("{}: {reason}", broker.address).into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread::JoinHandle;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+    use crate::platform::BrokerLock;
+
+    const HEALTH: &str = r#"{"status":"ok","version":"1.0.0","uptime":1,"mesh":"m"}"#;
+    const DENIED: &str = r#"{"ok":false,"error":"no","code":"unauthorized"}"#;
+
+    fn config(temp: &TempDir) -> Config {
+        let dir = temp.path().as_os_str();
+        let config = Config::from_lookup(|_| None, Some(dir), std::env::current_dir).unwrap();
+        std::fs::write(config.paths.mesh_id(), "m").unwrap();
+        config
+    }
+
+    /// What a broker of the tests does with a request that is not `/health`.
+    #[derive(Clone, Copy)]
+    enum Reaction {
+        Answer(u16, &'static str),
+        /// Answers, and closes the connection without having said so.
+        AnswerAndClose(&'static str),
+        Close,
+        Silence,
+    }
+
+    /// Serves as many requests as there are reactions, and says what it was asked on which
+    /// connection.
+    fn serve(config: &Config, token: &str, reactions: Vec<Reaction>) -> Receiver<(u32, String)> {
+        let listener = listen(config, token);
+        let (sender, receiver) = channel();
+        std::thread::spawn(move || {
+            let mut reactions = reactions.into_iter();
+            let mut next = reactions.next();
+            for number in 0.. {
+                if next.is_none() {
+                    break;
+                }
+                let (mut stream, _) = listener.accept().unwrap();
+                while let Some(request) = read_request(&mut stream) {
+                    if request.starts_with("GET /health") {
+                        answer(&mut stream, 200, HEALTH);
+                        continue;
+                    }
+                    sender.send((number, request)).unwrap();
+                    let reaction = next.take();
+                    next = reactions.next();
+                    match reaction {
+                        Some(Reaction::Answer(status, body)) => {
+                            answer(&mut stream, status, body);
+                            if next.is_none() {
+                                break;
+                            }
+                        }
+                        Some(Reaction::AnswerAndClose(body)) => {
+                            answer(&mut stream, 200, body);
+                            break;
+                        }
+                        Some(Reaction::Close) | None => break,
+                        Some(Reaction::Silence) => {
+                            let _ = stream.read(&mut [0]);
+                            break;
+                        }
+                    }
+                }
+            }
+        });
+        receiver
+    }
+
+    fn listen(config: &Config, token: &str) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::fs::write(config.paths.token(), token).unwrap();
+        std::fs::write(config.paths.port(), port.to_string()).unwrap();
+        listener
+    }
+
+    fn read_request(stream: &mut TcpStream) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            if stream.read(&mut byte).ok()? == 0 {
+                return None;
+            }
+            bytes.extend(byte);
+        }
+        let head = String::from_utf8(bytes).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).ok()?;
+        Some(head + &String::from_utf8(body).unwrap())
+    }
+
+    fn answer(stream: &mut TcpStream, status: u16, body: &str) {
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all((head + body).as_bytes()).unwrap();
+    }
+
+    fn lock(config: &Config) -> BrokerLock {
+        BrokerLock::try_acquire(&config.paths.lock()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_connection_is_kept() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(&config, "t", vec![Reaction::Answer(200, r#"{"n":1}"#); 3]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        for _ in 0..3 {
+            let body = client.call_bytes(&Request::Status).unwrap();
+            assert_eq!(body, br#"{"n":1}"#);
+            let (connection, request) = asked.recv().unwrap();
+            assert_eq!(connection, 0);
+            assert!(request.contains("Authorization: Bearer t\r\n"));
+        }
+    }
+
+    #[test]
+    fn a_connection_closed_meanwhile_is_replaced_whatever_is_asked() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(&config, "t", vec![Reaction::AnswerAndClose("{}"); 3]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        for number in 0..3 {
+            client.call_bytes(&Request::Shutdown).unwrap();
+            assert_eq!(asked.recv().unwrap().0, number);
+            // Until the end of the connection has come through.
+            while client.live_link().is_some() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_asked_for_again_only_where_that_does_no_harm() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(
+            &config,
+            "t",
+            vec![Reaction::Close, Reaction::Answer(200, "{}"), Reaction::Close],
+        );
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.call_bytes(&Request::Status).unwrap();
+        assert_eq!(client.call_bytes(&Request::Shutdown), Err(ClientError::InDoubt));
+        assert_eq!(asked.iter().count(), 3);
+    }
+
+    #[test]
+    fn port_and_token_are_read_once_more_after_a_401() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let before = serve(&config, "old", vec![Reaction::Answer(401, DENIED)]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        let after = serve(&config, "new", vec![Reaction::Answer(200, "{}")]);
+        client.call_bytes(&Request::Shutdown).unwrap();
+        assert_eq!(before.iter().count(), 1);
+        assert!(after.recv().unwrap().1.contains("Bearer new"));
+
+        // A peer's token is not in those files.
+        let denied = serve(&config, "new", vec![Reaction::Answer(401, DENIED)]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.use_token("mine");
+        assert_eq!(client.call_bytes(&Request::Status).unwrap_err().word(), "unauthorized");
+        assert!(denied.recv().unwrap().1.contains("Bearer mine"));
+    }
+
+    #[test]
+    fn silence_ends_with_the_time_of_a_call() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let _asked = serve(&config, "t", vec![Reaction::Silence]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        let begun = Instant::now();
+        let error = client.call_bytes(&Request::Shutdown).unwrap_err();
+        assert!(matches!(error, ClientError::TimedOut { in_doubt: true, .. }), "{error:?}");
+        let took = begun.elapsed();
+        assert!(took >= crate::limits::CALL_TIME_MAX && took < 2 * crate::limits::CALL_TIME_MAX);
+    }
+
+    #[test]
+    fn a_broker_that_appears_is_found() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        assert_eq!(Client::open(&config, StartPolicy::Never).unwrap_err(), ClientError::NoBroker);
+        let _lock = lock(&config);
+        let late: JoinHandle<_> = {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                serve(&config, "t", vec![Reaction::Answer(200, "{}")])
+            })
+        };
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        client.call_bytes(&Request::Status).unwrap();
+        drop(late.join().unwrap());
+    }
+}

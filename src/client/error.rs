@@ -1,0 +1,210 @@
+//! What can go wrong between a client and its broker, in sentences that say what to do.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::api::Code;
+
+/// A refusal as it came from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// HTTP status.
+    pub status: u16,
+    /// The code on the wire; [`Refused::code`] is its parsed form.
+    pub word: Box<str>,
+    /// What is wrong and what to do.
+    pub message: Box<str>,
+    /// The whole body: a JSON object, with the lock or entry in the way for example.
+    pub body: Vec<u8>,
+    /// When it is worth another try.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refused {
+    /// Which refusal, if this version knows it.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        Code::parse(&self.word)
+    }
+
+    /// Reads an answer that is not a success. `None` if it has not the form of a refusal.
+    pub(super) fn read(status: u16, retry_after: Option<u64>, body: Vec<u8>) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Form {
+            error: Box<str>,
+            code: Box<str>,
+            #[serde(default)]
+            retry_after_ms: Option<u64>,
+        }
+        let form: Form = serde_json::from_slice(&body).ok()?;
+        let retry_after = form
+            .retry_after_ms
+            .map(Duration::from_millis)
+            .or_else(|| retry_after.map(Duration::from_secs));
+        Some(Self { status, word: form.code, message: form.error, body, retry_after })
+    }
+}
+
+/// Why a call has no result. The text says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientError {
+    /// No broker is running, and this client starts none.
+    NoBroker,
+    /// The broker said no.
+    Refused(Box<Refused>),
+    /// A broker holds its lock and cannot be reached.
+    Unreachable {
+        /// What was tried last and what came of it.
+        reason: Box<str>,
+    },
+    /// No answer in time.
+    TimedOut {
+        /// How long it was waited for.
+        after: Duration,
+        /// Whether the request may have been carried out all the same, and is not one that can be
+        /// repeated without harm.
+        in_doubt: bool,
+    },
+    /// The connection broke after the request had been sent, and the request is not one that can
+    /// be repeated without harm.
+    InDoubt,
+    /// What came back is no answer of a broker.
+    Protocol {
+        /// What is wrong with it.
+        reason: Box<str>,
+    },
+    /// Something else answers at the broker's port.
+    NotOurs {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The request is larger than any broker takes.
+    TooLarge,
+    /// No broker could be started.
+    StartFailed {
+        /// What the one that was started said.
+        reason: Box<str>,
+    },
+    /// A file of the data directory cannot be read.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: Box<str>,
+    },
+}
+
+impl ClientError {
+    /// A stable word for it, as the codes of refusals are.
+    #[must_use]
+    pub fn word(&self) -> &str {
+        match self {
+            Self::NoBroker => "no_broker",
+            Self::Refused(refused) => &refused.word,
+            Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "no_answer",
+            Self::InDoubt => "outcome_unknown",
+            Self::Protocol { .. } => "protocol_error",
+            Self::NotOurs { .. } => "not_our_broker",
+            Self::TooLarge => "too_large",
+            Self::StartFailed { .. } => "start_failed",
+            Self::File { .. } => "file_error",
+        }
+    }
+
+    /// The refusal's code, if it is one.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        if let Self::Refused(refused) = self { refused.code() } else { None }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBroker => f.write_str(
+                "no broker is running; `slm-mesh start --detached` starts one, as does the first \
+                 agent that uses the mesh",
+            ),
+            Self::Refused(refused) => f.write_str(&refused.message),
+            Self::Unreachable { reason } => write!(
+                f,
+                "the broker cannot be reached ({reason}); if this lasts, `slm-mesh clean` ends a \
+                 broker that no longer answers"
+            ),
+            Self::TimedOut { after, in_doubt } => {
+                write!(f, "the broker has not answered within {} s; ", after.as_secs())?;
+                f.write_str(if *in_doubt {
+                    "the request may have been carried out all the same, so look before you \
+                     repeat it"
+                } else {
+                    "try again, and if this lasts, `slm-mesh clean` ends a broker that no longer \
+                     answers"
+                })
+            }
+            Self::InDoubt => f.write_str(
+                "the connection to the broker broke before its answer came; the request may have \
+                 been carried out, so look before you repeat it",
+            ),
+            Self::Protocol { reason } => write!(
+                f,
+                "the broker's answer cannot be understood ({reason}); if it is of another version, \
+                 stop it with `slm-mesh stop` and try again"
+            ),
+            Self::NotOurs { address } => write!(
+                f,
+                "something else than the broker of this data directory answers at {address}; if \
+                 the data directory is shared with another machine or container, set \
+                 SLM_MESH_DATA_DIR to one that is not"
+            ),
+            Self::TooLarge => f.write_str("the request is larger than 1 MiB; send less at a time"),
+            Self::StartFailed { reason } => write!(f, "the broker could not be started: {reason}"),
+            Self::File { path, reason } => {
+                write!(f, "{} cannot be read: {reason}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_keep_what_they_came_with() {
+        let body = br#"{"ok":false,"error":"slow down","code":"rate_limited","retryAfterMs":1500}"#;
+        let refused = Refused::read(429, Some(2), body.to_vec()).unwrap();
+        assert_eq!(refused.code(), Some(Code::RateLimited));
+        assert_eq!(refused.retry_after, Some(Duration::from_millis(1500)));
+        assert_eq!(refused.body, body);
+        let plain = br#"{"ok":false,"error":"later","code":"from_the_future"}"#;
+        let refused = Refused::read(503, Some(2), plain.to_vec()).unwrap();
+        assert_eq!((refused.code(), &*refused.word), (None, "from_the_future"));
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(2)));
+        assert!(Refused::read(404, None, b"<html>".to_vec()).is_none());
+        assert!(Refused::read(404, None, b"{}".to_vec()).is_none());
+    }
+
+    #[test]
+    fn texts_say_what_to_do() {
+        for (error, words) in [
+            (ClientError::NoBroker, "slm-mesh start --detached"),
+            (ClientError::Unreachable { reason: "x".into() }, "slm-mesh clean"),
+            (ClientError::InDoubt, "look before you repeat"),
+            (
+                ClientError::TimedOut { after: Duration::from_secs(5), in_doubt: false },
+                "within 5 s; try again",
+            ),
+        ] {
+            assert!(error.to_string().contains(words), "{error}");
+            assert!(!error.word().is_empty());
+        }
+    }
+}

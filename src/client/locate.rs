@@ -1,0 +1,132 @@
+//! Who serves a data directory: its files, read without asking anyone.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use super::error::ClientError;
+use crate::config::Config;
+use crate::files;
+use crate::platform::{self, LockHolder};
+
+/// Longest of the files read here, bytes.
+const FILE_BYTES_MAX: usize = 1024;
+
+/// A broker that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The token of its clients.
+    pub token: Box<str>,
+    /// The id of the data directory, by which the broker is known; none if that file is missing.
+    pub mesh: Option<Box<str>>,
+    /// Its process, if it can be seen from here.
+    pub pid: Option<u32>,
+}
+
+/// What the files say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Located {
+    /// A broker serves.
+    Serving(Broker),
+    /// A broker holds the lock and has not said yet where it serves, or no longer does: it is about
+    /// to start, or about to end.
+    NotReady {
+        /// Its process, if it can be seen from here.
+        pid: Option<u32>,
+    },
+    /// No broker is running.
+    Absent,
+}
+
+/// Looks for the broker of `config`'s data directory. The files of port and token count only while
+/// someone holds the lock: a broker that was killed leaves them behind.
+///
+/// # Errors
+/// [`ClientError::File`].
+pub fn locate(config: &Config) -> Result<Located, ClientError> {
+    let paths = &config.paths;
+    let holder = platform::lock_holder(&paths.lock());
+    let Some(LockHolder { pid }) = holder.map_err(|error| file_error(paths.lock(), &error))? else {
+        return Ok(Located::Absent);
+    };
+    let port = read(paths.port())?;
+    let token = read(paths.token())?;
+    // Not zero, and written to the end: both files appear whole, by rename.
+    let port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+    let (Some(port), Some(token)) = (port, token) else {
+        return Ok(Located::NotReady { pid });
+    };
+    let mesh = read(paths.mesh_id())?;
+    Ok(Located::Serving(Broker { address: address(config.host, port), token, mesh, pid }))
+}
+
+fn address(host: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(host, port)
+}
+
+/// The text of a small file; none if there is no such file or nothing in it.
+fn read(path: PathBuf) -> Result<Option<Box<str>>, ClientError> {
+    match files::read_bounded(&path, FILE_BYTES_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let text = text.trim();
+            Ok((!text.is_empty()).then(|| text.into()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(path, &error)),
+    }
+}
+
+fn file_error(path: PathBuf, error: &io::Error) -> ClientError {
+    ClientError::File { path, reason: error.to_string().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+    use crate::platform::BrokerLock;
+
+    fn config(dir: &Path) -> Config {
+        let lookup = |_: &str| None;
+        Config::from_lookup(lookup, Some(dir.as_os_str()), std::env::current_dir).unwrap()
+    }
+
+    #[test]
+    fn files_count_only_while_the_lock_is_held() {
+        let dir = TempDir::new();
+        let config = config(dir.path());
+        let paths = &config.paths;
+        assert_eq!(locate(&config), Ok(Located::Absent));
+        std::fs::write(paths.port(), "7899\n").unwrap();
+        std::fs::write(paths.token(), "secret\n").unwrap();
+        assert_eq!(locate(&config), Ok(Located::Absent));
+
+        let lock = BrokerLock::try_acquire(&paths.lock()).unwrap().unwrap();
+        let pid = Some(std::process::id());
+        let expected = Broker {
+            address: "127.0.0.1:7899".parse().unwrap(),
+            token: "secret".into(),
+            mesh: None,
+            pid,
+        };
+        assert_eq!(locate(&config), Ok(Located::Serving(expected.clone())));
+        std::fs::write(paths.mesh_id(), "m").unwrap();
+        let expected = Broker { mesh: Some("m".into()), ..expected };
+        assert_eq!(locate(&config), Ok(Located::Serving(expected)));
+        for (path, text) in [(paths.port(), "x"), (paths.port(), "0"), (paths.token(), "")] {
+            let before = std::fs::read(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(locate(&config), Ok(Located::NotReady { pid }), "{text:?}");
+            std::fs::write(&path, before).unwrap();
+        }
+        std::fs::remove_file(paths.port()).unwrap();
+        assert_eq!(locate(&config), Ok(Located::NotReady { pid }));
+        drop(lock);
+        assert_eq!(locate(&config), Ok(Located::Absent));
+    }
+}

@@ -1,0 +1,94 @@
+//! The one spelling of a path under which a file is locked, whoever names it and however.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// The canonical form of `path`: links followed as far as the path exists, the rest normalised. A
+/// relative path is taken from `base`, which has to be absolute.
+///
+/// What cannot be looked at (no permission, a loop of links) counts as not there: its name stays.
+#[must_use]
+pub fn canonical_from(base: &Path, path: &Path) -> PathBuf {
+    let path = base.join(path);
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let mut real = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                let next = real.join(name);
+                real = next.canonicalize().unwrap_or(next);
+            }
+            // What is before it has been followed, so this is the true parent.
+            Component::ParentDir => {
+                real.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    real
+}
+
+/// As [`canonical_from`], from the working directory, as text.
+///
+/// # Errors
+/// The working directory cannot be read, or the path is not UTF-8.
+pub fn canonical(path: &Path) -> io::Result<Box<str>> {
+    let base = if path.is_absolute() { PathBuf::from("/") } else { std::env::current_dir()? };
+    let real = canonical_from(&base, path);
+    match real.to_str() {
+        Some(text) => Ok(text.into()),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not valid UTF-8")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn one_file_has_one_spelling() {
+        let temp = TempDir::new();
+        let dir = temp.path();
+        std::fs::create_dir_all(dir.join("real/sub")).unwrap();
+        std::fs::write(dir.join("real/file"), "").unwrap();
+        symlink("real", dir.join("link")).unwrap();
+        symlink("nowhere", dir.join("broken")).unwrap();
+        symlink("loop", dir.join("loop")).unwrap();
+        for (path, expected) in [
+            ("real/file", "real/file"),
+            ("link/file", "real/file"),
+            ("./real//sub/../file", "real/file"),
+            ("link/sub/../file", "real/file"),
+            ("link/new", "real/new"),
+            ("link/new/deep/x", "real/new/deep/x"),
+            ("link/new/../file", "real/file"),
+            ("real/new/", "real/new"),
+            ("real/new/./../other", "real/other"),
+            ("missing/../link/new", "real/new"),
+            ("real/file/below", "real/file/below"),
+            ("broken", "broken"),
+            ("loop/x", "loop/x"),
+            ("", ""),
+        ] {
+            assert_eq!(canonical_from(dir, Path::new(path)), dir.join(expected), "{path}");
+            let absolute = dir.join(path);
+            assert_eq!(canonical_from(Path::new("/"), &absolute), dir.join(expected), "{path}");
+        }
+        assert_eq!(canonical_from(dir, Path::new("/../..")), Path::new("/"));
+        assert_eq!(canonical_from(dir, Path::new("/no/../such")), Path::new("/such"));
+    }
+
+    #[test]
+    fn links_in_the_way_are_followed_before_their_parent_is_meant() {
+        let temp = TempDir::new();
+        let dir = temp.path();
+        std::fs::create_dir_all(dir.join("a/b")).unwrap();
+        symlink("a/b", dir.join("link")).unwrap();
+        assert_eq!(canonical_from(dir, Path::new("link/../new")), dir.join("a/new"));
+    }
+}

@@ -1,0 +1,262 @@
+//! What an agent is told: results of tools, the reasons why there is none, and what resources read.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::arguments::{Call, Tool};
+use super::trim::{Members, trim};
+use crate::api::{Filter, MessageInfo, Messages, Refusal, Request};
+use crate::client::ClientError;
+use crate::model::{MessageId, MessageKind, Party, PeerId, Timestamp};
+
+/// Members of replies that an agent has no use for.
+const DROPPED_OF_PEERS: [&str; 3] = ["udsPath", "gitRoot", "lastHeartbeat"];
+const DROPPED_OF_STATUS: [&str; 2] = ["pid", "role"];
+
+/// A message as an agent sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    id: MessageId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_peer: Option<&'a Party>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_peer: Option<&'a Party>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    broadcast: bool,
+    #[serde(rename = "type")]
+    kind: MessageKind,
+    payload: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<MessageId>,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipients: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_count: Option<u32>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(message: &'a MessageInfo, filter: Filter) -> Self {
+        let sent = filter == Filter::Sent;
+        Self {
+            id: message.id,
+            from_peer: (!sent).then_some(&message.from_peer),
+            from_name: (!sent).then_some(&message.from_name),
+            to_peer: message.to_peer.as_ref().filter(|_| sent),
+            broadcast: message.to_peer.is_none(),
+            kind: message.kind,
+            payload: &message.payload,
+            reply_to: message.reply_to,
+            created_at: message.created_at,
+            delivered: sent.then_some(message.delivered),
+            delivered_at: message.delivered_at.filter(|_| sent),
+            read_at: message.read_at,
+            recipients: message.recipients,
+            delivered_count: message.delivered_count,
+            read_count: message.read_count,
+        }
+    }
+}
+
+/// Messages as an agent sees them.
+pub(super) fn messages(messages: &Messages, filter: Filter) -> String {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        ok: bool,
+        messages: Vec<Shown<'a>>,
+        remaining: u64,
+    }
+    let shown = messages.messages.iter().map(|message| Shown::new(message, filter)).collect();
+    text(&Answer { ok: true, messages: shown, remaining: messages.remaining })
+}
+
+/// The result of a call that is answered with what the broker said.
+pub(super) fn result(call: &Call, body: &[u8]) -> Option<String> {
+    let dropped: &[&str] = match call {
+        Call::Peers(_) | Call::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
+        _ => &[],
+    };
+    trim(body, dropped)
+}
+
+/// Who this session is, for `mesh_status`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct You<'a> {
+    /// Its id.
+    pub(super) id: PeerId,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// The name it asked for, if it could not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name_taken: Option<&'a str>,
+    /// Which agent it is.
+    pub(super) agent_type: &'a str,
+    /// Its project.
+    pub(super) project_path: &'a str,
+    /// The branch checked out there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) git_branch: Option<&'a str>,
+    /// Whether messages are pushed to this session, rather than found when it asks.
+    pub(super) push: bool,
+    /// Messages that wait for it.
+    pub(super) unread: u64,
+}
+
+/// The result of `mesh_status`: the broker's own, and who asks.
+pub(super) fn status(body: &[u8], you: &You<'_>) -> Option<String> {
+    let trimmed = trim(body, &DROPPED_OF_STATUS)?;
+    let Members(members) = serde_json::from_str(&trimmed).ok()?;
+    let mut out = format!("{{\"ok\":true,\"you\":{}", text(you));
+    for (name, value) in members {
+        out.extend([",", &text(&name), ":", value.get()]);
+    }
+    out.push('}');
+    Some(out)
+}
+
+/// Arguments that cannot be taken.
+pub(super) fn refusal(refusal: &Refusal) -> String {
+    text(refusal)
+}
+
+/// A call that came to nothing, in the words of the tool that made it.
+pub(super) fn failure(error: &ClientError, tool: Option<Tool>) -> String {
+    if let ClientError::Refused(refused) = error
+        && let Some(mut body) = trim(&refused.body, &[])
+            .and_then(|text| serde_json::from_str::<serde_json::Map<String, Value>>(&text).ok())
+    {
+        if let Some(tool) = tool {
+            body.insert("error".to_owned(), tool.in_own_words(&refused.message).into());
+        }
+        return refused_text(&body);
+    }
+    text(&json!({"ok": false, "error": error.to_string(), "code": error.word()}))
+}
+
+/// A refusal with its sentence first.
+fn refused_text(body: &serde_json::Map<String, Value>) -> String {
+    let mut out = String::from("{\"ok\":false");
+    let first = ["error", "code"];
+    let rest = body.keys().map(String::as_str).filter(|key| *key != "ok" && !first.contains(key));
+    for key in first.into_iter().chain(rest) {
+        if let Some(value) = body.get(key) {
+            out.extend([",", &text(key), ":", &value.to_string()]);
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// Why something cannot be done here and now.
+pub(super) fn trouble(code: &str, sentence: &str) -> String {
+    text(&json!({"ok": false, "error": sentence, "code": code}))
+}
+
+/// Plain data as JSON: cannot fail.
+fn text<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Scope;
+    use crate::client::Refused;
+    use crate::model::Seq;
+
+    fn info(n: u64, to: Option<Party>) -> MessageInfo {
+        MessageInfo {
+            id: MessageId::new(Seq(n), [0; 16]),
+            from_peer: Party::Cli,
+            from_name: "cli".into(),
+            to_peer: to,
+            kind: MessageKind::Text,
+            payload: "p".into(),
+            reply_to: None,
+            created_at: Timestamp(0),
+            delivered: true,
+            delivered_at: Some(Timestamp(0)),
+            read_at: None,
+            recipients: None,
+            delivered_count: None,
+            read_count: None,
+            seq: Seq(n),
+        }
+    }
+
+    #[test]
+    fn messages_say_what_their_reader_does_not_know() {
+        let list = Messages {
+            messages: vec![info(1, Some(Party::parse("bob"))), info(2, None)],
+            remaining: 3,
+        };
+        let inbox: Value = serde_json::from_str(&messages(&list, Filter::Unread)).unwrap();
+        assert_eq!(inbox["remaining"], 3);
+        let first = inbox["messages"][0].as_object().unwrap();
+        let keys: Vec<&str> = first.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["createdAt", "fromName", "fromPeer", "id", "payload", "type"]);
+        assert_eq!(inbox["messages"][1]["broadcast"], true);
+        let sent: Value = serde_json::from_str(&messages(&list, Filter::Sent)).unwrap();
+        let first = &sent["messages"][0];
+        assert_eq!((&first["toPeer"], &first["delivered"]), (&"bob".into(), &true.into()));
+        assert!(first.get("fromPeer").is_none() && first.get("seq").is_none());
+    }
+
+    #[test]
+    fn lists_lose_what_agents_do_not_need() {
+        let body = br#"{"ok":true,"peers":[{"id":"x","pid":7,"udsPath":"/s","summary":null}]}"#;
+        let trimmed = result(&Call::Peers(Scope::Machine), body).unwrap();
+        assert_eq!(trimmed, r#"{"ok":true,"peers":[{"id":"x","pid":7}]}"#);
+        let entry = br#"{"ok":true,"entry":null}"#;
+        assert_eq!(result(&Call::Status, entry).unwrap().as_bytes(), entry);
+    }
+
+    #[test]
+    fn status_tells_who_asks() {
+        let body = br#"{"status":"ok","version":"1","pid":5,"db":{"recoveredFrom":null}}"#;
+        let you = You {
+            id: PeerId::from_random([1; 16]),
+            name: "a-2",
+            name_taken: Some("a"),
+            agent_type: "codex",
+            project_path: "/p",
+            git_branch: None,
+            push: true,
+            unread: 0,
+        };
+        let value: Value = serde_json::from_str(&status(body, &you).unwrap()).unwrap();
+        assert_eq!(
+            (&value["you"]["name"], &value["you"]["nameTaken"]),
+            (&"a-2".into(), &"a".into())
+        );
+        assert_eq!((&value["version"], value.get("pid")), (&"1".into(), None));
+    }
+
+    #[test]
+    fn failures_say_what_to_do_and_keep_what_came_with_them() {
+        let body = br#"{"ok":false,"error":"`toPeer` is gone","code":"peer_not_found","x":null}"#;
+        let refused = Refused {
+            status: 404,
+            word: "peer_not_found".into(),
+            message: "`toPeer` is gone".into(),
+            body: body.to_vec(),
+            retry_after: None,
+        };
+        let text = failure(&ClientError::Refused(Box::new(refused)), Some(Tool::Send));
+        assert!(text.starts_with(r#"{"ok":false,"error":"`to` is gone","code":"peer_not_found""#));
+        let text = failure(&ClientError::NoBroker, None);
+        assert!(text.contains("slm-mesh start") && text.contains("no_broker"), "{text}");
+    }
+}

@@ -1,0 +1,219 @@
+//! What the server offers: tools, prompts, resources, and the instructions.
+//!
+//! The texts are what agents read, so they lie in files of their own (`catalog/`, and `skills/` at
+//! the root of the repository, whose texts are the prompts). Each costs every agent context; the
+//! tests hold them to their budgets.
+
+use std::sync::LazyLock;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+/// How the server is to be used, for the agent's system prompt.
+pub(super) const INSTRUCTIONS: &str = include_str!("catalog/instructions.txt").trim_ascii_end();
+
+/// The list of `tools/list`.
+pub(super) static TOOLS: LazyLock<Box<RawValue>> =
+    LazyLock::new(|| compact(include_str!("catalog/tools.json")));
+
+/// The list of `resources/list`.
+pub(super) static RESOURCES: LazyLock<Box<RawValue>> =
+    LazyLock::new(|| compact(include_str!("catalog/resources.json")));
+
+/// The list of `resources/templates/list`.
+pub(super) static TEMPLATES: LazyLock<Box<RawValue>> =
+    LazyLock::new(|| compact(include_str!("catalog/templates.json")));
+
+/// A prompt: the text of a skill.
+#[derive(Debug)]
+pub(super) struct Prompt {
+    /// The whole file: a head of `key: value` lines between `---`, then the text.
+    file: &'static str,
+    /// What it can be given, in the order in which the text has it.
+    arguments: &'static [Argument],
+}
+
+/// Something a prompt can be given. None must be.
+#[derive(Debug)]
+pub(super) struct Argument {
+    name: &'static str,
+    description: &'static str,
+}
+
+/// The place in a skill's text for what the user gave, as agents with skills of their own have it.
+const GIVEN: &str = "$ARGUMENTS";
+
+macro_rules! skill {
+    ($name:literal $(, $argument:literal: $description:literal)*) => {
+        Prompt {
+            file: include_str!(concat!("../../skills/", $name, ".md")),
+            arguments: &[$(Argument { name: $argument, description: $description }),*],
+        }
+    };
+}
+
+/// The list of `prompts/list`.
+pub(super) static PROMPTS: [Prompt; 5] = [
+    skill!("mesh-sync"),
+    skill!("mesh-peers"),
+    skill!("mesh-send", "to": "Name or id of a peer, or all", "message": "What to tell it"),
+    skill!("mesh-lock", "file": "The file; without it the locks are shown"),
+    skill!("mesh-status"),
+];
+
+impl Prompt {
+    /// The prompt of this name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        PROMPTS.iter().find(|prompt| prompt.head("name") == name)
+    }
+
+    /// What it is for.
+    pub(super) fn description(&self) -> &'static str {
+        self.head("description")
+    }
+
+    /// Its text, with what was given to it.
+    pub(super) fn text<'a>(&self, given: impl Fn(&str) -> Option<&'a str>) -> String {
+        let given: Vec<&str> =
+            self.arguments.iter().filter_map(|argument| given(argument.name)).collect();
+        let given = if given.is_empty() { "(nothing)".to_owned() } else { given.join(" ") };
+        self.parts().1.replace(GIVEN, &given)
+    }
+
+    fn head(&self, key: &str) -> &'static str {
+        let line = |line: &'static str| line.strip_prefix(key)?.strip_prefix(": ");
+        self.parts().0.lines().find_map(line).unwrap_or_default()
+    }
+
+    /// Head and text.
+    fn parts(&self) -> (&'static str, &'static str) {
+        let rest = self.file.strip_prefix("---\n").unwrap_or(self.file);
+        rest.split_once("---\n").unwrap_or(("", rest))
+    }
+}
+
+/// As `prompts/list` has it.
+impl Serialize for Prompt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("name", self.head("name"))?;
+        map.serialize_entry("description", self.description())?;
+        if !self.arguments.is_empty() {
+            map.serialize_entry("arguments", self.arguments)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Argument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("name", self.name)?;
+        map.serialize_entry("description", self.description)?;
+        map.end()
+    }
+}
+
+/// JSON without its white space. Our own files are valid, as the tests see; another would give
+/// `null`.
+fn compact(json: &str) -> Box<RawValue> {
+    let mut text = String::with_capacity(json.len());
+    let (mut inside, mut escaped) = (false, false);
+    for c in json.chars() {
+        if inside || !c.is_ascii_whitespace() {
+            text.push(c);
+        }
+        if c == '"' && !escaped {
+            inside = !inside;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::limits::{INSTRUCTIONS_BYTES_MAX, SUMMARY_CHARS_MAX, TOOLS_BYTES_MAX};
+    use crate::mcp::arguments::Tool;
+
+    fn list(raw: &RawValue) -> Vec<Value> {
+        assert!(!raw.get().contains('\n'), "compact");
+        serde_json::from_str(raw.get()).unwrap()
+    }
+
+    #[test]
+    fn what_every_agent_reads_stays_within_its_budget() {
+        let tools = TOOLS.get().len();
+        assert!(tools <= TOOLS_BYTES_MAX, "{tools}");
+        assert!(INSTRUCTIONS.len() <= INSTRUCTIONS_BYTES_MAX, "{}", INSTRUCTIONS.len());
+    }
+
+    #[test]
+    fn white_space_goes_and_texts_stay() {
+        let json = "{ \"a b\" : [ 1, \"x \\\" y\\\\\" , \" z\" ]\n}";
+        let compact = compact(json);
+        assert_eq!(compact.get(), r#"{"a b":[1,"x \" y\\"," z"]}"#);
+        let tools: Value = serde_json::from_str(include_str!("catalog/tools.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(TOOLS.get()).unwrap(), tools);
+    }
+
+    #[test]
+    fn the_schemas_name_the_arguments_that_are_read() {
+        let tools = list(&TOOLS);
+        assert_eq!(tools.len(), Tool::ALL.len());
+        for (entry, tool) in tools.iter().zip(Tool::ALL) {
+            assert_eq!(entry["name"], tool.name());
+            let schema = &entry["inputSchema"];
+            assert_eq!(schema["type"], "object");
+            let properties: Vec<&String> =
+                schema["properties"].as_object().unwrap().keys().collect();
+            let mut arguments: Vec<&str> = tool.arguments().to_vec();
+            arguments.sort_unstable();
+            assert_eq!(properties, arguments, "{}", tool.name());
+            for required in schema["required"].as_array().into_iter().flatten() {
+                assert!(arguments.contains(&required.as_str().unwrap()));
+            }
+            let hints = entry["annotations"].as_object().unwrap();
+            assert_eq!(hints["openWorldHint"], false);
+            assert!(hints.contains_key("readOnlyHint") || hints.contains_key("destructiveHint"));
+        }
+        assert_eq!(
+            tools[1]["inputSchema"]["properties"]["summary"]["maxLength"],
+            SUMMARY_CHARS_MAX
+        );
+    }
+
+    #[test]
+    fn prompts_are_the_skills() {
+        for (prompt, name) in
+            PROMPTS.iter().zip(["mesh-sync", "mesh-peers", "mesh-send", "mesh-lock", "mesh-status"])
+        {
+            assert_eq!(prompt.head("name"), name);
+            assert!(prompt.description().len() > 20);
+            let text = prompt.text(|_| None);
+            assert!(!text.contains(GIVEN) && !text.contains("---"), "{text}");
+            assert_eq!(text.contains("(nothing)"), !prompt.arguments.is_empty());
+        }
+        let send = Prompt::find("mesh-send").unwrap();
+        let given = |name: &str| Some(if name == "to" { "webapp" } else { "hello there" });
+        assert!(send.text(given).contains("What the user gave: webapp hello there\n"));
+        let json = serde_json::to_value(send).unwrap();
+        assert_eq!(json["arguments"][1]["name"], "message");
+        assert!(Prompt::find("mesh-nothing").is_none());
+    }
+
+    #[test]
+    fn resources_are_complete() {
+        for (raw, key, count) in [(&*RESOURCES, "uri", 4), (&*TEMPLATES, "uriTemplate", 1)] {
+            let entries = list(raw);
+            assert_eq!(entries.len(), count);
+            for entry in entries {
+                assert!(entry[key].as_str().unwrap().starts_with("mesh://"));
+                assert!(entry["name"].is_string() && entry["mimeType"] == "application/json");
+            }
+        }
+    }
+}

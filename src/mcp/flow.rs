@@ -1,0 +1,412 @@
+//! How tool calls and reads of resources run: from the agent to the broker and back.
+
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+
+use super::answers::{self, You};
+use super::arguments::{Call, Tool};
+use super::jobs::{Job, JobId, Stage, Work};
+use super::outbox::RpcError;
+use super::protocol::{Body, Outcome};
+use super::resource::Resource;
+use super::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
+use super::session::Asked;
+use crate::api::{Code, Fetch, Filter, Messages, Request};
+use crate::client::ClientError;
+use crate::limits::{CALL_TIME_MAX, NOTICE_MESSAGES_MAX, RPC_CALLS_MAX};
+use crate::log;
+use crate::mcp::random_id;
+use crate::model::MessageId;
+use crate::wire::jsonrpc::{INTERNAL_ERROR, Id};
+
+impl Server {
+    /// The agent calls a tool.
+    pub(super) fn call_tool(
+        &mut self,
+        asked: Asked,
+        tool: Tool,
+        arguments: Option<&RawValue>,
+        now: Instant,
+    ) {
+        match tool.read(arguments, &self.project, random_id()) {
+            Ok(call) => self.begin(asked, Work::Tool(tool, call), now),
+            Err(refusal) => {
+                let text = answers::refusal(&refusal);
+                self.answer_tool(&asked, tool, text, true, Vec::new());
+            }
+        }
+    }
+
+    /// The agent reads a resource.
+    pub(super) fn read_resource(
+        &mut self,
+        asked: Asked,
+        resource: Resource,
+        uri: String,
+        now: Instant,
+    ) {
+        self.begin(asked, Work::Read(resource, uri), now);
+    }
+
+    fn begin(&mut self, asked: Asked, work: Work, now: Instant) {
+        let id = self.jobs.next_id();
+        let job = Job::new(id, asked, work, now);
+        if self.jobs.len() >= RPC_CALLS_MAX {
+            let sentence =
+                format!("{RPC_CALLS_MAX} calls are under way already; wait for some to end");
+            return self.answer_trouble(&job, "too_many_calls", &sentence);
+        }
+        self.jobs.push(job);
+        self.presence.need(self.session.awaits_roots(), now);
+    }
+
+    /// The agent does not want the answer any more.
+    pub(super) fn cancel(&mut self, request: &Id, now: Instant) {
+        let job = self.jobs.find(request).and_then(|id| self.jobs.remove(id));
+        if let Some(job) = job {
+            self.reading.leave_turn(job.id);
+            self.out.skip(&job.asked.to);
+            self.commands.push_back(Command::Forget(Purpose::Job(job.id)));
+            self.proceed(now);
+        }
+    }
+
+    /// Asks the broker for those whose turn it is.
+    pub(super) fn start_jobs(&mut self) {
+        if !self.presence.is_present() {
+            return;
+        }
+        let own = self.presence.identity().map(|identity| identity.id.to_string());
+        let news = self.jobs.news();
+        for id in self.jobs.waiting() {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            if job.takes_messages() && !self.reading.take_turn(id) {
+                continue;
+            }
+            job.stage = Stage::Asked;
+            job.news = news;
+            let request = job.request(own.as_deref());
+            self.ask(Purpose::Job(id), request);
+        }
+    }
+
+    /// The broker has answered, or will not.
+    pub(super) fn handle_job(
+        &mut self,
+        id: JobId,
+        result: Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) {
+        let Some(mut job) = self.jobs.remove(id) else { return };
+        let body = match result {
+            Ok(body) => body,
+            Err(error) => {
+                self.reading.leave_turn(id);
+                if error.code() == Some(Code::Unauthorized) && !job.retried {
+                    // Nothing was done: it is asked again as whoever this session is then.
+                    job.retried = true;
+                    job.stage = Stage::Waiting;
+                    self.jobs.push(job);
+                    return self.presence.handle_unknown(now);
+                }
+                return self.fail(job, &error);
+            }
+        };
+        if let Some(filter) = job.filter() {
+            return self.handle_messages(job, filter, &body, now);
+        }
+        self.remember(&job);
+        let text = if let Work::Tool(_, Call::Status) = &job.work {
+            self.you().and_then(|you| answers::status(&body, &you))
+        } else {
+            job.plain_result(&body)
+        };
+        if let Some(text) = text {
+            self.finish(job, text, false);
+        } else {
+            let reason = "it is not the JSON that was expected".into();
+            self.fail(job, &ClientError::Protocol { reason });
+        }
+    }
+
+    /// Keeps what the broker might forget.
+    fn remember(&mut self, job: &Job) {
+        if let Work::Tool(_, Call::Ask(request)) = &job.work {
+            match request {
+                Request::Summary { summary, .. } => self.summary = Some(summary.clone()),
+                Request::Subscribe { types, .. } => self.subscribed.clone_from(types),
+                Request::Unsubscribe { .. } => self.subscribed.clear(),
+                _ => {}
+            }
+        }
+    }
+
+    fn you(&self) -> Option<You<'_>> {
+        let identity = self.presence.identity()?;
+        Some(You {
+            id: identity.id,
+            name: &identity.name,
+            name_taken: self.presence.name_taken(),
+            agent_type: &self.agent_type,
+            project_path: self.project.path.to_str().unwrap_or_default(),
+            git_branch: self
+                .project
+                .repository
+                .as_ref()
+                .and_then(|repository| repository.branch.as_deref()),
+            push: self.push_is_live,
+            unread: self.unread.count(),
+        })
+    }
+
+    /// Messages have come for a job that is no longer listed.
+    fn handle_messages(&mut self, mut job: Job, filter: Filter, body: &[u8], now: Instant) {
+        let mut messages: Messages = match serde_json::from_slice(body) {
+            Ok(messages) => messages,
+            Err(error) => {
+                self.reading.leave_turn(job.id);
+                let reason = error.to_string().into();
+                return self.fail(job, &ClientError::Protocol { reason });
+            }
+        };
+        if let Work::Read(_, uri) = &job.work {
+            let body = Body::Resource { uri, text: &answers::messages(&messages, filter) };
+            let outcome = Outcome { era: job.asked.era, body };
+            self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
+            return;
+        }
+        // Those it has already are not told again before their mark is made.
+        messages.messages.retain(|message| {
+            filter == Filter::Sent || message.read_at.is_some() || !self.reading.has(message.id)
+        });
+        if messages.messages.is_empty()
+            && let Some(until) = job.watch_until.filter(|until| now < *until)
+            && self.can_wait()
+        {
+            self.reading.leave_turn(job.id);
+            job.stage = if job.news == self.jobs.news() {
+                // Nobody tells when there is no connection for it.
+                let look_at = (!self.push_is_live).then(|| now + LOOK_EVERY);
+                Stage::Watching { until, look_at }
+            } else {
+                // Something came while the answer was on its way: it is asked for again.
+                job.deadline = now + CALL_TIME_MAX;
+                Stage::Waiting
+            };
+            self.jobs.push(job);
+            return self.proceed(now);
+        }
+        let ids: Vec<MessageId> = match filter {
+            Filter::Sent => Vec::new(),
+            _ => messages
+                .messages
+                .iter()
+                .filter(|message| message.read_at.is_none())
+                .map(|message| message.id)
+                .collect(),
+        };
+        let is_whole =
+            matches!(&job.work, Work::Tool(_, Call::Inbox { fetch: Fetch { from: None, .. }, .. }))
+                && filter == Filter::Unread;
+        if is_whole {
+            let count = messages.messages.len() as u64 + messages.remaining;
+            self.unread.seen(&messages.messages, count);
+        }
+        let text = answers::messages(&messages, filter);
+        let ids = if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
+            ids
+        } else {
+            // There is no room for so much: they stay unread.
+            Vec::new()
+        };
+        self.unread.handed_over(&ids, ids.len() as u64);
+        self.reading.wrote(job.id, &ids, job.asked.to.batch.is_some());
+    }
+
+    /// The result is there; it is told at once if it is known what is unread.
+    fn finish(&mut self, mut job: Job, text: String, is_error: bool) {
+        let sure = self.push_is_live && !self.unread.is_doubtful();
+        if sure || job.tool().is_none() || !self.presence.is_present() {
+            return self.answer(&job, text, is_error);
+        }
+        job.stage = Stage::Noticing { text, is_error };
+        self.jobs.push(job);
+        if self.reading.begin_glance() {
+            let limit = u32::try_from(NOTICE_MESSAGES_MAX).ok();
+            let fetch = Fetch { limit, peek: true, ..Fetch::default() };
+            self.ask(Purpose::Glance, Request::Fetch(fetch));
+        }
+    }
+
+    /// What is unread was looked up; whoever waited for that is answered, also if it is not known.
+    pub(super) fn handle_glance(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        self.reading.end_glance();
+        let seen = result.and_then(|body| {
+            serde_json::from_slice::<Messages>(&body)
+                .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
+        });
+        match seen {
+            Ok(mut seen) => {
+                let count = seen.messages.len() as u64 + seen.remaining;
+                seen.messages.retain(|message| !self.reading.has(message.id));
+                self.unread.seen(&seen.messages, count);
+                if !seen.messages.is_empty() {
+                    self.jobs.wake_watchers(now);
+                }
+            }
+            Err(error) if is_unknown(&error) => self.presence.handle_unknown(now),
+            Err(error) => log::debug(format_args!("cannot look at the inbox: {error}")),
+        }
+        for id in self.jobs.ids(|job| matches!(job.stage, Stage::Noticing { .. })) {
+            self.tell_noticing(id);
+        }
+    }
+
+    fn tell_noticing(&mut self, id: JobId) {
+        if let Some(mut job) = self.jobs.remove(id)
+            && let Stage::Noticing { text, is_error } =
+                std::mem::replace(&mut job.stage, Stage::Waiting)
+        {
+            self.answer(&job, text, is_error);
+        }
+    }
+
+    /// None of those that wait for this session to be in the mesh can have an answer.
+    pub(super) fn fail_waiting(&mut self, error: &ClientError) {
+        for id in self.jobs.waiting() {
+            if let Some(job) = self.jobs.remove(id) {
+                self.fail(job, error);
+            }
+        }
+    }
+
+    /// Ends what has taken too long.
+    pub(super) fn expire_jobs(&mut self, now: Instant) {
+        for id in self.jobs.due(now) {
+            let Some(job) = self.jobs.get_mut(id) else { continue };
+            match job.stage {
+                Stage::Watching { until, .. } if now < until => {
+                    job.stage = Stage::Waiting;
+                    job.deadline = now + crate::limits::CALL_TIME_MAX;
+                }
+                Stage::Watching { .. } => self.answer_watcher(id),
+                Stage::Noticing { .. } => self.tell_noticing(id),
+                Stage::Waiting | Stage::Asked => {
+                    let error = job.timed_out();
+                    self.reading.leave_turn(id);
+                    self.commands.push_back(Command::Forget(Purpose::Job(id)));
+                    if let Some(job) = self.jobs.remove(id) {
+                        self.fail(job, &error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// No message will come in time for those that wait for one.
+    pub(super) fn answer_watchers(&mut self) {
+        for id in self.jobs.ids(|job| matches!(job.stage, Stage::Watching { .. })) {
+            self.answer_watcher(id);
+        }
+    }
+
+    fn answer_watcher(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(id) {
+            let text = answers::messages(&Messages::default(), Filter::Unread);
+            self.answer_tool(&job.asked, Tool::Inbox, text, false, Vec::new());
+        }
+    }
+
+    fn fail(&mut self, job: Job, error: &ClientError) {
+        let text = answers::failure(error, job.tool());
+        match &job.work {
+            Work::Tool(..) => self.finish(job, text, true),
+            Work::Read(..) => {
+                let error = RpcError::new(INTERNAL_ERROR, error.to_string());
+                self.out.respond::<()>(&job.asked.to, Err(&error), Vec::new());
+            }
+        }
+    }
+
+    fn answer_trouble(&mut self, job: &Job, code: &str, sentence: &str) {
+        if let Some(tool) = job.tool() {
+            let text = answers::trouble(code, sentence);
+            self.answer_tool(&job.asked, tool, text, true, Vec::new());
+        } else {
+            let error = RpcError::new(INTERNAL_ERROR, sentence);
+            self.out.respond::<()>(&job.asked.to, Err(&error), Vec::new());
+        }
+    }
+
+    fn answer(&mut self, job: &Job, text: String, is_error: bool) {
+        match &job.work {
+            Work::Tool(tool, _) => {
+                self.answer_tool(&job.asked, *tool, text, is_error, Vec::new());
+            }
+            Work::Read(_, uri) => {
+                let body = Body::Resource { uri, text: &text };
+                let outcome = Outcome { era: job.asked.era, body };
+                self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
+            }
+        }
+    }
+
+    /// The result of a tool, and behind it what is unread. `messages` are those in it; gives
+    /// whether they are on their way.
+    fn answer_tool(
+        &mut self,
+        asked: &Asked,
+        tool: Tool,
+        text: String,
+        is_error: bool,
+        messages: Vec<MessageId>,
+    ) -> bool {
+        let mut texts = vec![text];
+        if tool != Tool::Inbox {
+            texts.extend(self.unread.notice());
+        }
+        let body = Body::Tool { texts: &texts, is_error };
+        self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), messages)
+    }
+
+    /// The agent has these messages now.
+    pub(super) fn handed_over(&mut self, messages: &[MessageId], now: Instant) {
+        if !messages.is_empty() {
+            self.reading.handed_over(messages);
+            self.mark_read(now);
+        }
+    }
+
+    /// Marks what the agent has, if it is time to.
+    pub(super) fn mark_read(&mut self, now: Instant) {
+        if self.presence.is_present()
+            && let Some(ids) = self.reading.take_marks(now)
+        {
+            self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids });
+        }
+    }
+
+    /// What came of a mark.
+    pub(super) fn handle_marked(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        match result {
+            Ok(_) => self.reading.marked(),
+            Err(error) => {
+                log::debug(format_args!("messages could not be marked read: {error}"));
+                if is_unknown(&error) {
+                    self.presence.handle_unknown(now);
+                }
+                let pause = match &error {
+                    ClientError::Refused(refused) => refused.retry_after,
+                    _ => None,
+                };
+                self.reading.not_marked(now + pause.unwrap_or(LOOK_EVERY));
+            }
+        }
+        self.mark_read(now);
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/flow.rs"]
+mod tests;

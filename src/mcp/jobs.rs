@@ -1,0 +1,240 @@
+//! Tool calls and reads of resources that have no answer yet.
+
+use std::time::Instant;
+
+use super::answers;
+use super::arguments::{Call, Tool, peers_request};
+use super::resource::{Resource, Topic};
+use super::session::Asked;
+use crate::api::{Fetch, Filter, ReadEvents, Request};
+use crate::client::{ClientError, is_repeatable};
+use crate::limits::CALL_TIME_MAX;
+use crate::wire::jsonrpc::Id;
+
+/// Names a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JobId(pub(super) u64);
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A tool call.
+    Tool(Tool, Call),
+    /// A read of a resource, with its URI.
+    Read(Resource, String),
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Until this session is in the mesh, and it is its turn.
+    Waiting,
+    /// The broker was asked.
+    Asked,
+    /// There was no message; until one comes, or until this time.
+    Watching {
+        /// When the answer is due, message or not.
+        until: Instant,
+        /// When to look without being told.
+        look_at: Option<Instant>,
+    },
+    /// The result is there; what else is unread is being looked up.
+    Noticing {
+        /// The result.
+        text: String,
+        /// Whether it is an error.
+        is_error: bool,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) asked: Asked,
+    pub(super) work: Work,
+    pub(super) stage: Stage,
+    /// When it fails, unless it watches.
+    pub(super) deadline: Instant,
+    /// When a job that waits for messages stops waiting.
+    pub(super) watch_until: Option<Instant>,
+    /// How much news there had been when the broker was asked.
+    pub(super) news: u64,
+    /// It has been tried under another registration already.
+    pub(super) retried: bool,
+}
+
+impl Job {
+    pub(super) fn new(id: JobId, asked: Asked, work: Work, now: Instant) -> Self {
+        let watch_until = match &work {
+            Work::Tool(_, Call::Inbox { wait: wait @ 1.., .. }) => {
+                Some(now + std::time::Duration::from_secs(*wait))
+            }
+            _ => None,
+        };
+        Self {
+            id,
+            asked,
+            work,
+            stage: Stage::Waiting,
+            deadline: now + CALL_TIME_MAX,
+            watch_until,
+            news: 0,
+            retried: false,
+        }
+    }
+
+    /// The tool, if it is a call of one.
+    pub(super) fn tool(&self) -> Option<Tool> {
+        match &self.work {
+            Work::Tool(tool, _) => Some(*tool),
+            Work::Read(..) => None,
+        }
+    }
+
+    /// Whether it hands messages over, which are then to be marked read.
+    pub(super) fn takes_messages(&self) -> bool {
+        matches!(&self.work, Work::Tool(_, Call::Inbox { fetch, .. }) if fetch.filter != Filter::Sent)
+    }
+
+    /// What the broker is asked, by the peer `own`.
+    pub(super) fn request(&self, own: Option<&str>) -> Request {
+        match &self.work {
+            Work::Tool(_, Call::Ask(request)) => request.clone(),
+            Work::Tool(_, Call::Peers(scope)) => peers_request(scope.clone(), own),
+            Work::Tool(_, Call::Inbox { fetch, .. }) => Request::Fetch(fetch.clone()),
+            Work::Tool(_, Call::Status) => Request::Status,
+            Work::Read(resource, _) => match resource {
+                Resource::Topic(Topic::Inbox) => {
+                    Request::Fetch(Fetch { peek: true, ..Fetch::default() })
+                }
+                Resource::Topic(Topic::Peers) => peers_request(crate::api::Scope::Machine, own),
+                Resource::Topic(Topic::Locks) => {
+                    Request::QueryLocks { peer_id: None, file_path: None }
+                }
+                Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
+                Resource::State(namespace) => {
+                    Request::ListState { namespace: namespace.clone(), prefix: None, limit: None }
+                }
+            },
+        }
+    }
+
+    /// Which messages its answer is about, if it is about messages.
+    pub(super) fn filter(&self) -> Option<Filter> {
+        match &self.work {
+            Work::Tool(_, Call::Inbox { fetch, .. }) => Some(fetch.filter),
+            Work::Read(Resource::Topic(Topic::Inbox), _) => Some(Filter::Unread),
+            _ => None,
+        }
+    }
+
+    /// The answer of the broker, for those that are answered with what it said.
+    pub(super) fn plain_result(&self, body: &[u8]) -> Option<String> {
+        match &self.work {
+            Work::Tool(_, call) => answers::result(call, body),
+            Work::Read(Resource::Topic(Topic::Peers), _) => {
+                answers::result(&Call::Peers(crate::api::Scope::Machine), body)
+            }
+            Work::Read(..) => answers::result(&Call::Status, body),
+        }
+    }
+
+    /// When something has to be done about it.
+    fn due(&self) -> Instant {
+        match self.stage {
+            Stage::Watching { until, look_at } => look_at.map_or(until, |at| at.min(until)),
+            _ => self.deadline,
+        }
+    }
+
+    /// Why it fails when its time is over.
+    pub(super) fn timed_out(&self) -> ClientError {
+        let asked = matches!(self.stage, Stage::Asked);
+        let in_doubt = asked && !is_repeatable(&self.request(None));
+        ClientError::TimedOut { after: CALL_TIME_MAX, in_doubt }
+    }
+}
+
+/// All of them, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    list: Vec<Job>,
+    count: u64,
+    /// How often there was news for those that watch.
+    news: u64,
+}
+
+impl Jobs {
+    /// The id of the next one.
+    pub(super) fn next_id(&mut self) -> JobId {
+        self.count += 1;
+        JobId(self.count)
+    }
+
+    pub(super) fn push(&mut self, job: Job) {
+        self.list.push(job);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.list.iter_mut().find(|job| job.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let at = self.list.iter().position(|job| job.id == id)?;
+        Some(self.list.remove(at))
+    }
+
+    /// The job that answers this request.
+    pub(super) fn find(&self, request: &Id) -> Option<JobId> {
+        self.list.iter().find(|job| job.asked.to.id == *request).map(|job| job.id)
+    }
+
+    /// Those for which `wanted` holds.
+    pub(super) fn ids(&self, wanted: impl Fn(&Job) -> bool) -> Vec<JobId> {
+        self.list.iter().filter(|job| wanted(job)).map(|job| job.id).collect()
+    }
+
+    /// Those that are waiting.
+    pub(super) fn waiting(&self) -> Vec<JobId> {
+        self.ids(|job| matches!(job.stage, Stage::Waiting))
+    }
+
+    /// Those about which something has to be done at `now`.
+    pub(super) fn due(&self, now: Instant) -> Vec<JobId> {
+        self.ids(|job| job.due() <= now)
+    }
+
+    /// When that is the case for the next one.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.list.iter().map(Job::due).min()
+    }
+
+    /// How often there was news, for [`Job::news`]: an answer made before the last of it may lack what
+    /// it was about.
+    pub(super) fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// Sends those that watch to look, and gives whether there were any.
+    pub(super) fn wake_watchers(&mut self, now: Instant) -> bool {
+        self.news += 1;
+        let mut woken = false;
+        for job in &mut self.list {
+            if matches!(job.stage, Stage::Watching { .. }) {
+                job.stage = Stage::Waiting;
+                job.deadline = now + CALL_TIME_MAX;
+                woken = true;
+            }
+        }
+        woken
+    }
+}

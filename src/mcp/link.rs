@@ -1,0 +1,348 @@
+//! The connection to the broker: one at a time, kept alive, found and made anew when it is gone.
+//!
+//! Requests are asked one after the other, each as a [`Call`] that decides what to do; this does it.
+//! Nothing here waits.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::server::{Outgoing, Purpose};
+use crate::client::{Answer, Broker, Call, ClientError, Connection, Launch, Step, locate};
+use crate::config::Config;
+use crate::platform::poll_readable;
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// A request has a result.
+    Finished(Purpose, Result<Vec<u8>, ClientError>),
+    /// A connection that was of use has ended.
+    Lost,
+}
+
+#[derive(Debug)]
+struct Asking {
+    purpose: Purpose,
+    call: Call,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    broker: Broker,
+    connection: Connection,
+    is_connected: bool,
+    /// An answer has come over it.
+    was_of_use: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Link {
+    config: Config,
+    registry: Registry,
+    stream_token: Token,
+    launch_token: Token,
+    /// The first is the one that is under way.
+    queue: VecDeque<Asking>,
+    /// The first is with the broker.
+    is_exchanging: bool,
+    socket: Option<Socket>,
+    launch: Option<Launch>,
+    /// The broker that answered last.
+    known: Option<Broker>,
+    events: VecDeque<LinkEvent>,
+}
+
+impl Link {
+    /// A link to the broker of `config`'s data directory; its descriptors are registered with
+    /// `registry` under these tokens.
+    pub(super) fn new(
+        config: Config,
+        registry: Registry,
+        stream_token: Token,
+        launch_token: Token,
+    ) -> Self {
+        Self {
+            config,
+            registry,
+            stream_token,
+            launch_token,
+            queue: VecDeque::new(),
+            is_exchanging: false,
+            socket: None,
+            launch: None,
+            known: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Asks the broker, when those before it have been asked.
+    pub(super) fn submit(&mut self, outgoing: Outgoing, now: Instant) {
+        let Outgoing { purpose, request, token, start } = outgoing;
+        let mut call = Call::new(request, start, self.known.clone(), now);
+        if let Some(token) = token {
+            call = call.with_token(&token);
+        }
+        self.queue.push_back(Asking { purpose, call });
+        self.advance(now);
+    }
+
+    /// The result of this is not wanted any more. What is with the broker stays there, as its answer
+    /// has to be read; but a broker that is being started for it is not.
+    pub(super) fn forget(&mut self, purpose: Purpose, now: Instant) {
+        let Some(at) = self.queue.iter().position(|asking| asking.purpose == purpose) else {
+            return;
+        };
+        if at == 0 && self.is_exchanging {
+            return;
+        }
+        self.queue.remove(at);
+        if at == 0 {
+            self.drop_launch();
+        }
+        self.advance(now);
+    }
+
+    /// When [`Link::advance`] has to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let first = self.queue.front().map(|asking| asking.call.deadline());
+        let rest = self.queue.iter().skip(1).map(|asking| asking.call.fails_at());
+        first.into_iter().chain(rest).min()
+    }
+
+    /// What has happened since.
+    pub(super) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    /// Does what is to be done now.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.expire_queued(now);
+        while let Some(asking) = self.queue.front_mut() {
+            match asking.call.poll(now) {
+                None => break,
+                Some(Step::Locate) => {
+                    asking.call.handle_located(locate::locate(&self.config), now);
+                }
+                Some(Step::Launch) => self.begin_launch(),
+                Some(Step::Exchange(broker)) => self.exchange(&broker, now),
+                Some(Step::Done(result)) => self.finish(result),
+            }
+        }
+    }
+
+    /// Those behind the first fail in time, too.
+    fn expire_queued(&mut self, now: Instant) {
+        let late = |asking: &Asking| asking.call.fails_at() <= now;
+        while let Some(at) = self.queue.iter().skip(1).position(late) {
+            let Some(mut asking) = self.queue.remove(at + 1) else { break };
+            if let Some(Step::Done(result)) = asking.call.poll(now) {
+                let result = result.and_then(Answer::into_result);
+                self.events.push_back(LinkEvent::Finished(asking.purpose, result));
+            }
+        }
+    }
+
+    fn finish(&mut self, result: Result<Answer, ClientError>) {
+        self.drop_launch();
+        if std::mem::take(&mut self.is_exchanging) {
+            // Its answer may still come, and would be taken for that to the next request.
+            self.close();
+        }
+        if let Some(Asking { purpose, .. }) = self.queue.pop_front() {
+            let result = result.and_then(Answer::into_result);
+            self.events.push_back(LinkEvent::Finished(purpose, result));
+        }
+    }
+
+    fn begin_launch(&mut self) {
+        let launched = Launch::spawn(&self.config).and_then(|launch| {
+            let fd = launch.as_raw_fd();
+            let registered =
+                self.registry.register(&mut SourceFd(&fd), self.launch_token, Interest::READABLE);
+            registered.map(|()| launch).map_err(|error| ClientError::StartFailed {
+                reason: format!("it cannot be waited for: {error}").into(),
+            })
+        });
+        match launched {
+            Ok(launch) => self.launch = Some(launch),
+            Err(error) => {
+                if let Some(asking) = self.queue.front_mut() {
+                    asking.call.handle_launched(Err(error));
+                }
+            }
+        }
+    }
+
+    fn drop_launch(&mut self) {
+        if let Some(launch) = self.launch.take() {
+            // It goes with its descriptor anyway.
+            let _ = self.registry.deregister(&mut SourceFd(&launch.as_raw_fd()));
+        }
+    }
+
+    /// The start of a broker has something to say.
+    pub(super) fn handle_launch_ready(&mut self, now: Instant) {
+        if let Some(result) = self.launch.as_mut().and_then(Launch::advance) {
+            self.drop_launch();
+            if let Some(asking) = self.queue.front_mut() {
+                asking.call.handle_launched(result);
+            }
+        }
+        self.advance(now);
+    }
+
+    fn exchange(&mut self, broker: &Broker, now: Instant) {
+        self.is_exchanging = true;
+        if !self.socket.as_ref().is_some_and(|socket| socket.can_take(broker)) {
+            self.close();
+            match self.connect(broker) {
+                Ok(socket) => self.socket = Some(socket),
+                Err(error) => return self.broken(unreachable(broker.address, &error), now),
+            }
+        }
+        let (Some(socket), Some(asking)) = (&mut self.socket, self.queue.front_mut()) else {
+            return;
+        };
+        match asking.call.send_on(&mut socket.connection, now) {
+            Ok(()) => self.serve_stream(now),
+            Err(error) => self.broken(error, now),
+        }
+    }
+
+    fn connect(&mut self, broker: &Broker) -> io::Result<Socket> {
+        let mut stream = TcpStream::connect(broker.address)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut stream, self.stream_token, interest)?;
+        Ok(Socket {
+            stream,
+            broker: broker.clone(),
+            connection: Connection::new(broker),
+            is_connected: false,
+            was_of_use: false,
+        })
+    }
+
+    /// The connection can be written to or read from, or has ended.
+    pub(super) fn handle_stream_ready(&mut self, now: Instant) {
+        self.serve_stream(now);
+        self.advance(now);
+    }
+
+    fn serve_stream(&mut self, now: Instant) {
+        let Some(socket) = &mut self.socket else { return };
+        let Talk { answer, end } = socket.talk();
+        if let Some(answer) = answer {
+            socket.was_of_use = true;
+            self.known = Some(socket.broker.clone());
+            self.is_exchanging = false;
+            if let Some(asking) = self.queue.front_mut() {
+                asking.call.handle_answer(answer, now);
+            }
+        }
+        if let Some(error) = end {
+            self.broken(error, now);
+        }
+    }
+
+    /// The connection is of no further use.
+    fn broken(&mut self, error: ClientError, now: Instant) {
+        let in_doubt = self.socket.as_ref().is_some_and(|socket| socket.connection.is_in_doubt());
+        self.close();
+        self.known = None;
+        if std::mem::take(&mut self.is_exchanging)
+            && let Some(asking) = self.queue.front_mut()
+        {
+            asking.call.handle_broken(error, in_doubt, now);
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(mut socket) = self.socket.take() {
+            // It goes with its descriptor anyway.
+            let _ = self.registry.deregister(&mut socket.stream);
+            if socket.was_of_use {
+                self.events.push_back(LinkEvent::Lost);
+            }
+        }
+    }
+}
+
+/// What came of a look at the connection.
+#[derive(Debug, Default)]
+struct Talk {
+    answer: Option<Answer>,
+    /// The connection is of no further use, and why.
+    end: Option<ClientError>,
+}
+
+impl Socket {
+    /// Whether the next request to `broker` can go this way. An end that has come while it was idle
+    /// is seen here, before a request is lost in it.
+    fn can_take(&self, broker: &Broker) -> bool {
+        let quiet = poll_readable(&self.stream, Some(Duration::ZERO));
+        self.connection.is_ready() && self.connection.leads_to(broker) && matches!(quiet, Ok(false))
+    }
+
+    /// Writes and reads as much as there is.
+    fn talk(&mut self) -> Talk {
+        let mut talk = Talk::default();
+        match self.exchange_bytes(&mut talk) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => talk.end = Some(unreachable(self.broker.address, &error)),
+        }
+        // It may have said that there will be no more, or something that nobody asked for.
+        if talk.answer.is_some() && talk.end.is_none() && !self.connection.is_ready() {
+            let error = io::ErrorKind::ConnectionAborted.into();
+            talk.end = Some(unreachable(self.broker.address, &error));
+        }
+        talk
+    }
+
+    fn exchange_bytes(&mut self, talk: &mut Talk) -> io::Result<()> {
+        if !self.is_connected {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
+            match self.stream.peer_addr() {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                result => result?,
+            };
+            self.is_connected = true;
+            self.stream.set_nodelay(true)?;
+        }
+        loop {
+            while self.connection.wants_write() {
+                self.connection.write_to(&mut self.stream)?;
+            }
+            if self.connection.read_from(&mut self.stream)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match self.connection.poll_answer() {
+                Ok(Some(answer)) => talk.answer = Some(answer),
+                Ok(None) => {}
+                Err(error) => {
+                    talk.end = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn unreachable(address: SocketAddr, error: &io::Error) -> ClientError {
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
+        _ => format!("{address}: {error}"),
+    };
+    ClientError::Unreachable { reason: reason.into() }
+}

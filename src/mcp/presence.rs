@@ -1,0 +1,331 @@
+//! Whether this session is in the mesh, and what is to be done about it: when it registers, when it
+//! comes back, when it waits. Decides only; no I/O, no clock.
+//!
+//! Clients start servers only to list or to probe them, so a session is absent until it is needed.
+//! Once it was there, it comes back by itself after its broker has crashed; not after the broker was
+//! stopped on purpose, when it only joins one that appears.
+
+use std::time::{Duration, Instant};
+
+use crate::api::{Code, Register, Registered};
+use crate::client::{ClientError, StartPolicy};
+use crate::limits::{INTERVAL_MS_MAX, INTERVAL_MS_MIN, NAMES_TRIED_MAX};
+use crate::model::PeerId;
+use crate::names;
+
+/// How long after a client has settled its session registers, if it calls no tool before.
+const REGISTER_DELAY: Duration = Duration::from_secs(1);
+/// How long a first tool call waits for the client to tell where its project is.
+const ROOTS_TIME_MAX: Duration = Duration::from_millis(250);
+/// First pause after a failure; it doubles each time.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a broker is looked for that someone else may start.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A session that has lasted so long does not count as one that fails again and again.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
+
+/// Who this session is in the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Its id.
+    pub(super) id: PeerId,
+    /// Its name.
+    pub(super) name: Box<str>,
+    /// Its token.
+    pub(super) token: Box<str>,
+    heartbeat: Duration,
+}
+
+/// Where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody needs the mesh yet.
+    Absent,
+    /// To register then.
+    Due(Instant),
+    /// The request is on its way.
+    Registering,
+    /// In the mesh.
+    Present { since: Instant, heartbeat_at: Instant, heartbeat_out: bool },
+    /// It could not register; to try again then.
+    Away { retry_at: Instant },
+    /// The broker was stopped on purpose; to look then whether there is another.
+    Resting { look_at: Instant },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Register, and start a broker if that is allowed.
+    Register(StartPolicy),
+    /// Say that the session is still there.
+    Heartbeat,
+}
+
+/// What came of an attempt to register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// In the mesh: for the first time, or as somebody else than before.
+    New,
+    /// Back under the old id.
+    Back,
+    /// Not yet; there will be another attempt at once.
+    Again,
+    /// Not now.
+    Failed(ClientError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Presence {
+    asked_name: Option<Box<str>>,
+    /// The number behind the name that is asked for; 1 is none.
+    name_number: u32,
+    state: State,
+    identity: Option<Identity>,
+    /// Someone waits for it: a broker is started whatever was before.
+    needed: bool,
+    /// The broker was stopped on purpose.
+    resting: bool,
+    /// There is something new to tell, once the request that is on its way has been answered.
+    again: bool,
+    /// Attempts that have failed, or came to an early end, since the last steady time.
+    failures: u32,
+}
+
+impl Presence {
+    pub(super) fn new(asked_name: Option<&str>) -> Self {
+        Self {
+            asked_name: asked_name.map(Into::into),
+            name_number: 1,
+            state: State::Absent,
+            identity: None,
+            needed: false,
+            resting: false,
+            again: false,
+            failures: 0,
+        }
+    }
+
+    /// Who this session is, or was when it was last in the mesh.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// The name that was asked for, if the session has another.
+    pub(super) fn name_taken(&self) -> Option<&str> {
+        let got = &self.identity()?.name;
+        self.asked_name.as_deref().filter(|asked| *asked != &**got)
+    }
+
+    pub(super) fn is_present(&self) -> bool {
+        matches!(self.state, State::Present { .. })
+    }
+
+    /// Whether a request to register is on its way.
+    pub(super) fn is_registering(&self) -> bool {
+        matches!(self.state, State::Registering)
+    }
+
+    /// A client is there to stay.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.state == State::Absent {
+            self.state = State::Due(now + REGISTER_DELAY);
+        }
+    }
+
+    /// A tool was called. `awaits_roots`: the client is about to tell where its project is.
+    pub(super) fn need(&mut self, awaits_roots: bool, now: Instant) {
+        let at = if awaits_roots { now + ROOTS_TIME_MAX } else { now };
+        self.resting = false;
+        self.needed = !self.is_present();
+        match self.state {
+            State::Absent | State::Away { .. } | State::Resting { .. } => {
+                self.state = State::Due(at);
+            }
+            State::Due(due) => self.state = State::Due(due.min(at)),
+            State::Registering | State::Present { .. } => {}
+        }
+    }
+
+    /// What the session would be registered with has changed, or has become known.
+    pub(super) fn introduce_again(&mut self, now: Instant) {
+        match self.state {
+            State::Registering => self.again = true,
+            State::Present { .. } => self.state = State::Due(now),
+            State::Due(_) if self.needed => self.state = State::Due(now),
+            _ => {}
+        }
+    }
+
+    /// What is to be done now.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Order> {
+        match &mut self.state {
+            State::Due(at) | State::Away { retry_at: at } | State::Resting { look_at: at }
+                if *at <= now =>
+            {
+                self.state = State::Registering;
+                let start = if self.resting { StartPolicy::Never } else { StartPolicy::IfNeeded };
+                self.needed = false;
+                Some(Order::Register(start))
+            }
+            State::Present { heartbeat_at, heartbeat_out, .. } if *heartbeat_at <= now => {
+                let interval = self.identity.as_ref().map(|identity| identity.heartbeat);
+                *heartbeat_at = now + interval.unwrap_or(PAUSE_MAX);
+                // One that has no answer yet is not joined by another.
+                (!std::mem::replace(heartbeat_out, true)).then_some(Order::Heartbeat)
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`Presence::poll`] has to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Absent | State::Registering => None,
+            State::Due(at)
+            | State::Away { retry_at: at }
+            | State::Resting { look_at: at }
+            | State::Present { heartbeat_at: at, .. } => Some(at),
+        }
+    }
+
+    /// Puts into `register` who this session would like to be. Gives the token it is sent with;
+    /// none for that of the broker.
+    pub(super) fn fill(&self, register: &mut Register) -> Option<Box<str>> {
+        if let Some(identity) = &self.identity {
+            // Back under the same name, too, if it is still to be had.
+            register.name = None;
+            register.peer_id = Some(identity.id.to_string().into());
+            return Some(identity.token.clone());
+        }
+        register.name = self.asked_name.as_deref().map(|name| match self.name_number {
+            1 => name.into(),
+            number => names::with_suffix(name, number).into(),
+        });
+        None
+    }
+
+    /// What came of the request to register.
+    pub(super) fn handle_registered(
+        &mut self,
+        result: Result<Registered, ClientError>,
+        now: Instant,
+    ) -> Arrival {
+        let again = std::mem::take(&mut self.again);
+        match result {
+            Ok(registered) => {
+                let arrival = self.arrive(registered, now);
+                if again {
+                    self.state = State::Due(now);
+                }
+                arrival
+            }
+            Err(error) => self.handle_failure(error, now),
+        }
+    }
+
+    fn arrive(&mut self, registered: Registered, now: Instant) -> Arrival {
+        let ms =
+            registered.heartbeat_ms.clamp(u64::from(INTERVAL_MS_MIN), u64::from(INTERVAL_MS_MAX));
+        let heartbeat = Duration::from_millis(ms);
+        let before = self.identity.take().filter(|before| before.id == registered.peer_id);
+        let arrival = if before.is_some() { Arrival::Back } else { Arrival::New };
+        // A token does not change, and is told only once.
+        let token = match before {
+            Some(before) if registered.peer_token.is_empty() => before.token,
+            _ => registered.peer_token,
+        };
+        self.identity =
+            Some(Identity { id: registered.peer_id, name: registered.name, token, heartbeat });
+        self.resting = false;
+        self.state =
+            State::Present { since: now, heartbeat_at: now + heartbeat, heartbeat_out: false };
+        arrival
+    }
+
+    fn handle_failure(&mut self, error: ClientError, now: Instant) -> Arrival {
+        let code = error.code();
+        if self.identity.is_some()
+            && matches!(code, Some(Code::PeerNotFound | Code::Unauthorized | Code::Forbidden))
+        {
+            // Nobody remembers this session: it is somebody new.
+            self.identity = None;
+            self.name_number = 1;
+            self.state = State::Due(now);
+            return Arrival::Again;
+        }
+        if code == Some(Code::NameTaken) && self.name_number < NAMES_TRIED_MAX {
+            self.name_number += 1;
+            self.state = State::Due(now);
+            return Arrival::Again;
+        }
+        if self.needed && error == ClientError::NoBroker {
+            // Only looked for one, and meanwhile a tool was called.
+            self.state = State::Due(now);
+            return Arrival::Again;
+        }
+        if self.resting {
+            self.state = State::Resting { look_at: now + LOOK_EVERY };
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.state = State::Away { retry_at: now + self.pause() };
+        }
+        Arrival::Failed(error)
+    }
+
+    /// A heartbeat was answered, or came to nothing.
+    pub(super) fn handle_heartbeat(&mut self) {
+        if let State::Present { heartbeat_out, .. } = &mut self.state {
+            *heartbeat_out = false;
+        }
+    }
+
+    /// The connection to the broker has ended: there is none, or there will be another.
+    pub(super) fn handle_lost(&mut self, now: Instant) {
+        let State::Present { since, .. } = self.state else { return };
+        if self.resting {
+            self.state = State::Resting { look_at: now + LOOK_EVERY };
+            return;
+        }
+        if now.saturating_duration_since(since) >= STEADY_AFTER {
+            self.failures = 0;
+        }
+        let pause = if self.failures == 0 { Duration::ZERO } else { self.pause() };
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Due(now + pause);
+    }
+
+    /// The broker is being stopped on purpose. Gives whether an attempt to register is to be broken
+    /// off, as it could start another.
+    pub(super) fn handle_stopped(&mut self, now: Instant) -> bool {
+        self.resting = !self.needed;
+        match self.state {
+            State::Due(_) | State::Away { .. } | State::Registering if self.resting => {
+                let broken_off = self.is_registering();
+                self.state = State::Resting { look_at: now + LOOK_EVERY };
+                broken_off
+            }
+            _ => false,
+        }
+    }
+
+    /// The broker does not know this session any more.
+    pub(super) fn handle_unknown(&mut self, now: Instant) {
+        if self.is_present() {
+            self.state = State::Due(now);
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        PAUSE_MIN
+            .saturating_mul(2_u32.saturating_pow(self.failures.saturating_sub(1)))
+            .min(PAUSE_MAX)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/presence.rs"]
+mod tests;

@@ -1,0 +1,321 @@
+//! The shapes of MCP: versions, what is read of `params`, and results as each era has them.
+//!
+//! The server speaks two eras. In the legacy one (revisions 2024-11-05 to 2025-11-25) a handshake,
+//! `initialize`, says who is there. In the modern one (2026-07-28) there is none: each request
+//! carries version and capabilities of its client in `params._meta`, and each result says what
+//! kind of result it is.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::catalog;
+use super::outbox::RpcError;
+use crate::wire::jsonrpc::{INVALID_PARAMS, Id, UNSUPPORTED_PROTOCOL_VERSION};
+
+/// The versions with a handshake, oldest first.
+const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+/// What a client gets that asks for a version without a handshake, or an unknown one.
+const LEGACY_LATEST: &str = "2025-11-25";
+/// The one version that has batches (MCP 2025-03-26, Base Protocol, Batching).
+const VERSION_WITH_BATCHES: &str = "2025-03-26";
+/// The versions without a handshake.
+const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
+
+/// The keys of `_meta` in the modern era (MCP 2026-07-28, `RequestMetaObject` and its like).
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// How long a client may keep what cannot change while this process lives, ms.
+const STATIC_TTL_MS: u64 = 3_600_000;
+
+/// Which protocol a request speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Era {
+    /// With a handshake.
+    Legacy,
+    /// Without.
+    Modern,
+}
+
+/// The version a handshake ends with: the one asked for if it is known.
+pub(super) fn negotiate(asked: &str) -> &'static str {
+    LEGACY_VERSIONS.into_iter().find(|version| *version == asked).unwrap_or(LEGACY_LATEST)
+}
+
+/// Whether a client of this version may send batches.
+pub(super) fn has_batches(version: &str) -> bool {
+    version == VERSION_WITH_BATCHES
+}
+
+/// Reads `params` of a method; none of them count as `{}`.
+///
+/// # Errors
+/// -32602, if they are not what the method takes.
+pub(super) fn read<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, RpcError> {
+    let text = params.map_or("{}", RawValue::get);
+    serde_json::from_str(text)
+        .map_err(|error| RpcError::new(INVALID_PARAMS, format!("Invalid params: {error}")))
+}
+
+/// Who the client says it is.
+#[derive(Debug, Deserialize)]
+pub(super) struct ClientInfo {
+    /// The program.
+    pub(super) name: String,
+}
+
+/// `params` of `initialize`, as far as they matter here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Initialize {
+    /// What the client would like to speak.
+    pub(super) protocol_version: String,
+    /// What it can do.
+    #[serde(default)]
+    pub(super) capabilities: Value,
+    /// Who it is.
+    #[serde(default)]
+    pub(super) client_info: Option<ClientInfo>,
+}
+
+/// `_meta` of a modern request.
+#[derive(Debug)]
+pub(super) struct Meta {
+    /// Who the client says it is.
+    pub(super) client: Option<ClientInfo>,
+}
+
+impl Meta {
+    /// Reads `_meta`: `Ok(None)` if it names no protocol version, as in the legacy era.
+    ///
+    /// # Errors
+    /// -32602 if something that must be there is missing, -32022 for another version.
+    pub(super) fn read(params: Option<&RawValue>) -> Result<Option<Self>, RpcError> {
+        #[derive(Default, Deserialize)]
+        struct Params<'a> {
+            #[serde(borrow, default, rename = "_meta")]
+            meta: Option<&'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Members<'a> {
+            #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion")]
+            version: Option<Cow<'a, str>>,
+            #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities")]
+            capabilities: Option<&'a RawValue>,
+            #[serde(default, rename = "io.modelcontextprotocol/clientInfo")]
+            client: Option<Value>,
+        }
+        let invalid = |message: String| RpcError::new(INVALID_PARAMS, message);
+        let text = params.map_or("{}", RawValue::get);
+        if !text.starts_with('{') {
+            return Err(invalid("Invalid params: they must be an object".to_owned()));
+        }
+        let params: Params<'_> = serde_json::from_str(text)
+            .map_err(|error| invalid(format!("Invalid params: {error}")))?;
+        let Some(meta) = params.meta else { return Ok(None) };
+        if !meta.get().starts_with('{') {
+            return Err(invalid("Invalid params: `_meta` must be an object".to_owned()));
+        }
+        let meta: Members<'_> = serde_json::from_str(meta.get())
+            .map_err(|error| invalid(format!("Invalid params: `_meta`: {error}")))?;
+        let Some(version) = meta.version else { return Ok(None) };
+        if !MODERN_VERSIONS.contains(&&*version) {
+            return Err(RpcError {
+                code: UNSUPPORTED_PROTOCOL_VERSION,
+                message: "Unsupported protocol version".to_owned(),
+                data: Some(json!({"supported": MODERN_VERSIONS, "requested": version})),
+            });
+        }
+        if !meta.capabilities.is_some_and(|raw| raw.get().starts_with('{')) {
+            return Err(invalid(
+                "Invalid params: `_meta` must have \
+                 `io.modelcontextprotocol/clientCapabilities`, an object"
+                    .to_owned(),
+            ));
+        }
+        let client = meta.client.and_then(|client| serde_json::from_value(client).ok());
+        Ok(Some(Self { client }))
+    }
+}
+
+/// What a request is answered with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    /// Nothing to tell.
+    Empty,
+    /// `initialize`: the version agreed on.
+    Initialize(&'static str),
+    /// `server/discover`
+    Discover,
+    /// `tools/list`
+    Tools,
+    /// `prompts/list`
+    Prompts,
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    Templates,
+    /// `prompts/get`
+    Prompt {
+        /// What it is for.
+        description: &'a str,
+        /// What the user says.
+        text: &'a str,
+    },
+    /// `tools/call`
+    Tool {
+        /// One block each.
+        texts: &'a [String],
+        /// The tool could not do what it was asked.
+        is_error: bool,
+    },
+    /// `resources/read`
+    Resource {
+        /// Which.
+        uri: &'a str,
+        /// Its JSON.
+        text: &'a str,
+    },
+    /// `subscriptions/listen`, at its end.
+    Listen(&'a Id),
+}
+
+/// A result, as its era has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome<'a> {
+    /// The era of the request.
+    pub(super) era: Era,
+    /// What is told.
+    pub(super) body: Body<'a>,
+}
+
+impl Serialize for Outcome<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.body.write(&mut map)?;
+        if self.era == Era::Modern {
+            map.serialize_entry("resultType", "complete")?;
+            if let Some((ttl_ms, scope)) = self.body.caching() {
+                map.serialize_entry("ttlMs", &ttl_ms)?;
+                map.serialize_entry("cacheScope", scope)?;
+            }
+            map.serialize_entry("_meta", &ResultMeta(self.body))?;
+        }
+        map.end()
+    }
+}
+
+impl Body<'_> {
+    /// How long a client may keep it, and whether others may see it (MCP 2026-07-28,
+    /// `CacheableResult`).
+    fn caching(&self) -> Option<(u64, &'static str)> {
+        match self {
+            Self::Discover | Self::Tools | Self::Prompts | Self::Resources | Self::Templates => {
+                Some((STATIC_TTL_MS, "public"))
+            }
+            Self::Resource { .. } => Some((0, "private")),
+            _ => None,
+        }
+    }
+
+    fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        match *self {
+            Self::Empty | Self::Listen(_) => Ok(()),
+            Self::Initialize(version) => {
+                map.serialize_entry("protocolVersion", version)?;
+                // Logging is on only here: in the modern era each request would have to ask for
+                // it, and there is nothing to log about a single request.
+                map.serialize_entry(
+                    "capabilities",
+                    &json!({
+                        "logging": {}, "prompts": {}, "resources": {"subscribe": true}, "tools": {},
+                    }),
+                )?;
+                map.serialize_entry("serverInfo", &ServerInfo)?;
+                map.serialize_entry("instructions", catalog::INSTRUCTIONS)
+            }
+            Self::Discover => {
+                map.serialize_entry("supportedVersions", &MODERN_VERSIONS)?;
+                map.serialize_entry(
+                    "capabilities",
+                    &json!({"prompts": {}, "resources": {"subscribe": true}, "tools": {}}),
+                )?;
+                map.serialize_entry("instructions", catalog::INSTRUCTIONS)
+            }
+            Self::Tools => map.serialize_entry("tools", &*catalog::TOOLS),
+            Self::Prompts => map.serialize_entry("prompts", &catalog::PROMPTS),
+            Self::Resources => map.serialize_entry("resources", &*catalog::RESOURCES),
+            Self::Templates => map.serialize_entry("resourceTemplates", &*catalog::TEMPLATES),
+            Self::Prompt { description, text } => {
+                map.serialize_entry("description", description)?;
+                map.serialize_entry("messages", &[UserText(text)])
+            }
+            Self::Tool { texts, is_error } => {
+                let blocks: Vec<TextBlock<'_>> = texts.iter().map(|text| TextBlock(text)).collect();
+                map.serialize_entry("content", &blocks)?;
+                if is_error {
+                    map.serialize_entry("isError", &true)?;
+                }
+                Ok(())
+            }
+            Self::Resource { uri, text } => {
+                map.serialize_entry("contents", &[ResourceText { uri, text }])
+            }
+        }
+    }
+}
+
+/// Writes a small object; the values are few enough to be told by a list.
+macro_rules! object {
+    ($type:ty, $this:ident => { $($key:tt: $value:expr),* $(,)? }) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let $this = self;
+                let mut map = serializer.serialize_map(None)?;
+                $(map.serialize_entry($key, &$value)?;)*
+                map.end()
+            }
+        }
+    };
+}
+
+struct TextBlock<'a>(&'a str);
+object!(TextBlock<'_>, this => {"type": "text", "text": this.0});
+
+struct UserText<'a>(&'a str);
+object!(UserText<'_>, this => {"role": "user", "content": TextBlock(this.0)});
+
+struct ResourceText<'a> {
+    uri: &'a str,
+    text: &'a str,
+}
+object!(ResourceText<'_>, this => {
+    "uri": this.uri, "mimeType": "application/json", "text": this.text,
+});
+
+struct ServerInfo;
+object!(ServerInfo, _this => {
+    "name": env!("CARGO_PKG_NAME"), "title": "SLM Mesh", "version": env!("CARGO_PKG_VERSION"),
+});
+
+struct ResultMeta<'a>(Body<'a>);
+
+impl Serialize for ResultMeta<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(SERVER_INFO, &ServerInfo)?;
+        if let Body::Listen(id) = self.0 {
+            map.serialize_entry(SUBSCRIPTION_ID, id)?;
+        }
+        map.end()
+    }
+}
+
+/// `_meta` of what is sent for a subscription.
+pub(super) struct SubscriptionMeta<'a>(pub(super) &'a Id);
+object!(SubscriptionMeta<'_>, this => {SUBSCRIPTION_ID: this.0});

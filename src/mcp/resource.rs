@@ -1,0 +1,157 @@
+//! The resources, by their URIs, and sets of those whose changes are told.
+
+use crate::limits::NAMESPACE_CHARS_MAX;
+
+const SCHEME: &str = "mesh://";
+const STATE: &str = "mesh://state/";
+
+/// Something that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Resource {
+    /// One of those that are listed.
+    Topic(Topic),
+    /// The entries of a namespace.
+    State(Box<str>),
+}
+
+/// A resource that is listed, and whose changes can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// Unread messages.
+    Inbox,
+    /// Who is here.
+    Peers,
+    /// Locks.
+    Locks,
+    /// Events.
+    Events,
+}
+
+impl Topic {
+    const ALL: [Self; 4] = [Self::Inbox, Self::Peers, Self::Locks, Self::Events];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Peers => "peers",
+            Self::Locks => "locks",
+            Self::Events => "events",
+        }
+    }
+
+    /// Its URI.
+    pub(super) fn uri(self) -> String {
+        format!("{SCHEME}{}", self.word())
+    }
+
+    /// The topic with this URI.
+    pub(super) fn parse(uri: &str) -> Option<Self> {
+        let word = uri.strip_prefix(SCHEME)?;
+        Self::ALL.into_iter().find(|topic| topic.word() == word)
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl Resource {
+    /// The resource with this URI.
+    pub(super) fn parse(uri: &str) -> Option<Self> {
+        if let Some(topic) = Topic::parse(uri) {
+            return Some(Self::Topic(topic));
+        }
+        let namespace = percent_decode(uri.strip_prefix(STATE)?)?;
+        let fits = (1..=NAMESPACE_CHARS_MAX).contains(&namespace.chars().count());
+        fits.then(|| Self::State(namespace.into()))
+    }
+}
+
+/// Some topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Topics(u8);
+
+impl Topics {
+    pub(super) fn insert(&mut self, topic: Topic) {
+        self.0 |= topic.bit();
+    }
+
+    pub(super) fn remove(&mut self, topic: Topic) {
+        self.0 &= !topic.bit();
+    }
+
+    pub(super) fn contains(self, topic: Topic) -> bool {
+        self.0 & topic.bit() != 0
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Topic> {
+        Topic::ALL.into_iter().filter(move |topic| self.contains(*topic))
+    }
+}
+
+/// Undoes the percent-encoding of a URI's part (RFC 3986 section 2.1), which a simple expansion of
+/// a template makes (RFC 6570 section 3.2.2).
+pub(super) fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_read() {
+        for topic in Topic::ALL {
+            assert_eq!(Resource::parse(&topic.uri()), Some(Resource::Topic(topic)));
+        }
+        for (uri, namespace) in [
+            ("mesh://state/default", Some("default")),
+            ("mesh://state/a%20b%2Fc%c3%a9", Some("a b/cé")),
+            ("mesh://state/a/b", Some("a/b")),
+            ("mesh://state/", None),
+            ("mesh://state/%zz", None),
+            ("mesh://state/%4", None),
+            ("mesh://state/%ff", None),
+            ("mesh://state", None),
+            ("mesh://else", None),
+            ("http://inbox", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                Resource::parse(uri),
+                namespace.map(|text| Resource::State(text.into())),
+                "{uri}"
+            );
+        }
+        let long = |n: usize| Resource::parse(&format!("{STATE}{}", "é".repeat(n)));
+        assert!(long(NAMESPACE_CHARS_MAX).is_some());
+        assert!(long(NAMESPACE_CHARS_MAX + 1).is_none());
+    }
+
+    #[test]
+    fn topics_are_a_set() {
+        let mut topics = Topics::default();
+        assert!(topics.is_empty());
+        topics.insert(Topic::Locks);
+        topics.insert(Topic::Inbox);
+        topics.insert(Topic::Inbox);
+        assert_eq!(topics.iter().collect::<Vec<_>>(), [Topic::Inbox, Topic::Locks]);
+        topics.remove(Topic::Inbox);
+        assert!(!topics.contains(Topic::Inbox) && topics.contains(Topic::Locks));
+    }
+}

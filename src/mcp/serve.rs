@@ -1,0 +1,339 @@
+//! The loop: one thread, one poll over standard input and output, the push socket, the connection to
+//! the broker, signals, the parent, and the time. It owns the descriptors; what they mean is decided
+//! in [`Server`].
+
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use uuid::Uuid;
+
+use super::link::{Link, LinkEvent};
+use super::project::Project;
+use super::push::PushSocket;
+use super::random_id;
+use super::server::{Command, Outgoing, Purpose, Server, Setup};
+use super::stdio::{Input, Output};
+use crate::api::Request;
+use crate::client::ClientError;
+use crate::config::Config;
+use crate::data_dir;
+use crate::log;
+use crate::platform::{self, ParentWatch};
+use crate::wire::ndjson::LineTooLong;
+
+const INPUT: Token = Token(0);
+const OUTPUT: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const PARENT: Token = Token(3);
+const LISTENER: Token = Token(4);
+const PUSH: Token = Token(5);
+const BROKER: Token = Token(6);
+const LAUNCH: Token = Token(7);
+
+/// Most reads of standard input before the other descriptors have their turn.
+const READS_PER_TURN: usize = 16;
+/// How often the parent is looked for where it cannot be watched.
+const PARENT_EVERY: Duration = Duration::from_secs(2);
+
+/// The variable by which an agent gives its MCP servers a way to reach it.
+const INBOX_SOCKET: &str = "CLAUDE_CODE_MESSAGING_SOCKET";
+
+/// The end of the parent: by a watch, or by looking.
+#[derive(Debug)]
+enum Parent {
+    /// Not to be waited for.
+    None,
+    /// Watched; the watch is kept open.
+    Watched(platform::ProcessWatch),
+    /// This is who it was.
+    Known(Option<u32>),
+}
+
+/// See the module.
+struct Loop {
+    poll: Poll,
+    server: Server,
+    link: Link,
+    push: PushSocket,
+    input: Input,
+    output: Output,
+    signals: UnixStream,
+    parent: Parent,
+    config: Config,
+    /// The agent's end has been told to the server.
+    end_told: bool,
+}
+
+/// Serves the agent at standard input and output until it is gone.
+///
+/// # Errors
+/// The process has no descriptors to begin with. Nothing else: what goes wrong later is told to the
+/// agent.
+pub(super) fn serve(config: Config) -> io::Result<()> {
+    let mut serve = Loop::new(config)?;
+    let result = serve.run();
+    serve.push.close();
+    result
+}
+
+impl Loop {
+    fn new(config: Config) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let socket = random_id().unwrap_or_else(fallback_id);
+        let push = PushSocket::new(
+            config.paths.peer_socket(socket),
+            registry.try_clone()?,
+            LISTENER,
+            PUSH,
+        );
+        let link = Link::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
+        let server = Server::new(Setup {
+            name: config.name.as_deref().map(Into::into),
+            has_inbox_socket: std::env::var_os(INBOX_SOCKET).is_some_and(|path| !path.is_empty()),
+            project: Project::of_process(),
+        });
+        let input = Input::new(registry, INPUT);
+        let output = Output::new(registry, OUTPUT);
+        let signals = watch_signals()?;
+        registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        let mut this = Self {
+            poll,
+            server,
+            link,
+            push,
+            input,
+            output,
+            signals,
+            parent: Parent::None,
+            config,
+            end_told: false,
+        };
+        this.watch_parent(Instant::now())?;
+        Ok(this)
+    }
+
+    fn watch_parent(&mut self, now: Instant) -> io::Result<()> {
+        self.parent = match platform::watch_parent() {
+            Ok(ParentWatch::None) => Parent::None,
+            Ok(ParentWatch::Ended) => {
+                self.server.stop(now);
+                Parent::None
+            }
+            Ok(ParentWatch::Running(watch)) => {
+                let fd = watch.as_raw_fd();
+                let registry = self.poll.registry();
+                registry.register(&mut SourceFd(&fd), PARENT, Interest::READABLE)?;
+                Parent::Watched(watch)
+            }
+            Err(_) => Parent::Known(platform::parent()),
+        };
+        Ok(())
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(16);
+        loop {
+            let now = Instant::now();
+            self.read_input(now);
+            self.settle(now);
+            if self.server.is_over() {
+                return Ok(());
+            }
+            match self.poll.poll(&mut events, self.timeout(now)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            let now = Instant::now();
+            let mut ready = [false; LAUNCH.0 + 1];
+            for event in &events {
+                if let Some(ready) = ready.get_mut(event.token().0) {
+                    *ready = true;
+                }
+            }
+            self.handle_ready(ready, now);
+            if self.server.deadline().is_some_and(|at| at <= now) {
+                self.server.handle_timeout(now);
+            }
+            if self.link.deadline().is_some_and(|at| at <= now) {
+                self.link.advance(now);
+            }
+            if let Parent::Known(parent) = self.parent
+                && platform::parent() != parent
+            {
+                self.server.stop(now);
+            }
+        }
+    }
+
+    fn handle_ready(&mut self, ready: [bool; LAUNCH.0 + 1], now: Instant) {
+        let is_ready = |token: Token| ready.get(token.0).copied().unwrap_or(false);
+        if is_ready(SIGNALS) {
+            self.drain_signals();
+            self.server.stop(now);
+        }
+        if is_ready(PARENT) && matches!(&self.parent, Parent::Watched(watch) if watch.has_ended()) {
+            log::info(format_args!("the agent's process has ended"));
+            self.server.stop(now);
+        }
+        if is_ready(LISTENER) {
+            self.push.handle_listener_ready();
+        }
+        if is_ready(LISTENER) || is_ready(PUSH) {
+            self.read_push(now);
+        }
+        if is_ready(LAUNCH) {
+            self.link.handle_launch_ready(now);
+        }
+        if is_ready(BROKER) {
+            self.link.handle_stream_ready(now);
+        }
+        if is_ready(INPUT) {
+            self.input.set_ready();
+        }
+    }
+
+    /// How long there is nothing to do.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        // Lines that were read and not taken, and the end behind them, announce themselves no more.
+        let waits = self.input.is_ready() || (self.input.has_ended() && !self.end_told);
+        if waits && self.server.wants_lines() {
+            return Some(Duration::ZERO);
+        }
+        let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);
+        let deadline = [self.server.deadline(), self.link.deadline()].into_iter().flatten().min();
+        let left = deadline.map(|at| at.saturating_duration_since(now));
+        [look, left].into_iter().flatten().min()
+    }
+
+    /// Does what the server asks for, and tells it what came of it, until there is nothing more.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let mut moved = false;
+            while let Some(command) = self.server.poll() {
+                moved = true;
+                match command {
+                    Command::Ask(outgoing) => self.ask(*outgoing, now),
+                    Command::Forget(purpose) => self.link.forget(purpose, now),
+                }
+            }
+            while let Some(event) = self.link.poll_event() {
+                moved = true;
+                match event {
+                    LinkEvent::Finished(purpose, result) => {
+                        self.server.handle_finished(purpose, result, now);
+                    }
+                    LinkEvent::Lost => {
+                        // The reason may have been pushed.
+                        self.read_push(now);
+                        self.server.handle_lost(now);
+                    }
+                }
+            }
+            moved |= self.write_output(now);
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Asks the broker. Before the first word to it, the data directory and the push socket must be
+    /// there.
+    fn ask(&mut self, mut outgoing: Outgoing, now: Instant) {
+        if let Request::Register(register) = &mut outgoing.request {
+            if let Err(error) = data_dir::prepare(&self.config.paths) {
+                let reason = error.to_string().into();
+                let error = ClientError::StartFailed { reason };
+                return self.server.handle_finished(Purpose::Register, Err(error), now);
+            }
+            match self.push.listen() {
+                Ok(path) => register.uds_path = Some(path.into()),
+                Err(error) => log::warn(format_args!("messages cannot be pushed here: {error}")),
+            }
+        }
+        self.link.submit(outgoing, now);
+    }
+
+    fn read_push(&mut self, now: Instant) {
+        let server = &mut self.server;
+        self.push.handle_stream_ready(|frame| server.handle_frame(frame, now));
+        self.server.set_push_live(self.push.is_live(), now);
+    }
+
+    /// Takes lines of the agent, as long as they are wanted.
+    fn read_input(&mut self, now: Instant) {
+        if self.end_told {
+            return;
+        }
+        for _ in 0..READS_PER_TURN {
+            while self.server.wants_lines() {
+                match self.input.next_line() {
+                    Some(Ok(line)) => self.server.handle_line(line, now),
+                    Some(Err(LineTooLong)) => self.server.handle_long_line(),
+                    None => break,
+                }
+            }
+            if !self.server.wants_lines() {
+                return;
+            }
+            if self.input.has_ended() {
+                if let Some(line) = self.input.finish() {
+                    self.server.handle_line(line, now);
+                }
+                self.end_told = true;
+                return self.server.handle_end(now);
+            }
+            if !self.input.is_ready() || !self.input.read() && !self.input.has_ended() {
+                return;
+            }
+        }
+    }
+
+    /// Writes as much as is taken; gives whether something was.
+    fn write_output(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        while !self.server.out.is_empty() && !self.server.is_over() && self.output.is_ready() {
+            match self.server.out.write_to(self.output.writer()) {
+                Ok(messages) => {
+                    moved = true;
+                    self.server.handle_written(&messages, now);
+                }
+                // The descriptor was non-blocking already, and someone else has written.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::info(format_args!("the agent does not read any more: {error}"));
+                    self.server.out.clear();
+                    self.server.stop(now);
+                    return true;
+                }
+            }
+        }
+        moved
+    }
+
+    fn drain_signals(&mut self) {
+        let mut bytes = [0; 64];
+        while matches!(self.signals.read(&mut bytes), Ok(1..)) {}
+    }
+}
+
+/// A socket that becomes readable when this process is asked to end.
+fn watch_signals() -> io::Result<UnixStream> {
+    let (ours, handlers) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
+    }
+    Ok(ours)
+}
+
+/// A name for the socket where the system has no randomness: no two processes share it at a time.
+fn fallback_id() -> Uuid {
+    Uuid::from_u128(u128::from(std::process::id()))
+}

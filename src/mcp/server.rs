@@ -1,0 +1,465 @@
+//! The MCP server without its descriptors: lines of the agent, answers of the broker, pushed frames
+//! and the time go in; lines for the agent, requests to the broker and a deadline come out.
+//!
+//! After anything was put in, ask [`Server::poll`] until it has nothing more to ask for, and
+//! [`Server::deadline`] for when to call [`Server::handle_timeout`].
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::jobs::{JobId, Jobs};
+use super::outbox::Outbox;
+use super::presence::{Arrival, Order, Presence};
+use super::project::{self, Project};
+use super::reading::Reading;
+use super::resource::Topic;
+use super::session::{Session, Todo};
+use super::subscriptions::Level;
+use super::unread::Unread;
+use crate::api::{Code, Frame, PushedMessage, Registered, Request};
+use crate::client::{ClientError, StartPolicy};
+use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
+use crate::log;
+use crate::model::MessageId;
+use crate::wire::jsonrpc::INVALID_REQUEST;
+
+/// The reason of a `shutdown` frame when a person has stopped the broker.
+const STOPPED: &str = "stopped";
+
+/// What a request to the broker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Come in, or come back.
+    Register,
+    /// Still there.
+    Heartbeat,
+    /// Good-bye.
+    Unregister,
+    /// Messages were handed over.
+    MarkRead,
+    /// Look what is unread, for the notice.
+    Glance,
+    /// Subscribe again, under another id.
+    Subscribe,
+    /// A tool call or the read of a resource.
+    Job(JobId),
+}
+
+/// A request to the broker.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// What it is for.
+    pub(super) purpose: Purpose,
+    /// What is asked.
+    pub(super) request: Request,
+    /// With which token; none for that of the broker.
+    pub(super) token: Option<Box<str>>,
+    /// Whether a broker may be started for it.
+    pub(super) start: StartPolicy,
+}
+
+/// What the owner of the descriptors is to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Ask the broker; tell the result with [`Server::handle_finished`].
+    Ask(Box<Outgoing>),
+    /// The result is not wanted any more.
+    Forget(Purpose),
+}
+
+/// How the server comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Not at all.
+    No,
+    /// The agent has said its last; what it asked is answered, until then at most.
+    Draining(Instant),
+    /// The broker is told good-bye, until then at most.
+    Leaving(Instant),
+    /// Now.
+    Over,
+}
+
+/// What the server is told at its start.
+#[derive(Debug)]
+pub(super) struct Setup {
+    /// The name this session asks for.
+    pub(super) name: Option<Box<str>>,
+    /// The client gave this process a socket by which its agent can be told.
+    pub(super) has_inbox_socket: bool,
+    /// Where the agent works, as far as is known without it.
+    pub(super) project: Project,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// What goes out to the agent.
+    pub(super) out: Outbox,
+    pub(super) session: Session,
+    pub(super) presence: Presence,
+    pub(super) project: Project,
+    pub(super) unread: Unread,
+    pub(super) jobs: Jobs,
+    pub(super) reading: Reading,
+    pub(super) commands: VecDeque<Command>,
+    /// Which agent this is, as registered.
+    pub(super) agent_type: Box<str>,
+    /// Whether the broker can push to this session.
+    pub(super) push_is_live: bool,
+    /// What was last told about the work of this agent, in case the broker forgets it.
+    pub(super) summary: Option<Box<str>>,
+    /// Event types it has subscribed to, in case the broker forgets them.
+    pub(super) subscribed: Vec<Box<str>>,
+    ending: Ending,
+}
+
+impl Server {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            out: Outbox::new(),
+            session: Session::new(setup.has_inbox_socket),
+            presence: Presence::new(setup.name.as_deref()),
+            project: setup.project,
+            unread: Unread::default(),
+            jobs: Jobs::default(),
+            reading: Reading::default(),
+            commands: VecDeque::new(),
+            agent_type: crate::names::UNKNOWN_AGENT.into(),
+            push_is_live: false,
+            summary: None,
+            subscribed: Vec::new(),
+            ending: Ending::No,
+        }
+    }
+
+    /// What is to be done next.
+    pub(super) fn poll(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Server::handle_timeout`] has to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let ending = match self.ending {
+            Ending::No | Ending::Over => None,
+            Ending::Draining(until) | Ending::Leaving(until) => Some(until),
+        };
+        [self.presence.deadline(), self.jobs.deadline(), self.reading.deadline(), ending]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether there is nothing more to be done.
+    pub(super) fn is_over(&self) -> bool {
+        self.ending == Ending::Over
+    }
+
+    /// Whether lines of the agent are wanted.
+    pub(super) fn wants_lines(&self) -> bool {
+        self.ending == Ending::No && !self.out.is_congested()
+    }
+
+    /// Whether an answer may be put off until a message comes.
+    pub(super) fn can_wait(&self) -> bool {
+        self.ending == Ending::No
+    }
+
+    /// Some time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.expire_jobs(now);
+        self.mark_read(now);
+        self.proceed(now);
+    }
+
+    /// A line of the agent.
+    pub(super) fn handle_line(&mut self, line: &[u8], now: Instant) {
+        let mut todo = VecDeque::new();
+        self.session.handle_line(line, &mut self.out, &mut todo);
+        for todo in todo {
+            match todo {
+                Todo::Call { asked, tool, arguments } => {
+                    self.call_tool(asked, tool, arguments.as_deref(), now);
+                }
+                Todo::Read { asked, resource, uri } => {
+                    self.read_resource(asked, resource, uri, now);
+                }
+                Todo::Cancel(id) => self.cancel(&id, now),
+                Todo::Settled => self.presence.settle(now),
+                Todo::Root(root) => self.handle_root(root, now),
+            }
+        }
+        self.proceed(now);
+    }
+
+    /// A line of the agent that is too long to be read.
+    pub(super) fn handle_long_line(&mut self) {
+        let mib = RPC_LINE_BYTES_MAX / (1024 * 1024);
+        let message = format!("Invalid request: a message may have at most {mib} MiB");
+        self.out.respond_nobody(INVALID_REQUEST, &message);
+    }
+
+    fn handle_root(&mut self, root: Option<PathBuf>, now: Instant) {
+        if let Some(root) = root
+            && root != self.project.path
+        {
+            self.project = Project::at(root);
+            self.presence.introduce_again(now);
+        } else if !self.presence.is_present() {
+            self.presence.introduce_again(now);
+        }
+    }
+
+    /// There will be no more lines: what was asked is answered, and then it is over.
+    pub(super) fn handle_end(&mut self, now: Instant) {
+        if self.ending == Ending::No {
+            self.ending = Ending::Draining(now + CALL_TIME_MAX + GOODBYE_TIME_MAX);
+            self.session.subscriptions.end_all(&mut self.out);
+            self.answer_watchers();
+            self.proceed(now);
+        }
+    }
+
+    /// The end, now: nobody is there to be answered.
+    pub(super) fn stop(&mut self, now: Instant) {
+        if matches!(self.ending, Ending::No | Ending::Draining(_)) {
+            self.ending = Ending::Leaving(now + GOODBYE_TIME_MAX);
+            for id in self.jobs.ids(|_| true) {
+                self.jobs.remove(id);
+                self.commands.push_back(Command::Forget(Purpose::Job(id)));
+            }
+            self.mark_read(now);
+            if self.presence.is_present() {
+                self.ask(Purpose::Unregister, Request::Unregister { peer_id: None });
+            } else if !self.presence.is_registering() {
+                self.ending = Ending::Over;
+            }
+        }
+    }
+
+    /// Whatever follows from what has changed.
+    pub(super) fn proceed(&mut self, now: Instant) {
+        match self.ending {
+            Ending::Draining(until)
+                if now >= until || (self.jobs.is_empty() && self.out.is_empty()) =>
+            {
+                return self.stop(now);
+            }
+            Ending::Leaving(until) if now >= until => self.ending = Ending::Over,
+            _ => {}
+        }
+        if matches!(self.ending, Ending::Leaving(_) | Ending::Over) {
+            return;
+        }
+        self.start_jobs();
+        while let Some(order) = self.presence.poll(now) {
+            match order {
+                Order::Register(start) => self.register(start),
+                Order::Heartbeat => self.heartbeat(),
+            }
+        }
+    }
+
+    fn register(&mut self, start: StartPolicy) {
+        let mut register = project::introduction(&self.project, self.session.client());
+        if let Some(agent_type) = &register.agent_type {
+            self.agent_type.clone_from(agent_type);
+        }
+        register.summary.clone_from(&self.summary);
+        let token = self.presence.fill(&mut register);
+        let request = Request::Register(Box::new(register));
+        let purpose = Purpose::Register;
+        self.commands.push_back(Command::Ask(Box::new(Outgoing {
+            purpose,
+            request,
+            token,
+            start,
+        })));
+    }
+
+    fn heartbeat(&mut self) {
+        self.project.refresh();
+        let git_branch = self.project.git_branch();
+        self.ask(Purpose::Heartbeat, Request::Heartbeat { peer_id: None, git_branch });
+    }
+
+    /// Asks the broker something as the peer that this session is. Only for what an agent waits
+    /// for, a broker is started; to come back after a loss is the business of the registration.
+    pub(super) fn ask(&mut self, purpose: Purpose, request: Request) {
+        let token = self.presence.identity().map(|identity| identity.token.clone());
+        let start = match purpose {
+            Purpose::Job(_) => StartPolicy::IfNeeded,
+            _ => StartPolicy::Never,
+        };
+        self.commands.push_back(Command::Ask(Box::new(Outgoing {
+            purpose,
+            request,
+            token,
+            start,
+        })));
+    }
+
+    /// What came of a request.
+    pub(super) fn handle_finished(
+        &mut self,
+        purpose: Purpose,
+        result: Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) {
+        match purpose {
+            Purpose::Register => self.handle_registered(result, now),
+            Purpose::Heartbeat => self.handle_heartbeat(result, now),
+            Purpose::Unregister => self.ending = Ending::Over,
+            Purpose::MarkRead => self.handle_marked(result, now),
+            Purpose::Glance => self.handle_glance(result, now),
+            Purpose::Subscribe => {
+                if let Err(error) = result {
+                    log::warn(format_args!("cannot subscribe to events again: {error}"));
+                }
+            }
+            Purpose::Job(id) => self.handle_job(id, result, now),
+        }
+        self.proceed(now);
+    }
+
+    fn handle_registered(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        let result = result.and_then(|body| {
+            serde_json::from_slice::<Registered>(&body)
+                .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
+        });
+        match self.presence.handle_registered(result, now) {
+            Arrival::New => {
+                self.unread.reset();
+                self.reading = Reading::default();
+                if !self.subscribed.is_empty() {
+                    let types = self.subscribed.clone();
+                    self.ask(Purpose::Subscribe, Request::Subscribe { peer_id: None, types });
+                }
+                self.arrived(now);
+            }
+            Arrival::Back => {
+                self.unread.doubt();
+                self.arrived(now);
+            }
+            Arrival::Again => {}
+            Arrival::Failed(error) => {
+                log::warn(format_args!("not in the mesh: {error}"));
+                self.fail_waiting(&error);
+            }
+        }
+        if let Ending::Leaving(_) = self.ending {
+            if self.presence.is_present() {
+                self.ask(Purpose::Unregister, Request::Unregister { peer_id: None });
+            } else {
+                self.ending = Ending::Over;
+            }
+        }
+    }
+
+    fn arrived(&mut self, now: Instant) {
+        if let Some(identity) = self.presence.identity() {
+            let text = format!("in the mesh as {} ({})", identity.name, identity.id);
+            log::info(format_args!("{text}"));
+            self.session.subscriptions.log(Level::Info, &text, &mut self.out);
+        }
+        self.jobs.wake_watchers(now);
+    }
+
+    fn handle_heartbeat(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        #[derive(Deserialize)]
+        struct Beat {
+            unread: u64,
+        }
+        self.presence.handle_heartbeat();
+        match result {
+            Ok(body) => {
+                if let Ok(Beat { unread }) = serde_json::from_slice(&body) {
+                    self.unread.counted(unread);
+                    if unread > 0 && self.unread.is_doubtful() {
+                        self.jobs.wake_watchers(now);
+                    }
+                }
+            }
+            Err(error) if is_unknown(&error) => self.presence.handle_unknown(now),
+            Err(error) => log::debug(format_args!("heartbeat: {error}")),
+        }
+    }
+
+    /// The connection to the broker has ended.
+    pub(super) fn handle_lost(&mut self, now: Instant) {
+        if self.presence.is_present() && self.ending == Ending::No {
+            let text = "the connection to the broker has ended";
+            log::info(format_args!("{text}"));
+            self.session.subscriptions.log(Level::Notice, text, &mut self.out);
+        }
+        self.presence.handle_lost(now);
+        self.proceed(now);
+    }
+
+    /// Whether there is a connection by which the broker pushes.
+    pub(super) fn set_push_live(&mut self, live: bool, now: Instant) {
+        if self.push_is_live != live {
+            // What was not confirmed is pushed now, so nothing is missed.
+            self.push_is_live = live;
+            self.jobs.wake_watchers(now);
+            self.proceed(now);
+        }
+    }
+
+    /// The broker has pushed something.
+    pub(super) fn handle_frame(&mut self, frame: &Frame, now: Instant) {
+        let subscriptions = &mut self.session.subscriptions;
+        match frame {
+            Frame::Message(message) => {
+                if self.unread.pushed(message) {
+                    self.message_arrived(message, now);
+                }
+            }
+            Frame::Event(_) => subscriptions.changed(Topic::Events, &mut self.out),
+            Frame::Shutdown(reason) if &**reason == STOPPED => {
+                if self.presence.handle_stopped(now) {
+                    self.commands.push_back(Command::Forget(Purpose::Register));
+                }
+            }
+            Frame::Other(kind) => match &**kind {
+                "peer_update" => subscriptions.changed(Topic::Peers, &mut self.out),
+                "lock_update" => subscriptions.changed(Topic::Locks, &mut self.out),
+                _ => {}
+            },
+            Frame::Shutdown(_) => {}
+        }
+        self.proceed(now);
+    }
+
+    /// A message is there that was not before: the agent is told by every way it understands.
+    fn message_arrived(&mut self, message: &PushedMessage, now: Instant) {
+        let subscriptions = &mut self.session.subscriptions;
+        subscriptions.changed(Topic::Inbox, &mut self.out);
+        let text = format!("a message from {} has come: call mesh_inbox", message.from_name);
+        subscriptions.log(Level::Info, &text, &mut self.out);
+        self.jobs.wake_watchers(now);
+    }
+
+    /// The agent has taken some of what waited for it, these messages with it.
+    pub(super) fn handle_written(&mut self, messages: &[MessageId], now: Instant) {
+        self.handed_over(messages, now);
+        self.session.subscriptions.catch_up(&mut self.out);
+        self.proceed(now);
+    }
+}
+
+/// Whether the broker does not know this session any more.
+pub(super) fn is_unknown(error: &ClientError) -> bool {
+    matches!(error.code(), Some(Code::Unauthorized | Code::PeerNotFound))
+}
+
+/// How long after a failure messages are marked again, and how often the inbox is looked at when
+/// nothing is pushed.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[path = "tests/server.rs"]
+pub(super) mod tests;

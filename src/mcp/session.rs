@@ -1,0 +1,392 @@
+//! The protocol with one client: which message asks for what, in both eras.
+//!
+//! Lines go in; what the protocol alone can answer goes to the [`Outbox`] at once, and what needs
+//! the mesh comes out as [`Todo`]s. No I/O, no clock.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::arguments::Tool;
+use super::catalog::Prompt;
+use super::outbox::{Address, BatchId, Outbox, RpcError};
+use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, read};
+use super::resource::{Resource, Topic};
+use super::roots;
+use super::subscriptions::Subscriptions;
+use crate::wire::jsonrpc::{
+    self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
+};
+
+/// The client that needs the legacy era for its channels, unless it gave us an inbox socket.
+const CHANNEL_CLIENT: &str = "claude-code";
+
+/// A request to be answered: where to, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Where the answer goes.
+    pub(super) to: Address,
+    /// What it looks like.
+    pub(super) era: Era,
+}
+
+/// What the protocol cannot do by itself.
+#[derive(Debug)]
+pub(super) enum Todo {
+    /// Call a tool.
+    Call {
+        /// By whom.
+        asked: Asked,
+        /// Which.
+        tool: Tool,
+        /// Its arguments, an object.
+        arguments: Option<Box<RawValue>>,
+    },
+    /// Read a resource.
+    Read {
+        /// By whom.
+        asked: Asked,
+        /// Which.
+        resource: Resource,
+        /// Its URI, as it was asked for.
+        uri: String,
+    },
+    /// Forget a call or read: it is not to be answered any more.
+    Cancel(Id),
+    /// A client is there to stay: it has said so, or has listed the tools.
+    Settled,
+    /// The client has told where its project is; none if it has none.
+    Root(Option<PathBuf>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The client gave this process a socket by which its agent can be told.
+    has_inbox_socket: bool,
+    /// The version agreed on in a handshake.
+    version: Option<&'static str>,
+    client: Option<String>,
+    offers_roots: bool,
+    /// Our question for the client's roots, as long as it has no answer.
+    asking_roots: Option<Id>,
+    questions: u64,
+    pub(super) subscriptions: Subscriptions,
+}
+
+impl Session {
+    pub(super) fn new(has_inbox_socket: bool) -> Self {
+        Self {
+            has_inbox_socket,
+            version: None,
+            client: None,
+            offers_roots: false,
+            asking_roots: None,
+            questions: 0,
+            subscriptions: Subscriptions::default(),
+        }
+    }
+
+    /// What the client calls itself.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// Whether the client was asked for its roots and has not answered.
+    pub(super) fn awaits_roots(&self) -> bool {
+        self.asking_roots.is_some()
+    }
+
+    /// Takes a line.
+    pub(super) fn handle_line(&mut self, line: &[u8], out: &mut Outbox, todo: &mut VecDeque<Todo>) {
+        match jsonrpc::parse(line) {
+            Message::Batch(messages) => self.handle_batch(messages, out, todo),
+            message => self.handle_message(message, None, out, todo),
+        }
+    }
+
+    fn handle_batch(
+        &mut self,
+        messages: Vec<Message<'_>>,
+        out: &mut Outbox,
+        todo: &mut VecDeque<Todo>,
+    ) {
+        if !self.version.is_some_and(protocol::has_batches) {
+            return out.respond_nobody(
+                INVALID_REQUEST,
+                "Invalid request: batches are not in this version of the protocol",
+            );
+        }
+        let answered = |message: &&Message<'_>| {
+            matches!(message, Message::Request { .. } | Message::Invalid { .. })
+        };
+        let answers = messages.iter().filter(answered).count();
+        let batch = (answers > 0).then(|| out.open_batch(answers));
+        for message in messages {
+            self.handle_message(message, batch, out, todo);
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        message: Message<'_>,
+        batch: Option<BatchId>,
+        out: &mut Outbox,
+        todo: &mut VecDeque<Todo>,
+    ) {
+        match message {
+            Message::Request { id, method, params } => {
+                let to = Address { id, batch };
+                if let Err(error) = self.handle_request(&to, &method, params, out, todo) {
+                    out.respond::<()>(&to, Err(&error), Vec::new());
+                }
+            }
+            Message::Notification { method, params } => {
+                self.handle_notification(&method, params, out, todo);
+            }
+            Message::Response { id, outcome } => {
+                if id.is_some() && id == self.asking_roots {
+                    self.asking_roots = None;
+                    // A client that offers roots and will not tell them has none.
+                    let root = outcome.ok().and_then(roots::first_directory);
+                    todo.push_back(Todo::Root(root));
+                }
+            }
+            // The parser makes no batch of batches.
+            Message::Batch(_) => {}
+            Message::Invalid { id, fault } => out.respond_fault(id.as_ref(), batch, fault),
+        }
+    }
+
+    /// Which era a request is of.
+    fn era(&mut self, method: &str, params: Option<&RawValue>) -> Result<Era, RpcError> {
+        if method == "initialize" {
+            return Ok(Era::Legacy);
+        }
+        if let Some(Meta { client }) = Meta::read(params)? {
+            self.meet(client);
+            return Ok(Era::Modern);
+        }
+        // A ping needs no handshake (MCP 2025-11-25, Lifecycle, Initialization).
+        if self.version.is_some() || method == "ping" {
+            return Ok(Era::Legacy);
+        }
+        Err(RpcError::new(
+            INVALID_PARAMS,
+            "Invalid params: `_meta` must have `io.modelcontextprotocol/protocolVersion`, unless \
+             the session begins with `initialize`",
+        ))
+    }
+
+    fn meet(&mut self, client: Option<ClientInfo>) {
+        if let Some(client) = client {
+            self.client = Some(client.name);
+        }
+    }
+
+    fn handle_request(
+        &mut self,
+        to: &Address,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Outbox,
+        todo: &mut VecDeque<Todo>,
+    ) -> Result<(), RpcError> {
+        let era = self.era(method, params)?;
+        let asked = || Asked { to: to.clone(), era };
+        let mut answer = |body: Body<'_>| {
+            out.respond(to, Ok(&Outcome { era, body }), Vec::new());
+        };
+        match (method, era) {
+            ("initialize", _) => {
+                if to.batch.is_some() {
+                    // MCP 2025-03-26, Lifecycle, Initialization.
+                    return Err(RpcError::new(
+                        INVALID_REQUEST,
+                        "Invalid request: `initialize` cannot be part of a batch",
+                    ));
+                }
+                let params: Initialize = read(params)?;
+                let version = protocol::negotiate(&params.protocol_version);
+                self.version = Some(version);
+                self.offers_roots = params.capabilities.get("roots").is_some();
+                self.meet(params.client_info);
+                answer(Body::Initialize(version));
+            }
+            ("server/discover", Era::Modern) if !self.needs_legacy_era() => answer(Body::Discover),
+            ("ping", Era::Legacy) => answer(Body::Empty),
+            ("tools/list", _) => {
+                refuse_cursor(params)?;
+                answer(Body::Tools);
+                if era == Era::Modern {
+                    todo.push_back(Todo::Settled);
+                }
+            }
+            ("tools/call", _) => todo.push_back(tool_call(asked(), params)?),
+            ("prompts/list", _) => {
+                refuse_cursor(params)?;
+                answer(Body::Prompts);
+            }
+            ("prompts/get", _) => {
+                let (description, text) = prompt(params)?;
+                answer(Body::Prompt { description, text: &text });
+            }
+            ("resources/list", _) => {
+                refuse_cursor(params)?;
+                answer(Body::Resources);
+            }
+            ("resources/templates/list", _) => {
+                refuse_cursor(params)?;
+                answer(Body::Templates);
+            }
+            ("resources/read", _) => {
+                let uri = uri(params)?;
+                let resource = Resource::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
+                todo.push_back(Todo::Read { asked: asked(), resource, uri });
+            }
+            ("resources/subscribe", Era::Legacy) => {
+                let uri = uri(params)?;
+                let topic = Topic::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
+                self.subscriptions.subscribe(topic);
+                answer(Body::Empty);
+            }
+            ("resources/unsubscribe", Era::Legacy) => {
+                if let Some(topic) = Topic::parse(&uri(params)?) {
+                    self.subscriptions.unsubscribe(topic);
+                }
+                answer(Body::Empty);
+            }
+            ("subscriptions/listen", Era::Modern) => {
+                self.subscriptions.listen(to, params, out)?;
+            }
+            ("logging/setLevel", Era::Legacy) => {
+                self.subscriptions.set_level(params)?;
+                answer(Body::Empty);
+            }
+            _ => return Err(no_such_method(method)),
+        }
+        Ok(())
+    }
+
+    /// The client's channels are only there in the legacy era, and nothing else reaches its agent.
+    fn needs_legacy_era(&self) -> bool {
+        !self.has_inbox_socket && self.client() == Some(CHANNEL_CLIENT)
+    }
+
+    fn handle_notification(
+        &mut self,
+        method: &str,
+        params: Option<&RawValue>,
+        out: &mut Outbox,
+        todo: &mut VecDeque<Todo>,
+    ) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Cancelled {
+            request_id: Id,
+        }
+        match method {
+            "notifications/initialized" => {
+                self.ask_roots(out);
+                todo.push_back(Todo::Settled);
+            }
+            "notifications/roots/list_changed" => self.ask_roots(out),
+            "notifications/cancelled" => {
+                if let Ok(Cancelled { request_id }) = read(params)
+                    && !self.subscriptions.end(&request_id)
+                {
+                    todo.push_back(Todo::Cancel(request_id));
+                }
+            }
+            // Progress of what we asked, and whatever else there may be, is of no use here.
+            _ => {}
+        }
+    }
+
+    /// Asks the client where its project is, if it can tell (MCP 2025-11-25, Roots).
+    fn ask_roots(&mut self, out: &mut Outbox) {
+        if self.offers_roots && self.version.is_some() {
+            self.questions += 1;
+            let id = Id::from(self.questions);
+            out.request(&id, "roots/list");
+            self.asking_roots = Some(id);
+        }
+    }
+}
+
+fn no_such_method(method: &str) -> RpcError {
+    RpcError::new(METHOD_NOT_FOUND, format!("Method not found: {}", shown(method)))
+}
+
+fn no_such_resource(era: Era, uri: &str) -> RpcError {
+    let code = match era {
+        Era::Legacy => RESOURCE_NOT_FOUND,
+        Era::Modern => INVALID_PARAMS,
+    };
+    RpcError::new(code, format!("Resource not found: {}", shown(uri)))
+}
+
+/// Words of the client, cut to what an error needs.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    text.chars().take(CHARS_MAX).collect()
+}
+
+/// All lists come whole, so there is no cursor to go on from.
+fn refuse_cursor(params: Option<&RawValue>) -> Result<(), RpcError> {
+    #[derive(Deserialize)]
+    struct Page {
+        #[serde(default)]
+        cursor: Option<serde::de::IgnoredAny>,
+    }
+    match read::<Page>(params)?.cursor {
+        None => Ok(()),
+        Some(_) => Err(RpcError::new(INVALID_PARAMS, "Invalid params: no such cursor")),
+    }
+}
+
+fn uri(params: Option<&RawValue>) -> Result<String, RpcError> {
+    #[derive(Deserialize)]
+    struct Uri {
+        uri: String,
+    }
+    Ok(read::<Uri>(params)?.uri)
+}
+
+fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> {
+    #[derive(Deserialize)]
+    struct Call {
+        name: String,
+        #[serde(default)]
+        arguments: Option<Box<RawValue>>,
+    }
+    let Call { name, arguments } = read(params)?;
+    let tool = Tool::find(&name)
+        .ok_or_else(|| RpcError::new(INVALID_PARAMS, format!("Unknown tool: {}", shown(&name))))?;
+    if arguments.as_ref().is_some_and(|arguments| !arguments.get().starts_with('{')) {
+        return Err(RpcError::new(INVALID_PARAMS, "Invalid params: `arguments` must be an object"));
+    }
+    Ok(Todo::Call { asked, tool, arguments })
+}
+
+fn prompt(params: Option<&RawValue>) -> Result<(&'static str, String), RpcError> {
+    #[derive(Deserialize)]
+    struct Get {
+        name: String,
+        #[serde(default)]
+        arguments: Option<std::collections::HashMap<String, String>>,
+    }
+    let Get { name, arguments } = read(params)?;
+    let prompt = Prompt::find(&name).ok_or_else(|| {
+        RpcError::new(INVALID_PARAMS, format!("Unknown prompt: {}", shown(&name)))
+    })?;
+    let arguments = arguments.unwrap_or_default();
+    let text = prompt.text(|name| arguments.get(name).map(String::as_str));
+    Ok((prompt.description(), text))
+}
+
+#[cfg(test)]
+#[path = "tests/session.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+use serde_json::json;
+
+use super::*;
+use crate::api::{LockFile, ReadEvents};
+use crate::limits::{PAYLOAD_BYTES_MAX, SUMMARY_CHARS_MAX};
+use crate::model::Seq;
+
+fn project() -> Project {
+    Project { path: "/nowhere/project".into(), repository: None }
+}
+
+fn read(tool: Tool, arguments: &Value) -> Result<Call> {
+    let raw = serde_json::value::to_raw_value(arguments).unwrap();
+    tool.read(Some(&raw), &project(), Some(Uuid::from_bytes([7; 16])))
+}
+
+fn refused(tool: Tool, arguments: &Value) -> String {
+    match read(tool, arguments) {
+        Err(refusal) => {
+            assert_eq!(refusal.code, Code::InvalidRequest);
+            refusal.message.into()
+        }
+        Ok(call) => panic!("{arguments} was taken: {call:?}"),
+    }
+}
+
+#[test]
+fn wrong_arguments_are_told_in_the_words_of_the_tool() {
+    use Tool as T;
+    let long = "x".repeat(PAYLOAD_BYTES_MAX + 1);
+    for (tool, arguments, words) in [
+        (T::Peers, json!({"scope": "galaxy"}), vec!["`scope`", "machine, directory or repo"]),
+        (T::Peers, json!({"scope": 1}), vec!["`scope`"]),
+        (T::Peers, json!({"scope": "repo"}), vec!["no git repository", "directory"]),
+        (T::Peers, json!({"where": "x"}), vec!["unknown argument `where`", "takes scope"]),
+        (T::Summary, json!({}), vec!["`summary` is missing"]),
+        (T::Summary, json!({"summary": "é".repeat(SUMMARY_CHARS_MAX + 1)}), vec!["500"]),
+        (T::Send, json!({"message": "x"}), vec!["`to` is missing", "mesh_peers"]),
+        (T::Send, json!({"to": "a"}), vec!["`message` is missing", "1 to 65536 bytes"]),
+        (T::Send, json!({"to": "a", "message": ""}), vec!["`message`", "1 to 65536 bytes"]),
+        (T::Send, json!({"to": "a", "message": long}), vec!["`message`", "65536"]),
+        (T::Send, json!({"to": "a", "message": {"a": 1}}), vec!["`message`", "a string"]),
+        (T::Send, json!({"to": 5, "message": "x"}), vec!["`to`", "a string"]),
+        (
+            T::Send,
+            json!({"to": "a", "message": "{", "type": "json"}),
+            vec!["`message`", "valid JSON"],
+        ),
+        (T::Send, json!({"to": "a", "message": "x", "type": "shout"}), vec!["`type`", "alert"]),
+        (T::Send, json!({"to": "a", "message": "x", "replyTo": "x"}), vec!["`replyTo`"]),
+        (T::Send, json!({"toPeer": "a", "message": "x"}), vec!["unknown argument `toPeer`"]),
+        (T::Inbox, json!({"filter": "old"}), vec!["`filter`", "unread, all or sent"]),
+        (T::Inbox, json!({"limit": 0}), vec!["`limit`", "1 to 100"]),
+        (T::Inbox, json!({"limit": 101}), vec!["`limit`", "1 to 100"]),
+        (T::Inbox, json!({"limit": "5"}), vec!["`limit`"]),
+        (T::Inbox, json!({"wait": 56}), vec!["`wait`", "0 to 55"]),
+        (T::Inbox, json!({"wait": -1}), vec!["`wait`"]),
+        (T::Inbox, json!({"wait": 5, "filter": "sent"}), vec!["`wait`", "unread"]),
+        (T::Inbox, json!({"peek": true}), vec!["unknown argument `peek`"]),
+        (T::Inbox, json!({"markRead": []}), vec!["unknown argument"]),
+        (T::State, json!({}), vec!["`action` is missing", "get, set, list, delete"]),
+        (T::State, json!({"action": "grab"}), vec!["`action`", "get, set"]),
+        (T::State, json!({"action": "get"}), vec!["`key` is missing"]),
+        (T::State, json!({"action": "set", "key": "k"}), vec!["`value` is missing"]),
+        (T::State, json!({"action": "set", "key": "k", "value": 5}), vec!["`value`", "JSON text"]),
+        (
+            T::State,
+            json!({"action": "set", "key": "k", "value": "v", "ttlSeconds": 0}),
+            vec!["`ttlSeconds`"],
+        ),
+        (
+            T::State,
+            json!({"action": "set", "key": "k", "value": "v", "ifVersion": "1"}),
+            vec!["`ifVersion`"],
+        ),
+        (T::Lock, json!({"filePath": "a"}), vec!["`action` is missing", "lock, unlock, query"]),
+        (T::Lock, json!({"action": "lock"}), vec!["`filePath` is missing"]),
+        (T::Lock, json!({"action": "unlock", "filePath": ""}), vec!["`filePath` is missing"]),
+        (
+            T::Lock,
+            json!({"action": "lock", "filePath": "a", "ttlMinutes": 1441}),
+            vec!["`ttlMinutes`", "1440"],
+        ),
+        (T::Lock, json!({"action": "unlock", "filePath": "a", "force": true}), vec!["`force`"]),
+        (T::Events, json!({"action": "emit"}), vec!["`type` is missing"]),
+        (T::Events, json!({"action": "emit", "type": "plain"}), vec!["`type`", "dot"]),
+        (T::Events, json!({"action": "subscribe"}), vec!["`types`", "at least one"]),
+        (T::Events, json!({"types": "a"}), vec!["`types`", "list"]),
+        (T::Events, json!({"since": "yesterday"}), vec!["`since`", "ISO 8601", "lastSeq"]),
+        (T::Events, json!({"since": [1]}), vec!["`since`"]),
+        (T::Events, json!({"limit": 1001}), vec!["`limit`", "1000"]),
+        (T::Events, json!({"action": "watch"}), vec!["`action`", "read, subscribe"]),
+    ] {
+        let message = refused(tool, &arguments);
+        assert!(words.iter().all(|word| message.contains(word)), "{arguments}: {message}");
+    }
+}
+
+#[test]
+fn arguments_become_requests() {
+    let Ok(Call::Ask(Request::Send(send))) =
+        read(Tool::Send, &json!({"to": "bob", "message": "hi", "replyTo": null, "type": ""}))
+    else {
+        panic!()
+    };
+    assert_eq!((&*send.to_peer, &*send.payload), ("bob", "hi"));
+    assert_eq!(send.id, Some(Uuid::from_bytes([7; 16])));
+
+    let Ok(Call::Inbox { fetch, wait }) = read(Tool::Inbox, &json!({"wait": 5.0, "from": "bob"}))
+    else {
+        panic!()
+    };
+    assert!(fetch.peek && fetch.wait == 0 && wait == 5);
+    assert_eq!(fetch.from.as_deref(), Some("bob"));
+
+    assert_eq!(read(Tool::Peers, &json!({})).unwrap(), Call::Peers(Scope::Machine));
+    assert_eq!(
+        read(Tool::Peers, &json!({"scope": "directory"})).unwrap(),
+        Call::Peers(Scope::Directory { project_path: "/nowhere/project".into() })
+    );
+    assert_eq!(read(Tool::Status, &json!({"random_string": "x"})).unwrap(), Call::Status);
+    assert_eq!(Tool::Status.read(None, &project(), None).unwrap(), Call::Status);
+
+    let Ok(Call::Ask(Request::SetState(set))) =
+        read(Tool::State, &json!({"action": "set", "key": "k", "value": "", "ifVersion": 0}))
+    else {
+        panic!()
+    };
+    assert_eq!((set.if_version, &*set.value), (Some(Seq(0)), ""));
+}
+
+#[test]
+fn locked_paths_are_canonical() {
+    for (path, expected) in [
+        ("src/../src/main.rs", "/nowhere/project/src/main.rs"),
+        ("/nowhere/project//a", "/nowhere/project/a"),
+        ("../else", "/nowhere/else"),
+    ] {
+        let call = read(Tool::Lock, &json!({"action": "lock", "filePath": path})).unwrap();
+        let Call::Ask(Request::Lock(LockFile { file_path, .. })) = call else { panic!() };
+        assert_eq!(&*file_path, expected);
+    }
+    let call = read(Tool::Lock, &json!({"action": "query"})).unwrap();
+    assert_eq!(call, Call::Ask(Request::QueryLocks { peer_id: None, file_path: None }));
+}
+
+#[test]
+fn events_go_on_from_a_time_or_a_number() {
+    let events = |since: Value| match read(Tool::Events, &json!({"since": since})).unwrap() {
+        Call::Ask(Request::ReadEvents(ReadEvents { since, after, .. })) => (since, after),
+        call => panic!("{call:?}"),
+    };
+    assert_eq!(events(json!(7)), (None, Some(Seq(7))));
+    assert_eq!(events(json!("7")), (None, Some(Seq(7))));
+    assert_eq!(events(json!(7.0)), (None, Some(Seq(7))));
+    assert_eq!(events(json!("1970-01-01T00:00:01Z")), (Some(Timestamp(1000)), None));
+    let Ok(Call::Ask(Request::Emit { kind, payload, id, .. })) =
+        read(Tool::Events, &json!({"action": "emit", "type": "a.b", "payload": {"x": [1]}}))
+    else {
+        panic!()
+    };
+    assert_eq!((&*kind, &*payload, id.is_some()), ("a.b", r#"{"x":[1]}"#, true));
+}
+
+#[test]
+fn refusals_of_the_broker_are_put_in_the_words_of_the_tool() {
+    assert_eq!(Tool::Events.in_own_words("`after` must be"), "`since` must be");
+    assert_eq!(Tool::Send.in_own_words("no `toPeer`"), "no `to`");
+    assert_eq!(Tool::State.in_own_words("`key`"), "`key`");
+}

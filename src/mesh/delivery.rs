@@ -1,0 +1,267 @@
+//! Pushing messages to a peer: the window of unconfirmed frames, and the backlog behind it.
+//!
+//! A message is pushed at once if the peer's link is up, nothing older waits and the window has
+//! room. Otherwise it waits in the store, and [`Mesh::feed`] pushes it, in order, when there is room.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::Mesh;
+use super::turn::{Push, Target};
+use crate::api::{Sent, message_line};
+use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
+use crate::model::{Message, MessageId, Now, PeerId, Seq, Timestamp};
+use crate::store::{Result, Store};
+
+/// A message frame that was handed to the shell and is not confirmed yet.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    id: MessageId,
+    bytes: usize,
+    /// The turn that pushed it: if that does not commit, the frame never left.
+    turn: u64,
+}
+
+/// A peer's push connection, as the core sees it.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    up: bool,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: usize,
+    /// Older messages wait in the store: nothing newer may overtake them.
+    backlog: bool,
+    /// Everything up to here was pushed on this connection, or needs no push.
+    pushed_to: Seq,
+}
+
+impl Link {
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < WINDOW_FRAMES_MAX && self.in_flight_bytes < WINDOW_BYTES_MAX
+    }
+
+    fn admits(&self, bytes: usize) -> bool {
+        self.in_flight.is_empty()
+            || (self.in_flight.len() < WINDOW_FRAMES_MAX
+                && self.in_flight_bytes + bytes <= WINDOW_BYTES_MAX)
+    }
+
+    fn open(&mut self) {
+        *self = Self { up: true, backlog: true, ..Self::default() };
+    }
+
+    pub(super) fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    fn push(&mut self, id: MessageId, bytes: usize, turn: u64) {
+        self.in_flight.push_back(InFlight { id, bytes, turn });
+        self.in_flight_bytes += bytes;
+        self.pushed_to = id.seq();
+    }
+
+    /// Takes a confirmed frame out of the window; false if there is none such.
+    fn confirm(&mut self, is_it: impl Fn(&InFlight) -> bool) -> Option<MessageId> {
+        let at = self.in_flight.iter().position(is_it)?;
+        let frame = self.in_flight.remove(at)?;
+        self.in_flight_bytes -= frame.bytes;
+        Some(frame.id)
+    }
+
+    /// Takes back what `turn` pushed: it never left.
+    pub(super) fn abort(&mut self, turn: u64) {
+        while self.in_flight.back().is_some_and(|frame| frame.turn == turn) {
+            if let Some(frame) = self.in_flight.pop_back() {
+                self.in_flight_bytes -= frame.bytes;
+            }
+        }
+        if self.up {
+            self.backlog = true;
+            self.pushed_to = self.in_flight.back().map_or(Seq(0), |frame| frame.id.seq());
+        }
+    }
+
+    pub(super) fn check(&self, peer: PeerId) {
+        let bytes: usize = self.in_flight.iter().map(|frame| frame.bytes).sum();
+        assert_eq!(bytes, self.in_flight_bytes, "bytes in flight of {peer}");
+        assert!(self.in_flight.len() <= WINDOW_FRAMES_MAX, "window of {peer}");
+        assert!(self.up || self.in_flight.is_empty(), "frames in flight of {peer}, link down");
+        let in_order = self.in_flight.iter().zip(self.in_flight.iter().skip(1));
+        assert!(in_order.into_iter().all(|(a, b)| a.id.seq() < b.id.seq()), "order for {peer}");
+    }
+}
+
+/// A message that a peer has confirmed, still to be marked so in the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) peer: PeerId,
+    pub(super) seq: Seq,
+    pub(super) at: Timestamp,
+}
+
+impl<S: Store> Mesh<S> {
+    /// The shell has connected to a peer's socket. `process_known`: it watches the process at the
+    /// other end. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn link_up(&mut self, peer: PeerId, process_known: bool, now: Now) -> Result<()> {
+        let Some(present) = self.peers.get_mut(&peer) else { return Ok(()) };
+        present.link.open();
+        self.hungry.insert(peer);
+        self.process_known(peer, process_known, now);
+        Ok(())
+    }
+
+    /// The connection to a peer's socket has ended.
+    pub fn link_down(&mut self, peer: PeerId) {
+        if let Some(present) = self.peers.get_mut(&peer) {
+            present.link.close();
+        }
+        self.hungry.remove(&peer);
+    }
+
+    /// A peer has acknowledged a message. Acknowledgements of what it was not sent are ignored.
+    pub fn acknowledged(&mut self, peer: PeerId, id: MessageId, now: Now) {
+        let Some(present) = self.peers.get_mut(&peer).filter(|present| present.record.acks) else {
+            return;
+        };
+        if present.link.confirm(|frame| frame.id == id).is_some() {
+            self.confirmed(peer, id.seq(), now);
+        }
+    }
+
+    /// A frame with a message has left the process whole. Without acknowledgements that is all that
+    /// can be known.
+    pub fn frame_written(&mut self, peer: PeerId, message: Seq, now: Now) {
+        let Some(present) = self.peers.get_mut(&peer).filter(|present| !present.record.acks) else {
+            return;
+        };
+        if present.link.confirm(|frame| frame.id.seq() == message).is_some() {
+            *self.written_now.entry(message).or_default() += 1;
+            self.confirmed(peer, message, now);
+        }
+    }
+
+    fn confirmed(&mut self, peer: PeerId, seq: Seq, now: Now) {
+        self.marks.push(Mark { peer, seq, at: now.wall });
+        let hungry = |link: &Link| link.backlog && link.has_room();
+        if self.peers.get(&peer).is_some_and(|present| hungry(&present.link)) {
+            self.hungry.insert(peer);
+        }
+    }
+
+    /// Fills in how far a message of this turn has come, now that its frames were written.
+    pub fn confirm(&self, sent: &mut Sent) {
+        let written = |id: MessageId| self.written_now.get(&id.seq()).copied().unwrap_or(0);
+        match sent {
+            Sent::Direct { message_id, delivered, .. } => {
+                *delivered = *delivered || written(*message_id) > 0;
+            }
+            Sent::Broadcast { message_id: Some(id), delivered, .. } => {
+                *delivered = (*delivered).max(written(*id));
+            }
+            Sent::Broadcast { message_id: None, .. } => {}
+        }
+    }
+
+    /// Whether some peer has room for messages that wait in the store.
+    #[must_use]
+    pub fn wants_feed(&self) -> bool {
+        !self.hungry.is_empty()
+    }
+
+    /// Pushes what waits in the store to the peers that have room for it. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn feed(&mut self, now: Now) -> Result<()> {
+        for peer in std::mem::take(&mut self.hungry) {
+            let Some(present) = self.peers.get(&peer).filter(|present| present.link.up) else {
+                continue;
+            };
+            let link = &present.link;
+            let room = WINDOW_FRAMES_MAX.saturating_sub(link.in_flight.len());
+            if room == 0 || !link.backlog {
+                continue;
+            }
+            let limit = u32::try_from(room).unwrap_or(u32::MAX);
+            let waiting = self.store.undelivered(peer, link.pushed_to, limit)?;
+            let all = waiting.len() < room;
+            let mut fitted = true;
+            for message in &waiting {
+                // Confirmed in this very turn: not marked yet, but not to be sent again.
+                if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
+                    continue;
+                }
+                let frame: Rc<[u8]> = message_line(message, now.wall).into();
+                fitted = self.push_frame(peer, message.id, &frame);
+                if !fitted {
+                    break;
+                }
+            }
+            if let Some(present) = self.peers.get_mut(&peer) {
+                present.link.backlog = !(all && fitted);
+            }
+        }
+        Ok(())
+    }
+
+    fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<[u8]>) -> bool {
+        let turn = self.turn;
+        let Some(present) = self.peers.get_mut(&peer) else { return false };
+        if !present.link.admits(frame.len()) {
+            return false;
+        }
+        present.link.push(id, frame.len(), turn);
+        self.effects.pushes.push(Push {
+            to: Target::One(peer),
+            frame: Rc::clone(frame),
+            message: Some(id.seq()),
+        });
+        true
+    }
+
+    /// Pushes a message that was just stored to those recipients that can take it now; gives how
+    /// many. The others get it when they have caught up.
+    pub(super) fn push_message(&mut self, message: &Message, to: &[PeerId], now: Now) -> u32 {
+        let mut line: Option<Rc<[u8]>> = None;
+        let mut pushed = 0;
+        for peer in to {
+            let Some(present) = self.peers.get(peer).filter(|present| present.link.up) else {
+                continue;
+            };
+            let waits = present.link.backlog;
+            let frame = line.get_or_insert_with(|| message_line(message, now.wall).into()).clone();
+            if !waits && self.push_frame(*peer, message.id, &frame) {
+                pushed += 1;
+            } else if let Some(present) = self.peers.get_mut(peer) {
+                present.link.backlog = true;
+            }
+        }
+        pushed
+    }
+
+    /// Writes the marks of confirmed messages: part of a turn that happens anyway.
+    pub(super) fn write_marks(&mut self) -> Result<()> {
+        let mut marks = std::mem::take(&mut self.marks);
+        // Stable: what a peer confirmed stays in order.
+        marks.sort_by_key(|mark| mark.peer);
+        let mut seqs = Vec::new();
+        for of_peer in marks.chunk_by(|a, b| a.peer == b.peer && a.at == b.at) {
+            let Some(first) = of_peer.first() else { continue };
+            seqs.clear();
+            seqs.extend(of_peer.iter().map(|mark| mark.seq));
+            if let Err(error) = self.store.mark_delivered(first.peer, &seqs, first.at) {
+                self.marks_written.clear();
+                self.marks = marks;
+                return Err(error);
+            }
+        }
+        self.marks_written = marks;
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! Events: what has happened, for those who asked, and for those who look later.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::turn::{Caller, Failure, Interest, Outcome, Push, Target};
+use super::who::{Right, not_found};
+use super::{Handled, Mesh};
+use crate::api::{
+    Budget, Code, EventInfo, Events, ReadEvents, Refusal, Reply, event_line, event_size,
+};
+use crate::limits::EVENT_TYPES_MAX;
+use crate::model::{
+    Event, MessageId, Monotonic, Now, Party, PeerRecord, Seq, event_type, type_matches,
+};
+use crate::store::{EventQuery, NewEvent, Repeated, Result as Stored, Store};
+
+type Answer = std::result::Result<Reply, Failure>;
+
+impl<S: Store> Mesh<S> {
+    /// Something has happened: stored, pushed to subscribers, and news for held requests.
+    pub(super) fn event(
+        &mut self,
+        kind: &str,
+        payload: &str,
+        by: Option<&Party>,
+        now: Now,
+    ) -> Stored<()> {
+        let id = self.next_id();
+        self.event_at(id, kind, payload, by, now)
+    }
+
+    /// The same, with a number that stands elsewhere too: a version, a fence.
+    pub(super) fn event_at(
+        &mut self,
+        (seq, id): (Seq, MessageId),
+        kind: &str,
+        payload: &str,
+        by: Option<&Party>,
+        now: Now,
+    ) -> Stored<()> {
+        let created_at = now.wall;
+        self.append(
+            &NewEvent { seq, id, kind, payload, emitted_by: by, created_at, client_id: None },
+            now,
+        )
+    }
+
+    fn append(&mut self, event: &NewEvent<'_>, now: Now) -> Stored<()> {
+        self.store.append_event(event)?;
+        self.effects.events = true;
+        self.push_event(event.kind, event.payload, event.seq, now);
+        Ok(())
+    }
+
+    /// Whether anyone subscribed to anything.
+    pub(super) fn has_subscribers(&self) -> bool {
+        self.peers.values().any(|peer| !peer.record.subscriptions.is_empty())
+    }
+
+    /// Pushes an event to those who subscribed to its type.
+    pub(super) fn push_event(&mut self, kind: &str, payload: &str, seq: Seq, now: Now) {
+        let mut line: Option<Rc<[u8]>> = None;
+        for (id, present) in &self.peers {
+            let types = &present.record.subscriptions;
+            if types.is_empty() || !type_matches(types, kind) || !present.link.is_up() {
+                continue;
+            }
+            let frame = line.get_or_insert_with(|| {
+                let custom = !event_type::BUILT_IN.contains(&kind);
+                event_line(kind, payload, custom, seq, now.wall).into()
+            });
+            self.effects.pushes.push(Push {
+                to: Target::One(*id),
+                frame: Rc::clone(frame),
+                message: None,
+            });
+        }
+    }
+
+    /// `POST /events`, `read`
+    pub(super) fn read_events(
+        &mut self,
+        caller: Caller,
+        read: &ReadEvents,
+        now: Now,
+        held: Option<Monotonic>,
+    ) -> Handled {
+        if held.is_none() {
+            self.count(caller, None, now)?;
+        }
+        let last = self.store.last_seq();
+        if let Some(after) = read.after.filter(|after| *after > last) {
+            return Err(Refusal::field(
+                "after",
+                &format!("a sequence number that was given: {after} is beyond the last, {last}"),
+            )
+            .into());
+        }
+        let mut budget = Budget::default();
+        let mut keep = |event: &Event| budget.admits(event_size(event));
+        let query = EventQuery {
+            types: &read.types,
+            since: read.since,
+            after: read.after,
+            limit: read.limit.unwrap_or(ReadEvents::DEFAULT_LIMIT),
+        };
+        let page = self.store.events(&query, &mut keep)?;
+        if page.events.is_empty() && read.wait > 0 {
+            let until = held.unwrap_or_else(|| now.mono.plus(Duration::from_secs(read.wait)));
+            if now.mono < until {
+                return Ok(Outcome::Hold { on: Interest::Events, until });
+            }
+        }
+        Ok(Outcome::Reply(Reply::Events(Events {
+            events: page.events.into_iter().map(EventInfo::from).collect(),
+            last_seq: page.last_seq,
+            first_seq: self.store.first_seq()?,
+        })))
+    }
+
+    /// `POST /events`, `subscribe` (`unsubscribe`: to nothing)
+    pub(super) fn subscribe(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        types: &[Box<str>],
+        now: Now,
+    ) -> Answer {
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        let mut subscriptions = types.to_vec();
+        subscriptions.sort();
+        subscriptions.dedup();
+        subscriptions.truncate(EVENT_TYPES_MAX);
+        let record = PeerRecord { subscriptions, ..present.record.clone() };
+        self.store.put_peer(&record)?;
+        let subscribed = record.subscriptions.clone();
+        present.record = record;
+        Ok(Reply::Subscribed { subscribed })
+    }
+
+    /// `POST /events`, `emit`
+    pub(super) fn emit(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        (kind, payload): (&str, &str),
+        client_id: Option<Uuid>,
+        now: Now,
+    ) -> Answer {
+        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
+        if let Some(client_id) = client_id
+            && let Some(first) = self.store.client_id(&actor.party, client_id)?
+        {
+            return match first {
+                Repeated::Event(first) if *first.kind == *kind && *first.payload == *payload => {
+                    Ok(Reply::Emitted { event_id: first.id, seq: first.seq })
+                }
+                _ => Err(Refusal::new(
+                    Code::IdConflict,
+                    "this `id` was used for something else: make a new one for each event",
+                )
+                .into()),
+            };
+        }
+        let (seq, id) = self.next_id();
+        let event = NewEvent {
+            seq,
+            id,
+            kind,
+            payload,
+            emitted_by: Some(&actor.party),
+            created_at: now.wall,
+            client_id,
+        };
+        self.append(&event, now)?;
+        Ok(Reply::Emitted { event_id: id, seq })
+    }
+}

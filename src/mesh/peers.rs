@@ -1,0 +1,501 @@
+//! Peers: coming, staying, going, and who is here.
+
+use super::delivery::Link;
+use super::paths::normalise;
+use super::turn::{Caller, Departed, Failure, Push, Target};
+use super::who::{Right, hash_token, not_found};
+use super::{Lane, Mesh, Seen, reserved_since};
+use crate::api::{
+    Code, ListPeers, PeerInfo, PeerStatus, Refusal, Register, Registered, Reply, Scope, fit,
+    peer_line,
+};
+use crate::limits::PEERS_MAX;
+use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp, event_type};
+use crate::names;
+use crate::store::{Result as Stored, Store};
+
+type Answer = std::result::Result<Reply, Failure>;
+
+/// A present peer: its record, and what only the running mesh knows of it.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub(super) record: PeerRecord,
+    pub(super) link: Link,
+    /// Its process is watched and running.
+    pub(super) process_known: bool,
+    /// Its last heartbeat, for how long ago that is.
+    pub(super) last_seen: Monotonic,
+    /// The same, to be shown.
+    pub(super) last_heartbeat: Timestamp,
+    pub(super) seen: Seen,
+    /// Locks it holds.
+    pub(super) locks: u64,
+}
+
+impl Present {
+    pub(super) fn new(record: PeerRecord, now: Now, seen: Seen) -> Self {
+        Self {
+            last_heartbeat: record.last_heartbeat,
+            record,
+            link: Link::default(),
+            process_known: false,
+            last_seen: now.mono,
+            seen,
+            locks: 0,
+        }
+    }
+
+    fn is_alive(&mut self, now: Now) {
+        self.last_seen = now.mono;
+        self.last_heartbeat = now.wall;
+        self.seen = Seen::Now;
+    }
+}
+
+impl<S: Store> Mesh<S> {
+    /// `POST /register`: comes in, comes back, or changes what it said.
+    pub(super) fn register(&mut self, caller: Caller, register: &Register, now: Now) -> Answer {
+        self.rates.take(Lane::Register, now.mono)?;
+        check_register(register)?;
+        if let Some(id) = &register.peer_id {
+            return self.resume(caller, id, register, now);
+        }
+        match caller {
+            Caller::Broker => {}
+            Caller::Peer(_) => {
+                let message = "a peer's token brings back that peer: send its `peerId` too";
+                return Err(Refusal::new(Code::Forbidden, message).into());
+            }
+            Caller::Unknown(_) => return Err(self.refuse_unauthenticated(now).into()),
+        }
+        if self.peers.len() >= PEERS_MAX {
+            return Err(Refusal::new(
+                Code::Unavailable,
+                format!("{PEERS_MAX} peers are here, which is the most: end some first"),
+            )
+            .into());
+        }
+        let (name, automatic) = match asked_name(register) {
+            Some(name) => (self.free_name(name, None, now)?, false),
+            None => (self.automatic_name(register, None, now)?, true),
+        };
+        let id = PeerId::from_random(self.random());
+        let token = hex(&self.random::<32>());
+        let record = record(register, id, name, automatic, hash_token(&token), now);
+        self.store.put_peer(&record)?;
+        self.come_in(Present::new(record, now, Seen::Now), true, now)?;
+        Ok(self.registered(id, token.into()))
+    }
+
+    fn registered(&self, id: PeerId, peer_token: Box<str>) -> Reply {
+        let name = self.peers.get(&id).map(|peer| peer.record.name.clone()).unwrap_or_default();
+        let heartbeat_ms = u64::try_from(self.settings.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        Reply::Registered(Registered { peer_id: id, name, peer_token, heartbeat_ms })
+    }
+
+    /// Comes back under an id, or changes what a present peer said.
+    fn resume(&mut self, caller: Caller, id: &str, register: &Register, now: Now) -> Answer {
+        let gone = || {
+            let message = format!("no peer `{id}` can come back here: register without `peerId`");
+            Refusal::new(Code::PeerNotFound, message)
+        };
+        let id = PeerId::parse(id).ok_or_else(|| Refusal::field("peerId", "the id of a peer"))?;
+        let kept = match self.peers.get(&id) {
+            Some(present) => Some(present.record.clone()),
+            None => self.store.peer(id)?.filter(|record| record.resumable),
+        };
+        let own = match (caller, &kept) {
+            (Caller::Peer(me), _) => me == id,
+            (Caller::Unknown(hash), Some(kept)) => hash == kept.token_hash,
+            (Caller::Unknown(_), None) | (Caller::Broker, _) => false,
+        };
+        let Some(kept) = kept else {
+            // Who it was can no longer be told; that it is gone may be.
+            return Err(match caller {
+                Caller::Broker | Caller::Unknown(_) => gone().into(),
+                Caller::Peer(_) => forbidden_resume().into(),
+            });
+        };
+        if !own {
+            return Err(match caller {
+                Caller::Unknown(_) => self.refuse_unauthenticated(now).into(),
+                _ => forbidden_resume().into(),
+            });
+        }
+        let absent = kept.left_at.is_some();
+        if absent && self.peers.len() >= PEERS_MAX {
+            return Err(Refusal::new(Code::Unavailable, "too many peers are here").into());
+        }
+        let (name, automatic) = match asked_name(register) {
+            Some(name) => (self.suffixed_name(name, Some(id), now)?, false),
+            None => (self.suffixed_name(&kept.name, Some(id), now)?, kept.name_is_automatic),
+        };
+        let record = PeerRecord {
+            started_at: kept.started_at,
+            summary: register.summary.clone().filter(|s| !s.is_empty()).or(kept.summary),
+            subscriptions: kept.subscriptions,
+            ..record(register, id, name, automatic, kept.token_hash, now)
+        };
+        self.store.put_peer(&record)?;
+        let present = match self.peers.remove(&id) {
+            Some(mut present) => {
+                self.names.remove(&present.record.name);
+                // Another socket is another connection.
+                if present.record.uds_path != record.uds_path {
+                    present.link.close();
+                    self.hungry.remove(&id);
+                }
+                present.record = record;
+                present.is_alive(now);
+                present
+            }
+            None => Present::new(record, now, Seen::Now),
+        };
+        self.come_in(present, absent, now)?;
+        Ok(self.registered(id, Box::default()))
+    }
+
+    fn come_in(&mut self, present: Present, announce: bool, now: Now) -> Stored<()> {
+        let record = &present.record;
+        let id = record.id;
+        if let (Some(path), false) = (&record.uds_path, present.link.is_up()) {
+            self.effects.connect.push((id, path.clone()));
+        }
+        let dead_at = now.mono.plus(self.settings.dead);
+        self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
+        let joined = announce.then(|| {
+            serde_json::json!({
+                "peerId": id,
+                "name": record.name,
+                "agentType": record.agent_type,
+                "projectPath": record.project_path,
+            })
+        });
+        let line = announce.then(|| {
+            let more = [("agentType", &*record.agent_type), ("projectPath", &*record.project_path)];
+            peer_line("joined", id, &record.name, &more, now.wall)
+        });
+        self.index(present);
+        if let Some(frame) = line {
+            self.tell_others(Some(id), frame);
+        }
+        if let Some(payload) = joined {
+            self.event(event_type::PEER_JOINED, &payload.to_string(), Some(&Party::Peer(id)), now)?;
+        }
+        Ok(())
+    }
+
+    /// Sends news to every present peer but one.
+    pub(super) fn tell_others(&mut self, but: Option<PeerId>, frame: Vec<u8>) {
+        self.effects.pushes.push(Push {
+            to: Target::AllBut(but),
+            frame: frame.into(),
+            message: None,
+        });
+    }
+
+    /// `POST /unregister`
+    pub(super) fn unregister(&mut self, caller: Caller, peer: Option<&str>, now: Now) -> Answer {
+        let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
+        self.leave(id, LeaveReason::CleanExit, now)?;
+        Ok(Reply::Done {})
+    }
+
+    /// The process of a peer has ended: a crash, unless it had unregistered. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn process_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+        self.leave(peer, LeaveReason::Crashed, now)
+    }
+
+    /// Whether a peer's process is watched: such a peer is never given up for missing heartbeats.
+    pub fn process_known(&mut self, peer: PeerId, known: bool, now: Now) {
+        let Some(present) = self.peers.get_mut(&peer) else { return };
+        present.process_known = known;
+        if !known {
+            let dead_at = present.last_seen.plus(self.settings.dead).max(now.mono);
+            self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
+        }
+    }
+
+    fn leave(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+        let Some(present) = self.peers.remove(&id) else { return Ok(()) };
+        self.names.remove(&present.record.name);
+        self.tokens.remove(&present.record.token_hash);
+        self.hungry.remove(&id);
+        let mut record = present.record.clone();
+        // Kept until the turn has committed: it may have to come back.
+        self.left.push(present);
+        record.last_heartbeat = self.left.last().map_or(now.wall, |left| left.last_heartbeat);
+        record.left_at = Some(now.wall);
+        record.resumable = reason != LeaveReason::CleanExit;
+        if !record.resumable {
+            record.subscriptions.clear();
+        }
+        self.store.put_peer(&record)?;
+        self.release_all(&Party::Peer(id), now)?;
+        let frame = peer_line("left", id, &record.name, &[("reason", reason.as_str())], now.wall);
+        self.tell_others(Some(id), frame);
+        let payload =
+            serde_json::json!({"peerId": id, "name": record.name, "reason": reason.as_str()});
+        self.event(event_type::PEER_LEFT, &payload.to_string(), Some(&Party::Peer(id)), now)?;
+        self.effects.departed.push(Departed { peer: id, reason, uds_path: record.uds_path });
+        Ok(())
+    }
+
+    /// Removes peers that have not been heard of for too long. If this comes far too late itself (the
+    /// machine slept), nobody had a chance: everyone gets a fresh start.
+    pub(super) fn remove_dead(&mut self, now: Now) -> Stored<()> {
+        let Some(due) = self.next_dead.filter(|due| *due <= now.mono) else { return Ok(()) };
+        if now.mono.since(due) >= self.settings.stale {
+            for present in self.peers.values_mut() {
+                present.last_seen = now.mono;
+            }
+        }
+        let dead = self.settings.dead;
+        let mortal = |present: &&Present| !present.process_known;
+        let is_dead = |present: &&Present| now.mono.since(present.last_seen) >= dead;
+        let ids: Vec<PeerId> = (self.peers.values().filter(mortal).filter(is_dead))
+            .map(|present| present.record.id)
+            .collect();
+        for id in ids {
+            self.leave(id, LeaveReason::Timeout, now)?;
+        }
+        let left = self.peers.values().filter(mortal);
+        self.next_dead = left.map(|present| present.last_seen.plus(dead)).min();
+        Ok(())
+    }
+
+    pub(super) fn is_stale(&self, present: &Present, now: Now) -> bool {
+        present.seen == Seen::BeforeStart
+            || now.mono.since(present.last_seen) >= self.settings.stale
+    }
+
+    /// `POST /heartbeat`
+    pub(super) fn heartbeat(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        branch: Option<&str>,
+        now: Now,
+    ) -> Answer {
+        let actor = self.actor(caller, peer, "peerId", Right::Speak);
+        let id = match actor.map(|actor| actor.party.peer()) {
+            Ok(Some(id)) => id,
+            refused => {
+                self.count(caller, None, now)?;
+                refused?;
+                return Err(not_found(peer.unwrap_or_default()).into());
+            }
+        };
+        self.rates.take(Lane::Heartbeat(id), now.mono)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        present.is_alive(now);
+        if let (Some(path), false) = (&present.record.uds_path, present.link.is_up()) {
+            self.effects.connect.push((id, path.clone()));
+        }
+        if branch.is_some() && branch != present.record.git_branch.as_deref() {
+            let record = PeerRecord {
+                git_branch: branch.map(Into::into),
+                last_heartbeat: now.wall,
+                ..present.record.clone()
+            };
+            self.store.put_peer(&record)?;
+            present.record = record;
+        }
+        let unread = self.store.unread_count(crate::model::Recipient::Peer(id))?;
+        Ok(Reply::Heartbeat { unread })
+    }
+
+    /// `POST /summary`
+    pub(super) fn summary(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        summary: &str,
+        now: Now,
+    ) -> Answer {
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        let record = PeerRecord {
+            summary: Some(summary.into()).filter(|_| !summary.is_empty()),
+            last_heartbeat: present.last_heartbeat,
+            ..present.record.clone()
+        };
+        self.store.put_peer(&record)?;
+        let frame = peer_line("state_changed", id, &record.name, &[("summary", summary)], now.wall);
+        present.record = record;
+        self.tell_others(Some(id), frame);
+        Ok(Reply::Done {})
+    }
+
+    /// `POST /peers`
+    pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers, now: Now) -> Answer {
+        self.count(caller, None, now)?;
+        let exclude = match &list.exclude_id {
+            Some(text) => self.find_peer(text)?,
+            None => None,
+        };
+        let wanted = |present: &&Present| {
+            let record = &present.record;
+            let agent = || record.agent_pid.is_some_and(|pid| list.agent_pids.contains(&pid));
+            let session = || record.session_id == list.session_id;
+            exclude != Some(record.id)
+                && in_scope(record, &list.scope)
+                && (list.include_stale || !self.is_stale(present, now))
+                && (list.session_id.is_none() || session())
+                && (list.agent_pids.is_empty() || agent())
+        };
+        let mut peers: Vec<PeerInfo> = (self.peers.values().filter(wanted))
+            .map(|present| {
+                let status = if self.is_stale(present, now) {
+                    PeerStatus::Stale
+                } else {
+                    PeerStatus::Active
+                };
+                PeerInfo::new(&present.record, status, present.last_heartbeat, present.locks)
+            })
+            .collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
+        let remaining = fit(&mut peers);
+        Ok(Reply::Peers { peers, remaining })
+    }
+
+    // Names
+
+    /// Whether `name` is free for `me`: no present peer has it, and it is not kept for another.
+    fn is_free(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<bool> {
+        if self.names.get(name).is_some_and(|id| Some(*id) != me) {
+            return Ok(false);
+        }
+        let reserved = self.store.reserved_names(reserved_since(now))?;
+        Ok(!reserved.iter().any(|(kept, of)| &**kept == name && Some(*of) != me))
+    }
+
+    fn free_name(
+        &mut self,
+        name: &str,
+        me: Option<PeerId>,
+        now: Now,
+    ) -> std::result::Result<Box<str>, Failure> {
+        if !self.is_free(name, me, now)? {
+            return Err(Refusal::new(
+                Code::NameTaken,
+                format!("the name `{name}` is taken: choose another, or `auto`"),
+            )
+            .into());
+        }
+        Ok(name.into())
+    }
+
+    fn automatic_name(
+        &mut self,
+        register: &Register,
+        me: Option<PeerId>,
+        now: Now,
+    ) -> Stored<Box<str>> {
+        let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
+        let name = names::automatic_name(&register.project_path, agent);
+        self.suffixed_name(&name, me, now)
+    }
+
+    /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`.
+    fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
+        let reserved = self.store.reserved_names(reserved_since(now))?;
+        let taken = |name: &str| {
+            self.names.get(name).is_some_and(|id| Some(*id) != me)
+                || reserved.iter().any(|(kept, of)| &**kept == name && Some(*of) != me)
+        };
+        if !taken(name) {
+            return Ok(name.into());
+        }
+        let numbered = (2..).map(|number| names::with_suffix(name, number));
+        // There are fewer names taken than numbers.
+        Ok(numbered.into_iter().find(|name| !taken(name)).unwrap_or_default().into())
+    }
+}
+
+fn forbidden_resume() -> Refusal {
+    Refusal::new(Code::Forbidden, "only a peer's own token brings it back or changes it")
+}
+
+fn asked_name(register: &Register) -> Option<&str> {
+    register.name.as_deref().filter(|name| *name != names::AUTO)
+}
+
+fn check_register(register: &Register) -> std::result::Result<(), Refusal> {
+    let refuse = |field: &str, error: names::NameError| {
+        Refusal::new(Code::InvalidRequest, format!("`{field}`: {error}"))
+    };
+    if let Some(name) = asked_name(register) {
+        names::check(name).map_err(|error| refuse("name", error))?;
+    }
+    for (field, word) in [("agentType", &register.agent_type), ("reach", &register.reach)] {
+        if let Some(word) = word {
+            names::check_form(word).map_err(|error| refuse(field, error))?;
+        }
+    }
+    Ok(())
+}
+
+fn record(
+    register: &Register,
+    id: PeerId,
+    name: Box<str>,
+    name_is_automatic: bool,
+    token_hash: [u8; 32],
+    now: Now,
+) -> PeerRecord {
+    let path = |path: &Option<Box<str>>| {
+        path.as_deref().map(|path| normalise(path, None).into_boxed_str())
+    };
+    PeerRecord {
+        id,
+        name,
+        name_is_automatic,
+        token_hash,
+        agent_type: register.agent_type.clone().unwrap_or(names::UNKNOWN_AGENT.into()),
+        pid: register.pid,
+        project_path: normalise(&register.project_path, None).into(),
+        git_root: path(&register.git_root),
+        git_branch: register.git_branch.clone(),
+        repo_id: path(&register.repo_id),
+        uds_path: register.uds_path.clone(),
+        summary: register.summary.clone().filter(|summary| !summary.is_empty()),
+        host: register.host.clone(),
+        reach: register.reach.clone(),
+        session_id: register.session_id.clone(),
+        agent_pid: register.agent_pid,
+        private: register.private,
+        acks: register.acks,
+        subscriptions: Vec::new(),
+        started_at: now.wall,
+        last_heartbeat: now.wall,
+        left_at: None,
+        resumable: true,
+    }
+}
+
+fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
+    let same = |path: &str, other: &Option<Box<str>>| {
+        other.as_deref().is_some_and(|other| normalise(path, None) == other)
+    };
+    match scope {
+        Scope::Machine => true,
+        Scope::Directory { project_path } => normalise(project_path, None) == *record.project_path,
+        Scope::Repo { git_root, repo_id } => {
+            git_root.as_ref().is_some_and(|root| same(root, &record.git_root))
+                || repo_id.as_ref().is_some_and(|repo| same(repo, &record.repo_id))
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,169 @@
+//! How often who may ask: token buckets, in the form of one time each (GCRA: the time at which the
+//! bucket would be full again).
+//!
+//! Never reads a clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::api::{Code, Detail, Refusal};
+use crate::limits::{
+    AUTH_FAILURES_PER_WINDOW, HEARTBEATS_PER_WINDOW, RATE_WINDOW, REGISTRATIONS_PER_WINDOW,
+};
+use crate::model::{Monotonic, PeerId};
+
+/// A bucket of some number of requests that refills evenly over [`RATE_WINDOW`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    full_at: Monotonic,
+}
+
+impl Bucket {
+    /// Takes one request out of a bucket of `size`, or says how long to wait for one.
+    fn take(&mut self, size: u32, now: Monotonic) -> Result<(), Duration> {
+        let interval = RATE_WINDOW / size.max(1);
+        let full_at = self.full_at.max(now).plus(interval);
+        let wait = full_at.since(now).saturating_sub(RATE_WINDOW);
+        // A rounded interval times the size may miss the window by less than one interval.
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        self.full_at = full_at;
+        Ok(())
+    }
+}
+
+/// Which bucket a request is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The requests of a peer.
+    Peer(PeerId),
+    /// Its heartbeats, counted apart so that a busy peer is never taken for dead.
+    Heartbeat(PeerId),
+    /// The command line and all labels together.
+    Shared,
+    /// Registrations.
+    Register,
+    /// Tokens that were not valid.
+    Unauthenticated,
+}
+
+/// All buckets; no more of them than peers, and a handful.
+#[derive(Debug)]
+pub(super) struct Rates {
+    limit: u32,
+    peers: BTreeMap<PeerId, (Bucket, Bucket)>,
+    shared: Bucket,
+    register: Bucket,
+    unauthenticated: Bucket,
+}
+
+impl Rates {
+    /// `limit` requests per window of one peer; 0 for no limits at all.
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            peers: BTreeMap::new(),
+            shared: Bucket::default(),
+            register: Bucket::default(),
+            unauthenticated: Bucket::default(),
+        }
+    }
+
+    /// Takes one request.
+    pub(super) fn take(&mut self, lane: Lane, now: Monotonic) -> Result<(), Refusal> {
+        if self.limit == 0 {
+            return Ok(());
+        }
+        let (bucket, size) = match lane {
+            Lane::Peer(id) => (&mut self.peers.entry(id).or_default().0, self.limit),
+            Lane::Heartbeat(id) => {
+                (&mut self.peers.entry(id).or_default().1, HEARTBEATS_PER_WINDOW)
+            }
+            Lane::Shared => (&mut self.shared, self.limit),
+            Lane::Register => (&mut self.register, REGISTRATIONS_PER_WINDOW),
+            Lane::Unauthenticated => (&mut self.unauthenticated, AUTH_FAILURES_PER_WINDOW),
+        };
+        bucket.take(size, now).map_err(|wait| {
+            let ms = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+            Refusal::new(
+                Code::RateLimited,
+                format!(
+                    "too many requests: at most {size} in {} s; try again in {ms} ms",
+                    RATE_WINDOW.as_secs()
+                ),
+            )
+            .with(Detail::RetryAfterMs(ms))
+        })
+    }
+
+    /// Forgets a peer.
+    pub(super) fn forget(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+    }
+
+    /// Forgets the peers that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(PeerId) -> bool) {
+        self.peers.retain(|id, _| wanted(*id));
+    }
+
+    /// The peers that have buckets.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.keys().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Monotonic {
+        Monotonic(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn a_full_bucket_allows_its_size_and_then_one_per_interval() {
+        let mut rates = Rates::new(100);
+        let peer = PeerId::from_random([1; 16]);
+        for _ in 0..100 {
+            rates.take(Lane::Peer(peer), at(5)).unwrap();
+        }
+        let refusal = rates.take(Lane::Peer(peer), at(5)).unwrap_err();
+        assert_eq!(refusal.code, Code::RateLimited);
+        assert_eq!(refusal.detail, Detail::RetryAfterMs(100));
+        assert!(rates.take(Lane::Peer(peer), at(104)).is_err());
+        assert!(rates.take(Lane::Peer(peer), at(105)).is_ok());
+        assert!(rates.take(Lane::Peer(peer), at(105)).is_err());
+        // Full again after the window, and no fuller.
+        for _ in 0..100 {
+            rates.take(Lane::Peer(peer), at(60_000)).unwrap();
+        }
+        assert!(rates.take(Lane::Peer(peer), at(60_000)).is_err());
+    }
+
+    #[test]
+    fn lanes_do_not_share() {
+        let mut rates = Rates::new(1);
+        let peer = PeerId::from_random([1; 16]);
+        for lane in [Lane::Peer(peer), Lane::Shared] {
+            assert!(rates.take(lane, at(0)).is_ok());
+            assert!(rates.take(lane, at(0)).is_err());
+        }
+        for _ in 0..HEARTBEATS_PER_WINDOW {
+            rates.take(Lane::Heartbeat(peer), at(0)).unwrap();
+        }
+        assert!(rates.take(Lane::Heartbeat(peer), at(0)).is_err());
+        assert!(rates.take(Lane::Register, at(0)).is_ok());
+        assert_eq!(rates.peers().count(), 1);
+        rates.forget(peer);
+        assert_eq!(rates.peers().count(), 0);
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_none() {
+        let mut rates = Rates::new(0);
+        for _ in 0..10_000 {
+            rates.take(Lane::Shared, at(0)).unwrap();
+        }
+    }
+}

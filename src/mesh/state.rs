@@ -1,0 +1,151 @@
+//! Shared state: entries with versions and lifetimes.
+
+use super::Mesh;
+use super::turn::{Caller, Failure};
+use super::who::Right;
+use super::{EXPIRE_ROWS_MAX, Now};
+use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, entry_size};
+use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
+use crate::model::{Party, Seq, StateEntry, event_type};
+use crate::store::{Result as Stored, StateChange, StateOutcome, Store};
+
+type Answer = std::result::Result<Reply, Failure>;
+
+impl<S: Store> Mesh<S> {
+    /// `POST /state`, `list`
+    pub(super) fn list_state(
+        &mut self,
+        caller: Caller,
+        namespace: &str,
+        prefix: Option<&str>,
+        limit: Option<u32>,
+        now: Now,
+    ) -> Answer {
+        self.count(caller, None, now)?;
+        let mut budget = Budget::default();
+        let mut cut = false;
+        let mut keep = |entry: &StateEntry| {
+            let fits = budget.admits(entry_size(entry));
+            cut |= !fits;
+            fits
+        };
+        let limit = limit.unwrap_or(LIST_LIMIT_MAX);
+        // One more than asked for tells whether there is more.
+        let mut entries =
+            self.store.list_state(namespace, prefix.unwrap_or(""), limit + 1, &mut keep)?;
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        cut |= entries.len() > wanted;
+        entries.truncate(wanted);
+        Ok(Reply::Entries {
+            entries: entries.into_iter().map(Into::into).collect(),
+            remaining: u64::from(cut),
+        })
+    }
+
+    /// `POST /state`, `set`
+    pub(super) fn set_state(&mut self, caller: Caller, set: &SetState, now: Now) -> Answer {
+        let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak, now)?;
+        let present = self.store.state(&set.namespace, &set.key)?;
+        check_version(present.as_ref(), set.if_version)?;
+        if present.is_none() && self.store.counts().state_entries >= STATE_ENTRIES_MAX {
+            return Err(Refusal::new(
+                Code::StorageFull,
+                format!("there are {STATE_ENTRIES_MAX} state entries: delete some first"),
+            )
+            .into());
+        }
+        let (version, id) = self.next_id();
+        let expires_at = set.ttl_seconds.map(|seconds| {
+            now.wall.plus_ms(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
+        });
+        let entry = StateEntry {
+            namespace: set.namespace.clone(),
+            key: set.key.clone(),
+            value: set.value.clone(),
+            version,
+            updated_by: actor.party.clone(),
+            updated_at: now.wall,
+            expires_at,
+        };
+        if let StateOutcome::Conflict(present) = self.store.set_state(&entry, set.if_version)? {
+            return Err(conflict(present).into());
+        }
+        if let Some(at) = expires_at {
+            self.note_expiry(at);
+        }
+        let payload = changed(&entry, version, false);
+        self.event_at((version, id), event_type::STATE_CHANGED, &payload, Some(&actor.party), now)?;
+        Ok(Reply::Entry { entry: Some(entry.into()) })
+    }
+
+    /// `POST /state`, `delete`
+    pub(super) fn delete_state(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        namespace: &str,
+        key: &str,
+        if_version: Option<Seq>,
+        now: Now,
+    ) -> Answer {
+        // Scripts need not say who they are to delete.
+        let peer = peer.or((caller == Caller::Broker).then_some("cli"));
+        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
+        let present = self.store.state(namespace, key)?;
+        check_version(present.as_ref(), if_version)?;
+        let change = StateChange { namespace, key, if_version };
+        match self.store.delete_state(&change)? {
+            StateOutcome::Conflict(present) => return Err(conflict(present).into()),
+            StateOutcome::Done(None) => return Ok(Reply::Deleted { deleted: false }),
+            StateOutcome::Done(Some(entry)) => {
+                self.state_removed(&entry, Some(&actor.party), now)?;
+            }
+        }
+        Ok(Reply::Deleted { deleted: true })
+    }
+
+    fn state_removed(&mut self, entry: &StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {
+        let (seq, id) = self.next_id();
+        let payload = changed(entry, seq, true);
+        self.event_at((seq, id), event_type::STATE_CHANGED, &payload, by, now)
+    }
+
+    pub(super) fn expire_state(&mut self, now: Now) -> Stored<()> {
+        for entry in self.store.expire_state(now.wall, EXPIRE_ROWS_MAX)? {
+            self.state_removed(&entry, None, now)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_version(present: Option<&StateEntry>, wanted: Option<Seq>) -> Result<(), Refusal> {
+    let version = present.map_or(Seq(0), |entry| entry.version);
+    match wanted {
+        Some(wanted) if wanted != version => Err(conflict(present.cloned())),
+        _ => Ok(()),
+    }
+}
+
+fn conflict(present: Option<StateEntry>) -> Refusal {
+    let message = match &present {
+        Some(entry) => format!(
+            "the entry has version {} by now: look at it, then try again with `ifVersion` {}",
+            entry.version, entry.version
+        ),
+        None => "there is no such entry: use `ifVersion` 0 to make it".to_owned(),
+    };
+    let entry = present.map(|entry| Box::new(entry.into()));
+    Refusal::new(Code::VersionConflict, message).with(Detail::Entry(entry))
+}
+
+/// The payload of `state_changed`. `version` is that of the change; after a deletion no entry has it.
+fn changed(entry: &StateEntry, version: Seq, deleted: bool) -> String {
+    serde_json::json!({
+        "key": entry.key,
+        "namespace": entry.namespace,
+        "value": if deleted { None } else { Some(&entry.value) },
+        "version": version,
+        "deleted": deleted,
+    })
+    .to_string()
+}

@@ -1,0 +1,191 @@
+//! Who is meant and who is calling: names, prefixes, labels, and what a token allows.
+
+use super::turn::Caller;
+use super::{Lane, Mesh, PeerId};
+use crate::api::{Code, Refusal};
+use crate::limits::ID_PREFIX_CHARS_MIN;
+use crate::model::{Now, Party, Recipient};
+use crate::names;
+use crate::store::Store;
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+/// What someone may do in the name of a peer that speaks for itself only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Only its own token: sending, marking read, unlocking ...
+    Speak,
+    /// The person too: looking, and ending it.
+    Oversee,
+}
+
+/// Someone who acts.
+#[derive(Clone, Debug)]
+pub(super) struct Actor {
+    pub(super) party: Party,
+    pub(super) name: Box<str>,
+}
+
+impl<S: Store> Mesh<S> {
+    /// Whose token this is: that of a present peer, or nobody's that is known.
+    #[must_use]
+    pub fn authenticate(&self, token: &str) -> Caller {
+        let hash = hash_token(token);
+        self.tokens.get(&hash).map_or(Caller::Unknown(hash), |id| Caller::Peer(*id))
+    }
+
+    /// The present peer that `text` names: by id, by name, by an unambiguous prefix of its id.
+    pub(super) fn find_peer(&self, text: &str) -> Result<Option<PeerId>> {
+        if let Some(id) = PeerId::parse(text) {
+            return Ok(self.peers.contains_key(&id).then_some(id));
+        }
+        if let Some(id) = self.names.get(text) {
+            return Ok(Some(*id));
+        }
+        let prefix = text.to_ascii_lowercase();
+        let is_prefix = prefix.len() >= ID_PREFIX_CHARS_MIN
+            && prefix.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if !is_prefix {
+            return Ok(None);
+        }
+        let mut found = self.peers.keys().filter(|id| id.to_string().starts_with(&prefix));
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Refusal::new(
+                Code::AmbiguousPeer,
+                format!("`{text}` begins the ids of several peers: give more of it, or a name"),
+            )),
+            (first, _) => Ok(first.copied()),
+        }
+    }
+
+    /// The present peer that `text` names.
+    pub(super) fn need_peer(&self, text: &str) -> Result<PeerId> {
+        self.find_peer(text)?.ok_or_else(|| not_found(text))
+    }
+
+    /// Someone a message can be sent to.
+    pub(super) fn recipient(&self, text: &str) -> Result<Recipient> {
+        if text == "cli" {
+            return Ok(Recipient::Cli);
+        }
+        self.need_peer(text).map(Recipient::Peer)
+    }
+
+    /// Someone whose messages are looked for: need not be present.
+    pub(super) fn correspondent(&self, text: &str) -> Result<Party> {
+        Ok(match self.find_peer(text)? {
+            Some(id) => Party::Peer(id),
+            None => Party::parse(text),
+        })
+    }
+
+    /// Who acts in a request, given what its `peerId` or `fromPeer` says; `field` is its name.
+    pub(super) fn actor(
+        &self,
+        caller: Caller,
+        given: Option<&str>,
+        field: &str,
+        right: Right,
+    ) -> Result<Actor> {
+        let party = match (caller, given) {
+            (Caller::Peer(me), None) => Party::Peer(me),
+            (Caller::Peer(me), Some(text)) => {
+                if self.find_peer(text)? != Some(me) {
+                    let message =
+                        format!("this token acts for its own peer only, not for `{text}`");
+                    return Err(Refusal::new(Code::Forbidden, message));
+                }
+                Party::Peer(me)
+            }
+            (_, None) => {
+                return Err(Refusal::new(
+                    Code::InvalidRequest,
+                    format!("`{field}` is missing: it must be a peer, `cli`, or a label"),
+                ));
+            }
+            (_, Some("cli")) => Party::Cli,
+            (_, Some(text)) => match self.find_peer(text)? {
+                Some(id) => Party::Peer(id),
+                None if names::check(text).is_ok() => Party::Label(text.into()),
+                None => return Err(not_found(text)),
+            },
+        };
+        let name = match &party {
+            Party::Peer(id) => {
+                let Some(present) = self.peers.get(id) else { return Err(not_found("this peer")) };
+                let own = caller == Caller::Peer(*id);
+                if present.record.private && !own && right == Right::Speak {
+                    return Err(Refusal::new(
+                        Code::Forbidden,
+                        format!(
+                            "{} speaks for itself: only its own token may do this in its name",
+                            present.record.name
+                        ),
+                    ));
+                }
+                present.record.name.clone()
+            }
+            other => other.to_string().into(),
+        };
+        Ok(Actor { party, name })
+    }
+
+    /// Who acts in a request, which is counted against its rate; if nobody is found who may, against
+    /// that of the caller.
+    pub(super) fn acting(
+        &mut self,
+        caller: Caller,
+        given: Option<&str>,
+        field: &str,
+        right: Right,
+        now: Now,
+    ) -> Result<Actor> {
+        let actor = self.actor(caller, given, field, right);
+        self.count(caller, actor.as_ref().ok().map(|actor| &actor.party), now)?;
+        actor
+    }
+
+    /// The same for a request that only peers can make.
+    pub(super) fn acting_peer(
+        &mut self,
+        caller: Caller,
+        given: Option<&str>,
+        right: Right,
+        now: Now,
+    ) -> Result<PeerId> {
+        let actor = self.acting(caller, given, "peerId", right, now)?;
+        actor.party.peer().ok_or_else(|| not_found(given.unwrap_or_default()))
+    }
+
+    /// Counts a request that the shell refuses before the mesh sees it.
+    ///
+    /// # Errors
+    /// There were too many.
+    pub fn count_refused(&mut self, caller: Caller, now: Now) -> Result<()> {
+        self.count(caller, None, now)
+    }
+
+    /// Counts a request against the rate of its actor, or else of its caller.
+    pub(super) fn count(&mut self, caller: Caller, actor: Option<&Party>, now: Now) -> Result<()> {
+        let lane = match (actor, caller) {
+            (Some(Party::Peer(id)), _) => Lane::Peer(*id),
+            (None, Caller::Peer(id)) => Lane::Peer(id),
+            _ => Lane::Shared,
+        };
+        self.rates.take(lane, now.mono)
+    }
+}
+
+/// What is kept of a token.
+pub(super) fn hash_token(token: &str) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// No such peer.
+pub(super) fn not_found(text: &str) -> Refusal {
+    Refusal::new(
+        Code::PeerNotFound,
+        format!("no peer `{text}` is here: list the peers to see who is"),
+    )
+}

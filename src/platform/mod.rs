@@ -1,0 +1,35 @@
+//! The operating system: what std does not offer, and whatever differs between Linux and macOS.
+//!
+//! Linux is built, tested and measured. macOS takes the same paths, with these differences, all of
+//! them in here:
+//!
+//! | | Linux | macOS |
+//! |---|---|---|
+//! | end of another process | [`ProcessWatch`] (pidfd) | unsupported: ask [`is_alive`] now and then |
+//! | other end of a socket | [`peer_credentials`]: user and pid | neither is known |
+//! | facts about a process | `/proc` | `ps` |
+//! | length of a socket's path | 107 bytes | 103 bytes |
+//!
+//! Process ids are `u32` as in std. 0, which means "my process group" to some system calls, and
+//! what is no process id at all are refused here.
+//!
+//! No rule of the mesh is decided here, and no clock is read.
+
+mod credentials;
+mod descriptors;
+mod inspect;
+mod lock;
+mod process;
+mod terminal;
+mod watch;
+
+pub use credentials::{PeerCredentials, peer_credentials};
+pub use descriptors::{
+    close_others_on_exec, null_stdin, null_stdout, poll_readable, poll_writable,
+    raise_descriptor_limit, redirect_stderr, redirect_stdout,
+};
+pub use inspect::{ancestors, command_line, command_name, executable, start_mark};
+pub use lock::{BrokerLock, LockHolder, lock_holder};
+pub use process::{Signal, current_uid, is_alive, new_session, parent, send_signal};
+pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};
+pub use watch::{ParentWatch, ProcessWatch, watch_parent};

@@ -1,0 +1,579 @@
+//! A backend in memory: the reference model of the simulation, and the simplest there is.
+//!
+//! Tables are ordered maps, and everything that can be found by looking at all rows is found that
+//! way. Nothing survives the process.
+
+mod rows;
+mod table;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use uuid::Uuid;
+
+use super::{
+    AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
+    PurgeBefore, REMAINING_MAX, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange,
+    StateOutcome, Store, StoreError,
+};
+use rows::{Marks, StoredEvent, StoredMessage, StoredPeer};
+use table::Table;
+
+use crate::model::{
+    Event, Lock, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
+    Timestamp, type_matches,
+};
+
+/// The backend in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    peers: Table<PeerId, StoredPeer>,
+    messages: Table<Seq, StoredMessage>,
+    events: Table<Seq, StoredEvent>,
+    client_ids: Table<(Party, Uuid), Seq>,
+    state: Table<(Box<str>, Box<str>), StateEntry>,
+    locks: Table<Box<str>, Lock>,
+    last_seq: Seq,
+    /// While there is a turn: [`Self::last_seq`] at its beginning.
+    turn: Option<Seq>,
+}
+
+/// Does the same to every table.
+macro_rules! all_tables {
+    ($store:ident, $table:ident => $what:expr) => {{
+        {
+            let $table = &mut $store.peers;
+            $what
+        }
+        {
+            let $table = &mut $store.messages;
+            $what
+        }
+        {
+            let $table = &mut $store.events;
+            $what
+        }
+        {
+            let $table = &mut $store.client_ids;
+            $what
+        }
+        {
+            let $table = &mut $store.state;
+            $what
+        }
+        {
+            let $table = &mut $store.locks;
+            $what
+        }
+    }};
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// To be called before anything is written.
+    fn check_turn(&self) -> Result<()> {
+        match self.turn {
+            Some(_) => Ok(()),
+            None => Err(StoreError::Failed("a write outside of a turn".into())),
+        }
+    }
+
+    /// To be called before a message or an event is stored.
+    fn check_row(&self, seq: Seq) -> Result<()> {
+        self.check_turn()?;
+        let last_message = self.messages.rows.keys().next_back();
+        let last_event = self.events.rows.keys().next_back();
+        if Some(&seq) > last_message.max(last_event) && seq <= self.last_seq {
+            Ok(())
+        } else {
+            Err(StoreError::Failed(format!("the number {seq} is not fresh")))
+        }
+    }
+
+    fn remember_client_id(&mut self, sender: Option<&Party>, id: Option<Uuid>, seq: Seq) {
+        if let (Some(sender), Some(id)) = (sender, id) {
+            self.client_ids.put((sender.clone(), id), seq);
+        }
+    }
+
+    fn forget_client_id(&mut self, sender: Option<&Party>, id: Option<Uuid>, seq: Seq) {
+        if let (Some(sender), Some(id)) = (sender, id) {
+            let key = (sender.clone(), id);
+            if self.client_ids.get(&key) == Some(&seq) {
+                self.client_ids.remove(&key);
+            }
+        }
+    }
+
+    fn messages_between(
+        &self,
+        after: Option<Seq>,
+        before: Option<Seq>,
+    ) -> impl Iterator<Item = &StoredMessage> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.messages.rows.range((start, Bound::Unbounded)).map(|(_, row)| row);
+        rows.take_while(move |row| before.is_none_or(|before| row.seq < before))
+    }
+
+    fn mark(&mut self, recipient: Recipient, seq: Seq, mark: impl FnOnce(&mut Marks)) -> bool {
+        self.messages.change(&seq, |message| {
+            if let Some(marks) = message.recipients.get_mut(&recipient) {
+                mark(marks);
+            }
+        })
+    }
+
+    fn purge_messages(&mut self, before: Timestamp, left: &mut u32) {
+        while *left > 0
+            && let Some((&seq, row)) = self.messages.rows.first_key_value()
+            && row.created_at < before
+        {
+            if let Some(row) = self.messages.remove(&seq) {
+                self.forget_client_id(Some(&row.from), row.client_id, seq);
+            }
+            *left -= 1;
+        }
+    }
+
+    fn purge_events(&mut self, before: Timestamp, left: &mut u32) {
+        while *left > 0
+            && let Some((&seq, row)) = self.events.rows.first_key_value()
+            && row.event.created_at < before
+        {
+            if let Some(row) = self.events.remove(&seq) {
+                self.forget_client_id(row.event.emitted_by.as_ref(), row.client_id, seq);
+            }
+            *left -= 1;
+        }
+    }
+
+    fn purge_departed(&mut self, before: Timestamp, left: &mut u32) {
+        let first_message = self.messages.rows.keys().next().copied();
+        let mut gone: Vec<(Timestamp, PeerId)> = (self.peers.rows.values())
+            .filter(|peer| first_message.is_none_or(|seq| peer.left_seq < seq))
+            .filter_map(|peer| Some((peer.record.left_at?, peer.record.id)))
+            .filter(|(left_at, _)| *left_at < before)
+            .collect();
+        gone.sort();
+        for (_, id) in gone.into_iter().take(*left as usize) {
+            self.peers.remove(&id);
+            *left -= 1;
+        }
+    }
+}
+
+/// Offers rows to `keep`, see [`Store::inbox`].
+fn offer<T>(rows: impl Iterator<Item = T>, limit: u32, keep: &mut dyn FnMut(&T) -> bool) -> Vec<T> {
+    let mut kept = Vec::new();
+    for row in rows.take(limit as usize) {
+        // Asked about the first row, too, so that it can add up sizes.
+        if !keep(&row) && !kept.is_empty() {
+            break;
+        }
+        kept.push(row);
+    }
+    kept
+}
+
+impl Store for MemoryStore {
+    fn begin_turn(&mut self) -> Result<()> {
+        if self.turn.is_some() {
+            return Err(StoreError::Failed("a turn in a turn".into()));
+        }
+        self.turn = Some(self.last_seq);
+        Ok(())
+    }
+
+    fn commit_turn(&mut self) -> Result<()> {
+        self.check_turn()?;
+        all_tables!(self, table => table.keep_changes());
+        self.turn = None;
+        Ok(())
+    }
+
+    fn rollback_turn(&mut self) {
+        if let Some(last_seq) = self.turn.take() {
+            all_tables!(self, table => table.undo_changes());
+            self.last_seq = last_seq;
+        }
+    }
+
+    fn turn_wrote(&self) -> bool {
+        let Self { peers, messages, events, client_ids, state, locks, .. } = self;
+        !(peers.undo.is_empty()
+            && messages.undo.is_empty()
+            && events.undo.is_empty()
+            && client_ids.undo.is_empty()
+            && state.undo.is_empty()
+            && locks.undo.is_empty())
+    }
+
+    fn next_seq(&mut self) -> Seq {
+        self.last_seq = self.last_seq.next();
+        self.last_seq
+    }
+
+    fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    fn first_seq(&mut self) -> Result<Seq> {
+        let message = self.messages.rows.keys().next();
+        let event = self.events.rows.keys().next();
+        let first = message.into_iter().chain(event).min();
+        Ok(first.copied().unwrap_or_else(|| self.last_seq.next()))
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for message in self.messages.rows.values() {
+            let marks = || message.recipients.values();
+            counts.messages.total += 1;
+            counts.messages.undelivered += u64::from(marks().any(|m| m.delivered_at.is_none()));
+            counts.messages.unread += u64::from(marks().any(|m| m.read_at.is_none()));
+        }
+        counts.events = counts.messages.total + self.events.rows.len() as u64;
+        counts.state_entries = self.state.rows.len() as u64;
+        counts.locks = self.locks.rows.len() as u64;
+        counts
+    }
+
+    fn size(&self) -> Size {
+        Size::default()
+    }
+
+    fn present_peers(&mut self) -> Result<Vec<PeerRecord>> {
+        let records = self.peers.rows.values().map(|peer| &peer.record);
+        Ok(records.filter(|record| record.left_at.is_none()).cloned().collect())
+    }
+
+    fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>> {
+        Ok(self.peers.get(&id).map(|peer| peer.record.clone()))
+    }
+
+    fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
+        self.check_turn()?;
+        let left_seq = self.last_seq;
+        self.peers.put(record.id, StoredPeer { record: record.clone(), left_seq });
+        Ok(())
+    }
+
+    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>> {
+        let mut gone: Vec<&PeerRecord> = (self.peers.rows.values().map(|peer| &peer.record))
+            .filter(|record| record.name_is_automatic && record.left_at > Some(since))
+            .collect();
+        gone.sort_by_key(|record| (record.left_at, record.id));
+        Ok(gone.into_iter().map(|record| (record.name.clone(), record.id)).collect())
+    }
+
+    fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
+        self.check_row(message.seq)?;
+        self.remember_client_id(Some(message.from), message.client_id, message.seq);
+        self.messages.put(message.seq, StoredMessage::new(message));
+        Ok(())
+    }
+
+    fn client_id(&mut self, sender: &Party, client_id: Uuid) -> Result<Option<Repeated>> {
+        let Some(seq) = self.client_ids.get(&(sender.clone(), client_id)) else { return Ok(None) };
+        let message = self.messages.get(seq).map(StoredMessage::seen_by_sender);
+        let event = self.events.get(seq).map(|row| row.event.clone());
+        Ok(message
+            .map(|message| Repeated::Message(Box::new(message)))
+            .or_else(|| event.map(|event| Repeated::Event(Box::new(event)))))
+    }
+
+    fn inbox(
+        &mut self,
+        query: &InboxQuery<'_>,
+        mark_read_at: Option<Timestamp>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page> {
+        if mark_read_at.is_some() {
+            self.check_turn()?;
+        }
+        let mut rows: Vec<(&StoredMessage, Marks)> = self
+            .messages_between(query.after, query.before)
+            .filter_map(|row| Some((row, *row.recipients.get(&query.recipient)?)))
+            .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
+            .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
+            .collect();
+        let newest_first = !query.unread_only && query.after.is_none();
+        if newest_first {
+            rows.reverse();
+        }
+        let found = rows.len();
+        let rows = rows
+            .into_iter()
+            .map(|(row, marks)| row.seen_with(mark_read_at.map_or(marks, |at| marks.read(at))));
+        let mut messages = offer(rows, query.limit, keep);
+        if newest_first {
+            messages.reverse();
+        }
+        if let Some(at) = mark_read_at {
+            for message in &messages {
+                self.mark(query.recipient, message.seq, |marks| *marks = marks.read(at));
+            }
+        }
+        let exact = query.unread_only
+            && query.from.is_none()
+            && query.before.is_none()
+            && query.after.is_none();
+        let remaining = (found - messages.len()) as u64;
+        let remaining = if exact { remaining } else { remaining.min(REMAINING_MAX) };
+        Ok(Page { messages, remaining })
+    }
+
+    fn sent(
+        &mut self,
+        query: &SentQuery<'_>,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Page> {
+        let mut rows: Vec<&StoredMessage> = self
+            .messages_between(query.after, query.before)
+            .filter(|row| row.from == *query.sender)
+            .filter(|row| query.to.is_none_or(|to| row.recipients.contains_key(&to)))
+            .collect();
+        let newest_first = query.after.is_none();
+        if newest_first {
+            rows.reverse();
+        }
+        let found = rows.len();
+        let rows = rows.into_iter().map(StoredMessage::seen_by_sender);
+        let mut messages = offer(rows, query.limit, keep);
+        if newest_first {
+            messages.reverse();
+        }
+        let remaining = ((found - messages.len()) as u64).min(REMAINING_MAX);
+        Ok(Page { messages, remaining })
+    }
+
+    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64> {
+        self.check_turn()?;
+        let mut marked = 0;
+        for id in ids {
+            if self.messages.get(&id.seq()).is_some_and(|row| row.id == *id) {
+                let changed = self.mark(recipient, id.seq(), |marks| *marks = marks.read(at));
+                marked += u64::from(changed);
+            }
+        }
+        Ok(marked)
+    }
+
+    fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {
+        self.check_turn()?;
+        for seq in seqs {
+            self.mark(Recipient::Peer(peer), *seq, |marks| {
+                marks.delivered_at = marks.delivered_at.or(Some(at));
+            });
+        }
+        Ok(())
+    }
+
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
+        let rows = self.messages_between(Some(after), None).filter_map(|row| {
+            let marks = row.recipients.get(&Recipient::Peer(peer))?;
+            marks.delivered_at.is_none().then(|| row.seen_with(*marks))
+        });
+        Ok(rows.take(limit as usize).collect())
+    }
+
+    fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {
+        let marks = self.messages.rows.values().filter_map(|row| row.recipients.get(&recipient));
+        Ok(marks.filter(|marks| marks.read_at.is_none()).count() as u64)
+    }
+
+    fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()> {
+        self.check_row(event.seq)?;
+        self.remember_client_id(event.emitted_by, event.client_id, event.seq);
+        let stored = StoredEvent {
+            event: Event {
+                seq: event.seq,
+                id: event.id,
+                kind: event.kind.into(),
+                payload: event.payload.into(),
+                emitted_by: event.emitted_by.cloned(),
+                created_at: event.created_at,
+            },
+            client_id: event.client_id,
+        };
+        self.events.put(event.seq, stored);
+        Ok(())
+    }
+
+    fn events(
+        &mut self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage> {
+        let stored = self.events.rows.values().map(|row| row.event.clone());
+        let derived = self.messages.rows.values().map(StoredMessage::as_event);
+        let mut found: Vec<Event> = (stored.chain(derived))
+            .filter(|event| query.after.is_none_or(|after| event.seq > after))
+            .filter(|event| query.since.is_none_or(|since| event.created_at > since))
+            .filter(|event| type_matches(query.types, &event.kind))
+            .collect();
+        found.sort_by_key(|event| event.seq);
+        let newest_first = query.since.is_none() && query.after.is_none();
+        if newest_first {
+            found.reverse();
+        }
+        let found_count = found.len();
+        let mut events = offer(found.into_iter(), query.limit, keep);
+        if newest_first {
+            events.reverse();
+        }
+        let cut = !newest_first && events.len() < found_count;
+        let last_seq = events.last().filter(|_| cut).map_or(self.last_seq, |event| event.seq);
+        Ok(EventPage { events, last_seq })
+    }
+
+    fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>> {
+        Ok(self.state.get(&(namespace.into(), key.into())).cloned())
+    }
+
+    fn list_state(
+        &mut self,
+        namespace: &str,
+        prefix: &str,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        let entries = self.state.rows.values();
+        let matching = entries.filter(|e| *e.namespace == *namespace && e.key.starts_with(prefix));
+        Ok(offer(matching.cloned(), limit, keep))
+    }
+
+    fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {
+        self.check_turn()?;
+        let key = (entry.namespace.clone(), entry.key.clone());
+        let old = self.state.get(&key).cloned();
+        if has_other_version(old.as_ref(), if_version) {
+            return Ok(StateOutcome::Conflict(old));
+        }
+        self.state.put(key, entry.clone());
+        Ok(StateOutcome::Done(old))
+    }
+
+    fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> {
+        self.check_turn()?;
+        let key = (change.namespace.into(), change.key.into());
+        let old = self.state.get(&key).cloned();
+        if has_other_version(old.as_ref(), change.if_version) {
+            return Ok(StateOutcome::Conflict(old));
+        }
+        Ok(StateOutcome::Done(self.state.remove(&key)))
+    }
+
+    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.state.rows.values().filter_map(|entry| entry.expires_at).min())
+    }
+
+    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {
+        self.check_turn()?;
+        let entries = self.state.rows.iter();
+        let mut expired: Vec<_> = entries
+            .filter_map(|(key, entry)| Some((entry.expires_at?, key.clone())))
+            .filter(|(expires_at, _)| *expires_at <= now)
+            .collect();
+        expired.sort();
+        expired.truncate(limit as usize);
+        Ok(expired.iter().filter_map(|(_, key)| self.state.remove(key)).collect())
+    }
+
+    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome> {
+        self.check_turn()?;
+        let Some(held) = self.locks.get(&lock.path).cloned() else {
+            self.locks.put(lock.path.clone(), lock.clone());
+            return Ok(AcquireOutcome::Acquired);
+        };
+        if held.holder != lock.holder {
+            return Ok(AcquireOutcome::Held(held));
+        }
+        let renewed = Lock {
+            expires_at: held.expires_at.max(lock.expires_at),
+            reason: lock.reason.clone().or_else(|| held.reason.clone()),
+            ..held
+        };
+        self.locks.change(&lock.path, |row| row.clone_from(&renewed));
+        Ok(AcquireOutcome::Renewed(renewed))
+    }
+
+    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome> {
+        self.check_turn()?;
+        let path = path.into();
+        Ok(match self.locks.get(&path) {
+            Some(held) if holder.is_some_and(|holder| held.holder != *holder) => {
+                ReleaseOutcome::Held(held.clone())
+            }
+            _ => match self.locks.remove(&path) {
+                Some(lock) => ReleaseOutcome::Released(lock),
+                None => ReleaseOutcome::NotLocked,
+            },
+        })
+    }
+
+    fn lock(&mut self, path: &str) -> Result<Option<Lock>> {
+        Ok(self.locks.get(&path.into()).cloned())
+    }
+
+    fn locks(&mut self) -> Result<Vec<Lock>> {
+        Ok(self.locks.rows.values().cloned().collect())
+    }
+
+    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>> {
+        let mut counts = BTreeMap::<Party, u64>::new();
+        for lock in self.locks.rows.values() {
+            *counts.entry(lock.holder.clone()).or_default() += 1;
+        }
+        Ok(counts.into_iter().collect())
+    }
+
+    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>> {
+        self.check_turn()?;
+        let locks: Vec<Lock> =
+            self.locks.rows.values().filter(|lock| lock.holder == *holder).cloned().collect();
+        for lock in &locks {
+            self.locks.remove(&lock.path);
+        }
+        Ok(locks)
+    }
+
+    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {
+        Ok(self.locks.rows.values().map(|lock| lock.expires_at).min())
+    }
+
+    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>> {
+        self.check_turn()?;
+        let locks = self.locks.rows.values();
+        let mut expired: Vec<_> = locks
+            .filter(|lock| lock.expires_at <= now)
+            .map(|lock| (lock.expires_at, lock.path.clone()))
+            .collect();
+        expired.sort();
+        expired.truncate(limit as usize);
+        Ok(expired.iter().filter_map(|(_, path)| self.locks.remove(path)).collect())
+    }
+
+    fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {
+        self.check_turn()?;
+        let mut left = limit;
+        self.purge_messages(before.messages, &mut left);
+        self.purge_events(before.events, &mut left);
+        self.purge_departed(before.departed, &mut left);
+        Ok(left == 0)
+    }
+
+    fn maintain(&mut self, _idle: bool) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn has_other_version(entry: Option<&StateEntry>, if_version: Option<Seq>) -> bool {
+    let version = entry.map_or(Seq(0), |entry| entry.version);
+    if_version.is_some_and(|wanted| wanted != version)
+}

@@ -1,0 +1,126 @@
+//! What the rows are, where the model's own types do not say it all.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::model::{
+    Event, Message, MessageId, MessageKind, Party, PeerRecord, Reached, Recipient, Seq, Timestamp,
+    event_type,
+};
+use crate::store::{NewMessage, To, message_event_payload};
+
+/// How a message stands with one recipient.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Marks {
+    pub(super) delivered_at: Option<Timestamp>,
+    pub(super) read_at: Option<Timestamp>,
+}
+
+impl Marks {
+    pub(super) fn read(self, at: Timestamp) -> Self {
+        match self.read_at {
+            Some(_) => self,
+            None => Self { delivered_at: self.delivered_at.or(Some(at)), read_at: Some(at) },
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredMessage {
+    pub(super) seq: Seq,
+    pub(super) id: MessageId,
+    pub(super) from: Party,
+    pub(super) from_name: Box<str>,
+    broadcast: bool,
+    pub(super) recipients: BTreeMap<Recipient, Marks>,
+    pub(super) kind: MessageKind,
+    pub(super) payload: Box<str>,
+    pub(super) reply_to: Option<MessageId>,
+    pub(super) created_at: Timestamp,
+    pub(super) client_id: Option<Uuid>,
+}
+
+impl StoredMessage {
+    pub(super) fn new(new: &NewMessage<'_>) -> Self {
+        let recipients = match new.to {
+            To::One(recipient) => BTreeMap::from([(recipient, Marks::default())]),
+            To::Many(peers) => {
+                peers.iter().map(|id| (Recipient::Peer(*id), Marks::default())).collect()
+            }
+        };
+        Self {
+            seq: new.seq,
+            id: new.id,
+            from: new.from.clone(),
+            from_name: new.from_name.into(),
+            broadcast: matches!(new.to, To::Many(_)),
+            recipients,
+            kind: new.kind,
+            payload: new.payload.into(),
+            reply_to: new.reply_to,
+            created_at: new.created_at,
+            client_id: new.client_id,
+        }
+    }
+
+    /// The one recipient, unless it is a broadcast.
+    pub(super) fn to(&self) -> Option<Party> {
+        let first = self.recipients.keys().next().filter(|_| !self.broadcast);
+        first.map(|recipient| Party::from(*recipient))
+    }
+
+    pub(super) fn seen_with(&self, marks: Marks) -> Message {
+        Message {
+            seq: self.seq,
+            id: self.id,
+            from: self.from.clone(),
+            from_name: self.from_name.clone(),
+            to: self.to(),
+            kind: self.kind,
+            payload: self.payload.clone(),
+            reply_to: self.reply_to,
+            created_at: self.created_at,
+            delivered_at: marks.delivered_at,
+            read_at: marks.read_at,
+            reached: None,
+        }
+    }
+
+    pub(super) fn seen_by_sender(&self) -> Message {
+        if !self.broadcast {
+            return self.seen_with(self.recipients.values().next().copied().unwrap_or_default());
+        }
+        let mut reached = Reached::default();
+        for marks in self.recipients.values() {
+            reached.recipients += 1;
+            reached.delivered += u32::from(marks.delivered_at.is_some());
+            reached.read += u32::from(marks.read_at.is_some());
+        }
+        Message { reached: Some(reached), ..self.seen_with(Marks::default()) }
+    }
+
+    pub(super) fn as_event(&self) -> Event {
+        Event {
+            seq: self.seq,
+            id: self.id,
+            kind: event_type::MESSAGE_RECEIVED.into(),
+            payload: message_event_payload(self.id, &self.from, self.to().as_ref()).into(),
+            emitted_by: Some(self.from.clone()),
+            created_at: self.created_at,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredEvent {
+    pub(super) event: Event,
+    pub(super) client_id: Option<Uuid>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredPeer {
+    pub(super) record: PeerRecord,
+    /// The highest number given when it left.
+    pub(super) left_seq: Seq,
+}

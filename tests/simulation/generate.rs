@@ -1,0 +1,304 @@
+//! Random actions, valid and invalid, made from what the clients of a mesh would know.
+
+use serde_json::{Value, json};
+use slm_mesh::api::Endpoint;
+use slm_mesh::model::PeerId;
+
+use crate::rng::Rng;
+use crate::world::{Action, End, Input, Token};
+
+/// A peer as its own process knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: PeerId,
+    pub(crate) name: String,
+    pub(crate) token: String,
+    pub(crate) register: Value,
+}
+
+/// What clients know.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Peers that are, or were, here.
+    pub(crate) clients: Vec<Client>,
+    pub(crate) messages: Vec<String>,
+    pub(crate) versions: Vec<u64>,
+    pub(crate) last_seq: u64,
+    pub(crate) since: String,
+}
+
+const PATHS: [&str; 7] =
+    ["/w/a.rs", "/w/b.rs", "c.rs", "./src/../c.rs", "/w//a.rs", "/x/sp ace/ü.rs", "d.rs"];
+const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
+const TYPES: [&str; 8] = [
+    "*",
+    "peer_joined",
+    "state_changed",
+    "message_received",
+    "file_locked",
+    "build.*",
+    "build.done",
+    "no.such",
+];
+const NAMES: [&str; 5] = ["alice", "bob", "auto", "cli", "not a name"];
+const PROJECTS: [&str; 3] = ["/w", "/w/./", "/x/Web App"];
+const PAYLOADS: [&str; 4] = ["hello", "[1,2]", "line\nbreak \u{1b}[31m \"q\"", "{"];
+
+pub(crate) fn action(
+    rng: &mut Rng,
+    known: &Known,
+    connectable: &[PeerId],
+    connected: &[PeerId],
+) -> Action {
+    match rng.below(100) {
+        0..10 => Action::Time { ms: small_time(rng), jump_ms: 0 },
+        10..12 => Action::Time { ms: rng.next() % 120_000, jump_ms: 0 },
+        12 => Action::Time { ms: 0, jump_ms: (rng.next() % 7_200_000) as i64 - 3_600_000 },
+        // Rarely a day: retention.
+        13 if rng.chance(20) => Action::Time { ms: 1000, jump_ms: 26 * 3_600_000 },
+        14 => Action::Maintain,
+        15 if rng.chance(60) => Action::Restart,
+        _ => {
+            let inputs = (0..=rng.below(5).saturating_sub(1).pow(2).min(6))
+                .map(|_| input(rng, known, connectable, connected))
+                .collect();
+            let end = match rng.below(100) {
+                0 => End::KilledBefore,
+                1 => End::KilledAfter,
+                2..5 => End::Abort,
+                _ => End::Commit,
+            };
+            Action::Turn(inputs, end)
+        }
+    }
+}
+
+fn small_time(rng: &mut Rng) -> u64 {
+    rng.next() % [5, 500, 5_000, 20_000][rng.below(4)]
+}
+
+fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[PeerId]) -> Input {
+    match rng.below(20) {
+        0..3 => match rng.pick(connectable) {
+            Some(peer) => Input::LinkUp { peer: *peer, process_known: rng.chance(70) },
+            None => Input::Tick,
+        },
+        3 if rng.chance(30) => match rng.pick(connected) {
+            Some(peer) => Input::LinkDown(*peer),
+            None => Input::Tick,
+        },
+        4 if rng.chance(15) => match rng.pick(connected) {
+            Some(peer) => Input::ProcessEnded(*peer),
+            None => Input::Tick,
+        },
+        5..8 => match rng.pick(connected) {
+            Some(peer) => Input::Read { peer: *peer, frames: rng.below(12) },
+            None => Input::Tick,
+        },
+        8 => Input::Tick,
+        _ => request(rng, known),
+    }
+}
+
+/// A peer, by any way of naming one, or somebody else.
+fn who(rng: &mut Rng, known: &Known) -> Value {
+    let Some(client) = rng.pick(&known.clients).cloned() else { return json!("cli") };
+    match rng.below(16) {
+        0 => json!("cli"),
+        1 => json!("script-1"),
+        2 => json!("00000000-0000-4000-8000-000000000000"),
+        3 => json!("no such peer"),
+        4 => json!(client.id.to_string()[..4]),
+        5 => json!(client.id.to_string()[..13]),
+        6..10 => json!(client.name),
+        _ => json!(client.id),
+    }
+}
+
+fn token_and_me(rng: &mut Rng, known: &Known) -> (Token, Value) {
+    let (broker, other) = (rng.chance(35), rng.chance(8));
+    match rng.pick(&known.clients) {
+        None => {
+            (if rng.chance(90) { Token::Broker } else { Token::Peer("x".into()) }, json!("cli"))
+        }
+        Some(_) if broker => (Token::Broker, who(rng, known)),
+        Some(client) => {
+            let token = Token::Peer(client.token.clone());
+            let me = json!(client.id);
+            (token, if other { who(rng, known) } else { me })
+        }
+    }
+}
+
+fn pick<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
+    rng.pick(of).copied().unwrap()
+}
+
+/// Adds a field in so many of a hundred cases. The value is made in any case.
+macro_rules! maybe {
+    ($rng:expr, $percent:expr, $body:expr, $key:expr, $value:expr) => {{
+        let value: Value = $value;
+        if $rng.chance($percent) {
+            $body[$key] = value;
+        }
+    }};
+}
+
+fn request(rng: &mut Rng, known: &Known) -> Input {
+    let (token, me) = token_and_me(rng, known);
+    if rng.chance(2) {
+        let endpoint = Endpoint::ALL[rng.below(Endpoint::ALL.len())];
+        let body = ["{", "[]", "{\"peerId\":5}", "null", ""][rng.below(5)].to_owned();
+        let endpoint = if endpoint == Endpoint::Shutdown { Endpoint::Send } else { endpoint };
+        return Input::Request { token, endpoint, body };
+    }
+    let (endpoint, body) = match rng.below(30) {
+        0..3 => return register(rng, known),
+        3 if rng.chance(40) => (Endpoint::Unregister, json!({"peerId": me})),
+        4 | 5 => (Endpoint::Heartbeat, json!({"peerId": me, "gitBranch": "main"})),
+        6 => (Endpoint::Peers, peers(rng, known)),
+        7 => (Endpoint::Summary, json!({"peerId": me, "summary": pick(rng, &["", "refactoring"])})),
+        8..14 => (Endpoint::Send, send(rng, known, &me)),
+        14..17 => (Endpoint::Messages, messages(rng, known, &me)),
+        17..21 => (Endpoint::State, state(rng, known, &me)),
+        21..25 => (Endpoint::Lock, lock(rng, &me)),
+        25..28 => (Endpoint::Events, events(rng, known, &me)),
+        28 if rng.chance(30) => (Endpoint::Shutdown, json!({})),
+        _ => (Endpoint::Status, json!({})),
+    };
+    Input::Request { token, endpoint, body: body.to_string() }
+}
+
+fn register(rng: &mut Rng, known: &Known) -> Input {
+    let back = rng.pick(&known.clients).filter(|_| rng.clone().chance(50)).cloned();
+    if let Some(client) = back {
+        let mut body = client.register.clone();
+        body["peerId"] = json!(client.id);
+        maybe!(rng, 5, body, "name", json!(pick(rng, &NAMES)));
+        let token = match rng.below(12) {
+            0 => Token::Broker,
+            1 => Token::Peer("not a token".into()),
+            2 => Token::Peer(known.clients[0].token.clone()),
+            _ => Token::Peer(client.token),
+        };
+        return Input::Request { token, endpoint: Endpoint::Register, body: body.to_string() };
+    }
+    let n = rng.below(10_000);
+    let mut body = json!({"pid": 1 + n, "projectPath": pick(rng, &PROJECTS)});
+    maybe!(rng, 30, body, "name", json!(pick(rng, &NAMES)));
+    maybe!(rng, 60, body, "agentType", json!(pick(rng, &["claude-code", "codex", "b ad"])));
+    maybe!(rng, 70, body, "udsPath", json!(format!("/d/peers/{n}.sock")));
+    maybe!(rng, 50, body, "acks", json!(true));
+    maybe!(rng, 30, body, "private", json!(true));
+    maybe!(rng, 30, body, "gitRoot", json!("/w"));
+    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
+    maybe!(rng, 30, body, "agentPid", json!(7));
+    let token = match rng.pick(&known.clients) {
+        Some(client) if rng.clone().chance(5) => Token::Peer(client.token.clone()),
+        // A mesh with a dozen peers is large enough.
+        Some(_) if known.clients.len() > 12 => Token::Peer("full".into()),
+        _ => Token::Broker,
+    };
+    Input::Request { token, endpoint: Endpoint::Register, body: body.to_string() }
+}
+
+fn peers(rng: &mut Rng, known: &Known) -> Value {
+    let mut body = json!({"scope": pick(rng, &["machine", "directory", "repo"])});
+    maybe!(rng, 80, body, "projectPath", json!(pick(rng, &PROJECTS)));
+    maybe!(rng, 80, body, "gitRoot", json!("/w/"));
+    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
+    maybe!(rng, 50, body, "includeStale", json!(true));
+    maybe!(rng, 10, body, "agentPids", json!([7, 8]));
+    let someone = who(rng, known);
+    maybe!(rng, 30, body, "excludeId", someone);
+    body
+}
+
+fn client_id(rng: &mut Rng) -> Value {
+    json!(format!("00000000-0000-4000-8000-{:012}", rng.below(30)))
+}
+
+fn send(rng: &mut Rng, known: &Known, me: &Value) -> Value {
+    let to = if rng.chance(15) { json!("all") } else { who(rng, known) };
+    let mut body = json!({"fromPeer": me, "toPeer": to, "payload": pick(rng, &PAYLOADS)});
+    maybe!(rng, 30, body, "type", json!(pick(rng, &["text", "json", "alert", "shout"])));
+    let id = client_id(rng);
+    maybe!(rng, 30, body, "id", id);
+    if let Some(first) = rng.pick(&known.messages) {
+        maybe!(rng, 20, body, "replyTo", json!(first));
+    }
+    body
+}
+
+fn messages(rng: &mut Rng, known: &Known, me: &Value) -> Value {
+    let mut body = json!({"peerId": me});
+    if rng.chance(25) {
+        let ids: Vec<_> = (0..rng.below(4)).filter_map(|_| rng.pick(&known.messages)).collect();
+        body["markRead"] = json!(ids);
+        return body;
+    }
+    maybe!(rng, 70, body, "filter", json!(pick(rng, &["unread", "all", "sent"])));
+    let someone = who(rng, known);
+    maybe!(rng, 20, body, "from", someone);
+    let limit = 1 + rng.below(6);
+    maybe!(rng, 50, body, "limit", json!(limit));
+    maybe!(rng, 40, body, "peek", json!(true));
+    let seq = rng.next() % (known.last_seq + 2);
+    maybe!(rng, 15, body, "before", json!(seq));
+    maybe!(rng, 15, body, "after", json!(seq / 2));
+    maybe!(rng, 20, body, "wait", json!(20));
+    body
+}
+
+fn state(rng: &mut Rng, known: &Known, me: &Value) -> Value {
+    let action = pick(rng, &["get", "list", "set", "set", "delete"]);
+    let mut body =
+        json!({"action": action, "key": pick(rng, &KEYS), "value": pick(rng, &PAYLOADS)});
+    maybe!(rng, 90, body, "peerId", me.clone());
+    maybe!(rng, 30, body, "namespace", json!("other"));
+    maybe!(rng, 30, body, "prefix", json!("k"));
+    maybe!(rng, 20, body, "limit", json!(1));
+    let version = rng.pick(&known.versions).copied().unwrap_or(0);
+    let version = if rng.chance(40) { 0 } else { version };
+    maybe!(rng, 40, body, "ifVersion", json!(version));
+    let seconds = 1 + rng.below(60);
+    maybe!(rng, 30, body, "ttlSeconds", json!(seconds));
+    body
+}
+
+fn lock(rng: &mut Rng, me: &Value) -> Value {
+    let action = pick(rng, &["lock", "lock", "unlock", "query"]);
+    let mut body = json!({"action": action});
+    maybe!(rng, 95, body, "filePath", json!(pick(rng, &PATHS)));
+    maybe!(rng, 95, body, "peerId", me.clone());
+    maybe!(rng, 40, body, "reason", json!("because"));
+    let minutes = 1 + rng.below(30);
+    maybe!(rng, 30, body, "ttlMinutes", json!(minutes));
+    maybe!(rng, 10, body, "force", json!(true));
+    body
+}
+
+fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
+    let mut body = match rng.below(10) {
+        0 => json!({"action": "subscribe", "peerId": me}),
+        1 => json!({"action": "unsubscribe", "peerId": me}),
+        2..5 => {
+            let kind = pick(rng, &["build.done", "build.failed", "deploy.x", "plain"]);
+            let mut body =
+                json!({"action": "emit", "peerId": me, "type": kind, "payload": {"n": 1}});
+            let id = client_id(rng);
+            maybe!(rng, 30, body, "id", id);
+            return body;
+        }
+        _ => json!({"action": "read"}),
+    };
+    let types: Vec<_> = (0..=rng.below(3)).map(|_| pick(rng, &TYPES)).collect();
+    maybe!(rng, 60, body, "types", json!(types));
+    let limit = 1 + rng.below(9);
+    maybe!(rng, 60, body, "limit", json!(limit));
+    let after = rng.next() % (known.last_seq + 2);
+    maybe!(rng, 40, body, "after", json!(after));
+    maybe!(rng, 20, body, "since", json!(known.since));
+    maybe!(rng, 20, body, "wait", json!(10));
+    body
+}

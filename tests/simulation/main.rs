@@ -1,0 +1,305 @@
+//! A whole mesh run from a seed: peers come, go, crash and come back, the broker is killed and
+//! restarted, commits fail, clocks jump, and every kind of request is made, valid and invalid. The
+//! same happens to a mesh over the store in memory and to one over SQLite, and after each step both
+//! must show the same.
+//!
+//! A failure prints its seed and step. `SIM_SEED=7 cargo test --test simulation` replays one seed;
+//! `SIM_SEEDS=5000 SIM_STEPS=2000` runs longer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a test: to panic is how it fails, and its numbers are small"
+)]
+
+mod generate;
+mod oracle;
+mod rng;
+mod world;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use generate::Known;
+use oracle::Oracle;
+use rng::Rng;
+use slm_mesh::api::Endpoint;
+use slm_mesh::model::{Monotonic, Now, Party, PeerId, Recipient, Seq, Timestamp};
+use slm_mesh::store::memory::MemoryStore;
+use slm_mesh::store::sqlite::{Options, SqliteStore};
+use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
+use world::{Action, Backend, End, Input, Token, World};
+
+struct InMemory;
+
+impl Backend for InMemory {
+    type Store = MemoryStore;
+
+    fn create(&mut self) -> MemoryStore {
+        MemoryStore::new()
+    }
+
+    fn crash(&mut self, mut store: MemoryStore) -> MemoryStore {
+        store.rollback_turn();
+        store
+    }
+
+    fn restart(&mut self, store: MemoryStore) -> MemoryStore {
+        store
+    }
+}
+
+/// SQLite in a directory of its own for each life of a database.
+struct OnDisk {
+    root: PathBuf,
+    lives: usize,
+}
+
+impl OnDisk {
+    fn path(&self) -> PathBuf {
+        self.root.join(format!("{}.db", self.lives))
+    }
+
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(&self.path(), &Options::default()).unwrap()
+    }
+}
+
+impl Backend for OnDisk {
+    type Store = SqliteStore;
+
+    fn create(&mut self) -> SqliteStore {
+        self.lives += 1;
+        self.open()
+    }
+
+    /// What a killed process leaves: its files as they are at that moment.
+    fn crash(&mut self, store: SqliteStore) -> SqliteStore {
+        // `create` made a new life a moment ago, to take the place of `store` in the mesh.
+        let (old, new) = (self.root.join(format!("{}.db", self.lives - 1)), self.lives + 1);
+        for suffix in ["", "-wal"] {
+            let from = format!("{}{suffix}", old.display());
+            let to = self.root.join(format!("{new}.db{suffix}"));
+            // There may be no log yet.
+            let _ = std::fs::copy(from, to);
+        }
+        self.lives = new;
+        drop(store);
+        self.open()
+    }
+
+    fn restart(&mut self, store: SqliteStore) -> SqliteStore {
+        drop(store);
+        self.open()
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// What all seeds together must have met: a kind that is never made or refused is not tested.
+fn check_coverage(met: &BTreeSet<String>) {
+    let mut wanted: Vec<String> = [
+        "invalid_json",
+        "invalid_request",
+        "unauthorized",
+        "forbidden",
+        "peer_not_found",
+        "lock_not_found",
+        "locked",
+        "version_conflict",
+        "id_conflict",
+        "ambiguous_peer",
+        "name_taken",
+        "rate_limited",
+        "held",
+        "answered late",
+        "State get",
+        "State list",
+        "State set",
+        "State delete",
+        "Lock lock",
+        "Lock unlock",
+        "Lock query",
+        "Events read",
+        "Events subscribe",
+        "Events unsubscribe",
+        "Events emit",
+    ]
+    .map(String::from)
+    .to_vec();
+    for endpoint in Endpoint::ALL {
+        if !matches!(endpoint, Endpoint::State | Endpoint::Lock | Endpoint::Events) {
+            wanted.push(format!("{endpoint:?} "));
+        }
+    }
+    let missing: Vec<_> = wanted.iter().filter(|kind| !met.contains(*kind)).collect();
+    assert!(missing.is_empty(), "never met: {missing:?}");
+}
+
+#[test]
+fn the_mesh_keeps_its_promises() {
+    let one = std::env::var("SIM_SEED").ok().map(|text| text.parse::<u64>().unwrap());
+    let seeds: Vec<u64> = match one {
+        Some(seed) => vec![seed],
+        None => (0..variable("SIM_SEEDS", 256)).collect(),
+    };
+    let steps = variable("SIM_STEPS", 500);
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let met: BTreeSet<String> = std::thread::scope(|scope| {
+        let run = || {
+            let mut met = BTreeSet::new();
+            while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                met.extend(run_seed(*seed, steps));
+            }
+            met
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    if seeds.len() >= 100 && steps >= 500 {
+        check_coverage(&met);
+    }
+}
+
+fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
+    let root = std::env::temp_dir().join(format!("slm-sim-{}-{seed}", std::process::id()));
+    std::fs::create_dir_all(&root).unwrap();
+    let now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic::default() };
+    let mut run = Run {
+        memory: World::new(InMemory, seed, now),
+        disk: World::new(OnDisk { root, lives: 0 }, seed, now),
+        oracle: Oracle::default(),
+        known: Known::default(),
+        rng: Rng::new(seed),
+    };
+    for step in 0..steps {
+        let (connectable, connected) = (run.memory.connectable(), run.memory.connected());
+        let action = generate::action(&mut run.rng, &run.known, &connectable, &connected);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            run.step(&action);
+            // Everything now and then: it costs more than the step.
+            if step % 25 == 24 || matches!(action, Action::Restart) {
+                run.check();
+            }
+        }));
+        if let Err(panic) = result {
+            eprintln!("\nseed {seed}, step {step}: {action:?}");
+            eprintln!(
+                "replay: SIM_SEED={seed} SIM_STEPS={} cargo test --test simulation\n",
+                step + 1
+            );
+            resume_unwind(panic);
+        }
+    }
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run.heal())) {
+        eprintln!("\nseed {seed}, after healing at step {steps}");
+        resume_unwind(panic);
+    }
+    run.oracle.met
+}
+
+struct Run {
+    memory: World<InMemory>,
+    disk: World<OnDisk>,
+    oracle: Oracle,
+    known: Known,
+    rng: Rng,
+}
+
+impl Run {
+    fn step(&mut self, action: &Action) {
+        let in_memory = self.memory.act(action);
+        let on_disk = self.disk.act(action);
+        assert_eq!(in_memory, on_disk, "the stores disagree (left: memory, right: SQLite)");
+        self.oracle.learn(action, &in_memory, &mut self.known, self.memory.now);
+    }
+
+    fn check(&mut self) {
+        // What has expired is removed first; see `check_invariants`.
+        self.step(&Action::Turn(vec![Input::Tick], End::Commit));
+        let now = self.memory.now;
+        self.memory.mesh().check_invariants(now);
+        self.disk.mesh().check_invariants(now);
+        self.oracle.check_inboxes(&mut self.memory);
+        self.oracle.check_inboxes(&mut self.disk);
+        let a = contents(self.memory.mesh().store_mut(), &self.known).unwrap();
+        let b = contents(self.disk.mesh().store_mut(), &self.known).unwrap();
+        assert_eq!(a, b, "what is stored (left: memory, right: SQLite)");
+    }
+
+    /// Liveness: once everyone is connected and reads, everything undelivered is delivered.
+    fn heal(&mut self) {
+        for _ in 0..200 {
+            let (connectable, connected) = (self.memory.connectable(), self.memory.connected());
+            let up =
+                connectable.iter().map(|peer| Input::LinkUp { peer: *peer, process_known: true });
+            let read = connected.iter().map(|peer| Input::Read { peer: *peer, frames: 1000 });
+            let inputs = up.chain(read).collect();
+            self.step(&Action::Turn(inputs, End::Commit));
+        }
+        self.check();
+        for peer in self.memory.connected() {
+            let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
+            assert_eq!(left.unwrap(), [], "undelivered messages of {peer}, which reads");
+        }
+        self.step(&Action::Turn(
+            vec![Input::Request {
+                token: Token::Broker,
+                endpoint: Endpoint::Status,
+                body: String::new(),
+            }],
+            End::Commit,
+        ));
+    }
+}
+
+/// Everything that is stored, as text.
+fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError> {
+    let mut out = String::new();
+    let events = EventQuery { types: &[], since: None, after: Some(Seq(0)), limit: u32::MAX };
+    let _ = writeln!(out, "{:?}", store.events(&events, &mut |_| true)?);
+    let _ = writeln!(out, "{:?} {:?}", store.locks()?, store.counts());
+    for namespace in ["default", "other"] {
+        let _ = writeln!(out, "{:?}", store.list_state(namespace, "", u32::MAX, &mut |_| true)?);
+    }
+    let peers = known.clients.iter().map(|client| client.id).collect::<BTreeSet<PeerId>>();
+    for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+        let inbox = InboxQuery {
+            recipient,
+            unread_only: false,
+            from: None,
+            before: None,
+            after: None,
+            limit: u32::MAX,
+        };
+        let _ = writeln!(out, "{:?}", store.inbox(&inbox, None, &mut |_| true)?);
+        let sender = Party::from(recipient);
+        let sent =
+            SentQuery { sender: &sender, to: None, before: None, after: None, limit: u32::MAX };
+        let _ = writeln!(out, "{:?}", store.sent(&sent, &mut |_| true)?);
+        if let Recipient::Peer(id) = recipient {
+            let _ = writeln!(out, "{:?}", store.peer(id)?);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,393 @@
+//! One mesh over one backend, and the shell around it, played: sockets, crashes, restarts.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use slm_mesh::api::{DatabaseStatus, Endpoint, Frame, Refusal, Reply, Request, read_frame};
+use slm_mesh::mesh::{
+    Caller, Effects, Entropy, Failure, Interest, Mesh, Outcome, Settings, Target,
+};
+use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
+use slm_mesh::store::Store;
+
+use crate::rng::Rng;
+
+/// A backend that can be killed.
+pub(crate) trait Backend {
+    type Store: Store;
+    /// A new, empty store.
+    fn create(&mut self) -> Self::Store;
+    /// What is found after the process that had `store` open was killed.
+    fn crash(&mut self, store: Self::Store) -> Self::Store;
+    /// What is found after it was closed.
+    fn restart(&mut self, store: Self::Store) -> Self::Store;
+}
+
+/// Whose token a request carries.
+#[derive(Clone, Debug)]
+pub(crate) enum Token {
+    Broker,
+    Peer(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    Request {
+        token: Token,
+        endpoint: Endpoint,
+        body: String,
+    },
+    /// The shell connects to a peer's socket, if it was asked to.
+    LinkUp {
+        peer: PeerId,
+        process_known: bool,
+    },
+    LinkDown(PeerId),
+    /// A peer takes frames from its socket and acknowledges so many.
+    Read {
+        peer: PeerId,
+        frames: usize,
+    },
+    ProcessEnded(PeerId),
+    Tick,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Commit,
+    /// The commit fails: nothing of the turn may be seen again.
+    Abort,
+    /// The broker dies before the commit.
+    KilledBefore,
+    /// The broker dies after the commit, before anyone was told.
+    KilledAfter,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Turn(Vec<Input>, End),
+    /// Time passes; the wall clock may jump, too.
+    Time {
+        ms: u64,
+        jump_ms: i64,
+    },
+    Restart,
+    Maintain,
+}
+
+/// What a request came to, as its sender saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Reply(Reply),
+    Refused(Refusal),
+    Held,
+}
+
+/// What could be seen of an action from outside; both backends must show the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    /// Requests that were answered, by their place in the turn.
+    pub(crate) answers: Vec<(usize, Answer)>,
+    /// Requests held in former turns and answered in this.
+    pub(crate) late: Vec<(String, Answer)>,
+    /// Frames, by peer.
+    pub(crate) pushed: Vec<(PeerId, String)>,
+    /// Messages that peers took from their sockets.
+    pub(crate) taken: Vec<(PeerId, MessageId)>,
+    pub(crate) departed: Vec<PeerId>,
+    pub(crate) down: bool,
+}
+
+#[derive(Debug, Default)]
+struct Socket {
+    /// Frames written to it and not read.
+    frames: VecDeque<(Option<Seq>, String)>,
+}
+
+struct Held {
+    caller: Caller,
+    body: String,
+    request: Request,
+    on: Interest,
+    until: Monotonic,
+}
+
+struct SeededEntropy(Rng);
+
+impl Entropy for SeededEntropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for byte in bytes.iter_mut() {
+            *byte = (self.0.next() & 0xff) as u8;
+        }
+        // Few beginnings, so that prefixes of ids are ambiguous now and then.
+        if let [first, second, ..] = bytes {
+            *first &= 1;
+            *second = 7;
+        }
+    }
+}
+
+pub(crate) struct World<B: Backend> {
+    backend: B,
+    mesh: Option<Mesh<B::Store>>,
+    sockets: BTreeMap<PeerId, Socket>,
+    connectable: BTreeSet<PeerId>,
+    held: Vec<Held>,
+    entropy: Rng,
+    pub(crate) now: Now,
+}
+
+impl<B: Backend> World<B> {
+    pub(crate) fn new(mut backend: B, seed: u64, now: Now) -> Self {
+        let store = backend.create();
+        let mut world = Self {
+            backend,
+            mesh: None,
+            sockets: BTreeMap::new(),
+            connectable: BTreeSet::new(),
+            held: Vec::new(),
+            entropy: Rng::new(seed),
+            now,
+        };
+        world.start(store);
+        world
+    }
+
+    pub(crate) fn mesh(&mut self) -> &mut Mesh<B::Store> {
+        self.mesh.as_mut().unwrap()
+    }
+
+    fn start(&mut self, store: B::Store) {
+        let settings = Settings {
+            heartbeat: Duration::from_secs(15),
+            stale: Duration::from_secs(30),
+            dead: Duration::from_secs(60),
+            lock_ttl_minutes: 10,
+            rate_limit: 40,
+            pid: 1,
+            port: 2,
+            mesh_id: "sim".into(),
+            recovered_from: None,
+        };
+        let entropy = Box::new(SeededEntropy(Rng::new(self.entropy.next())));
+        self.mesh = Some(Mesh::new(store, entropy, settings, self.now).unwrap());
+        self.sockets.clear();
+        self.connectable.clear();
+        self.held.clear();
+        let effects = self.mesh().take_effects();
+        let mut seen = Seen::default();
+        self.carry_out(effects, &mut seen);
+    }
+
+    /// The peers that the broker wants to connect to.
+    pub(crate) fn connectable(&self) -> Vec<PeerId> {
+        self.connectable.iter().copied().collect()
+    }
+
+    pub(crate) fn connected(&self) -> Vec<PeerId> {
+        self.sockets.keys().copied().collect()
+    }
+
+    pub(crate) fn act(&mut self, action: &Action) -> Seen {
+        let mut seen = Seen::default();
+        match action {
+            Action::Time { ms, jump_ms } => {
+                self.now.mono = self.now.mono.plus(Duration::from_millis(*ms));
+                self.now.wall = self.now.wall.plus_ms(*jump_ms + *ms as i64);
+            }
+            Action::Maintain => self.mesh().maintain(true).unwrap(),
+            Action::Restart => {
+                let now = self.now;
+                self.mesh().goodbye("stopped", now);
+                let store = self.mesh.take().unwrap().into_store();
+                let store = self.backend.restart(store);
+                self.start(store);
+                seen.down = true;
+            }
+            Action::Turn(inputs, end) => self.turn(inputs, *end, &mut seen),
+        }
+        seen
+    }
+
+    fn turn(&mut self, inputs: &[Input], end: End, seen: &mut Seen) {
+        let now = self.now;
+        self.mesh().begin_turn(now).unwrap();
+        let mut answers = Vec::new();
+        for (at, input) in inputs.iter().enumerate() {
+            self.input(at, input, &mut answers, seen);
+        }
+        self.mesh().feed(now).unwrap();
+        match end {
+            End::KilledBefore => return self.crash(seen),
+            End::Abort => {
+                // Frames that peers read were written by former turns; what they said stands.
+                self.mesh().abort_turn(now).unwrap();
+                return;
+            }
+            End::Commit | End::KilledAfter => self.mesh().commit_turn().unwrap(),
+        }
+        if end == End::KilledAfter {
+            return self.crash(seen);
+        }
+        let effects = self.mesh().take_effects();
+        let (inboxes, events) = (effects.inboxes.clone(), effects.events);
+        self.carry_out(effects, seen);
+        for (at, body, caller, request, answer) in answers {
+            match answer {
+                Ok(Outcome::Reply(mut reply)) => {
+                    match &mut reply {
+                        Reply::Sent(sent) => self.mesh().confirm(sent),
+                        // How large the database is, is the store's own affair.
+                        Reply::Status(status) => status.db = DatabaseStatus::default(),
+                        _ => {}
+                    }
+                    seen.answers.push((at, Answer::Reply(reply)));
+                }
+                Ok(Outcome::Hold { on, until }) => {
+                    seen.answers.push((at, Answer::Held));
+                    self.held.push(Held { caller, body, request, on, until });
+                }
+                Err(refusal) => seen.answers.push((at, Answer::Refused(refusal))),
+            }
+        }
+        self.wake(&inboxes, events, seen);
+    }
+
+    /// Asks again for held requests that have news or no time left: in a turn of their own.
+    fn wake(&mut self, inboxes: &[Recipient], events: bool, seen: &mut Seen) {
+        let now = self.now;
+        let due = |held: &Held| {
+            held.until <= now.mono
+                || match held.on {
+                    Interest::Inbox(recipient) => inboxes.contains(&recipient),
+                    Interest::Events => events,
+                }
+        };
+        let (awake, asleep) = std::mem::take(&mut self.held).into_iter().partition(due);
+        self.held = asleep;
+        let awake: Vec<Held> = awake;
+        if awake.is_empty() {
+            return;
+        }
+        let mesh = self.mesh.as_mut().unwrap();
+        mesh.begin_turn(now).unwrap();
+        let mut again = Vec::new();
+        for held in awake {
+            match mesh.handle_held(held.caller, &held.request, held.until, now) {
+                Ok(Outcome::Reply(reply)) => seen.late.push((held.body, Answer::Reply(reply))),
+                Ok(Outcome::Hold { until, .. }) => {
+                    assert!(now.mono < until && until == held.until, "held beyond its time");
+                    again.push(held);
+                }
+                Err(Failure::Refused(refusal)) => {
+                    seen.late.push((held.body, Answer::Refused(refusal)));
+                }
+                Err(Failure::Store(error)) => panic!("{error}"),
+            }
+        }
+        mesh.commit_turn().unwrap();
+        let effects = mesh.take_effects();
+        self.held.extend(again);
+        self.carry_out(effects, seen);
+    }
+
+    #[expect(clippy::type_complexity, reason = "one list of what a turn's requests came to")]
+    fn input(
+        &mut self,
+        at: usize,
+        input: &Input,
+        answers: &mut Vec<(usize, String, Caller, Request, Result<Outcome, Refusal>)>,
+        seen: &mut Seen,
+    ) {
+        let now = self.now;
+        match input {
+            Input::Request { token, endpoint, body } => {
+                let mesh = self.mesh();
+                let caller = match token {
+                    Token::Broker => Caller::Broker,
+                    Token::Peer(token) => mesh.authenticate(token),
+                };
+                let request = match Request::decode(*endpoint, body.as_bytes()) {
+                    Ok(request) => request,
+                    Err(refusal) => {
+                        answers.push((at, body.clone(), caller, Request::Health, Err(refusal)));
+                        return;
+                    }
+                };
+                let answer = match mesh.handle(caller, &request, now) {
+                    Ok(outcome) => Ok(outcome),
+                    Err(Failure::Refused(refusal)) => Err(refusal),
+                    Err(Failure::Store(error)) => panic!("{error}"),
+                };
+                answers.push((at, body.clone(), caller, request, answer));
+            }
+            Input::LinkUp { peer, process_known } => {
+                if self.connectable.remove(peer) {
+                    self.sockets.insert(*peer, Socket::default());
+                    self.mesh().link_up(*peer, *process_known, now).unwrap();
+                }
+            }
+            Input::LinkDown(peer) => {
+                if self.sockets.remove(peer).is_some() {
+                    self.mesh().link_down(*peer);
+                }
+            }
+            Input::Read { peer, frames } => self.read(*peer, *frames, seen),
+            Input::ProcessEnded(peer) => self.mesh().process_ended(*peer, now).unwrap(),
+            Input::Tick => self.mesh().tick(now).unwrap(),
+        }
+    }
+
+    fn read(&mut self, peer: PeerId, frames: usize, seen: &mut Seen) {
+        let now = self.now;
+        for _ in 0..frames {
+            let Some(socket) = self.sockets.get_mut(&peer) else { return };
+            let Some((message, line)) = socket.frames.pop_front() else { return };
+            let Some(seq) = message else { continue };
+            let Ok(Frame::Message(pushed)) = read_frame(line.trim_end().as_bytes()) else {
+                panic!("not a message: {line}");
+            };
+            assert_eq!(pushed.seq, seq);
+            seen.taken.push((peer, pushed.message_id));
+            // One of the two is ignored, by whether the peer registered with `acks`.
+            self.mesh().acknowledged(peer, pushed.message_id, now);
+            self.mesh().frame_written(peer, seq, now);
+        }
+    }
+
+    fn crash(&mut self, seen: &mut Seen) {
+        let mut mesh = self.mesh.take().unwrap();
+        // The store as it is, with the turn open if it was: `into_store` would be a clean end.
+        let empty = self.backend.create();
+        let store = std::mem::replace(mesh.store_mut(), empty);
+        let store = self.backend.crash(store);
+        self.start(store);
+        seen.down = true;
+    }
+
+    fn carry_out(&mut self, effects: Effects, seen: &mut Seen) {
+        for departed in effects.departed {
+            self.sockets.remove(&departed.peer);
+            self.connectable.remove(&departed.peer);
+            seen.departed.push(departed.peer);
+        }
+        for (peer, _) in effects.connect {
+            if !self.sockets.contains_key(&peer) {
+                self.connectable.insert(peer);
+            }
+        }
+        for push in effects.pushes {
+            let line = String::from_utf8(push.frame.to_vec()).unwrap();
+            for (peer, socket) in &mut self.sockets {
+                let meant = match push.to {
+                    Target::One(one) => one == *peer,
+                    Target::AllBut(but) => but != Some(*peer),
+                };
+                if meant {
+                    socket.frames.push_back((push.message, line.clone()));
+                    seen.pushed.push((*peer, line.clone()));
+                }
+            }
+        }
+    }
+}
