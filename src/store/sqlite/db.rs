@@ -169,12 +169,12 @@ impl Db {
 
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        if turn.began {
-            // There may be nothing left to roll back. Should it fail, the next turn cannot begin,
-            // and says so.
-            if !self.connection.is_autocommit() {
-                let _ = self.execute("ROLLBACK");
-            }
+        // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
+        // says so.
+        if turn.began && !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK");
+        }
+        if turn.began || turn.failed {
             self.parties.forget_all();
         }
         self.tally = turn.before;

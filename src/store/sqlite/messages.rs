@@ -30,7 +30,7 @@ impl Db {
             To::Many(peers) => {
                 let parties: Outcome<Vec<u32>> =
                     peers.iter().map(|id| self.intern(&Party::Peer(*id))).collect();
-                self.add_broadcast(new.seq, sender, parties?)?;
+                self.add_broadcast(new.seq, parties?)?;
                 EVERYONE
             }
         };

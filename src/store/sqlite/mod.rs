@@ -20,8 +20,9 @@ mod rows;
 mod schema;
 mod state;
 mod streams;
+#[cfg(test)]
+mod tests;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -150,7 +151,9 @@ impl SqliteStore {
             });
         }
         self.run(|db| {
-            db.store_counters()?;
+            if !db.counters_are_stored() {
+                db.store_counters()?;
+            }
             db.empty_wal()
         })
     }
@@ -215,11 +218,8 @@ impl Store for SqliteStore {
     }
 
     fn size(&self) -> Size {
-        let bytes = |suffix| {
-            let file = self.path.as_deref().map(|path| fs::metadata(open::part(path, suffix)));
-            file.and_then(std::result::Result::ok).map_or(0, |file| file.len())
-        };
-        Size { bytes: bytes(""), wal_bytes: bytes("-wal") }
+        let Some(path) = &self.path else { return Size::default() };
+        Size { bytes: open::bytes(path), wal_bytes: open::bytes(&open::part(path, "-wal")) }
     }
 
     fn present_peers(&mut self) -> Result<Vec<PeerRecord>> {
