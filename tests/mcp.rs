@@ -511,6 +511,27 @@ fn a_broker_that_was_stopped_stays_so_until_it_is_needed() {
 }
 
 #[test]
+fn a_broker_that_hangs_keeps_only_its_own_callers_waiting() {
+    let mesh = Mesh::new();
+    let mut agent = Agent::new(&mesh);
+    let who = agent.who();
+    let broker = mesh.broker_pid().unwrap();
+    send_signal(broker, "STOP");
+    let begun = Instant::now();
+    let call = agent.ask_tool("mesh_peers", &json!({}));
+    assert_eq!(agent.request("ping", &json!({}))["result"], json!({}));
+    assert!(begun.elapsed() < SOON);
+    let error = agent.tool_answer(call).fails("no_answer");
+    assert!(error.contains("within 5 s"), "{error}");
+    assert!((4..8).contains(&begun.elapsed().as_secs()));
+    send_signal(broker, "CONT");
+    assert_eq!(agent.who(), who);
+    // Not even its end waits for it.
+    send_signal(broker, "STOP");
+    assert!(agent.end() < SOON);
+}
+
+#[test]
 fn a_name_that_is_taken_gets_a_number() {
     let mesh = Mesh::new().with("SLM_MESH_NAME", "bob");
     let (mut a, mut b, mut c) = (Agent::new(&mesh), Agent::new(&mesh), Agent::new(&mesh));

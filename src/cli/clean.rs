@@ -202,11 +202,13 @@ fn holder(config: &Config) -> Result<Option<LockHolder>> {
 
 /// Whether the process runs this program as a broker.
 fn is_broker(pid: u32) -> bool {
-    let name = platform::executable(pid);
-    let name = name.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
-    let ours = std::env::current_exe().ok();
-    let ours = ours.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
-    let is_ours = name.is_some_and(|name| name.starts_with("slm-mesh") || Some(name) == ours);
+    let file_name =
+        |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    // The file may have been removed since; then the process's own name has to do.
+    let name = platform::executable(pid).and_then(file_name);
+    let name = name.or_else(|| platform::command_name(pid));
+    let own = std::env::current_exe().ok().and_then(file_name);
+    let is_ours = name.is_some_and(|name| name.starts_with("slm-mesh") || Some(name) == own);
     let line = platform::command_line(pid).unwrap_or_default();
     is_ours && line.iter().skip(1).any(|word| word == "start")
 }

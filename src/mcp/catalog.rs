@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 /// How the server is to be used, for the agent's system prompt.
-pub(super) const INSTRUCTIONS: &str = include_str!("catalog/instructions.txt");
+pub(super) const INSTRUCTIONS: &str = include_str!("catalog/instructions.txt").trim_ascii_end();
 
 /// The list of `tools/list`.
 pub(super) static TOOLS: LazyLock<Box<RawValue>> =

@@ -201,7 +201,9 @@ impl Loop {
 
     /// How long there is nothing to do.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if self.server.wants_lines() && self.input.is_ready() {
+        // Lines that were read and not taken, and the end behind them, announce themselves no more.
+        let waits = self.input.is_ready() || (self.input.has_ended() && !self.end_told);
+        if waits && self.server.wants_lines() {
             return Some(Duration::ZERO);
         }
         let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);

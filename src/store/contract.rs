@@ -3,6 +3,7 @@
 //! A test takes an empty store; [`contract!`] runs it on every backend.
 
 mod care;
+mod differential;
 mod events;
 mod inbox;
 mod locks;

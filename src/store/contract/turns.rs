@@ -47,11 +47,11 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     let counts = store.counts();
     let last_seq = store.last_seq();
 
-    let client_id = Some(Uuid::from_bytes([9; 16]));
+    let client_id = Uuid::from_bytes([9; 16]);
     store.begin_turn().unwrap();
     store.put_peer(&PeerRecord { left_at: Some(at(1)), ..record(1) }).unwrap();
     store.put_peer(&record(4)).unwrap();
-    let draft = Draft { client_id, ..Draft::new("gone", at(5)) };
+    let draft = Draft { client_id: Some(client_id), ..Draft::new("gone", at(5)) };
     post(store, &party(4), To::One(inbox_of(2)), &draft);
     post(store, &Party::Label("bot".into()), To::Many(&[peer(2), peer(4)]), &draft);
     emit(store, "a.b", Some(&party(4)), &draft);
@@ -77,7 +77,7 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     assert!(page.messages.iter().all(|message| message.delivered_at.is_none()));
     assert_eq!(texts(&peek(store, &unread(inbox_of(3))).messages), ["kept, too"]);
     assert!(peek(store, &all(inbox_of(4))).messages.is_empty());
-    assert_eq!(store.client_id(&party(4), client_id.unwrap()).unwrap(), None);
+    assert_eq!(store.client_id(&party(4), client_id).unwrap(), None);
     assert_eq!(&*store.state("default", "k").unwrap().unwrap().value, "old");
     assert_eq!(store.state("default", "k2").unwrap(), None);
     assert_eq!(store.locks().unwrap().len(), 1);

@@ -87,17 +87,12 @@ fn reached(entries: &[Entry]) -> Reached {
 
 impl Db {
     /// Stores the list of a new broadcast; its message is stored apart.
-    pub(super) fn add_broadcast(
-        &mut self,
-        seq: Seq,
-        sender: u32,
-        mut parties: Vec<u32>,
-    ) -> Outcome<()> {
+    pub(super) fn add_broadcast(&mut self, seq: Seq, mut parties: Vec<u32>) -> Outcome<()> {
         parties.sort_unstable();
         let list: Vec<Entry> = parties.iter().map(|party| entry(*party, Marks::NONE)).collect();
         self.connection
-            .prepare_cached("INSERT INTO broadcasts (seq, sender, recipients) VALUES (?1, ?2, ?3)")?
-            .execute((seq, sender, list.as_flattened()))?;
+            .prepare_cached("INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)")?
+            .execute((seq, list.as_flattened()))?;
         for party in parties {
             self.parties.add_unread(party, 1);
         }
@@ -288,23 +283,39 @@ impl Walk {
     }
 
     fn look_on(&mut self, db: &mut Db) -> Outcome<()> {
-        const UP: &str = "SELECT seq, sender, recipients FROM broadcasts
+        const UP: &str = "SELECT seq, recipients FROM broadcasts
             WHERE seq > ?1 AND seq < ?2 ORDER BY seq LIMIT ?3";
-        const DOWN: &str = "SELECT seq, sender, recipients FROM broadcasts
+        const DOWN: &str = "SELECT seq, recipients FROM broadcasts
             WHERE seq > ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
+        const UP_FROM: &str = "SELECT b.seq, b.recipients
+            FROM messages AS m INDEXED BY messages_pair CROSS JOIN broadcasts AS b ON b.seq = m.seq
+            WHERE m.sender = ?4 AND m.recipient = 0 AND m.seq > ?1 AND m.seq < ?2
+            ORDER BY m.seq LIMIT ?3";
+        const DOWN_FROM: &str = "SELECT b.seq, b.recipients
+            FROM messages AS m INDEXED BY messages_pair CROSS JOIN broadcasts AS b ON b.seq = m.seq
+            WHERE m.sender = ?4 AND m.recipient = 0 AND m.seq > ?1 AND m.seq < ?2
+            ORDER BY m.seq DESC LIMIT ?3";
         const STEP_MAX: u32 = 128;
 
         let Db { connection, parties, .. } = db;
-        let mut statement =
-            connection.prepare_cached(if self.range.ascending { UP } else { DOWN })?;
-        let mut rows = statement.query((self.range.low, self.range.high, self.step))?;
+        let Range { low, high, ascending } = self.range;
+        let mut statement = connection.prepare_cached(match (self.from, ascending) {
+            (None, true) => UP,
+            (None, false) => DOWN,
+            (Some(_), true) => UP_FROM,
+            (Some(_), false) => DOWN_FROM,
+        })?;
+        let mut rows = match self.from {
+            None => statement.query((low, high, self.step))?,
+            Some(from) => statement.query((low, high, self.step, from))?,
+        };
         let mut seen = 0;
         let mut clear_to = None;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
             seen += 1;
             self.range.advance(seq);
-            let list = entries(row.get_ref(2)?.as_blob().map_err(damaged)?)?;
+            let list = entries(row.get_ref(1)?.as_blob().map_err(damaged)?)?;
             let marks = find(list, self.party);
             self.rising &= marks.is_none_or(|marks| marks.read_at.is_some());
             if self.rising {
@@ -315,11 +326,7 @@ impl Walk {
                 Want::Unread => marks.read_at.is_none(),
                 Want::Undelivered => marks.delivered_at.is_none(),
             };
-            if let Some(marks) = marks.filter(wanted)
-                && self.from.is_none_or(|from| row.get(1) == Ok(from))
-            {
-                self.found.push_back((seq, marks));
-            }
+            self.found.extend(marks.filter(wanted).map(|marks| (seq, marks)));
         }
         self.done = seen < self.step;
         self.step = (self.step * 2).min(STEP_MAX);

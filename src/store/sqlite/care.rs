@@ -205,11 +205,13 @@ impl Db {
         Ok(())
     }
 
+    /// Whether all counters are stored as they are.
+    pub(super) fn counters_are_stored(&self) -> bool {
+        self.tally.counters_stored && self.tally.kept_seq == self.tally.last_seq
+    }
+
     /// Stores the counters, for an opening that need not count. Between turns.
     pub(super) fn store_counters(&mut self) -> Outcome<()> {
-        if self.tally.counters_stored && self.tally.kept_seq == self.tally.last_seq {
-            return Ok(());
-        }
         self.begin_turn()?;
         let stored = self.begin_write().and_then(|()| {
             let Tally { messages, state_entries, locks, .. } = self.tally;
@@ -247,7 +249,6 @@ impl Db {
     /// and not in a turn that someone waits for.
     pub(super) fn checkpoint(&mut self) -> Outcome<()> {
         self.wal_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
-        self.tally.counters_stored = false;
         self.store_counters()
     }
 
@@ -263,10 +264,8 @@ impl Db {
 
     /// Gives the pages of the log that are not in the database (none if there is no log).
     fn wal_checkpoint(&self, sql: &str) -> Outcome<u64> {
-        let (log, copied): (i64, i64) = self
-            .connection
-            .prepare_cached(sql)?
-            .query_row([], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        let (log, copied): (i64, i64) =
+            self.connection.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
         Ok(u64::try_from(log - copied).unwrap_or(0))
     }
 }
@@ -342,13 +341,13 @@ fn ends(connection: &Connection, table: &str) -> Outcome<(Seq, i64, u64)> {
     Ok((seq, last, count))
 }
 
-/// Undelivered and unread messages, state entries, locks: by looking at every row.
+/// Undelivered and unread messages, state entries, locks: by looking at every row. (What was read is
+/// delivered.)
 fn count(connection: &Connection) -> Outcome<(u64, u64, u64, u64)> {
     let (undelivered, unread) = Db::count_pending_broadcasts(connection)?;
-    let sql = "SELECT (SELECT count(*) FROM messages WHERE recipient <> 0 AND delivered_at = ?1),
-                      (SELECT count(*) FROM messages WHERE recipient <> 0 AND is_read = 0),
-                      (SELECT count(*) FROM state),
-                      (SELECT count(*) FROM locks)";
+    let sql = "SELECT ifnull(sum(delivered_at = ?1), 0), count(*),
+                      (SELECT count(*) FROM state), (SELECT count(*) FROM locks)
+               FROM messages WHERE is_read = 0 AND recipient <> 0";
     let counts: (Seq, Seq, Seq, Seq) =
         connection.query_row(sql, [NOT_YET], |row| row.try_into())?;
     let (direct_undelivered, direct_unread, state, locks) = counts;

@@ -7,6 +7,10 @@ use crate::api::MessageCounts;
 use crate::model::{Seq, Timestamp};
 use crate::store::{Counts, StoreError};
 
+/// About what the smallest turn adds to the log, and what a row adds to a turn: a few pages.
+const TURN_BYTES: u64 = 8 * 1024;
+const ROW_BYTES: u64 = 4 * 1024;
+
 /// What went wrong inside.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -118,11 +122,20 @@ pub(super) struct Db {
     turn: Option<Turn>,
     /// Where the sweep for parties of no more use goes on.
     pub(super) swept_to: u32,
+    /// About how many bytes were written to the log since it was last looked at.
+    pub(super) log_growth: u64,
 }
 
 impl Db {
     pub(super) fn new(connection: Connection, tally: Tally) -> Self {
-        Self { connection, parties: Parties::default(), tally, turn: None, swept_to: 0 }
+        Self {
+            connection,
+            parties: Parties::default(),
+            tally,
+            turn: None,
+            swept_to: 0,
+            log_growth: 0,
+        }
     }
 
     pub(super) fn in_turn(&self) -> bool {
@@ -148,6 +161,7 @@ impl Db {
                 self.keep_last_seq()?;
             }
             self.execute("COMMIT")?;
+            self.log_growth += TURN_BYTES;
         }
         self.turn = None;
         Ok(())
@@ -155,12 +169,12 @@ impl Db {
 
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        if turn.began {
-            // There may be nothing left to roll back. Should it fail, the next turn cannot begin,
-            // and says so.
-            if !self.connection.is_autocommit() {
-                let _ = self.execute("ROLLBACK");
-            }
+        // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
+        // says so.
+        if turn.began && !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK");
+        }
+        if turn.began || turn.failed {
             self.parties.forget_all();
         }
         self.tally = turn.before;
@@ -211,7 +225,12 @@ impl Db {
     }
 
     /// Takes a message or an event into account that is about to be stored.
-    pub(super) fn begin_row(&mut self, seq: Seq, created_at: Timestamp) -> Outcome<()> {
+    pub(super) fn begin_row(
+        &mut self,
+        seq: Seq,
+        created_at: Timestamp,
+        payload: &str,
+    ) -> Outcome<()> {
         /// One mark for so many numbers: what a reading by time may have to pass over.
         const MARK_EVERY: u64 = 1024;
 
@@ -227,6 +246,7 @@ impl Db {
                 .execute((mark_seq, tally.latest))?;
             tally.mark_seq = mark_seq;
         }
+        self.log_growth += ROW_BYTES + payload.len() as u64;
         tally.row_seq = seq;
         tally.latest = tally.latest.max(created_at);
         self.wrote();

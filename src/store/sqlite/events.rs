@@ -23,7 +23,7 @@ struct Span {
 impl Db {
     /// See [`crate::store::Store::append_event`].
     pub(super) fn append_event(&mut self, new: &NewEvent<'_>) -> Outcome<()> {
-        self.begin_row(new.seq, new.created_at)?;
+        self.begin_row(new.seq, new.created_at, new.payload)?;
         let ordinal = self.tally.event_ordinal + 1;
         self.connection
             .prepare_cached(

@@ -72,7 +72,7 @@ impl Db {
                 .execute((&held.path, expires_at, &reason))?;
             self.wrote();
         }
-        Ok(Lock { expires_at, reason, ..held })
+        Ok(Lock { reason, expires_at, ..held })
     }
 
     /// See [`crate::store::Store::release_lock`].

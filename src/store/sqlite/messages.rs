@@ -23,14 +23,14 @@ pub(super) struct StoredMessage {
 impl Db {
     /// See [`crate::store::Store::send`].
     pub(super) fn send(&mut self, new: &NewMessage<'_>) -> Outcome<()> {
-        self.begin_row(new.seq, new.created_at)?;
+        self.begin_row(new.seq, new.created_at, new.payload)?;
         let sender = self.intern(new.from)?;
         let recipient = match new.to {
             To::One(recipient) => self.intern(&recipient.into())?,
             To::Many(peers) => {
                 let parties: Outcome<Vec<u32>> =
                     peers.iter().map(|id| self.intern(&Party::Peer(*id))).collect();
-                self.add_broadcast(new.seq, sender, parties?)?;
+                self.add_broadcast(new.seq, parties?)?;
                 EVERYONE
             }
         };

@@ -96,7 +96,6 @@ CREATE INDEX messages_pair ON messages (sender, recipient);
 
 CREATE TABLE broadcasts (
     seq INTEGER PRIMARY KEY,
-    sender INTEGER NOT NULL,
     recipients BLOB NOT NULL
 ) STRICT;
 

@@ -80,6 +80,7 @@ impl Db {
                 entry.value,
             ])?;
         self.wrote();
+        self.log_growth += entry.value.len() as u64;
         self.tally.state_entries += u64::from(old.is_none());
         Ok(StateOutcome::Done(old))
     }

@@ -122,7 +122,9 @@ impl Seqs {
 
     /// Goes on to the first that is not before `seq`.
     fn skip_to(&mut self, seq: Seq) {
-        while self.ready.pop_front_if(|ready| self.range.in_order(*ready, seq)).is_some() {}
+        while self.ready.front().is_some_and(|ready| self.range.in_order(*ready, seq)) {
+            self.ready.pop_front();
+        }
         if self.ready.is_empty() {
             // The range excludes its ends.
             self.range = self.range.above(Seq(seq.0.saturating_sub(1)));
@@ -160,7 +162,9 @@ impl Source {
     /// Takes `seq` away if it is the next one.
     fn pop(&mut self, seq: Seq) {
         let (Self::One(seqs) | Self::Both(seqs, _)) = self;
-        seqs.ready.pop_front_if(|ready| *ready == seq);
+        if seqs.ready.front() == Some(&seq) {
+            seqs.ready.pop_front();
+        }
     }
 }
 
