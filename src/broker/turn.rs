@@ -135,14 +135,17 @@ impl<S: Store> Turn<S> {
             Ok(admitted) => admitted,
             Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
         };
-        let outcome = self.ask(|mesh, now| mesh.handle(caller, &asked, now));
-        match outcome {
+        match self.ask(|mesh, now| mesh.handle(caller, &asked, now)) {
             Ok(Outcome::Reply(mut reply)) => {
-                // The core keeps a hash only: who came back with its token gets that again.
-                if let (Reply::Registered(registered), Some(token)) = (&mut reply, request.token)
-                    && registered.peer_token.is_empty()
-                {
-                    registered.peer_token = token.into();
+                if let Reply::Registered(registered) = &mut reply {
+                    log::info(format_args!(
+                        "peer {}: here as {}",
+                        registered.peer_id, registered.name
+                    ));
+                    // The core keeps a hash only: who came back with its token gets that again.
+                    if registered.peer_token.is_empty() {
+                        registered.peer_token = request.token.unwrap_or_default().into();
+                    }
                 }
                 Flow::Next(self.answers.reply(address, reply))
             }
@@ -155,7 +158,10 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    /// Asks again for a held request. Gives it back if it has to wait on, else the bytes owed.
+    /// Asks again for a held request.
+    ///
+    /// # Errors
+    /// It has to wait on: the request back.
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
         let outcome =

@@ -30,7 +30,7 @@ impl Test {
     fn new(bytes_max: u64) -> Self {
         let options = Options { bytes_max, ..Options::default() };
         let store = SqliteStore::open_in_memory(&options).unwrap();
-        let settings = Settings {
+        let about = Settings {
             heartbeat: Duration::from_secs(15),
             stale: Duration::from_secs(30),
             dead: Duration::from_secs(60),
@@ -43,7 +43,7 @@ impl Test {
         };
         let now = Now { wall: Timestamp(0), mono: Monotonic::default() };
         let entropy = Box::new(SystemEntropy::new().unwrap());
-        let mesh = Mesh::new(store, entropy, settings, now).unwrap();
+        let mesh = Mesh::new(store, entropy, about, now).unwrap();
         let gate = Gate::new(7899, TOKEN.into());
         let sockets = Sockets::new("/nowhere".into());
         let turn = Turn::new(mesh, gate, sockets, Clock::start());
@@ -106,9 +106,9 @@ fn a_full_store_fails_the_turn_and_is_still_read() {
     test.register("bob");
     let mut kept = 0;
     let refused = loop {
-        let text = "x".repeat(5000);
-        let got =
-            test.ask("/send", TOKEN, json!({"fromPeer": "s", "toPeer": "bob", "payload": text}));
+        let payload = "x".repeat(5000);
+        let send = json!({"fromPeer": "s", "toPeer": "bob", "payload": payload});
+        let got = test.ask("/send", TOKEN, send);
         if got.status != 200 {
             break got;
         }
