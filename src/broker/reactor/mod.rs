@@ -112,6 +112,8 @@ pub(super) struct Reactor<S> {
     care_at: Option<Monotonic>,
     /// The storage has failed: what needs no answer rests until then.
     resting: Option<Monotonic>,
+    /// The last turn that wrote of its own accord, or any since, has failed.
+    failing: bool,
     /// That the storage fails was said in the log, and is not said again until then.
     silent_until: Option<Monotonic>,
     end: Option<End>,
@@ -168,6 +170,7 @@ impl<S: Store> Reactor<S> {
             idle_since: None,
             care_at: None,
             resting: None,
+            failing: false,
             silent_until: None,
             end: None,
             is_ruined,
@@ -217,7 +220,7 @@ impl<S: Store> Reactor<S> {
         if !self.ready.is_empty() || !self.woken.is_empty() || self.links.is_busy() {
             return Some(Duration::ZERO);
         }
-        let core = if self.wants_turn_of_its_own() {
+        let core = if self.wants_turn_of_its_own() || self.failing {
             Some(now.mono)
         } else {
             self.turn.mesh.next_deadline(now)
