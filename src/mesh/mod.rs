@@ -425,6 +425,12 @@ impl<S: Store> Mesh<S> {
         self.peers.len()
     }
 
+    /// Whether a peer is present.
+    #[must_use]
+    pub fn is_present(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
     /// Tells every peer that the broker goes away, in the next effects.
     pub fn goodbye(&mut self, reason: &str, now: Now) {
         let frame = shutdown_line(reason, now.wall).into();

@@ -106,6 +106,8 @@ pub(super) struct Reactor<S> {
     came_up: Vec<(PeerId, bool)>,
     /// Peers whose process has ended, of which the core has not been told.
     crashed: Vec<PeerId>,
+    /// Those of which it was told in this turn.
+    crashed_now: Vec<PeerId>,
     idle_timeout: Option<Duration>,
     idle_since: Option<Monotonic>,
     /// When the store may do what nobody waits for.
@@ -166,6 +168,7 @@ impl<S: Store> Reactor<S> {
             timers: Timers::default(),
             came_up: Vec::new(),
             crashed: Vec::new(),
+            crashed_now: Vec::new(),
             idle_timeout,
             idle_since: None,
             care_at: None,

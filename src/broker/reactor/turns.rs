@@ -69,12 +69,9 @@ impl<S: Store> Reactor<S> {
 
     /// What happened to the ways to peers and is part of a turn.
     fn tell_core(&mut self, due: bool) {
-        while let Some(peer) = self.crashed.last() {
-            let peer = *peer;
-            if !self.turn.with_mesh(|mesh, now| mesh.process_ended(peer, now)) {
-                return;
-            }
-            self.crashed.pop();
+        self.crashed_now.append(&mut self.crashed);
+        for peer in &self.crashed_now {
+            self.turn.with_mesh(|mesh, now| mesh.process_ended(*peer, now));
         }
         while let Some((peer, known)) = self.came_up.last() {
             let (peer, known) = (*peer, *known);
@@ -125,6 +122,7 @@ impl<S: Store> Reactor<S> {
         match ended {
             Ended::Empty => self.answer(now.mono),
             Ended::Committed { effects, wrote } => {
+                self.crashed_now.clear();
                 self.note_holds(now.mono);
                 self.carry_out(effects, now);
                 if self.resting.is_none() {
@@ -140,6 +138,8 @@ impl<S: Store> Reactor<S> {
                     log::error(format_args!("{error}; nothing of this turn was kept"));
                     self.silent_until = Some(now.mono.plus(SILENCE));
                 }
+                // That they have crashed was forgotten with the turn.
+                self.crashed.append(&mut self.crashed_now);
                 self.failing = true;
                 self.resting = Some(now.mono.plus(REST));
                 self.turn.fail(error, |key| {
@@ -180,6 +180,10 @@ impl<S: Store> Reactor<S> {
             self.links.depart(departed.peer, remove, &mut self.timers);
         }
         for (peer, path) in effects.connect {
+            // It may have left in the same turn.
+            if !self.turn.mesh.is_present(peer) {
+                continue;
+            }
             self.links.connect(peer, path, now.mono, &mut self.timers);
         }
         self.woken.extend(self.held.woken(&effects.inboxes, effects.events));
