@@ -201,3 +201,76 @@ pub(super) fn last_words<R>(refusal: &Refusal, give: impl FnOnce(&Response<'_>) 
 pub(super) fn unavailable(why: &str) -> Refusal {
     Refusal::new(Code::Unavailable, why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::table::Table;
+    use crate::model::{MessageId, Seq};
+
+    fn bodies(answers: &Answers) -> Vec<String> {
+        let mut bodies = Vec::new();
+        answers.each(|_, response| {
+            bodies.push(response.map_or("continue".to_owned(), |response| {
+                format!("{} {}", response.status, String::from_utf8_lossy(response.body))
+            }));
+        });
+        bodies
+    }
+
+    fn address(to: Key) -> Address {
+        Address { to, connection: Connection::Keep, without_body: false }
+    }
+
+    #[test]
+    fn answers_come_in_order_whenever_they_are_finished() {
+        let to = address(Table::new().insert(()));
+        let sent = Sent::Direct {
+            message_id: MessageId::new(Seq(1), [0; 16]),
+            delivered: false,
+            pushed: true,
+        };
+        let mut answers = Answers::default();
+        answers.plain(to, &Reply::Done {});
+        answers.reply(to, Reply::Sent(sent));
+        answers.go_ahead(to);
+        assert_eq!(answers.reply(to, Reply::Heartbeat { unread: 7 }), 22);
+        answers.finish(|sent| {
+            if let Sent::Direct { delivered, .. } = sent {
+                *delivered = true;
+            }
+        });
+        let all = bodies(&answers);
+        assert_eq!((all.len(), all[0].as_str()), (4, r#"200 {"ok":true}"#));
+        assert!(all[1].contains(r#""delivered":true,"pushed":true"#), "{}", all[1]);
+        assert_eq!(all[2..], ["continue", r#"200 {"ok":true,"unread":7}"#]);
+        answers.clear();
+        assert_eq!((answers.len(), answers.size()), (0, 0));
+    }
+
+    #[test]
+    fn a_failure_replaces_what_depended_on_the_turn() {
+        let to = address(Table::new().insert(()));
+        let mut answers = Answers::default();
+        answers.plain(to, &Reply::Done {});
+        answers.refusal(to, &Refusal::new(Code::Unauthorized, "no"), false);
+        answers.refusal(to, &Refusal::new(Code::PeerNotFound, "no"), true);
+        answers.reply(to, Reply::Done {});
+        answers.go_ahead(to);
+        answers.fail(&unavailable("storage"));
+        let statuses: Vec<String> =
+            bodies(&answers).iter().map(|body| body[..3].to_owned()).collect();
+        assert_eq!(statuses, ["200", "401", "503", "503", "con"]);
+    }
+
+    #[test]
+    fn refusals_carry_what_belongs_into_the_head() {
+        let limited = Refusal::new(Code::RateLimited, "slower").with(Detail::RetryAfterMs(1001));
+        last_words(&limited, |response| {
+            assert_eq!((response.status, response.retry_after), (429, Some(2)));
+            assert_eq!(response.connection, Connection::Close);
+        });
+        let wrong = Refusal::new(Code::MethodNotAllowed, "no").with(Detail::Allow("GET"));
+        last_words(&wrong, |response| assert_eq!(response.allow, Some("GET")));
+    }
+}

@@ -49,9 +49,12 @@ impl Gate {
     /// to this machine (DNS rebinding). The browser tells by `Host` and `Origin`.
     fn check_source(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let host = request.host.unwrap_or_default();
-        // Browsers always name a port that is not 80; plain clients may leave it out.
-        let Some(port) = loopback_port(host).filter(|port| port.unwrap_or(self.port) == self.port)
-        else {
+        let named = loopback(host).filter(|named| match named {
+            Loopback::Port(port) => *port == self.port,
+            // Browsers always name a port that is not 80; plain clients may leave it out.
+            Loopback::NoPort => true,
+        });
+        let Some(named) = named else {
             let message = format!(
                 "the Host header must be 127.0.0.1:{0}, localhost:{0} or [::1]:{0}",
                 self.port
@@ -61,7 +64,7 @@ impl Gate {
         let Some(origin) = request.origin else { return Ok(()) };
         let own = origin.split_at_checked("http://".len()).is_some_and(|(scheme, rest)| {
             let is_http = scheme.eq_ignore_ascii_case("http://");
-            is_http && rest.eq_ignore_ascii_case(host) && port.is_some()
+            is_http && rest.eq_ignore_ascii_case(host) && named != Loopback::NoPort
         });
         if own {
             return Ok(());
@@ -75,23 +78,30 @@ impl Gate {
     }
 }
 
-/// The port of an authority that names this machine's loopback, if it has one. None if it names
-/// something else.
-fn loopback_port(authority: &str) -> Option<Option<u16>> {
-    let (host, rest) = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    let is_here = if authority.starts_with('[') {
-        host.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback())
+/// An authority that names this machine's loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loopback {
+    Port(u16),
+    NoPort,
+}
+
+/// What an authority says, if it names the loopback.
+fn loopback(authority: &str) -> Option<Loopback> {
+    let (is_here, rest) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        (host.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback()), rest)
     } else {
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
+        let (host, rest) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        let is_address = host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback());
+        (is_address || host.eq_ignore_ascii_case("localhost"), rest)
     };
     match rest.strip_prefix(':') {
         _ if !is_here => None,
-        None => rest.is_empty().then_some(None),
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().map(Some),
+        None => rest.is_empty().then_some(Loopback::NoPort),
+        // Digits only: `parse` would take a plus sign, too.
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            port.parse().ok().map(Loopback::Port)
+        }
         Some(_) => None,
     }
 }

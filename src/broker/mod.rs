@@ -42,6 +42,7 @@ use crate::config::Config;
 use crate::data_dir;
 use crate::log;
 use crate::mesh::{Mesh, Settings};
+use crate::paths::Paths;
 use crate::platform;
 use crate::store::sqlite::{Options, SqliteStore};
 pub use error::StartError;
@@ -76,47 +77,81 @@ pub fn run(config: &Config, mode: Mode) -> Result<(), StartError> {
     // What is made from here on is nobody else's.
     rustix::process::umask(Bits::RWXG | Bits::RWXO);
     let result = start_and_serve(config, mode);
-    if mode == Mode::Background
-        && let Err(error) = &result
-    {
+    if let (Mode::Background, Err(error)) = (mode, &result) {
         match error {
             StartError::AlreadyRunning { port, .. } => say(format_args!("ready {port}")),
             // It has said `ready` before, and nobody listens any more.
-            StartError::Ended(_) => {}
-            error => say(format_args!("error {}", error.to_string().replace('\n', " "))),
+            StartError::Ended(_) => log::error(format_args!("{error}")),
+            error => {
+                say(format_args!("error {}", error.to_string().replace('\n', " ")));
+                log::error(format_args!("{error}"));
+            }
         }
-    }
-    if let Err(error) = &result
-        && mode == Mode::Background
-    {
-        log::error(format_args!("{error}"));
     }
     result
 }
 
 fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
-    let system = |what| move |source| StartError::System { what, source };
-    if mode == Mode::Background {
-        platform::new_session().map_err(system("leave the session of the client"))?;
-    }
-    data_dir::prepare(&config.paths)?;
     let paths = &config.paths;
+    if mode == Mode::Background {
+        platform::new_session().map_err(lacking("leave the session of the client"))?;
+    }
+    data_dir::prepare(paths)?;
     let lock = lifecycle::take_lock(config)?;
     lifecycle::check_foreign(config)?;
     if mode == Mode::Background {
-        log::to_file(paths).map_err(|source| StartError::Io {
-            what: "open",
-            path: paths.log(),
-            source,
-        })?;
+        settle_in(paths)?;
     }
     let presence = Presence::clear(paths);
-    let signals = lifecycle::signals(mode).map_err(system("listen to signals"))?;
+    let (mut reactor, port, token) = build(config, mode)?;
+    presence.announce(port, &token)?;
+    log::info(format_args!(
+        "serving {} on {}:{port}, version {}, pid {}",
+        paths.dir().display(),
+        config.host,
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    if mode == Mode::Background {
+        say(format_args!("ready {port}"));
+        detach().map_err(lacking("leave the client"))?;
+    }
+
+    let end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
+    log::info(format_args!("stopping ({})", end.as_str()));
+    // Whoever looks for a broker from now on is told that this one is on its way out.
+    drop(presence);
+    match reactor.finish(end).close() {
+        Ok(()) => log::info(format_args!("stopped")),
+        // The next start finds everything that was acknowledged.
+        Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
+    }
+    // The last thing: now another may start.
+    drop(lock);
+    Ok(())
+}
+
+/// Makes the data directory home: the log goes there, and no other directory is kept in use.
+fn settle_in(paths: &Paths) -> Result<(), StartError> {
+    log::to_file(paths).map_err(|source| {
+        let path = paths.log();
+        StartError::Io { what: "open", path, source }
+    })?;
+    std::env::set_current_dir(paths.dir()).map_err(|source| {
+        let path = paths.dir().to_owned();
+        StartError::Io { what: "enter", path, source }
+    })
+}
+
+/// Everything that serves: the port is taken, the database open. Gives port and token with it.
+fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<str>), StartError> {
+    let paths = &config.paths;
+    let signals = lifecycle::signals(mode).map_err(lacking("listen to signals"))?;
     let (listener, port) = lifecycle::bind(config)?;
     let descriptors = platform::raise_descriptor_limit();
-    let mut entropy = SystemEntropy::new().map_err(|error| StartError::System {
-        what: "get random bytes",
-        source: io::Error::other(error.to_string()),
+    let mut entropy = SystemEntropy::new().map_err(|error| {
+        let source = io::Error::other(error.to_string());
+        StartError::System { what: "get random bytes", source }
     })?;
     let token = lifecycle::new_token(&mut entropy);
     let mesh_id = lifecycle::mesh_id(paths, &mut entropy)?;
@@ -132,47 +167,25 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     let settings = settings(config, port, mesh_id, recovered_from);
     let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
         .map_err(|error| StartError::Store(error.to_string()))?;
-    let poll = mio::Poll::new().map_err(system("wait for events"))?;
-    let registry = poll.registry().try_clone().map_err(system("wait for events"))?;
+    let poll = mio::Poll::new().map_err(lacking("wait for events"))?;
+    let registry = poll.registry().try_clone().map_err(lacking("wait for events"))?;
     let sockets = Sockets::new(paths.peers());
-    let turn = Turn::new(mesh, Gate::new(port, token.clone()), sockets.clone(), clock);
-    let mut reactor = Reactor::new(Parts {
+    let gate = Gate::new(port, token.clone());
+    let reactor = Reactor::new(Parts {
         poll,
         clock,
         acceptor: Acceptor::new(listener, descriptors),
         signals,
-        turn,
+        turn: Turn::new(mesh, gate, sockets.clone(), clock),
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
         is_ruined: SqliteStore::is_corrupt,
-    })
-    .map_err(system("wait for events"))?;
+    });
+    Ok((reactor.map_err(lacking("wait for events"))?, port, token))
+}
 
-    presence.announce(port, &token)?;
-    log::info(format_args!(
-        "serving {} on {}:{port}, version {}, pid {}",
-        paths.dir().display(),
-        config.host,
-        env!("CARGO_PKG_VERSION"),
-        std::process::id()
-    ));
-    if mode == Mode::Background {
-        say(format_args!("ready {port}"));
-        detach().map_err(system("leave the client"))?;
-    }
-
-    let end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
-    log::info(format_args!("stopping ({})", end.as_str()));
-    // Whoever looks for a broker from now on is told that this one is on its way out.
-    drop(presence);
-    match reactor.finish(end).close() {
-        Ok(()) => log::info(format_args!("stopped")),
-        // The next start finds everything that was acknowledged.
-        Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
-    }
-    // The last thing: now another may start.
-    drop(lock);
-    Ok(())
+fn lacking(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
 }
 
 fn settings(

@@ -12,6 +12,7 @@ use super::sockets::Sockets;
 use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
 use crate::limits::{REPLY_BYTES_MAX, TURN_REQUESTS_MAX, TURN_TIME_MAX};
+use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
 use crate::model::Now;
 use crate::store::{Result as Stored, Store, StoreError};
@@ -134,14 +135,17 @@ impl<S: Store> Turn<S> {
             Ok(admitted) => admitted,
             Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
         };
-        let outcome = self.ask(|mesh, now| mesh.handle(caller, &asked, now));
-        match outcome {
+        match self.ask(|mesh, now| mesh.handle(caller, &asked, now)) {
             Ok(Outcome::Reply(mut reply)) => {
-                // The core keeps a hash only: who came back with its token gets that again.
-                if let (Reply::Registered(registered), Some(token)) = (&mut reply, request.token)
-                    && registered.peer_token.is_empty()
-                {
-                    registered.peer_token = token.into();
+                if let Reply::Registered(registered) = &mut reply {
+                    log::info(format_args!(
+                        "peer {}: here as {}",
+                        registered.peer_id, registered.name
+                    ));
+                    // The core keeps a hash only: who came back with its token gets that again.
+                    if registered.peer_token.is_empty() {
+                        registered.peer_token = request.token.unwrap_or_default().into();
+                    }
                 }
                 Flow::Next(self.answers.reply(address, reply))
             }
@@ -154,7 +158,10 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    /// Asks again for a held request. Gives it back if it has to wait on, else the bytes owed.
+    /// Asks again for a held request.
+    ///
+    /// # Errors
+    /// It has to wait on: the request back.
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
         let outcome =
@@ -279,3 +286,6 @@ impl<S> Turn<S> {
 fn address(to: Key, connection: http::Connection) -> Address {
     Address { to, connection, without_body: false }
 }
+
+#[cfg(test)]
+mod tests;

@@ -247,16 +247,24 @@ impl<S: Store> Mesh<S> {
 
     /// Writes the marks of confirmed messages: part of a turn that happens anyway.
     pub(super) fn write_marks(&mut self) -> Result<()> {
+        if self.marks.is_empty() {
+            return Ok(());
+        }
         let mut marks = std::mem::take(&mut self.marks);
-        // Stable: what a peer confirmed stays in order.
-        marks.sort_by_key(|mark| mark.peer);
-        let mut seqs = Vec::new();
-        for of_peer in marks.chunk_by(|a, b| a.peer == b.peer && a.at == b.at) {
-            let Some(first) = of_peer.first() else { continue };
-            seqs.clear();
-            seqs.extend(of_peer.iter().map(|mark| mark.seq));
-            if let Err(error) = self.store.mark_delivered(first.peer, &seqs, first.at) {
-                self.marks_written.clear();
+        // A broadcast's recipients confirm it together, and are written together.
+        marks.sort_by_key(|mark| (mark.seq, mark.at));
+        let mut peers = Vec::new();
+        for of_message in marks.chunk_by(|a, b| a.seq == b.seq && a.at == b.at) {
+            let written = match of_message {
+                [] => Ok(()),
+                [one] => self.store.mark_delivered(one.peer, &[one.seq], one.at),
+                [first, ..] => {
+                    peers.clear();
+                    peers.extend(of_message.iter().map(|mark| mark.peer));
+                    self.store.mark_broadcast_delivered(first.seq, &peers, first.at)
+                }
+            };
+            if let Err(error) = written {
                 self.marks = marks;
                 return Err(error);
             }

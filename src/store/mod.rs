@@ -340,6 +340,10 @@ pub trait Store {
     /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
     fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()>;
 
+    /// The same for one broadcast and many of its recipients at once: they confirm it together.
+    fn mark_broadcast_delivered(&mut self, seq: Seq, peers: &[PeerId], at: Timestamp)
+    -> Result<()>;
+
     /// The oldest messages of a peer after `after` that are neither delivered nor read, at most
     /// `limit`.
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>>;

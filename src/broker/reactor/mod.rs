@@ -36,6 +36,8 @@ use crate::store::{Store, StoreError};
 const EVENTS_MAX: usize = 256;
 /// How long what needs no answer rests after the storage has failed.
 const REST: Duration = Duration::from_secs(1);
+/// How often the log is told that the storage fails: a full disk fails each turn.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long nothing must have happened before the store does what nobody waits for.
 const IDLE_BEFORE_CARE: Duration = Duration::from_millis(100);
 /// How long the last frames and answers may take at the end.
@@ -110,8 +112,8 @@ pub(super) struct Reactor<S> {
     care_at: Option<Monotonic>,
     /// The storage has failed: what needs no answer rests until then.
     resting: Option<Monotonic>,
-    /// The storage fails, which was said in the log; nothing was written since.
-    failing: bool,
+    /// That the storage fails was said in the log, and is not said again until then.
+    silent_until: Option<Monotonic>,
     end: Option<End>,
     /// Whether the store has become useless, so that only another start can help.
     is_ruined: fn(&S) -> bool,
@@ -166,7 +168,7 @@ impl<S: Store> Reactor<S> {
             idle_since: None,
             care_at: None,
             resting: None,
-            failing: false,
+            silent_until: None,
             end: None,
             is_ruined,
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),

@@ -1,6 +1,6 @@
 //! The turn as the reactor sees it: what goes into it, and what is done once it has committed.
 
-use super::{Fatal, IDLE_BEFORE_CARE, REST, Reactor};
+use super::{Fatal, IDLE_BEFORE_CARE, REST, Reactor, SILENCE};
 use crate::broker::connection::{Connection, Progress};
 use crate::broker::links::News;
 use crate::broker::reactor::End;
@@ -119,16 +119,14 @@ impl<S: Store> Reactor<S> {
                 self.carry_out(effects, now);
                 if wrote {
                     self.resting = None;
-                    if std::mem::take(&mut self.failing) {
-                        log::info(format_args!("the storage works again"));
-                    }
                     self.maintain(false);
                     self.care_at = Some(now.mono.plus(IDLE_BEFORE_CARE));
                 }
             }
             Ended::Failed(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
+                if self.silent_until.is_none_or(|until| until <= now.mono) {
                     log::error(format_args!("{error}; nothing of this turn was kept"));
+                    self.silent_until = Some(now.mono.plus(SILENCE));
                 }
                 self.resting = Some(now.mono.plus(REST));
                 self.turn.fail(error, |key| {

@@ -306,6 +306,11 @@ impl Pair {
         seqs.push(self.seq());
         seqs.retain(|_| self.random.one_in(2));
         self.both(|store| store.mark_delivered(peer(n), &seqs, now).unwrap());
+        if let Some(broadcast) = waiting.iter().find(|message| message.to.is_none()) {
+            let some: Vec<_> = (1..=PEERS).map(peer).filter(|_| self.random.one_in(2)).collect();
+            let seq = broadcast.seq;
+            self.both(|store| store.mark_broadcast_delivered(seq, &some, now).unwrap());
+        }
     }
 
     fn change_peer(&mut self) {

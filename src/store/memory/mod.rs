@@ -374,6 +374,18 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn mark_broadcast_delivered(
+        &mut self,
+        seq: Seq,
+        peers: &[PeerId],
+        at: Timestamp,
+    ) -> Result<()> {
+        for peer in peers {
+            self.mark_delivered(*peer, &[seq], at)?;
+        }
+        Ok(())
+    }
+
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
         let rows = self.messages_between(Some(after), None).filter_map(|row| {
             let marks = row.recipients.get(&Recipient::Peer(peer))?;

@@ -113,41 +113,54 @@ impl Db {
         Ok(statement.query_row([seq], |row| row.get(0)).optional()?)
     }
 
-    /// Changes how a broadcast stands with a party. Gives whether that was a change.
+    /// Changes how a broadcast stands with some of its parties, in one write. Gives for how many that
+    /// was a change.
     pub(super) fn mark_broadcast(
         &mut self,
         seq: Seq,
-        party: u32,
-        change: impl FnOnce(Marks) -> Marks,
-    ) -> Outcome<bool> {
-        let Some(mut list) = self.list(seq)? else { return Ok(false) };
+        parties: &[u32],
+        change: impl Fn(Marks) -> Marks,
+    ) -> Outcome<u64> {
+        let Some(mut list) = self.list(seq)? else { return Ok(0) };
         entries(&list)?;
         let (chunks, _) = list.as_chunks_mut();
-        let Ok(place) = chunks.binary_search_by_key(&party, party_of) else { return Ok(false) };
-        let Some(chunk) = chunks.get_mut(place) else { return Ok(false) };
-        let old = marks_of(chunk);
-        let new = change(old);
-        if new == old {
-            return Ok(false);
+        let before = reached(chunks);
+        let mut changed = 0;
+        let mut newly_read = Vec::new();
+        for &party in parties {
+            let Ok(place) = chunks.binary_search_by_key(&party, party_of) else { continue };
+            let Some(chunk) = chunks.get_mut(place) else { continue };
+            let old = marks_of(chunk);
+            let new = change(old);
+            if new == old {
+                continue;
+            }
+            *chunk = entry(party, new);
+            changed += 1;
+            if old.read_at.is_none() && new.read_at.is_some() {
+                newly_read.push(party);
+            }
         }
-        *chunk = entry(party, new);
-        let reached = reached(chunks);
+        if changed == 0 {
+            return Ok(0);
+        }
+        let after = reached(chunks);
         self.begin_write()?;
         self.connection
             .prepare_cached("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1")?
             .execute((seq, list))?;
         self.wrote();
-        // It counts as long as anyone is missing, so this one may have been the last.
-        if old.delivered_at.is_none() && reached.delivered == reached.recipients {
+        // It counts as long as anyone is missing, so these may have been the last.
+        if before.delivered < before.recipients && after.delivered == after.recipients {
             self.tally.messages.undelivered -= 1;
         }
-        if old.read_at.is_none() && new.read_at.is_some() {
-            self.parties.add_unread(party, -1);
-            if reached.read == reached.recipients {
-                self.tally.messages.unread -= 1;
-            }
+        if before.read < before.recipients && after.read == after.recipients {
+            self.tally.messages.unread -= 1;
         }
-        Ok(true)
+        for party in newly_read {
+            self.parties.add_unread(party, -1);
+        }
+        Ok(changed)
     }
 
     /// Stores how far a party has read broadcasts, after it has read one.

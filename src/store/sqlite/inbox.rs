@@ -125,7 +125,7 @@ impl Db {
         for before in kept.iter().filter(|before| before.read_at.is_none()) {
             let seq = before.found.seq;
             if before.found.broadcast.is_some() {
-                self.mark_broadcast(seq, me, |marks| marks.read(at))?;
+                self.mark_broadcast(seq, &[me], |marks| marks.read(at))?;
                 marked_broadcast = true;
             } else {
                 self.mark_direct_read(seq, me, before.delivered_at, at)?;

@@ -175,7 +175,7 @@ impl Db {
             if to == me && !is_read {
                 self.mark_direct_read(id.seq(), me, delivered.0, at)?;
                 marked += 1;
-            } else if to == EVERYONE && self.mark_broadcast(id.seq(), me, |m| m.read(at))? {
+            } else if to == EVERYONE && self.mark_broadcast(id.seq(), &[me], |m| m.read(at))? > 0 {
                 marked_broadcast = true;
                 marked += 1;
             }
@@ -231,9 +231,24 @@ impl Db {
                 self.wrote();
                 self.tally.messages.undelivered -= 1;
             } else {
-                self.mark_broadcast(seq, me, |marks| marks.delivered(at))?;
+                self.mark_broadcast(seq, &[me], |marks| marks.delivered(at))?;
             }
         }
+        Ok(())
+    }
+
+    pub(super) fn mark_broadcast_delivered(
+        &mut self,
+        seq: Seq,
+        peers: &[PeerId],
+        at: Timestamp,
+    ) -> Outcome<()> {
+        self.check_turn()?;
+        let mut parties = Vec::with_capacity(peers.len());
+        for peer in peers {
+            parties.extend(self.find_party(&Party::Peer(*peer))?);
+        }
+        self.mark_broadcast(seq, &parties, |marks| marks.delivered(at))?;
         Ok(())
     }
 

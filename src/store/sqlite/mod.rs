@@ -271,6 +271,15 @@ impl Store for SqliteStore {
         self.run(|db| db.mark_delivered(peer, seqs, at))
     }
 
+    fn mark_broadcast_delivered(
+        &mut self,
+        seq: Seq,
+        peers: &[PeerId],
+        at: Timestamp,
+    ) -> Result<()> {
+        self.run(|db| db.mark_broadcast_delivered(seq, peers, at))
+    }
+
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
         self.run(|db| db.undelivered(peer, after, limit))
     }
