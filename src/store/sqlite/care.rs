@@ -248,8 +248,13 @@ impl Db {
     /// The counters are written first thing into that: it makes SQLite begin it (with an fsync) now
     /// and not in a turn that someone waits for.
     pub(super) fn checkpoint(&mut self) -> Outcome<()> {
-        self.wal_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        self.copy_log()?;
         self.store_counters()
+    }
+
+    /// Copies the write-ahead log into the database.
+    pub(super) fn copy_log(&self) -> Outcome<()> {
+        self.wal_checkpoint("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ())
     }
 
     /// Pages in the write-ahead log that are not in the database yet.

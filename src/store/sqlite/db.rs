@@ -43,6 +43,14 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether there may have been no room on the disk.
+    fn is_lack_of_room(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+    }
+}
+
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -124,6 +132,8 @@ pub(super) struct Db {
     pub(super) swept_to: u32,
     /// About how many bytes were written to the log since it was last looked at.
     pub(super) log_growth: u64,
+    /// A write has failed: the log may have no room to grow.
+    cramped: bool,
 }
 
 impl Db {
@@ -135,6 +145,7 @@ impl Db {
             turn: None,
             swept_to: 0,
             log_growth: 0,
+            cramped: false,
         }
     }
 
@@ -181,10 +192,11 @@ impl Db {
     }
 
     /// To be called after an operation failed.
-    pub(super) fn fail_turn(&mut self) {
+    pub(super) fn fail_turn(&mut self, fault: &Fault) {
         if let Some(turn) = &mut self.turn {
             turn.failed = true;
         }
+        self.cramped |= fault.is_lack_of_room();
     }
 
     /// To be called first by an operation that may write.
@@ -200,6 +212,11 @@ impl Db {
     pub(super) fn begin_write(&mut self) -> Outcome<()> {
         if self.check_turn()?.began {
             return Ok(());
+        }
+        if std::mem::take(&mut self.cramped) {
+            // What is in the log already may fit the database, and then the log begins anew in the
+            // room that it has. If it does not, the turn fails as the last one did.
+            let _ = self.copy_log();
         }
         self.execute("BEGIN IMMEDIATE")?;
         if let Some(turn) = &mut self.turn {

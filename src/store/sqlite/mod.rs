@@ -164,7 +164,7 @@ impl SqliteStore {
     }
 
     fn failed(&mut self, fault: Fault) -> super::StoreError {
-        self.db.fail_turn();
+        self.db.fail_turn(&fault);
         self.corrupt |= fault.is_damage();
         fault.into()
     }
