@@ -33,6 +33,9 @@ pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(300);
 /// Time a client has to take its answer before the connection is dropped.
 pub const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time a client has to close after an answer behind which it still sends: closing at once could
+/// destroy that answer on its way.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Answers waiting in one connection's out-buffer before no further request of it is read, bytes.
 pub const RESPONSE_BACKLOG_BYTES: usize = 256 * KIB;
 /// A list answer stops before it grows beyond this, bytes; `remaining` says what is left.
@@ -61,6 +64,27 @@ pub const TURN_REQUESTS_MAX: usize = 128;
 pub const TURN_TIME_MAX: Duration = Duration::from_millis(5);
 /// Longest time a request may be held (`wait`), seconds.
 pub const WAIT_SECONDS_MAX: u64 = 55;
+
+/// Answers of one turn after which it takes no more requests, bytes.
+pub const TURN_ANSWERS_BYTES: usize = 2 * REPLY_BYTES_MAX;
+/// Events taken from the system at once.
+pub const EVENTS_PER_TURN_MAX: usize = 256;
+/// Reads of one connection in one turn, so that one that never stops does not keep others waiting.
+pub const READS_PER_TURN_MAX: u32 = 16;
+/// Connections accepted in one turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+
+// --- Descriptors --------------------------------------------------------------------------------
+
+/// Descriptors that are neither HTTP connections nor ways to peers: standard streams, lock, log,
+/// poll, listener, signals, database, and files opened for a moment.
+pub const DESCRIPTORS_RESERVED: usize = 32;
+/// HTTP connections that are served however few descriptors there are.
+pub const CONNECTIONS_MIN: usize = 4;
+/// HTTP connections over the limit that are told so; more are closed without a word.
+pub const CONNECTIONS_REFUSED_MAX: usize = 16;
+/// How long to wait for someone else to free a descriptor before accepting again.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 // --- What peers write ---------------------------------------------------------------------------
 
@@ -150,6 +174,16 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Attempts before only a heartbeat begins them anew.
 pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
+
+/// Most frames of one write to a push socket.
+pub const FRAMES_PER_WRITE_MAX: usize = 32;
+
+// --- Start and end of the broker ----------------------------------------------------------------
+
+/// How long a predecessor may take to give its lock back.
+pub const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the last frames and answers may take on their way out.
+pub const LAST_FRAMES_TIME_MAX: Duration = Duration::from_millis(500);
 
 // --- MCP ----------------------------------------------------------------------------------------
 

@@ -1,25 +1,15 @@
 //! Accepting connections: when, and how many.
 
 use std::io;
-use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 
-use crate::limits::CONNECTIONS_MAX;
+use crate::limits::{
+    ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN, CONNECTIONS_REFUSED_MAX,
+    DESCRIPTORS_RESERVED,
+};
 use crate::log;
 use crate::model::Monotonic;
-
-/// Descriptors that are neither connections nor ways to peers: standard streams, lock, log, poll,
-/// listener, signals, database, and files opened for a moment.
-const OTHER_DESCRIPTORS: usize = 32;
-/// Connections that are served in any case.
-const CONNECTIONS_MIN: usize = 4;
-/// Connections over the limit that are told so; more are closed without a word.
-const REFUSED_MAX: usize = 16;
-/// Connections accepted in one turn.
-const ACCEPTS_MAX: usize = 64;
-/// How long to wait for a descriptor to be freed by someone else.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to do with a connection that wants to come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +67,7 @@ impl Acceptor {
             return;
         }
         self.paused = None;
-        for _ in 0..ACCEPTS_MAX {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
             match self.listener.accept() {
                 Ok((stream, _)) => give(stream),
                 Err(error) => match error.kind() {
@@ -93,7 +83,7 @@ impl Acceptor {
                         if !std::mem::replace(&mut self.complained, true) {
                             log::warn(format_args!("cannot accept connections for now: {error}"));
                         }
-                        self.paused = Some(now.plus(PAUSE));
+                        self.paused = Some(now.plus(ACCEPT_PAUSE));
                         return;
                     }
                 },
@@ -103,11 +93,11 @@ impl Acceptor {
 
     /// Whether there is room for one more, with so many connections and descriptors of peers.
     pub(super) fn room(&self, connections: usize, of_peers: usize) -> Room {
-        let left = self.descriptors.saturating_sub(OTHER_DESCRIPTORS).saturating_sub(of_peers);
+        let left = self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).saturating_sub(of_peers);
         let limit = left.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         if connections < limit {
             Room::Serve
-        } else if connections < limit + REFUSED_MAX {
+        } else if connections < limit + CONNECTIONS_REFUSED_MAX {
             Room::Refuse
         } else {
             Room::Close
@@ -127,7 +117,7 @@ mod tests {
         };
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX - 1, 4000), Room::Serve);
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX, 4000), Room::Refuse);
-        assert_eq!(room(u64::MAX, CONNECTIONS_MAX + REFUSED_MAX, 4000), Room::Close);
+        assert_eq!(room(u64::MAX, CONNECTIONS_MAX + CONNECTIONS_REFUSED_MAX, 4000), Room::Close);
         assert_eq!(room(100, 67, 0), Room::Serve);
         assert_eq!(room(100, 68, 0), Room::Refuse);
         assert_eq!(room(100, 47, 20), Room::Serve);

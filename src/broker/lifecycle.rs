@@ -18,13 +18,12 @@ use super::neighbour::{Neighbour, ask};
 use super::{Mode, StartError};
 use crate::config::Config;
 use crate::files::{read_bounded, write_private};
+use crate::limits::LOCK_TIME_MAX;
 use crate::log;
 use crate::mesh::Entropy;
 use crate::paths::Paths;
 use crate::platform::{self, BrokerLock};
 
-/// How long a predecessor may take to stop.
-const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the lock is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Longest of the small files, bytes.

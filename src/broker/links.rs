@@ -23,7 +23,7 @@ use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, CONNECT_ATTEMPTS_MAX};
 use crate::log;
 use crate::mesh::{Push, Target};
 use crate::model::{MessageId, Monotonic, PeerId, Seq};
-use crate::platform::{ProcessWatch, peer_credentials};
+use crate::platform::{ProcessWatch, peer_credentials, poll_readable};
 
 /// What is known of the way to a peer.
 #[derive(Debug)]
@@ -182,8 +182,14 @@ impl Links {
         // event (a Unix socket reports every byte of room). It is added when a write is blocked.
         let token = self.pushes.next_key().token(Kind::Push);
         self.registry.register(&mut stream, token, Interest::READABLE)?;
+        let mut known = self.watch(peer, credentials.pid);
+        // Peers speak when spoken to. One that has hung up already may have ended before it was
+        // watched, and its process id may be another's by now.
+        if poll_readable(&stream, Some(Duration::ZERO)).unwrap_or(true) {
+            self.drop_watch(peer);
+            known = false;
+        }
         let key = self.pushes.insert(PushConnection::new(peer, stream));
-        let known = self.watch(peer, credentials.pid);
         if let Some(link) = self.by_peer.get_mut(&peer) {
             link.push = Some(key);
             link.since = now;
@@ -201,8 +207,6 @@ impl Links {
             }
             self.drop_watch(peer);
         }
-        // The connection was made by this process, and is still open: the id is still its own. If it
-        // ends now, the hang-up comes, and the next attempt finds nobody.
         let Some(pid) = pid else { return false };
         let process = match ProcessWatch::open(pid) {
             Ok(Some(process)) => process,

@@ -7,16 +7,13 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use crate::api::read_ack;
-use crate::limits::{ACK_LINE_BYTES_MAX, READ_BYTES_MAX, UPDATES_BACKLOG_BYTES};
+use crate::limits::{
+    ACK_LINE_BYTES_MAX, FRAMES_PER_WRITE_MAX, READ_BYTES_MAX, READS_PER_TURN_MAX,
+    UPDATES_BACKLOG_BYTES,
+};
 use crate::log;
 use crate::model::{MessageId, PeerId, Seq};
 use crate::wire::ndjson::LineDecoder;
-
-/// Most frames of one write.
-const FRAMES_PER_WRITE: usize = 32;
-/// Reads of one connection in one turn, so that a peer that never stops does not keep the others
-/// waiting.
-const READS_MAX: u32 = 16;
 
 /// A frame on its way out.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ impl<T: Read + Write> PushConnection<T> {
             }
         }
         // What a burst has taken is given back.
-        self.frames.shrink_to(FRAMES_PER_WRITE);
+        self.frames.shrink_to(FRAMES_PER_WRITE_MAX);
         State::Fine
     }
 
@@ -125,7 +122,7 @@ impl<T: Read + Write> PushConnection<T> {
         if self.frames.len() == 1 {
             return self.stream.write(first);
         }
-        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+        let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE_MAX];
         let rest = self.frames.iter().skip(1).map(|frame| &*frame.bytes);
         let pieces = std::iter::once(first).chain(rest);
         let mut used = 0;
@@ -162,7 +159,7 @@ impl<T: Read + Write> PushConnection<T> {
         let mut reads = 0;
         self.marks.unread = false;
         loop {
-            if reads == READS_MAX && !to_the_end {
+            if reads == READS_PER_TURN_MAX && !to_the_end {
                 self.marks.unread = true;
                 return State::Fine;
             }

@@ -11,15 +11,12 @@ use super::gate::{Gate, malformed};
 use super::sockets::Sockets;
 use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
-use crate::limits::{REPLY_BYTES_MAX, TURN_REQUESTS_MAX, TURN_TIME_MAX};
+use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, TURN_TIME_MAX};
 use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
-use crate::model::Now;
+use crate::model::{Monotonic, Now};
 use crate::store::{Result as Stored, Store, StoreError};
 use crate::wire::http::server::{self as http, Method};
-
-/// Answers of this size together end a turn, bytes.
-const ANSWERS_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 
 /// What came of a turn.
 #[derive(Debug)]
@@ -47,6 +44,8 @@ pub(super) struct Turn<S> {
     sockets: Sockets,
     clock: Clock,
     now: Now,
+    /// When it began to take requests, for its limit of time.
+    started: Monotonic,
     /// It writes nothing but what it is asked.
     bare: bool,
     begun: bool,
@@ -64,6 +63,7 @@ impl<S: Store> Turn<S> {
             sockets,
             clock,
             now: Now::default(),
+            started: Monotonic::default(),
             bare: false,
             begun: false,
             failed: None,
@@ -75,6 +75,7 @@ impl<S: Store> Turn<S> {
     /// but what it is asked.
     pub(super) fn start(&mut self, now: Now, bare: bool) {
         self.now = now;
+        self.started = self.clock.monotonic();
         self.bare = bare;
         self.begun = false;
         self.failed = None;
@@ -87,8 +88,8 @@ impl<S: Store> Turn<S> {
     pub(super) fn is_full(&self) -> bool {
         self.failed.is_some()
             || self.requests >= TURN_REQUESTS_MAX
-            || self.answers.size() >= ANSWERS_BYTES_MAX
-            || self.clock.monotonic().since(self.now.mono) >= TURN_TIME_MAX
+            || self.answers.size() >= TURN_ANSWERS_BYTES
+            || self.clock.monotonic().since(self.started) >= TURN_TIME_MAX
     }
 
     /// Lets the mesh do something that is part of the turn; false if the turn has failed.

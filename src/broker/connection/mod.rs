@@ -9,12 +9,11 @@
 mod reading;
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
 use crate::api;
 use crate::limits::{
-    IDLE_TIME_MAX, READ_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_TIME_MAX,
-    RESPONSE_BACKLOG_BYTES, WRITE_TIME_MAX,
+    IDLE_TIME_MAX, LINGER_TIME_MAX, READ_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
+    REQUEST_TIME_MAX, RESPONSE_BACKLOG_BYTES, WRITE_TIME_MAX,
 };
 use crate::mesh::{Caller, Interest};
 use crate::model::Monotonic;
@@ -26,12 +25,6 @@ use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response,
 const INPUT_BYTES_MAX: usize = REQUEST_BYTES_MAX + READ_BYTES_MAX;
 /// The backlog, then one answer of any size, and room for the heads of a turn's answers.
 const OUTPUT_BYTES_MAX: usize = RESPONSE_BACKLOG_BYTES + 2 * REPLY_BYTES_MAX;
-/// How long a client may take to close after its last answer, where closing at once could destroy
-/// that answer on its way.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
-/// Reads of one connection in one turn, so that a client that never stops does not keep the others
-/// waiting.
-const READS_MAX: u32 = 16;
 
 /// What a connection reads from and writes to.
 pub(super) trait Stream: Read + Write {

@@ -3,7 +3,8 @@
 use std::io;
 use std::mem;
 
-use super::{Connection, Flow, INPUT_BYTES_MAX, Incoming, Phase, Progress, READS_MAX, Stream};
+use super::{Connection, Flow, INPUT_BYTES_MAX, Incoming, Phase, Progress, Stream};
+use crate::limits::READS_PER_TURN_MAX;
 use crate::model::Monotonic;
 use crate::wire::buffer::Buffer;
 use crate::wire::http::server::{self, Decoded};
@@ -42,7 +43,7 @@ impl<T: Stream> Connection<T> {
             && self.phase == Phase::Serving
             && !self.is_paused()
         {
-            if reads == READS_MAX {
+            if reads == READS_PER_TURN_MAX {
                 return Progress::Fine;
             }
             reads += 1;
@@ -199,7 +200,7 @@ impl<T: Stream> Connection<T> {
 
     /// Throws away what still comes, so that the client finds its answer and not a reset.
     fn discard(&mut self, scratch: &mut [u8]) -> Progress {
-        for _ in 0..READS_MAX {
+        for _ in 0..READS_PER_TURN_MAX {
             match self.stream.read(scratch) {
                 Ok(0) => return Progress::Gone,
                 Ok(_) => {}

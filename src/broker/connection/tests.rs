@@ -1,9 +1,10 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, READS_PER_TURN_MAX};
 use crate::model::Recipient;
 
 /// What happens at the other end of a [`Fake`].
@@ -375,13 +376,13 @@ fn a_client_that_never_stops_has_its_share_of_a_turn() {
     let mut refused = Test::new();
     refused.send(b"\0");
     for test in [&mut test, &mut refused] {
-        let endless = std::iter::repeat_n(vec![b'a'; 100], 2 * READS_MAX as usize);
+        let endless = std::iter::repeat_n(vec![b'a'; 100], 2 * READS_PER_TURN_MAX as usize);
         test.wire.borrow_mut().sent.extend(endless);
         test.scratch.truncate(100);
         test.connection.note_readable(false);
         assert_eq!(test.turn(), Progress::Fine);
         assert!(test.connection.wants_turn());
-        assert_eq!(test.wire.borrow().sent.len(), READS_MAX as usize);
+        assert_eq!(test.wire.borrow().sent.len(), READS_PER_TURN_MAX as usize);
     }
 }
 

@@ -27,21 +27,17 @@ use super::links::Links;
 use super::table::{Key, Kind, Table};
 use super::timers::{Alarm, Timers};
 use super::turn::Turn;
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{EVENTS_PER_TURN_MAX, LAST_FRAMES_TIME_MAX, READ_BYTES_MAX};
 use crate::log;
 use crate::model::{Monotonic, Now, PeerId};
 use crate::store::{Store, StoreError};
 
-/// Events taken from the poll at once.
-const EVENTS_MAX: usize = 256;
 /// How long what needs no answer rests after the storage has failed.
 const REST: Duration = Duration::from_secs(1);
 /// How often the log is told that the storage fails: a full disk fails each turn.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long nothing must have happened before the store does what nobody waits for.
 const IDLE_BEFORE_CARE: Duration = Duration::from_millis(100);
-/// How long the last frames and answers may take at the end.
-const GOODBYE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Why the loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +182,7 @@ impl<S: Store> Reactor<S> {
     /// # Errors
     /// Nothing can be served any more.
     pub(super) fn run(&mut self) -> Result<End, Fatal> {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
         let now = self.clock.now();
         // Peers from before this start.
         let effects = self.turn.mesh.take_effects();
@@ -325,7 +321,7 @@ impl<S: Store> Reactor<S> {
         self.turn.mesh.goodbye(end.as_str(), now);
         let effects = self.turn.mesh.take_effects();
         self.carry_out(effects, now);
-        self.flush_all(now.mono.plus(GOODBYE_TIME_MAX));
+        self.flush_all(now.mono.plus(LAST_FRAMES_TIME_MAX));
         let now = self.clock.now();
         self.hear_news(now);
         self.turn.mesh.into_store()
@@ -333,7 +329,7 @@ impl<S: Store> Reactor<S> {
 
     /// Writes what still waits, until all is out or the time is over.
     fn flush_all(&mut self, until: Monotonic) {
-        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut events = Events::with_capacity(EVENTS_PER_TURN_MAX);
         loop {
             let now = self.clock.monotonic();
             let waiting = self.links.has_frames()
