@@ -31,8 +31,10 @@ struct Link {
     path: Box<str>,
     push: Option<Key>,
     watch: Option<Key>,
-    /// Attempts since the last success or heartbeat.
+    /// Attempts since the last heartbeat, or the last connection that lasted.
     attempts: u32,
+    /// When it was last connected.
+    since: Monotonic,
     alarm: Option<Monotonic>,
 }
 
@@ -127,7 +129,8 @@ impl Links {
                     self.forget(peer, timers);
                     self.news.push(News::Process(peer, false));
                 }
-                let link = Link { path, push: None, watch: None, attempts: 0, alarm: None };
+                let link =
+                    Link { path, push: None, watch: None, attempts: 0, since: now, alarm: None };
                 self.by_peer.insert(peer, link);
             }
         }
@@ -150,7 +153,7 @@ impl Links {
         }
         link.attempts += 1;
         let path = link.path.clone();
-        match self.open(peer, Path::new(&*path)) {
+        match self.open(peer, Path::new(&*path), now) {
             Ok(()) => log::debug(format_args!("peer {peer}: connected to its socket")),
             Err(error) => {
                 log::debug(format_args!("peer {peer}: cannot connect to its socket: {error}"));
@@ -167,7 +170,7 @@ impl Links {
         }
     }
 
-    fn open(&mut self, peer: PeerId, path: &Path) -> io::Result<()> {
+    fn open(&mut self, peer: PeerId, path: &Path, now: Monotonic) -> io::Result<()> {
         self.sockets.check(path).map_err(io::Error::other)?;
         // A Unix socket is connected at once or not at all.
         let mut stream = UnixStream::connect(path)?;
@@ -183,7 +186,7 @@ impl Links {
         let known = self.watch(peer, credentials.pid);
         if let Some(link) = self.by_peer.get_mut(&peer) {
             link.push = Some(key);
-            link.attempts = 0;
+            link.since = now;
         }
         self.news.push(News::Up(peer, known));
         Ok(())
@@ -276,7 +279,9 @@ impl Links {
         log::debug(format_args!("peer {peer}: its socket has hung up"));
         self.drop_push(peer);
         if let Some(link) = self.by_peer.get_mut(&peer) {
-            link.attempts = link.attempts.max(1);
+            // One that hangs up as soon as it is connected to is not tried without end.
+            let lasted = now.since(link.since) >= BACKOFF_MAX;
+            link.attempts = if lasted { 1 } else { link.attempts.max(1) };
         }
         self.back_off(peer, now, timers);
     }

@@ -47,6 +47,8 @@ pub(super) struct Turn<S> {
     sockets: Sockets,
     clock: Clock,
     now: Now,
+    /// It writes nothing but what it is asked.
+    bare: bool,
     begun: bool,
     failed: Option<StoreError>,
     requests: usize,
@@ -62,15 +64,18 @@ impl<S: Store> Turn<S> {
             sockets,
             clock,
             now: Now::default(),
+            bare: false,
             begun: false,
             failed: None,
             requests: 0,
         }
     }
 
-    /// Starts a turn at `now`, which is the time for everything in it.
-    pub(super) fn start(&mut self, now: Now) {
+    /// Starts a turn at `now`, which is the time for everything in it. A `bare` one writes nothing
+    /// but what it is asked.
+    pub(super) fn start(&mut self, now: Now, bare: bool) {
         self.now = now;
+        self.bare = bare;
         self.begun = false;
         self.failed = None;
         self.requests = 0;
@@ -94,7 +99,11 @@ impl<S: Store> Turn<S> {
         let mut result = Ok(());
         if !self.begun {
             self.begun = true;
-            result = self.mesh.begin_turn(self.now);
+            result = if self.bare {
+                self.mesh.begin_bare_turn()
+            } else {
+                self.mesh.begin_turn(self.now)
+            };
         }
         if let Err(error) = result.and_then(|()| act(&mut self.mesh, self.now)) {
             self.failed = Some(error);
@@ -241,13 +250,13 @@ impl<S: Store> Turn<S> {
         Ok((caller, asked))
     }
 
-    /// Ends the turn: durable, or not at all. With `feed`, messages that wait for room with their
-    /// peers are pushed, too.
+    /// Ends the turn: durable, or not at all. Unless it is a bare one, messages that wait for room
+    /// with their peers are pushed, too.
     ///
     /// # Errors
     /// The store could not even be read again after a failure: the broker has to end.
-    pub(super) fn end(&mut self, feed: bool) -> Stored<Ended> {
-        if feed && self.mesh.wants_feed() {
+    pub(super) fn end(&mut self) -> Stored<Ended> {
+        if !self.bare && self.mesh.wants_feed() {
             self.with_mesh(Mesh::feed);
         }
         let wrote = self.begun && self.mesh.store_mut().turn_wrote();

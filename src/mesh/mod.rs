@@ -160,11 +160,20 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store; then [`Mesh::abort_turn`] is due.
     pub fn begin_turn(&mut self, now: Now) -> Result<()> {
-        self.turn += 1;
-        self.written_now.clear();
-        self.store.begin_turn()?;
+        self.begin_bare_turn()?;
         self.write_marks()?;
         self.expire(now)
+    }
+
+    /// Begins a turn without that: nothing is written but by what is asked in it. For a shell whose
+    /// store has just failed (its disk is full, say), so that whoever only reads can be served.
+    ///
+    /// # Errors
+    /// As for [`Mesh::begin_turn`].
+    pub fn begin_bare_turn(&mut self) -> Result<()> {
+        self.turn += 1;
+        self.written_now.clear();
+        self.store.begin_turn()
     }
 
     /// Makes the turn durable.
@@ -414,6 +423,12 @@ impl<S: Store> Mesh<S> {
     #[must_use]
     pub fn present(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Whether a peer is present.
+    #[must_use]
+    pub fn is_present(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
     }
 
     /// Tells every peer that the broker goes away, in the next effects.

@@ -106,12 +106,16 @@ pub(super) struct Reactor<S> {
     came_up: Vec<(PeerId, bool)>,
     /// Peers whose process has ended, of which the core has not been told.
     crashed: Vec<PeerId>,
+    /// Those of which it was told in this turn.
+    crashed_now: Vec<PeerId>,
     idle_timeout: Option<Duration>,
     idle_since: Option<Monotonic>,
     /// When the store may do what nobody waits for.
     care_at: Option<Monotonic>,
     /// The storage has failed: what needs no answer rests until then.
     resting: Option<Monotonic>,
+    /// The last turn that wrote of its own accord, or any since, has failed.
+    failing: bool,
     /// That the storage fails was said in the log, and is not said again until then.
     silent_until: Option<Monotonic>,
     end: Option<End>,
@@ -164,10 +168,12 @@ impl<S: Store> Reactor<S> {
             timers: Timers::default(),
             came_up: Vec::new(),
             crashed: Vec::new(),
+            crashed_now: Vec::new(),
             idle_timeout,
             idle_since: None,
             care_at: None,
             resting: None,
+            failing: false,
             silent_until: None,
             end: None,
             is_ruined,
@@ -217,7 +223,7 @@ impl<S: Store> Reactor<S> {
         if !self.ready.is_empty() || !self.woken.is_empty() || self.links.is_busy() {
             return Some(Duration::ZERO);
         }
-        let core = if self.wants_turn_of_its_own() {
+        let core = if self.wants_turn_of_its_own() || self.failing {
             Some(now.mono)
         } else {
             self.turn.mesh.next_deadline(now)

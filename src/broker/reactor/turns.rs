@@ -17,19 +17,29 @@ impl<S: Store> Reactor<S> {
         if self.resting.is_some_and(|until| until <= now.mono) {
             self.resting = None;
         }
+        if self.failing && self.resting.is_none() {
+            // Whether it works again is found out without making anyone's request fail.
+            self.turn.start(now, false);
+            self.turn.with_mesh(|_, _| Ok(()));
+            self.end_turn(now)?;
+        }
         let rested = self.resting.is_none();
         let due = self.turn.mesh.next_deadline(now).is_some_and(|at| at <= now.mono);
         let own = rested && (due || self.wants_turn_of_its_own());
         if !own && self.ready.is_empty() && self.woken.is_empty() {
             return Ok(());
         }
-        self.turn.start(now);
+        self.turn.start(now, !rested);
         if rested {
             self.tell_core(due);
         }
         self.ask_again();
         self.serve(now.mono);
-        let ended = self.turn.end(rested)?;
+        self.end_turn(now)
+    }
+
+    fn end_turn(&mut self, now: Now) -> Result<(), Fatal> {
+        let ended = self.turn.end()?;
         let failed = if let Ended::Failed(error) = &ended { Some(error.to_string()) } else { None };
         self.after_turn(ended, now);
         match failed {
@@ -59,12 +69,9 @@ impl<S: Store> Reactor<S> {
 
     /// What happened to the ways to peers and is part of a turn.
     fn tell_core(&mut self, due: bool) {
-        while let Some(peer) = self.crashed.last() {
-            let peer = *peer;
-            if !self.turn.with_mesh(|mesh, now| mesh.process_ended(peer, now)) {
-                return;
-            }
-            self.crashed.pop();
+        self.crashed_now.append(&mut self.crashed);
+        for peer in &self.crashed_now {
+            self.turn.with_mesh(|mesh, now| mesh.process_ended(*peer, now));
         }
         while let Some((peer, known)) = self.came_up.last() {
             let (peer, known) = (*peer, *known);
@@ -115,10 +122,13 @@ impl<S: Store> Reactor<S> {
         match ended {
             Ended::Empty => self.answer(now.mono),
             Ended::Committed { effects, wrote } => {
+                self.crashed_now.clear();
                 self.note_holds(now.mono);
                 self.carry_out(effects, now);
+                if self.resting.is_none() {
+                    self.failing = false;
+                }
                 if wrote {
-                    self.resting = None;
                     self.maintain(false);
                     self.care_at = Some(now.mono.plus(IDLE_BEFORE_CARE));
                 }
@@ -128,6 +138,9 @@ impl<S: Store> Reactor<S> {
                     log::error(format_args!("{error}; nothing of this turn was kept"));
                     self.silent_until = Some(now.mono.plus(SILENCE));
                 }
+                // That they have crashed was forgotten with the turn.
+                self.crashed.append(&mut self.crashed_now);
+                self.failing = true;
                 self.resting = Some(now.mono.plus(REST));
                 self.turn.fail(error, |key| {
                     self.connections.get_mut(key).and_then(Connection::take_hold)
@@ -167,6 +180,10 @@ impl<S: Store> Reactor<S> {
             self.links.depart(departed.peer, remove, &mut self.timers);
         }
         for (peer, path) in effects.connect {
+            // It may have left in the same turn.
+            if !self.turn.mesh.is_present(peer) {
+                continue;
+            }
             self.links.connect(peer, path, now.mono, &mut self.timers);
         }
         self.woken.extend(self.held.woken(&effects.inboxes, effects.events));
