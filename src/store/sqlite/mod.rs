@@ -3,7 +3,7 @@
 //! The broker has the database to itself (`locking_mode = EXCLUSIVE`): nobody else can open it while
 //! a broker runs.
 //!
-//! Reading and writing are in the files of their subjects, as methods of [`db::Db`], each statement
+//! Reading and writing are in the files of their subjects, as methods of `Db`, each statement
 //! next to the operation that uses it.
 
 mod broadcasts;
