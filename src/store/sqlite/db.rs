@@ -41,9 +41,7 @@ impl Fault {
             },
         }
     }
-}
 
-impl Fault {
     /// Whether there may have been no room on the disk.
     fn is_lack_of_room(&self) -> bool {
         let Self::Sql(error) = self else { return false };
