@@ -494,3 +494,80 @@ fn a_request_that_does_not_come_is_refused_once() {
     assert_eq!(test.answers(), ["too late"]);
     assert_eq!(test.connection.deadline(), test.now.plus(LINGER_TIME_MAX));
 }
+
+/// Numbers for the test below (xorshift64): the same for each run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit).unwrap()
+    }
+}
+
+/// However the bytes come, however many requests a turn takes, however slowly the client reads: each
+/// request is taken once and answered in order.
+#[test]
+fn nothing_is_lost_or_changes_places() {
+    for seed in 1..=200 {
+        let mut dice = Dice(seed);
+        let mut test = Test::new();
+        let bodies: Vec<String> = (0..40)
+            .map(|i| {
+                let kind = if dice.below(10) == 0 { "hold" } else { "" };
+                let length = [0, 10, 1000, 100_000][dice.below(4)];
+                format!("{kind}{i} {}", "x".repeat(length))
+            })
+            .collect();
+        let mut unsent: Vec<u8> = bodies.iter().flat_map(|body| post(body)).collect();
+        let mut answered = Vec::new();
+        let mut rounds = 0;
+        while answered.len() < bodies.len() {
+            rounds += 1;
+            assert!(rounds < 100_000, "seed {seed}: stuck at {}", answered.len());
+            let mut event = !unsent.is_empty() && dice.below(2) == 0;
+            if event {
+                let most = [1, 100, 5000, 200_000][dice.below(4)];
+                let rest = unsent.split_off(unsent.len().min(1 + dice.below(most)));
+                let piece = std::mem::replace(&mut unsent, rest);
+                test.wire.borrow_mut().sent.push_back(piece);
+                test.connection.note_readable(false);
+            }
+            if dice.below(3) == 0 {
+                let room = [1, 300, 70_000, 10_000_000][dice.below(4)];
+                test.wire.borrow_mut().room = dice.below(room);
+                test.connection.flush(test.now);
+            }
+            if dice.below(4) == 0
+                && let Some(hold) = test.connection.take_hold()
+            {
+                let body = test.taken.last().unwrap().clone();
+                test.answer(&body, hold.connection);
+                test.connection.flush(test.now);
+                event = true;
+            }
+            test.room = 1 + dice.below(5);
+            if event || test.connection.wants_turn() {
+                assert_ne!(test.turn(), Progress::Gone, "seed {seed}");
+            }
+            assert!(test.connection.output.len() < RESPONSE_BACKLOG_BYTES + 300_000);
+            assert!(test.connection.input.len() <= INPUT_BYTES_MAX);
+            // What is complete, told by its length.
+            let mut wire = test.wire.borrow_mut();
+            while let Some(at) = wire.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let head = String::from_utf8(wire.received[..at].to_vec()).unwrap();
+                let length = head.split("Content-Length: ").nth(1).unwrap();
+                let end = at + 4 + length.lines().next().unwrap().parse::<usize>().unwrap();
+                if wire.received.len() < end {
+                    break;
+                }
+                let rest = wire.received.split_off(end);
+                let whole = std::mem::replace(&mut wire.received, rest);
+                answered.push(String::from_utf8(whole[at + 4..].to_vec()).unwrap());
+            }
+        }
+        assert!(answered == bodies && test.taken == bodies, "seed {seed}");
+    }
+}
