@@ -10,6 +10,7 @@ mod broadcasts;
 mod care;
 mod db;
 mod events;
+mod flush;
 mod inbox;
 mod locks;
 mod messages;
@@ -29,6 +30,7 @@ use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
 use self::db::{Db, Fault, Outcome};
+use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
@@ -48,8 +50,12 @@ use crate::model::{
 const WAL_BYTES_IDLE: u64 = 4 * 1024 * 1024;
 
 /// Bytes in the write-ahead log that are copied even if somebody waits, so that it does not grow for
-/// ever under a load that never pauses.
+/// ever under a load that never pauses. They are brought to the disk first.
 const WAL_BYTES_BUSY: u64 = 16 * 1024 * 1024;
+
+/// Bytes in the write-ahead log that are copied though they are still on the way to the disk: one that
+/// cannot keep up has to be waited for.
+const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Bytes that may have been added to the log before it is looked at again: looking costs more than
 /// a small turn.
@@ -79,6 +85,8 @@ pub struct SqliteStore {
     recovered_from: Option<String>,
     corrupt: bool,
     closed: bool,
+    /// Of the log that is to be copied next.
+    flush: Option<Flush>,
 }
 
 impl SqliteStore {
@@ -101,7 +109,7 @@ impl SqliteStore {
     }
 
     fn new(db: Db, path: Option<PathBuf>, recovered_from: Option<String>) -> Self {
-        Self { db, path, recovered_from, corrupt: false, closed: false }
+        Self { db, path, recovered_from, corrupt: false, closed: false, flush: None }
     }
 
     /// If another database was in the place of this one: where it is now, and why.
@@ -367,13 +375,26 @@ impl Store for SqliteStore {
     }
 
     fn maintain(&mut self, idle: bool) -> Result<()> {
-        let bytes_max = if idle { WAL_BYTES_IDLE } else { WAL_BYTES_BUSY };
-        if self.db.in_turn() || self.db.log_growth < WAL_BYTES_UNSEEN {
+        if self.db.in_turn() {
+            return Ok(());
+        }
+        let flushed = self.flush.as_ref().is_some_and(Flush::is_done);
+        if !flushed && self.db.log_growth < WAL_BYTES_UNSEEN {
             return Ok(());
         }
         self.db.log_growth = 0;
-        self.run(|db| {
-            if db.wal_pages_pending()? * PAGE_BYTES < bytes_max { Ok(()) } else { db.checkpoint() }
-        })
+        let pending = self.run(|db| db.wal_pages_pending())? * PAGE_BYTES;
+        if flushed || pending >= if idle { WAL_BYTES_IDLE } else { WAL_BYTES_MAX } {
+            self.flush = None;
+            return self.run(Db::checkpoint);
+        }
+        if pending >= WAL_BYTES_BUSY && self.flush.is_none() {
+            let log = self.path.as_ref().map(|path| open::part(path, "-wal"));
+            self.flush = log.and_then(|log| Flush::begin(&log));
+            if self.flush.is_none() {
+                return self.run(Db::checkpoint);
+            }
+        }
+        Ok(())
     }
 }
