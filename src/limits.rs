@@ -114,8 +114,10 @@ pub const EVENT_TYPE_CHARS_MAX: usize = 128;
 pub const ID_PREFIX_CHARS_MIN: usize = 4;
 /// Most rows of one list request (`limit`).
 pub const LIST_LIMIT_MAX: u32 = 1000;
-/// Most ids in one `markRead`.
-pub const MARK_READ_IDS_MAX: usize = 1000;
+/// Most ids in one `markRead` or `markNotified`.
+pub const MARK_IDS_MAX: usize = 1000;
+/// Most messages of one peer that are under a claim at once.
+pub const CLAIMED_MAX: u32 = LIST_LIMIT_MAX;
 /// Most entries of `agentPids` in one `/peers` request.
 pub const AGENT_PIDS_MAX: usize = 64;
 
@@ -140,6 +142,8 @@ pub const MESSAGE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 pub const EVENT_RETENTION_MS: i64 = 48 * 3600 * 1000;
 /// How long an automatic name stays reserved after its peer has gone, ms.
 pub const AUTO_NAME_RESERVED_MS: i64 = 10 * 60 * 1000;
+/// How long messages stay under a claim.
+pub const CLAIM_TIME: Duration = Duration::from_secs(5);
 /// Longest lock time, minutes.
 pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
 /// Longest life of a state entry, seconds (a year).

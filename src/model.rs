@@ -295,6 +295,102 @@ impl MessageKind {
     }
 }
 
+/// A way in which an agent is told of a message: what puts it where the agent will see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// The socket on which the agent's session takes messages.
+    InboxSocket,
+    /// A notification on the channel between agent and server that the agent shows to its model.
+    Channel,
+    /// The agent's own queue of what it is to do next.
+    Queue,
+    /// Text that a hook has added to the agent's context.
+    Hook,
+    /// The notice on the result of a tool.
+    ToolResult,
+}
+
+impl Way {
+    /// All ways, in the order in which they are listed to people.
+    pub const ALL: [Self; 5] =
+        [Self::InboxSocket, Self::Channel, Self::Queue, Self::Hook, Self::ToolResult];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InboxSocket => "inbox-socket",
+            Self::Channel => "channel",
+            Self::Queue => "queue",
+            Self::Hook => "hook",
+            Self::ToolResult => "tool-result",
+        }
+    }
+
+    /// The way with this word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.as_str() == word)
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// That an agent was told of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Notified {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub by: Way,
+}
+
+/// How far a message has come with a recipient; each stage implies those before it, except that what
+/// is fetched unasked is read without a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It is stored.
+    Queued,
+    /// The recipient's process has confirmed it.
+    Delivered,
+    /// It was put where the recipient's agent will see it.
+    Notified,
+    /// The agent has it.
+    Read,
+}
+
+impl Stage {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delivered => "delivered",
+            Self::Notified => "notified",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// The words of `reach` that the mesh knows: when an agent learns of a message, the soonest first. A
+/// peer may say another word; it is shown as it is.
+pub mod reach {
+    /// At once, even if it is idle.
+    pub const WAKES: &str = "wakes";
+    /// When its next turn begins, or within a running one.
+    pub const NEXT_TURN: &str = "next-turn";
+    /// With the result of its next call of a tool of the mesh.
+    pub const NEXT_CALL: &str = "next-call";
+    /// When it looks.
+    pub const NONE: &str = "none";
+}
+
 /// Why a peer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -394,10 +490,25 @@ pub struct Message {
     pub created_at: Timestamp,
     /// When the recipient's process confirmed it. In a sender's list of a broadcast: none.
     pub delivered_at: Option<Timestamp>,
+    /// When and how the agent was told of it. In a sender's list of a broadcast: none.
+    pub notified: Option<Notified>,
     /// When the agent fetched it. In a sender's list of a broadcast: none.
     pub read_at: Option<Timestamp>,
     /// In a sender's list: how a broadcast stands.
     pub reached: Option<Reached>,
+}
+
+impl Message {
+    /// How far it has come. Of a broadcast in a sender's list nothing is known but the counts.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match (self.read_at, self.notified, self.delivered_at) {
+            (Some(_), _, _) => Stage::Read,
+            (None, Some(_), _) => Stage::Notified,
+            (None, None, Some(_)) => Stage::Delivered,
+            (None, None, None) => Stage::Queued,
+        }
+    }
 }
 
 /// How many recipients a broadcast has, and how far it has come with them.
@@ -407,6 +518,8 @@ pub struct Reached {
     pub recipients: u32,
     /// Those whose process has confirmed it.
     pub delivered: u32,
+    /// Those whose agent was told of it.
+    pub notified: u32,
     /// Those whose agent has fetched it.
     pub read: u32,
 }
@@ -480,9 +593,18 @@ pub mod event_type {
     pub const FILE_UNLOCKED: &str = "file_unlocked";
     /// A message was stored. Not stored as an event: derived from the message.
     pub const MESSAGE_RECEIVED: &str = "message_received";
+    /// Messages were read: one event for each sender of those that one request marked.
+    pub const MESSAGE_READ: &str = "message_read";
     /// All of them.
-    pub const BUILT_IN: [&str; 6] =
-        [PEER_JOINED, PEER_LEFT, STATE_CHANGED, FILE_LOCKED, FILE_UNLOCKED, MESSAGE_RECEIVED];
+    pub const BUILT_IN: [&str; 7] = [
+        PEER_JOINED,
+        PEER_LEFT,
+        STATE_CHANGED,
+        FILE_LOCKED,
+        FILE_UNLOCKED,
+        MESSAGE_RECEIVED,
+        MESSAGE_READ,
+    ];
 }
 
 /// Whether an event type is meant by one of `patterns`: `*` for all, `prefix.*`, or a type itself.
@@ -531,6 +653,18 @@ mod tests {
         assert_eq!(Party::parse("cli"), Party::Cli);
         assert_eq!(Party::parse(&id.to_string()), Party::Peer(id));
         assert_eq!(Party::parse("build-bot"), Party::Label("build-bot".into()));
+    }
+
+    #[test]
+    fn each_word_of_a_way_is_read_back_and_is_the_one_on_the_wire() {
+        for way in Way::ALL {
+            assert_eq!(Way::parse(way.as_str()), Some(way));
+            assert_eq!(serde_json::to_value(way).unwrap(), way.as_str());
+        }
+        assert_eq!(Way::parse("telepathy"), None);
+        for stage in [Stage::Queued, Stage::Delivered, Stage::Notified, Stage::Read] {
+            assert_eq!(serde_json::to_value(stage).unwrap(), stage.as_str());
+        }
     }
 
     #[test]

@@ -6,16 +6,16 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request, Scope,
-    SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request,
+    Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
-    LOCK_TTL_MINUTES_MAX, MARK_READ_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX,
+    LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX,
     PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
     WAIT_SECONDS_MAX,
 };
-use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
@@ -157,11 +157,28 @@ fn send(fields: &mut Fields) -> Result<SendMessage> {
 }
 
 fn messages(fields: &mut Fields) -> Result<Request> {
+    const WAYS: &str = "inbox-socket, channel, queue, hook or tool-result";
     let peer_id = fields.text("peerId", WHO)?;
-    if fields.has("markRead") {
+    let forms = ["markRead", "markNotified", "claim"];
+    if forms.iter().filter(|form| fields.has(form)).count() > 1 {
+        let message = "`claim`, `markNotified` and `markRead` are requests of their own: send one";
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    let ids = |fields: &mut Fields, name: &str| {
         let parse = |value: &Value| value.as_str().and_then(MessageId::parse);
-        let ids = fields.list("markRead", MARK_READ_IDS_MAX, "message ids", parse)?;
-        return Ok(Request::MarkRead { peer_id, ids: ids.unwrap_or_default() });
+        fields.list(name, MARK_IDS_MAX, "message ids", parse)
+    };
+    if let Some(ids) = ids(fields, "markRead")? {
+        return Ok(Request::MarkRead { peer_id, ids, way: fields.word("way", WAYS, Way::parse)? });
+    }
+    if let Some(ids) = ids(fields, "markNotified")? {
+        let way = fields.need_word("way", WAYS, Way::parse)?;
+        return Ok(Request::MarkNotified { peer_id, ids, way });
+    }
+    let claimant = |word: &str| (word == "hook").then_some(Claimant::Hook);
+    if let Some(claim) = fields.word("claim", "the word `hook`", claimant)? {
+        let limit = fields.small("limit", 1..=LIST_LIMIT_MAX)?;
+        return Ok(Request::Claim(Claim { peer_id, claim, limit }));
     }
     let filter = |word: &str| match word {
         "unread" => Some(Filter::Unread),
@@ -327,6 +344,15 @@ mod tests {
             (E::Messages, r#"{"limit":1.5}"#, ["limit", "whole number"]),
             (E::Messages, r#"{"wait":56}"#, ["wait", "0 to 55"]),
             (E::Messages, r#"{"markRead":["x"]}"#, ["markRead", "message ids"]),
+            (E::Messages, r#"{"markRead":[],"way":"owl"}"#, ["way", "inbox-socket"]),
+            (E::Messages, r#"{"markNotified":[]}"#, ["way", "missing"]),
+            (E::Messages, r#"{"markNotified":["x"],"way":"hook"}"#, ["markNotified", "ids"]),
+            (E::Messages, r#"{"markNotified":[],"way":"owl"}"#, ["way", "tool-result"]),
+            (E::Messages, r#"{"claim":"me"}"#, ["claim", "hook"]),
+            (E::Messages, r#"{"claim":true}"#, ["claim", "hook"]),
+            (E::Messages, r#"{"claim":"hook","limit":0}"#, ["limit", "1 to 1000"]),
+            (E::Messages, r#"{"claim":"hook","markRead":[]}"#, ["claim", "send one"]),
+            (E::Messages, r#"{"markNotified":[],"markRead":[]}"#, ["markRead", "send one"]),
             (E::State, r#"{"key":"a"}"#, ["action", "get, set"]),
             (E::State, r#"{"action":"get"}"#, ["key", "missing"]),
             (
@@ -374,10 +400,14 @@ mod tests {
         assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX)).is_ok());
         assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX + 1)).is_err());
         let id = MessageId::new(Seq(1), [0; 16]);
-        let mark =
-            |n: usize| format!(r#"{{"markRead":[{}]}}"#, vec![format!("\"{id}\""); n].join(","));
-        assert!(decode(Endpoint::Messages, &mark(MARK_READ_IDS_MAX)).is_ok());
-        assert!(decode(Endpoint::Messages, &mark(MARK_READ_IDS_MAX + 1)).is_err());
+        for form in ["markRead", "markNotified"] {
+            let mark = |n: usize| {
+                let ids = vec![format!("\"{id}\""); n].join(",");
+                format!(r#"{{"{form}":[{ids}],"way":"hook"}}"#)
+            };
+            assert!(decode(Endpoint::Messages, &mark(MARK_IDS_MAX)).is_ok());
+            assert!(decode(Endpoint::Messages, &mark(MARK_IDS_MAX + 1)).is_err());
+        }
         let emit = |n: usize| {
             format!(r#"{{"action":"emit","type":"a.b","payload":"{}"}}"#, "x".repeat(n - 2))
         };
@@ -442,7 +472,11 @@ mod tests {
                 peek: true,
                 ..Fetch::default()
             }),
-            Request::MarkRead { peer_id: None, ids: vec![id] },
+            Request::MarkRead { peer_id: None, ids: vec![id], way: None },
+            Request::MarkRead { peer_id: None, ids: vec![], way: Some(Way::Hook) },
+            Request::MarkNotified { peer_id: me.clone(), ids: vec![id], way: Way::InboxSocket },
+            Request::Claim(Claim::default()),
+            Request::Claim(Claim { peer_id: me.clone(), limit: Some(7), ..Claim::default() }),
             Request::GetState { namespace: "n".into(), key: "k".into() },
             Request::ListState { namespace: "n".into(), prefix: Some("p".into()), limit: Some(9) },
             Request::SetState(SetState {

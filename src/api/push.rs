@@ -225,6 +225,7 @@ mod tests {
             reply_to: None,
             created_at: Timestamp(0),
             delivered_at: None,
+            notified: None,
             read_at: None,
             reached: None,
         }

@@ -16,6 +16,13 @@ pub struct PeersReply {
     pub remaining: u64,
 }
 
+/// Answer to `POST /messages` with `markRead` or `markNotified`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct MarkedReply {
+    /// How many were not marked before.
+    pub marked: u64,
+}
+
 /// Answer to `POST /state`, `get` and `set`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EntryReply {
@@ -146,6 +153,7 @@ mod tests {
             read::<EntriesReply>(&reply),
             EntriesReply { entries: vec![entry], remaining: 1 }
         );
+        assert_eq!(read::<MarkedReply>(&Reply::Marked { marked: 3 }), MarkedReply { marked: 3 });
         assert!(read::<DeletedReply>(&Reply::Deleted { deleted: true }).deleted);
 
         let lock = LockInfo {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::limits::REPLY_BYTES_MAX;
 use crate::model::{
-    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Seq, StateEntry,
-    Timestamp,
+    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Seq, Stage,
+    StateEntry, Timestamp, Way,
 };
 
 /// Answer to `GET /health`.
@@ -278,19 +278,40 @@ pub struct MessageInfo {
     /// When.
     #[serde(default)]
     pub delivered_at: Option<Timestamp>,
+    /// When the agent was told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notified_at: Option<Timestamp>,
+    /// How.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notified_by: Option<Way>,
     /// When it was fetched.
     pub read_at: Option<Timestamp>,
+    /// In `sent`, unless it is a broadcast: how far it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
     /// In `sent`, for a broadcast: to how many it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<u32>,
     /// In `sent`, for a broadcast: how many have confirmed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_count: Option<u32>,
+    /// In `sent`, for a broadcast: to how many agents it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notified_count: Option<u32>,
     /// In `sent`, for a broadcast: how many have fetched it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_count: Option<u32>,
     /// Its place in the sequence.
     pub seq: Seq,
+}
+
+impl MessageInfo {
+    /// As it stands in its sender's list.
+    #[must_use]
+    pub fn sent(message: Message) -> Self {
+        let stage = message.reached.is_none().then(|| message.stage());
+        Self { stage, ..message.into() }
+    }
 }
 
 impl From<Message> for MessageInfo {
@@ -310,21 +331,26 @@ impl From<Message> for MessageInfo {
                 None => message.delivered_at.is_some(),
             },
             delivered_at: message.delivered_at,
+            notified_at: message.notified.map(|notified| notified.at),
+            notified_by: message.notified.map(|notified| notified.by),
             read_at: message.read_at,
+            stage: None,
             recipients: reached.map(|reached| reached.recipients),
             delivered_count: reached.map(|reached| reached.delivered),
+            notified_count: reached.map(|reached| reached.notified),
             read_count: reached.map(|reached| reached.read),
             seq: message.seq,
         }
     }
 }
 
-/// Answer to a fetch of messages.
+/// Answer to a fetch or a claim of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages {
     /// Oldest first.
     pub messages: Vec<MessageInfo>,
-    /// How many more there are. Exact for `unread` without `from`; otherwise counted to 100.
+    /// How many more there are. Exact for `unread` without `from`; otherwise, and for a claim while
+    /// others are under one, counted to 100.
     pub remaining: u64,
 }
 
@@ -470,9 +496,9 @@ pub enum Reply {
     Sent(Sent),
     /// `POST /messages`
     Messages(Messages),
-    /// `POST /messages` with `markRead`
+    /// `POST /messages` with `markRead` or `markNotified`
     Marked {
-        /// How many were unread before.
+        /// How many were not marked before.
         marked: u64,
     },
     /// `POST /state`, `get` and `set`

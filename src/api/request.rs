@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way};
 
 /// The paths of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +24,7 @@ pub enum Endpoint {
     Summary,
     /// Send a message or broadcast.
     Send,
-    /// Fetch, or mark read.
+    /// Fetch, claim, or mark.
     Messages,
     /// Shared state.
     State,
@@ -251,6 +251,30 @@ impl Fetch {
     pub const DEFAULT_LIMIT: u32 = 20;
 }
 
+/// Who hands out messages under a claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Claimant {
+    /// A hook of the agent.
+    #[default]
+    Hook,
+}
+
+/// Fetches unread messages that nobody else hands out: `POST /messages` with `claim`. They stay
+/// claimed for [`crate::limits::CLAIM_TIME`], or until they are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Whose messages; with a peer token that peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<Box<str>>,
+    /// Who asks.
+    pub claim: Claimant,
+    /// 1 to 1,000; default 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// Sets a state entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -364,7 +388,23 @@ pub enum Request {
         /// At most 1,000.
         #[serde(rename = "markRead")]
         ids: Vec<MessageId>,
+        /// How the agent got them: its notification, too, where there was none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        way: Option<Way>,
     },
+    /// `POST /messages` with `markNotified`
+    MarkNotified {
+        /// Whose; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// At most 1,000.
+        #[serde(rename = "markNotified")]
+        ids: Vec<MessageId>,
+        /// How the agent was told.
+        way: Way,
+    },
+    /// `POST /messages` with `claim`
+    Claim(Claim),
     /// `POST /state`, `get`
     GetState {
         /// Default `default`.
@@ -468,7 +508,9 @@ impl Request {
             Self::Peers(_) => Endpoint::Peers,
             Self::Summary { .. } => Endpoint::Summary,
             Self::Send(_) => Endpoint::Send,
-            Self::Fetch(_) | Self::MarkRead { .. } => Endpoint::Messages,
+            Self::Fetch(_) | Self::MarkRead { .. } | Self::MarkNotified { .. } | Self::Claim(_) => {
+                Endpoint::Messages
+            }
             Self::GetState { .. }
             | Self::ListState { .. }
             | Self::SetState(_)

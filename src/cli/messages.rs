@@ -103,7 +103,8 @@ pub(super) fn inbox(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
 
 /// The result is written already, so what goes wrong here is only noted.
 fn mark_read(client: &mut Client, whose: Box<str>, ids: Vec<MessageId>, json: bool) -> Exit {
-    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id: Some(whose), ids }) else {
+    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id: Some(whose), ids, way: None })
+    else {
         return Exit::Done;
     };
     if error.code() == Some(Code::Forbidden) {

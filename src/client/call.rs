@@ -67,7 +67,9 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::QueryLocks { .. }
         | Request::ReadEvents(_)
         | Request::Heartbeat { .. }
-        | Request::Lock(_) => true,
+        | Request::Lock(_)
+        | Request::MarkRead { .. }
+        | Request::MarkNotified { .. } => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.
         Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
         Request::Send(message) => message.id.is_some(),
@@ -75,7 +77,7 @@ pub fn is_repeatable(request: &Request) -> bool {
         Request::Register(register) => register.peer_id.is_some(),
         Request::Unregister { .. }
         | Request::Summary { .. }
-        | Request::MarkRead { .. }
+        | Request::Claim(_)
         | Request::SetState(_)
         | Request::DeleteState { .. }
         | Request::Unlock { .. }
@@ -365,8 +367,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::api::Claim;
     use crate::api::{LockFile, Register, SendMessage};
     use crate::model::MessageKind;
+    use crate::model::Way;
 
     fn broker(port: u16, token: &str) -> Broker {
         Broker {
@@ -597,7 +601,9 @@ mod tests {
             ),
             (Request::Heartbeat { peer_id: None, git_branch: None }, true),
             (Request::ReadEvents(ReadEvents::default()), true),
-            (Request::MarkRead { peer_id: None, ids: vec![] }, false),
+            (Request::MarkRead { peer_id: None, ids: vec![], way: None }, true),
+            (Request::MarkNotified { peer_id: None, ids: vec![], way: Way::Hook }, true),
+            (Request::Claim(Claim::default()), false),
             (Request::Shutdown, false),
         ] {
             assert_eq!(is_repeatable(&request), expected, "{request:?}");

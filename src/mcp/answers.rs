@@ -188,9 +188,13 @@ mod tests {
             created_at: Timestamp(0),
             delivered: true,
             delivered_at: Some(Timestamp(0)),
+            notified_at: None,
+            notified_by: None,
             read_at: None,
+            stage: None,
             recipients: None,
             delivered_count: None,
+            notified_count: None,
             read_count: None,
             seq: Seq(n),
         }

@@ -383,7 +383,7 @@ impl Server {
         if self.presence.is_present()
             && let Some(ids) = self.reading.take_marks(now)
         {
-            self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids });
+            self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids, way: None });
         }
     }
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::jobs::JobId;
-use crate::limits::MARK_READ_IDS_MAX;
+use crate::limits::MARK_IDS_MAX;
 use crate::model::MessageId;
 
 /// Whose turn it is to fetch messages: two answers at once would tell the same ones.
@@ -81,7 +81,7 @@ impl Reading {
             return None;
         }
         self.retry_at = None;
-        self.marking = self.handed.len().min(MARK_READ_IDS_MAX);
+        self.marking = self.handed.len().min(MARK_IDS_MAX);
         self.handed.get(..self.marking).map(<[MessageId]>::to_vec)
     }
 

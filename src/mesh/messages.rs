@@ -6,10 +6,11 @@ use super::turn::{Caller, Failure, Interest, Outcome};
 use super::who::{Actor, Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, Fetch, Filter, Messages, Refusal, Reply, SendMessage, Sent, message_size,
+    Budget, Code, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
+    message_size,
 };
 use crate::model::{
-    Message, MessageId, Monotonic, Now, Party, PeerId, Reached, Recipient, event_type,
+    Message, MessageId, Monotonic, Now, Party, PeerId, Reached, Recipient, Way, event_type,
 };
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
 
@@ -97,6 +98,7 @@ impl<S: Store> Mesh<S> {
             reply_to: send.reply_to,
             created_at: now.wall,
             delivered_at: None,
+            notified: None,
             read_at: None,
             reached: None,
         };
@@ -178,7 +180,9 @@ impl<S: Store> Mesh<S> {
                 after: fetch.after,
                 limit,
             };
-            return Ok(Outcome::Reply(listed(self.store.sent(&query, &mut keep)?)));
+            let Page { messages, remaining } = self.store.sent(&query, &mut keep)?;
+            let messages = messages.into_iter().map(MessageInfo::sent).collect();
+            return Ok(Outcome::Reply(Reply::Messages(Messages { messages, remaining })));
         }
         let Some(recipient) = actor.party.inbox() else {
             return Err(not_found(&actor.name).into());
@@ -207,12 +211,14 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         ids: &[MessageId],
+        way: Option<Way>,
         now: Now,
     ) -> Answer {
         let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         let Some(recipient) = actor.party.inbox() else {
             return Err(not_found(&actor.name).into());
         };
+        let _ = way;
         let marked = self.store.mark_read(recipient, ids, now.wall)?;
         Ok(Reply::Marked { marked })
     }

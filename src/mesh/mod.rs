@@ -268,8 +268,12 @@ impl<S: Store> Mesh<S> {
             }
             Request::Send(send) => self.send(caller, send, now)?,
             Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
-            Request::MarkRead { peer_id, ids } => {
-                self.mark_read(caller, peer_id.as_deref(), ids, now)?
+            Request::MarkRead { peer_id, ids, way } => {
+                self.mark_read(caller, peer_id.as_deref(), ids, *way, now)?
+            }
+            Request::MarkNotified { .. } | Request::Claim(_) => {
+                let message = "this broker does not do that: update it";
+                return Err(Refusal::new(Code::InvalidRequest, message).into());
             }
             Request::GetState { namespace, key } => {
                 self.count(caller, None, now)?;

@@ -62,7 +62,7 @@ fn messages_are_marked_read_once_the_agent_has_them() {
     let (texts, _) = test.result(first);
     assert!(texts[0].contains(r#""payload":"a""#), "{texts:?}");
     let (purpose, request, _) = test.asked();
-    assert_eq!(request, Request::MarkRead { peer_id: None, ids: vec![message_id(1)] });
+    assert_eq!(request, Request::MarkRead { peer_id: None, ids: vec![message_id(1)], way: None });
     let (fetching, request, _) = test.asked();
     assert!(matches!(request, Request::Fetch(_)));
     // The mark comes to nothing: it is made again, and the message is not shown again.
@@ -74,7 +74,7 @@ fn messages_are_marked_read_once_the_agent_has_them() {
     let (purpose, request, _) = test.asked();
     assert_eq!(
         request,
-        Request::MarkRead { peer_id: None, ids: vec![message_id(1), message_id(2)] }
+        Request::MarkRead { peer_id: None, ids: vec![message_id(1), message_id(2)], way: None }
     );
     test.reply(purpose, &json!({"ok": true, "marked": 2}));
     test.quiet();

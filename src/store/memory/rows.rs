@@ -82,6 +82,7 @@ impl StoredMessage {
             reply_to: self.reply_to,
             created_at: self.created_at,
             delivered_at: marks.delivered_at,
+            notified: None,
             read_at: marks.read_at,
             reached: None,
         }

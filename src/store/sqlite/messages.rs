@@ -130,6 +130,7 @@ impl Db {
             reply_to: row.get(8)?,
             created_at: row.get(5)?,
             delivered_at,
+            notified: None,
             read_at,
             reached: None,
         };
