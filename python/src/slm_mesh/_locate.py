@@ -1,0 +1,261 @@
+"""Who serves a data directory: its files, read without asking anyone; and how to start a broker."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import os
+import shutil
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._errors import NoBrokerError, SLMMeshError, local
+
+DATA_DIR = "SLM_MESH_DATA_DIR"
+HOST = "SLM_MESH_HOST"
+BIN = "SLM_MESH_BIN"
+
+#: Longest file that is read here, bytes.
+_FILE_BYTES_MAX = 1024
+#: Longest path of a socket, bytes: `sun_path` less its final zero (unix(7), unix(4) of macOS).
+SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker that serves."""
+
+    host: str
+    port: int
+    token: str
+    #: The id of the data directory, by which the broker is known; ``None`` if there is no such file.
+    mesh: str | None
+
+    @property
+    def authority(self) -> str:
+        """What goes into ``Host``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class NotReady:
+    """A broker holds the lock and does not say where it serves: it is about to start, or to end."""
+
+
+def default_data_dir() -> Path:
+    """The data directory that the environment names, as the program understands it."""
+    value = os.environ.get(DATA_DIR)
+    if value:
+        return checked_data_dir(value, DATA_DIR)
+    home = os.environ.get("HOME")
+    if not home:
+        raise local("file_error", f"neither {DATA_DIR} nor HOME is set: set one of them")
+    return Path(home).absolute() / ".slm-mesh"
+
+
+def checked_data_dir(value: str | os.PathLike[str], name: str) -> Path:
+    """An absolute path."""
+    path = Path(value)
+    if path.parts and path.parts[0].startswith("~"):
+        # A shell expands it; a directory of that name is nobody's wish.
+        raise local("file_error", f"{name} is {str(path)!r}: write ~ out, an absolute path is best")
+    return path.absolute()
+
+
+def loopback_host(host: str | None) -> str:
+    """The address to connect to: the broker's HTTP listener is on a loopback address only."""
+    if host is None:
+        # A hub's or another machine's address concerns remote peers.
+        value = os.environ.get(HOST)
+        return value if value and _is_loopback(value) else "127.0.0.1"
+    if not _is_loopback(host):
+        raise local(
+            "invalid_request",
+            f"{host!r} is no loopback address: a broker listens to its own machine only",
+        )
+    return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Place:
+    """Where a broker is looked for.
+
+    Port and token are believed only while someone holds ``broker.lock``: a broker that was killed
+    leaves its files behind. If both were given by the caller there is nothing to believe.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None,
+        host: str | None,
+        port: int | None,
+        token_path: str | os.PathLike[str] | None,
+    ) -> None:
+        if data_dir is not None:
+            self.data_dir = checked_data_dir(data_dir, "data_dir")
+        elif token_path is not None:
+            self.data_dir = checked_data_dir(token_path, "token_path").parent
+        else:
+            self.data_dir = default_data_dir()
+        if port is not None and not 0 < port < 65_536:
+            raise local("invalid_request", f"port is {port}: it must be from 1 to 65535")
+        self.host = loopback_host(host)
+        self.port = port
+        self.token_path = (
+            self.data_dir / "broker.token"
+            if token_path is None
+            else checked_data_dir(token_path, "token_path")
+        )
+        self.is_given = port is not None and token_path is not None
+
+    @property
+    def peers_dir(self) -> Path:
+        """The directory of the peers' sockets."""
+        return self.data_dir / "peers"
+
+    def locate(self) -> Broker | NotReady | None:
+        """Looks; ``None`` if no broker is running."""
+        if not self.is_given and not _is_locked(self.data_dir / "broker.lock"):
+            return None
+        port = self.port
+        if port is None:
+            port_text = _read(self.data_dir / "port") or ""
+            port = int(port_text) if port_text.isascii() and port_text.isdigit() else 0
+        token = _read(self.token_path)
+        if token is None and self.is_given:
+            raise local("file_error", f"there is no token in {self.token_path}: is a broker running?")
+        if not 0 < port < 65_536 or token is None:
+            return NotReady()
+        return Broker(self.host, port, token, _read(self.data_dir / "mesh.id"))
+
+    def absent(self, why_not_started: str) -> SLMMeshError:
+        """The error for no broker."""
+        return local(
+            "no_broker",
+            f"no broker is running for {self.data_dir}{why_not_started}",
+            NoBrokerError,
+        )
+
+
+def _read(path: Path) -> str | None:
+    """The text of a small file; ``None`` if there is none, or nothing in it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise local("file_error", f"cannot read {path}: {error.strerror}") from error
+    if len(data) > _FILE_BYTES_MAX:
+        raise local("file_error", f"{path} is too long to be a file of slm-mesh")
+    return data.decode("utf-8", "replace").strip() or None
+
+
+# `struct flock` (fcntl(2) of Linux; sys/fcntl.h of macOS), with 64-bit offsets as Python is built.
+if sys.platform == "darwin":
+    _FLOCK = struct.Struct("@qqihh0q")
+    _TYPE_AT = 3
+else:
+    _FLOCK = struct.Struct("@hhqqi0q")
+    _TYPE_AT = 0
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether someone holds the lock, asked without taking it, so that the question never makes a
+    broker's start fail."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise local("file_error", f"cannot open {path}: {error.strerror}") from error
+    try:
+        fields = [0] * 5
+        # What would keep us from locking for writing is any lock there may be.
+        fields[_TYPE_AT] = fcntl.F_WRLCK
+        found = fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*fields))
+    except OSError as error:
+        raise local("file_error", f"cannot ask for the lock of {path}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    return bool(_FLOCK.unpack(found)[_TYPE_AT] != fcntl.F_UNLCK)
+
+
+def find_binary() -> str | None:
+    """The program that starts a broker: ``SLM_MESH_BIN``, or ``slm-mesh`` on the PATH."""
+    return os.environ.get(BIN) or shutil.which("slm-mesh")
+
+
+def launch_command(place: Place) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a broker and ends once it serves, and its environment."""
+    binary = find_binary()
+    if binary is None:
+        raise place.absent(
+            f", and none can be started: slm-mesh is not on the PATH and {BIN} is not set"
+        )
+    return [binary, "start", "--detached"], {**os.environ, DATA_DIR: str(place.data_dir)}
+
+
+def launch_failed(reason: str) -> SLMMeshError:
+    """The error for a broker that could not be started."""
+    return local("start_failed", f"no broker could be started: {reason}")
+
+
+def launch_result(status: int, said: bytes) -> SLMMeshError | None:
+    """What the end of that command means."""
+    if status == 0:
+        return None
+    reason = said[:4096].decode("utf-8", "replace").strip().removeprefix("error: ")
+    return launch_failed(reason or f"it ended with status {status} and said nothing")
+
+
+def check_socket_path(path: Path) -> None:
+    """That a socket can have this path."""
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise local(
+            "file_error",
+            f"the path of the data directory is too long: a socket in it would have a path of "
+            f"{length} bytes, and the limit is {SOCKET_PATH_BYTES_MAX}; set {DATA_DIR} to a "
+            f"shorter one ({os.strerror(errno.ENAMETOOLONG)})",
+        )
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is known of a directory and its repository."""
+
+    path: str
+    git_root: str | None = None
+    git_branch: str | None = None
+    #: The same for all work trees of one repository: the real path of its common directory.
+    repo_id: str | None = None
+
+
+def look_at_project(directory: str | os.PathLike[str] | None) -> Project:
+    """Looks at a directory, by default the working directory, and for the repository around it."""
+    start = Path(os.path.realpath(directory if directory is not None else os.curdir))
+    for root in (start, *start.parents):
+        git = root / ".git"
+        try:
+            if git.is_file():
+                # A work tree or submodule: gitrepository-layout(5).
+                pointer = (_read(git) or "").removeprefix("gitdir:").strip()
+                git = (root / pointer) if pointer else git
+            if not (git / "HEAD").is_file():
+                continue
+            head = _read(git / "HEAD") or ""
+            common = git / (_read(git / "commondir") or ".")
+        except (OSError, SLMMeshError):
+            continue
+        branch = head.removeprefix("ref: refs/heads/") if head.startswith("ref: ") else None
+        return Project(str(start), str(root), branch, os.path.realpath(common))
+    return Project(str(start))
