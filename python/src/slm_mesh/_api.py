@@ -1,5 +1,5 @@
-"""The requests of the broker, as values: what is sent, whether it may be repeated, how its answer is
-read. No I/O; ``docs/api-reference.md`` of the project describes each."""
+"""The requests of the broker, as values: what is sent, whether it may be repeated, how its answer
+is read. No I/O; ``docs/api-reference.md`` of the project describes each."""
 
 from __future__ import annotations
 

@@ -61,9 +61,7 @@ class _Connection:
         self.broker = broker
         self.idle_since = 0.0
         self._answers = AnswerReader()
-        self._socket = socket.create_connection(
-            (broker.host, broker.port), timeout=_left(deadline)
-        )
+        self._socket = socket.create_connection((broker.host, broker.port), timeout=_left(deadline))
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             check_greeting(broker, self.ask(greeting(broker), deadline))
@@ -193,16 +191,17 @@ def _launch(place: Place, deadline: float) -> None:
         raise launch_failed("it was not ready in time") from None
     except OSError as error:
         raise launch_failed(f"{command[0]} cannot be run: {error.strerror}") from error
-    if error := launch_result(process.returncode, process.stderr):
-        raise error
+    failure = launch_result(process.returncode, process.stderr)
+    if failure is not None:
+        raise failure
 
 
 @dataclass(frozen=True)
 class HeldLock(Lock):
     """A lock of one's own. As a context manager it is released at the end::
 
-        with client.lock("src/main.py", reason="renaming"):
-            ...
+    with client.lock("src/main.py", reason="renaming"):
+        ...
     """
 
     _release: Any = field(default=None, repr=False, compare=False)

@@ -47,6 +47,9 @@ NAMES_TRIED_MAX = 99
 #: Longest name.
 NAME_CHARS_MAX = 64
 
+#: What a frame raises that is not as it should be.
+_UNREADABLE = (SLMMeshError, ValueError, RecursionError, AttributeError, LookupError, TypeError)
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -75,6 +78,8 @@ class Mailbox:
         #: Pushed, and to be acknowledged when one is taken.
         self._withheld: deque[str] = deque()
         self._to_mark: list[str] = []
+        #: Handed over, and looked at by now.
+        self._handed: dict[str, None] = {}
         #: The inbox may hold what came before an interruption, from this number on. What was pushed
         #: meanwhile waits behind it.
         self._behind: int | None = None
@@ -130,11 +135,22 @@ class Mailbox:
             acks.append(self._withheld.popleft())
         return message, acks
 
+    def handed(self, message_id: str) -> None:
+        """A message is looked at, and to be marked read after that."""
+        self._handed[message_id] = None
+
     def done(self, message_id: str) -> bool:
-        """A message was handed over, and is to be marked read. Whether it is the first that waits
-        for that."""
+        """It was. Whether it is the first that waits to be marked."""
+        if message_id not in self._handed:
+            return False
+        del self._handed[message_id]
         self._to_mark.append(message_id)
         return len(self._to_mark) == 1
+
+    def all_done(self) -> None:
+        """The session ends, and a loop that was left may not have said so yet."""
+        for message_id in list(self._handed):
+            self.done(message_id)
 
     def marks(self) -> list[str]:
         """What is to be marked read."""
@@ -227,8 +243,8 @@ class Core:
                 self.events.append(MeshEvent.from_frame(frame))
             elif kind == "shutdown":
                 self._resting = frame["payload"]["reason"] == "stopped"
-        except (SLMMeshError, ValueError, RecursionError, AttributeError, LookupError, TypeError) as e:
-            log.warning("a push frame that cannot be read was ignored: %s", e)
+        except _UNREADABLE as error:
+            log.warning("a push frame that cannot be read was ignored: %s", error)
         return b""
 
     def handle_linked(self) -> None:
@@ -300,9 +316,7 @@ class Core:
                 # Nobody remembers this session: it is somebody new.
                 log.warning("the broker has forgotten %s, which registers anew", resume.name)
                 self.identity = None
-            elif (
-                result.code == "name_taken" and not first and number < NAMES_TRIED_MAX
-            ):
+            elif result.code == "name_taken" and not first and number < NAMES_TRIED_MAX:
                 number += 1
             else:
                 return self._failed(result, now)
@@ -513,4 +527,3 @@ class Core:
     def summarised(self, summary: str) -> None:
         """What a session that registers anew works on."""
         self._summary = summary
-

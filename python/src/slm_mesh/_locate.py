@@ -31,7 +31,7 @@ class Broker:
     host: str
     port: int
     token: str
-    #: The id of the data directory, by which the broker is known; ``None`` if there is no such file.
+    #: The id of the data directory, by which the broker is known; ``None`` without such a file.
     mesh: str | None
 
     @property
@@ -131,7 +131,7 @@ class Place:
             port = int(port_text) if port_text.isascii() and port_text.isdigit() else 0
         token = _read(self.token_path)
         if token is None and self.is_given:
-            raise local("file_error", f"there is no token in {self.token_path}: is a broker running?")
+            raise local("file_error", f"no token is in {self.token_path}: is a broker running?")
         if not 0 < port < 65_536 or token is None:
             return NotReady()
         return Broker(self.host, port, token, _read(self.data_dir / "mesh.id"))
@@ -209,7 +209,7 @@ def launch_failed(reason: str) -> SLMMeshError:
     return local("start_failed", f"no broker could be started: {reason}")
 
 
-def launch_result(status: int, said: bytes) -> SLMMeshError | None:
+def launch_result(status: int | None, said: bytes) -> SLMMeshError | None:
     """What the end of that command means."""
     if status == 0:
         return None

@@ -384,7 +384,9 @@ class BrokerHealth:
     @classmethod
     def from_json(cls, obj: Json) -> BrokerHealth:
         """Reads the broker's form."""
-        return cls(version=text(obj, "version"), uptime=number(obj, "uptime"), mesh=text(obj, "mesh"))
+        return cls(
+            version=text(obj, "version"), uptime=number(obj, "uptime"), mesh=text(obj, "mesh")
+        )
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,7 @@ def make_listener(peers_dir: Path) -> tuple[socket.socket, Path]:
     except OSError as error:
         listener.close()
         path.unlink(missing_ok=True)
-        raise local(
-            "file_error", f"cannot listen on {path}: {error.strerror or error}"
-        ) from error
+        raise local("file_error", f"cannot listen on {path}: {error.strerror or error}") from error
     return listener, path
 
 
@@ -58,7 +56,7 @@ def is_own_user(connection: socket.socket) -> bool:
         return True
     form = struct.Struct("3i")
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
-    return bool(form.unpack(credentials)[1] == os.getuid())
+    return bool(form.unpack(credentials)[1] == os.geteuid())
 
 
 def started_by_default(start: bool | None, port: int | None) -> bool:
@@ -327,20 +325,24 @@ class Session(SLMMeshClient):
             super().close()
 
     def _farewell(self) -> None:
+        self._core.mailbox.all_done()
         # At most the marks of one request: more can only wait when marking has failed.
-        for request in (api.mark_read(self._core.mailbox.marks(), None), api.unregister(None)):
-            if request.body == {"markRead": []}:
-                continue
-            for _ in range(2):
-                try:
-                    self._ask_as(request, False, min(self.timeout, FAREWELL_TIME_MAX))
-                except SLMMeshError as error:
-                    # Both may be done twice.
-                    if error.code == "outcome_unknown":
-                        continue
-                    if error.code not in ("no_broker", "unauthorized"):
-                        log.warning("%s at the end of a session: %s", request.path, error.message)
-                break
+        marks = self._core.mailbox.marks()
+        if marks:
+            self._last(api.mark_read(marks, None))
+        self._last(api.unregister(None))
+
+    def _last(self, request: api.Request[Any]) -> None:
+        for _ in range(2):
+            try:
+                self._ask_as(request, False, min(self.timeout, FAREWELL_TIME_MAX))
+            except SLMMeshError as error:
+                # Both may be done twice.
+                if error.code == "outcome_unknown":
+                    continue
+                if error.code not in ("no_broker", "unauthorized"):
+                    log.warning("%s at the end of a session: %s", request.path, error.message)
+            return
 
     # What its thread does.
 
@@ -519,6 +521,9 @@ class Session(SLMMeshClient):
         handed over stays unread. With ``mark_read=False`` that is left to the caller.
         """
         while (message := self.receive(timeout)) is not None:
+            if mark_read:
+                with self._guard:
+                    self._core.mailbox.handed(message.id)
             try:
                 yield message
             finally:
