@@ -59,6 +59,8 @@ class Mesh:
 
     def start(self) -> None:
         """Starts the broker, and waits until it serves."""
+        if self.process is not None:
+            self.process.wait()
         self.process = subprocess.Popen(
             [binary(), "start"],
             env=self.environment(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
@@ -51,7 +50,7 @@ class _Push(asyncio.Protocol):
         try:
             lines = self._lines.feed(data)
         except ValueError as error:
-            log.warning("the push connection has ended: %s", error)
+            log.warning("the push connection is ended: %s", error)
             self.close()
             return
         self.write(b"".join([self._owner._core.handle_line(line) for line in lines]))
@@ -121,7 +120,6 @@ class AsyncSession(AsyncSLMMeshClient):
         )
         self._open = False
         self._task: asyncio.Task[None] | None = None
-        self._listener: socket.socket | None = None
         self._server: asyncio.AbstractServer | None = None
         self._path: Path | None = None
         self._connection: _Push | None = None
@@ -156,6 +154,7 @@ class AsyncSession(AsyncSLMMeshClient):
                 raise self._core.trouble
         except BaseException:
             self._stop_listening()
+            await super().close()
             raise
         self._open = True
         self._task = asyncio.get_running_loop().create_task(self._run())

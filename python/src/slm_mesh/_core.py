@@ -380,7 +380,9 @@ class Core:
         self._failures += 1
         pause = min(PAUSE_MIN * 2 ** min(self._failures - 1, 10), PAUSE_MAX)
         self._look_at = now + pause
-        log.warning("not in the mesh, next attempt in %.1f s: %s", pause, error.message)
+        if self.arrivals:
+            # Otherwise whoever opens the session is told.
+            log.warning("not in the mesh, next attempt in %.1f s: %s", pause, error.message)
 
     def work(self, clock: Callable[[], float], socket_exists: Callable[[], bool]) -> Work:
         """Does what is due."""

@@ -147,8 +147,11 @@ class _Push:
             lines = self._lines.feed(data)
         except BlockingIOError:
             return
-        except (OSError, ValueError) as error:
-            log.warning("the push connection has ended: %s", error)
+        except OSError as error:
+            log.debug("the push connection has ended: %s", error)
+            data, lines = b"", []
+        except ValueError as error:
+            log.warning("the push connection is ended: %s", error)
             data, lines = b"", []
         acks = b""
         if lines:
@@ -298,6 +301,7 @@ class Session(SLMMeshClient):
         except BaseException:
             self._push.close()
             self._push = None
+            super().close()
             raise
         self._open = True
         self._thread = threading.Thread(target=self._run, name="slm-mesh session", daemon=True)
