@@ -29,7 +29,7 @@ from support import PATIENCE, MeshTest, binary
 T = TypeVar("T")
 
 
-async def eventually(what: str, look: Callable[[], Awaitable[T] | T]) -> T:
+async def eventually(what: str, look: Callable[[], Any]) -> Any:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         found = look()
@@ -243,9 +243,7 @@ class Sessions(AsyncTest):
                 count = core.QUEUE_MAX + 200
                 for number in range(count):
                     await client.send("bob", str(number))
-                await eventually(
-                    "a full queue", lambda: len(bob._core.mailbox) >= core.QUEUE_MAX
-                )
+                await eventually("a full queue", lambda: len(bob._core.mailbox) >= core.QUEUE_MAX)
                 self.assertLess(len(bob._core.mailbox), count)
                 found = [message.payload for message in await take(bob, count)]
                 self.assertEqual(found, [str(number) for number in range(count)])

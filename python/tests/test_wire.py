@@ -208,9 +208,7 @@ class Values(unittest.TestCase):
         }
         found = Message.from_json(obj)
         self.assertEqual((found.stage, found.notified_by), ("notified", "hook"))
-        self.assertEqual(
-            found.notified_at, datetime(2026, 4, 8, 10, 30, 2, tzinfo=timezone.utc)
-        )
+        self.assertEqual(found.notified_at, datetime(2026, 4, 8, 10, 30, 2, tzinfo=timezone.utc))
         self.assertEqual(found.created_at.microsecond, 123_000)
         with self.assertRaises(AttributeError):
             found.stage = "read"  # type: ignore[misc]
