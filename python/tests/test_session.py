@@ -333,6 +333,17 @@ class Restarts(MeshTest):
             self.assertEqual(take(bob, 1)[0].payload, "hello")
             self.assertEqual(bob.peer_id, before)
 
+    def test_a_broker_that_dies_before_it_has_connected_is_missed(self) -> None:
+        # Its end is not noticed by that of the push connection.
+        unnoticed = mock.patch.multiple(
+            core.Core, handle_linked=mock.Mock(), handle_lost=mock.Mock()
+        )
+        with unnoticed, Session(name="bob", start=False) as bob:
+            arrivals = bob._core.arrivals
+            self.mesh.kill()
+            self.mesh.start()
+            eventually("it is back", lambda: bob._core.arrivals > arrivals)
+
     def test_a_broker_that_was_stopped_is_left_alone_until_someone_needs_it(self) -> None:
         os.environ["SLM_MESH_BIN"] = binary()
         with mock.patch.object(core, "LOOK_EVERY", 0.05), Session(name="bob") as bob:

@@ -38,6 +38,8 @@ PAUSE_MIN = 0.5
 PAUSE_MAX = 10.0
 #: How often a broker is looked for that someone else may start, seconds.
 LOOK_EVERY = 2.0
+#: After this the broker should have connected to the push socket, seconds.
+LINK_TIME = 0.1
 #: How often a broker whose push connection has ended is looked for, until the next heartbeat.
 LOOKS_MAX = 12
 #: A session that has lasted so long does not count as one that fails again and again, seconds.
@@ -334,7 +336,9 @@ class Core:
         self.trouble = None
         self._present, self._present_since = True, now
         self._resting = False
-        self._look_at = None
+        # A broker that dies before it has connected leaves no connection to end.
+        self._looks = 0
+        self._look_at = None if self._linked else now + LINK_TIME
         self._heartbeat_at = now + self._heartbeat_every()
         self._page_at = now
         found = self._place.locate()
