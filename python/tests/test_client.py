@@ -9,6 +9,7 @@ import threading
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
+from unittest import mock
 
 from slm_mesh import (
     LockedError,
@@ -19,6 +20,7 @@ from slm_mesh import (
     VersionConflictError,
     __version__,
 )
+from slm_mesh._client import _Connection
 from support import Background, MeshTest, binary, eventually
 
 
@@ -328,9 +330,17 @@ class Trouble(MeshTest):
         pid = self.mesh.broker_pid()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        sending = Background(lambda: sender.send("cli", "once"))
-        setting = Background(lambda: setter.state_set("k", "v"))
-        eventually("the connections in use", lambda: not (sender._pool._idle + setter._pool._idle))
+        sent: list[bytes] = []
+        send = _Connection._send
+
+        def record(connection: _Connection, data: bytes, deadline: float) -> None:
+            send(connection, data, deadline)
+            sent.append(data)
+
+        with mock.patch.object(_Connection, "_send", record):
+            sending = Background(lambda: sender.send("cli", "once"))
+            setting = Background(lambda: setter.state_set("k", "v"))
+            eventually("both requests on their way", lambda: len(sent) == 2)
         self.mesh.kill()
         self.mesh.start()
         sending.result()

@@ -71,16 +71,19 @@ class _Connection:
 
     def ask(self, data: bytes, deadline: float) -> Answer:
         """Sends a request and waits for its answer; ``OSError``, :class:`SLMMeshError`."""
-        self._socket.settimeout(_left(deadline))
-        self._socket.sendall(data)
+        self._send(data, deadline)
         while True:
+            self._socket.settimeout(_left(deadline))
             chunk = self._socket.recv(READ_BYTES)
             if not chunk:
                 raise ended(self.broker)
             answer = self._answers.feed(chunk)
             if answer is not None:
                 return answer
-            self._socket.settimeout(_left(deadline))
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(data)
 
     def is_usable(self, now: float) -> bool:
         """Whether it can take another request: nothing has come that nobody asked for, which may
