@@ -285,6 +285,17 @@ class Trouble(MeshTest):
         with self.refused("file_error"):
             SLMMeshClient(data_dir="~/mesh")
 
+    def test_a_data_directory_that_others_can_write_to_is_refused(self) -> None:
+        for mode, code in ((0o777, "file_error"), (0o720, "file_error"), (0o755, None)):
+            self.mesh.dir.chmod(mode)
+            if code is None:
+                self.client().status()
+                continue
+            with self.refused(code) as caught:
+                self.client().status()
+            self.assertIn("chmod 700", caught.exception.message)
+        self.mesh.dir.chmod(0o700)
+
     def test_a_restarted_broker_is_found_again(self) -> None:
         client = self.client()
         client.status()

@@ -123,6 +123,8 @@ class Place:
 
     def locate(self) -> Broker | NotReady | None:
         """Looks; ``None`` if no broker is running."""
+        if not self.is_given:
+            _check_private(self.data_dir)
         if not self.is_given and not _is_locked(self.data_dir / "broker.lock"):
             return None
         port = self.port
@@ -142,6 +144,29 @@ class Place:
             "no_broker",
             f"no broker is running for {self.data_dir}{why_not_started}",
             NoBrokerError,
+        )
+
+
+def _check_private(directory: Path) -> None:
+    """Whoever can write to the data directory can put a port and a token of his own there, so one
+    that others can write to is refused, as the broker does."""
+    try:
+        found = directory.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise local("file_error", f"cannot look at {directory}: {error.strerror}") from error
+    if found.st_uid != os.geteuid():
+        raise local(
+            "file_error",
+            f"{directory} belongs to another user (uid {found.st_uid}, this is uid "
+            f"{os.geteuid()}); set {DATA_DIR} to a directory of your own",
+        )
+    if found.st_mode & 0o022:
+        raise local(
+            "file_error",
+            f"{directory} can be written to by others (mode {found.st_mode & 0o777:03o}); look at "
+            f"what is in it, then close it: chmod 700 {directory}",
         )
 
 
