@@ -79,7 +79,7 @@ class Calls(MeshTest):
         self.assertEqual(answer.json(), {"ok": [1, None, "ü"]})
         self.assertEqual((answer.type, answer.reply_to), ("json", sent.message_id))
         self.assertEqual(alice.mark_read([answer.id, str(uuid.uuid4())]), 1)
-        self.assertEqual(alice.mark_read([answer.id]), 0)
+        self.assertEqual(alice.mark_read(answer.id), 0)
         mine = alice.inbox("sent", sender="bob")
         self.assertIsNotNone(mine[0].read_at)
         self.assertEqual(bob.inbox("sent")[0].id, reply.message_id)

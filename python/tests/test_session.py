@@ -375,7 +375,10 @@ class NoBroker(MeshTest):
         os.environ["PATH"] = str(self.mesh.root)
         with self.refused("no_broker") as caught, Session():
             pass
-        self.assertIn("slm-mesh", caught.exception.message)
+        self.assertIn("SLM_MESH_BIN", caught.exception.message)
+        with self.refused("no_broker") as caught, Session(start=False):
+            pass
+        self.assertIn("slm-mesh start --detached", caught.exception.message)
         with self.refused("no_broker") as caught, Session(start=True):
             pass
         self.assertIn("SLM_MESH_BIN", caught.exception.message)

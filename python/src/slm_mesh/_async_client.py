@@ -484,10 +484,10 @@ class AsyncSLMMeshClient:
                 await self._ask(api.mark_read(unread, peer))
         return messages
 
-    async def mark_read(self, ids: Iterable[str], peer: str | None = None) -> int:
+    async def mark_read(self, ids: str | Iterable[str], peer: str | None = None) -> int:
         """As :meth:`SLMMeshClient.mark_read`."""
         marked = 0
-        every = list(ids)
+        every = [ids] if isinstance(ids, str) else list(ids)
         for at in range(0, len(every), api.MARK_READ_IDS_MAX):
             marked += await self._ask(api.mark_read(every[at : at + api.MARK_READ_IDS_MAX], peer))
         return marked

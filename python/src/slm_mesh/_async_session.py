@@ -16,7 +16,7 @@ from ._async_client import AsyncHeldLock, AsyncSLMMeshClient
 from ._client import NOT_OURS_ANY_MORE
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
-from ._locate import look_at_project
+from ._locate import NO_BINARY, look_at_project
 from ._models import Lock, MeshEvent, Message, Registration
 from ._session import FAREWELL_TIME_MAX, is_own_user, make_listener, started_by_default
 from ._wire import LineReader, ack_line
@@ -106,6 +106,8 @@ class AsyncSession(AsyncSLMMeshClient):
             data_dir=data_dir,
             start=started_by_default(start, port),
         )
+        if start is None and port is None and not self._start:
+            self._place.not_started = NO_BINARY
         directory = look_at_project(project_path).path
         self._core = Core(
             self._place,

@@ -129,7 +129,7 @@ def attempt(
                         yield wait
                     continue
                 if not start:
-                    raise place.absent(": start it with `slm-mesh start --detached`")
+                    raise place.absent(place.not_started)
                 if launches == _LAUNCHES_MAX:
                     raise local(
                         "start_failed",

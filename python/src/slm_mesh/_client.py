@@ -482,10 +482,10 @@ class SLMMeshClient:
                 self._ask(api.mark_read(unread, peer))
         return messages
 
-    def mark_read(self, ids: Iterable[str], peer: str | None = None) -> int:
+    def mark_read(self, ids: str | Iterable[str], peer: str | None = None) -> int:
         """Marks messages read; gives how many were unread. Others' messages are ignored."""
         marked = 0
-        every = list(ids)
+        every = [ids] if isinstance(ids, str) else list(ids)
         for at in range(0, len(every), api.MARK_READ_IDS_MAX):
             marked += self._ask(api.mark_read(every[at : at + api.MARK_READ_IDS_MAX], peer))
         return marked

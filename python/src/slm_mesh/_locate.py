@@ -18,6 +18,11 @@ DATA_DIR = "SLM_MESH_DATA_DIR"
 HOST = "SLM_MESH_HOST"
 BIN = "SLM_MESH_BIN"
 
+#: Why no broker can be started.
+NO_BINARY = (
+    f", and none can be started: slm-mesh is not on the PATH and {BIN} is not set; install it or "
+    "name it there"
+)
 #: Longest file that is read here, bytes.
 _FILE_BYTES_MAX = 1024
 #: Longest path of a socket, bytes: `sun_path` less its final zero (unix(7), unix(4) of macOS).
@@ -115,6 +120,8 @@ class Place:
             else checked_data_dir(token_path, "token_path")
         )
         self.is_given = port is not None and token_path is not None
+        #: What to do, or why nothing was done, when no broker is running.
+        self.not_started = ": start it with `slm-mesh start --detached`"
 
     @property
     def peers_dir(self) -> Path:
@@ -223,9 +230,7 @@ def launch_command(place: Place) -> tuple[list[str], dict[str, str]]:
     """The command that starts a broker and ends once it serves, and its environment."""
     binary = find_binary()
     if binary is None:
-        raise place.absent(
-            f", and none can be started: slm-mesh is not on the PATH and {BIN} is not set"
-        )
+        raise place.absent(NO_BINARY)
     return [binary, "start", "--detached"], {**os.environ, DATA_DIR: str(place.data_dir)}
 
 

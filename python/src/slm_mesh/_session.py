@@ -20,7 +20,7 @@ from . import _api as api
 from ._client import NOT_OURS_ANY_MORE, HeldLock, SLMMeshClient
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
-from ._locate import check_socket_path, find_binary, look_at_project
+from ._locate import NO_BINARY, check_socket_path, find_binary, look_at_project
 from ._models import Lock, MeshEvent, Message, Registration
 from ._wire import READ_BYTES, LineReader, ack_line
 
@@ -253,6 +253,8 @@ class Session(SLMMeshClient):
             data_dir=data_dir,
             start=started_by_default(start, port),
         )
+        if start is None and port is None and not self._start:
+            self._place.not_started = NO_BINARY
         directory = look_at_project(project_path).path
         #: Everything in the core is read and changed with this in hand.
         self._guard = threading.Condition(threading.Lock())
