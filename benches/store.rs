@@ -103,7 +103,15 @@ fn filled(store: &mut dyn Store, messages: u32) {
 
 fn inbox(n: u8, unread_only: bool) -> InboxQuery<'static> {
     let recipient = Recipient::Peer(peer(n));
-    InboxQuery { recipient, unread_only, from: None, before: None, after: None, limit: 20 }
+    InboxQuery {
+        recipient,
+        unread_only,
+        from: None,
+        before: None,
+        after: None,
+        but: &[],
+        limit: 20,
+    }
 }
 
 fn turns(c: &mut Criterion, name: &str, store: &mut dyn Store) {

@@ -180,12 +180,8 @@ impl PeerInfo {
         status: PeerStatus,
         last_heartbeat: Timestamp,
         locks: u64,
+        reach: &str,
     ) -> Self {
-        let reach = match (&record.reach, &record.uds_path) {
-            (Some(reach), _) => reach.clone(),
-            (None, Some(_)) => "push".into(),
-            (None, None) => "none".into(),
-        };
         Self {
             id: record.id,
             name: record.name.clone(),
@@ -201,7 +197,7 @@ impl PeerInfo {
             status,
             host: record.host.clone(),
             locks,
-            reach,
+            reach: reach.into(),
         }
     }
 }

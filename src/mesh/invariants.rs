@@ -34,6 +34,7 @@ impl<S: Store> Mesh<S> {
         for (id, present) in &self.peers {
             let held = held.get(&Party::Peer(*id)).copied().unwrap_or(0);
             assert_eq!(present.locks, held, "locks of {id}");
+            present.claims.check(*id, now.mono);
         }
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
@@ -45,7 +46,6 @@ impl<S: Store> Mesh<S> {
             soonest.is_none_or(|at| next.is_some_and(|next| next <= at)),
             "an expiry is missed"
         );
-        let _ = now;
     }
 
     /// The caches agree with the store and with each other.
@@ -76,6 +76,7 @@ impl<S: Store> Mesh<S> {
             from: None,
             before: None,
             after: None,
+            but: &[],
             limit: u32::MAX,
         };
         let all = self.store.inbox(&query(false), None, &mut |_| true).expect("inbox").messages;
@@ -88,6 +89,7 @@ impl<S: Store> Mesh<S> {
             assert_eq!(message.id.seq(), message.seq, "an id has its number");
             assert!(message.seq <= self.store.last_seq(), "a number that was given");
             assert!(message.read_at.is_none() || message.delivered_at.is_some(), "read: delivered");
+            assert!(message.notified.is_none() || message.delivered_at.is_some(), "notified: too");
         }
         let is_unread = |message: &&Message| message.read_at.is_none();
         assert!(all.iter().filter(is_unread).eq(unread.iter()), "unread of {recipient:?}");

@@ -1,4 +1,4 @@
-//! Messages: sending, fetching, marking read.
+//! Messages: sending and fetching.
 
 use std::time::Duration;
 
@@ -9,9 +9,7 @@ use crate::api::{
     Budget, Code, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
     message_size,
 };
-use crate::model::{
-    Message, MessageId, Monotonic, Now, Party, PeerId, Reached, Recipient, Way, event_type,
-};
+use crate::model::{Message, Monotonic, Now, Party, PeerId, Reached, Recipient, event_type};
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
 
 type Answer = std::result::Result<Reply, Failure>;
@@ -180,7 +178,7 @@ impl<S: Store> Mesh<S> {
                 after: fetch.after,
                 limit,
             };
-            let Page { messages, remaining } = self.store.sent(&query, &mut keep)?;
+            let Page { messages, remaining, .. } = self.store.sent(&query, &mut keep)?;
             let messages = messages.into_iter().map(MessageInfo::sent).collect();
             return Ok(Outcome::Reply(Reply::Messages(Messages { messages, remaining })));
         }
@@ -193,9 +191,11 @@ impl<S: Store> Mesh<S> {
             from: from.as_ref(),
             before: fetch.before,
             after: fetch.after,
+            but: &[],
             limit,
         };
-        let page = self.store.inbox(&query, reads.then_some(now.wall), &mut keep)?;
+        let mut page = self.store.inbox(&query, reads.then_some(now.wall), &mut keep)?;
+        self.was_read(recipient, std::mem::take(&mut page.read), now)?;
         if page.messages.is_empty() && fetch.wait > 0 {
             let until = held.unwrap_or_else(|| now.mono.plus(Duration::from_secs(fetch.wait)));
             if now.mono < until {
@@ -204,27 +204,9 @@ impl<S: Store> Mesh<S> {
         }
         Ok(Outcome::Reply(listed(page)))
     }
-
-    /// `POST /messages` with `markRead`
-    pub(super) fn mark_read(
-        &mut self,
-        caller: Caller,
-        peer: Option<&str>,
-        ids: &[MessageId],
-        way: Option<Way>,
-        now: Now,
-    ) -> Answer {
-        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
-        let Some(recipient) = actor.party.inbox() else {
-            return Err(not_found(&actor.name).into());
-        };
-        let _ = way;
-        let marked = self.store.mark_read(recipient, ids, now.wall)?;
-        Ok(Reply::Marked { marked })
-    }
 }
 
-fn listed(page: Page) -> Reply {
+pub(super) fn listed(page: Page) -> Reply {
     Reply::Messages(Messages {
         messages: page.messages.into_iter().map(Into::into).collect(),
         remaining: page.remaining,

@@ -12,6 +12,7 @@
 //! What is kept in memory here is a cache of the store, and what only the running mesh can know:
 //! connections, heartbeats, rates.
 
+mod claims;
 mod delivery;
 mod events;
 #[doc(hidden)]
@@ -22,6 +23,7 @@ mod messages;
 mod paths;
 mod peers;
 mod rate_limit;
+mod receipts;
 mod state;
 mod turn;
 mod who;
@@ -202,6 +204,7 @@ impl<S: Store> Mesh<S> {
         let turn = self.turn;
         for present in self.peers.values_mut().chain(&mut self.left) {
             present.link.abort(turn);
+            present.claims.abort(turn);
         }
         self.load(now)
     }
@@ -271,10 +274,10 @@ impl<S: Store> Mesh<S> {
             Request::MarkRead { peer_id, ids, way } => {
                 self.mark_read(caller, peer_id.as_deref(), ids, *way, now)?
             }
-            Request::MarkNotified { .. } | Request::Claim(_) => {
-                let message = "this broker does not do that: update it";
-                return Err(Refusal::new(Code::InvalidRequest, message).into());
+            Request::MarkNotified { peer_id, ids, way } => {
+                self.mark_notified(caller, peer_id.as_deref(), ids, *way, now)?
             }
+            Request::Claim(claim) => self.claim(caller, claim, now)?,
             Request::GetState { namespace, key } => {
                 self.count(caller, None, now)?;
                 let entry = self.store.state(namespace, key)?;

@@ -1,5 +1,6 @@
 //! Peers: coming, staying, going, and who is here.
 
+use super::claims::Claims;
 use super::delivery::Link;
 use super::paths::normalise;
 use super::turn::{Caller, Departed, Failure, Push, Target};
@@ -10,7 +11,9 @@ use crate::api::{
     peer_line,
 };
 use crate::limits::PEERS_MAX;
-use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp, event_type};
+use crate::model::{
+    LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp, event_type, reach,
+};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
@@ -30,6 +33,10 @@ pub(super) struct Present {
     pub(super) seen: Seen,
     /// Locks it holds.
     pub(super) locks: u64,
+    /// Messages that its hooks are giving to its agent.
+    pub(super) claims: Claims,
+    /// A hook has claimed messages: its agent has hooks, and they work.
+    pub(super) has_hooks: bool,
 }
 
 impl Present {
@@ -42,6 +49,23 @@ impl Present {
             last_seen: now.mono,
             seen,
             locks: 0,
+            claims: Claims::default(),
+            has_hooks: false,
+        }
+    }
+
+    /// How its agent can be told, as far as is known: the hooks of an agent reach it with its next
+    /// turn, whatever its peer has said.
+    fn reach(&self) -> &str {
+        let said = match (&self.record.reach, &self.record.uds_path) {
+            (Some(reach), _) => reach,
+            (None, Some(_)) => "push",
+            (None, None) => reach::NONE,
+        };
+        match said {
+            reach::WAKES => said,
+            _ if self.has_hooks => reach::NEXT_TURN,
+            _ => said,
         }
     }
 
@@ -354,7 +378,8 @@ impl<S: Store> Mesh<S> {
                 } else {
                     PeerStatus::Active
                 };
-                PeerInfo::new(&present.record, status, present.last_heartbeat, present.locks)
+                let (heartbeat, locks) = (present.last_heartbeat, present.locks);
+                PeerInfo::new(&present.record, status, heartbeat, locks, present.reach())
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,6 +7,7 @@ mod differential;
 mod events;
 mod inbox;
 mod locks;
+mod marks;
 mod messages;
 mod peers;
 mod sent;
@@ -223,7 +224,15 @@ pub(super) fn event(store: &mut dyn Store, kind: &str) -> MessageId {
 }
 
 pub(super) fn unread(recipient: Recipient) -> InboxQuery<'static> {
-    InboxQuery { recipient, unread_only: true, from: None, before: None, after: None, limit: 20 }
+    InboxQuery {
+        recipient,
+        unread_only: true,
+        from: None,
+        before: None,
+        after: None,
+        but: &[],
+        limit: 20,
+    }
 }
 
 pub(super) fn all(recipient: Recipient) -> InboxQuery<'static> {

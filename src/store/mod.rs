@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::api::MessageCounts;
 use crate::model::{
-    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient, Seq,
-    StateEntry, Timestamp,
+    Event, Lock, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord, Recipient,
+    Seq, StateEntry, Timestamp, Way,
 };
 
 /// Why a backend could not do what it was asked. The turn must be rolled back.
@@ -133,6 +133,8 @@ pub struct InboxQuery<'a> {
     pub before: Option<Seq>,
     /// Only those above this sequence number. With it, `all` takes the oldest, too.
     pub after: Option<Seq>,
+    /// None of these; in ascending order.
+    pub but: &'a [Seq],
     /// Most rows.
     pub limit: u32,
 }
@@ -158,8 +160,20 @@ pub struct Page {
     /// Oldest first.
     pub messages: Vec<Message>,
     /// How many more match, beyond the end at which the rows were cut: counted to
-    /// [`REMAINING_MAX`], and exactly for all unread of a recipient (no `from`, `before`, `after`).
+    /// [`REMAINING_MAX`], and exactly for all unread of a recipient (no `from`, `before`, `after`,
+    /// `but`).
     pub remaining: u64,
+    /// Those of an inbox that were unread before and are read now, in ascending order.
+    pub read: Vec<Receipt>,
+}
+
+/// A message that an operation has made read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Which.
+    pub id: MessageId,
+    /// Who sent it.
+    pub from: Party,
 }
 
 /// How far [`Page::remaining`] is counted.
@@ -333,9 +347,25 @@ pub trait Store {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page>;
 
-    /// Marks messages of a recipient read (and so delivered); ids that are not its own are ignored.
-    /// Gives the number of those that were unread.
-    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64>;
+    /// Marks messages of a recipient read (and so delivered), and, where nobody was notified yet,
+    /// notified in this way at that time; ids that are not its own are ignored. Gives those that
+    /// were unread, in the order of `ids`.
+    fn mark_read(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        at: Timestamp,
+        way: Option<Way>,
+    ) -> Result<Vec<Receipt>>;
+
+    /// Marks messages of a recipient notified (and so delivered), unless they are that already, or
+    /// read; ids that are not its own are ignored. Gives how many were marked.
+    fn mark_notified(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        notified: Notified,
+    ) -> Result<u64>;
 
     /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
     fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()>;

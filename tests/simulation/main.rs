@@ -290,6 +290,7 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
             from: None,
             before: None,
             after: None,
+            but: &[],
             limit: u32::MAX,
         };
         let _ = writeln!(out, "{:?}", store.inbox(&inbox, None, &mut |_| true)?);

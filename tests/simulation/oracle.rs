@@ -186,6 +186,7 @@ fn read_all<B: Backend>(
         from: None,
         before: None,
         after: None,
+        but: &[],
         limit: u32::MAX,
     };
     let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();

@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use super::*;
-use crate::model::LeaveReason;
+use crate::model::{LeaveReason, Notified, Way};
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{PurgeBefore, StateChange};
@@ -217,7 +217,7 @@ impl Pair {
             0..30 => self.send(),
             30..40 => self.emit(),
             40..50 => self.fetch(),
-            50..55 => self.mark_read(),
+            50..55 => self.mark(),
             55..70 => self.mark_delivered(),
             70..75 => self.change_peer(),
             75..85 => self.change_state(),
@@ -265,12 +265,15 @@ impl Pair {
 
     fn inbox_query<T>(&mut self, work: impl FnOnce(&mut Self, &InboxQuery<'_>) -> T) -> T {
         let from = self.maybe(4, Self::party);
+        let mut but: Vec<Seq> = (0..self.random.below(4)).map(|_| self.seq()).collect();
+        but.sort();
         let query = InboxQuery {
             recipient: self.recipient(),
             unread_only: self.random.one_in(2),
             from: from.as_ref(),
             before: self.maybe(4, Self::seq),
             after: self.maybe(4, Self::seq),
+            but: &but,
             limit: self.random.pick(&[0, 1, 3, 20, 1000]),
         };
         work(self, &query)
@@ -290,13 +293,21 @@ impl Pair {
         });
     }
 
-    fn mark_read(&mut self) {
+    fn mark(&mut self) {
         let (recipient, now) = (self.recipient(), self.now);
         let page = self.both(|store| peek(store, &all(recipient)));
         let mut ids: Vec<MessageId> = page.messages.iter().map(|message| message.id).collect();
         ids.push(MessageId::new(self.seq(), [0; 16]));
         ids.retain(|_| self.random.one_in(3));
-        self.both(|store| store.mark_read(recipient, &ids, now).unwrap());
+        let way = self.random.pick(&Way::ALL);
+        match self.random.below(3) {
+            0 => drop(self.both(|store| store.mark_read(recipient, &ids, now, None).unwrap())),
+            1 => drop(self.both(|store| store.mark_read(recipient, &ids, now, Some(way)).unwrap())),
+            _ => {
+                let notified = Notified { at: now, by: way };
+                self.both(|store| store.mark_notified(recipient, &ids, notified).unwrap());
+            }
+        }
     }
 
     fn mark_delivered(&mut self) {

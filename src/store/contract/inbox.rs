@@ -99,7 +99,7 @@ fn from_skips_what_others_sent(store: &mut dyn Store) {
             let from = party(if n % 2 == 0 { 1 } else { 3 });
             let id = post(store, &from, To::One(inbox_of(2)), &Draft::new(&n.to_string(), T0));
             if (n % 2 == 0) != (n % 50 < 2) {
-                store.mark_read(inbox_of(2), &[id], at(1)).unwrap();
+                store.mark_read(inbox_of(2), &[id], at(1), None).unwrap();
             }
         }
     });
@@ -269,7 +269,7 @@ fn many_pages_of_everything(store: &mut dyn Store) {
             if n % 7 != 1 {
                 wanted.push(text);
                 if n % 11 == 0 {
-                    store.mark_read(inbox_of(2), &[id], at(1)).unwrap();
+                    store.mark_read(inbox_of(2), &[id], at(1), None).unwrap();
                 }
             }
         }

@@ -63,7 +63,7 @@ fn sent_shows_how_it_stands(store: &mut dyn Store) {
     turn(store, |store| {
         store.mark_delivered(peer(2), &[one.seq(), many.seq()], at(1)).unwrap();
         store.mark_delivered(peer(3), &[many.seq()], at(1)).unwrap();
-        store.mark_read(inbox_of(2), &[many], at(2)).unwrap();
+        store.mark_read(inbox_of(2), &[many], at(2), None).unwrap();
     });
     let sender = party(1);
     let page = list_sent(store, &sent_by(&sender));

@@ -23,7 +23,7 @@ fn a_turn_writes_only_if_something_changed(store: &mut dyn Store) {
         assert!(!store.turn_wrote());
         store.next_seq();
         store.mark_delivered(peer(2), &[id.seq()], at(2)).unwrap();
-        store.mark_read(inbox_of(2), &[id], at(2)).unwrap();
+        store.mark_read(inbox_of(2), &[id], at(2), None).unwrap();
         store.inbox(&all(inbox_of(2)), Some(at(2)), &mut |_| true).unwrap();
         store.release_lock("/a", None).unwrap();
         store.expire_locks(at(2), 10).unwrap();
@@ -56,7 +56,7 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     post(store, &Party::Label("bot".into()), To::Many(&[peer(2), peer(4)]), &draft);
     emit(store, "a.b", Some(&party(4)), &draft);
     store.inbox(&unread(inbox_of(2)), Some(at(5)), &mut |_| true).unwrap();
-    store.mark_read(inbox_of(3), &[all_of_them], at(5)).unwrap();
+    store.mark_read(inbox_of(3), &[all_of_them], at(5), None).unwrap();
     store.mark_delivered(peer(2), &[first.seq()], at(5)).unwrap();
     store.set_state(&entry("k", "new", Seq(99)), None).unwrap();
     store.set_state(&entry("k2", "new", Seq(99)), None).unwrap();
@@ -141,7 +141,7 @@ fn counts_follow_messages(store: &mut dyn Store) {
     assert_eq!(store.counts().events, 3);
     turn(store, |store| store.mark_delivered(peer(2), &[one.seq()], at(1)).unwrap());
     assert_eq!(store.counts().messages, messages(2, 1, 2));
-    turn(store, |store| store.mark_read(inbox_of(2), &[one, two], at(2)).unwrap());
+    turn(store, |store| store.mark_read(inbox_of(2), &[one, two], at(2), None).unwrap());
     assert_eq!(store.counts().messages, messages(2, 0, 0));
 }
 

@@ -13,15 +13,15 @@ use uuid::Uuid;
 
 use super::{
     AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, REMAINING_MAX, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange,
-    StateOutcome, Store, StoreError,
+    PurgeBefore, REMAINING_MAX, Receipt, ReleaseOutcome, Repeated, Result, SentQuery, Size,
+    StateChange, StateOutcome, Store, StoreError,
 };
 use rows::{Marks, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
-    Event, Lock, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
-    Timestamp, type_matches,
+    Event, Lock, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    StateEntry, Timestamp, Way, type_matches,
 };
 
 /// The backend in memory.
@@ -126,6 +126,16 @@ impl MemoryStore {
                 mark(marks);
             }
         })
+    }
+
+    fn mark_id(
+        &mut self,
+        recipient: Recipient,
+        id: MessageId,
+        change: impl Fn(Marks) -> Marks,
+    ) -> bool {
+        self.messages.get(&id.seq()).is_some_and(|row| row.id == id)
+            && self.mark(recipient, id.seq(), |marks| *marks = change(*marks))
     }
 
     fn purge_messages(&mut self, before: Timestamp, left: &mut u32) {
@@ -301,31 +311,36 @@ impl Store for MemoryStore {
             .filter_map(|row| Some((row, *row.recipients.get(&query.recipient)?)))
             .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
             .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
+            .filter(|(row, _)| !query.but.contains(&row.seq))
             .collect();
         let newest_first = !query.unread_only && query.after.is_none();
         if newest_first {
             rows.reverse();
         }
         let found = rows.len();
-        let rows = rows
-            .into_iter()
-            .map(|(row, marks)| row.seen_with(mark_read_at.map_or(marks, |at| marks.read(at))));
+        let rows = rows.into_iter().map(|(row, marks)| {
+            row.seen_with(mark_read_at.map_or(marks, |at| marks.read(at, None)))
+        });
         let mut messages = offer(rows, query.limit, keep);
         if newest_first {
             messages.reverse();
         }
+        let mut read = Vec::new();
         if let Some(at) = mark_read_at {
-            for message in &messages {
-                self.mark(query.recipient, message.seq, |marks| *marks = marks.read(at));
+            for seq in messages.iter().map(|message| message.seq) {
+                if self.mark(query.recipient, seq, |marks| *marks = marks.read(at, None)) {
+                    read.extend(self.messages.get(&seq).map(StoredMessage::receipt));
+                }
             }
         }
         let exact = query.unread_only
             && query.from.is_none()
             && query.before.is_none()
-            && query.after.is_none();
+            && query.after.is_none()
+            && query.but.is_empty();
         let remaining = (found - messages.len()) as u64;
         let remaining = if exact { remaining } else { remaining.min(REMAINING_MAX) };
-        Ok(Page { messages, remaining })
+        Ok(Page { messages, remaining, read })
     }
 
     fn sent(
@@ -349,17 +364,37 @@ impl Store for MemoryStore {
             messages.reverse();
         }
         let remaining = ((found - messages.len()) as u64).min(REMAINING_MAX);
-        Ok(Page { messages, remaining })
+        Ok(Page { messages, remaining, read: Vec::new() })
     }
 
-    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64> {
+    fn mark_read(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        at: Timestamp,
+        way: Option<Way>,
+    ) -> Result<Vec<Receipt>> {
+        self.check_turn()?;
+        let mut read = Vec::new();
+        for id in ids {
+            if self.mark_id(recipient, *id, |marks| marks.read(at, way)) {
+                read.extend(self.messages.get(&id.seq()).map(StoredMessage::receipt));
+            }
+        }
+        Ok(read)
+    }
+
+    fn mark_notified(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        notified: Notified,
+    ) -> Result<u64> {
         self.check_turn()?;
         let mut marked = 0;
         for id in ids {
-            if self.messages.get(&id.seq()).is_some_and(|row| row.id == *id) {
-                let changed = self.mark(recipient, id.seq(), |marks| *marks = marks.read(at));
-                marked += u64::from(changed);
-            }
+            let changed = self.mark_id(recipient, *id, |marks| marks.notified(notified));
+            marked += u64::from(changed);
         }
         Ok(marked)
     }

@@ -5,23 +5,39 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::model::{
-    Event, Message, MessageId, MessageKind, Party, PeerRecord, Reached, Recipient, Seq, Timestamp,
-    event_type,
+    Event, Message, MessageId, MessageKind, Notified, Party, PeerRecord, Reached, Recipient, Seq,
+    Timestamp, Way, event_type,
 };
-use crate::store::{NewMessage, To, message_event_payload};
+use crate::store::{NewMessage, Receipt, To, message_event_payload};
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Marks {
     pub(super) delivered_at: Option<Timestamp>,
+    pub(super) notified: Option<Notified>,
     pub(super) read_at: Option<Timestamp>,
 }
 
 impl Marks {
-    pub(super) fn read(self, at: Timestamp) -> Self {
+    pub(super) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
         match self.read_at {
             Some(_) => self,
-            None => Self { delivered_at: self.delivered_at.or(Some(at)), read_at: Some(at) },
+            None => Self {
+                delivered_at: self.delivered_at.or(Some(at)),
+                notified: self.notified.or(way.map(|by| Notified { at, by })),
+                read_at: Some(at),
+            },
+        }
+    }
+
+    pub(super) fn notified(self, notified: Notified) -> Self {
+        match (self.notified, self.read_at) {
+            (None, None) => Self {
+                delivered_at: self.delivered_at.or(Some(notified.at)),
+                notified: Some(notified),
+                read_at: None,
+            },
+            _ => self,
         }
     }
 }
@@ -82,7 +98,7 @@ impl StoredMessage {
             reply_to: self.reply_to,
             created_at: self.created_at,
             delivered_at: marks.delivered_at,
-            notified: None,
+            notified: marks.notified,
             read_at: marks.read_at,
             reached: None,
         }
@@ -96,9 +112,14 @@ impl StoredMessage {
         for marks in self.recipients.values() {
             reached.recipients += 1;
             reached.delivered += u32::from(marks.delivered_at.is_some());
+            reached.notified += u32::from(marks.notified.is_some());
             reached.read += u32::from(marks.read_at.is_some());
         }
         Message { reached: Some(reached), ..self.seen_with(Marks::default()) }
+    }
+
+    pub(super) fn receipt(&self) -> Receipt {
+        Receipt { id: self.id, from: self.from.clone() }
     }
 
     pub(super) fn as_event(&self) -> Event {

@@ -5,25 +5,42 @@ use std::collections::VecDeque;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::db::{Db, Fault, Outcome};
-use super::rows::MarkTime;
+use super::rows::{MarkTime, notified_from_stored, notified_to_stored};
 use super::streams::Range;
-use crate::model::{Reached, Seq, Timestamp};
+use crate::model::{Notified, Reached, Seq, Timestamp, Way};
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
     pub(super) delivered_at: Option<Timestamp>,
+    pub(super) notified: Option<Notified>,
     pub(super) read_at: Option<Timestamp>,
 }
 
 impl Marks {
-    pub(super) const NONE: Self = Self { delivered_at: None, read_at: None };
+    pub(super) const NONE: Self = Self { delivered_at: None, notified: None, read_at: None };
 
-    /// As it stands after having been read at `at`.
-    pub(super) fn read(self, at: Timestamp) -> Self {
+    /// As it stands after having been read at `at`, and notified in this way if it was not before.
+    pub(super) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
         match self.read_at {
             Some(_) => self,
-            None => Self { delivered_at: self.delivered_at.or(Some(at)), read_at: Some(at) },
+            None => Self {
+                delivered_at: self.delivered_at.or(Some(at)),
+                notified: self.notified.or(way.map(|by| Notified { at, by })),
+                read_at: Some(at),
+            },
+        }
+    }
+
+    /// As it stands after having been notified.
+    pub(super) fn notified(self, notified: Notified) -> Self {
+        match (self.notified, self.read_at) {
+            (None, None) => Self {
+                delivered_at: self.delivered_at.or(Some(notified.at)),
+                notified: Some(notified),
+                read_at: None,
+            },
+            _ => self,
         }
     }
 
@@ -33,18 +50,19 @@ impl Marks {
     }
 }
 
-/// A recipient in a list: its number (4 bytes), delivered at, read at (6 bytes each, as in
-/// [`MarkTime`]), all with the highest byte first. The list is sorted by number. Changing a mark
-/// changes no length, so SQLite writes only the page that the entry is on.
-type Entry = [u8; 16];
+/// A recipient in a list: its number (4 bytes), delivered at, notified at (6 bytes each, as in
+/// [`MarkTime`]), notified in which way (1 byte), read at (6 bytes), all with the highest byte first.
+/// The list is sorted by number. Changing a mark changes no length, so SQLite writes only the page
+/// that the entry is on.
+type Entry = [u8; 23];
 
 fn entry(party: u32, marks: Marks) -> Entry {
+    let (notified_at, way) = notified_to_stored(marks.notified);
     let [p0, p1, p2, p3] = party.to_be_bytes();
-    let [_, _, d @ ..] = MarkTime(marks.delivered_at).to_stored().to_be_bytes();
-    let [_, _, r @ ..] = MarkTime(marks.read_at).to_stored().to_be_bytes();
-    let [d0, d1, d2, d3, d4, d5] = d;
-    let [r0, r1, r2, r3, r4, r5] = r;
-    [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, r0, r1, r2, r3, r4, r5]
+    let [_, _, d0, d1, d2, d3, d4, d5] = MarkTime(marks.delivered_at).to_stored().to_be_bytes();
+    let [_, _, n0, n1, n2, n3, n4, n5] = notified_at.to_be_bytes();
+    let [_, _, r0, r1, r2, r3, r4, r5] = MarkTime(marks.read_at).to_stored().to_be_bytes();
+    [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, way, r0, r1, r2, r3, r4, r5]
 }
 
 fn party_of(entry: &Entry) -> u32 {
@@ -53,14 +71,16 @@ fn party_of(entry: &Entry) -> u32 {
 }
 
 fn marks_of(entry: &Entry) -> Marks {
-    let time = |bytes: [u8; 6]| {
-        let [b0, b1, b2, b3, b4, b5] = bytes;
-        // Shifted up and down again, so that the sign is kept.
-        let stored = i64::from_be_bytes([b0, b1, b2, b3, b4, b5, 0, 0]) >> 16;
-        MarkTime::from_stored(stored).0
+    // Shifted up and down again, so that the sign is kept.
+    let time = |[b0, b1, b2, b3, b4, b5]: [u8; 6]| {
+        i64::from_be_bytes([b0, b1, b2, b3, b4, b5, 0, 0]) >> 16
     };
-    let [_, _, _, _, d0, d1, d2, d3, d4, d5, r @ ..] = *entry;
-    Marks { delivered_at: time([d0, d1, d2, d3, d4, d5]), read_at: time(r) }
+    let [_, _, _, _, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, way, r @ ..] = *entry;
+    Marks {
+        delivered_at: MarkTime::from_stored(time([d0, d1, d2, d3, d4, d5])).0,
+        notified: notified_from_stored(time([n0, n1, n2, n3, n4, n5]), way),
+        read_at: MarkTime::from_stored(time(r)).0,
+    }
 }
 
 fn entries(list: &[u8]) -> Outcome<&[Entry]> {
@@ -80,6 +100,7 @@ fn reached(entries: &[Entry]) -> Reached {
     for marks in entries.iter().map(marks_of) {
         reached.recipients += 1;
         reached.delivered += u32::from(marks.delivered_at.is_some());
+        reached.notified += u32::from(marks.notified.is_some());
         reached.read += u32::from(marks.read_at.is_some());
     }
     reached

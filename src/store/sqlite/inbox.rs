@@ -2,12 +2,12 @@
 
 use rusqlite::OptionalExtension as _;
 
-use super::broadcasts::Walk;
+use super::broadcasts::{Marks, Walk};
 use super::db::{Db, Outcome};
 use super::parties::CLI;
 use super::streams::{Found, Merge, Range, Seqs, Source};
-use crate::model::{Message, Timestamp};
-use crate::store::{InboxQuery, Page, REMAINING_MAX, SentQuery};
+use crate::model::{Message, Seq, Timestamp};
+use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 
 /// Rows of a page that were counted as remaining fit the first piece that is read.
 const PIECE_REMAINING: u32 = 101;
@@ -18,8 +18,7 @@ type Keep<'a> = &'a mut dyn FnMut(&Message) -> bool;
 #[derive(Clone, Copy, Debug)]
 struct Before {
     found: Found,
-    delivered_at: Option<Timestamp>,
-    read_at: Option<Timestamp>,
+    marks: Marks,
 }
 
 impl Db {
@@ -43,7 +42,8 @@ impl Db {
         let exact = query.unread_only
             && query.from.is_none()
             && query.before.is_none()
-            && query.after.is_none();
+            && query.after.is_none()
+            && query.but.is_empty();
         let unread = if exact { Some(self.unread_of(me)?) } else { None };
         if unread == Some(0) {
             return Ok(Page::default());
@@ -53,36 +53,43 @@ impl Db {
         let mut kept = Vec::new();
         let mut messages = Vec::new();
         while kept.len() < query.limit as usize
-            && let Some(found) = merge.peek(self)?
+            && let Some(found) = merge.peek_but(self, query.but)?
         {
             let mut message = self.message_found(found.seq)?.message;
-            if let Some(marks) = found.broadcast {
-                message.delivered_at = marks.delivered_at;
-                message.read_at = marks.read_at;
-            }
-            let Message { delivered_at, read_at, .. } = message;
-            if mark_read_at.is_some() && read_at.is_none() {
-                message.delivered_at = delivered_at.or(mark_read_at);
-                message.read_at = mark_read_at;
-            }
+            let marks = found.broadcast.unwrap_or(Marks {
+                delivered_at: message.delivered_at,
+                notified: message.notified,
+                read_at: message.read_at,
+            });
+            let then = mark_read_at.map_or(marks, |at| marks.read(at, None));
+            message.delivered_at = then.delivered_at;
+            message.notified = then.notified;
+            message.read_at = then.read_at;
             if !keep(&message) && !messages.is_empty() {
                 break;
             }
             merge.pop(found);
             messages.push(message);
-            kept.push(Before { found, delivered_at, read_at });
+            kept.push(Before { found, marks });
         }
         let remaining = match unread {
             Some(unread) => unread.saturating_sub(kept.len() as u64),
-            None => self.count_remaining(merge)?,
+            None => self.count_remaining(merge, query.but)?,
         };
-        if !query.unread_only && query.after.is_none() {
-            messages.reverse();
-        }
+        let mut read = Vec::new();
         if let Some(at) = mark_read_at {
+            let unread =
+                kept.iter().zip(&messages).filter(|(before, _)| before.marks.read_at.is_none());
+            read.extend(
+                unread.map(|(_, message)| Receipt { id: message.id, from: message.from.clone() }),
+            );
             self.mark_page_read(me, &kept, at)?;
         }
-        Ok(Page { messages, remaining })
+        if !query.unread_only && query.after.is_none() {
+            messages.reverse();
+            read.reverse();
+        }
+        Ok(Page { messages, remaining, read })
     }
 
     /// Where the rows of an inbox come from.
@@ -122,13 +129,12 @@ impl Db {
 
     fn mark_page_read(&mut self, me: u32, kept: &[Before], at: Timestamp) -> Outcome<()> {
         let mut marked_broadcast = false;
-        for before in kept.iter().filter(|before| before.read_at.is_none()) {
-            let seq = before.found.seq;
-            if before.found.broadcast.is_some() {
-                self.mark_broadcast(seq, &[me], |marks| marks.read(at))?;
+        for Before { found, marks } in kept.iter().filter(|kept| kept.marks.read_at.is_none()) {
+            if found.broadcast.is_some() {
+                self.mark_broadcast(found.seq, &[me], |marks| marks.read(at, None))?;
                 marked_broadcast = true;
             } else {
-                self.mark_direct_read(seq, me, before.delivered_at, at)?;
+                self.mark_direct(found.seq, me, *marks, marks.read(at, None))?;
             }
         }
         if marked_broadcast {
@@ -165,11 +171,11 @@ impl Db {
             merge.pop(found);
             messages.push(message);
         }
-        let remaining = self.count_remaining(merge)?;
+        let remaining = self.count_remaining(merge, &[])?;
         if !range.ascending {
             messages.reverse();
         }
-        Ok(Page { messages, remaining })
+        Ok(Page { messages, remaining, read: Vec::new() })
     }
 
     /// Where all messages of a sender come from: a range for each recipient that it ever wrote to
@@ -193,10 +199,10 @@ impl Db {
         Ok(sources)
     }
 
-    fn count_remaining(&mut self, mut merge: Merge) -> Outcome<u64> {
+    fn count_remaining(&mut self, mut merge: Merge, but: &[Seq]) -> Outcome<u64> {
         let mut remaining = 0;
         while remaining < REMAINING_MAX
-            && let Some(found) = merge.peek(self)?
+            && let Some(found) = merge.peek_but(self, but)?
         {
             merge.pop(found);
             remaining += 1;

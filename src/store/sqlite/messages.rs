@@ -3,13 +3,13 @@
 use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::broadcasts::Walk;
+use super::broadcasts::{Marks, Walk};
 use super::db::{Db, Fault, Outcome};
 use super::parties::{CLI, EVERYONE};
-use super::rows::{MarkTime, NOT_YET};
+use super::rows::{MarkTime, NO_WAY, NOT_YET, notified_from_stored, notified_to_stored};
 use super::streams::{Merge, Range, Seqs, Source};
-use crate::model::{Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp};
-use crate::store::{NewMessage, Repeated, To};
+use crate::model::{Message, MessageId, Notified, Party, PeerId, Recipient, Seq, Timestamp, Way};
+use crate::store::{NewMessage, Receipt, Repeated, To};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -18,6 +18,15 @@ pub(super) struct StoredMessage {
     pub(super) message: Message,
     /// The number of the recipient.
     pub(super) recipient: u32,
+}
+
+/// What a mark of a message depends on.
+#[derive(Debug)]
+struct Marked {
+    sender: u32,
+    recipient: u32,
+    /// How it stands with its recipient; of a broadcast it tells nothing.
+    marks: Marks,
 }
 
 impl Db {
@@ -38,8 +47,9 @@ impl Db {
         self.connection
             .prepare_cached(
                 "INSERT INTO messages (seq, id, ordinal, sender, recipient, is_read, kind,
-                    created_at, delivered_at, read_at, reply_to, client_id, sender_name, payload)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)",
+                    created_at, delivered_at, notified_at, notified_by, read_at, reply_to,
+                    client_id, sender_name, payload)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?8, ?10, ?11, ?12, ?13)",
             )?
             .execute(params![
                 new.seq,
@@ -50,6 +60,7 @@ impl Db {
                 new.kind,
                 new.created_at,
                 NOT_YET,
+                NO_WAY,
                 new.reply_to,
                 new.client_id.map(Uuid::into_bytes),
                 new.from_name,
@@ -109,8 +120,8 @@ impl Db {
     pub(super) fn message(&mut self, seq: Seq) -> Outcome<Option<StoredMessage>> {
         let Self { connection, parties, .. } = self;
         let mut statement = connection.prepare_cached(
-            "SELECT seq, id, sender, recipient, kind, created_at, delivered_at, read_at, reply_to,
-                sender_name, payload
+            "SELECT seq, id, sender, recipient, kind, created_at, delivered_at, notified_at,
+                notified_by, read_at, reply_to, sender_name, payload
              FROM messages WHERE seq = ?1",
         )?;
         let mut rows = statement.query([seq])?;
@@ -118,19 +129,19 @@ impl Db {
         let recipient = row.get(3)?;
         let to = (recipient != EVERYONE).then(|| parties.party(connection, recipient));
         let MarkTime(delivered_at) = row.get(6)?;
-        let MarkTime(read_at) = row.get(7)?;
+        let MarkTime(read_at) = row.get(9)?;
         let message = Message {
             seq: row.get(0)?,
             id: row.get(1)?,
             from: parties.party(connection, row.get(2)?)?,
-            from_name: row.get(9)?,
+            from_name: row.get(11)?,
             to: to.transpose()?,
             kind: row.get(4)?,
-            payload: row.get(10)?,
-            reply_to: row.get(8)?,
+            payload: row.get(12)?,
+            reply_to: row.get(10)?,
             created_at: row.get(5)?,
             delivered_at,
-            notified: None,
+            notified: notified_from_stored(row.get(7)?, row.get(8)?),
             read_at,
             reached: None,
         };
@@ -157,57 +168,115 @@ impl Db {
         recipient: Recipient,
         ids: &[MessageId],
         at: Timestamp,
-    ) -> Outcome<u64> {
+        way: Option<Way>,
+    ) -> Outcome<Vec<Receipt>> {
         self.check_turn()?;
-        let Some(me) = self.find_party(&recipient.into())? else { return Ok(0) };
-        let mut marked = 0;
+        let mut receipts = Vec::new();
+        let Some(me) = self.find_party(&recipient.into())? else { return Ok(receipts) };
         let mut marked_broadcast = false;
         for id in ids {
-            let found: Option<(MessageId, u32, bool, MarkTime)> = self
-                .connection
-                .prepare_cached(
-                    "SELECT id, recipient, is_read, delivered_at FROM messages WHERE seq = ?1",
-                )?
-                .query_row([id.seq()], |row| row.try_into())
-                .optional()?;
-            let Some((_, to, is_read, delivered)) = found.filter(|found| found.0 == *id) else {
-                continue;
-            };
-            if to == me && !is_read {
-                self.mark_direct_read(id.seq(), me, delivered.0, at)?;
-                marked += 1;
-            } else if to == EVERYONE && self.mark_broadcast(id.seq(), &[me], |m| m.read(at))? > 0 {
+            let Some(found) = self.marked(*id)? else { continue };
+            if found.recipient == me {
+                if !self.mark_direct(id.seq(), me, found.marks, found.marks.read(at, way))? {
+                    continue;
+                }
+            } else if found.recipient == EVERYONE
+                && self.mark_broadcast(id.seq(), &[me], |marks| marks.read(at, way))? > 0
+            {
                 marked_broadcast = true;
-                marked += 1;
+            } else {
+                continue;
             }
+            let from = self.parties.party(&self.connection, found.sender)?;
+            receipts.push(Receipt { id: *id, from });
         }
         if marked_broadcast {
             self.keep_floor(me)?;
         }
-        Ok(marked)
+        Ok(receipts)
     }
 
-    /// Marks a direct message read that was not.
-    pub(super) fn mark_direct_read(
+    /// See [`crate::store::Store::mark_notified`].
+    pub(super) fn mark_notified(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        notified: Notified,
+    ) -> Outcome<u64> {
+        self.check_turn()?;
+        let Some(me) = self.find_party(&recipient.into())? else { return Ok(0) };
+        let mut count = 0;
+        for id in ids {
+            let Some(found) = self.marked(*id)? else { continue };
+            if found.recipient == me {
+                let new = found.marks.notified(notified);
+                count += u64::from(self.mark_direct(id.seq(), me, found.marks, new)?);
+            } else if found.recipient == EVERYONE {
+                count += self.mark_broadcast(id.seq(), &[me], |marks| marks.notified(notified))?;
+            }
+        }
+        Ok(count)
+    }
+
+    /// How the message with this id stands.
+    fn marked(&self, id: MessageId) -> Outcome<Option<Marked>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, sender, recipient, delivered_at, notified_at, notified_by, read_at
+             FROM messages WHERE seq = ?1",
+        )?;
+        let mut rows = statement.query([id.seq()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        if row.get::<_, MessageId>(0)? != id {
+            return Ok(None);
+        }
+        let MarkTime(delivered_at) = row.get(3)?;
+        let notified = notified_from_stored(row.get(4)?, row.get(5)?);
+        let MarkTime(read_at) = row.get(6)?;
+        let marks = Marks { delivered_at, notified, read_at };
+        Ok(Some(Marked { sender: row.get(1)?, recipient: row.get(2)?, marks }))
+    }
+
+    /// Changes how a direct message stands with its recipient; gives whether that is a change.
+    pub(super) fn mark_direct(
         &mut self,
         seq: Seq,
         recipient: u32,
-        delivered_at: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Outcome<()> {
+        old: Marks,
+        new: Marks,
+    ) -> Outcome<bool> {
+        if new == old {
+            return Ok(false);
+        }
         self.begin_write()?;
-        self.connection
-            .prepare_cached(
-                "UPDATE messages SET is_read = 1, delivered_at = ?2, read_at = ?3 WHERE seq = ?1",
-            )?
-            .execute((seq, MarkTime(delivered_at.or(Some(at))), MarkTime(Some(at))))?;
+        let (notified_at, notified_by) = notified_to_stored(new.notified);
+        let delivered_at = MarkTime(new.delivered_at);
+        let read = old.read_at.is_none() && new.read_at.is_some();
+        if read {
+            self.connection
+                .prepare_cached(
+                    "UPDATE messages SET is_read = 1, delivered_at = ?2, notified_at = ?3,
+                        notified_by = ?4, read_at = ?5
+                     WHERE seq = ?1",
+                )?
+                .execute((seq, delivered_at, notified_at, notified_by, MarkTime(new.read_at)))?;
+        } else {
+            // Setting `is_read` to what it is would write its index.
+            self.connection
+                .prepare_cached(
+                    "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
+                     WHERE seq = ?1",
+                )?
+                .execute((seq, delivered_at, notified_at, notified_by))?;
+        }
         self.wrote();
-        self.parties.add_unread(recipient, -1);
-        self.tally.messages.unread -= 1;
-        if delivered_at.is_none() {
+        if read {
+            self.parties.add_unread(recipient, -1);
+            self.tally.messages.unread -= 1;
+        }
+        if old.delivered_at.is_none() && new.delivered_at.is_some() {
             self.tally.messages.undelivered -= 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// See [`crate::store::Store::mark_delivered`].

@@ -35,14 +35,14 @@ pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
     AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange, StateOutcome,
-    Store,
+    PurgeBefore, Receipt, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange,
+    StateOutcome, Store,
 };
 use crate::config::Durability;
 use crate::limits;
 use crate::model::{
-    Event, Lock, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
-    Timestamp,
+    Event, Lock, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    StateEntry, Timestamp, Way,
 };
 
 /// Bytes in the write-ahead log that are copied into the database when nobody waits. Most of a copy's
@@ -271,8 +271,23 @@ impl Store for SqliteStore {
         self.run(|db| db.sent(query, keep))
     }
 
-    fn mark_read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) -> Result<u64> {
-        self.run(|db| db.mark_read(recipient, ids, at))
+    fn mark_read(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        at: Timestamp,
+        way: Option<Way>,
+    ) -> Result<Vec<Receipt>> {
+        self.run(|db| db.mark_read(recipient, ids, at, way))
+    }
+
+    fn mark_notified(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        notified: Notified,
+    ) -> Result<u64> {
+        self.run(|db| db.mark_notified(recipient, ids, notified))
     }
 
     fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {

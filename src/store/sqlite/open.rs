@@ -263,9 +263,13 @@ fn prepare(connection: &mut Connection, options: &Options) -> Result<(), Refused
         VERSION => {}
         newer if newer > VERSION => return Err(Refused::Newer(version)),
         older => {
+            // A table may be made anew beside the old one, in a database that is nearly full. What
+            // that takes is free again, and the log goes at once: it has all of it.
+            limit_pages(connection, u32::MAX - 1)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
             migrate(connection, older)?;
-            connection.execute_batch("COMMIT")?;
+            connection.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")?;
+            limit_pages(connection, pages_max(options))?;
         }
     }
     // A look at each table, no more: reading all of a large database would take seconds.
@@ -293,7 +297,6 @@ fn set_up(connection: &mut Connection, options: &Options) -> Outcome<()> {
         Durability::Normal => "NORMAL",
         Durability::Full => "FULL",
     };
-    let pages_max = (options.bytes_max / PAGE_BYTES).clamp(1, u64::from(u32::MAX - 1));
     // One broker has the file to itself, so the index of the log need not be in shared memory, and
     // no turn needs to take locks. Checkpoints are made by `maintain`, never by a commit.
     connection.execute_batch(&format!(
@@ -306,14 +309,25 @@ fn set_up(connection: &mut Connection, options: &Options) -> Outcome<()> {
          PRAGMA mmap_size = 0;
          PRAGMA temp_store = MEMORY;
          PRAGMA foreign_keys = OFF;
-         PRAGMA trusted_schema = OFF;
-         PRAGMA max_page_count = {pages_max};"
+         PRAGMA trusted_schema = OFF;"
     ))?;
+    limit_pages(connection, pages_max(options))?;
     // A plan never depends on what is bound: else a statement with a bound LIMIT would be prepared
     // again for each run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // More than there are statements, so that each is prepared once.
     connection.set_prepared_statement_cache_capacity(256);
+    Ok(())
+}
+
+/// How many pages a database may have.
+fn pages_max(options: &Options) -> u32 {
+    u32::try_from(options.bytes_max / PAGE_BYTES).unwrap_or(u32::MAX).clamp(1, u32::MAX - 1)
+}
+
+/// Never makes it smaller than it is.
+fn limit_pages(connection: &Connection, pages_max: u32) -> Outcome<()> {
+    connection.execute_batch(&format!("PRAGMA max_page_count = {pages_max}"))?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
-use crate::model::{MessageId, MessageKind, Party, PeerId, Seq, Timestamp};
+use crate::model::{MessageId, MessageKind, Notified, Party, PeerId, Seq, Timestamp, Way};
 
 /// A number above all that fit a column is as good as the highest that does.
 impl ToSql for Seq {
@@ -130,4 +130,33 @@ impl FromSql for MarkTime {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(Self::from_stored)
     }
+}
+
+/// A way that there is not yet. Numbers from 2 on, since 0 and 1 take no byte of a row and all
+/// others below 128 take one (<https://sqlite.org/fileformat2.html#record_format>).
+pub(super) const NO_WAY: u8 = 2;
+
+/// The number of a way.
+fn way_to_stored(way: Way) -> u8 {
+    match way {
+        Way::InboxSocket => 3,
+        Way::Channel => 4,
+        Way::Queue => 5,
+        Way::Hook => 6,
+        Way::ToolResult => 7,
+    }
+}
+
+/// A notification as it is stored: when and how.
+pub(super) fn notified_to_stored(notified: Option<Notified>) -> (i64, u8) {
+    match notified {
+        Some(Notified { at, by }) => (MarkTime(Some(at)).to_stored(), way_to_stored(by)),
+        None => (NOT_YET, NO_WAY),
+    }
+}
+
+/// The notification that is stored so; none also for a way that no program of ours has written.
+pub(super) fn notified_from_stored(at: i64, by: u8) -> Option<Notified> {
+    let by = Way::ALL.into_iter().find(|way| way_to_stored(*way) == by)?;
+    MarkTime::from_stored(at).0.map(|at| Notified { at, by })
 }

@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 1] = [V1];
+pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -146,4 +146,52 @@ CREATE TABLE locks (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX locks_expiry ON locks (expires_at);
 CREATE INDEX locks_holder ON locks (holder);
+";
+
+// A message can be notified, and a broadcast to each of its recipients. The table of messages is
+// made anew, so that its payload stays last. "Not yet" is 2^47 - 1 for a time and 2 for a way.
+//
+// In the list of a broadcast, the 6 bytes of a time and the one of a way come to stand between the
+// number and the time of delivery (10 bytes) and the time of reading (6 bytes) of each recipient.
+const V2: &str = "
+ALTER TABLE messages RENAME TO messages_1;
+DROP INDEX messages_inbox;
+DROP INDEX messages_pair;
+CREATE TABLE messages (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    ordinal INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    recipient INTEGER NOT NULL,
+    is_read INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    delivered_at INTEGER NOT NULL,
+    notified_at INTEGER NOT NULL,
+    notified_by INTEGER NOT NULL,
+    read_at INTEGER NOT NULL,
+    reply_to BLOB,
+    client_id BLOB,
+    sender_name TEXT NOT NULL,
+    payload TEXT NOT NULL
+) STRICT;
+INSERT INTO messages
+    SELECT seq, id, ordinal, sender, recipient, is_read, kind, created_at, delivered_at,
+        140737488355327, 2, read_at, reply_to, client_id, sender_name, payload
+    FROM messages_1 ORDER BY seq;
+DROP TABLE messages_1;
+CREATE INDEX messages_inbox ON messages (recipient, is_read);
+CREATE INDEX messages_pair ON messages (sender, recipient);
+
+UPDATE broadcasts SET recipients = (
+    WITH RECURSIVE places (place) AS (
+        SELECT 1 UNION ALL
+        SELECT place + 16 FROM places WHERE place + 16 <= length(broadcasts.recipients)
+    )
+    SELECT unhex(group_concat(
+        hex(substr(broadcasts.recipients, place, 10)) || '7FFFFFFFFFFF02'
+            || hex(substr(broadcasts.recipients, place + 10, 6)),
+        '' ORDER BY place))
+    FROM places
+);
 ";

@@ -203,6 +203,17 @@ impl Merge {
         Ok(first.map(|seq| Found { seq, broadcast: None }))
     }
 
+    /// The same without those in `but`, which ascend: they are taken away.
+    pub(super) fn peek_but(&mut self, db: &mut Db, but: &[Seq]) -> Outcome<Option<Found>> {
+        while let Some(found) = self.peek(db)? {
+            if but.binary_search(&found.seq).is_err() {
+                return Ok(Some(found));
+            }
+            self.pop(found);
+        }
+        Ok(None)
+    }
+
     /// Takes away what [`Self::peek`] gave.
     pub(super) fn pop(&mut self, found: Found) {
         if found.broadcast.is_none() {

@@ -1,6 +1,7 @@
 //! What only a file can be tested for. What any backend must do is in the contract suite.
 
 mod files;
+mod migration;
 mod plans;
 
 use std::path::Path;
@@ -25,7 +26,7 @@ fn fill(store: &mut SqliteStore) {
     tell(store, 1, 2, "two");
     broadcast(store, 1, &[2, 3], "three");
     turn(store, |store| {
-        store.mark_read(inbox_of(2), &[id], at(1)).unwrap();
+        store.mark_read(inbox_of(2), &[id], at(1), None).unwrap();
         store.set_state(&entry("k", "v", Seq(1)), None).unwrap();
         store.acquire_lock(&lock("/a", party(1), Seq(2))).unwrap();
         emit(store, "a.b", None, &Draft::new("{}", at(5)));
@@ -203,7 +204,7 @@ fn a_mark_does_not_write_the_payload_again() {
     store.db.checkpoint().unwrap();
     let pages = store.db.wal_pages_pending().unwrap();
     turn(&mut store, |store| store.mark_delivered(peer(2), &[id.seq()], at(1)).unwrap());
-    turn(&mut store, |store| store.mark_read(inbox_of(2), &[id], at(1)).unwrap());
+    turn(&mut store, |store| store.mark_read(inbox_of(2), &[id], at(1), None).unwrap());
     let pages = store.db.wal_pages_pending().unwrap() - pages;
     assert!(pages <= 5, "{pages}");
 }

@@ -42,7 +42,7 @@ fn watch(store: &mut SqliteStore) -> Arc<Mutex<Work>> {
 type Operation = (&'static str, fn(&mut SqliteStore));
 
 /// Everything that is done often, or while someone waits.
-const OPERATIONS: [Operation; 26] = [
+const OPERATIONS: [Operation; 28] = [
     ("send", |store| _ = tell(store, 1, 2, "x")),
     ("broadcast", |store| _ = broadcast(store, 1, &[2, 3], "x")),
     ("send with an id", |store| {
@@ -57,9 +57,20 @@ const OPERATIONS: [Operation; 26] = [
     ("mark read", |store| {
         let ids: Vec<MessageId> =
             peek(store, &all(inbox_of(2))).messages.iter().map(|message| message.id).collect();
-        turn(store, |store| store.mark_read(inbox_of(2), &ids, at(1)).unwrap());
+        turn(store, |store| store.mark_read(inbox_of(2), &ids, at(1), None).unwrap());
+    }),
+    ("mark notified", |store| {
+        let ids: Vec<MessageId> =
+            peek(store, &all(inbox_of(2))).messages.iter().map(|message| message.id).collect();
+        let by = Notified { at: at(1), by: Way::Hook };
+        turn(store, |store| store.mark_notified(inbox_of(2), &ids, by).unwrap());
     }),
     ("unread", |store| drop(peek(store, &unread(inbox_of(2))))),
+    ("unread but some", |store| {
+        let page = peek(store, &unread(inbox_of(2)));
+        let but: Vec<Seq> = page.messages.iter().map(|message| message.seq).collect();
+        drop(peek(store, &InboxQuery { but: &but, ..unread(inbox_of(2)) }));
+    }),
     ("unread, read", |store| drop(fetch(store, &unread(inbox_of(2)), at(1)))),
     ("unread after", |store| {
         drop(peek(store, &InboxQuery { after: Some(Seq(50)), ..unread(inbox_of(2)) }));
@@ -151,7 +162,7 @@ fn stored(rows: i64) -> (TempDir, SqliteStore) {
             let to = if n % 5 == 0 { To::Many(&[peer(2), peer(3)]) } else { To::One(inbox_of(2)) };
             let id = post(store, &party(1), to, &draft);
             if n < rows / 2 {
-                store.mark_read(inbox_of(2), &[id], at(n)).unwrap();
+                store.mark_read(inbox_of(2), &[id], at(n), None).unwrap();
             }
             if n < rows - 100 {
                 store.mark_delivered(peer(2), &[id.seq()], at(n)).unwrap();
