@@ -30,11 +30,15 @@ pub(crate) struct Known {
 const PATHS: [&str; 7] =
     ["/w/a.rs", "/w/b.rs", "c.rs", "./src/../c.rs", "/w//a.rs", "/x/sp ace/ü.rs", "d.rs"];
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
-const TYPES: [&str; 8] = [
+const WAYS: [&str; 6] =
+    ["inbox-socket", "channel", "queue", "hook", "tool-result", "carrier pigeon"];
+const REACHES: [&str; 6] = ["wakes", "next-turn", "next-call", "none", "by-mail", "no word"];
+const TYPES: [&str; 9] = [
     "*",
     "peer_joined",
     "state_changed",
     "message_received",
+    "message_read",
     "file_locked",
     "build.*",
     "build.done",
@@ -68,7 +72,7 @@ pub(crate) fn action(
                 2..5 => End::Abort,
                 _ => End::Commit,
             };
-            Action::Turn(inputs, end)
+            if rng.chance(3) { Action::BareTurn(inputs, end) } else { Action::Turn(inputs, end) }
         }
     }
 }
@@ -159,8 +163,8 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
         6 => (Endpoint::Peers, peers(rng, known)),
         7 => (Endpoint::Summary, json!({"peerId": me, "summary": pick(rng, &["", "refactoring"])})),
         8..14 => (Endpoint::Send, send(rng, known, &me)),
-        14..17 => (Endpoint::Messages, messages(rng, known, &me)),
-        17..21 => (Endpoint::State, state(rng, known, &me)),
+        14..18 => (Endpoint::Messages, messages(rng, known, &me)),
+        18..21 => (Endpoint::State, state(rng, known, &me)),
         21..25 => (Endpoint::Lock, lock(rng, &me)),
         25..28 => (Endpoint::Events, events(rng, known, &me)),
         28 if rng.chance(30) => (Endpoint::Shutdown, json!({})),
@@ -193,6 +197,7 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     maybe!(rng, 30, body, "gitRoot", json!("/w"));
     maybe!(rng, 30, body, "repoId", json!("/w/.git"));
     maybe!(rng, 30, body, "agentPid", json!(7));
+    maybe!(rng, 50, body, "reach", json!(pick(rng, &REACHES)));
     let token = match rng.pick(&known.clients) {
         Some(client) if rng.clone().chance(5) => Token::Peer(client.token.clone()),
         // A mesh with a dozen peers is large enough.
@@ -232,9 +237,19 @@ fn send(rng: &mut Rng, known: &Known, me: &Value) -> Value {
 
 fn messages(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     let mut body = json!({"peerId": me});
-    if rng.chance(25) {
+    let form = rng.below(100);
+    if form < 40 {
         let ids: Vec<_> = (0..rng.below(4)).filter_map(|_| rng.pick(&known.messages)).collect();
-        body["markRead"] = json!(ids);
+        let (name, way) = if form < 20 { ("markRead", 40) } else { ("markNotified", 95) };
+        body[name] = json!(ids);
+        maybe!(rng, way, body, "way", json!(pick(rng, &WAYS)));
+        maybe!(rng, 3, body, "claim", json!("hook"));
+        return body;
+    }
+    if form < 65 {
+        body["claim"] = json!(if rng.chance(97) { "hook" } else { "me" });
+        let limit = 1 + rng.below(4);
+        maybe!(rng, 70, body, "limit", json!(limit));
         return body;
     }
     maybe!(rng, 70, body, "filter", json!(pick(rng, &["unread", "all", "sent"])));

@@ -31,12 +31,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use generate::Known;
 use oracle::Oracle;
 use rng::Rng;
-use slm_mesh::api::Endpoint;
+use slm_mesh::api::{Endpoint, Messages, Reply};
+use slm_mesh::limits::CLAIM_TIME;
 use slm_mesh::model::{Monotonic, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::{Options, SqliteStore};
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
-use world::{Action, Backend, End, Input, Token, World};
+use world::{Action, Answer, Backend, End, Input, Seen, Token, World};
 
 struct InMemory;
 
@@ -140,6 +141,13 @@ fn check_coverage(met: &BTreeSet<String>) {
         "Events subscribe",
         "Events unsubscribe",
         "Events emit",
+        "Messages markRead",
+        "Messages markNotified",
+        "Messages claim",
+        "claimed",
+        "claimed again",
+        "notified",
+        "message_read",
     ]
     .map(String::from)
     .to_vec();
@@ -227,11 +235,12 @@ struct Run {
 }
 
 impl Run {
-    fn step(&mut self, action: &Action) {
+    fn step(&mut self, action: &Action) -> Seen {
         let in_memory = self.memory.act(action);
         let on_disk = self.disk.act(action);
         assert_eq!(in_memory, on_disk, "the stores disagree (left: memory, right: SQLite)");
         self.oracle.learn(action, &in_memory, &mut self.known, self.memory.now);
+        in_memory
     }
 
     fn check(&mut self) {
@@ -242,9 +251,51 @@ impl Run {
         self.disk.mesh().check_invariants(now);
         self.oracle.check_inboxes(&mut self.memory);
         self.oracle.check_inboxes(&mut self.disk);
+        self.oracle.check_receipts(&mut self.memory, &self.known);
         let a = contents(self.memory.mesh().store_mut(), &self.known).unwrap();
         let b = contents(self.disk.mesh().store_mut(), &self.known).unwrap();
         assert_eq!(a, b, "what is stored (left: memory, right: SQLite)");
+    }
+
+    /// Once the claims have run out, every unread message can be claimed again, once.
+    fn check_claims(&mut self) {
+        let ms = u64::try_from(CLAIM_TIME.as_millis()).unwrap();
+        self.step(&Action::Time { ms, jump_ms: 0 });
+        for client in self.known.clients.clone() {
+            let mut claim = || {
+                let seen = self.step(&Action::Turn(
+                    vec![Input::Request {
+                        token: Token::Peer(client.token.clone()),
+                        endpoint: Endpoint::Messages,
+                        body: r#"{"claim":"hook","limit":1000}"#.into(),
+                    }],
+                    End::Commit,
+                ));
+                match seen.answers.into_iter().next() {
+                    Some((_, Answer::Reply(Reply::Messages(messages)))) => Some(messages),
+                    _ => None,
+                }
+            };
+            // Unless it has left.
+            let (Some(first), Some(second)) = (claim(), claim()) else { continue };
+            let query = InboxQuery {
+                recipient: Recipient::Peer(client.id),
+                unread_only: true,
+                from: None,
+                before: None,
+                after: None,
+                but: &[],
+                limit: u32::MAX,
+            };
+            let store = self.memory.mesh().store_mut();
+            let unread = store.inbox(&query, None, &mut |_| true).unwrap().messages;
+            assert!(
+                first.messages.iter().map(|m| m.id).eq(unread.iter().map(|m| m.id)),
+                "a claim has everything unread that is not claimed"
+            );
+            assert_eq!(first.remaining, 0);
+            assert_eq!(second, Messages::default(), "all is claimed");
+        }
     }
 
     /// Liveness: once everyone is connected and reads, everything undelivered is delivered.
@@ -258,6 +309,7 @@ impl Run {
             self.step(&Action::Turn(inputs, End::Commit));
         }
         self.check();
+        self.check_claims();
         for peer in self.memory.connected() {
             let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
             assert_eq!(left.unwrap(), [], "undelivered messages of {peer}, which reads");

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slm_mesh::api::{Refusal, Reply, Sent};
-use slm_mesh::limits::MESSAGE_RETENTION_MS;
-use slm_mesh::model::{MessageId, Now, Party, PeerId, Recipient, Seq, Timestamp};
-use slm_mesh::store::{InboxQuery, Store};
+use slm_mesh::api::{Endpoint, MessageInfo, Refusal, Reply, Sent};
+use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS};
+use slm_mesh::model::{
+    MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
+};
+use slm_mesh::store::{EventQuery, InboxQuery, Store};
 
 use crate::generate::{Client, Known};
-use crate::world::{Action, Answer, Backend, Input, Seen, World};
+use crate::world::{Action, Answer, Backend, Input, Seen, Token, World};
 
 #[derive(Debug)]
 struct Acked {
@@ -33,6 +35,10 @@ pub(crate) struct Oracle {
     fences: BTreeMap<Box<str>, Seq>,
     /// The last version given for each key; they only grow.
     versions: BTreeMap<(Box<str>, Box<str>), Seq>,
+    /// Direct messages that a hook was given: to whom they are, and since when.
+    claims: BTreeMap<MessageId, (PeerId, Monotonic)>,
+    /// Peers that have claimed messages.
+    with_hooks: BTreeSet<PeerId>,
     /// The latest wall time there was: what is a day older than that may be gone.
     wall_max: i64,
     /// Which request kinds and refusal codes were met.
@@ -44,11 +50,24 @@ impl Oracle {
     pub(crate) fn learn(&mut self, action: &Action, seen: &Seen, known: &mut Known, now: Now) {
         self.wall_max = self.wall_max.max(now.wall.0);
         known.since = now.wall.plus_ms(-5_000).to_string();
-        let Action::Turn(inputs, _) = action else { return };
+        // What is claimed is known to one life of a broker, and to one stay of a peer.
+        let forget = |oracle: &mut Self| {
+            if seen.down {
+                oracle.claims.clear();
+                oracle.with_hooks.clear();
+            }
+            oracle.claims.retain(|_, (of, _)| !seen.departed.contains(of));
+            oracle.with_hooks.retain(|peer| !seen.departed.contains(peer));
+        };
+        forget(self);
+        let (Action::Turn(inputs, _) | Action::BareTurn(inputs, _)) = action else { return };
         for (at, answer) in &seen.answers {
-            let Input::Request { endpoint, body, .. } = &inputs[*at] else { unreachable!() };
+            let Input::Request { token, endpoint, body } = &inputs[*at] else { unreachable!() };
             let body: Value = serde_json::from_str(body).unwrap_or_default();
-            let kind = body["action"].as_str().unwrap_or_default();
+            let form = ["markRead", "markNotified", "claim"]
+                .into_iter()
+                .find(|form| *endpoint == Endpoint::Messages && !body[form].is_null());
+            let kind = form.or(body["action"].as_str()).unwrap_or_default();
             self.met.insert(format!("{endpoint:?} {kind}"));
             let Answer::Reply(reply) = answer else {
                 if let Answer::Refused(Refusal { code, .. }) = answer {
@@ -58,11 +77,57 @@ impl Oracle {
                 }
                 continue;
             };
+            if kind == "claim" && seen.departed.is_empty() {
+                self.claim(reply, token, known, now.mono);
+            }
             self.reply(reply, &body, known, now);
         }
+        forget(self);
         for (body, _) in &seen.late {
             self.met.insert("answered late".to_owned());
             assert!(body.contains("wait"), "only what waits is held: {body}");
+        }
+    }
+
+    /// A message is given to one hook at a time, and only while it is unread.
+    fn claim(&mut self, reply: &Reply, token: &Token, known: &Known, now: Monotonic) {
+        let Reply::Messages(messages) = reply else { panic!("a claim gives messages") };
+        if let Token::Peer(token) = token {
+            let client = known.clients.iter().find(|client| client.token == *token);
+            self.with_hooks.extend(client.map(|client| client.id));
+        }
+        for message in &messages.messages {
+            assert_eq!(message.read_at, None, "a message that was read is not given");
+            let Some(Party::Peer(to)) = message.to_peer else { continue };
+            self.met.insert("claimed".to_owned());
+            if let Some((_, since)) = self.claims.insert(message.id, (to, now)) {
+                assert!(now.since(since) >= CLAIM_TIME, "{} is under two claims", message.id);
+                self.met.insert("claimed again".to_owned());
+            }
+        }
+    }
+
+    /// The stage of a message is what its times say.
+    fn stages(&mut self, message: &MessageInfo) {
+        let MessageInfo { delivered_at, notified_at, notified_by, read_at, .. } = message;
+        assert_eq!(notified_at.is_some(), notified_by.is_some(), "a notification has a way");
+        assert!(notified_at.is_none() || delivered_at.is_some(), "notified is delivered");
+        let stage = match (delivered_at, notified_at, read_at) {
+            (_, _, Some(_)) => Stage::Read,
+            (_, Some(_), _) => Stage::Notified,
+            (Some(_), ..) => Stage::Delivered,
+            _ => Stage::Queued,
+        };
+        assert!(message.stage.is_none_or(|told| told == stage), "{stage:?}: {message:?}");
+        if let Some(recipients) = message.recipients {
+            assert_eq!(message.stage, None, "a broadcast has counts");
+            let delivered = message.delivered_count.unwrap();
+            assert!(delivered <= recipients);
+            assert!(message.notified_count.unwrap() <= delivered);
+            assert!(message.read_count.unwrap() <= delivered);
+        }
+        if notified_at.is_some() {
+            self.met.insert("notified".to_owned());
         }
     }
 
@@ -119,6 +184,17 @@ impl Oracle {
                     self.number(*seq, known);
                 }
             }
+            Reply::Messages(messages) => {
+                for message in &messages.messages {
+                    self.stages(message);
+                }
+            }
+            Reply::Peers { peers, .. } => {
+                for peer in peers.iter().filter(|peer| self.with_hooks.contains(&peer.id)) {
+                    let told = [reach::WAKES, reach::NEXT_TURN].contains(&&*peer.reach);
+                    assert!(told, "{} has hooks: {}", peer.name, peer.reach);
+                }
+            }
             Reply::Events(events) => {
                 assert!(events.events.is_sorted_by_key(|event| event.seq), "events are in order");
                 assert!(events.events.iter().all(|event| event.seq <= events.last_seq));
@@ -155,6 +231,43 @@ impl Oracle {
 
     fn may_be_gone(&self, at: Timestamp) -> bool {
         at.0 + MESSAGE_RETENTION_MS <= self.wall_max
+    }
+
+    /// That a message was read is told once for each reader, and only then.
+    pub(crate) fn check_receipts<B: Backend>(&mut self, world: &mut World<B>, known: &Known) {
+        let types = ["message_read".into()];
+        let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: u32::MAX };
+        let page = world.mesh().store_mut().events(&query, &mut |_| true).unwrap();
+        let mut told: BTreeMap<(String, String), String> = BTreeMap::new();
+        for event in page.events {
+            let payload: Value = serde_json::from_str(&event.payload).unwrap();
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            assert!(!payload["messageIds"].as_array().unwrap().is_empty());
+            for id in payload["messageIds"].as_array().unwrap() {
+                let (id, reader) = (text(id), text(&payload["readBy"]));
+                let again = told.insert((id.clone(), reader), text(&payload["fromPeer"]));
+                assert_eq!(again, None, "{id} was read once");
+                self.met.insert("message_read".to_owned());
+            }
+        }
+        let peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
+        for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+            let query = InboxQuery {
+                recipient,
+                unread_only: false,
+                from: None,
+                before: None,
+                after: None,
+                but: &[],
+                limit: u32::MAX,
+            };
+            let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();
+            for message in page.messages {
+                let key = (message.id.to_string(), Party::from(recipient).to_string());
+                let wanted = message.read_at.map(|_| message.from.to_string());
+                assert_eq!(told.get(&key), wanted.as_ref(), "{} was read", message.id);
+            }
+        }
     }
 
     /// Nothing that was acknowledged is missing, or there twice, or changed.

@@ -66,6 +66,8 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Turn(Vec<Input>, End),
+    /// A turn after one whose store has failed: nothing is written but by what is asked.
+    BareTurn(Vec<Input>, End),
     /// Time passes; the wall clock may jump, too.
     Time {
         ms: u64,
@@ -204,19 +206,28 @@ impl<B: Backend> World<B> {
                 self.start(store);
                 seen.down = true;
             }
-            Action::Turn(inputs, end) => self.turn(inputs, *end, &mut seen),
+            Action::Turn(inputs, end) => {
+                let now = self.now;
+                self.mesh().begin_turn(now).unwrap();
+                self.turn(inputs, *end, false, &mut seen);
+            }
+            Action::BareTurn(inputs, end) => {
+                self.mesh().begin_bare_turn().unwrap();
+                self.turn(inputs, *end, true, &mut seen);
+            }
         }
         seen
     }
 
-    fn turn(&mut self, inputs: &[Input], end: End, seen: &mut Seen) {
+    fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {
         let now = self.now;
-        self.mesh().begin_turn(now).unwrap();
         let mut answers = Vec::new();
         for (at, input) in inputs.iter().enumerate() {
             self.input(at, input, &mut answers, seen);
         }
-        self.mesh().feed(now).unwrap();
+        if !bare {
+            self.mesh().feed(now).unwrap();
+        }
         match end {
             End::KilledBefore => return self.crash(seen),
             End::Abort => {
