@@ -383,8 +383,8 @@ fn peers_are_listed() {
     let id = register(&mesh, "bob", false).peer_id.to_string();
     let peers = mesh.run("peers").ok();
     let (titles, row) = peers.split_once('\n').unwrap();
-    assert!(titles.starts_with("NAME  ID        AGENT  STATUS  PROJECT"), "{peers}");
-    assert!(row.starts_with(&format!("bob   {}  test   active", &id[..8])), "{peers}");
+    assert!(titles.starts_with("NAME  ID        AGENT  STATUS  REACH  PROJECT"), "{peers}");
+    assert!(row.starts_with(&format!("bob   {}  test   active  none", &id[..8])), "{peers}");
     assert!(mesh.run("peers --scope directory").ok().contains("bob"));
     let err = mesh.run("peers --scope repo").fails(1);
     assert!(err.contains("in no git repository"), "{err}");

@@ -178,19 +178,31 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "inbox",
         group: Group::Messages,
         summary: "read the messages sent to `cli`, or to a peer",
-        usage: &["inbox [--peer P] [--all] [--peek] [--limit N]"],
+        usage: &[
+            "inbox [--peer P] [--all] [--peek] [--limit N]",
+            "inbox --sent [--peer P] [--limit N]",
+        ],
         about: &[
             "Shows unread messages, oldest first, and marks them read once they are written out. \
              The messages of a peer that reads its own, as agents do, stay unread.",
+            "With --sent: the newest messages that were sent, and how far each has come. It is \
+             queued when it is stored, delivered when the process of its recipient has confirmed \
+             it, notified when it was put where the agent will see it, read when the agent has it. \
+             For a broadcast: how many of its recipients have come that far.",
             "Control characters in messages are shown escaped; --json has them as they are.",
         ],
         options: &[
             ("--peer P", "the inbox of this peer"),
             ("--all", "read messages too, the newest ones"),
             ("--peek", "leave them unread"),
+            ("--sent", "what was sent from here, or by that peer"),
             ("--limit N", "at most N messages, 1 to 1000 (default: 100)"),
         ],
-        examples: &[("inbox", ""), ("inbox --peer webapp-claude --peek", "look over its shoulder")],
+        examples: &[
+            ("inbox", ""),
+            ("inbox --peer webapp-claude --peek", "look over its shoulder"),
+            ("inbox --sent", "was it read?"),
+        ],
         parse: parse::inbox,
     },
     Entry {

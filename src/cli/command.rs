@@ -134,6 +134,8 @@ pub struct Inbox {
     pub peer: Option<String>,
     /// Read ones too.
     pub all: bool,
+    /// Those that were sent, not those that came.
+    pub sent: bool,
     /// Leave them unread.
     pub peek: bool,
     /// At most so many.

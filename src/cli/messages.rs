@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use super::command::new_id;
 use super::out::{Out, Paint, note};
 use super::text::{count, escape, escape_lines, short_id};
-use super::{Context, Exit, Failure, Inbox, Result, Send, Text};
+use super::{Context, Exit, Failure, Inbox, Result, Send, Text, sent};
 use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request, SendMessage, Sent};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
@@ -77,6 +77,9 @@ pub(super) fn read_text(text: &Text) -> Result<String> {
 
 pub(super) fn inbox(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
     let whose: Box<str> = inbox.peer.as_deref().unwrap_or(CLI).into();
+    if inbox.sent {
+        return sent::run(context, &whose, inbox.limit.unwrap_or(INBOX_LIMIT));
+    }
     let mut client = context.client(StartPolicy::IfNeeded)?;
     // Peeked first, and marked read only when they are written out: a closed pipe loses nothing.
     let body = client.call_bytes(&Request::Fetch(Fetch {

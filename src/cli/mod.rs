@@ -17,6 +17,7 @@ mod messages;
 mod out;
 mod parse;
 mod peers;
+mod sent;
 mod start;
 mod state;
 mod status;

@@ -89,7 +89,14 @@ pub(super) fn inbox(entry: &Entry, mut words: Words) -> Result<Command> {
     let peer = words.text("--peer")?;
     let limit = limit(&mut words, 1)?;
     let all = words.flag("--all");
-    let inbox = Inbox { peer, all, peek: words.flag("--peek"), limit };
+    let inbox = Inbox { peer, all, sent: words.flag("--sent"), peek: words.flag("--peek"), limit };
+    for (name, given) in [("--all", inbox.all), ("--peek", inbox.peek)] {
+        if inbox.sent && given {
+            return Err(words.error(format!(
+                "`--sent` shows messages read or not, and marks none: leave out `{name}`"
+            )));
+        }
+    }
     alone(entry, words, Command::Inbox(inbox))
 }
 
@@ -336,8 +343,19 @@ mod tests {
     #[test]
     fn inbox_and_peers() {
         assert_eq!(command("inbox"), Command::Inbox(Inbox::default()));
-        let full = Inbox { peer: Some("bob".into()), all: true, peek: true, limit: Some(5) };
+        let full = Inbox {
+            peer: Some("bob".into()),
+            all: true,
+            peek: true,
+            limit: Some(5),
+            ..Inbox::default()
+        };
         assert_eq!(command("inbox --peek --all --peer bob --limit 5"), Command::Inbox(full));
+        let sent = Inbox { peer: Some("bob".into()), sent: true, ..Inbox::default() };
+        assert_eq!(command("inbox --sent --peer bob"), Command::Inbox(sent));
+        assert!(refused("inbox --sent --all").contains("leave out `--all`"));
+        assert!(refused("inbox --peek --sent").contains("leave out `--peek`"));
+        assert!(refused("inbox --snt").contains("did you mean `--sent`?"));
         for bad in ["0", "1001", "x", "-1"] {
             assert!(refused(&format!("inbox --limit {bad}")).contains("from 1 to 1000"), "{bad}");
         }

@@ -40,6 +40,7 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
         fixed("ID"),
         elastic("AGENT", 8),
         fixed("STATUS"),
+        fixed("REACH"),
         elastic("BRANCH", 8),
         elastic("PROJECT", 12),
         elastic("SUMMARY", 10),
@@ -55,7 +56,7 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 8] {
+fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
     let id = peer.id.to_string();
     let status = match peer.status {
         PeerStatus::Active => Cell::painted("active", Paint::Good),
@@ -67,6 +68,7 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 8] {
         Cell::painted(short_id(&id), Paint::Dim),
         escape(&peer.agent_type).into(),
         status,
+        escape(&peer.reach).into(),
         text(&peer.git_branch),
         out.path(&peer.project_path).into(),
         text(&peer.summary),

@@ -7,7 +7,7 @@ use super::arguments::{Call, Tool};
 use super::trim::{Members, trim};
 use crate::api::{Filter, MessageInfo, Messages, Refusal, Request};
 use crate::client::ClientError;
-use crate::model::{MessageId, MessageKind, Party, PeerId, Timestamp};
+use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
 
 /// Members of replies that an agent has no use for.
 const DROPPED_OF_PEERS: [&str; 3] = ["udsPath", "gitRoot", "lastHeartbeat"];
@@ -33,15 +33,23 @@ struct Shown<'a> {
     reply_to: Option<MessageId>,
     created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<Stage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delivered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notified_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notified_by: Option<Way>,
     #[serde(skip_serializing_if = "Option::is_none")]
     read_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recipients: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notified_count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     read_count: Option<u32>,
 }
@@ -59,11 +67,15 @@ impl<'a> Shown<'a> {
             payload: &message.payload,
             reply_to: message.reply_to,
             created_at: message.created_at,
+            stage: message.stage,
             delivered: sent.then_some(message.delivered),
             delivered_at: message.delivered_at.filter(|_| sent),
+            notified_at: message.notified_at.filter(|_| sent),
+            notified_by: message.notified_by.filter(|_| sent),
             read_at: message.read_at,
             recipients: message.recipients,
             delivered_count: message.delivered_count,
+            notified_count: message.notified_count,
             read_count: message.read_count,
         }
     }
