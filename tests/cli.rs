@@ -19,6 +19,7 @@ use common::{Mesh, PATIENCE, Running, is_there, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 use slm_mesh::client::ClientError;
+use slm_mesh::model::Way;
 use slm_mesh::platform::{Signal, send_signal};
 
 // --- Without a broker ----------------------------------------------------------------------------
@@ -373,6 +374,40 @@ fn a_private_inbox_can_be_looked_at_and_stays_unread() {
     let ran = mesh.run("inbox --peer ann --json");
     assert_eq!(ran.err, "");
     assert_eq!(ran.json()["messages"][0]["payload"], "secret");
+}
+
+#[test]
+fn a_sender_sees_how_far_its_messages_came() {
+    let mesh = Mesh::new();
+    assert_eq!(mesh.run("inbox --sent").ok(), "cli has sent no messages that are still kept.\n");
+    let bob = register(&mesh, "bob", false).peer_id;
+    mesh.run("send bob one").ok();
+    mesh.run("inbox --peer bob").ok();
+    let two = mesh.run("send bob two --json").json()["messageId"].clone();
+    let notified = Request::MarkNotified {
+        peer_id: Some("bob".into()),
+        ids: vec![serde_json::from_value(two).unwrap()],
+        way: Way::InboxSocket,
+    };
+    mesh.client().call_bytes(&notified).unwrap();
+    mesh.run_words(["send", "bob", "th\u{1b}ree\nlines"]).ok();
+    mesh.run("broadcast four").ok();
+    let sent = mesh.run("inbox --sent").ok();
+    let lines: Vec<&str> = sent.lines().collect();
+    assert!(lines[0].starts_with("TO   STAGE     SENT"), "{sent}");
+    assert!(lines[1].starts_with("bob  read      ") && lines[1].ends_with("  one"), "{sent}");
+    assert!(lines[2].starts_with("bob  notified  ") && lines[2].contains(", inbox-socket"));
+    assert!(lines[3].starts_with("bob  queued    ") && lines[3].ends_with("th\\u{1b}ree\\nlines"));
+    assert!(lines[4].starts_with("all            ") && lines[4].contains("0 of 1"), "{sent}");
+    assert!(mesh.run("inbox --sent --limit 1").ok().contains("\n3 older ones: --limit"));
+    let json = mesh.run("inbox --sent --json").json();
+    assert_eq!(json["messages"][1]["notifiedBy"], "inbox-socket");
+    assert_eq!(json["messages"][0]["toPeer"], json!(bob));
+    // Who has left has no name any more.
+    mesh.client().call_bytes(&Request::Unregister { peer_id: Some("bob".into()) }).unwrap();
+    assert!(mesh.run("inbox --sent").ok().contains(&format!("\n{}  read", &bob.to_string()[..8])));
+    assert!(mesh.run("inbox --sent --peer bob").ok().starts_with("bob has sent no messages"));
+    mesh.run("inbox --sent --peek").fails(2);
 }
 
 #[test]
