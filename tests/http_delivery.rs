@@ -309,9 +309,12 @@ fn senders_are_told_once_what_was_read() {
             json!({"messageIds": [three], "fromPeer": "cli", "readBy": bob.id}),
         ]
     );
-    let pushed = pushes.next("event");
-    assert_eq!(pushed["eventType"], "message_read");
-    assert_eq!((&pushed["messageIds"], &pushed["readBy"]), (&json!([two, one]), &json!(bob.id)));
+    let told_now = pushes.next("event");
+    assert_eq!(told_now["eventType"], "message_read");
+    assert_eq!(
+        (&told_now["messageIds"], &told_now["readBy"]),
+        (&json!([two, one]), &json!(bob.id))
+    );
 
     // Again nothing; another reader is another receipt; fetching reads, too.
     bob.ok(&broker, "/messages", &mark);
