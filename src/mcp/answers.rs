@@ -231,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_is_told_how_far_its_message_came() {
+        let (at, way) = (Some(Timestamp(0)), Some(Way::Hook));
+        let told = MessageInfo {
+            stage: Some(Stage::Notified),
+            notified_at: at,
+            notified_by: way,
+            ..info(1, Some(Party::Cli))
+        };
+        let all = MessageInfo { recipients: Some(3), notified_count: Some(2), ..info(2, None) };
+        let list = Messages { messages: vec![told, all], remaining: 0 };
+        let sent: Value = serde_json::from_str(&messages(&list, Filter::Sent)).unwrap();
+        let (told, all) = (&sent["messages"][0], &sent["messages"][1]);
+        assert_eq!((&told["stage"], &told["notifiedBy"]), (&"notified".into(), &"hook".into()));
+        assert!(told["notifiedAt"].is_string());
+        assert_eq!((&all["notifiedCount"], all.get("stage")), (&2.into(), None));
+        // A reader has the message itself.
+        let inbox: Value = serde_json::from_str(&messages(&list, Filter::Unread)).unwrap();
+        assert_eq!(inbox["messages"][0].get("notifiedBy"), None);
+    }
+
+    #[test]
     fn lists_lose_what_agents_do_not_need() {
         let body = br#"{"ok":true,"peers":[{"id":"x","pid":7,"udsPath":"/s","summary":null}]}"#;
         let trimmed = result(&Call::Peers(Scope::Machine), body).unwrap();

@@ -107,3 +107,125 @@ impl<S: Store> Mesh<S> {
         Ok(listed(page))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::{Endpoint, Request};
+    use crate::mesh::{Entropy, Outcome, Settings};
+    use crate::model::Timestamp;
+    use crate::store::memory::MemoryStore;
+
+    struct Counter(u64);
+
+    impl Entropy for Counter {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            self.0 += 1;
+            for (byte, value) in bytes.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
+                *byte = value;
+            }
+        }
+    }
+
+    fn after(ms: u64) -> Now {
+        let wall = Timestamp(1_800_000_000_000);
+        Now { wall, mono: Monotonic(Duration::from_millis(ms)) }
+    }
+
+    /// A mesh with the peer `bob`, for whom there are so many messages, `1` and on.
+    fn mesh(messages: u32) -> Mesh<MemoryStore> {
+        let settings = Settings {
+            heartbeat: Duration::from_secs(15),
+            stale: Duration::from_secs(30),
+            dead: Duration::from_secs(60),
+            lock_ttl_minutes: 10,
+            rate_limit: 0,
+            pid: 1,
+            port: 1,
+            mesh_id: "test".into(),
+            recovered_from: None,
+        };
+        let store = MemoryStore::new();
+        let mut mesh = Mesh::new(store, Box::new(Counter(0)), settings, after(0)).unwrap();
+        let bob = r#"{"pid":1,"projectPath":"/w","name":"bob"}"#;
+        ask(&mut mesh, Endpoint::Register, bob, after(0));
+        for n in 1..=messages {
+            let body = format!(r#"{{"fromPeer":"cli","toPeer":"bob","payload":"{n}"}}"#);
+            ask(&mut mesh, Endpoint::Send, &body, after(0));
+        }
+        mesh
+    }
+
+    fn decide(mesh: &mut Mesh<MemoryStore>, endpoint: Endpoint, body: &str, now: Now) -> Reply {
+        let request = Request::decode(endpoint, body.as_bytes()).unwrap();
+        mesh.begin_turn(now).unwrap();
+        match mesh.handle(Caller::Broker, &request, now) {
+            Ok(Outcome::Reply(reply)) => reply,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(mesh: &mut Mesh<MemoryStore>, endpoint: Endpoint, body: &str, now: Now) -> Reply {
+        let reply = decide(mesh, endpoint, body, now);
+        mesh.commit_turn().unwrap();
+        mesh.check_invariants(now);
+        reply
+    }
+
+    /// What a claim of at most `limit` messages gives, and how many more there are.
+    fn claim(mesh: &mut Mesh<MemoryStore>, limit: u32, now: Now) -> (Vec<String>, u64) {
+        let body = format!(r#"{{"peerId":"bob","claim":"hook","limit":{limit}}}"#);
+        let Reply::Messages(given) = ask(mesh, Endpoint::Messages, &body, now) else { panic!() };
+        let texts = given.messages.iter().map(|message| message.payload.to_string());
+        (texts.collect(), given.remaining)
+    }
+
+    fn texts(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+        range.map(|n| n.to_string()).collect()
+    }
+
+    #[test]
+    fn a_claim_lasts_its_time_and_no_longer() {
+        let mut mesh = mesh(3);
+        let time = u64::try_from(CLAIM_TIME.as_millis()).unwrap();
+        assert_eq!(claim(&mut mesh, 1, after(0)), (texts(1..=1), 2));
+        assert_eq!(claim(&mut mesh, 20, after(10)), (texts(2..=3), 0));
+        assert_eq!(claim(&mut mesh, 20, after(time - 1)), (vec![], 0));
+        assert_eq!(claim(&mut mesh, 20, after(time)), (texts(1..=1), 0));
+        assert_eq!(claim(&mut mesh, 20, after(time + 9)), (vec![], 0));
+        assert_eq!(claim(&mut mesh, 20, after(time + 10)), (texts(2..=3), 0));
+    }
+
+    #[test]
+    fn so_many_messages_of_a_peer_are_claimed_and_no_more() {
+        let mut mesh = mesh(CLAIMED_MAX + 5);
+        let first = claim(&mut mesh, CLAIMED_MAX - 1, after(0));
+        assert_eq!(first, (texts(1..=CLAIMED_MAX - 1), 6));
+        let second = claim(&mut mesh, 20, after(1));
+        assert_eq!(second, (texts(CLAIMED_MAX..=CLAIMED_MAX), 5));
+        assert_eq!(claim(&mut mesh, 20, after(2)), (vec![], 5));
+        // Who has read has room again.
+        let read = r#"{"peerId":"bob","limit":7}"#;
+        ask(&mut mesh, Endpoint::Messages, read, after(3));
+        let third = claim(&mut mesh, 20, after(4));
+        assert_eq!(third, (texts(CLAIMED_MAX + 1..=CLAIMED_MAX + 5), 0));
+    }
+
+    #[test]
+    fn a_turn_that_fails_leaves_claims_as_they_were() {
+        let mut mesh = mesh(2);
+        let now = after(0);
+        let claim_both = r#"{"peerId":"bob","claim":"hook"}"#;
+        decide(&mut mesh, Endpoint::Messages, claim_both, now);
+        mesh.abort_turn(now).unwrap();
+        assert_eq!(claim(&mut mesh, 1, now), (texts(1..=1), 1), "nobody was given any");
+
+        // Read, but that is not kept: still unread, and still claimed.
+        decide(&mut mesh, Endpoint::Messages, r#"{"peerId":"bob"}"#, now);
+        mesh.abort_turn(now).unwrap();
+        assert_eq!(claim(&mut mesh, 20, now), (texts(2..=2), 0));
+        assert_eq!(claim(&mut mesh, 20, now), (vec![], 0));
+    }
+}

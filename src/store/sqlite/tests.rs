@@ -200,8 +200,16 @@ fn a_mark_does_not_write_the_payload_again() {
     let dir = TempDir::new();
     let mut store = open(&dir.file("mesh.db"));
     register(&mut store, 2);
-    let id = tell(&mut store, 1, 2, &"x".repeat(60_000));
+    let text = "x".repeat(60_000);
+    let id = tell(&mut store, 1, 2, &text);
+    let all = broadcast(&mut store, 1, &[2], &text);
     store.db.checkpoint().unwrap();
+    // No page but that of the row: no index, and not the payload's.
+    for (id, n) in [(id, 1), (all, 2)] {
+        let notified = Notified { at: at(1), by: Way::ToolResult };
+        turn(&mut store, |store| store.mark_notified(inbox_of(2), &[id], notified).unwrap());
+        assert_eq!(store.db.wal_pages_pending().unwrap(), n);
+    }
     let pages = store.db.wal_pages_pending().unwrap();
     turn(&mut store, |store| store.mark_delivered(peer(2), &[id.seq()], at(1)).unwrap());
     turn(&mut store, |store| store.mark_read(inbox_of(2), &[id], at(1), None).unwrap());
