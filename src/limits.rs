@@ -227,6 +227,23 @@ pub const NOTICE_CHARS_MAX: usize = 120;
 pub const KNOWN_MESSAGES_MAX: usize = 4 * WINDOW_FRAMES_MAX;
 /// Bytes of acknowledgements that wait to be written before the push connection is given up.
 pub const ACKS_BYTES_MAX: usize = 64 * KIB;
+/// Longest text that wakes an agent, characters: it is put into the agent's context unasked.
+pub const WAKE_TEXT_CHARS_MAX: usize = 4_000;
+/// Messages and events that wait to be told to an agent, or are being told. Beyond that they are
+/// left to the notice on tool results.
+pub const WAKE_ITEMS_MAX: usize = KNOWN_MESSAGES_MAX;
+/// Broadcasts and events are put together: at most one notice of them in this time.
+pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// An agent's inbox socket has to take a notice within this.
+pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.
+pub const INBOX_SOCKET_DOUBT: Duration = Duration::from_millis(50);
+/// `codex queue` has to end within this.
+pub const CODEX_QUEUE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Notifications are recorded with the broker together, those that come within this time.
+pub const RECORD_DELAY: Duration = Duration::from_millis(100);
+/// How much longer they wait while the agent itself asks the broker something.
+pub const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// Time an agent's process has to say good-bye to the broker.
 pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(300);
 /// Names tried, `name-2` and so on, when the one asked for is taken.

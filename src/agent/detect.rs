@@ -4,6 +4,9 @@
 //! children, the programs above this process. Variables come second because an agent that is
 //! started by another inherits them; the programs come last because anyone may wrap them.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use crate::limits::NAME_CHARS_MAX;
 use crate::names::{UNKNOWN_AGENT, fold};
 use crate::platform;
@@ -166,6 +169,12 @@ fn agent_of_program(program: &Program) -> Option<&'static str> {
             agent_of_name(name.split_once('.').map_or(name, |(stem, _)| stem))
         })
     })
+}
+
+/// Whether a program file is one of those that the agent of this type is made of.
+#[must_use]
+pub fn is_program_of(agent: &str, path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).and_then(agent_of_name) == Some(agent)
 }
 
 fn agent_of_name(name: &str) -> Option<&'static str> {

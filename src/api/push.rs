@@ -16,6 +16,9 @@ pub struct PushedMessage {
     pub from_peer: Party,
     /// The sender's name.
     pub from_name: Box<str>,
+    /// Which agent it is, as long as it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_agent: Option<Box<str>>,
     /// The text.
     pub text: Box<str>,
     /// What kind of text.
@@ -113,14 +116,17 @@ fn line<T: Serialize>(kind: &'static str, payload: T, at: Timestamp) -> Vec<u8> 
     out
 }
 
-/// The frame of a message. `to` of the message tells whether it is a broadcast.
-pub(crate) fn message_line(message: &Message, at: Timestamp) -> Vec<u8> {
+/// The frame of a message. `to` of the message tells whether it is a broadcast; `from_agent` is which
+/// agent the sender is, if that is known.
+pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Timestamp) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Payload<'a> {
         message_id: MessageId,
         from_peer: &'a Party,
         from_name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from_agent: Option<&'a str>,
         text: &'a str,
         message_type: MessageKind,
         broadcast: bool,
@@ -133,6 +139,7 @@ pub(crate) fn message_line(message: &Message, at: Timestamp) -> Vec<u8> {
             message_id: message.id,
             from_peer: &message.from,
             from_name: &message.from_name,
+            from_agent,
             text: &message.payload,
             message_type: message.kind,
             broadcast: message.to.is_none(),
@@ -144,12 +151,13 @@ pub(crate) fn message_line(message: &Message, at: Timestamp) -> Vec<u8> {
 }
 
 /// The frame of a subscribed event. The payload of a built-in one is an object whose fields stand
-/// beside `eventType`; that of a custom one stands under `data`.
+/// beside `eventType`; that of a custom one stands under `data`. `by` is who has caused it.
 pub(crate) fn event_line(
     kind: &str,
     payload: &str,
     custom: bool,
     seq: Seq,
+    by: Option<&Party>,
     at: Timestamp,
 ) -> Vec<u8> {
     #[derive(Serialize)]
@@ -157,6 +165,8 @@ pub(crate) fn event_line(
     struct Payload<'a> {
         event_type: &'a str,
         seq: Seq,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        emitted_by: Option<&'a Party>,
         #[serde(skip_serializing_if = "Option::is_none")]
         data: Option<&'a RawValue>,
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -167,7 +177,7 @@ pub(crate) fn event_line(
     } else {
         (None, serde_json::from_str(payload).ok())
     };
-    line("event", Payload { event_type: kind, seq, data, fields }, at)
+    line("event", Payload { event_type: kind, seq, emitted_by: by, data, fields }, at)
 }
 
 /// News of a peer for everyone else.
@@ -233,20 +243,24 @@ mod tests {
 
     #[test]
     fn a_message_frame_is_one_line_and_reads_back() {
-        let line = message_line(&message(), Timestamp(1_775_644_201_123));
+        let line = message_line(&message(), Some("codex"), Timestamp(1_775_644_201_123));
         assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
         let text = String::from_utf8(line.clone()).unwrap();
         assert!(text.ends_with("\"timestamp\":\"2026-04-08T10:30:01.123Z\"}\n"), "{text}");
         let Ok(Frame::Message(read)) = read_frame(&line) else { panic!("{text}") };
         assert_eq!((&*read.text, read.broadcast, read.seq), ("one\ntwo \"q\"", true, Seq(5)));
+        assert_eq!(read.from_agent.as_deref(), Some("codex"));
     }
 
     #[test]
     fn built_in_events_are_spread_and_custom_ones_are_not() {
-        let built_in = event_line("peer_left", r#"{"peerId":"x"}"#, false, Seq(1), Timestamp(0));
+        let cli = Some(&Party::Cli);
+        let built_in =
+            event_line("peer_left", r#"{"peerId":"x"}"#, false, Seq(1), cli, Timestamp(0));
         let Ok(Frame::Event(value)) = read_frame(&built_in) else { panic!() };
         assert_eq!((&value["eventType"], &value["peerId"]), (&"peer_left".into(), &"x".into()));
-        let custom = event_line("a.b", r#"[1,{"seq":9}]"#, true, Seq(2), Timestamp(0));
+        assert_eq!(value["emittedBy"], "cli");
+        let custom = event_line("a.b", r#"[1,{"seq":9}]"#, true, Seq(2), None, Timestamp(0));
         let Ok(Frame::Event(value)) = read_frame(&custom) else { panic!() };
         assert_eq!((&value["data"][0], &value["seq"]), (&1.into(), &2.into()));
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::answers::{self, You};
 use super::arguments::{Call, Tool};
 use super::jobs::{Job, JobId, Stage, Work};
-use super::outbox::RpcError;
+use super::outbox::{Carried, RpcError};
 use super::protocol::{Body, Outcome};
 use super::resource::Resource;
 use super::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
@@ -221,6 +221,7 @@ impl Server {
             Vec::new()
         };
         self.unread.handed_over(&ids, ids.len() as u64);
+        self.waking.forget(&ids);
         self.reading.wrote(job.id, &ids, job.asked.to.batch.is_some());
     }
 
@@ -363,11 +364,15 @@ impl Server {
         messages: Vec<MessageId>,
     ) -> bool {
         let mut texts = vec![text];
-        if tool != Tool::Inbox {
-            texts.extend(self.unread.notice());
+        let mut carried = Carried::from(messages);
+        if tool != Tool::Inbox
+            && let Some(notice) = self.unread.notice()
+        {
+            texts.push(notice);
+            carried.noticed = self.unread.noticed();
         }
         let body = Body::Tool { texts: &texts, is_error };
-        self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), messages)
+        self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), carried)
     }
 
     /// The agent has these messages now.
@@ -383,6 +388,8 @@ impl Server {
         if self.presence.is_present()
             && let Some(ids) = self.reading.take_marks(now)
         {
+            // What is read is not notified any more.
+            self.record(true, now);
             self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids, way: None });
         }
     }

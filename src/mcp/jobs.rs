@@ -208,6 +208,17 @@ impl Jobs {
         self.ids(|job| matches!(job.stage, Stage::Waiting))
     }
 
+    /// Whether messages are being fetched for one.
+    pub(super) fn is_fetching(&self) -> bool {
+        let is_asking = |job: &Job| matches!(job.stage, Stage::Waiting | Stage::Asked);
+        self.list.iter().any(|job| job.takes_messages() && is_asking(job))
+    }
+
+    /// Whether the agent waits for an answer of the broker.
+    pub(super) fn is_asking(&self) -> bool {
+        self.list.iter().any(|job| !matches!(job.stage, Stage::Watching { .. }))
+    }
+
     /// Those about which something has to be done at `now`.
     pub(super) fn due(&self, now: Instant) -> Vec<JobId> {
         self.ids(|job| job.due() <= now)

@@ -47,6 +47,32 @@ impl RpcError {
     }
 }
 
+/// The messages in an answer, which tell the agent something once the answer was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// In full: the agent has them then.
+    pub(super) whole: Vec<MessageId>,
+    /// Their beginning, in the notice: the agent knows of them then.
+    pub(super) noticed: Vec<MessageId>,
+}
+
+impl Carried {
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.noticed.is_empty()
+    }
+
+    fn join(&mut self, other: Self) {
+        self.whole.extend(other.whole);
+        self.noticed.extend(other.noticed);
+    }
+}
+
+impl From<Vec<MessageId>> for Carried {
+    fn from(whole: Vec<MessageId>) -> Self {
+        Self { whole, noticed: Vec::new() }
+    }
+}
+
 #[derive(Debug)]
 struct Batch {
     id: BatchId,
@@ -54,7 +80,7 @@ struct Batch {
     missing: usize,
     /// `[` and the answers so far, with commas.
     bytes: Vec<u8>,
-    messages: Vec<MessageId>,
+    messages: Carried,
 }
 
 /// See the module.
@@ -64,7 +90,7 @@ pub(super) struct Outbox {
     /// Bytes that were ever queued.
     queued: u64,
     /// Messages in an answer, with the position of its end.
-    messages: VecDeque<(u64, Vec<MessageId>)>,
+    messages: VecDeque<(u64, Carried)>,
     batches: Vec<Batch>,
     batch_count: u64,
 }
@@ -95,14 +121,14 @@ impl Outbox {
     ///
     /// # Errors
     /// What the writer answers.
-    pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<Vec<MessageId>> {
+    pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<Carried> {
         self.buffer.write_to(&mut AtMost(writer))?;
         let taken = self.queued - self.buffer.len() as u64;
-        let mut handed_over = Vec::new();
+        let mut arrived = Carried::default();
         while self.messages.front().is_some_and(|(end, _)| *end <= taken) {
-            handed_over.extend(self.messages.pop_front().into_iter().flat_map(|(_, ids)| ids));
+            arrived.join(self.messages.pop_front().map(|(_, carried)| carried).unwrap_or_default());
         }
-        Ok(handed_over)
+        Ok(arrived)
     }
 
     /// Forgets everything: there is nobody to read it.
@@ -115,7 +141,12 @@ impl Outbox {
     pub(super) fn open_batch(&mut self, answers: usize) -> BatchId {
         self.batch_count += 1;
         let id = BatchId(self.batch_count);
-        self.batches.push(Batch { id, missing: answers, bytes: vec![b'['], messages: Vec::new() });
+        self.batches.push(Batch {
+            id,
+            missing: answers,
+            bytes: vec![b'['],
+            messages: Carried::default(),
+        });
         id
     }
 
@@ -125,12 +156,13 @@ impl Outbox {
         &mut self,
         to: &Address,
         answer: Result<&T, &RpcError>,
-        messages: Vec<MessageId>,
+        messages: impl Into<Carried>,
     ) -> bool {
         match answer {
             Ok(result) => {
-                let whole =
-                    self.put(to.batch, messages, |out| jsonrpc::encode_result(out, &to.id, result));
+                let whole = self.put(to.batch, messages.into(), |out| {
+                    jsonrpc::encode_result(out, &to.id, result)
+                });
                 if !whole {
                     let error = RpcError::new(
                         INTERNAL_ERROR,
@@ -140,7 +172,7 @@ impl Outbox {
                 }
                 whole
             }
-            Err(error) => self.put(to.batch, messages, |out| {
+            Err(error) => self.put(to.batch, messages.into(), |out| {
                 let data = error.data.as_ref();
                 jsonrpc::encode_error(out, Some(&to.id), error.code, &error.message, data)
             }),
@@ -149,36 +181,42 @@ impl Outbox {
 
     /// Answers what was no message.
     pub(super) fn respond_fault(&mut self, id: Option<&Id>, batch: Option<BatchId>, fault: Fault) {
-        self.put(batch, Vec::new(), |out| jsonrpc::encode_fault(out, id, fault));
+        self.put(batch, Carried::default(), |out| jsonrpc::encode_fault(out, id, fault));
     }
 
     /// Answers with an error that cannot be put down to a request.
     pub(super) fn respond_nobody(&mut self, code: i64, message: &str) {
-        self.put(None, Vec::new(), |out| jsonrpc::encode_error(out, None, code, message, None));
+        self.put(None, Carried::default(), |out| {
+            jsonrpc::encode_error(out, None, code, message, None)
+        });
     }
 
     /// There will be no answer to this request.
     pub(super) fn skip(&mut self, to: &Address) {
         if let Some(batch) = to.batch {
-            self.collect(batch, &[], Vec::new());
+            self.collect(batch, &[], Carried::default());
         }
     }
 
-    /// Sends a notification, if there is room for it.
-    pub(super) fn notify<P: Serialize + ?Sized>(&mut self, method: &str, params: &P) {
-        self.put(None, Vec::new(), |out| jsonrpc::encode_notification(out, method, Some(params)));
+    /// Sends a notification, if there is room for it; gives whether there was.
+    pub(super) fn notify<P: Serialize + ?Sized>(&mut self, method: &str, params: &P) -> bool {
+        self.put(None, Carried::default(), |out| {
+            jsonrpc::encode_notification(out, method, Some(params))
+        })
     }
 
     /// Sends a request of ours, if there is room for it.
     pub(super) fn request(&mut self, id: &Id, method: &str) {
-        self.put(None, Vec::new(), |out| jsonrpc::encode_request(out, id, method, None::<&()>));
+        self.put(None, Carried::default(), |out| {
+            jsonrpc::encode_request(out, id, method, None::<&()>)
+        });
     }
 
     /// Queues a line, or adds it to its batch; gives whether there was room.
     fn put(
         &mut self,
         batch: Option<BatchId>,
-        messages: Vec<MessageId>,
+        messages: Carried,
         encode: impl FnOnce(&mut Buffer) -> Result<(), EncodeError>,
     ) -> bool {
         if let Some(batch) = batch {
@@ -202,7 +240,7 @@ impl Outbox {
 
     /// Adds an answer, empty for none, to a batch, and sends the batch when it is complete. A batch
     /// of which nothing is to be answered is not answered (JSON-RPC 2.0 section 6).
-    fn collect(&mut self, id: BatchId, answer: &[u8], messages: Vec<MessageId>) {
+    fn collect(&mut self, id: BatchId, answer: &[u8], messages: Carried) {
         let Some(at) = self.batches.iter().position(|batch| batch.id == id) else { return };
         let Some(batch) = self.batches.get_mut(at) else { return };
         if !answer.is_empty() {
@@ -211,7 +249,7 @@ impl Outbox {
             }
             batch.bytes.extend_from_slice(answer);
         }
-        batch.messages.extend(messages);
+        batch.messages.join(messages);
         batch.missing = batch.missing.saturating_sub(1);
         if batch.missing > 0 {
             return;
@@ -268,13 +306,14 @@ pub(super) mod tests {
         let mut outbox = Outbox::new();
         let long = "x".repeat(2 * RPC_WRITE_BYTES_MAX);
         outbox.respond(&to(1, None), Ok(&long), vec![message(1)]);
-        outbox.respond(&to(2, None), Ok(&1), vec![]);
+        outbox.respond(&to(2, None), Ok(&1), Vec::new());
         outbox.respond(&to(3, None), Ok(&1), vec![message(2), message(3)]);
         let mut sink = Vec::new();
-        assert_eq!(outbox.write_to(&mut sink).unwrap(), []);
+        assert_eq!(outbox.write_to(&mut sink).unwrap(), Carried::default());
         assert_eq!(sink.len(), RPC_WRITE_BYTES_MAX);
-        assert_eq!(outbox.write_to(&mut sink).unwrap(), []);
-        assert_eq!(outbox.write_to(&mut sink).unwrap(), [message(1), message(2), message(3)]);
+        assert_eq!(outbox.write_to(&mut sink).unwrap(), Carried::default());
+        let all = vec![message(1), message(2), message(3)];
+        assert_eq!(outbox.write_to(&mut sink).unwrap(), all.into());
         assert!(outbox.is_empty());
     }
 
@@ -283,13 +322,13 @@ pub(super) mod tests {
         let mut outbox = Outbox::new();
         let batch = Some(outbox.open_batch(3));
         outbox.respond(&to(2, batch), Ok("two"), vec![message(1)]);
-        outbox.respond(&to(9, None), Ok("alone"), vec![]);
+        outbox.respond(&to(9, None), Ok("alone"), Vec::new());
         let error = RpcError::new(INVALID_PARAMS, "no");
-        outbox.respond::<()>(&to(1, batch), Err(&error), vec![]);
+        outbox.respond::<()>(&to(1, batch), Err(&error), Vec::new());
         assert_eq!(lines(&mut outbox).len(), 1);
         outbox.skip(&to(3, batch));
         let mut sink = Vec::new();
-        assert_eq!(outbox.write_to(&mut sink).unwrap(), [message(1)]);
+        assert_eq!(outbox.write_to(&mut sink).unwrap(), vec![message(1)].into());
         let answers: Value = serde_json::from_slice(&sink).unwrap();
         assert_eq!(answers[0]["result"], "two");
         assert_eq!(answers[1]["error"]["code"], INVALID_PARAMS);
@@ -309,7 +348,7 @@ pub(super) mod tests {
         assert_eq!(lines[0]["error"]["code"], INTERNAL_ERROR);
         assert!(outbox.messages.is_empty());
         assert!(!outbox.is_congested());
-        outbox.respond(&to(1, None), Ok(&large[..RPC_OUT_PAUSE_BYTES]), vec![]);
+        outbox.respond(&to(1, None), Ok(&large[..RPC_OUT_PAUSE_BYTES]), Vec::new());
         assert!(outbox.is_congested());
     }
 }

@@ -66,11 +66,13 @@ fn text_of(path: &Path) -> Option<Box<str>> {
 
 /// What a session is registered with, but for what only its connection knows.
 pub(super) fn introduction(project: &Project, client: Option<&str>) -> Register {
-    let session_id = std::env::var("CLAUDE_CODE_SESSION_ID").ok();
+    let agent_type = detect::agent_type(client);
+    // Another agent that runs inside of Claude Code inherits its variables; Codex tells its own id.
+    let session_id = std::env::var("CLAUDE_CODE_SESSION_ID").ok().filter(|_| agent_type != "codex");
     Register {
         pid: std::process::id(),
         project_path: project.path_text(),
-        agent_type: Some(detect::agent_type(client).into()),
+        agent_type: Some(agent_type.into()),
         git_root: project.git_root(),
         git_branch: project.git_branch(),
         repo_id: project.repository_id(),

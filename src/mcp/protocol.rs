@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::catalog;
 use super::outbox::RpcError;
+use super::waking::channel;
 use crate::wire::jsonrpc::{INVALID_PARAMS, Id, UNSUPPORTED_PROTOCOL_VERSION};
 
 /// The versions with a handshake, oldest first.
@@ -148,8 +149,13 @@ impl Meta {
 pub(super) enum Body<'a> {
     /// Nothing to tell.
     Empty,
-    /// `initialize`: the version agreed on.
-    Initialize(&'static str),
+    /// `initialize`
+    Initialize {
+        /// The version agreed on.
+        version: &'static str,
+        /// Whether the client is told of the channel to its agent.
+        has_channel: bool,
+    },
     /// `server/discover`
     Discover,
     /// `tools/list`
@@ -226,16 +232,18 @@ impl Body<'_> {
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         match *self {
             Self::Empty | Self::Listen(_) => Ok(()),
-            Self::Initialize(version) => {
+            Self::Initialize { version, has_channel } => {
                 map.serialize_entry("protocolVersion", version)?;
                 // Logging is on only here: in the modern era each request would have to ask for
                 // it, and there is nothing to log about a single request.
-                map.serialize_entry(
-                    "capabilities",
-                    &json!({
-                        "logging": {}, "prompts": {}, "resources": {"subscribe": true}, "tools": {},
-                    }),
-                )?;
+                let mut capabilities = json!({
+                    "logging": {}, "prompts": {}, "resources": {"subscribe": true}, "tools": {},
+                });
+                if has_channel && let Value::Object(capabilities) = &mut capabilities {
+                    let experimental = json!({channel::CAPABILITY: {}});
+                    capabilities.insert("experimental".to_owned(), experimental);
+                }
+                map.serialize_entry("capabilities", &capabilities)?;
                 map.serialize_entry("serverInfo", &ServerInfo)?;
                 map.serialize_entry("instructions", catalog::INSTRUCTIONS)
             }

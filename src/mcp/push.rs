@@ -13,6 +13,7 @@ use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use crate::api::{Frame, ack_line, read_frame};
+use crate::files::write_private;
 use crate::limits::{ACKS_BYTES_MAX, FRAME_BYTES_MAX, READ_BYTES_MAX};
 use crate::log;
 use crate::platform::peer_credentials;
@@ -74,6 +75,20 @@ impl PushSocket {
         })
     }
 
+    /// Leaves the peer's token beside the socket, for the hooks of this session. Done again after
+    /// each registration, as whoever has removed the one has removed the other.
+    pub(super) fn leave_token(&self, token: &str) {
+        if self.listener.is_some()
+            && let Err(error) = write_private(&self.token_path(), token.as_bytes())
+        {
+            log::warn(format_args!("hooks of this session cannot act for it: {error}"));
+        }
+    }
+
+    fn token_path(&self) -> PathBuf {
+        self.path.with_extension("token")
+    }
+
     /// Someone connects.
     pub(super) fn handle_listener_ready(&mut self) {
         loop {
@@ -129,11 +144,12 @@ impl PushSocket {
         }
     }
 
-    /// Stops listening, and removes the socket.
+    /// Stops listening, and removes the socket and the token beside it.
     pub(super) fn close(&mut self) {
         self.connection = None;
         if self.listener.take().is_some() {
             // It may be gone already.
+            let _ = std::fs::remove_file(self.token_path());
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -280,5 +296,20 @@ mod tests {
         assert!(test.push.is_live() && path.exists());
         test.push.close();
         assert!(!path.exists() && !test.push.is_live());
+    }
+
+    #[test]
+    fn the_token_lies_beside_the_socket_as_long_as_that_is_there() {
+        let mut test = Test::new();
+        let token = test.dir.path().join("s.token");
+        test.push.leave_token("early");
+        assert!(!token.exists(), "there is no socket");
+        test.push.listen().unwrap();
+        test.push.leave_token("one");
+        test.push.leave_token("two");
+        assert_eq!(std::fs::read(&token).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
+        test.push.close();
+        assert!(!token.exists());
     }
 }

@@ -18,6 +18,7 @@ use super::push::PushSocket;
 use super::random_id;
 use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
+use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::ClientError;
 use crate::config::Config;
@@ -34,14 +35,16 @@ const LISTENER: Token = Token(4);
 const PUSH: Token = Token(5);
 const BROKER: Token = Token(6);
 const LAUNCH: Token = Token(7);
+const INBOX_SOCKET: Token = Token(8);
+const CODEX_QUEUE: Token = Token(9);
+
+/// Which of them are ready.
+type Ready = [bool; CODEX_QUEUE.0 + 1];
 
 /// Most reads of standard input before the other descriptors have their turn.
 const READS_PER_TURN: usize = 16;
 /// How often the parent is looked for where it cannot be watched.
 const PARENT_EVERY: Duration = Duration::from_secs(2);
-
-/// The variable by which an agent gives its MCP servers a way to reach it.
-const INBOX_SOCKET: &str = "CLAUDE_CODE_MESSAGING_SOCKET";
 
 /// The end of the parent: by a watch, or by looking.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ struct Loop {
     server: Server,
     link: Link,
     push: PushSocket,
+    adapters: Adapters,
     input: Input,
     output: Output,
     signals: UnixStream,
@@ -93,9 +97,10 @@ impl Loop {
             PUSH,
         );
         let link = Link::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
+        let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
         let server = Server::new(Setup {
             name: config.name.as_deref().map(Into::into),
-            has_inbox_socket: std::env::var_os(INBOX_SOCKET).is_some_and(|path| !path.is_empty()),
+            has_inbox_socket: adapters.has_inbox_socket(),
             project: Project::of_process(),
         });
         let input = Input::new(registry, INPUT);
@@ -107,6 +112,7 @@ impl Loop {
             server,
             link,
             push,
+            adapters,
             input,
             output,
             signals,
@@ -151,7 +157,7 @@ impl Loop {
                 Err(error) => return Err(error),
             }
             let now = Instant::now();
-            let mut ready = [false; LAUNCH.0 + 1];
+            let mut ready = Ready::default();
             for event in &events {
                 if let Some(ready) = ready.get_mut(event.token().0) {
                     *ready = true;
@@ -164,6 +170,9 @@ impl Loop {
             if self.link.deadline().is_some_and(|at| at <= now) {
                 self.link.advance(now);
             }
+            if self.adapters.deadline().is_some_and(|at| at <= now) {
+                self.adapters.advance(now);
+            }
             if let Parent::Known(parent) = self.parent
                 && platform::parent() != parent
             {
@@ -172,7 +181,7 @@ impl Loop {
         }
     }
 
-    fn handle_ready(&mut self, ready: [bool; LAUNCH.0 + 1], now: Instant) {
+    fn handle_ready(&mut self, ready: Ready, now: Instant) {
         let is_ready = |token: Token| ready.get(token.0).copied().unwrap_or(false);
         if is_ready(SIGNALS) {
             self.drain_signals();
@@ -194,6 +203,9 @@ impl Loop {
         if is_ready(BROKER) {
             self.link.handle_stream_ready(now);
         }
+        if is_ready(INBOX_SOCKET) || is_ready(CODEX_QUEUE) {
+            self.adapters.advance(now);
+        }
         if is_ready(INPUT) {
             self.input.set_ready();
         }
@@ -207,7 +219,8 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);
-        let deadline = [self.server.deadline(), self.link.deadline()].into_iter().flatten().min();
+        let deadlines = [self.server.deadline(), self.link.deadline(), self.adapters.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|at| at.saturating_duration_since(now));
         [look, left].into_iter().flatten().min()
     }
@@ -221,6 +234,9 @@ impl Loop {
                 match command {
                     Command::Ask(outgoing) => self.ask(*outgoing, now),
                     Command::Forget(purpose) => self.link.forget(purpose, now),
+                    Command::LeaveToken(token) => self.push.leave_token(&token),
+                    Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
+                    Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
                 }
             }
             while let Some(event) = self.link.poll_event() {
@@ -235,6 +251,10 @@ impl Loop {
                         self.server.handle_lost(now);
                     }
                 }
+            }
+            if self.hear_adapters(now) {
+                moved = true;
+                self.server.proceed(now);
             }
             moved |= self.write_output(now);
             if !moved {
@@ -256,8 +276,22 @@ impl Loop {
                 Ok(path) => register.uds_path = Some(path.into()),
                 Err(error) => log::warn(format_args!("messages cannot be pushed here: {error}")),
             }
+            self.adapters.look();
+            if self.hear_adapters(now) {
+                self.server.introduce(register);
+            }
         }
         self.link.submit(outgoing, now);
+    }
+
+    /// Tells the server what has come of the ways to the agent; gives whether something has.
+    fn hear_adapters(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        while let Some((by, outcome)) = self.adapters.poll() {
+            moved = true;
+            self.server.handle_outcome(by, outcome, now);
+        }
+        moved
     }
 
     fn read_push(&mut self, now: Instant) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::jobs::{JobId, Jobs};
-use super::outbox::Outbox;
+use super::outbox::{Carried, Outbox};
 use super::presence::{Arrival, Order, Presence};
 use super::project::{self, Project};
 use super::reading::Reading;
@@ -19,11 +19,13 @@ use super::resource::Topic;
 use super::session::{Session, Todo};
 use super::subscriptions::Level;
 use super::unread::Unread;
+use super::waking::Notice;
+use super::waking::plan::Waking;
 use crate::api::{Code, Frame, PushedMessage, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
 use crate::log;
-use crate::model::MessageId;
+use crate::model::Way;
 use crate::wire::jsonrpc::INVALID_REQUEST;
 
 /// The reason of a `shutdown` frame when a person has stopped the broker.
@@ -40,6 +42,8 @@ pub(super) enum Purpose {
     Unregister,
     /// Messages were handed over.
     MarkRead,
+    /// The agent was told of messages.
+    MarkNotified,
     /// Look what is unread, for the notice.
     Glance,
     /// Subscribe again, under another id.
@@ -68,6 +72,12 @@ pub(super) enum Command {
     Ask(Box<Outgoing>),
     /// The result is not wanted any more.
     Forget(Purpose),
+    /// Leave this token beside the push socket, for the hooks of this session.
+    LeaveToken(Box<str>),
+    /// Tell the agent by this way, and what came of it with [`Server::handle_outcome`].
+    Tell(Way, Notice),
+    /// Texts are to be queued for this thread of Codex.
+    PrepareQueue(Box<str>),
 }
 
 /// How the server comes to its end.
@@ -105,6 +115,7 @@ pub(super) struct Server {
     pub(super) unread: Unread,
     pub(super) jobs: Jobs,
     pub(super) reading: Reading,
+    pub(super) waking: Waking,
     pub(super) commands: VecDeque<Command>,
     /// Which agent this is, as registered.
     pub(super) agent_type: Box<str>,
@@ -127,6 +138,7 @@ impl Server {
             unread: Unread::default(),
             jobs: Jobs::default(),
             reading: Reading::default(),
+            waking: Waking::new(setup.has_inbox_socket),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
             push_is_live: false,
@@ -147,7 +159,10 @@ impl Server {
             Ending::No | Ending::Over => None,
             Ending::Draining(until) | Ending::Leaving(until) => Some(until),
         };
-        [self.presence.deadline(), self.jobs.deadline(), self.reading.deadline(), ending]
+        // Without a broker there is nobody to mark them with.
+        let reading = self.reading.deadline().filter(|_| self.presence.is_present());
+        let waking = self.waking_deadline();
+        [self.presence.deadline(), self.jobs.deadline(), reading, waking, ending]
             .into_iter()
             .flatten()
             .min()
@@ -188,6 +203,7 @@ impl Server {
                     self.read_resource(asked, resource, uri, now);
                 }
                 Todo::Cancel(id) => self.cancel(&id, now),
+                Todo::Identify(ids) => self.identify(ids),
                 Todo::Settled => self.presence.settle(now),
                 Todo::Root(root) => self.handle_root(root, now),
             }
@@ -232,6 +248,7 @@ impl Server {
                 self.commands.push_back(Command::Forget(Purpose::Job(id)));
             }
             self.mark_read(now);
+            self.record(true, now);
             if self.presence.is_present() {
                 self.ask(Purpose::Unregister, Request::Unregister { peer_id: None });
             } else if !self.presence.is_registering() {
@@ -255,6 +272,7 @@ impl Server {
             return;
         }
         self.start_jobs();
+        self.wake(now);
         while let Some(order) = self.presence.poll(now) {
             match order {
                 Order::Register(start) => self.register(start),
@@ -267,8 +285,10 @@ impl Server {
         let mut register = project::introduction(&self.project, self.session.client());
         if let Some(agent_type) = &register.agent_type {
             self.agent_type.clone_from(agent_type);
+            self.meet_agent();
         }
         register.summary.clone_from(&self.summary);
+        self.introduce(&mut register);
         let token = self.presence.fill(&mut register);
         let request = Request::Register(Box::new(register));
         let purpose = Purpose::Register;
@@ -314,6 +334,7 @@ impl Server {
             Purpose::Heartbeat => self.handle_heartbeat(result, now),
             Purpose::Unregister => self.ending = Ending::Over,
             Purpose::MarkRead => self.handle_marked(result, now),
+            Purpose::MarkNotified => self.handle_recorded(result, now),
             Purpose::Glance => self.handle_glance(result, now),
             Purpose::Subscribe => {
                 if let Err(error) = result {
@@ -334,6 +355,7 @@ impl Server {
             Arrival::New => {
                 self.unread.reset();
                 self.reading = Reading::default();
+                self.waking.reset();
                 if !self.subscribed.is_empty() {
                     let types = self.subscribed.clone();
                     self.ask(Purpose::Subscribe, Request::Subscribe { peer_id: None, types });
@@ -361,6 +383,7 @@ impl Server {
 
     fn arrived(&mut self, now: Instant) {
         if let Some(identity) = self.presence.identity() {
+            self.commands.push_back(Command::LeaveToken(identity.token.clone()));
             let text = format!("in the mesh as {} ({})", identity.name, identity.id);
             log::info(format_args!("{text}"));
             self.session.subscriptions.log(Level::Info, &text, &mut self.out);
@@ -418,7 +441,10 @@ impl Server {
                     self.message_arrived(message, now);
                 }
             }
-            Frame::Event(_) => subscriptions.changed(Topic::Events, &mut self.out),
+            Frame::Event(payload) => {
+                subscriptions.changed(Topic::Events, &mut self.out);
+                self.wake_for_event(payload);
+            }
             Frame::Shutdown(reason) if &**reason == STOPPED => {
                 if self.presence.handle_stopped(now) {
                     self.commands.push_back(Command::Forget(Purpose::Register));
@@ -441,11 +467,12 @@ impl Server {
         let text = format!("a message from {} has come: call mesh_inbox", message.from_name);
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
+        self.wake_for_message(message);
     }
 
     /// The agent has taken some of what waited for it, these messages with it.
-    pub(super) fn handle_written(&mut self, messages: &[MessageId], now: Instant) {
-        self.handed_over(messages, now);
+    pub(super) fn handle_written(&mut self, carried: &Carried, now: Instant) {
+        self.handle_carried(carried, now);
         self.session.subscriptions.catch_up(&mut self.out);
         self.proceed(now);
     }

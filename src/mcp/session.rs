@@ -16,6 +16,7 @@ use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, re
 use super::resource::{Resource, Topic};
 use super::roots;
 use super::subscriptions::Subscriptions;
+use super::waking::plan::CodexIds;
 use crate::wire::jsonrpc::{
     self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
 };
@@ -59,6 +60,8 @@ pub(super) enum Todo {
     Settled,
     /// The client has told where its project is; none if it has none.
     Root(Option<PathBuf>),
+    /// The client has said which session of the agent a call comes from.
+    Identify(CodexIds),
 }
 
 /// See the module.
@@ -70,6 +73,8 @@ pub(super) struct Session {
     version: Option<&'static str>,
     client: Option<String>,
     offers_roots: bool,
+    /// The client was told of the channel.
+    has_channel: bool,
     /// Our question for the client's roots, as long as it has no answer.
     asking_roots: Option<Id>,
     questions: u64,
@@ -83,6 +88,7 @@ impl Session {
             version: None,
             client: None,
             offers_roots: false,
+            has_channel: false,
             asking_roots: None,
             questions: 0,
             subscriptions: Subscriptions::default(),
@@ -92,6 +98,11 @@ impl Session {
     /// What the client calls itself.
     pub(super) fn client(&self) -> Option<&str> {
         self.client.as_deref()
+    }
+
+    /// Whether the client was told of the channel to its agent.
+    pub(super) fn has_channel(&self) -> bool {
+        self.has_channel
     }
 
     /// Whether the client was asked for its roots and has not answered.
@@ -213,7 +224,8 @@ impl Session {
                 self.version = Some(version);
                 self.offers_roots = params.capabilities.get("roots").is_some();
                 self.meet(params.client_info);
-                answer(Body::Initialize(version));
+                self.has_channel = self.client() == Some(CHANNEL_CLIENT);
+                answer(Body::Initialize { version, has_channel: self.has_channel });
             }
             ("server/discover", Era::Modern) if !self.needs_legacy_era() => answer(Body::Discover),
             ("ping", Era::Legacy) => answer(Body::Empty),
@@ -224,7 +236,13 @@ impl Session {
                     todo.push_back(Todo::Settled);
                 }
             }
-            ("tools/call", _) => todo.push_back(tool_call(asked(), params)?),
+            ("tools/call", _) => {
+                let call = tool_call(asked(), params)?;
+                if let Some(ids) = codex_ids(params) {
+                    todo.push_back(Todo::Identify(ids));
+                }
+                todo.push_back(call);
+            }
             ("prompts/list", _) => {
                 refuse_cursor(params)?;
                 answer(Body::Prompts);
@@ -369,6 +387,19 @@ fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> 
         return Err(RpcError::new(INVALID_PARAMS, "Invalid params: `arguments` must be an object"));
     }
     Ok(Todo::Call { asked, tool, arguments })
+}
+
+/// What `_meta` of a call says about the session, which is no part of MCP. Whatever else it may be
+/// is no fault of the call.
+fn codex_ids(params: Option<&RawValue>) -> Option<CodexIds> {
+    #[derive(Deserialize)]
+    struct Call {
+        #[serde(rename = "_meta")]
+        meta: serde_json::Value,
+    }
+    let Call { meta } = read(params).ok()?;
+    let ids = CodexIds::read(&meta);
+    (ids != CodexIds::default()).then_some(ids)
 }
 
 fn prompt(params: Option<&RawValue>) -> Result<(&'static str, String), RpcError> {

@@ -125,6 +125,11 @@ impl Unread {
         self.doubtful |= count != self.count;
     }
 
+    /// The messages whose beginning the notice tells.
+    pub(super) fn noticed(&self) -> Vec<MessageId> {
+        self.previews.iter().map(|preview| preview.id).collect()
+    }
+
     /// What is put behind a tool's result; none if there is nothing to tell. Texts of others are
     /// quoted, so that they can be told from ours.
     pub(super) fn notice(&self) -> Option<String> {
@@ -158,6 +163,7 @@ mod tests {
             message_id: MessageId::new(Seq(n), [0; 16]),
             from_peer: Party::Cli,
             from_name: "bob".into(),
+            from_agent: None,
             text: text.into(),
             message_type: MessageKind::Text,
             broadcast: false,

@@ -10,7 +10,7 @@ use super::Mesh;
 use super::turn::{Push, Target};
 use crate::api::{Sent, message_line};
 use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
-use crate::model::{Message, MessageId, Now, PeerId, Seq, Timestamp};
+use crate::model::{Message, MessageId, Now, Party, PeerId, Seq, Timestamp};
 use crate::store::{Result, Store};
 
 /// A message frame that was handed to the shell and is not confirmed yet.
@@ -197,7 +197,8 @@ impl<S: Store> Mesh<S> {
                 if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
                     continue;
                 }
-                let frame: Rc<[u8]> = message_line(message, now.wall).into();
+                let frame: Rc<[u8]> =
+                    message_line(message, self.agent_of(&message.from), now.wall).into();
                 fitted = self.push_frame(peer, message.id, &frame);
                 if !fitted {
                     break;
@@ -208,6 +209,12 @@ impl<S: Store> Mesh<S> {
             }
         }
         Ok(())
+    }
+
+    /// Which agent a sender is, as long as it is here.
+    fn agent_of(&self, sender: &Party) -> Option<&str> {
+        let present = self.peers.get(&sender.peer()?)?;
+        Some(&present.record.agent_type)
     }
 
     fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<[u8]>) -> bool {
@@ -235,7 +242,9 @@ impl<S: Store> Mesh<S> {
                 continue;
             };
             let waits = present.link.backlog;
-            let frame = line.get_or_insert_with(|| message_line(message, now.wall).into()).clone();
+            let agent = self.agent_of(&message.from);
+            let frame =
+                line.get_or_insert_with(|| message_line(message, agent, now.wall).into()).clone();
             if !waits && self.push_frame(*peer, message.id, &frame) {
                 pushed += 1;
             } else if let Some(present) = self.peers.get_mut(peer) {

@@ -51,7 +51,7 @@ impl<S: Store> Mesh<S> {
     fn append(&mut self, event: &NewEvent<'_>, now: Now) -> Stored<()> {
         self.store.append_event(event)?;
         self.effects.events = true;
-        self.push_event(event.kind, event.payload, event.seq, now);
+        self.push_event(event.kind, event.payload, event.seq, event.emitted_by, now);
         Ok(())
     }
 
@@ -61,7 +61,14 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Pushes an event to those who subscribed to its type.
-    pub(super) fn push_event(&mut self, kind: &str, payload: &str, seq: Seq, now: Now) {
+    pub(super) fn push_event(
+        &mut self,
+        kind: &str,
+        payload: &str,
+        seq: Seq,
+        by: Option<&Party>,
+        now: Now,
+    ) {
         let mut line: Option<Rc<[u8]>> = None;
         for (id, present) in &self.peers {
             let types = &present.record.subscriptions;
@@ -70,7 +77,7 @@ impl<S: Store> Mesh<S> {
             }
             let frame = line.get_or_insert_with(|| {
                 let custom = !event_type::BUILT_IN.contains(&kind);
-                event_line(kind, payload, custom, seq, now.wall).into()
+                event_line(kind, payload, custom, seq, by, now.wall).into()
             });
             self.effects.pushes.push(Push {
                 to: Target::One(*id),

@@ -104,7 +104,8 @@ impl<S: Store> Mesh<S> {
         if self.has_subscribers() {
             let payload =
                 crate::store::message_event_payload(id, &message.from, message.to.as_ref());
-            self.push_event(event_type::MESSAGE_RECEIVED, &payload, seq, now);
+            let by = Some(&message.from);
+            self.push_event(event_type::MESSAGE_RECEIVED, &payload, seq, by, now);
         }
         Ok(message)
     }

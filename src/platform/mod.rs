@@ -30,6 +30,6 @@ pub use descriptors::{
 };
 pub use inspect::{ancestors, command_line, command_name, executable, start_mark};
 pub use lock::{BrokerLock, LockHolder, lock_holder};
-pub use process::{Signal, current_uid, is_alive, new_session, parent, send_signal};
+pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};
 pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};
 pub use watch::{ParentWatch, ProcessWatch, watch_parent};

@@ -67,6 +67,16 @@ pub fn send_signal(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(process::kill_process(pid, signal.raw())?)
 }
 
+/// Kills the process group that the process `pid` leads.
+///
+/// # Errors
+///
+/// There is no such group, or it is another user's.
+pub fn kill_group(pid: u32) -> io::Result<()> {
+    let pid = to_pid(pid).ok_or(Errno::SRCH)?;
+    Ok(process::kill_process_group(pid, process::Signal::KILL)?)
+}
+
 /// Puts this process in a session of its own: it loses its terminal, and the signals of its
 /// parent's process group no longer reach it. Done already is done.
 ///
@@ -125,6 +135,22 @@ pub(super) mod tests {
             assert_eq!(child.wait().unwrap().signal(), Some(number));
             assert!(!is_alive(child.id()));
         }
+    }
+
+    #[test]
+    fn a_group_is_killed_with_all_that_is_in_it() {
+        use std::io::Read;
+        use std::os::unix::process::CommandExt;
+
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & wait"]).process_group(0);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        kill_group(child.id()).unwrap();
+        // It ends when nobody has it open any more.
+        let mut end = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut end).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        assert!(kill_group(child.id()).is_err() && kill_group(0).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(in crate::mcp) fn pushed(n: u64, text: &str) -> Frame {
         message_id: message_id(n),
         from_peer: Party::Cli,
         from_name: "bob".into(),
+        from_agent: Some("codex".into()),
         text: text.into(),
         message_type: MessageKind::Text,
         broadcast: false,

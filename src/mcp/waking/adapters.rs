@@ -1,0 +1,85 @@
+//! The ways that have descriptors, together, for the loop.
+
+use std::io;
+use std::time::Instant;
+
+use mio::{Registry, Token};
+
+use super::codex_queue::CodexQueue;
+use super::inbox_socket::InboxSocket;
+use super::{Adapter, Notice, Outcome};
+use crate::model::Way;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::mcp) struct Adapters {
+    inbox_socket: Option<InboxSocket>,
+    codex_queue: CodexQueue,
+}
+
+impl Adapters {
+    /// What the environment offers; its descriptors are registered with `registry` under these
+    /// tokens.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub(in crate::mcp) fn new(
+        registry: &Registry,
+        inbox_socket: Token,
+        codex_queue: Token,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            inbox_socket: InboxSocket::from_environment(registry, inbox_socket),
+            codex_queue: CodexQueue::new(registry.try_clone()?, codex_queue),
+        })
+    }
+
+    /// Whether the client gave this process an inbox socket.
+    pub(in crate::mcp) fn has_inbox_socket(&self) -> bool {
+        self.inbox_socket.is_some()
+    }
+
+    /// Looks whether what was offered is there.
+    pub(in crate::mcp) fn look(&mut self) {
+        if let Some(inbox_socket) = &mut self.inbox_socket {
+            inbox_socket.look();
+        }
+    }
+
+    /// From now on texts are queued for this thread of Codex.
+    pub(in crate::mcp) fn prepare_queue(&mut self, thread: Box<str>) {
+        self.codex_queue.prepare(thread);
+    }
+
+    fn list(&mut self) -> impl Iterator<Item = (Way, &mut dyn Adapter)> {
+        let inbox_socket = self.inbox_socket.as_mut().map(|way| way as &mut dyn Adapter);
+        let inbox_socket = inbox_socket.map(|way| (Way::InboxSocket, way));
+        let codex_queue: &mut dyn Adapter = &mut self.codex_queue;
+        inbox_socket.into_iter().chain([(Way::Queue, codex_queue)])
+    }
+
+    /// Begins to tell by this way.
+    pub(in crate::mcp) fn tell(&mut self, by: Way, notice: &Notice, now: Instant) {
+        if let Some((_, adapter)) = self.list().find(|(way, _)| *way == by) {
+            adapter.tell(notice, now);
+        }
+    }
+
+    /// Goes on with all of them as far as it goes without waiting.
+    pub(in crate::mcp) fn advance(&mut self, now: Instant) {
+        for (_, adapter) in self.list() {
+            adapter.advance(now);
+        }
+    }
+
+    /// What has come of one of them.
+    pub(in crate::mcp) fn poll(&mut self) -> Option<(Way, Outcome)> {
+        self.list().find_map(|(way, adapter)| Some((way, adapter.poll()?)))
+    }
+
+    /// When [`Adapters::advance`] has to be called at the latest.
+    pub(in crate::mcp) fn deadline(&self) -> Option<Instant> {
+        let inbox_socket = self.inbox_socket.as_ref().and_then(Adapter::deadline);
+        inbox_socket.into_iter().chain(self.codex_queue.deadline()).min()
+    }
+}

@@ -1,0 +1,195 @@
+//! `codex queue`: gives a thread of Codex a text to go on with, also when it is idle.
+//!
+//! It runs as a process of its own with an array of arguments; no shell sees the text. Its standard
+//! streams lead nowhere. It has [`CODEX_QUEUE_TIME_MAX`] to end, and is killed with its own children
+//! after that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use super::{Adapter, Notice, Outcome};
+use crate::agent::detect;
+use crate::limits::CODEX_QUEUE_TIME_MAX;
+use crate::log;
+use crate::platform::{self, ProcessWatch};
+
+/// The program.
+const CODEX: &str = "codex";
+/// How often its end is looked for where it cannot be watched.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct Running {
+    id: u64,
+    child: Child,
+    /// None where there is no such thing.
+    watch: Option<ProcessWatch>,
+    until: Instant,
+    look_at: Option<Instant>,
+    /// Its time was over; it is waited for all the same.
+    is_killed: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::mcp) struct CodexQueue {
+    registry: Registry,
+    poll_token: Token,
+    /// What to run, and for which thread.
+    target: Option<(PathBuf, Box<str>)>,
+    running: Option<Running>,
+    outcomes: VecDeque<Outcome>,
+}
+
+impl CodexQueue {
+    pub(in crate::mcp) fn new(registry: Registry, poll_token: Token) -> Self {
+        Self { registry, poll_token, target: None, running: None, outcomes: VecDeque::new() }
+    }
+
+    /// From now on texts are for this thread.
+    pub(in crate::mcp) fn prepare(&mut self, thread: Box<str>) {
+        match executable() {
+            Some(executable) => self.target = Some((executable, thread)),
+            None => self.fail("there is no `codex` on the PATH"),
+        }
+    }
+
+    fn start(&mut self, notice: &Notice, now: Instant) -> io::Result<()> {
+        let Some((executable, thread)) = &self.target else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let child = Command::new(executable)
+            .args(["queue", "--thread", thread, "--message", &notice.text])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // So that what it starts can be ended with it.
+            .process_group(0)
+            .spawn()?;
+        // Where it cannot be watched it is looked for.
+        let watch = ProcessWatch::open(child.id()).ok().flatten().filter(|watch| {
+            let fd = watch.as_raw_fd();
+            let mut source = SourceFd(&fd);
+            self.registry.register(&mut source, self.poll_token, Interest::READABLE).is_ok()
+        });
+        let look_at = watch.is_none().then(|| now + LOOK_EVERY);
+        let until = now + CODEX_QUEUE_TIME_MAX;
+        self.running =
+            Some(Running { id: notice.id, child, watch, until, look_at, is_killed: false });
+        Ok(())
+    }
+
+    fn ended(&mut self, running: &Running, status: io::Result<ExitStatus>) {
+        if let Some(watch) = &running.watch {
+            // It goes with its descriptor anyway.
+            let _ = self.registry.deregister(&mut SourceFd(&watch.as_raw_fd()));
+        }
+        if running.is_killed {
+            return;
+        }
+        match status {
+            Ok(status) if status.success() => {
+                self.outcomes.extend([Outcome::Told(running.id), Outcome::Free]);
+            }
+            Ok(status) => self.fail(&format!("it ended with {status}")),
+            Err(error) => self.fail(&error.to_string()),
+        }
+    }
+
+    fn fail(&mut self, reason: &str) {
+        self.target = None;
+        let reason = format!("`codex queue` does not work: {reason}");
+        self.outcomes.push_back(Outcome::Failed(reason));
+    }
+}
+
+impl Adapter for CodexQueue {
+    fn tell(&mut self, notice: &Notice, now: Instant) {
+        if self.running.is_some() {
+            return self.fail("the one before it cannot be ended");
+        }
+        if let Err(error) = self.start(notice, now) {
+            self.fail(&error.to_string());
+        }
+    }
+
+    fn advance(&mut self, now: Instant) {
+        let Some(mut running) = self.running.take() else { return };
+        match running.child.try_wait() {
+            Ok(Some(status)) => return self.ended(&running, Ok(status)),
+            Ok(None) => {}
+            Err(error) => return self.ended(&running, Err(error)),
+        }
+        if now >= running.until && !running.is_killed {
+            running.is_killed = true;
+            running.kill();
+            self.fail(&format!("it has not ended within {} s", CODEX_QUEUE_TIME_MAX.as_secs()));
+        }
+        if running.look_at.is_some() {
+            running.look_at = Some(now + LOOK_EVERY);
+        }
+        self.running = Some(running);
+    }
+
+    fn poll(&mut self) -> Option<Outcome> {
+        self.outcomes.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let running = self.running.as_ref()?;
+        let until = (!running.is_killed).then_some(running.until);
+        until.into_iter().chain(running.look_at).min()
+    }
+}
+
+impl Running {
+    /// Kills it and what it has started. It has not been waited for, so the number is still its own.
+    fn kill(&mut self) {
+        if let Err(error) = platform::kill_group(self.child.id()) {
+            log::debug(format_args!("cannot end `codex queue` and its children: {error}"));
+            // It may have ended by itself.
+            let _ = self.child.kill();
+        }
+    }
+}
+
+impl Drop for CodexQueue {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.kill();
+            // What was killed ends at once.
+            let _ = running.child.wait();
+        }
+    }
+}
+
+/// The program of the Codex that has started this process, so that both are of one version; if that
+/// cannot be told, the one on the PATH.
+fn executable() -> Option<PathBuf> {
+    let parent = platform::parent().and_then(platform::executable);
+    parent.filter(|path| detect::is_program_of(CODEX, path)).or_else(|| {
+        std::env::split_paths(&std::env::var_os("PATH")?)
+            // A relative one would be looked for in the project, which others write to.
+            .filter(|directory| directory.is_absolute())
+            .map(|directory| directory.join(CODEX))
+            .find(|path| is_executable(path))
+    })
+}
+
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+#[path = "../tests/codex_queue.rs"]
+mod tests;

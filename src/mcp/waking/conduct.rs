@@ -1,0 +1,135 @@
+//! How the server wakes its agent: what comes from the mesh goes to [`Waking`](super::plan::Waking),
+//! what it decides becomes commands, and what came of them is recorded with the broker.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::plan::{CodexIds, Telling};
+use super::{Outcome, channel};
+use crate::api::{PushedMessage, Register, Request};
+use crate::client::ClientError;
+use crate::log;
+use crate::mcp::outbox::Carried;
+use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
+use crate::model::Way;
+
+impl Server {
+    /// A message is there that was not before.
+    pub(in crate::mcp) fn wake_for_message(&mut self, message: &PushedMessage) {
+        self.waking.add_message(message);
+    }
+
+    /// An event has been pushed.
+    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value) {
+        let own = self.presence.identity().map(|identity| identity.id);
+        self.waking.add_event(payload, own);
+    }
+
+    /// The client has said which session and thread it is.
+    pub(in crate::mcp) fn identify(&mut self, ids: CodexIds) {
+        self.waking.identify(ids);
+        self.prepare_queue();
+    }
+
+    /// It is known which agent this is.
+    pub(in crate::mcp) fn meet_agent(&mut self) {
+        self.waking.meet(&self.agent_type, self.session.has_channel());
+        self.prepare_queue();
+    }
+
+    fn prepare_queue(&mut self) {
+        if let Some(thread) = self.waking.take_thread() {
+            self.commands.push_back(Command::PrepareQueue(thread));
+        }
+    }
+
+    /// Puts into `register` how the agent can be told, as it is known now.
+    pub(in crate::mcp) fn introduce(&mut self, register: &mut Register) {
+        let (reach, session_id) = self.waking.introduce();
+        register.reach = Some(reach.into());
+        if session_id.is_some() {
+            register.session_id = session_id;
+        }
+    }
+
+    /// Tells what is to be told, and says so to the broker. While messages are being fetched nothing
+    /// is told: they may be among them.
+    pub(in crate::mcp) fn wake(&mut self, now: Instant) {
+        let is_there = self.presence.is_present() || self.presence.is_registering();
+        if is_there && self.waking.has_changed() {
+            self.presence.introduce_again(now);
+        }
+        if !self.jobs.is_fetching() {
+            while let Some(Telling { by, notice }) = self.waking.poll(now) {
+                if by == Way::Channel {
+                    // A client that does not read misses it; the messages stay unread.
+                    if !self.out.is_congested() {
+                        self.out.notify(channel::METHOD, &channel::Params(&notice));
+                    }
+                } else {
+                    self.commands.push_back(Command::Tell(by, notice));
+                }
+            }
+        }
+        self.record(false, now);
+    }
+
+    /// When [`Server::wake`] has something to do.
+    pub(in crate::mcp) fn waking_deadline(&self) -> Option<Instant> {
+        let telling = if self.jobs.is_fetching() { None } else { self.waking.deadline() };
+        let records = &self.waking.records;
+        let recording =
+            if self.presence.is_present() { records.deadline(self.jobs.is_asking()) } else { None };
+        [telling, recording].into_iter().flatten().min()
+    }
+
+    /// What has come of a way. To be followed by [`Server::proceed`].
+    pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
+        self.waking.handle(by, outcome, now);
+    }
+
+    /// The agent has taken answers with these messages.
+    pub(in crate::mcp) fn handle_carried(&mut self, carried: &Carried, now: Instant) {
+        self.waking.records.add(&carried.noticed, Way::ToolResult, now);
+        self.handed_over(&carried.whole, now);
+    }
+
+    /// Records with the broker of what the agent was notified. `is_last`: not later.
+    pub(in crate::mcp) fn record(&mut self, is_last: bool, now: Instant) {
+        if self.presence.is_present()
+            && let Some((way, ids)) = self.waking.records.take(self.jobs.is_asking(), is_last, now)
+        {
+            let request = Request::MarkNotified { peer_id: None, ids, way };
+            self.ask(Purpose::MarkNotified, request);
+        }
+    }
+
+    /// What came of that.
+    pub(in crate::mcp) fn handle_recorded(
+        &mut self,
+        result: Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) {
+        let records = &mut self.waking.records;
+        match result {
+            Ok(_) => records.told(now),
+            Err(error) => {
+                log::debug(format_args!("a notification could not be recorded: {error}"));
+                let again = match &error {
+                    ClientError::Refused(refused) => refused.retry_after,
+                    _ => Some(LOOK_EVERY),
+                };
+                match again {
+                    Some(pause) => records.not_told(now + pause),
+                    None if is_unknown(&error) => {
+                        records.not_told(now + LOOK_EVERY);
+                        self.presence.handle_unknown(now);
+                    }
+                    // It will be refused the next time, too: by a broker of an older version.
+                    None => records.told(now),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Waking the agent: putting a message where it is seen, also when the agent is idle.
+//!
+//! MCP alone does not do that: no common client passes a notification of a server on to its model.
+//! So each agent has a way of its own, and its own small module:
+//!
+//! | way | agent | counts as notified |
+//! |---|---|---|
+//! | [`inbox_socket`] | Claude Code | when the socket has taken the whole text |
+//! | [`channel`] | Claude Code, in the legacy era | never: whether it is shown is not known |
+//! | [`codex_queue`] | Codex | when `codex queue` has ended well |
+//!
+//! The first that there is is used. One that fails is switched off for the session and what it was
+//! to tell goes the next way; in the end there is the notice on tool results, which needs no way.
+//!
+//! [`plan`] decides, without I/O and clock; an [`Adapter`] does what it is told, for the loop that
+//! owns the descriptors. None of them ever waits.
+
+pub(super) mod adapters;
+pub(super) mod channel;
+pub(super) mod codex_queue;
+mod conduct;
+pub(super) mod inbox_socket;
+pub(super) mod plan;
+mod records;
+mod text;
+
+use std::fmt;
+use std::time::Instant;
+
+/// What an agent is told at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// Names it among those of this process.
+    pub(super) id: u64,
+    /// At most [`crate::limits::WAKE_TEXT_CHARS_MAX`] characters, none of them a control character
+    /// but newlines.
+    pub(super) text: String,
+}
+
+/// What has come of a way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It can take the next notice.
+    Free,
+    /// This notice is where the agent will see it.
+    Told(u64),
+    /// What is not told yet was lost with a connection that has worked before: it is told anew.
+    Lost,
+    /// It does not work, and why. What is not told yet was not told.
+    Failed(String),
+}
+
+/// A way that has descriptors: told to do something by the loop, and asked what came of it.
+///
+/// Whatever may have changed is followed by [`Adapter::advance`], and that by [`Adapter::poll`]
+/// until there is nothing more.
+pub(super) trait Adapter: fmt::Debug {
+    /// Begins to tell. Only called when the way is free, which it is at first, and after a failure
+    /// only if it was renewed.
+    fn tell(&mut self, notice: &Notice, now: Instant);
+
+    /// Goes on as far as it goes without waiting.
+    fn advance(&mut self, now: Instant);
+
+    /// What has come of it since.
+    fn poll(&mut self) -> Option<Outcome>;
+
+    /// When [`Adapter::advance`] has to be called at the latest.
+    fn deadline(&self) -> Option<Instant>;
+}

@@ -1,0 +1,334 @@
+//! What the agent is told, when, and by which way. Decides only; no I/O, no clock.
+//!
+//! A message to this agent alone and an alert are told at once; broadcasts and events are put
+//! together. What the agent gets by itself meanwhile is not told any more.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::records::Records;
+use super::text::{Item, compose};
+use super::{Notice, Outcome};
+use crate::api::PushedMessage;
+use crate::limits::{TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
+use crate::log;
+use crate::model::{MessageId, MessageKind, PeerId, Way, event_type};
+
+/// Agent types, as [`crate::agent`] tells them.
+const CLAUDE_CODE: &str = "claude-code";
+const CODEX: &str = "codex";
+
+/// What `reach` of a peer says whose agent is woken.
+const WAKES: &str = "wakes";
+/// The same of one that is told with its next tool call.
+const NEXT_CALL: &str = "next-call";
+
+/// Agents with ways of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Agent {
+    #[default]
+    Other,
+    ClaudeCode,
+    Codex,
+}
+
+/// How a way stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// The agent has not offered it.
+    #[default]
+    Absent,
+    /// It can take a notice.
+    Free,
+    /// It is at one.
+    Busy,
+    /// It has failed.
+    Off,
+}
+
+impl State {
+    fn is_on(self) -> bool {
+        matches!(self, Self::Free | Self::Busy)
+    }
+}
+
+/// A notice that is being told.
+#[derive(Debug)]
+struct Flight {
+    id: u64,
+    by: Way,
+    items: Vec<Item>,
+}
+
+/// What is to be told now.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::mcp) struct Telling {
+    /// How.
+    pub(in crate::mcp) by: Way,
+    /// What.
+    pub(in crate::mcp) notice: Notice,
+}
+
+/// Who a Codex session is, as it says with its tool calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::mcp) struct CodexIds {
+    /// The thread that a text can be queued for.
+    pub(in crate::mcp) thread: Option<Box<str>>,
+    /// The session, as its hooks name it.
+    pub(in crate::mcp) session: Option<Box<str>>,
+}
+
+impl CodexIds {
+    /// Reads them from `_meta` of a `tools/call`. An id that could be taken for an option of a
+    /// command line, or is no id, is none.
+    pub(in crate::mcp) fn read(meta: &Value) -> Self {
+        let id = |key: &str| {
+            let id = meta.get(key)?.as_str()?;
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            let good = (1..=TAG_CHARS_MAX).contains(&id.len())
+                && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && id.chars().all(is_plain);
+            good.then(|| id.into())
+        };
+        Self { thread: id("threadId"), session: id("sessionId") }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(in crate::mcp) struct Waking {
+    agent: Agent,
+    inbox_socket: State,
+    codex_queue: State,
+    /// The client was told of the channel.
+    has_channel: bool,
+    codex: CodexIds,
+    /// The thread that the queue was prepared for.
+    queue_thread: Option<Box<str>>,
+    /// Messages to be told at once.
+    urgent: VecDeque<Item>,
+    /// Broadcasts and events.
+    digest: VecDeque<Item>,
+    /// Not before then.
+    digest_at: Option<Instant>,
+    in_flight: VecDeque<Flight>,
+    count: u64,
+    /// `reach` and `sessionId` as the broker was told them.
+    introduced: (Option<&'static str>, Option<Box<str>>),
+    pub(super) records: Records,
+}
+
+impl Waking {
+    pub(in crate::mcp) fn new(has_inbox_socket: bool) -> Self {
+        let inbox_socket = if has_inbox_socket { State::Free } else { State::Absent };
+        Self { inbox_socket, ..Self::default() }
+    }
+
+    /// It is known which agent this is, and whether it knows of the channel. An agent that another
+    /// has started inherits its variables, so a socket alone says nothing.
+    pub(super) fn meet(&mut self, agent_type: &str, has_channel: bool) {
+        self.agent = match agent_type {
+            CLAUDE_CODE => Agent::ClaudeCode,
+            CODEX => Agent::Codex,
+            _ => Agent::Other,
+        };
+        self.has_channel = has_channel;
+    }
+
+    /// Somebody else than before: nothing of what was there is to be told to it.
+    pub(in crate::mcp) fn reset(&mut self) {
+        self.urgent.clear();
+        self.digest.clear();
+        self.in_flight.clear();
+        self.records = Records::default();
+    }
+
+    /// The client has said who it is.
+    pub(super) fn identify(&mut self, ids: CodexIds) {
+        if ids.thread.is_some() {
+            self.codex.thread = ids.thread;
+        }
+        if ids.session.is_some() {
+            self.codex.session = ids.session;
+        }
+    }
+
+    /// The thread that the queue is to be prepared for, if that is another one than before. One that
+    /// has failed for another thread may work for this.
+    pub(super) fn take_thread(&mut self) -> Option<Box<str>> {
+        let thread = self.codex.thread.clone().filter(|_| self.agent == Agent::Codex)?;
+        if self.queue_thread.as_ref() == Some(&thread) {
+            return None;
+        }
+        self.queue_thread = Some(thread.clone());
+        if self.codex_queue != State::Busy {
+            self.codex_queue = State::Free;
+        }
+        Some(thread)
+    }
+
+    /// The session of the agent, if it has told it itself.
+    pub(super) fn session_id(&self) -> Option<Box<str>> {
+        self.codex.session.clone().filter(|_| self.agent == Agent::Codex)
+    }
+
+    /// How the agent can be told, in the words of `reach`.
+    pub(super) fn reach(&self) -> &'static str {
+        let wakes = matches!(self.way(), Some((Way::InboxSocket | Way::Queue, _)));
+        if wakes { WAKES } else { NEXT_CALL }
+    }
+
+    /// This is told to the broker now.
+    pub(super) fn introduce(&mut self) -> (&'static str, Option<Box<str>>) {
+        let (reach, session) = (self.reach(), self.session_id());
+        self.introduced = (Some(reach), session.clone());
+        (reach, session)
+    }
+
+    /// Whether the broker knows otherwise.
+    pub(super) fn has_changed(&self) -> bool {
+        self.introduced != (Some(self.reach()), self.session_id())
+    }
+
+    /// The way to be gone now, and how it stands.
+    fn way(&self) -> Option<(Way, State)> {
+        match self.agent {
+            Agent::ClaudeCode if self.inbox_socket.is_on() => {
+                Some((Way::InboxSocket, self.inbox_socket))
+            }
+            Agent::ClaudeCode if self.has_channel => Some((Way::Channel, State::Free)),
+            Agent::Codex if self.codex_queue.is_on() => Some((Way::Queue, self.codex_queue)),
+            _ => None,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let in_flight: usize = self.in_flight.iter().map(|flight| flight.items.len()).sum();
+        self.urgent.len() + self.digest.len() + in_flight < WAKE_ITEMS_MAX
+    }
+
+    /// A message has come that was not there before.
+    pub(super) fn add_message(&mut self, message: &PushedMessage) {
+        if self.way().is_some() && self.has_room() {
+            let at_once = !message.broadcast || message.message_type == MessageKind::Alert;
+            let queue = if at_once { &mut self.urgent } else { &mut self.digest };
+            queue.push_back(Item::message(message));
+        }
+    }
+
+    /// Something has happened that the agent has subscribed to. What it has done itself is no news
+    /// to it, and would let it wake itself for ever; a message is told as a message.
+    pub(super) fn add_event(&mut self, payload: &Value, own: Option<PeerId>) {
+        let text = |key: &str| payload.get(key).and_then(Value::as_str);
+        let is_own = own.is_some_and(|own| text("emittedBy") == Some(&own.to_string()));
+        let is_message = text("eventType") == Some(event_type::MESSAGE_RECEIVED);
+        if self.way().is_some() && self.has_room() && !is_own && !is_message {
+            self.digest.push_back(Item::event(payload));
+        }
+    }
+
+    /// The agent has these, or is about to.
+    pub(in crate::mcp) fn forget(&mut self, messages: &[MessageId]) {
+        let is_wanted = |item: &Item| item.id.is_none_or(|id| !messages.contains(&id));
+        self.urgent.retain(is_wanted);
+        self.digest.retain(is_wanted);
+        for flight in &mut self.in_flight {
+            flight.items.retain(is_wanted);
+        }
+    }
+
+    /// What is to be told now.
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Telling> {
+        let Some((by, state)) = self.way() else {
+            // The notice on tool results tells it.
+            self.urgent.clear();
+            self.digest.clear();
+            return None;
+        };
+        if state == State::Busy {
+            return None;
+        }
+        let mut items: Vec<Item> = if !self.urgent.is_empty() {
+            self.urgent.drain(..).collect()
+        } else if !self.digest.is_empty() && self.digest_at.is_none_or(|at| at <= now) {
+            self.digest_at = Some(now + WAKE_DIGEST_EVERY);
+            self.digest.drain(..).collect()
+        } else {
+            return None;
+        };
+        let (text, told) = compose(&items);
+        items.truncate(told);
+        self.count += 1;
+        let id = self.count;
+        match by {
+            Way::InboxSocket => self.inbox_socket = State::Busy,
+            Way::Queue => self.codex_queue = State::Busy,
+            // Nothing will be heard of it.
+            _ => items.clear(),
+        }
+        if !items.is_empty() {
+            self.in_flight.push_back(Flight { id, by, items });
+        }
+        Some(Telling { by, notice: Notice { id, text } })
+    }
+
+    /// When [`Waking::poll`] is to be asked again, if nothing happens before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let (_, state) = self.way()?;
+        self.digest_at.filter(|_| state == State::Free && !self.digest.is_empty())
+    }
+
+    /// What has come of a way.
+    pub(super) fn handle(&mut self, by: Way, outcome: Outcome, now: Instant) {
+        let state = match by {
+            Way::InboxSocket => &mut self.inbox_socket,
+            Way::Queue => &mut self.codex_queue,
+            _ => return,
+        };
+        match outcome {
+            Outcome::Free => *state = State::Free,
+            Outcome::Told(id) => {
+                if let Some(at) = self.in_flight.iter().position(|flight| flight.id == id)
+                    && let Some(flight) = self.in_flight.remove(at)
+                {
+                    let ids: Vec<_> = flight.items.iter().filter_map(|item| item.id).collect();
+                    self.records.add(&ids, by, now);
+                }
+            }
+            Outcome::Lost => {
+                *state = State::Free;
+                self.take_back(by);
+            }
+            Outcome::Failed(reason) => {
+                *state = State::Off;
+                self.take_back(by);
+                let how = self.way().map_or("the notice on tool results", |(way, _)| way.as_str());
+                log::warn(format_args!(
+                    "{reason}; this session's agent is told by {how} from now on"
+                ));
+            }
+        }
+    }
+
+    /// What was being told is to be told again, before everything else.
+    fn take_back(&mut self, by: Way) {
+        let mut kept = VecDeque::new();
+        let mut again = VecDeque::new();
+        for flight in self.in_flight.drain(..) {
+            if flight.by == by {
+                again.extend(flight.items);
+            } else {
+                kept.push_back(flight);
+            }
+        }
+        self.in_flight = kept;
+        again.append(&mut self.urgent);
+        self.urgent = again;
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/plan.rs"]
+mod tests;
