@@ -1,1 +1,224 @@
+use std::time::Duration;
 
+use serde_json::json;
+
+use super::super::text::tests::pushed;
+use super::*;
+use crate::limits::RECORD_DELAY;
+use crate::model::Seq;
+
+fn id(n: u64) -> MessageId {
+    MessageId::new(Seq(n), [0; 16])
+}
+
+fn broadcast(n: u64) -> PushedMessage {
+    PushedMessage { broadcast: true, ..pushed(n, "to all") }
+}
+
+fn claude() -> Waking {
+    let mut waking = Waking::new(true);
+    waking.meet(CLAUDE_CODE, true);
+    waking
+}
+
+fn codex() -> Waking {
+    let mut waking = Waking::new(true);
+    waking.meet(CODEX, false);
+    let meta = json!({"threadId": "t-1", "sessionId": "s-1", "progressToken": 5});
+    waking.identify(CodexIds::read(&meta));
+    waking
+}
+
+/// What is told now; by this way, and it is taken at once.
+#[track_caller]
+fn told(waking: &mut Waking, by: Way, now: Instant) -> String {
+    let telling = waking.poll(now).expect("something to tell");
+    assert_eq!(telling.by, by);
+    waking.handle(by, Outcome::Free, now);
+    telling.notice.text
+}
+
+#[test]
+fn a_message_is_told_at_once_and_counts_when_it_is_told() {
+    let now = Instant::now();
+    let mut waking = claude();
+    assert_eq!((waking.reach(), waking.poll(now)), ("wakes", None));
+    waking.add_message(&pushed(1, "one"));
+    let telling = waking.poll(now).unwrap();
+    assert_eq!((telling.by, telling.notice.id), (Way::InboxSocket, 1));
+    assert!(telling.notice.text.ends_with("\"one\""));
+    // Until that is through, the others come together.
+    waking.add_message(&pushed(2, "two"));
+    waking.add_message(&pushed(3, "three"));
+    assert_eq!(waking.poll(now), None);
+    waking.handle(Way::InboxSocket, Outcome::Free, now);
+    let text = told(&mut waking, Way::InboxSocket, now);
+    assert!(text.contains("2 notices") && text.contains("two") && text.contains("three"));
+    assert_eq!(waking.poll(now), None);
+    assert_eq!(waking.records.take(false, true, now), None, "nothing is certain yet");
+    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Told(77), now);
+    assert_eq!(waking.records.take(false, true, now), Some((Way::InboxSocket, vec![id(1)])));
+}
+
+#[test]
+fn broadcasts_and_events_are_put_together_and_alerts_are_not() {
+    let now = Instant::now();
+    let mut waking = claude();
+    waking.add_message(&broadcast(1));
+    assert!(told(&mut waking, Way::InboxSocket, now).contains("broadcast from bob (codex)"));
+    waking.add_message(&broadcast(2));
+    waking.add_event(&json!({"eventType": "a.b", "seq": 3, "data": {"x": 1}}), None);
+    let due = now + WAKE_DIGEST_EVERY;
+    assert_eq!((waking.poll(now), waking.deadline()), (None, Some(due)));
+    let alert = PushedMessage { message_type: MessageKind::Alert, ..broadcast(4) };
+    waking.add_message(&alert);
+    assert!(told(&mut waking, Way::InboxSocket, now).contains("to all"));
+    assert_eq!(waking.poll(due.checked_sub(Duration::from_millis(1)).unwrap()), None);
+    let text = told(&mut waking, Way::InboxSocket, due);
+    assert!(text.contains("broadcast from bob") && text.contains("event a.b"), "{text}");
+    assert_eq!((waking.poll(due), waking.deadline()), (None, None));
+}
+
+#[test]
+fn an_agent_does_not_wake_itself() {
+    let own = PeerId::from_random([1; 16]);
+    let mut waking = claude();
+    let event = |kind: &str, by: String| json!({"eventType": kind, "emittedBy": by});
+    waking.add_event(&event("a.b", own.to_string()), Some(own));
+    waking.add_event(&event("message_received", "cli".into()), Some(own));
+    assert_eq!(waking.poll(Instant::now()), None);
+    waking.add_event(&event("a.b", "cli".into()), Some(own));
+    assert!(waking.poll(Instant::now()).is_some());
+}
+
+#[test]
+fn what_the_agent_got_by_itself_is_not_told() {
+    let now = Instant::now();
+    let mut waking = claude();
+    waking.add_message(&pushed(1, "one"));
+    waking.add_message(&pushed(2, "two"));
+    waking.add_message(&broadcast(3));
+    waking.forget(&[id(1), id(3)]);
+    assert!(told(&mut waking, Way::InboxSocket, now).contains("\"two\""));
+    assert_eq!(waking.poll(now), None);
+    // Read before it was certain that it was told: it need not be told again.
+    waking.forget(&[id(2)]);
+    waking.handle(Way::InboxSocket, Outcome::Lost, now);
+    assert_eq!(waking.poll(now), None);
+}
+
+#[test]
+fn a_way_that_fails_is_followed_by_the_next() {
+    let now = Instant::now();
+    let mut waking = claude();
+    waking.introduce();
+    waking.add_message(&pushed(1, "one"));
+    assert!(waking.poll(now).is_some());
+    waking.add_message(&pushed(2, "two"));
+    waking.handle(Way::InboxSocket, Outcome::Failed("no".into()), now);
+    assert!(waking.has_changed());
+    assert_eq!(waking.introduce(), ("next-call", None));
+    assert!(!waking.has_changed());
+    let telling = waking.poll(now).unwrap();
+    assert_eq!(telling.by, Way::Channel);
+    assert!(telling.notice.text.contains("one") && telling.notice.text.contains("two"));
+    assert_eq!(waking.poll(now), None);
+    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    assert_eq!(waking.records.take(false, true, now), None, "nobody knows of a channel");
+
+    // Without the channel there is only the notice.
+    waking.meet(CLAUDE_CODE, false);
+    waking.add_message(&pushed(3, "three"));
+    assert_eq!(waking.poll(now), None);
+    waking.meet(CLAUDE_CODE, true);
+    assert_eq!(waking.poll(now), None, "it is not kept");
+}
+
+#[test]
+fn a_connection_that_was_lost_is_made_up_for() {
+    let now = Instant::now();
+    let mut waking = claude();
+    waking.add_message(&pushed(1, "one"));
+    told(&mut waking, Way::InboxSocket, now);
+    waking.add_message(&pushed(2, "two"));
+    told(&mut waking, Way::InboxSocket, now);
+    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Lost, now);
+    let text = told(&mut waking, Way::InboxSocket, now);
+    assert!(text.ends_with("\"two\"") && !text.contains("one"), "{text}");
+}
+
+#[test]
+fn a_socket_of_another_agent_is_left_alone() {
+    for agent in ["codex", "gemini-cli", "unknown"] {
+        let mut waking = Waking::new(true);
+        waking.meet(agent, false);
+        waking.add_message(&pushed(1, "one"));
+        assert_eq!((waking.reach(), waking.poll(Instant::now())), ("next-call", None), "{agent}");
+    }
+}
+
+#[test]
+fn codex_is_told_once_its_thread_is_known() {
+    let now = Instant::now();
+    let mut waking = Waking::new(false);
+    waking.meet(CODEX, false);
+    assert_eq!((waking.reach(), waking.take_thread()), ("next-call", None));
+    let mut waking = codex();
+    assert_eq!(waking.take_thread().as_deref(), Some("t-1"));
+    assert_eq!(waking.take_thread(), None);
+    assert_eq!(waking.introduce(), ("wakes", Some("s-1".into())));
+    waking.add_message(&pushed(1, "one"));
+    let telling = waking.poll(now).unwrap();
+    assert_eq!(telling.by, Way::Queue);
+    waking.handle(Way::Queue, Outcome::Failed("no".into()), now);
+    assert_eq!((waking.reach(), waking.has_changed()), ("next-call", true));
+    waking.identify(CodexIds { thread: Some("t-1".into()), session: None });
+    assert_eq!(waking.take_thread(), None, "it has failed");
+    waking.identify(CodexIds { thread: Some("t-2".into()), session: None });
+    assert_eq!(waking.take_thread().as_deref(), Some("t-2"));
+    assert_eq!(waking.introduce(), ("wakes", Some("s-1".into())));
+}
+
+#[test]
+fn ids_of_others_are_not_taken_for_those_of_codex() {
+    let mut waking = Waking::new(false);
+    waking.meet("gemini-cli", false);
+    waking.identify(CodexIds::read(&json!({"threadId": "t", "sessionId": "s"})));
+    assert_eq!((waking.take_thread(), waking.session_id()), (None, None));
+    for bad in [
+        json!({"threadId": "--message"}),
+        json!({"threadId": ""}),
+        json!({"threadId": 5, "sessionId": "a b"}),
+        json!({"threadId": "x".repeat(TAG_CHARS_MAX + 1), "sessionId": "é"}),
+        json!([]),
+        json!(null),
+    ] {
+        assert_eq!(CodexIds::read(&bad), CodexIds::default(), "{bad}");
+    }
+}
+
+#[test]
+fn there_is_an_end_to_what_waits() {
+    let now = Instant::now();
+    let mut waking = codex();
+    waking.take_thread();
+    waking.add_message(&pushed(0, "first"));
+    assert!(waking.poll(now).is_some());
+    for n in 1..2_000 {
+        waking.add_message(&pushed(n, "x"));
+        waking.add_message(&broadcast(10_000 + n));
+    }
+    assert_eq!(waking.urgent.len() + waking.digest.len() + 1, WAKE_ITEMS_MAX);
+    waking.handle(Way::Queue, Outcome::Told(1), now);
+    waking.handle(Way::Queue, Outcome::Free, now);
+    let text = told(&mut waking, Way::Queue, now);
+    assert!(text.contains("more by mesh_inbox"), "{text}");
+    waking.handle(Way::Queue, Outcome::Told(2), now);
+    let (_, ids) = waking.records.take(false, false, now + RECORD_DELAY).unwrap();
+    assert!(ids.len() < 100, "only those that it was shown: {}", ids.len());
+    waking.reset();
+    assert_eq!(waking.poll(now + WAKE_DIGEST_EVERY), None);
+}

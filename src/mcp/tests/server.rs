@@ -4,7 +4,7 @@ use super::*;
 use crate::api::Refusal;
 use crate::client::Answer;
 use crate::mcp::outbox::tests::lines;
-use crate::model::{MessageKind, Party, Seq};
+use crate::model::{MessageId, MessageKind, Party, Seq};
 
 /// A server, its agent and its broker in one hand.
 pub(in crate::mcp) struct Test {
