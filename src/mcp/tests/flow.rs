@@ -10,7 +10,7 @@ fn a_call_waits_for_the_mesh_and_acts_as_its_peer() {
     let mut test = Test::new();
     let id = test.call("mesh_state", &json!({"action": "get", "key": "k"}));
     test.register(1);
-    let Some(Command::Ask(outgoing)) = test.server.poll() else { panic!() };
+    let Some(Command::Ask(outgoing)) = test.command() else { panic!() };
     assert_eq!(outgoing.token.as_deref(), Some("t"));
     assert_eq!(outgoing.start, StartPolicy::IfNeeded);
     // Nothing is pushed yet, so what is unread has to be looked up.
@@ -40,7 +40,7 @@ fn a_call_that_has_no_answer_in_time_fails() {
     test.pass(4_999);
     test.quiet();
     test.pass(1);
-    assert!(matches!(test.server.poll(), Some(Command::Forget(Purpose::Job(_)))));
+    assert!(matches!(test.command(), Some(Command::Forget(Purpose::Job(_)))));
     let (texts, is_error) = test.result(get);
     assert!(is_error && texts[0].contains("try again"), "{texts:?}");
     let set = test.call("mesh_state", &json!({"action": "set", "key": "k", "value": "v"}));
@@ -58,7 +58,7 @@ fn messages_are_marked_read_once_the_agent_has_them() {
     let second = test.call("mesh_inbox", &json!({}));
     test.reply(purpose, &inbox(&[listed(1, "a")]));
     // Written, but not taken: nothing is marked, and nobody else gets the same.
-    assert!(test.server.poll().is_none());
+    assert!(test.command().is_none());
     let (texts, _) = test.result(first);
     assert!(texts[0].contains(r#""payload":"a""#), "{texts:?}");
     let (purpose, request, _) = test.asked();
@@ -126,7 +126,7 @@ fn a_wait_ends_by_itself_by_cancelling_and_with_the_agent() {
 
     let (mut test, id) = waiting();
     test.cancel(id);
-    assert!(matches!(test.server.poll(), Some(Command::Forget(_))));
+    assert!(matches!(test.command(), Some(Command::Forget(_))));
     test.pass(60_000);
     assert_eq!(test.asked().0, Purpose::Heartbeat);
     test.quiet();
@@ -157,7 +157,7 @@ fn a_cancelled_call_is_not_answered() {
     let id = test.call("mesh_inbox", &json!({}));
     let (purpose, _, _) = test.asked();
     test.cancel(id);
-    assert!(matches!(test.server.poll(), Some(Command::Forget(forgotten)) if forgotten == purpose));
+    assert!(matches!(test.command(), Some(Command::Forget(forgotten)) if forgotten == purpose));
     test.reply(purpose, &inbox(&[listed(1, "a")]));
     test.quiet();
     // It has left its turn, and marked nothing.
@@ -203,6 +203,7 @@ fn every_result_but_that_of_the_inbox_tells_what_is_unread() {
     assert!(is_error && texts.len() == 2, "{texts:?}");
     // A hook has read it: the heartbeat knows, a glance tells.
     test.pass(15_000);
+    assert_eq!(test.asked().0, Purpose::MarkNotified);
     test.reply(Purpose::Heartbeat, &json!({"ok": true, "unread": 0}));
     test.asked();
     let id = test.call("mesh_lock", &json!({"action": "query"}));

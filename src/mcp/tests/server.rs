@@ -115,10 +115,20 @@ impl Test {
             .collect()
     }
 
+    /// The next command, but for the token, which is left with each registration.
+    pub(in crate::mcp) fn command(&mut self) -> Option<Command> {
+        loop {
+            match self.server.poll() {
+                Some(Command::LeaveToken(token)) => assert_eq!(&*token, "t"),
+                other => return other,
+            }
+        }
+    }
+
     /// The one request to the broker.
     #[track_caller]
     pub(in crate::mcp) fn asked(&mut self) -> (Purpose, Request, StartPolicy) {
-        match self.server.poll() {
+        match self.command() {
             Some(Command::Ask(outgoing)) => (outgoing.purpose, outgoing.request, outgoing.start),
             other => panic!("nothing is asked: {other:?}"),
         }
@@ -126,7 +136,7 @@ impl Test {
 
     #[track_caller]
     pub(in crate::mcp) fn quiet(&mut self) {
-        if let Some(command) = self.server.poll() {
+        if let Some(command) = self.command() {
             panic!("{command:?}");
         }
         let lines = self.read();
@@ -299,7 +309,7 @@ fn a_crash_is_followed_by_a_start_and_a_stop_is_not() {
     test.server.handle_lost(test.now);
     assert_eq!(test.asked().0, Purpose::Register);
     test.server.handle_frame(&Frame::Shutdown("stopped".into()), test.now);
-    assert!(matches!(test.server.poll(), Some(Command::Forget(Purpose::Register))));
+    assert!(matches!(test.command(), Some(Command::Forget(Purpose::Register))));
 }
 
 #[test]

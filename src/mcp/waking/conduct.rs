@@ -133,3 +133,7 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../tests/waking.rs"]
+mod tests;

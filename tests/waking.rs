@@ -1,0 +1,399 @@
+//! Waking agents: the real binary between a sender and an agent that sits idle, played as the agent
+//! really is: with its environment, its socket, its program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test: to panic is how it fails"
+)]
+
+mod common;
+
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::agent::Agent;
+use common::{Mesh, PATIENCE, eventually, is_there, send_signal, wait_until};
+use serde_json::{Value, json};
+use slm_mesh::api::{ListPeers, Request};
+
+const SECRET: &str = "the session's own";
+
+fn mesh() -> Mesh {
+    Mesh::new().with("SLM_MESH_RATE_LIMIT", "0")
+}
+
+/// An agent of this name, with whatever `set` puts into its environment; it is in the mesh.
+fn agent(mesh: &Mesh, client: &str, name: &str, set: impl FnOnce(&mut Command)) -> Agent {
+    let mut command = mesh.command(["mcp"]);
+    let log = std::fs::File::create(mesh.work().join(format!("{name}.log"))).unwrap();
+    command.env("SLM_MESH_NAME", name).stdin(Stdio::piped()).stderr(log);
+    set(&mut command);
+    let mut agent = Agent::of(command.spawn().unwrap());
+    let params = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": client, "version": "1"},
+    });
+    agent.request("initialize", &params);
+    agent.notify("notifications/initialized", &json!({}));
+    assert_eq!(agent.who().1, name);
+    agent
+}
+
+fn log(mesh: &Mesh, name: &str) -> String {
+    std::fs::read_to_string(mesh.work().join(format!("{name}.log"))).unwrap()
+}
+
+/// The socket of a session of Claude Code.
+struct Inbox {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Inbox {
+    fn new(mesh: &Mesh) -> Self {
+        let path = mesh.work().join("inbox.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        Self { path, listener }
+    }
+
+    fn agent(&self, mesh: &Mesh) -> Agent {
+        claude(mesh, &self.path)
+    }
+
+    /// Takes the connection of the server, which has to show the token.
+    fn accept(&self) -> BufReader<UnixStream> {
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut lines = BufReader::new(stream);
+        assert_eq!(line(&mut lines), json!({"type": "auth", "token": SECRET}));
+        lines
+    }
+}
+
+fn claude(mesh: &Mesh, path: &Path) -> Agent {
+    agent(mesh, "claude-code", "sleeper", |command| {
+        command
+            .env("CLAUDE_CODE_MESSAGING_SOCKET", path)
+            .env("CLAUDE_CODE_MESSAGING_TOKEN", SECRET);
+    })
+}
+
+fn line(lines: &mut impl BufRead) -> Value {
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+/// The text of the next frame.
+fn text(lines: &mut impl BufRead) -> String {
+    let frame = line(lines);
+    assert_eq!((&frame["type"], &frame["priority"]), (&"user".into(), &"next".into()));
+    assert_eq!((&frame["message"]["role"], &frame["from"]), (&"user".into(), &"slm-mesh".into()));
+    frame["message"]["content"].as_str().unwrap().into()
+}
+
+/// The one peer of a session of an agent, as a hook finds it.
+fn of_session(mesh: &Mesh, session: &str) -> Value {
+    let list = ListPeers { session_id: Some(session.into()), ..ListPeers::default() };
+    let reply: Value = mesh.client().call(&Request::Peers(list)).unwrap();
+    let peers = reply["peers"].as_array().unwrap();
+    assert_eq!(peers.len(), 1, "{reply}");
+    peers[0].clone()
+}
+
+fn send(from: &mut Agent, to: &str, message: &str) {
+    from.tool("mesh_send", &json!({"to": to, "message": message})).ok();
+}
+
+/// The newest of the messages sent.
+fn sent(agent: &mut Agent) -> Value {
+    let list = agent.tool("mesh_inbox", &json!({"filter": "sent"})).ok();
+    list["messages"].as_array().unwrap().last().unwrap().clone()
+}
+
+fn reach(agent: &mut Agent, of: &str) -> String {
+    let peers = agent.tool("mesh_peers", &json!({})).ok();
+    let peer = peers["peers"].as_array().unwrap().iter().find(|peer| peer["name"] == of).cloned();
+    peer.unwrap_or_else(|| panic!("no {of}: {peers}"))["reach"].as_str().unwrap().into()
+}
+
+// --- Claude Code ---------------------------------------------------------------------------------
+
+#[test]
+fn an_idle_claude_code_is_told_and_its_sender_knows() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let mut sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "codex-mcp-client", "sender", |_| {});
+    assert_eq!(reach(&mut sender, "sleeper"), "wakes");
+    assert_eq!(reach(&mut sleeper, "sender"), "next-call");
+    send(&mut sender, "sleeper", "tests are \"red\"\u{7}\n");
+    let mut lines = inbox.accept();
+    assert_eq!(
+        text(&mut lines),
+        "slm-mesh: message from sender (codex), quoted, not from your user: \
+         \"tests are \\\"red\\\"\\u0007\\n\""
+    );
+    wait_until("the sender knows", || sent(&mut sender)["stage"] == "notified");
+    let message = sent(&mut sender);
+    assert_eq!(message["notifiedBy"], "inbox-socket", "{message}");
+    assert!(message["notifiedAt"].is_string() && message.get("readAt").is_none(), "{message}");
+    let read = sleeper.tool("mesh_inbox", &json!({})).ok();
+    assert_eq!(read["messages"][0]["payload"], "tests are \"red\"\u{7}\n");
+    wait_until("it is read", || sent(&mut sender)["stage"] == "read");
+    assert_eq!(sent(&mut sender)["notifiedBy"], "inbox-socket");
+    // The next on the same connection, and a broadcast too.
+    send(&mut sender, "sleeper", "two");
+    assert!(text(&mut lines).ends_with("\"two\""));
+    send(&mut sender, "all", "three");
+    assert!(text(&mut lines).starts_with("slm-mesh: broadcast from sender (codex)"));
+    assert!(!log(&mesh, "sleeper").contains("WARN"), "{}", log(&mesh, "sleeper"));
+}
+
+#[test]
+fn what_a_wait_takes_is_not_told_twice() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let mut sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    let id = sleeper.ask_tool("mesh_inbox", &json!({"wait": 50}));
+    // It waits when it has been answered something that was asked later.
+    sleeper.who();
+    send(&mut sender, "sleeper", "by wait");
+    assert_eq!(sleeper.tool_answer(id).ok()["messages"][0]["payload"], "by wait");
+    send(&mut sender, "sleeper", "by socket");
+    assert!(text(&mut inbox.accept()).ends_with("\"by socket\""));
+}
+
+#[test]
+fn a_socket_that_does_not_work_is_said_and_not_counted() {
+    let mesh = mesh();
+    let gone = mesh.work().join("gone.sock");
+    let mut sleeper = claude(&mesh, &gone);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    assert_eq!(reach(&mut sender, "sleeper"), "next-call");
+    assert!(log(&mesh, "sleeper").contains("there is no socket at"), "{}", log(&mesh, "sleeper"));
+    sleeper.end();
+
+    drop(UnixListener::bind(&gone).unwrap());
+    let mut sleeper = claude(&mesh, &gone);
+    assert_eq!(reach(&mut sender, "sleeper"), "wakes", "it cannot know better yet");
+    send(&mut sender, "sleeper", "x");
+    wait_until("it knows", || reach(&mut sender, "sleeper") == "next-call");
+    let log = log(&mesh, "sleeper");
+    assert!(log.contains("WARN") && log.contains("refused") && log.contains("by channel"), "{log}");
+    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    // The channel, which the client may or may not show.
+    assert_eq!(sleeper.note()["method"], "notifications/claude/channel");
+    let status = sleeper.tool("mesh_lock", &json!({"action": "query"}));
+    assert!(status.texts[1].contains("1 unread message"), "{status:?}");
+    wait_until("that is known, too", || sent(&mut sender)["notifiedBy"] == "tool-result");
+}
+
+#[test]
+fn a_session_that_throws_messages_away_is_not_told_by_its_socket() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let _sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "x");
+    drop(inbox.listener.accept().unwrap());
+    wait_until("it is noticed", || reach(&mut sender, "sleeper") == "next-call");
+    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    send(&mut sender, "sleeper", "y");
+    wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
+    inbox.listener.set_nonblocking(true).unwrap();
+    assert!(inbox.listener.accept().is_err(), "it is not tried again");
+}
+
+#[test]
+fn a_session_that_never_reads_keeps_nobody_waiting() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let mut sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    let long = "x".repeat(10_000);
+    send(&mut sender, "sleeper", &long);
+    let _connection = inbox.listener.accept().unwrap();
+    for _ in 0..200 {
+        send(&mut sender, "sleeper", &long);
+    }
+    // Its own calls are answered all the time.
+    wait_until("it is given up", || {
+        sleeper.who();
+        reach(&mut sender, "sleeper") == "next-call"
+    });
+    let log = log(&mesh, "sleeper");
+    assert!(log.contains("taken nothing for 5 s"), "{log}");
+    let message = sent(&mut sender);
+    assert_ne!(message["notifiedBy"], "inbox-socket", "{message}");
+}
+
+#[test]
+fn a_socket_of_the_agent_around_it_is_left_alone() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let _inner = agent(&mesh, "gemini-cli-mcp-client", "inner", |command| {
+        command
+            .env("CLAUDECODE", "1")
+            .env("CLAUDE_CODE_MESSAGING_SOCKET", &inbox.path)
+            .env("CLAUDE_CODE_MESSAGING_TOKEN", SECRET);
+    });
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    assert_eq!(reach(&mut sender, "inner"), "next-call");
+    send(&mut sender, "inner", "x");
+    wait_until("it is there", || sent(&mut sender)["delivered"] == true);
+    inbox.listener.set_nonblocking(true).unwrap();
+    assert!(inbox.listener.accept().is_err());
+}
+
+// --- Codex ---------------------------------------------------------------------------------------
+
+/// A directory with a program `codex`.
+fn program(mesh: &Mesh, script: &str) -> PathBuf {
+    let bin = mesh.work().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let path = bin.join("codex");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    bin
+}
+
+fn codex(mesh: &Mesh, bin: &Path) -> Agent {
+    let path = std::env::join_paths([bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let mut agent = agent(mesh, "codex-mcp-client", "sleeper", |command| {
+        command.env("PATH", path);
+    });
+    let call = json!({
+        "name": "mesh_status", "arguments": {},
+        "_meta": {"threadId": "019-thread", "sessionId": "019-session"},
+    });
+    assert!(agent.request("tools/call", &call)["result"].is_object());
+    agent
+}
+
+#[test]
+fn an_idle_codex_is_told_by_its_queue() {
+    let mesh = mesh();
+    let said = mesh.work().join("said");
+    let script = format!(
+        "for word in \"$@\"; do printf '%s\\n' \"$word\"; done >'{0}.new' && mv '{0}.new' '{0}'",
+        said.display()
+    );
+    let bin = program(&mesh, &script);
+    let mut sleeper = codex(&mesh, &bin);
+    let mut sender = agent(&mesh, "claude-code", "sender", |_| {});
+    wait_until("it is known", || reach(&mut sender, "sleeper") == "wakes");
+    assert_eq!(of_session(&mesh, "019-session")["name"], "sleeper");
+    send(&mut sender, "sleeper", "$(touch bad); 'x'");
+    wait_until("it is told", || is_there(&said));
+    let words = std::fs::read_to_string(&said).unwrap();
+    assert_eq!(
+        words,
+        "queue\n--thread\n019-thread\n--message\nslm-mesh: message from sender (claude-code), \
+         quoted, not from your user: \"$(touch bad); 'x'\"\n"
+    );
+    wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "queue");
+    sleeper.tool("mesh_inbox", &json!({})).ok();
+    wait_until("it is read", || sent(&mut sender)["stage"] == "read");
+}
+
+#[test]
+fn a_codex_that_fails_or_is_missing_is_said_and_not_counted() {
+    for (script, reason) in [(Some("exit 7"), "exit status: 7"), (None, "no `codex` on the PATH")] {
+        let mesh = mesh();
+        let bin = script.map_or_else(|| mesh.work(), |script| program(&mesh, script));
+        let _sleeper = codex(&mesh, &bin);
+        let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+        send(&mut sender, "sleeper", "x");
+        wait_until("it knows", || log(&mesh, "sleeper").contains(reason));
+        wait_until("all know", || reach(&mut sender, "sleeper") == "next-call");
+        wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
+    }
+}
+
+#[test]
+fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
+    let mesh = mesh();
+    let own = mesh.work().join("own");
+    let bin = program(
+        &mesh,
+        &format!("echo $$ >'{0}.new' && mv '{0}.new' '{0}'; sleep 600", own.display()),
+    );
+    let mut sleeper = codex(&mesh, &bin);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "x");
+    wait_until("it runs", || is_there(&own));
+    sleeper.who();
+    wait_until("it is given up", || log(&mesh, "sleeper").contains("not ended within 5 s"));
+    let pid = std::fs::read_to_string(&own).unwrap().trim().parse().unwrap();
+    wait_until("it is gone", || !slm_mesh::platform::is_alive(pid));
+    assert_eq!(sent(&mut sender)["stage"], "delivered");
+}
+
+// --- The token ------------------------------------------------------------------------------------
+
+#[test]
+fn a_hook_finds_the_token_of_its_session() {
+    let mesh = mesh();
+    let mut peer = agent(&mesh, "test-agent", "peer", |command| {
+        command.env("CLAUDE_CODE_SESSION_ID", "s-1");
+    });
+    let find = || {
+        let socket = PathBuf::from(of_session(&mesh, "s-1")["udsPath"].as_str().unwrap());
+        (socket.with_extension("token"), socket)
+    };
+    let (token, socket) = find();
+    let mode = std::fs::metadata(&token).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode, socket.exists()), (0o600, true));
+    // It is the peer's, for it speaks for it.
+    let text = std::fs::read_to_string(&token).unwrap();
+    let mut client = mesh.client();
+    client.use_token(text.trim());
+    let beat = Request::Heartbeat { peer_id: None, git_branch: None };
+    assert_eq!(client.call::<Value>(&beat).unwrap()["unread"], 0);
+    peer.end();
+    assert!(!token.exists() && !socket.exists());
+
+    // A crash leaves it to the broker, an interrupted session to itself.
+    for signal in ["KILL", "TERM"] {
+        let mut peer = agent(&mesh, "test-agent", "peer", |command| {
+            command.env("CLAUDE_CODE_SESSION_ID", "s-1");
+        });
+        let (token, socket) = find();
+        assert!(token.exists() && socket.exists());
+        send_signal(peer.pid(), signal);
+        peer.wait();
+        wait_until("both are gone", || !token.exists() && !socket.exists());
+    }
+}
+
+#[test]
+fn a_token_is_left_again_when_someone_has_removed_it() {
+    let mesh = mesh();
+    let mut peer = agent(&mesh, "test-agent", "peer", |_| {});
+    let before = files(&mesh, "token").remove(0);
+    let text = std::fs::read_to_string(&before).unwrap();
+    for file in files(&mesh, "token").iter().chain(&files(&mesh, "sock")) {
+        std::fs::remove_file(file).unwrap();
+    }
+    mesh.kill_broker();
+    let again = eventually("it is back", || {
+        peer.tool("mesh_status", &json!({}));
+        files(&mesh, "token").pop()
+    });
+    assert_eq!((std::fs::read_to_string(&again).unwrap(), again), (text, before));
+}
+
+fn files(mesh: &Mesh, suffix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(mesh.data_dir().join("peers")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|found| found == suffix)).collect()
+}
