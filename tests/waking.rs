@@ -187,8 +187,9 @@ fn a_socket_that_does_not_work_is_said_and_not_counted() {
     assert_eq!(reach(&mut sender, "sleeper"), "wakes", "it cannot know better yet");
     send(&mut sender, "sleeper", "x");
     wait_until("it knows", || reach(&mut sender, "sleeper") == "next-call");
-    let log = log(&mesh, "sleeper");
-    assert!(log.contains("WARN") && log.contains("refused") && log.contains("by channel"), "{log}");
+    let said = log(&mesh, "sleeper");
+    assert!(said.contains("WARN") && said.contains("refused"), "{said}");
+    assert!(said.contains("by channel"), "{said}");
     assert_eq!(sent(&mut sender)["stage"], "delivered");
     // The channel, which the client may or may not show.
     assert_eq!(sleeper.note()["method"], "notifications/claude/channel");
@@ -230,8 +231,8 @@ fn a_session_that_never_reads_keeps_nobody_waiting() {
         sleeper.who();
         reach(&mut sender, "sleeper") == "next-call"
     });
-    let log = log(&mesh, "sleeper");
-    assert!(log.contains("taken nothing for 5 s"), "{log}");
+    let said = log(&mesh, "sleeper");
+    assert!(said.contains("taken nothing for 5 s"), "{said}");
     let message = sent(&mut sender);
     assert_ne!(message["notifiedBy"], "inbox-socket", "{message}");
 }
@@ -252,6 +253,26 @@ fn a_socket_of_the_agent_around_it_is_left_alone() {
     wait_until("it is there", || sent(&mut sender)["delivered"] == true);
     inbox.listener.set_nonblocking(true).unwrap();
     assert!(inbox.listener.accept().is_err());
+}
+
+#[test]
+fn without_an_inbox_socket_claude_code_is_kept_in_the_era_of_channels() {
+    let mesh = mesh();
+    for (token, code) in [(Some(SECRET), Value::Null), (None, (-32601).into())] {
+        let mut command = mesh.command(["mcp"]);
+        command.env("CLAUDE_CODE_MESSAGING_SOCKET", "/nowhere").stdin(Stdio::piped());
+        if let Some(token) = token {
+            command.env("CLAUDE_CODE_MESSAGING_TOKEN", token);
+        }
+        let mut agent = Agent::of(command.spawn().unwrap());
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "claude-code", "version": "1"},
+        });
+        let answer = agent.request("server/discover", &json!({"_meta": meta}));
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+    }
 }
 
 // --- Codex ---------------------------------------------------------------------------------------
@@ -335,7 +356,8 @@ fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
     wait_until("it is given up", || log(&mesh, "sleeper").contains("not ended within 5 s"));
     let pid = std::fs::read_to_string(&own).unwrap().trim().parse().unwrap();
     wait_until("it is gone", || !slm_mesh::platform::is_alive(pid));
-    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    // It called a tool, and has the notice.
+    wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "tool-result");
 }
 
 // --- The token ------------------------------------------------------------------------------------

@@ -276,7 +276,9 @@ impl Loop {
                 Ok(path) => register.uds_path = Some(path.into()),
                 Err(error) => log::warn(format_args!("messages cannot be pushed here: {error}")),
             }
-            self.adapters.look();
+            if self.server.waking.relies_on_inbox_socket() {
+                self.adapters.look();
+            }
             if self.hear_adapters(now) {
                 self.server.introduce(register);
             }

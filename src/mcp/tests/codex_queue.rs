@@ -72,12 +72,12 @@ fn arguments_arrive_as_they_are_and_the_streams_lead_nowhere() {
         "for word in \"$@\"; do printf '[%s]' \"$word\"; done >said\n\
          readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 >streams; cat",
     );
-    let text = "a 'b' \"c\" $(touch bad) `touch bad`; touch bad\n-- é";
-    test.tell(7, text);
+    let words = "a 'b' \"c\" $(touch bad) `touch bad`; touch bad\n-- é";
+    test.tell(7, words);
     assert_eq!((test.outcome(), test.outcome()), (Outcome::Told(7), Outcome::Free));
     assert_eq!((test.queue.poll(), test.queue.deadline()), (None, None));
     let said = std::fs::read_to_string(test.dir.path().join("said")).unwrap();
-    assert_eq!(said, format!("[queue][--thread][thread-1][--message][{text}]"));
+    assert_eq!(said, format!("[queue][--thread][thread-1][--message][{words}]"));
     assert!(!test.has("bad"));
     if cfg!(target_os = "linux") {
         let streams = std::fs::read_to_string(test.dir.path().join("streams")).unwrap();

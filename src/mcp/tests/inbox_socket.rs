@@ -160,7 +160,7 @@ fn a_session_that_accepts_and_never_reads_is_given_up() {
         assert_eq!(test.outcome_at(late), Outcome::Told(n));
     }
     let outcome = test.outcome_at(late);
-    assert!(matches!(&outcome, Outcome::Failed(text) if text.contains("taken nothing for 5 s")));
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("taken nothing for 5 s")));
     assert_eq!(test.socket.deadline(), None);
 }
 

@@ -157,6 +157,7 @@ fn a_socket_of_another_agent_is_left_alone() {
         waking.meet(agent, false);
         waking.add_message(&pushed(1, "one"));
         assert_eq!((waking.reach(), waking.poll(Instant::now())), ("next-call", None), "{agent}");
+        assert!(!waking.relies_on_inbox_socket());
     }
 }
 

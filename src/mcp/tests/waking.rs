@@ -81,15 +81,17 @@ fn told() -> Value {
     json!({"ok": true, "marked": 1})
 }
 
-const RECORD_DELAY_MS: u64 = RECORD_DELAY.as_millis() as u64;
+/// Past [`RECORD_DELAY`].
+const RECORD_DELAY_MS: u64 = 100;
 
 #[test]
 fn a_pushed_message_is_told_and_recorded() {
     let mut test = claude();
     test.server.handle_frame(&pushed(1, "hello"), test.now);
-    let (by, text) = test.telling();
+    let (by, told_text) = test.telling();
     assert_eq!(by, Way::InboxSocket);
-    assert!(text.contains("message from bob (codex), quoted") && text.ends_with("\"hello\""));
+    assert!(told_text.contains("message from bob (codex), quoted"));
+    assert!(told_text.ends_with("\"hello\""));
     test.outcome(by, Outcome::Free);
     test.outcome(by, Outcome::Told(1));
     // Pushed again after a reconnect: it is told once.
@@ -289,9 +291,9 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
     assert_eq!(register.session_id.as_deref(), Some("s-1"));
     test.registered(1);
     test.server.handle_frame(&pushed(2, "new"), test.now);
-    let (by, text) = test.telling();
+    let (by, told_text) = test.telling();
     assert_eq!(by, Way::Queue);
-    assert!(text.contains("new"));
+    assert!(told_text.contains("new"));
     // The same again is nothing new, and nonsense is no fault.
     test.call_from(&json!({"threadId": "t-1", "sessionId": "s-1"}));
     test.call_from(&json!({"threadId": 5, "sessionId": [], "progressToken": 1}));

@@ -174,6 +174,11 @@ impl Waking {
         self.codex.session.clone().filter(|_| self.agent == Agent::Codex)
     }
 
+    /// Whether messages go to the inbox socket, as far as is known.
+    pub(in crate::mcp) fn relies_on_inbox_socket(&self) -> bool {
+        matches!(self.way(), Some((Way::InboxSocket, _)))
+    }
+
     /// How the agent can be told, in the words of `reach`.
     pub(super) fn reach(&self) -> &'static str {
         let wakes = matches!(self.way(), Some((Way::InboxSocket | Way::Queue, _)));
