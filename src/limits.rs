@@ -234,6 +234,9 @@ pub const WAKE_TEXT_CHARS_MAX: usize = 4_000;
 pub const WAKE_ITEMS_MAX: usize = KNOWN_MESSAGES_MAX;
 /// Broadcasts and events are put together: at most one notice of them in this time.
 pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// A message that has waited so long to be told may have been read meanwhile, by a hook of the agent:
+/// it is looked up before.
+pub const WAKE_CERTAIN: Duration = Duration::from_secs(1);
 /// An agent's inbox socket has to take a notice within this.
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.

@@ -46,6 +46,8 @@ pub(super) enum Purpose {
     MarkNotified,
     /// Look what is unread, for the notice.
     Glance,
+    /// Look whether what is to be told is unread still.
+    CheckUnread,
     /// Subscribe again, under another id.
     Subscribe,
     /// A tool call or the read of a resource.
@@ -335,6 +337,7 @@ impl Server {
             Purpose::Unregister => self.ending = Ending::Over,
             Purpose::MarkRead => self.handle_marked(result, now),
             Purpose::MarkNotified => self.handle_recorded(result, now),
+            Purpose::CheckUnread => self.handle_checked(&result, now),
             Purpose::Glance => self.handle_glance(result, now),
             Purpose::Subscribe => {
                 if let Err(error) = result {
@@ -443,7 +446,7 @@ impl Server {
             }
             Frame::Event(payload) => {
                 subscriptions.changed(Topic::Events, &mut self.out);
-                self.wake_for_event(payload);
+                self.wake_for_event(payload, now);
             }
             Frame::Shutdown(reason) if &**reason == STOPPED => {
                 if self.presence.handle_stopped(now) {
@@ -467,7 +470,7 @@ impl Server {
         let text = format!("a message from {} has come: call mesh_inbox", message.from_name);
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
-        self.wake_for_message(message);
+        self.wake_for_message(message, now);
     }
 
     /// The agent has taken some of what waited for it, these messages with it.

@@ -43,13 +43,13 @@ fn a_message_is_told_at_once_and_counts_when_it_is_told() {
     let now = Instant::now();
     let mut waking = claude();
     assert_eq!((waking.reach(), waking.poll(now)), ("wakes", None));
-    waking.add_message(&pushed(1, "one"));
+    waking.add_message(&pushed(1, "one"), Instant::now());
     let telling = waking.poll(now).unwrap();
     assert_eq!((telling.by, telling.notice.id), (Way::InboxSocket, 1));
     assert!(telling.notice.text.ends_with("\"one\""));
     // Until that is through, the others come together.
-    waking.add_message(&pushed(2, "two"));
-    waking.add_message(&pushed(3, "three"));
+    waking.add_message(&pushed(2, "two"), Instant::now());
+    waking.add_message(&pushed(3, "three"), Instant::now());
     assert_eq!(waking.poll(now), None);
     waking.handle(Way::InboxSocket, Outcome::Free, now);
     let text = told(&mut waking, Way::InboxSocket, now);
@@ -66,14 +66,14 @@ fn a_message_is_told_at_once_and_counts_when_it_is_told() {
 fn broadcasts_and_events_are_put_together_and_alerts_are_not() {
     let now = Instant::now();
     let mut waking = claude();
-    waking.add_message(&broadcast(1));
+    waking.add_message(&broadcast(1), Instant::now());
     assert!(told(&mut waking, Way::InboxSocket, now).contains("broadcast from bob (codex)"));
-    waking.add_message(&broadcast(2));
-    waking.add_event(&json!({"eventType": "a.b", "seq": 3, "data": {"x": 1}}), None);
+    waking.add_message(&broadcast(2), Instant::now());
+    waking.add_event(&json!({"eventType": "a.b", "seq": 3, "data": {"x": 1}}), None, now);
     let due = now + WAKE_DIGEST_EVERY;
     assert_eq!((waking.poll(now), waking.deadline()), (None, Some(due)));
     let alert = PushedMessage { message_type: MessageKind::Alert, ..broadcast(4) };
-    waking.add_message(&alert);
+    waking.add_message(&alert, Instant::now());
     assert!(told(&mut waking, Way::InboxSocket, now).contains("to all"));
     assert_eq!(waking.poll(due.checked_sub(Duration::from_millis(1)).unwrap()), None);
     let text = told(&mut waking, Way::InboxSocket, due);
@@ -86,10 +86,10 @@ fn an_agent_does_not_wake_itself() {
     let own = PeerId::from_random([1; 16]);
     let mut waking = claude();
     let event = |kind: &str, by: String| json!({"eventType": kind, "emittedBy": by});
-    waking.add_event(&event("a.b", own.to_string()), Some(own));
-    waking.add_event(&event("message_received", "cli".into()), Some(own));
+    waking.add_event(&event("a.b", own.to_string()), Some(own), Instant::now());
+    waking.add_event(&event("message_received", "cli".into()), Some(own), Instant::now());
     assert_eq!(waking.poll(Instant::now()), None);
-    waking.add_event(&event("a.b", "cli".into()), Some(own));
+    waking.add_event(&event("a.b", "cli".into()), Some(own), Instant::now());
     assert!(waking.poll(Instant::now()).is_some());
 }
 
@@ -97,9 +97,9 @@ fn an_agent_does_not_wake_itself() {
 fn what_the_agent_got_by_itself_is_not_told() {
     let now = Instant::now();
     let mut waking = claude();
-    waking.add_message(&pushed(1, "one"));
-    waking.add_message(&pushed(2, "two"));
-    waking.add_message(&broadcast(3));
+    waking.add_message(&pushed(1, "one"), Instant::now());
+    waking.add_message(&pushed(2, "two"), Instant::now());
+    waking.add_message(&broadcast(3), Instant::now());
     waking.forget(&[id(1), id(3)]);
     assert!(told(&mut waking, Way::InboxSocket, now).contains("\"two\""));
     assert_eq!(waking.poll(now), None);
@@ -114,9 +114,9 @@ fn a_way_that_fails_is_followed_by_the_next() {
     let now = Instant::now();
     let mut waking = claude();
     waking.introduce();
-    waking.add_message(&pushed(1, "one"));
+    waking.add_message(&pushed(1, "one"), Instant::now());
     assert!(waking.poll(now).is_some());
-    waking.add_message(&pushed(2, "two"));
+    waking.add_message(&pushed(2, "two"), Instant::now());
     waking.handle(Way::InboxSocket, Outcome::Failed("no".into()), now);
     assert!(waking.has_changed());
     assert_eq!(waking.introduce(), ("next-call", None));
@@ -130,7 +130,7 @@ fn a_way_that_fails_is_followed_by_the_next() {
 
     // Without the channel there is only the notice.
     waking.meet(CLAUDE_CODE, false);
-    waking.add_message(&pushed(3, "three"));
+    waking.add_message(&pushed(3, "three"), Instant::now());
     assert_eq!(waking.poll(now), None);
     waking.meet(CLAUDE_CODE, true);
     assert_eq!(waking.poll(now), None, "it is not kept");
@@ -140,9 +140,9 @@ fn a_way_that_fails_is_followed_by_the_next() {
 fn a_connection_that_was_lost_is_made_up_for() {
     let now = Instant::now();
     let mut waking = claude();
-    waking.add_message(&pushed(1, "one"));
+    waking.add_message(&pushed(1, "one"), Instant::now());
     told(&mut waking, Way::InboxSocket, now);
-    waking.add_message(&pushed(2, "two"));
+    waking.add_message(&pushed(2, "two"), Instant::now());
     told(&mut waking, Way::InboxSocket, now);
     waking.handle(Way::InboxSocket, Outcome::Told(1), now);
     waking.handle(Way::InboxSocket, Outcome::Lost, now);
@@ -155,7 +155,7 @@ fn a_socket_of_another_agent_is_left_alone() {
     for agent in ["codex", "gemini-cli", "unknown"] {
         let mut waking = Waking::new(true);
         waking.meet(agent, false);
-        waking.add_message(&pushed(1, "one"));
+        waking.add_message(&pushed(1, "one"), Instant::now());
         assert_eq!((waking.reach(), waking.poll(Instant::now())), ("next-call", None), "{agent}");
         assert!(!waking.relies_on_inbox_socket());
     }
@@ -171,7 +171,7 @@ fn codex_is_told_once_its_thread_is_known() {
     assert_eq!(waking.take_thread().as_deref(), Some("t-1"));
     assert_eq!(waking.take_thread(), None);
     assert_eq!(waking.introduce(), ("wakes", Some("s-1".into())));
-    waking.add_message(&pushed(1, "one"));
+    waking.add_message(&pushed(1, "one"), Instant::now());
     let telling = waking.poll(now).unwrap();
     assert_eq!(telling.by, Way::Queue);
     waking.handle(Way::Queue, Outcome::Failed("no".into()), now);
@@ -206,11 +206,11 @@ fn there_is_an_end_to_what_waits() {
     let now = Instant::now();
     let mut waking = codex();
     waking.take_thread();
-    waking.add_message(&pushed(0, "first"));
+    waking.add_message(&pushed(0, "first"), Instant::now());
     assert!(waking.poll(now).is_some());
     for n in 1..2_000 {
-        waking.add_message(&pushed(n, "x"));
-        waking.add_message(&broadcast(10_000 + n));
+        waking.add_message(&pushed(n, "x"), Instant::now());
+        waking.add_message(&broadcast(10_000 + n), Instant::now());
     }
     assert_eq!(waking.urgent.len() + waking.digest.len() + 1, WAKE_ITEMS_MAX);
     waking.handle(Way::Queue, Outcome::Told(1), now);
@@ -222,4 +222,49 @@ fn there_is_an_end_to_what_waits() {
     assert!(ids.len() < 200, "only those that it was shown: {}", ids.len());
     waking.reset();
     assert_eq!(waking.poll(now + WAKE_DIGEST_EVERY), None);
+}
+
+#[test]
+fn what_has_waited_is_looked_up_before_it_is_told() {
+    let now = Instant::now();
+    let due = now + WAKE_DIGEST_EVERY;
+    let mut waking = claude();
+    let add = |waking: &mut Waking, n: u64, now: Instant| waking.add_message(&broadcast(n), now);
+    add(&mut waking, 1, now);
+    assert!(!waking.wants_check(now), "it has just come");
+    told(&mut waking, Way::InboxSocket, now);
+    for n in 2..5 {
+        add(&mut waking, n, now);
+    }
+    waking.add_event(&json!({"eventType": "a.b", "data": "an event"}), None, now);
+    assert!(!waking.wants_check(now), "it is not due");
+    assert!(waking.wants_check(due) && !waking.wants_check(due));
+    assert_eq!((waking.poll(due), waking.deadline()), (None, None));
+    // It came while the answer was on its way, which does not know it.
+    add(&mut waking, 5, due + Duration::from_millis(1));
+    waking.checked(Some(&[id(3)]), true);
+    let telling = waking.poll(due).unwrap();
+    let text = telling.notice.text;
+    assert!(text.contains("3 notices") && text.contains("an event"), "{text}");
+    waking.handle(Way::InboxSocket, Outcome::Told(telling.notice.id), due);
+    waking.handle(Way::InboxSocket, Outcome::Free, due);
+    assert_eq!(waking.records.take(false, true, due).unwrap().1, [id(3), id(5)]);
+
+    // Of a list that is not whole only its part is known; without one, nothing.
+    let later = due + WAKE_DIGEST_EVERY;
+    for (list, is_all, left) in
+        [(Some(&[id(6), id(8)][..]), false, 3), (None, false, 4), (Some(&[][..]), true, 0)]
+    {
+        let mut waking = claude();
+        waking.digest_at = Some(later);
+        for n in 6..10 {
+            add(&mut waking, n, now);
+        }
+        assert!(waking.wants_check(later));
+        waking.checked(list, is_all);
+        let shown = waking.poll(later).map(|telling| telling.notice.text);
+        let expected = (left > 0).then(|| format!("slm-mesh: {left} notices"));
+        assert_eq!(shown.is_some(), expected.is_some());
+        assert!(shown.unwrap_or_default().starts_with(&expected.unwrap_or_default()));
+    }
 }

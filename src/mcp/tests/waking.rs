@@ -138,6 +138,10 @@ fn a_message_that_a_wait_takes_is_not_told() {
 #[test]
 fn a_digest_wakes_the_loop_when_it_is_due() {
     let mut test = claude();
+    let all = |n: u64| match pushed(n, "to all") {
+        Frame::Message(message) => Frame::Message(PushedMessage { broadcast: true, ..message }),
+        other => other,
+    };
     let event = |n: u64| Frame::Event(json!({"eventType": "a.b", "seq": n, "data": n}));
     test.server.handle_frame(&event(1), test.now);
     assert!(test.telling().1.contains("event a.b"));
@@ -145,6 +149,8 @@ fn a_digest_wakes_the_loop_when_it_is_due() {
     let due = test.now + WAKE_DIGEST_EVERY;
     test.server.handle_frame(&event(2), test.now);
     test.server.handle_frame(&event(3), test.now);
+    test.server.handle_frame(&all(1), test.now);
+    test.server.handle_frame(&all(2), test.now);
     test.quiet();
     assert_eq!(test.server.deadline(), Some(due));
     // Nobody spins while messages are being fetched.
@@ -154,7 +160,14 @@ fn a_digest_wakes_the_loop_when_it_is_due() {
     test.reply(purpose, &inbox(&[]));
     test.result(id);
     test.pass(10_000);
-    assert!(test.telling().1.contains("2 notices"));
+    // A hook may have read them meanwhile, as it has the first.
+    let (purpose, request, _) = test.asked();
+    assert_eq!(purpose, Purpose::CheckUnread);
+    assert!(matches!(request, Request::Fetch(fetch) if fetch.peek));
+    assert!(test.server.deadline().is_some_and(|at| at > test.now), "it does not spin");
+    test.reply(purpose, &inbox(&[listed(2, "to all")]));
+    let told_text = test.telling().1;
+    assert!(told_text.contains("3 notices") && told_text.contains("broadcast"), "{told_text}");
 }
 
 #[test]

@@ -7,23 +7,24 @@ use serde_json::Value;
 
 use super::plan::{CodexIds, Telling};
 use super::{Outcome, channel};
-use crate::api::{PushedMessage, Register, Request};
+use crate::api::{Fetch, Messages, PushedMessage, Register, Request};
 use crate::client::ClientError;
+use crate::limits::INBOX_LIMIT_MAX;
 use crate::log;
 use crate::mcp::outbox::Carried;
 use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
-use crate::model::Way;
+use crate::model::{MessageId, Way};
 
 impl Server {
     /// A message is there that was not before.
-    pub(in crate::mcp) fn wake_for_message(&mut self, message: &PushedMessage) {
-        self.waking.add_message(message);
+    pub(in crate::mcp) fn wake_for_message(&mut self, message: &PushedMessage, now: Instant) {
+        self.waking.add_message(message, now);
     }
 
     /// An event has been pushed.
-    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value) {
+    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value, now: Instant) {
         let own = self.presence.identity().map(|identity| identity.id);
-        self.waking.add_event(payload, own);
+        self.waking.add_event(payload, own, now);
     }
 
     /// The client has said which session and thread it is.
@@ -61,6 +62,12 @@ impl Server {
             self.presence.introduce_again(now);
         }
         if !self.jobs.is_fetching() {
+            // Without a broker it is told as it is.
+            if self.presence.is_present() && self.waking.wants_check(now) {
+                let limit = Some(INBOX_LIMIT_MAX);
+                let fetch = Fetch { limit, peek: true, ..Fetch::default() };
+                self.ask(Purpose::CheckUnread, Request::Fetch(fetch));
+            }
             while let Some(Telling { by, notice }) = self.waking.poll(now) {
                 if by == Way::Channel {
                     // A client that does not read misses it; the messages stay unread.
@@ -73,6 +80,27 @@ impl Server {
             }
         }
         self.record(false, now);
+    }
+
+    /// It was looked up what is unread.
+    pub(in crate::mcp) fn handle_checked(
+        &mut self,
+        result: &Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) {
+        let messages = match result {
+            Ok(body) => serde_json::from_slice::<Messages>(body).ok(),
+            Err(error) => {
+                if is_unknown(error) {
+                    self.presence.handle_unknown(now);
+                }
+                None
+            }
+        };
+        let is_all = messages.as_ref().is_some_and(|messages| messages.remaining == 0);
+        let ids: Option<Vec<MessageId>> =
+            messages.map(|list| list.messages.iter().map(|message| message.id).collect());
+        self.waking.checked(ids.as_deref(), is_all);
     }
 
     /// When [`Server::wake`] has something to do.

@@ -12,7 +12,7 @@ use super::records::Records;
 use super::text::{Item, compose};
 use super::{Notice, Outcome};
 use crate::api::PushedMessage;
-use crate::limits::{TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
+use crate::limits::{TAG_CHARS_MAX, WAKE_CERTAIN, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
 use crate::log;
 use crate::model::{MessageId, MessageKind, PeerId, Way, event_type};
 
@@ -52,6 +52,17 @@ impl State {
     fn is_on(self) -> bool {
         matches!(self, Self::Free | Self::Busy)
     }
+}
+
+/// Whether what has waited is known to be unread still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Check {
+    #[default]
+    None,
+    /// It was asked for then, and has no answer.
+    Asked(Instant),
+    /// It is.
+    Done,
 }
 
 /// A notice that is being told.
@@ -113,6 +124,7 @@ pub(in crate::mcp) struct Waking {
     digest: VecDeque<Item>,
     /// Not before then.
     digest_at: Option<Instant>,
+    check: Check,
     in_flight: VecDeque<Flight>,
     count: u64,
     /// `reach` and `sessionId` as the broker was told them.
@@ -142,6 +154,7 @@ impl Waking {
         self.urgent.clear();
         self.digest.clear();
         self.in_flight.clear();
+        self.check = Check::None;
         self.records = Records::default();
     }
 
@@ -215,22 +228,22 @@ impl Waking {
     }
 
     /// A message has come that was not there before.
-    pub(super) fn add_message(&mut self, message: &PushedMessage) {
+    pub(super) fn add_message(&mut self, message: &PushedMessage, now: Instant) {
         if self.way().is_some() && self.has_room() {
             let at_once = !message.broadcast || message.message_type == MessageKind::Alert;
             let queue = if at_once { &mut self.urgent } else { &mut self.digest };
-            queue.push_back(Item::message(message));
+            queue.push_back(Item::message(message, now));
         }
     }
 
     /// Something has happened that the agent has subscribed to. What it has done itself is no news
     /// to it, and would let it wake itself for ever; a message is told as a message.
-    pub(super) fn add_event(&mut self, payload: &Value, own: Option<PeerId>) {
+    pub(super) fn add_event(&mut self, payload: &Value, own: Option<PeerId>, now: Instant) {
         let text = |key: &str| payload.get(key).and_then(Value::as_str);
         let is_own = own.is_some_and(|own| text("emittedBy") == Some(&own.to_string()));
         let is_message = text("eventType") == Some(event_type::MESSAGE_RECEIVED);
         if self.way().is_some() && self.has_room() && !is_own && !is_message {
-            self.digest.push_back(Item::event(payload));
+            self.digest.push_back(Item::event(payload, now));
         }
     }
 
@@ -244,6 +257,46 @@ impl Waking {
         }
     }
 
+    /// What is to be told next.
+    fn next(&mut self, now: Instant) -> Option<&mut VecDeque<Item>> {
+        if !self.urgent.is_empty() {
+            return Some(&mut self.urgent);
+        }
+        let is_due = self.digest_at.is_none_or(|at| at <= now);
+        (is_due && !self.digest.is_empty()).then_some(&mut self.digest)
+    }
+
+    /// Whether it has to be looked up first what is unread, with [`Waking::checked`] for the answer;
+    /// told once. Somebody else than this process may have given the agent what has waited here.
+    pub(super) fn wants_check(&mut self, now: Instant) -> bool {
+        let is_free = matches!(self.way(), Some((_, State::Free)));
+        let is_old = |item: &Item| {
+            item.id.is_some() && now.saturating_duration_since(item.since) >= WAKE_CERTAIN
+        };
+        let wants = is_free
+            && self.check == Check::None
+            && self.next(now).is_some_and(|items| items.iter().any(is_old));
+        if wants {
+            self.check = Check::Asked(now);
+        }
+        wants
+    }
+
+    /// These are unread, oldest first, and no others if that `is_all`. None if it is not known.
+    pub(super) fn checked(&mut self, unread: Option<&[MessageId]>, is_all: bool) {
+        let Check::Asked(at) = self.check else { return };
+        self.check = Check::Done;
+        let Some(unread) = unread else { return };
+        let last = unread.last().map(|id| id.seq()).filter(|_| !is_all);
+        let is_unread = |item: &Item| {
+            let Some(id) = item.id else { return true };
+            let is_beyond = last.is_some_and(|last| id.seq() > last);
+            item.since > at || is_beyond || unread.contains(&id)
+        };
+        self.urgent.retain(is_unread);
+        self.digest.retain(is_unread);
+    }
+
     /// What is to be told now.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Telling> {
         let Some((by, state)) = self.way() else {
@@ -252,17 +305,15 @@ impl Waking {
             self.digest.clear();
             return None;
         };
-        if state == State::Busy {
+        if state == State::Busy || matches!(self.check, Check::Asked(_)) {
             return None;
         }
-        let mut items: Vec<Item> = if !self.urgent.is_empty() {
-            self.urgent.drain(..).collect()
-        } else if !self.digest.is_empty() && self.digest_at.is_none_or(|at| at <= now) {
+        self.check = Check::None;
+        let is_digest = self.urgent.is_empty();
+        let mut items: Vec<Item> = self.next(now)?.drain(..).collect();
+        if is_digest {
             self.digest_at = Some(now + WAKE_DIGEST_EVERY);
-            self.digest.drain(..).collect()
-        } else {
-            return None;
-        };
+        }
         let (text, told) = compose(&items);
         items.truncate(told);
         self.count += 1;
@@ -282,7 +333,8 @@ impl Waking {
     /// When [`Waking::poll`] is to be asked again, if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let (_, state) = self.way()?;
-        self.digest_at.filter(|_| state == State::Free && !self.digest.is_empty())
+        let is_free = state == State::Free && self.check == Check::None;
+        self.digest_at.filter(|_| is_free && !self.digest.is_empty())
     }
 
     /// What has come of a way.

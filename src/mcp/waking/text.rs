@@ -2,6 +2,7 @@
 //! can be told from our own words.
 
 use std::fmt::Write;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ const QUOTE_CHARS_MIN: usize = 40;
 pub(super) struct Item {
     /// None for an event.
     pub(super) id: Option<MessageId>,
+    /// When it came.
+    pub(super) since: Instant,
     /// What it is and from whom.
     head: Box<str>,
     /// What is quoted, as long as it can be of use.
@@ -30,7 +33,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    pub(super) fn message(message: &PushedMessage) -> Self {
+    pub(super) fn message(message: &PushedMessage, since: Instant) -> Self {
         let kind = if message.broadcast { "broadcast" } else { "message" };
         let agent = match (&message.from_agent, &message.from_peer) {
             (Some(agent), _) => format!(" ({agent})"),
@@ -38,11 +41,11 @@ impl Item {
             (None, _) => String::new(),
         };
         let head = format!("{kind} from {}{agent}", message.from_name);
-        Self::new(Some(message.message_id), head, &message.text)
+        Self::new(Some(message.message_id), since, head, &message.text)
     }
 
     /// An event that the agent has subscribed to. `payload` is that of its frame.
-    pub(super) fn event(payload: &Value) -> Self {
+    pub(super) fn event(payload: &Value, since: Instant) -> Self {
         let kind = payload.get("eventType").and_then(Value::as_str).unwrap_or("unknown");
         let body = match (payload.get("data"), payload) {
             (Some(data), _) => data.to_string(),
@@ -55,14 +58,14 @@ impl Item {
             }
             (None, other) => other.to_string(),
         };
-        Self::new(None, format!("event {kind}"), &body)
+        Self::new(None, since, format!("event {kind}"), &body)
     }
 
-    fn new(id: Option<MessageId>, head: String, text: &str) -> Self {
+    fn new(id: Option<MessageId>, since: Instant, head: String, text: &str) -> Self {
         let mut chars = text.char_indices();
         let end = chars.nth(WAKE_TEXT_CHARS_MAX).map_or(text.len(), |(at, _)| at);
         let body = text.get(..end).unwrap_or_default();
-        Self { id, head: head.into(), body: body.into(), is_cut: end < text.len() }
+        Self { id, since, head: head.into(), body: body.into(), is_cut: end < text.len() }
     }
 
     /// The quotation in at most `chars_max` characters, and what is to be said about the rest.
@@ -177,7 +180,7 @@ pub(super) mod tests {
     }
 
     fn told(text: &str) -> String {
-        let (told, count) = compose(&[Item::message(&pushed(1, text))]);
+        let (told, count) = compose(&[Item::message(&pushed(1, text), Instant::now())]);
         assert_eq!(count, 1);
         assert!(told.chars().count() <= WAKE_TEXT_CHARS_MAX, "{}", told.chars().count());
         assert!(told.chars().all(|c| !is_hidden(c)), "{told:?}");
@@ -220,7 +223,7 @@ pub(super) mod tests {
 
     #[test]
     fn several_share_the_room() {
-        let item = |n: u64, text: &str| Item::message(&pushed(n, text));
+        let item = |n: u64, text: &str| Item::message(&pushed(n, text), Instant::now());
         let (text, told) = compose(&[item(1, &"x".repeat(9_000)), item(2, "y"), item(3, "z")]);
         assert_eq!(told, 3);
         assert!(text.starts_with("slm-mesh: 3 notices, quoted, not from your user:\n- message"));
@@ -238,18 +241,22 @@ pub(super) mod tests {
     fn others_than_agents_and_events_are_called_what_they_are() {
         let mut message = pushed(1, "x");
         message.from_agent = None;
-        assert!(compose(&[Item::message(&message)]).0.contains("message from bob, quoted"));
+        assert!(
+            compose(&[Item::message(&message, Instant::now())])
+                .0
+                .contains("message from bob, quoted")
+        );
         message.from_peer = Party::Cli;
         message.from_name = "cli".into();
         message.broadcast = true;
-        let text = compose(&[Item::message(&message)]).0;
+        let text = compose(&[Item::message(&message, Instant::now())]).0;
         assert!(text.contains("broadcast from cli (command line), quoted"), "{text}");
         for (payload, shown) in [
             (json!({"eventType": "file_locked", "seq": 5, "filePath": "/f"}), r#"{\"filePath\":"#),
             (json!({"eventType": "a.b", "seq": 5, "data": [1]}), r#": "[1]""#),
             (json!(5), r#"event unknown, quoted, not from your user: "5""#),
         ] {
-            let text = compose(&[Item::event(&payload)]).0;
+            let text = compose(&[Item::event(&payload, Instant::now())]).0;
             assert!(text.contains(shown) && !text.contains("seq"), "{text}");
         }
     }
