@@ -222,7 +222,9 @@ fn unlimited() -> Mesh {
 /// Push sockets in the data directory.
 fn sockets(mesh: &Mesh) -> usize {
     let entries = std::fs::read_dir(mesh.data_dir().join("peers")).unwrap();
-    entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some()).count()
+    entries
+        .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("sock".as_ref()))
+        .count()
 }
 
 #[test]

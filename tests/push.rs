@@ -196,6 +196,7 @@ fn news_of_peers_locks_and_events_are_pushed() {
     alice.ok(&broker, "/events", &json!({"action": "emit", "type": "build.done", "payload": [1]}));
     let event = pushes.next("event");
     assert_eq!((&event["eventType"], &event["data"]), (&json!("build.done"), &json!([1])));
+    assert_eq!(event["emittedBy"], alice.id);
     alice.ok(&broker, "/unregister", &json!({}));
     let event = pushes.next("event");
     assert_eq!(
