@@ -45,6 +45,10 @@ pub const RATE_LIMIT: &str = "SLM_MESH_RATE_LIMIT";
 pub const NAME: &str = "SLM_MESH_NAME";
 /// The variable of [`Config::durability`].
 pub const DURABILITY: &str = "SLM_MESH_DURABILITY";
+/// The variable of [`Config::auto_lock`].
+pub const AUTO_LOCK: &str = "SLM_MESH_AUTO_LOCK";
+/// The variable of [`Config::hook_ms`].
+pub const HOOK_MS: &str = "SLM_MESH_HOOK_MS";
 /// The variable of [`Config::log`].
 pub const LOG: &str = "SLM_MESH_LOG";
 
@@ -86,6 +90,10 @@ pub struct Config {
     pub name: Option<String>,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// Whether the lock gate takes a free file for the agent that is about to edit it.
+    pub auto_lock: bool,
+    /// How long a hook may take once it has its input, ms.
+    pub hook_ms: u32,
     /// The least severe lines that are logged.
     pub log: LogLevel,
 }
@@ -190,6 +198,10 @@ impl Config {
                 Durability::Normal,
                 &[("normal", Durability::Normal), ("full", Durability::Full)],
             )?,
+            auto_lock: env.word(AUTO_LOCK, true, &[("1", true), ("0", false)])?,
+            hook_ms: env
+                .number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?
+                .unwrap_or(limits::HOOK_MS_DEFAULT),
             log: env.word(
                 LOG,
                 LogLevel::Info,
