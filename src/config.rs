@@ -570,6 +570,8 @@ mod tests {
             rate_limit: Some(100),
             name: None,
             durability: Durability::Normal,
+            auto_lock: true,
+            hook_ms: 45,
             log: LogLevel::Info,
         };
         assert_eq!(config(&[]), expected);
@@ -589,6 +591,8 @@ mod tests {
             RATE_LIMIT,
             NAME,
             DURABILITY,
+            AUTO_LOCK,
+            HOOK_MS,
             LOG,
         ];
         let empty: Vec<(&str, &str)> = all.iter().map(|variable| (*variable, "")).collect();
@@ -613,6 +617,8 @@ mod tests {
             (RATE_LIMIT, "7"),
             (NAME, "reviewer"),
             (DURABILITY, "full"),
+            (AUTO_LOCK, "0"),
+            (HOOK_MS, "100"),
             (LOG, "debug"),
         ]);
         assert_eq!(
@@ -633,6 +639,8 @@ mod tests {
                 rate_limit: Some(7),
                 name: Some("reviewer".to_owned()),
                 durability: Durability::Full,
+                auto_lock: false,
+                hook_ms: 100,
                 log: LogLevel::Debug,
             }
         );
@@ -650,6 +658,7 @@ mod tests {
             (DEAD_MS, ["30001", "86400000"], ["9", "86400001"]),
             (LOCK_TTL_MIN, ["1", "1440"], ["0", "1441"]),
             (RATE_LIMIT, ["0", "1000000"], ["1000001", "4294967296"]),
+            (HOOK_MS, ["10", "60000"], ["9", "60001"]),
         ] {
             for value in good {
                 assert!(read(&[(variable, value)]).is_ok(), "{variable}={value}");
@@ -699,6 +708,7 @@ mod tests {
             (DURABILITY, &["normal", "full"], &["none", "FULL"]),
             (LOG, &["error", "warn", "info", "debug"], &["warning", "trace", "INFO"]),
             (DISCOVERY, &["true", "false"], &["1", "yes", "True"]),
+            (AUTO_LOCK, &["1", "0"], &["true", "off", "01"]),
         ] {
             for value in good {
                 assert!(read(&[(variable, value)]).is_ok(), "{variable}={value}");

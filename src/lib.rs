@@ -20,6 +20,7 @@ pub mod client;
 pub mod agent;
 pub mod hook;
 pub mod guard;
+
 pub mod broker;
 pub mod mcp;
 pub mod cli;

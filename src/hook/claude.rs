@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
 
 #[derive(Deserialize)]
-struct Input<'a> {
+struct Asked<'a> {
     hook_event_name: String,
     session_id: Option<Box<str>>,
     cwd: Option<PathBuf>,
@@ -30,7 +30,7 @@ pub(super) fn read(
     input: &[u8],
     edited: fn(&str, Option<&RawValue>) -> Vec<PathBuf>,
 ) -> Option<HookEvent> {
-    let input: Input<'_> = serde_json::from_slice(input).ok()?;
+    let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     let kind = match input.hook_event_name.as_str() {
         "SessionStart" => Kind::Context("SessionStart"),
         "UserPromptSubmit" => Kind::Context("UserPromptSubmit"),

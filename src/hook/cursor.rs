@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
 
 #[derive(Deserialize)]
-struct Input<'a> {
+struct Asked<'a> {
     hook_event_name: String,
     /// Only `sessionStart` has it; it is the conversation's.
     session_id: Option<Box<str>>,
@@ -27,7 +27,7 @@ struct Input<'a> {
 }
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
-    let input: Input<'_> = serde_json::from_slice(input).ok()?;
+    let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     let tool = input.tool_name.as_deref();
     let (kind, files) = match (input.hook_event_name.as_str(), tool) {
         ("sessionStart", _) => (Kind::Context("sessionStart"), Vec::new()),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::api::{Code, LockFile, LockInfo, LockReply, LocksReply, Request};
 use crate::client::{Client, ClientError};
-use crate::limits::{HOOK_LOCKS_MAX, HOOK_LOCK_MINUTES};
+use crate::limits::{HOOK_LOCK_MINUTES, HOOK_LOCKS_MAX};
 use crate::model::{PeerId, Timestamp};
 
 /// Whether files may be edited.
@@ -34,9 +34,8 @@ pub(super) fn rule(
     // All are looked at before one is taken.
     let file_path = if let [file] = files { Some(file.clone()) } else { None };
     let present: LocksReply = client.call(&Request::QueryLocks { peer_id: None, file_path })?;
-    let in_the_way = |lock: &&LockInfo| {
-        lock.locked_by.peer() != Some(me) && files.iter().any(|file| *file == lock.file_path)
-    };
+    let in_the_way =
+        |lock: &&LockInfo| lock.locked_by.peer() != Some(me) && files.contains(&lock.file_path);
     let mut others = present.locks.iter().filter(in_the_way);
     if let Some(first) = others.next() {
         return Ok(Ruling::Locked(Box::new(first.clone()), others.count()));

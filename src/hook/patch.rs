@@ -15,8 +15,8 @@ pub(super) fn files(patch: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     for line in patch.lines() {
         let line = line.trim();
-        let path = HEADERS.iter().find_map(|header| line.strip_prefix(header)).map(str::trim);
-        if let Some(path) = path.filter(|path| !path.is_empty())
+        let named = HEADERS.iter().find_map(|header| line.strip_prefix(header)).map(str::trim);
+        if let Some(path) = named.filter(|path| !path.is_empty())
             && !files.iter().any(|known| known.as_os_str() == path)
         {
             files.push(path.into());
@@ -45,9 +45,15 @@ mod tests {
 
     #[test]
     fn headers_are_read_as_codex_reads_them() {
-        assert_eq!(names("  *** Update File: a.rs  \r\n*** Update File: b.rs\r\n"), ["a.rs", "b.rs"]);
+        assert_eq!(
+            names("  *** Update File: a.rs  \r\n*** Update File: b.rs\r\n"),
+            ["a.rs", "b.rs"]
+        );
         assert_eq!(names("*** Update File: a\n*** Update File: a\n"), ["a"]);
-        assert_eq!(names("*** Update File:\n*** Update File: \n***Update File: x\nupdate"), [""; 0]);
+        assert_eq!(
+            names("*** Update File:\n*** Update File: \n***Update File: x\nupdate"),
+            [""; 0]
+        );
         assert_eq!(names(""), [""; 0]);
     }
 }

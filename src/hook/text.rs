@@ -46,7 +46,10 @@ pub fn pack(
             lines.push_str(&whole);
             packed.whole.push(message.id);
         } else if chars > HOOK_TEXT_CHARS_MAX / 2 {
-            // It might never fit beside others, or not at all.
+            // It might never fit beside others, or not at all. Its beginning is told once.
+            if message.notified_at.is_some() {
+                continue;
+            }
             let (length, start) = excerpt(&message.payload);
             let begun = format!("{from}, {length} characters, begins: {}\n", quote(&start));
             let chars = begun.chars().count();
@@ -68,8 +71,6 @@ pub fn pack(
     }
     packed.text.push_str(head);
     packed.text.push_str(&lines);
-    let whole = if packed.begun.is_empty() { "" } else { "The whole text is in the inbox. " };
-    packed.text.push_str(whole);
     if untold > 0 {
         // Writing to a string does not fail.
         let _ = write!(packed.text, "{untold} more unread; ");
@@ -183,8 +184,12 @@ mod tests {
             delivered: true,
             delivered_at: None,
             read_at: None,
+            notified_at: None,
+            notified_by: None,
+            stage: None,
             recipients: None,
             delivered_count: None,
+            notified_count: None,
             read_count: None,
             seq: Seq(n),
         }
@@ -233,8 +238,7 @@ mod tests {
         assert!(told.text.chars().count() <= HOOK_TEXT_CHARS_MAX);
         assert!(told.text.ends_with("19 more unread; mesh_inbox has the rest."), "{}", told.text);
         for step in 0..200 {
-            let messages: Vec<_> =
-                (0..20).map(|n| message(n, &"\"".repeat(step * 7))).collect();
+            let messages: Vec<_> = (0..20).map(|n| message(n, &"\"".repeat(step * 7))).collect();
             let told = packed(&messages, u64::MAX);
             let chars = told.text.chars().count();
             assert!(chars <= HOOK_TEXT_CHARS_MAX, "{chars} with {step}");
@@ -250,7 +254,14 @@ mod tests {
         assert_eq!(told.begun, [messages[1].id]);
         let start = format!("60000 characters, begins: \"{}\"\n", "x".repeat(200));
         assert!(told.text.contains(&start), "{}", told.text);
-        assert!(told.text.ends_with("The whole text is in the inbox. mesh_inbox has the rest."));
+        assert!(told.text.ends_with("mesh_inbox has the rest."), "{}", told.text);
+
+        let mut known = messages[1].clone();
+        known.notified_at = Some(NOW);
+        assert_eq!(packed(std::slice::from_ref(&known), 0), Packed::default());
+        let told = packed(&[known, messages[0].clone()], 0);
+        assert_eq!((told.whole, told.begun), (vec![messages[0].id], vec![]));
+        assert!(told.text.ends_with("1 more unread; mesh_inbox has the rest."), "{}", told.text);
     }
 
     #[test]

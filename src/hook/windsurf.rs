@@ -3,8 +3,6 @@
 //! A hook there can refuse, by ending with 2 and the reason on its standard error, and has no way to
 //! add to the context.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,7 +12,7 @@ use super::{HookEvent, Kind, Output, Verdict, file_in};
 const REFUSED: u8 = 2;
 
 #[derive(Deserialize)]
-struct Input<'a> {
+struct Asked<'a> {
     agent_action_name: String,
     trajectory_id: Option<Box<str>>,
     #[serde(borrow)]
@@ -22,7 +20,7 @@ struct Input<'a> {
 }
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
-    let input: Input<'_> = serde_json::from_slice(input).ok()?;
+    let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     if input.agent_action_name != "pre_write_code" {
         return None;
     }
