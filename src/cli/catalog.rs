@@ -257,8 +257,9 @@ pub(super) static ENTRIES: &[Entry] = &[
             "lock release <file> [--force]",
         ],
         about: &[
-            "Locks are advice among agents: nothing keeps a program from writing. They end with \
-             their time, or with their holder. `list` starts no broker.",
+            "Locks are advice: agents with hooks and commits with `slm-mesh guard` keep to them, and \
+             nothing keeps another program from writing. They end with their time, or with their \
+             holder. `list` starts no broker.",
         ],
         options: &[
             ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
