@@ -159,6 +159,9 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.
 pub const REGISTRATIONS_PER_WINDOW: u32 = 2000;
+/// Questions after the peer of a session in [`RATE_WINDOW`], for all callers together: each hook of
+/// each agent asks one or two.
+pub const SESSION_LOOKUPS_PER_WINDOW: u32 = 5000;
 /// Failed authentications in [`RATE_WINDOW`], for all callers together.
 pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
 

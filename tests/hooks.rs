@@ -251,6 +251,20 @@ fn another_agent_above_is_not_the_session() {
     assert!(outer.locks().is_empty());
 }
 
+/// Hooks ask with the key of the command line which peer is theirs. That takes nothing from it.
+#[test]
+fn hooks_of_busy_agents_keep_nobody_waiting() {
+    let mesh = Mesh::new().with(RATE_LIMIT, "10").with(HOOK_MS, "20000");
+    mesh.start();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    for _ in 0..15 {
+        hook(&mesh, "claude-code", &edit("s-2", &file)).is_silent();
+    }
+    mesh.run(&format!("lock acquire {file}")).ok();
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+}
+
 // --- Out of the way ------------------------------------------------------------------------------
 
 #[test]
@@ -291,6 +305,7 @@ fn a_broker_that_does_not_answer_is_not_waited_for() {
 fn what_is_not_understood_is_allowed() {
     let mesh = mesh();
     let _alice = Session::new(&mesh, "alice", Some("s-1"), Some(me()));
+    let deep = vec![b'['; 300_000];
     let inputs: &[&[u8]] = &[
         b"",
         b"\n",
@@ -299,7 +314,7 @@ fn what_is_not_understood_is_allowed() {
         b"{\"hook_event_name\":\"Unheard\"}",
         b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":\"Unheard\",\"tool_input\":{}}",
         b"\xff\xfe{\x00}\x00",
-        &[b'['; 300_000],
+        &deep,
     ];
     for agent in ["claude-code", "codex", "gemini-cli", "cursor", "windsurf"] {
         for input in inputs {
@@ -413,7 +428,7 @@ fn a_message_that_never_fits_is_told_of_once_and_stays_unread() {
     bob.send("alice", &long);
     let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
     assert!(text.contains("60000 characters, begins: \"yyy"), "{text}");
-    assert_eq!(alice.unread(), [long.clone()]);
+    assert_eq!(alice.unread(), std::slice::from_ref(&long));
     assert!(sent_by(&mut bob)[0].notified_at.is_some());
     // Another one comes through, and this one is not told again.
     wait_until("the claim on it is over", || {

@@ -392,6 +392,21 @@ mod tests {
     }
 
     #[test]
+    fn hooks_and_guard() {
+        for agent in Agent::ALL {
+            assert_eq!(command(&format!("hook {}", agent.name())), Command::Hook(agent));
+        }
+        assert!(refused("hook").contains("<agent> is missing"));
+        assert!(refused("hook claude").contains("did you mean `claude-code`?"));
+        let guard = |action, quiet| Command::Guard(Guard { action, quiet });
+        assert_eq!(command("guard install"), guard(GuardAction::Install, false));
+        assert_eq!(command("guard uninstall"), guard(GuardAction::Uninstall, false));
+        assert_eq!(command("guard install --uninstall"), guard(GuardAction::Uninstall, false));
+        assert_eq!(command("guard check -q"), guard(GuardAction::Check, true));
+        assert!(refused("guard check --uninstall").contains("belongs to `install`"));
+    }
+
+    #[test]
     fn shared_state() {
         let state = |namespace: Option<&str>, action| {
             Command::State(State { namespace: namespace.map(Into::into), action })
