@@ -62,7 +62,10 @@ pub enum InstallError {
 impl fmt::Display for InstallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Git(error) => error.fmt(f),
+            Self::Git(error @ GitError::NotRun(_)) => error.fmt(f),
+            Self::Git(error) => {
+                write!(f, "{error}; run this in the working tree that is to be guarded")
+            }
             Self::Changed(hook) => write!(
                 f,
                 "{} is the guard with changes that are not its own: edit it yourself, or remove it \
