@@ -14,6 +14,7 @@ use std::os::unix::fs::symlink;
 use std::process::Stdio;
 use std::time::Instant;
 
+use common::agent::Agent;
 use common::session::{Session, edit, hook};
 use common::{Mesh, PATIENCE, Running, is_there, send_signal, wait_until};
 use serde_json::{Value, json};
@@ -527,4 +528,41 @@ fn each_agent_gets_messages_in_its_form() {
         let text = answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         assert!(text.ends_with("s ago: \"hello\""), "{agent}: {answer}");
     }
+}
+
+// --- With the real MCP server --------------------------------------------------------------------
+
+/// Nothing but the binary: its MCP server, its hook, its command line.
+#[test]
+fn the_hook_of_a_real_session_acts_for_it() {
+    let mesh = mesh();
+    // Agent and hook have the same parent, this process.
+    let mut agent = Agent::new(&mesh);
+    let (id, name) = agent.who();
+    let tokens = || {
+        let entries = std::fs::read_dir(mesh.data_dir().join("peers")).unwrap().flatten();
+        entries.filter(|entry| entry.path().extension().is_some_and(|it| it == "token")).count()
+    };
+    wait_until("the session has left its token", || tokens() == 1);
+    mesh.run(&format!("send {name} hello")).ok();
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert!(
+        text.contains("Message from cli (a person), ") && text.ends_with(": \"hello\""),
+        "{text}"
+    );
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
+    assert_eq!(agent.tool("mesh_inbox", &json!({})).ok()["messages"], json!([]));
+
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    let locks = mesh.run("lock list --json").json();
+    assert_eq!(locks["locks"][0]["lockedBy"], Value::from(id));
+    mesh.run(&format!("lock release --force {file}")).ok();
+    mesh.run(&format!("lock acquire {file}")).ok();
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+
+    // With the session goes its token.
+    agent.end();
+    assert_eq!(tokens(), 0);
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
 }
