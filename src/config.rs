@@ -45,6 +45,10 @@ pub const RATE_LIMIT: &str = "SLM_MESH_RATE_LIMIT";
 pub const NAME: &str = "SLM_MESH_NAME";
 /// The variable of [`Config::durability`].
 pub const DURABILITY: &str = "SLM_MESH_DURABILITY";
+/// The variable of [`Config::auto_lock`].
+pub const AUTO_LOCK: &str = "SLM_MESH_AUTO_LOCK";
+/// The variable of [`Config::hook_ms`].
+pub const HOOK_MS: &str = "SLM_MESH_HOOK_MS";
 /// The variable of [`Config::log`].
 pub const LOG: &str = "SLM_MESH_LOG";
 
@@ -86,6 +90,10 @@ pub struct Config {
     pub name: Option<String>,
     /// What an acknowledged write survives.
     pub durability: Durability,
+    /// Whether the lock gate takes a free file for the agent that is about to edit it.
+    pub auto_lock: bool,
+    /// How long a hook may take once it has its input, ms.
+    pub hook_ms: u32,
     /// The least severe lines that are logged.
     pub log: LogLevel,
 }
@@ -190,6 +198,10 @@ impl Config {
                 Durability::Normal,
                 &[("normal", Durability::Normal), ("full", Durability::Full)],
             )?,
+            auto_lock: env.word(AUTO_LOCK, true, &[("1", true), ("0", false)])?,
+            hook_ms: env
+                .number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?
+                .unwrap_or(limits::HOOK_MS_DEFAULT),
             log: env.word(
                 LOG,
                 LogLevel::Info,
@@ -558,6 +570,8 @@ mod tests {
             rate_limit: Some(100),
             name: None,
             durability: Durability::Normal,
+            auto_lock: true,
+            hook_ms: 45,
             log: LogLevel::Info,
         };
         assert_eq!(config(&[]), expected);
@@ -577,6 +591,8 @@ mod tests {
             RATE_LIMIT,
             NAME,
             DURABILITY,
+            AUTO_LOCK,
+            HOOK_MS,
             LOG,
         ];
         let empty: Vec<(&str, &str)> = all.iter().map(|variable| (*variable, "")).collect();
@@ -601,6 +617,8 @@ mod tests {
             (RATE_LIMIT, "7"),
             (NAME, "reviewer"),
             (DURABILITY, "full"),
+            (AUTO_LOCK, "0"),
+            (HOOK_MS, "100"),
             (LOG, "debug"),
         ]);
         assert_eq!(
@@ -621,6 +639,8 @@ mod tests {
                 rate_limit: Some(7),
                 name: Some("reviewer".to_owned()),
                 durability: Durability::Full,
+                auto_lock: false,
+                hook_ms: 100,
                 log: LogLevel::Debug,
             }
         );
@@ -638,6 +658,7 @@ mod tests {
             (DEAD_MS, ["30001", "86400000"], ["9", "86400001"]),
             (LOCK_TTL_MIN, ["1", "1440"], ["0", "1441"]),
             (RATE_LIMIT, ["0", "1000000"], ["1000001", "4294967296"]),
+            (HOOK_MS, ["10", "60000"], ["9", "60001"]),
         ] {
             for value in good {
                 assert!(read(&[(variable, value)]).is_ok(), "{variable}={value}");
@@ -687,6 +708,7 @@ mod tests {
             (DURABILITY, &["normal", "full"], &["none", "FULL"]),
             (LOG, &["error", "warn", "info", "debug"], &["warning", "trace", "INFO"]),
             (DISCOVERY, &["true", "false"], &["1", "yes", "True"]),
+            (AUTO_LOCK, &["1", "0"], &["true", "off", "01"]),
         ] {
             for value in good {
                 assert!(read(&[(variable, value)]).is_ok(), "{variable}={value}");

@@ -18,6 +18,9 @@ pub mod data_dir;
 pub mod log;
 pub mod client;
 pub mod agent;
+pub mod hook;
+pub mod guard;
+
 pub mod broker;
 pub mod mcp;
 pub mod cli;

@@ -159,6 +159,9 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.
 pub const REGISTRATIONS_PER_WINDOW: u32 = 2000;
+/// Questions after the peer of a session in [`RATE_WINDOW`], for all callers together: each hook of
+/// each agent asks one or two.
+pub const SESSION_LOOKUPS_PER_WINDOW: u32 = 5000;
 /// Failed authentications in [`RATE_WINDOW`], for all callers together.
 pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
 
@@ -256,6 +259,30 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Largest reply a client accepts, bytes.
 pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 
+// --- Hooks --------------------------------------------------------------------------------------
+
+/// How long a hook takes at most once it has its input, when nothing else is set, ms. With the start
+/// and the end of the process it stays below 50.
+pub const HOOK_MS_DEFAULT: u32 = 45;
+/// Longest time that may be set for it (`SLM_MESH_HOOK_MS`), ms.
+pub const HOOK_MS_MAX: u32 = 60_000;
+/// The last part of that time, kept for marking read what has been written out, ms.
+pub const HOOK_MARK_MS: u32 = 8;
+/// How long a hook waits for its agent to write the input.
+pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest input of a hook, bytes: it has the text of a file, or the output of a tool, inside.
+pub const HOOK_INPUT_BYTES_MAX: usize = 16 * MIB;
+/// Most that a hook puts into an agent's context at once, characters.
+pub const HOOK_TEXT_CHARS_MAX: usize = 4_000;
+/// Most messages of which that text is made.
+pub const HOOK_MESSAGES_MAX: u32 = 20;
+/// How much is shown of a message that is too long for it, characters.
+pub const HOOK_EXCERPT_CHARS_MAX: usize = 200;
+/// Most files of one edit for which the gate takes locks; the others are only looked at.
+pub const HOOK_LOCKS_MAX: usize = 32;
+/// How long the gate takes a file for, minutes.
+pub const HOOK_LOCK_MINUTES: u32 = 2;
+
 // --- Files --------------------------------------------------------------------------------------
 
 /// Longest path of a Unix socket, bytes: `sun_path` less its final zero, 108 in unix(7) on Linux
@@ -285,5 +312,7 @@ const _: () = {
     assert!(REPLY_BYTES_MAX <= RPC_LINE_BYTES_MAX);
     // A made name with the highest suffix there can be (`-2000`) is still a name.
     assert!(PEERS_MAX < 10_000 && AUTO_NAME_CHARS_MAX + "-9999".len() <= NAME_CHARS_MAX);
+    assert!(HOOK_MARK_MS < INTERVAL_MS_MIN && INTERVAL_MS_MIN <= HOOK_MS_DEFAULT);
+    assert!(2 * HOOK_EXCERPT_CHARS_MAX < HOOK_TEXT_CHARS_MAX);
     assert!(2 * AGENT_WORD_CHARS_MAX < AUTO_NAME_CHARS_MAX);
 };

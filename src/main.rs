@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use slm_mesh::cli::{self, Command, Failure, Invocation, StartMode};
 use slm_mesh::config::Config;
-use slm_mesh::{broker, mcp, platform};
+use slm_mesh::{broker, hook, mcp, platform};
 
 fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -23,6 +23,10 @@ fn main() -> ExitCode {
         }
         Command::Start(StartMode::Background) => {
             serve(&invocation, |config| broker::run(config, broker::Mode::Background))
+        }
+        // A person who tries it is told what it is for.
+        Command::Hook(agent) if !platform::stdin_is_terminal() => {
+            hook::run(agent, invocation.global.data_dir.as_deref())
         }
         _ => cli::run(&invocation),
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("names", &["limits"]),
@@ -35,6 +35,8 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "wire",
         ],
     ),
+    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform"]),
+    ("guard", &["api", "client", "hook", "model"]),
     (
         "broker",
         &[

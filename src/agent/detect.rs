@@ -108,11 +108,21 @@ pub struct Program {
 pub fn agent_type(client_name: Option<&str>) -> String {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     agent_type_from(client_name, is_set, || {
-        platform::ancestors(std::process::id()).into_iter().map(|pid| Program {
-            name: platform::command_name(pid).unwrap_or_default(),
-            arguments: platform::command_line(pid).unwrap_or_default(),
-        })
+        platform::ancestors(std::process::id()).into_iter().map(program)
     })
+}
+
+/// Whether the process `pid` runs a program that is known to be an agent.
+#[must_use]
+pub fn is_agent(pid: u32) -> bool {
+    agent_of_program(&program(pid)).is_some()
+}
+
+fn program(pid: u32) -> Program {
+    Program {
+        name: platform::command_name(pid).unwrap_or_default(),
+        arguments: platform::command_line(pid).unwrap_or_default(),
+    }
 }
 
 /// As [`agent_type`], from any environment. `programs` are those above this process, the nearest
@@ -198,7 +208,7 @@ mod tests {
     use super::*;
     use crate::names;
 
-    fn program(line: &str) -> Program {
+    fn program_of(line: &str) -> Program {
         let arguments: Vec<String> = line.split('|').map(str::to_owned).collect();
         let name = file_name(&arguments[0]).chars().take(15).collect();
         Program { name, arguments }
@@ -206,7 +216,7 @@ mod tests {
 
     fn detect(client: Option<&str>, variables: &[&str], programs: &[&str]) -> String {
         let is_set = |name: &str| variables.contains(&name);
-        agent_type_from(client, is_set, || programs.iter().map(|line| program(line)))
+        agent_type_from(client, is_set, || programs.iter().map(|line| program_of(line)))
     }
 
     #[test]

@@ -257,8 +257,9 @@ pub(super) static ENTRIES: &[Entry] = &[
             "lock release <file> [--force]",
         ],
         about: &[
-            "Locks are advice among agents: nothing keeps a program from writing. They end with \
-             their time, or with their holder. `list` starts no broker.",
+            "Locks are advice: agents with hooks and commits with `slm-mesh guard` keep to them, and \
+             nothing keeps another program from writing. They end with their time, or with their \
+             holder. `list` starts no broker.",
         ],
         options: &[
             ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
@@ -320,6 +321,47 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         examples: &[("mcp", "")],
         parse: parse::mcp,
+    },
+    Entry {
+        name: "hook",
+        group: Group::Other,
+        summary: "be the hook of an agent",
+        usage: &["hook <agent>"],
+        about: &[
+            "Agents run this at points of their turn, as their configuration says; docs/agents.md \
+             has it for each. <agent> is claude-code, codex, gemini-cli, cursor or windsurf. It \
+             reads what the agent writes to its standard input and answers in the agent's form: \
+             waiting messages are put into the context, and an edit of a file that someone else has \
+             locked is refused.",
+            "Without a broker, without a session of the agent in the mesh, on any error and after \
+             SLM_MESH_HOOK_MS it says nothing and exits with 0. SLM_MESH_LOG=debug makes it say why. \
+             It starts no broker.",
+        ],
+        options: &[],
+        examples: &[("hook claude-code", "as a command in ~/.claude/settings.json")],
+        parse: parse::hook,
+    },
+    Entry {
+        name: "guard",
+        group: Group::Shared,
+        summary: "keep files that others have locked out of git commits",
+        usage: &["guard install [--uninstall]", "guard uninstall", "guard check [--quiet]"],
+        about: &[
+            "`install` adds a pre-commit hook to the repository of this directory, where \
+             core.hooksPath says or where all its working trees have their hooks. A hook that is \
+             there already is kept and run first. `uninstall` takes the guard out and puts that \
+             hook back as it was.",
+            "`check` is what the hook runs: it exits with 1 if someone else has locked a file of the \
+             commit, and with 0 in any other case, also without a broker. Run by an agent, its own \
+             locks are fine; run by you, those of `cli` are. The commit of a merge is never \
+             refused; `git commit --no-verify` goes past the guard.",
+        ],
+        options: &[
+            ("--uninstall", "the same as `guard uninstall`"),
+            ("-q, --quiet", "say nothing but why a commit is refused"),
+        ],
+        examples: &[("guard install", ""), ("guard check", "would this commit be refused?")],
+        parse: parse::guard,
     },
     Entry {
         name: "help",

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::catalog::{self, Entry};
 use super::suggest;
 use super::words::{Result, UsageError, Words};
+use crate::hook::Agent;
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
 
 /// What holds for every command.
@@ -59,6 +60,10 @@ pub enum Command {
     Clean,
     /// Three agents and a working morning.
     Demo,
+    /// Be the hook of an agent.
+    Hook(Agent),
+    /// Guard commits.
+    Guard(Guard),
     /// Help, about one command or all.
     Help(Option<&'static str>),
     /// The version.
@@ -210,6 +215,26 @@ pub enum Lock {
         /// Whoever holds it.
         force: bool,
     },
+}
+
+/// `guard`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// What is to be done.
+    pub action: GuardAction,
+    /// Say nothing but why a commit is refused.
+    pub quiet: bool,
+}
+
+/// What is to be done about commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardAction {
+    /// Put the hook in.
+    Install,
+    /// Take it out.
+    Uninstall,
+    /// Look at the commit that is being made.
+    Check,
 }
 
 /// A point of time, said absolutely or by its distance from now.

@@ -74,6 +74,8 @@ impl Failure {
 
     fn exit(&self) -> Exit {
         match self {
+            // 2 is a no to some agents: a wrong word in their settings must not stop their edits.
+            Self::Usage(error) if error.command == Some("hook") => Exit::Failed,
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Client(ClientError::NoBroker) => Exit::NoBroker,
             Self::Interrupted => Exit::Interrupted,

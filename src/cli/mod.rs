@@ -11,6 +11,7 @@ mod command;
 mod demo;
 mod events;
 mod failure;
+mod guard;
 mod help;
 mod locks;
 mod messages;
@@ -27,11 +28,12 @@ mod text;
 mod words;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use command::{
-    Command, Emit, Events, Global, Inbox, Invocation, Lock, PeerScope, Peers, Send, Since,
-    StartMode, State, StateAction, Text, wants_json,
+    Command, Emit, Events, Global, Guard, GuardAction, Inbox, Invocation, Lock, PeerScope, Peers,
+    Send, Since, StartMode, State, StateAction, Text, wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use words::UsageError;
@@ -84,6 +86,8 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             demo::run(&mut out)?;
             return Ok(Exit::Done);
         }
+        // The only way here: agents have it run before.
+        Command::Hook(_) => return Err(guard::hook_by_hand()),
         _ => {}
     }
     let config = Config::from_env(invocation.global.data_dir.as_deref())?;
@@ -101,7 +105,13 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Lock(lock) => locks::run(context, lock),
         Command::Events(events) => events::run(context, events),
         Command::Emit(event) => events::emit(context, event),
-        Command::Mcp | Command::Demo | Command::Help(_) | Command::Version => Ok(Exit::Done),
+        Command::Guard(what) => {
+            let data_dir = invocation.global.data_dir.as_deref().map(Path::new);
+            guard::run(context, *what, data_dir)
+        }
+        Command::Mcp | Command::Demo | Command::Hook(_) | Command::Help(_) | Command::Version => {
+            Ok(Exit::Done)
+        }
     }?;
     context.out.flush()?;
     Ok(exit)

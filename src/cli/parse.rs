@@ -2,11 +2,12 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Command, Emit, Events, Inbox, Lock, PeerScope, Peers, Send, Since, StartMode, State,
-    StateAction, Text, find,
+    Command, Emit, Events, Guard, GuardAction, Inbox, Lock, PeerScope, Peers, Send, Since,
+    StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
-use super::words::{Result, Words};
+use super::words::{Result, UsageError, Words};
+use crate::hook::Agent;
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
 
@@ -172,6 +173,31 @@ pub(super) fn emit(entry: &Entry, words: Words) -> Result<Command> {
     let kind = texts.next().unwrap_or_default();
     let payload = texts.next().map(Text::from_word);
     Ok(Command::Emit(Emit { kind, payload }))
+}
+
+pub(super) fn hook(entry: &Entry, words: Words) -> Result<Command> {
+    let command = Some(entry.name);
+    let name = words.texts_left(&["<agent>"], 1, &entry.option_names())?.pop().unwrap_or_default();
+    Agent::find(&name).map(Command::Hook).ok_or_else(|| {
+        let known = Agent::ALL.map(Agent::name);
+        let hint = suggest::hint(&name, known);
+        let message = format!("<agent> must be one of {}, not {name:?}{hint}", known.join(", "));
+        UsageError { message, command }
+    })
+}
+
+pub(super) fn guard(entry: &Entry, mut words: Words) -> Result<Command> {
+    let quiet = words.flag(["-q", "--quiet"]);
+    let undo = words.flag("--uninstall");
+    let action = action(&mut words, &["install", "uninstall", "check"])?;
+    only_for(&words, "--quiet", quiet, action, &["check"])?;
+    only_for(&words, "--uninstall", undo, action, &["install"])?;
+    let action = match action {
+        "install" if !undo => GuardAction::Install,
+        "check" => GuardAction::Check,
+        _ => GuardAction::Uninstall,
+    };
+    alone(entry, words, Command::Guard(Guard { action, quiet }))
 }
 
 pub(super) fn help(entry: &Entry, words: Words) -> Result<Command> {
@@ -363,6 +389,21 @@ mod tests {
         assert_eq!(command("peers --scope repo --all"), Command::Peers(repo));
         assert!(refused("peers --scope rpo").contains("did you mean `repo`?"));
         assert!(refused("peers repo").contains("unexpected word"));
+    }
+
+    #[test]
+    fn hooks_and_guard() {
+        for agent in Agent::ALL {
+            assert_eq!(command(&format!("hook {}", agent.name())), Command::Hook(agent));
+        }
+        assert!(refused("hook").contains("<agent> is missing"));
+        assert!(refused("hook claude").contains("did you mean `claude-code`?"));
+        let guard = |action, quiet| Command::Guard(Guard { action, quiet });
+        assert_eq!(command("guard install"), guard(GuardAction::Install, false));
+        assert_eq!(command("guard uninstall"), guard(GuardAction::Uninstall, false));
+        assert_eq!(command("guard install --uninstall"), guard(GuardAction::Uninstall, false));
+        assert_eq!(command("guard check -q"), guard(GuardAction::Check, true));
+        assert!(refused("guard check --uninstall").contains("belongs to `install`"));
     }
 
     #[test]

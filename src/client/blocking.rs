@@ -21,6 +21,8 @@ pub struct Client {
     config: Config,
     start: StartPolicy,
     token: Option<Box<str>>,
+    /// When every call fails, however long it might take.
+    deadline: Option<Instant>,
     link: Option<Link>,
 }
 
@@ -49,9 +51,24 @@ impl Client {
     /// # Errors
     /// No broker, none that can be reached, or none that could be started.
     pub fn open(config: &Config, start: StartPolicy) -> Result<Self, ClientError> {
-        let mut client = Self { config: config.clone(), start, token: None, link: None };
+        let mut client =
+            Self { config: config.clone(), start, token: None, deadline: None, link: None };
         client.call_bytes(&Request::Health)?;
         Ok(client)
+    }
+
+    /// A client that starts no broker and whose calls fail at `deadline`. Nothing is asked and
+    /// nothing is looked for before the first call.
+    #[must_use]
+    pub fn until(config: &Config, deadline: Instant) -> Self {
+        let start = StartPolicy::Never;
+        let deadline = Some(deadline);
+        Self { config: config.clone(), start, token: None, deadline, link: None }
+    }
+
+    /// From now on, calls fail at `deadline`.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// From now on, acts as the peer whose token this is.
@@ -88,6 +105,9 @@ impl Client {
         let mut call = Call::new(request.clone(), self.start, known, Instant::now());
         if let Some(token) = &self.token {
             call = call.with_token(token);
+        }
+        if let Some(deadline) = self.deadline {
+            call = call.until(deadline);
         }
         self.drive(call)?.into_result()
     }

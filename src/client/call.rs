@@ -158,6 +158,13 @@ impl Call {
         self
     }
 
+    /// The same, but it fails at `deadline` if that comes first.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = self.deadline.min(deadline);
+        self
+    }
+
     /// The request.
     #[must_use]
     pub fn request(&self) -> &Request {

@@ -356,7 +356,12 @@ impl<S: Store> Mesh<S> {
 
     /// `POST /peers`
     pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers, now: Now) -> Answer {
-        self.count(caller, None, now)?;
+        let is_lookup = list.session_id.is_some() || !list.agent_pids.is_empty();
+        if is_lookup && caller == Caller::Broker {
+            self.rates.take(Lane::Lookup, now.mono)?;
+        } else {
+            self.count(caller, None, now)?;
+        }
         let exclude = match &list.exclude_id {
             Some(text) => self.find_peer(text)?,
             None => None,

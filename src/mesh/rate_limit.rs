@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::api::{Code, Detail, Refusal};
 use crate::limits::{
     AUTH_FAILURES_PER_WINDOW, HEARTBEATS_PER_WINDOW, RATE_WINDOW, REGISTRATIONS_PER_WINDOW,
+    SESSION_LOOKUPS_PER_WINDOW,
 };
 use crate::model::{Monotonic, PeerId};
 
@@ -44,6 +45,9 @@ pub(super) enum Lane {
     Shared,
     /// Registrations.
     Register,
+    /// Questions after the peer of a session, counted apart so that the hooks of busy agents do not
+    /// take from the command line.
+    Lookup,
     /// Tokens that were not valid.
     Unauthenticated,
 }
@@ -55,6 +59,7 @@ pub(super) struct Rates {
     peers: BTreeMap<PeerId, (Bucket, Bucket)>,
     shared: Bucket,
     register: Bucket,
+    lookup: Bucket,
     unauthenticated: Bucket,
 }
 
@@ -66,6 +71,7 @@ impl Rates {
             peers: BTreeMap::new(),
             shared: Bucket::default(),
             register: Bucket::default(),
+            lookup: Bucket::default(),
             unauthenticated: Bucket::default(),
         }
     }
@@ -82,6 +88,7 @@ impl Rates {
             }
             Lane::Shared => (&mut self.shared, self.limit),
             Lane::Register => (&mut self.register, REGISTRATIONS_PER_WINDOW),
+            Lane::Lookup => (&mut self.lookup, SESSION_LOOKUPS_PER_WINDOW),
             Lane::Unauthenticated => (&mut self.unauthenticated, AUTH_FAILURES_PER_WINDOW),
         };
         bucket.take(size, now).map_err(|wait| {

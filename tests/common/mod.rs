@@ -18,6 +18,7 @@ pub mod agent;
 pub mod broker;
 pub mod http;
 pub mod peer;
+pub mod session;
 
 use std::ffi::OsStr;
 use std::io::Write;

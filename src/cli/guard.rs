@@ -1,0 +1,177 @@
+//! `slm-mesh guard` and the person's side of `slm-mesh hook`.
+
+use std::env;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::out::note;
+use super::text::{duration, escape};
+use super::{Context, Exit, Failure, Guard, GuardAction, Result};
+use crate::api::LockInfo;
+use crate::client::{Client, ClientError};
+use crate::guard::check::{CheckError, others_locks};
+use crate::guard::install::{self, InstallError, Installed, Uninstalled};
+use crate::model::Party;
+
+/// How long a commit waits for a broker that does not answer.
+const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
+
+pub(super) fn run(context: &mut Context, guard: Guard, data_dir: Option<&Path>) -> Result<Exit> {
+    let here = env::current_dir().map_err(|error| {
+        Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
+    })?;
+    match guard.action {
+        GuardAction::Install => install(context, &here, data_dir),
+        GuardAction::Uninstall => uninstall(context, &here),
+        GuardAction::Check => check(context, &here, guard.quiet),
+    }
+}
+
+fn install(context: &mut Context, here: &Path, data_dir: Option<&Path>) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Document {
+        ok: bool,
+        hook: String,
+        installed: bool,
+        kept: Option<String>,
+    }
+    let program = env::current_exe().map_err(|error| {
+        Failure::other("guard", format!("the program's own place is not known: {error}"))
+    })?;
+    // A hook runs elsewhere.
+    let data_dir = data_dir.map(|_| context.config.paths.dir());
+    let Installed { hook, already, kept } =
+        install::install(here, &program, data_dir).map_err(|error| failure(&error))?;
+    let out = &mut context.out;
+    if out.json {
+        let kept = kept.as_deref().map(shown);
+        let document = Document { ok: true, hook: shown(&hook), installed: !already, kept };
+        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        return Ok(Exit::Done);
+    }
+    let hook = out.path(&shown(&hook));
+    if already {
+        writeln!(out, "The guard is there already: {hook}.")?;
+    } else {
+        writeln!(out, "Commits are guarded now, by {hook}.")?;
+    }
+    if let Some(kept) = kept {
+        let kept = out.path(&shown(&kept));
+        writeln!(out, "The hook that was there before is run first; it is {kept}.")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn uninstall(context: &mut Context, here: &Path) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Document {
+        ok: bool,
+        hook: String,
+        uninstalled: bool,
+        restored: bool,
+    }
+    let Uninstalled { hook, absent, restored } =
+        install::uninstall(here).map_err(|error| failure(&error))?;
+    let out = &mut context.out;
+    if out.json {
+        let document = Document { ok: true, hook: shown(&hook), uninstalled: !absent, restored };
+        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        return Ok(Exit::Done);
+    }
+    let hook = out.path(&shown(&hook));
+    match (absent, restored) {
+        (_, true) => writeln!(out, "The guard is gone; {hook} is as it was before.")?,
+        (false, false) => writeln!(out, "The guard is gone: {hook}.")?,
+        (true, false) => writeln!(out, "There was no guard: {hook}.")?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Ends with 1 for a lock of someone else, and for nothing else: the hook goes by that.
+fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        ok: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'a str>,
+        locks: &'a [LockInfo],
+    }
+    let mut client = Client::until(&context.config, Instant::now() + CHECK_TIME_MAX);
+    let out = &mut context.out;
+    let (locks, trouble) = match others_locks(&mut client, here) {
+        Ok(locks) => (locks, None),
+        Err(CheckError::Client(ClientError::NoBroker)) => (Vec::new(), None),
+        Err(CheckError::Client(error)) => (Vec::new(), Some(error.to_string())),
+        Err(CheckError::Git(error)) => (Vec::new(), Some(error.to_string())),
+    };
+    if let Some(trouble) = trouble.filter(|_| !quiet) {
+        note(&format!("locks could not be looked at, so nothing is refused: {}", escape(&trouble)));
+    }
+    let refused = (!locks.is_empty()).then_some("files of this commit are locked by others");
+    if out.json {
+        let ok = refused.is_none();
+        let code = refused.map(|_| "locked");
+        let document = Document { ok, error: refused, code, locks: &locks };
+        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+    } else if refused.is_some() {
+        refuse(out, &locks);
+    } else if !quiet {
+        writeln!(out, "Nobody else has locked a file of this commit.")?;
+    }
+    Ok(if refused.is_some() { Exit::Failed } else { Exit::Done })
+}
+
+/// Tells it on the standard error, as git shows what a hook says there.
+fn refuse(out: &super::Out, locks: &[LockInfo]) {
+    note("this commit has files that others have locked:");
+    for lock in locks {
+        let seconds = (lock.expires_at.0.saturating_sub(out.now.0).max(0) + 999) / 1000;
+        let reason = match &lock.reason {
+            Some(reason) => format!(" ({})", escape(reason)),
+            None => String::new(),
+        };
+        let (file, holder) = (out.path(&lock.file_path), escape(&lock.locked_by_name));
+        note(&format!("  {file}: {holder}{reason}, for {} more", duration(seconds)));
+    }
+    let peer = locks.iter().find(|lock| lock.locked_by.peer().is_some());
+    let ask = match peer {
+        Some(lock) => format!("ask (`slm-mesh send {} ...`)", escape(&lock.locked_by_name)),
+        None if locks.iter().any(|lock| lock.locked_by == Party::Cli) => {
+            "ask whoever locked it (`slm-mesh send cli ...`)".into()
+        }
+        None => "wait".into(),
+    };
+    note(&format!(
+        "{ask}, leave them out (`git restore --staged FILE`), or go on all the same with \
+         `git commit --no-verify`"
+    ));
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn failure(error: &InstallError) -> Failure {
+    let code = match error {
+        InstallError::Git(_) => "no_repository",
+        InstallError::Changed(_) | InstallError::InTheWay { .. } | InstallError::Husky(_) => {
+            "hook_in_the_way"
+        }
+        InstallError::File { .. } => "file_error",
+    };
+    Failure::other(code, error.to_string())
+}
+
+/// What `slm-mesh hook` says to a person.
+pub(super) fn hook_by_hand() -> Failure {
+    Failure::other(
+        "by_hand",
+        "agents run this and write to its standard input, which is a terminal here: see \
+         `slm-mesh help hook`",
+    )
+}

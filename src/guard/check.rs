@@ -1,0 +1,58 @@
+//! What the hook runs: which files of the coming commit others have locked.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::git::{self, GitError};
+use crate::api::{LockInfo, LocksReply, Request};
+use crate::client::{Client, ClientError, paths};
+use crate::hook::session;
+use crate::model::Party;
+
+/// Why it cannot be told. Nobody is kept from anything then.
+#[derive(Debug)]
+pub enum CheckError {
+    /// The broker could not be asked.
+    Client(ClientError),
+    /// Git could not.
+    Git(GitError),
+}
+
+impl From<ClientError> for CheckError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<GitError> for CheckError {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+/// The locks of others on files of the commit that is being made in `dir`. "Others" are all but the
+/// agent that runs this, or all but `cli` where no agent does. None for the commit of a merge: it
+/// has what others have committed already.
+///
+/// # Errors
+/// Broker or git gave no answer.
+pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, CheckError> {
+    let all = Request::QueryLocks { peer_id: None, file_path: None };
+    let LocksReply { mut locks, .. } = client.call(&all)?;
+    if locks.is_empty() {
+        return Ok(locks);
+    }
+    let me = session::find(client, None, None)?.map_or(Party::Cli, |peer| Party::Peer(peer.id));
+    locks.retain(|lock| lock.locked_by != me);
+    if locks.is_empty() || git::is_merging(dir) {
+        return Ok(Vec::new());
+    }
+    let top = git::top(dir)?;
+    // A lock has a name in UTF-8; what has none cannot be locked.
+    let staged: HashSet<String> = git::staged(dir)?
+        .iter()
+        .filter_map(|file| paths::canonical_from(&top, file).into_os_string().into_string().ok())
+        .collect();
+    locks.retain(|lock| staged.contains(&*lock.file_path));
+    Ok(locks)
+}

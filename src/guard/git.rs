@@ -1,0 +1,97 @@
+//! What git is asked. It is run with the environment it was given: in a hook, git itself says there
+//! which repository and which index are meant (`GIT_DIR`, `GIT_INDEX_FILE`; githooks(5)).
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Why git gave no answer.
+#[derive(Debug)]
+pub enum GitError {
+    /// It cannot be run.
+    NotRun(io::Error),
+    /// It refused, in these words.
+    Refused(String),
+}
+
+impl fmt::Display for GitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRun(error) => write!(f, "git cannot be run: {error}"),
+            Self::Refused(words) => write!(f, "git says: {words}"),
+        }
+    }
+}
+
+impl std::error::Error for GitError {}
+
+/// The top of the working tree in which `dir` is.
+///
+/// # Errors
+/// It is in none, or git cannot be run.
+pub fn top(dir: &Path) -> Result<PathBuf, GitError> {
+    git(dir, &["rev-parse", "--show-toplevel"]).map(|bytes| path(&bytes))
+}
+
+/// The directory of the hooks that git runs for the working tree `top`: that of `core.hooksPath`, or
+/// the one that all working trees of the repository share.
+///
+/// # Errors
+/// Git cannot be run.
+pub fn hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
+    // Relative to where git is run, which is where it runs hooks, too.
+    git(top, &["rev-parse", "--git-path", "hooks"]).map(|bytes| top.join(path(&bytes)))
+}
+
+/// Whether the commit that is being made is that of a merge.
+#[must_use]
+pub fn is_merging(dir: &Path) -> bool {
+    git(dir, &["rev-parse", "--quiet", "--verify", "MERGE_HEAD"]).is_ok()
+}
+
+/// The files in which the index differs from the last commit, from the top of the working tree:
+/// new, changed, and removed ones; of a renamed file both names.
+///
+/// # Errors
+/// Git cannot be run, or does not understand the index.
+pub fn staged(dir: &Path) -> Result<Vec<PathBuf>, GitError> {
+    let arguments = [
+        "-c",
+        "diff.relative=false",
+        "diff",
+        "--cached",
+        "--name-only",
+        "--no-renames",
+        "--no-ext-diff",
+        "--ignore-submodules=none",
+        "-z",
+    ];
+    let bytes = git(dir, &arguments)?;
+    let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsStr::from_bytes(name).into()).collect())
+}
+
+fn git(dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(dir)
+        // Nothing here may write, not even what git knows of the files' times.
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(GitError::NotRun)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(GitError::Refused(words.trim().trim_start_matches("fatal: ").to_owned()))
+}
+
+/// The path in an answer of one line. It may have line breaks of its own.
+fn path(line: &[u8]) -> PathBuf {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    OsString::from_vec(line.to_vec()).into()
+}

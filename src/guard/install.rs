@@ -1,0 +1,215 @@
+//! The hook's place: put in, taken out, and what was there before kept as it was.
+
+use std::fmt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::git::{self, GitError};
+use super::script::{self, KEPT_SUFFIX, Owner};
+
+/// The hook that git runs before it makes a commit; githooks(5).
+const HOOK: &str = "pre-commit";
+
+/// What an installation has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The hook.
+    pub hook: PathBuf,
+    /// It was there already, and is as it was.
+    pub already: bool,
+    /// The hook that was there before it, and is run first.
+    pub kept: Option<PathBuf>,
+}
+
+/// What taking it out has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uninstalled {
+    /// The hook.
+    pub hook: PathBuf,
+    /// It was not there.
+    pub absent: bool,
+    /// The hook of before is back in its place.
+    pub restored: bool,
+}
+
+/// Why the hook was left alone.
+#[derive(Debug)]
+pub enum InstallError {
+    /// Git could not say where hooks are.
+    Git(GitError),
+    /// The hook is the guard, with changes by someone.
+    Changed(PathBuf),
+    /// There is a hook that is not the guard, and one that was kept from before it.
+    InTheWay {
+        /// The present hook.
+        hook: PathBuf,
+        /// The kept one.
+        kept: PathBuf,
+    },
+    /// The hooks are made by Husky, which would overwrite it.
+    Husky(PathBuf),
+    /// A file could not be read or written.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for InstallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Git(error @ GitError::NotRun(_)) => error.fmt(f),
+            Self::Git(error) => {
+                write!(f, "{error}; run this in the working tree that is to be guarded")
+            }
+            Self::Changed(hook) => write!(
+                f,
+                "{} is the guard with changes that are not its own: edit it yourself, or remove it \
+                 and install the guard again",
+                hook.display()
+            ),
+            Self::InTheWay { hook, kept } => write!(
+                f,
+                "{} is another hook now, and {} is still there from before the guard: keep one of \
+                 them, as {0}, and remove the other",
+                hook.display(),
+                kept.display()
+            ),
+            Self::Husky(dir) => write!(
+                f,
+                "Husky writes the hooks in {}: add the line `slm-mesh guard check --quiet` to its \
+                 pre-commit hook instead",
+                dir.display()
+            ),
+            Self::File { path, error } => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for InstallError {}
+
+impl From<GitError> for InstallError {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+/// Puts the guard, which runs `program`, into the repository of `dir`. A hook that is there is kept
+/// beside it and run first. Done already is done.
+///
+/// # Errors
+/// See [`InstallError`]; nothing has changed then.
+pub fn install(
+    dir: &Path,
+    program: &Path,
+    data_dir: Option<&Path>,
+) -> Result<Installed, InstallError> {
+    let hooks = git::hooks_dir(&git::top(dir)?)?;
+    if hooks.ends_with(".husky/_") {
+        return Err(InstallError::Husky(hooks));
+    }
+    let (hook, kept) = places(&hooks);
+    let wanted = script::text(program, data_dir);
+    match read(&hook)? {
+        Some(present) => match script::owner(&present) {
+            Owner::Guard if present == wanted && is_executable(&hook) => {
+                let kept = exists(&kept).then_some(kept);
+                return Ok(Installed { hook, already: true, kept });
+            }
+            Owner::Guard => {}
+            Owner::Changed => return Err(InstallError::Changed(hook)),
+            Owner::Other if exists(&kept) => return Err(InstallError::InTheWay { hook, kept }),
+            Owner::Other => {
+                let new = write_beside(&hook, &wanted)?;
+                rename(&hook, &kept).inspect_err(|_| drop(fs::remove_file(&new)))?;
+                rename(&new, &hook)?;
+                return Ok(Installed { hook, already: false, kept: Some(kept) });
+            }
+        },
+        None => fs::create_dir_all(&hooks).map_err(at(&hooks))?,
+    }
+    let new = write_beside(&hook, &wanted)?;
+    rename(&new, &hook)?;
+    let kept = exists(&kept).then_some(kept);
+    Ok(Installed { hook, already: false, kept })
+}
+
+/// Takes the guard out of the repository of `dir`; the hook that was there before it is there again.
+///
+/// # Errors
+/// See [`InstallError`]; nothing has changed then.
+pub fn uninstall(dir: &Path) -> Result<Uninstalled, InstallError> {
+    let hooks = git::hooks_dir(&git::top(dir)?)?;
+    let (hook, kept) = places(&hooks);
+    let present = read(&hook)?;
+    match present.as_deref().map(script::owner) {
+        Some(Owner::Changed) => return Err(InstallError::Changed(hook)),
+        Some(Owner::Other) => {
+            return Ok(Uninstalled { hook, absent: true, restored: false });
+        }
+        Some(Owner::Guard) | None => {}
+    }
+    let restored = exists(&kept);
+    if restored {
+        // Over the guard, so that there is a hook at every moment.
+        rename(&kept, &hook)?;
+    } else if present.is_some() {
+        fs::remove_file(&hook).map_err(at(&hook))?;
+    }
+    Ok(Uninstalled { hook, absent: present.is_none(), restored })
+}
+
+fn places(hooks: &Path) -> (PathBuf, PathBuf) {
+    (hooks.join(HOOK), hooks.join(format!("{HOOK}{KEPT_SUFFIX}")))
+}
+
+/// What the hook has in it; none if there is no hook. One that leads nowhere is a hook, too.
+fn read(hook: &Path) -> Result<Option<Vec<u8>>, InstallError> {
+    match fs::read(hook) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(exists(hook).then(Vec::new)),
+        Err(error) => Err(at(hook)(error)),
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111)
+}
+
+/// Writes an executable file that is to take the place of `hook`.
+fn write_beside(hook: &Path, text: &[u8]) -> Result<PathBuf, InstallError> {
+    let new = hook.with_file_name(format!("{HOOK}.new-{}", std::process::id()));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new).and_then(
+        |mut file| {
+            file.write_all(text)?;
+            // The umask may have taken bits away.
+            file.set_permissions(Permissions::from_mode(0o755))
+        },
+    );
+    match written {
+        Ok(()) => Ok(new),
+        Err(error) => {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                let _ = fs::remove_file(&new);
+            }
+            Err(at(&new)(error))
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), InstallError> {
+    fs::rename(from, to).map_err(at(to))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    let path = path.to_owned();
+    |error| InstallError::File { path, error }
+}

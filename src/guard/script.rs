@@ -1,0 +1,95 @@
+//! The text of the hook.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Behind the name of a hook that was there before; it is run first, under this name.
+pub(super) const KEPT_SUFFIX: &str = ".before-slm-mesh";
+
+const HEAD: &str = "\
+#!/bin/sh
+# slm-mesh guard: keeps files that someone else has locked out of commits.
+# Put here by `slm-mesh guard install`; `slm-mesh guard uninstall` takes it out.
+if [ -x \"$0.before-slm-mesh\" ]; then
+    \"$0.before-slm-mesh\" \"$@\" || exit $?
+fi
+slm_mesh=";
+
+const MIDDLE: &str = "
+[ -x \"$slm_mesh\" ] || slm_mesh=$(command -v slm-mesh) || exit 0
+\"$slm_mesh\" guard check --quiet";
+
+const TAIL: &str = "
+# Only a lock stops a commit; a fault of the guard does not.
+[ $? -ne 1 ]
+";
+
+const MARK: &[u8] = b"# slm-mesh guard:";
+
+/// Whose a hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// It is the guard, of this or another place of the program.
+    Guard,
+    /// It is the guard with changes by someone.
+    Changed,
+    /// It has nothing to do with the guard.
+    Other,
+}
+
+/// The hook that runs `program`, for the data directory `data_dir` if one is given.
+pub(super) fn text(program: &Path, data_dir: Option<&Path>) -> Vec<u8> {
+    let mut text = HEAD.as_bytes().to_vec();
+    text.extend(quote(program));
+    text.extend(MIDDLE.as_bytes());
+    if let Some(data_dir) = data_dir {
+        text.extend(b" --data-dir ");
+        text.extend(quote(data_dir));
+    }
+    text.extend(TAIL.as_bytes());
+    text
+}
+
+/// Whose hook `text` is.
+pub(super) fn owner(text: &[u8]) -> Owner {
+    if text.starts_with(HEAD.as_bytes()) && text.ends_with(TAIL.as_bytes()) {
+        Owner::Guard
+    } else if text.windows(MARK.len()).any(|window| window == MARK) {
+        Owner::Changed
+    } else {
+        Owner::Other
+    }
+}
+
+/// A path as one word of the shell, whatever is in it.
+fn quote(path: &Path) -> Vec<u8> {
+    let mut word = vec![b'\''];
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'\'' => word.extend(b"'\\''"),
+            byte => word.push(*byte),
+        }
+    }
+    word.push(b'\'');
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guard_knows_itself() {
+        let plain = text(Path::new("/usr/bin/slm-mesh"), None);
+        let other = text(Path::new("/it's here/slm-mesh"), Some(Path::new("/d d")));
+        assert_eq!((owner(&plain), owner(&other)), (Owner::Guard, Owner::Guard));
+        let changed = [&plain[..], b"echo more\n"].concat();
+        assert_eq!(owner(&changed), Owner::Changed);
+        assert_eq!(owner(b"#!/bin/sh\nexit 0\n"), Owner::Other);
+        assert_eq!(owner(b""), Owner::Other);
+        let text = String::from_utf8(other).unwrap();
+        assert!(text.contains("slm_mesh='/it'\\''s here/slm-mesh'\n"), "{text}");
+        assert!(text.contains("guard check --quiet --data-dir '/d d'\n"), "{text}");
+        assert!(text.contains(&format!("$0{KEPT_SUFFIX}")), "{text}");
+    }
+}

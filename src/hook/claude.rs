@@ -1,0 +1,82 @@
+//! The form of Claude Code, which Codex has taken over.
+//!
+//! Fields and answers: <https://code.claude.com/docs/en/hooks>; for Codex
+//! <https://developers.openai.com/codex/hooks> and the schemas in `codex-rs/hooks/schema/generated`
+//! of its source, which allow no other fields in an answer.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+
+#[derive(Deserialize)]
+struct Asked<'a> {
+    hook_event_name: String,
+    session_id: Option<Box<str>>,
+    cwd: Option<PathBuf>,
+    tool_name: Option<Box<str>>,
+    #[serde(borrow)]
+    tool_input: Option<&'a RawValue>,
+    stop_hook_active: Option<bool>,
+    /// Only there in a subagent.
+    agent_id: Option<IgnoredAny>,
+}
+
+/// Reads an event. `edited` tells which files a tool of this name and input changes.
+pub(super) fn read(
+    input: &[u8],
+    edited: fn(&str, Option<&RawValue>) -> Vec<PathBuf>,
+) -> Option<HookEvent> {
+    let input: Asked<'_> = serde_json::from_slice(input).ok()?;
+    let kind = match input.hook_event_name.as_str() {
+        "SessionStart" => Kind::Context("SessionStart"),
+        "UserPromptSubmit" => Kind::Context("UserPromptSubmit"),
+        "PostToolUse" if !reads_inbox(input.tool_name.as_deref()) => Kind::Context("PostToolUse"),
+        "PreToolUse" => Kind::BeforeEdit,
+        "Stop" if input.stop_hook_active != Some(true) => Kind::Stop,
+        _ => return None,
+    };
+    // What is put into the context of a subagent ends with it: the session's own agent, whose
+    // messages they are, would never see them.
+    if kind != Kind::BeforeEdit && input.agent_id.is_some() {
+        return None;
+    }
+    let (mut tool, mut files) = (None, Vec::new());
+    if kind == Kind::BeforeEdit {
+        files = edited(input.tool_name.as_deref()?, input.tool_input);
+        tool = input.tool_name;
+        if files.is_empty() {
+            return None;
+        }
+    }
+    Some(HookEvent { kind, session: input.session_id, cwd: input.cwd, tool, files })
+}
+
+/// The files that a tool of Claude Code changes. `MultiEdit` is one of older versions.
+pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Vec<PathBuf> {
+    match tool {
+        "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]),
+        "NotebookEdit" => file_in(input, &["notebook_path"]),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
+    match (verdict, event.kind) {
+        (Verdict::Inject(text), Kind::Context(name)) => Output::line(format!(
+            r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
+            quoted(text)
+        )),
+        (Verdict::Deny(reason), _) => Output::line(format!(
+            r#"{{"hookSpecificOutput":{{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":{}}}}}"#,
+            quoted(reason)
+        )),
+        (Verdict::Continue(text), _) => {
+            Output::line(format!(r#"{{"decision":"block","reason":{}}}"#, quoted(text)))
+        }
+        (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
+    }
+}

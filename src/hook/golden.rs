@@ -1,0 +1,121 @@
+//! What each agent asks and is answered, to the byte: `golden/<agent>.json`, written after the
+//! vendors' documents.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Agent, HookEvent, Kind, Output, Verdict};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What it is about, for people.
+    about: String,
+    /// What the agent writes.
+    input: Box<RawValue>,
+    /// What is read of it; none for nothing.
+    event: Option<Event>,
+    /// What is written for each verdict that can come of it.
+    #[serde(default)]
+    answers: BTreeMap<String, Answer>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    kind: String,
+    session: Option<Box<str>>,
+    cwd: Option<PathBuf>,
+    tool: Option<Box<str>>,
+    #[serde(default)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    #[serde(default)]
+    stdout: String,
+    #[serde(default)]
+    stderr: String,
+    #[serde(default)]
+    exit: u8,
+}
+
+const GOLDEN: [(Agent, &str); 5] = [
+    (Agent::ClaudeCode, include_str!("golden/claude-code.json")),
+    (Agent::Codex, include_str!("golden/codex.json")),
+    (Agent::GeminiCli, include_str!("golden/gemini-cli.json")),
+    (Agent::Cursor, include_str!("golden/cursor.json")),
+    (Agent::Windsurf, include_str!("golden/windsurf.json")),
+];
+
+/// The text in every answer: quotes, a line break, and what is beyond ASCII.
+const TEXT: &str = "locked by \"bob\"\nor so: ü";
+
+fn kind(kind: Kind) -> String {
+    match kind {
+        Kind::Context(name) => format!("context {name}"),
+        Kind::BeforeEdit => "edit".into(),
+        Kind::Stop => "stop".into(),
+    }
+}
+
+fn verdict(name: &str) -> Verdict {
+    match name {
+        "inject" => Verdict::Inject(TEXT.into()),
+        "deny" => Verdict::Deny(TEXT.into()),
+        "continue" => Verdict::Continue(TEXT.into()),
+        "silent" => Verdict::Silent,
+        other => panic!("{other} is no verdict"),
+    }
+}
+
+#[test]
+fn every_event_is_read_and_answered_as_its_vendor_says() {
+    for (agent, text) in GOLDEN {
+        let cases: Vec<Case> = serde_json::from_str(text).unwrap();
+        for Case { about, input, event, answers } in cases {
+            let read = agent.read(input.get().as_bytes());
+            let seen = read.as_ref().map(|event| {
+                let HookEvent { kind: at, session, cwd, tool, files } = event.clone();
+                (kind(at), session, cwd, tool, files)
+            });
+            let expected = event.map(|e| (e.kind, e.session, e.cwd, e.tool, e.files));
+            assert_eq!(seen, expected, "{agent:?}: {about}");
+            assert_eq!(answers.is_empty(), read.is_none(), "{agent:?}: {about}");
+            for (name, answer) in answers {
+                let output = agent.write(read.as_ref().unwrap(), &verdict(&name));
+                let Answer { stdout, stderr, exit } = answer;
+                assert_eq!(output, Output { stdout, stderr, exit }, "{agent:?}: {about}: {name}");
+                let json: Option<serde_json::Value> = serde_json::from_str(&output.stdout).ok();
+                assert_eq!(json.is_none(), output.stdout.is_empty(), "{agent:?}: {about}: {name}");
+            }
+        }
+    }
+}
+
+/// Every event that an agent's form knows is in its file.
+#[test]
+fn every_event_of_every_agent_is_there() {
+    for (agent, text) in GOLDEN {
+        let events: &[&str] = match agent {
+            Agent::ClaudeCode | Agent::Codex => {
+                &["SessionStart", "UserPromptSubmit", "PostToolUse", "PreToolUse", "Stop"]
+            }
+            Agent::GeminiCli => &["SessionStart", "BeforeAgent", "AfterTool", "BeforeTool"],
+            Agent::Cursor => &["sessionStart", "postToolUse", "preToolUse", "stop"],
+            Agent::Windsurf => &["pre_write_code"],
+        };
+        let cases: Vec<Case> = serde_json::from_str(text).unwrap();
+        for event in events {
+            let word = format!("\"{event}\"");
+            let found =
+                cases.iter().any(|case| case.event.is_some() && case.input.get().contains(&word));
+            assert!(found, "{agent:?} has no {event}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `slm-mesh hook <agent>`: what an agent runs at points of its turn. It puts waiting messages into
+//! the agent's context, and keeps it from editing files that others have locked.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`claude`], [`codex`], [`gemini`], [`cursor`], [`windsurf`] | the form in which one agent asks and is answered; no I/O |
+//! | [`patch`] | which files a patch changes |
+//! | [`text`] | what is put into the context, and what a refusal says |
+//! | [`session`] | which peer the hook acts for |
+//! | [`gate`] | who may edit |
+//! | [`stdio`] | input and output within a time |
+//! | [`run`] | all of it in its order |
+//!
+//! A hook never gets into anyone's way: without a broker, without a session, on any error and when
+//! its time is up it says nothing and ends well, which every agent takes for a yes.
+
+mod claude;
+mod codex;
+mod cursor;
+mod gate;
+mod gemini;
+#[cfg(test)]
+mod golden;
+mod patch;
+mod run;
+pub mod session;
+mod stdio;
+pub mod text;
+mod windsurf;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::value::RawValue;
+
+pub use run::run;
+
+/// An agent that has hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// Claude Code.
+    ClaudeCode,
+    /// Codex.
+    Codex,
+    /// Gemini CLI.
+    GeminiCli,
+    /// Cursor.
+    Cursor,
+    /// Windsurf.
+    Windsurf,
+}
+
+/// What a hook is asked, whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookEvent {
+    /// At which point of the turn.
+    pub kind: Kind,
+    /// The agent's name for its session.
+    pub session: Option<Box<str>>,
+    /// Where relative paths begin.
+    pub cwd: Option<PathBuf>,
+    /// The tool, at [`Kind::BeforeEdit`].
+    pub tool: Option<Box<str>>,
+    /// The files it will change, at [`Kind::BeforeEdit`].
+    pub files: Vec<PathBuf>,
+}
+
+/// The points of a turn at which there is something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text may be put into the context. With the agent's own name of the event.
+    Context(&'static str),
+    /// A tool is about to change files.
+    BeforeEdit,
+    /// The agent is about to stop, and has not been kept from it yet.
+    Stop,
+}
+
+/// The answer to a [`HookEvent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to say, nothing against it.
+    Silent,
+    /// Put this into the context.
+    Inject(String),
+    /// Do not edit, for this reason.
+    Deny(String),
+    /// Do not stop yet: here is something new.
+    Continue(String),
+}
+
+/// How an answer is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// What is written to the standard output.
+    pub stdout: String,
+    /// What is written to the standard error.
+    pub stderr: String,
+    /// With what the process ends.
+    pub exit: u8,
+}
+
+impl Output {
+    /// One line on the standard output.
+    fn line(mut stdout: String) -> Self {
+        stdout.push('\n');
+        Self { stdout, ..Self::default() }
+    }
+}
+
+impl Agent {
+    /// Every one of them.
+    pub const ALL: [Self; 5] =
+        [Self::ClaudeCode, Self::Codex, Self::GeminiCli, Self::Cursor, Self::Windsurf];
+
+    /// Its name, which is also the type of its peers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClaudeCode => "claude-code",
+            Self::Codex => "codex",
+            Self::GeminiCli => "gemini-cli",
+            Self::Cursor => "cursor",
+            Self::Windsurf => "windsurf",
+        }
+    }
+
+    /// The agent of this name.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|agent| agent.name() == name)
+    }
+
+    /// Reads what the agent wrote. `None`: there is nothing to do, or it was not understood.
+    #[must_use]
+    pub fn read(self, input: &[u8]) -> Option<HookEvent> {
+        match self {
+            Self::ClaudeCode => claude::read(input, claude::edited),
+            Self::Codex => claude::read(input, codex::edited),
+            Self::GeminiCli => gemini::read(input),
+            Self::Cursor => cursor::read(input),
+            Self::Windsurf => windsurf::read(input),
+        }
+    }
+
+    /// Puts an answer into the form that the agent reads.
+    #[must_use]
+    pub fn write(self, event: &HookEvent, verdict: &Verdict) -> Output {
+        match self {
+            Self::ClaudeCode | Self::Codex => claude::write(event, verdict),
+            Self::GeminiCli => gemini::write(event, verdict),
+            Self::Cursor => cursor::write(event, verdict),
+            Self::Windsurf => windsurf::write(event, verdict),
+        }
+    }
+}
+
+/// The first of `names` that is a text in the JSON object `object`. The values of other fields,
+/// which may be whole files, are not taken apart.
+fn text_in(object: Option<&RawValue>, names: &[&str]) -> Option<String> {
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
+    names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
+}
+
+/// As [`text_in`], as the path of the one file that is edited.
+fn file_in(object: Option<&RawValue>, names: &[&str]) -> Vec<PathBuf> {
+    text_in(object, names).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect()
+}
+
+/// Whether a tool, under whatever name the agent gives it, is the one by which the agent reads its
+/// inbox: it has just been shown what was waiting.
+fn reads_inbox(tool: Option<&str>) -> bool {
+    tool.is_some_and(|tool| tool.ends_with("mesh_inbox"))
+}
+
+/// `text` as JSON.
+fn quoted(text: &str) -> String {
+    // A text has a form in JSON.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_are_found_by_their_names() {
+        for agent in Agent::ALL {
+            assert_eq!(Agent::find(agent.name()), Some(agent));
+        }
+        for name in ["", "claude", "Codex", "opencode"] {
+            assert_eq!(Agent::find(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_nothing() {
+        let inputs: &[&[u8]] = &[
+            b"",
+            b" ",
+            b"null",
+            b"[]",
+            b"{}",
+            b"\"PreToolUse\"",
+            b"{\"hook_event_name\":",
+            b"{\"hook_event_name\":7}",
+            b"{\"hook_event_name\":\"Nothing\"}",
+            b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":\"Edit\",\"tool_input\":7}",
+            b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":[],\"tool_input\":{}}",
+            b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":\"Edit\",\"tool_input\":{\"file_path\":7}}",
+            b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":\"Edit\",\"tool_input\":{\"file_path\":\"\"}}",
+            b"{\"hook_event_name\":\"BeforeTool\",\"tool_name\":\"replace\"}",
+            b"{\"hook_event_name\":\"preToolUse\",\"tool_name\":\"Write\",\"tool_input\":null}",
+            b"{\"agent_action_name\":\"pre_write_code\"}",
+            b"{\"agent_action_name\":\"pre_write_code\",\"tool_info\":[]}",
+            // UTF-16, a byte order mark, Latin-1.
+            b"\xff\xfe{\x00}\x00",
+            b"\xef\xbb\xbf{\"hook_event_name\":\"SessionStart\"}",
+            b"{\"hook_event_name\":\"SessionStart\",\"cwd\":\"/\xe4\"}",
+        ];
+        for agent in Agent::ALL {
+            for input in inputs {
+                assert_eq!(agent.read(input), None, "{agent:?} {input:?}");
+            }
+        }
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for agent in Agent::ALL {
+            assert_eq!(agent.read(deep.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn silence_is_no_byte_and_no_error() {
+        let event = HookEvent {
+            kind: Kind::BeforeEdit,
+            session: None,
+            cwd: None,
+            tool: None,
+            files: Vec::new(),
+        };
+        for agent in Agent::ALL {
+            assert_eq!(agent.write(&event, &Verdict::Silent), Output::default());
+        }
+    }
+}

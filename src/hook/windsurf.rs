@@ -1,0 +1,43 @@
+//! The form of Windsurf: <https://docs.windsurf.com/windsurf/cascade/hooks>.
+//!
+//! A hook there can refuse, by ending with 2 and the reason on its standard error, and has no way to
+//! add to the context.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{HookEvent, Kind, Output, Verdict, file_in};
+
+/// With which a hook that runs before something refuses it.
+const REFUSED: u8 = 2;
+
+#[derive(Deserialize)]
+struct Asked<'a> {
+    agent_action_name: String,
+    trajectory_id: Option<Box<str>>,
+    #[serde(borrow)]
+    tool_info: Option<&'a RawValue>,
+}
+
+pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
+    let input: Asked<'_> = serde_json::from_slice(input).ok()?;
+    if input.agent_action_name != "pre_write_code" {
+        return None;
+    }
+    let files = file_in(input.tool_info, &["file_path"]);
+    if files.is_empty() {
+        return None;
+    }
+    let tool = Some(input.agent_action_name.into());
+    // Its working directory is that of the process: the root of the workspace.
+    Some(HookEvent { kind: Kind::BeforeEdit, session: input.trajectory_id, cwd: None, tool, files })
+}
+
+pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
+    match verdict {
+        Verdict::Deny(reason) => {
+            Output { stdout: String::new(), stderr: format!("{reason}\n"), exit: REFUSED }
+        }
+        Verdict::Silent | Verdict::Inject(_) | Verdict::Continue(_) => Output::default(),
+    }
+}

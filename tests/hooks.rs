@@ -1,0 +1,568 @@
+//! `slm-mesh hook`: the real binary, run as agents run it, against a real broker.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test: to panic is how it fails"
+)]
+
+mod common;
+
+use std::io::{Write, pipe};
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::Instant;
+
+use common::agent::Agent;
+use common::session::{Session, edit, hook};
+use common::{Mesh, PATIENCE, Running, is_there, send_signal, wait_until};
+use serde_json::{Value, json};
+use slm_mesh::api::{Fetch, Filter, MessageInfo, Messages, Request};
+use slm_mesh::config::{AUTO_LOCK, HOOK_MS, LOG, RATE_LIMIT};
+use slm_mesh::model::Way;
+
+/// A mesh whose broker runs and whose hooks have time: how fast they are is not tested here.
+fn mesh() -> Mesh {
+    let mesh = Mesh::new().with(RATE_LIMIT, "0").with(HOOK_MS, "20000");
+    mesh.start();
+    mesh
+}
+
+fn me() -> u32 {
+    std::process::id()
+}
+
+fn path(mesh: &Mesh, name: &str) -> String {
+    mesh.work().join(name).to_str().unwrap().into()
+}
+
+/// What each agent writes before it edits `file`, and what it reads as a no.
+fn edits(file: &str) -> Vec<(&'static str, Value)> {
+    vec![
+        ("claude-code", edit("none", file)),
+        (
+            "codex",
+            json!({
+                "hook_event_name": "PreToolUse", "session_id": "none", "tool_name": "apply_patch",
+                "tool_input": {"command": format!("*** Begin Patch\n*** Update File: {file}\n")},
+            }),
+        ),
+        (
+            "gemini-cli",
+            json!({
+                "hook_event_name": "BeforeTool", "tool_name": "replace",
+                "tool_input": {"file_path": file},
+            }),
+        ),
+        (
+            "cursor",
+            json!({
+                "hook_event_name": "preToolUse", "tool_name": "Write",
+                "tool_input": {"file_path": file},
+            }),
+        ),
+        (
+            "windsurf",
+            json!({"agent_action_name": "pre_write_code", "tool_info": {"file_path": file}}),
+        ),
+    ]
+}
+
+fn denied(agent: &str, ran: &common::Ran) -> String {
+    if agent == "windsurf" {
+        assert_eq!((ran.code, &*ran.out), (Some(2), ""), "{ran:?}");
+        return ran.err.clone();
+    }
+    assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{agent}: {ran:?}");
+    let json = ran.json();
+    let (no, reason) = match agent {
+        "gemini-cli" => (&json["decision"], &json["reason"]),
+        "cursor" => (&json["permission"], &json["agent_message"]),
+        _ => {
+            let output = &json["hookSpecificOutput"];
+            (&output["permissionDecision"], &output["permissionDecisionReason"])
+        }
+    };
+    assert_eq!(no, "deny", "{agent}: {ran:?}");
+    reason.as_str().unwrap().into()
+}
+
+// --- The lock gate -------------------------------------------------------------------------------
+
+#[test]
+fn whoever_edits_a_free_file_holds_its_lock() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    let taken = alice.only_lock();
+    assert_eq!((&*taken.file_path, &taken.locked_by.to_string()), (&*file, &alice.id));
+    assert_eq!(taken.expires_at.0 - taken.locked_at.0, 120_000);
+    assert_eq!(taken.reason, None);
+
+    // The next edit holds it longer, as the same holding.
+    wait_until("some time has passed", || {
+        hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+        let renewed = alice.only_lock();
+        assert_eq!((renewed.fence, renewed.locked_at), (taken.fence, taken.locked_at));
+        renewed.expires_at > taken.expires_at
+    });
+}
+
+#[test]
+fn a_lock_that_the_agent_took_itself_stays_as_it_is() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    let own = alice.lock(&file, Some("moving things"), 60);
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    assert_eq!(alice.only_lock(), own);
+}
+
+#[test]
+fn every_agent_is_kept_from_what_another_has_locked() {
+    let mesh = mesh();
+    let mut bob = Session::new(&mesh, "bob", Some("s-2"), None);
+    let file = path(&mesh, "a.rs");
+    bob.lock(&file, Some("moving \"things\""), 7);
+    for (agent, input) in edits(&file) {
+        let name = format!("my-{agent}");
+        let mut mine = Session::of_type(&mesh, &name, agent, None, Some(me()));
+        let reason = denied(agent, &hook(&mesh, agent, &input));
+        for part in ["a.rs is locked by bob", "moving \\\"things\\\"", "7 min", "mesh_send"] {
+            // What is left of 7 min may be a little less.
+            let part = if part == "7 min" && !reason.contains(part) { "6 min" } else { part };
+            assert!(reason.contains(part), "{agent}: {reason}");
+        }
+        bob.unlock(&file);
+        hook(&mesh, agent, &input).is_silent();
+        assert_eq!(mine.only_lock().locked_by.to_string(), mine.id, "{agent}");
+        // With it goes its lock.
+        mine.client.call_bytes(&Request::Unregister { peer_id: None }).unwrap();
+        bob.lock(&file, Some("moving \"things\""), 7);
+    }
+}
+
+#[test]
+fn people_and_scripts_hold_locks_too() {
+    let mesh = mesh();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    mesh.run(&format!("lock acquire {file} --ttl 5")).ok();
+    let reason = denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+    assert!(reason.contains("a person at the command line (cli)"), "{reason}");
+}
+
+#[test]
+fn a_patch_is_one_edit_of_all_its_files() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let patch = "*** Begin Patch\n*** Update File: sub/a.rs\n*** Move to: link/b.rs\n@@\n-x\n+y\n\
+                 *** Add File: ./new.rs\n+z\n*** Delete File: gone.rs\n*** End Patch";
+    let input = json!({
+        "session_id": "s-1", "cwd": mesh.work(), "hook_event_name": "PreToolUse",
+        "tool_name": "apply_patch", "tool_input": {"command": patch},
+    });
+    std::fs::create_dir(mesh.work().join("sub")).unwrap();
+    symlink("sub", mesh.work().join("link")).unwrap();
+    for name in ["sub/a.rs", "sub/b.rs", "new.rs", "gone.rs"] {
+        let file = path(&mesh, name);
+        let lock = bob.lock(&file, None, 5);
+        let reason = denied("codex", &hook(&mesh, "codex", &input));
+        assert!(reason.starts_with(&format!("{file} is locked by bob")), "{reason}");
+        assert_eq!(alice.only_lock(), lock);
+        bob.unlock(&file);
+    }
+    // It is run elsewhere than its agent works.
+    hook(&mesh, "codex", &input).is_silent();
+    let mut held: Vec<String> = alice.locks().iter().map(|l| l.file_path.to_string()).collect();
+    held.sort();
+    assert_eq!(held, ["gone.rs", "new.rs", "sub/a.rs", "sub/b.rs"].map(|name| path(&mesh, name)));
+}
+
+#[test]
+fn locks_are_taken_only_if_that_is_wanted() {
+    let mesh = mesh().with(AUTO_LOCK, "0");
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    assert!(alice.locks().is_empty());
+    bob.lock(&file, None, 5);
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+}
+
+// --- Who it acts for -----------------------------------------------------------------------------
+
+#[test]
+fn without_a_session_everything_is_allowed() {
+    let mesh = mesh();
+    let mut bob = Session::new(&mesh, "bob", Some("s-2"), None);
+    let file = path(&mesh, "a.rs");
+    let lock = bob.lock(&file, None, 5);
+    // Nobody has this session, and this process is nobody's agent.
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    // A session that has left no token, and one whose token is of no use.
+    let alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    std::fs::write(&alice.token_file, "x".repeat(64)).unwrap();
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    std::fs::remove_file(&alice.token_file).unwrap();
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    assert_eq!(bob.only_lock(), lock);
+}
+
+#[test]
+fn the_session_goes_before_the_process() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let above = Session::new(&mesh, "above", Some("s-2"), Some(me()));
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    assert_eq!(alice.only_lock().locked_by.to_string(), alice.id);
+    alice.unlock(&file);
+    hook(&mesh, "claude-code", &edit("s-3", &file)).is_silent();
+    assert_eq!(alice.only_lock().locked_by.to_string(), above.id);
+}
+
+#[test]
+fn of_several_processes_above_the_nearest_counts() {
+    let mesh = mesh();
+    let parent = slm_mesh::platform::parent().unwrap();
+    let mut near = Session::new(&mesh, "near", None, Some(me()));
+    let _far = Session::new(&mesh, "far", None, Some(parent));
+    hook(&mesh, "claude-code", &edit("s", &path(&mesh, "a.rs"))).is_silent();
+    assert_eq!(near.only_lock().locked_by.to_string(), near.id);
+}
+
+#[test]
+fn another_agent_above_is_not_the_session() {
+    let mesh = mesh();
+    let mut outer = Session::of_type(&mesh, "outer", "claude-code", None, Some(me()));
+    hook(
+        &mesh,
+        "codex",
+        &json!({
+            "hook_event_name": "PreToolUse", "tool_name": "apply_patch",
+            "tool_input": {"command": format!("*** Add File: {}\n", path(&mesh, "a.rs"))},
+        }),
+    )
+    .is_silent();
+    assert!(outer.locks().is_empty());
+}
+
+/// Hooks ask with the key of the command line which peer is theirs. That takes nothing from it.
+#[test]
+fn hooks_of_busy_agents_keep_nobody_waiting() {
+    let mesh = Mesh::new().with(RATE_LIMIT, "10").with(HOOK_MS, "20000");
+    mesh.start();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    for _ in 0..15 {
+        hook(&mesh, "claude-code", &edit("s-2", &file)).is_silent();
+    }
+    mesh.run(&format!("lock acquire {file}")).ok();
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+}
+
+// --- Out of the way ------------------------------------------------------------------------------
+
+#[test]
+fn without_a_broker_nothing_happens() {
+    let mesh = Mesh::new();
+    for (agent, input) in edits("/tmp/a.rs") {
+        hook(&mesh, agent, &input).is_silent();
+    }
+    hook(&mesh, "claude-code", &json!({"hook_event_name": "SessionStart"})).is_silent();
+    assert!(!is_there(mesh.data_dir()), "it has started a broker");
+    // One that was killed has left its files.
+    mesh.start();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    mesh.kill_broker();
+    hook(&mesh, "claude-code", &edit("s-1", "/tmp/a.rs")).is_silent();
+    assert_eq!(mesh.broker_pid(), None);
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_not_waited_for() {
+    let mesh = Mesh::new();
+    mesh.start();
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    bob.lock(&file, None, 5);
+    let pid = mesh.broker_pid().unwrap();
+    send_signal(pid, "STOP");
+    let begun = Instant::now();
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    // A client of any other kind waits 5 s.
+    let took = begun.elapsed();
+    send_signal(pid, "CONT");
+    assert!(took < slm_mesh::limits::CALL_TIME_MAX, "{took:?}");
+}
+
+#[test]
+fn what_is_not_understood_is_allowed() {
+    let mesh = mesh();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), Some(me()));
+    let deep = vec![b'['; 300_000];
+    let inputs: &[&[u8]] = &[
+        b"",
+        b"\n",
+        b"no JSON",
+        b"{\"hook_event_name\":\"PreToolUse\"",
+        b"{\"hook_event_name\":\"Unheard\"}",
+        b"{\"hook_event_name\":\"PreToolUse\",\"tool_name\":\"Unheard\",\"tool_input\":{}}",
+        b"\xff\xfe{\x00}\x00",
+        &deep,
+    ];
+    for agent in ["claude-code", "codex", "gemini-cli", "cursor", "windsurf"] {
+        for input in inputs {
+            mesh.run_with_input(&format!("hook {agent}"), input).is_silent();
+        }
+    }
+    // Nothing to read at all.
+    mesh.run("hook claude-code").is_silent();
+}
+
+#[test]
+fn wrong_settings_stop_no_edit() {
+    let mesh = mesh().with("SLM_MESH_PORT", "broken");
+    let input = edit("s-1", "/tmp/a.rs");
+    hook(&mesh, "claude-code", &input).is_silent();
+    let mesh = mesh.with(LOG, "debug");
+    let ran = hook(&mesh, "claude-code", &input);
+    assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
+    assert!(ran.err.contains("SLM_MESH_PORT is \"broken\""), "{ran:?}");
+}
+
+/// To Claude Code and Windsurf an exit code of 2 is a no.
+#[test]
+fn a_wrong_word_is_no_refusal() {
+    let mesh = Mesh::new();
+    for (line, words) in [
+        ("hook", "<agent> is missing"),
+        ("hook codx", "did you mean `codex`?"),
+        ("hook claude-code more", "unexpected word"),
+        ("hook claude-code --fast", "unknown option"),
+    ] {
+        let err = mesh.run(line).fails(1);
+        assert!(err.contains(words), "{line}: {err}");
+    }
+}
+
+// --- Messages ------------------------------------------------------------------------------------
+
+fn context(event: &str) -> Value {
+    json!({"session_id": "s-1", "hook_event_name": event, "tool_name": "Bash", "tool_input": {}})
+}
+
+fn injected(ran: &common::Ran) -> String {
+    assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
+    ran.json()["hookSpecificOutput"]["additionalContext"].as_str().unwrap().into()
+}
+
+#[test]
+fn a_message_is_put_into_the_context_once() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::of_type(&mesh, "bob", "codex", None, None);
+    hook(&mesh, "claude-code", &context("SessionStart")).is_silent();
+    for event in ["SessionStart", "UserPromptSubmit", "PostToolUse"] {
+        bob.send("alice", "the \"API\"\nis ready");
+        let text = injected(&hook(&mesh, "claude-code", &context(event)));
+        assert!(text.contains("Message from bob (codex), "), "{text}");
+        assert!(text.contains(r#" s ago: "the \"API\"\nis ready""#), "{text}");
+        assert!(alice.unread().is_empty());
+        hook(&mesh, "claude-code", &context(event)).is_silent();
+    }
+    // The sender knows how.
+    let sent = sent_by(&mut bob);
+    for message in sent {
+        assert_eq!(message.notified_by, Some(Way::Hook), "{message:?}");
+        assert!(message.read_at.is_some() && message.notified_at.is_some());
+    }
+    assert_eq!(&*alice.row().reach, "next-turn");
+}
+
+/// What it has sent.
+fn sent_by(session: &mut Session) -> Vec<MessageInfo> {
+    let fetch = Fetch { filter: Filter::Sent, ..Fetch::default() };
+    let reply: Messages = session.client.call(&Request::Fetch(fetch)).unwrap();
+    reply.messages
+}
+
+#[test]
+fn what_does_not_fit_stays_unread() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    for n in 0..6 {
+        bob.send("alice", &format!("{n}{}", "x".repeat(1200)));
+    }
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert!(
+        text.chars().count() <= 4000 && text.ends_with("3 more unread; mesh_inbox has the rest.")
+    );
+    let left: Vec<String> = alice.unread().iter().map(|text| text[..1].into()).collect();
+    assert_eq!(left, ["3", "4", "5"]);
+    // They come when the claim on them is over.
+    let mut text = String::new();
+    wait_until("the others come", || {
+        let ran = hook(&mesh, "claude-code", &context("PostToolUse"));
+        if !ran.out.is_empty() {
+            text = injected(&ran);
+        }
+        !text.is_empty()
+    });
+    assert!(text.contains(": \"3x") && text.contains(": \"5x"), "{text}");
+    assert!(alice.unread().is_empty());
+}
+
+#[test]
+fn a_message_that_never_fits_is_told_of_once_and_stays_unread() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let long = "y".repeat(60_000);
+    bob.send("alice", &long);
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert!(text.contains("60000 characters, begins: \"yyy"), "{text}");
+    assert_eq!(alice.unread(), std::slice::from_ref(&long));
+    assert!(sent_by(&mut bob)[0].notified_at.is_some());
+    // Another one comes through, and this one is not told again.
+    wait_until("the claim on it is over", || {
+        bob.send("alice", "short");
+        let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+        assert!(!text.contains("yyy"), "{text}");
+        text.contains("1 more unread")
+    });
+    assert_eq!(alice.unread(), [long]);
+}
+
+#[test]
+fn a_message_for_it_keeps_an_agent_from_stopping_once() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let stop = json!({"session_id": "s-1", "hook_event_name": "Stop", "stop_hook_active": false});
+    hook(&mesh, "claude-code", &stop).is_silent();
+    bob.send("alice", "wait");
+    let again = json!({"session_id": "s-1", "hook_event_name": "Stop", "stop_hook_active": true});
+    hook(&mesh, "claude-code", &again).is_silent();
+    let answer = hook(&mesh, "claude-code", &stop).json();
+    assert_eq!(answer["decision"], "block");
+    assert!(answer["reason"].as_str().unwrap().ends_with(" s ago: \"wait\""), "{answer}");
+    hook(&mesh, "claude-code", &stop).is_silent();
+    assert!(alice.unread().is_empty());
+    // What is for all keeps nobody, and is not lost.
+    bob.send("all", "lunch");
+    hook(&mesh, "claude-code", &stop).is_silent();
+    assert_eq!(alice.unread(), ["lunch"]);
+}
+
+#[test]
+fn an_answer_that_nobody_reads_marks_nothing() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    bob.send("alice", "hello");
+    let (reader, writer) = pipe().unwrap();
+    drop(reader);
+    let mut command = mesh.command(["hook", "claude-code"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(writer).spawn().unwrap();
+    let input = context("PostToolUse").to_string();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(alice.unread(), ["hello"]);
+}
+
+#[test]
+fn the_messages_of_a_hook_that_dies_before_it_wrote_come_again() {
+    let mesh = mesh().with(HOOK_MS, "60000");
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    bob.send("alice", "hello");
+    // A pipe that is full: the hook gets as far as to its answer.
+    let (reader, mut writer) = pipe().unwrap();
+    while slm_mesh::platform::poll_writable(&writer, Some(std::time::Duration::ZERO)).unwrap() {
+        writer.write_all(&[b' '; 512]).unwrap();
+    }
+    let mut command = mesh.command(["hook", "claude-code"]);
+    let child = command.stdin(Stdio::piped()).stdout(writer).spawn().unwrap();
+    let mut child = Running(child);
+    let input = context("PostToolUse").to_string();
+    child.0.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    wait_until("it has claimed", || &*alice.row().reach == "next-turn");
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    drop(reader);
+    assert_eq!(alice.unread(), ["hello"]);
+    let begun = Instant::now();
+    let mut text = String::new();
+    while text.is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        let ran = hook(&mesh, "claude-code", &context("PostToolUse"));
+        if !ran.out.is_empty() {
+            text = injected(&ran);
+        }
+    }
+    assert!(text.contains("\"hello\""), "{text}");
+    assert!(alice.unread().is_empty());
+}
+
+#[test]
+fn each_agent_gets_messages_in_its_form() {
+    let mesh = mesh();
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    for (agent, event, pointer) in [
+        ("codex", "PostToolUse", "/hookSpecificOutput/additionalContext"),
+        ("gemini-cli", "BeforeAgent", "/hookSpecificOutput/additionalContext"),
+        ("cursor", "postToolUse", "/additional_context"),
+    ] {
+        let _mine = Session::of_type(&mesh, agent, agent, Some(agent), None);
+        bob.send(agent, "hello");
+        let input = json!({"session_id": agent, "hook_event_name": event, "tool_name": "x"});
+        let answer = hook(&mesh, agent, &input).json();
+        let text = answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        assert!(text.ends_with("s ago: \"hello\""), "{agent}: {answer}");
+    }
+}
+
+// --- With the real MCP server --------------------------------------------------------------------
+
+/// Nothing but the binary: its MCP server, its hook, its command line.
+#[test]
+fn the_hook_of_a_real_session_acts_for_it() {
+    let mesh = mesh();
+    // Agent and hook have the same parent, this process.
+    let mut agent = Agent::new(&mesh);
+    let (id, name) = agent.who();
+    let tokens = || {
+        let entries = std::fs::read_dir(mesh.data_dir().join("peers")).unwrap().flatten();
+        entries.filter(|entry| entry.path().extension().is_some_and(|it| it == "token")).count()
+    };
+    wait_until("the session has left its token", || tokens() == 1);
+    mesh.run(&format!("send {name} hello")).ok();
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert!(
+        text.contains("Message from cli (a person), ") && text.ends_with(": \"hello\""),
+        "{text}"
+    );
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
+    assert_eq!(agent.tool("mesh_inbox", &json!({})).ok()["messages"], json!([]));
+
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    let locks = mesh.run("lock list --json").json();
+    assert_eq!(locks["locks"][0]["lockedBy"], Value::from(id));
+    mesh.run(&format!("lock release --force {file}")).ok();
+    mesh.run(&format!("lock acquire {file}")).ok();
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+
+    // With the session goes its token.
+    agent.end();
+    assert_eq!(tokens(), 0);
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+}
