@@ -18,6 +18,8 @@ pub mod data_dir;
 pub mod log;
 pub mod client;
 pub mod agent;
+pub mod skills;
+pub mod setup;
 pub mod broker;
 pub mod mcp;
 pub mod cli;
