@@ -327,8 +327,14 @@ pub(super) static ENTRIES: &[Entry] = &[
              then as it was, byte for byte.",
         ],
         options: &[
-            ("--hooks", "with hooks: messages reach the agent while it works, locks keep it from editing"),
-            ("--project", "the files of this directory (claude-code, cursor, vscode), not your own"),
+            (
+                "--hooks",
+                "with hooks: messages reach the agent while it works, locks keep it from editing",
+            ),
+            (
+                "--project",
+                "the files of this directory (claude-code, cursor, vscode), not your own",
+            ),
             ("--dry-run", "show what would change, and change nothing"),
             ("-y, --yes", "do not ask"),
             ("--uninstall", "take it all out again"),

@@ -32,8 +32,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub use command::{
-    Command, Emit, Events, Global, Inbox, Invocation, Lock, PeerScope, Peers, Send, SetUp,
-    Since, StartMode, State, StateAction, Text, wants_json,
+    Command, Emit, Events, Global, Inbox, Invocation, Lock, PeerScope, Peers, Send, SetUp, Since,
+    StartMode, State, StateAction, Text, wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use words::UsageError;

@@ -2,14 +2,14 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Command, Emit, Events, Inbox, Lock, PeerScope, Peers, Send, SetUp, Since, StartMode,
-    State, StateAction, Text, find,
+    Command, Emit, Events, Inbox, Lock, PeerScope, Peers, Send, SetUp, Since, StartMode, State,
+    StateAction, Text, find,
 };
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
-use crate::setup::agents::{self, AGENTS};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::setup::agents::{self, AGENTS};
 
 const SCOPES: [(&str, PeerScope); 3] = [
     ("machine", PeerScope::Machine),
@@ -63,7 +63,8 @@ pub(super) fn setup(entry: &Entry, mut words: Words) -> Result<Command> {
         let Some(agent) = agents::find(&name) else {
             let known: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
             let hint = suggest::hint(&name, known.iter().copied());
-            let message = format!("unknown agent {name:?}: it must be one of {}{hint}", known.join(", "));
+            let message =
+                format!("unknown agent {name:?}: it must be one of {}{hint}", known.join(", "));
             return Err(UsageError { message, ..unknown });
         };
         wanted.agents.push(agent.name);
@@ -441,7 +442,13 @@ mod tests {
 
     #[test]
     fn setting_agents_up() {
-        let full = SetUp { agents: vec!["zed", "codex"], hooks: true, project: true, yes: true, ..SetUp::default() };
+        let full = SetUp {
+            agents: vec!["zed", "codex"],
+            hooks: true,
+            project: true,
+            yes: true,
+            ..SetUp::default()
+        };
         assert_eq!(command("setup zed --hooks codex --project -y"), Command::SetUp(full));
         let out = SetUp { uninstall: true, dry_run: true, ..SetUp::default() };
         assert_eq!(command("setup --uninstall --dry-run"), Command::SetUp(out));

@@ -25,8 +25,11 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
     let agents = chosen(&setup, wanted)?;
     let mut plans = Vec::new();
     for agent in agents {
-        let plan =
-            if wanted.uninstall { setup.uninstall(agent) } else { setup.install(agent, wanted.hooks) };
+        let plan = if wanted.uninstall {
+            setup.uninstall(agent)
+        } else {
+            setup.install(agent, wanted.hooks)
+        };
         plans.extend(plan);
     }
     let out = &mut context.out;
@@ -47,6 +50,7 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
                 failures.push((file.path.clone(), why));
             }
         }
+        setup.remove_empty_dirs();
     }
     report(out, &plans, &setup, wanted, &failures)?;
     Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
@@ -63,11 +67,13 @@ pub(super) fn open(context: &Context, project: bool) -> Result<Setup> {
         None
     };
     let place = Place::new(|name| std::env::var_os(name), here).map_err(|name| {
-        Failure::usage(format!("{name} is not set to an absolute path; without it there is nothing to find"))
+        Failure::usage(format!(
+            "{name} is not set to an absolute path; without it there is nothing to find"
+        ))
     })?;
     let record = Record::load(context.config.paths.setup())
         .map_err(|why| Failure::other("setup_record", why))?;
-    Ok(Setup { place, program: own_program()?, record })
+    Ok(Setup { place, program: own_program()?, record, dirs: Vec::new() })
 }
 
 /// The path by which agents are to start this program: that on `PATH` if it is this one, for it
@@ -168,12 +174,13 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
 
 fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {
     let path = shown(out, &file.path);
-    let (from, to) = match file.action {
-        Action::Create => ("/dev/null", &*path),
-        Action::Remove => (&*path, "/dev/null"),
-        Action::Change | Action::Keep => (&*path, &*path),
-    };
-    for line in unified(file, from, to).lines() {
+    // Texts of our own that come or go as a whole say nothing new.
+    if file.action == Action::Remove || file.is_command() {
+        let what = format!("{} {path}", file.action.as_str());
+        return writeln!(out, "{}", out.style.paint(&what, Paint::Bold));
+    }
+    let from = if file.action == Action::Create { "/dev/null" } else { &path };
+    for line in unified(file, from, &path).lines() {
         let line = line.strip_suffix('\r').unwrap_or(line);
         let paint = match line.as_bytes().first() {
             _ if line.starts_with("--- ") || line.starts_with("+++ ") => Paint::Bold,
@@ -272,7 +279,9 @@ fn report(
             writeln!(out, "No agent has anything of slm-mesh.")?;
         }
         (0, _) => writeln!(out, "There is nothing to change.")?,
-        _ if wanted.dry_run => writeln!(out, "Nothing was written: that is what --dry-run asks for.")?,
+        _ if wanted.dry_run => {
+            writeln!(out, "Nothing was written: that is what --dry-run asks for.")?
+        }
         (_, 0) => {}
         _ if wanted.uninstall => writeln!(out, "{files} put back or removed.")?,
         _ => {
@@ -289,7 +298,8 @@ fn report(
             }
         }
     }
-    let is_built = setup.program.contains("/target/debug/") || setup.program.contains("/target/release/");
+    let is_built =
+        setup.program.contains("/target/debug/") || setup.program.contains("/target/release/");
     if done > 0 && !wanted.uninstall && !wanted.dry_run && is_built {
         super::out::note(&format!(
             "{} lies in a build folder; if that goes, agents no longer find it",

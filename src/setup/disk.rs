@@ -95,9 +95,8 @@ pub fn write(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<Vec<PathBu
     check_writable(path)?;
     let mut made = Vec::new();
     if let (None, Some(dir)) = (old, path.parent()) {
-        make_dirs(dir, &mut made).map_err(|error| {
-            format!("its folder {} cannot be made: {error}", dir.display())
-        })?;
+        make_dirs(dir, &mut made)
+            .map_err(|error| format!("its folder {} cannot be made: {error}", dir.display()))?;
     }
     let place = old.map_or(path, |old| &old.real);
     let mode = old.map_or(NEW_FILE, |old| old.mode);
@@ -120,20 +119,15 @@ fn make_dirs(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file, and of `dirs` those that are empty then.
+/// Removes a file.
 ///
 /// # Errors
 /// A sentence that says what is wrong.
-pub fn remove(path: &Path, dirs: &[PathBuf]) -> Result<(), String> {
+pub fn remove(path: &Path) -> Result<(), String> {
     check_writable(path)?;
     match fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(format!("it cannot be removed: {error}")),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("it cannot be removed: {error}")),
     }
-    for dir in dirs.iter().rev() {
-        // One that is in use stays.
-        let _ = fs::remove_dir(dir);
-    }
-    Ok(())
 }

@@ -256,12 +256,7 @@ pub(super) fn append(text: &str, path: &[&str], node: &Node) -> Result<String, T
     place_in(text, path, &New::Value(node), true)
 }
 
-fn place_in(
-    text: &str,
-    path: &[&str],
-    new: &New<'_>,
-    to_array: bool,
-) -> Result<String, Trouble> {
+fn place_in(text: &str, path: &[&str], new: &New<'_>, to_array: bool) -> Result<String, Trouble> {
     // A file of nothing, or of comments only, gets an object to put it in.
     let mut whole = Cow::Borrowed(text);
     if read(text, |root| root.is_none())? {
@@ -372,7 +367,9 @@ fn insert(
     if !starts_line(text, last.start) {
         let with = |before: &str, after: &str| format!("{before}{}{after}", item(None));
         let splice = match comma {
-            Some(comma) => Splice::insert(comma + 1, with(style.comma().trim_start_matches(','), ",")),
+            Some(comma) => {
+                Splice::insert(comma + 1, with(style.comma().trim_start_matches(','), ","))
+            }
             None => Splice::insert(last.end, with(style.comma(), "")),
         };
         return apply(text, &[splice]);
@@ -437,9 +434,8 @@ fn removal(text: &str, container: &Container, index: usize, whole_line: bool) ->
     let end = comma.map_or(item.end, |comma| comma + 1);
     if container.items.len() == 1 {
         let (from, to) = (container.range.start + 1, container.range.end.saturating_sub(1));
-        let is_blank = |range: Range<usize>| {
-            text.get(range).is_some_and(|text| text.trim().is_empty())
-        };
+        let is_blank =
+            |range: Range<usize>| text.get(range).is_some_and(|text| text.trim().is_empty());
         if is_blank(from..item.start) && is_blank(end..to) {
             return vec![Splice::remove(from..to)];
         }
@@ -450,9 +446,9 @@ fn removal(text: &str, container: &Container, index: usize, whole_line: bool) ->
     if own_line && whole_line {
         let line = line_start(text, item.start);
         start = text.get(..line).map_or(line, |before| {
-            before.strip_suffix('\n').map_or(line, |before| {
-                before.strip_suffix('\r').unwrap_or(before).len()
-            })
+            before
+                .strip_suffix('\n')
+                .map_or(line, |before| before.strip_suffix('\r').unwrap_or(before).len())
         });
     }
     let previous = index.checked_sub(1).and_then(|index| container.items.get(index));

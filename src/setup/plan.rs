@@ -142,7 +142,8 @@ pub fn look(text: &str, part: &Part, program: &str) -> Result<(Found, Option<Str
             let entry = root.and_then(|root| json::find(root, &path_of(*shape)));
             let Some(entry) = entry else { return (Found::Absent, None) };
             let (command, args) = command_of(entry, *shape);
-            let found = if is_current(command, &args, program) { Found::Current } else { Found::Other };
+            let found =
+                if is_current(command, &args, program) { Found::Current } else { Found::Other };
             (found, command.map(str::to_owned))
         }),
         Part::Hooks { shape, agent, events } => {
@@ -242,11 +243,18 @@ pub fn is_ours(command: &str) -> bool {
 
 fn install_server(planned: &mut Planned, shape: Shape, program: &str) -> Result<(), Trouble> {
     enum Now {
-        Absent { list: bool },
+        Absent {
+            list: bool,
+        },
         Current,
         /// Ours, elsewhere: what else stands in it stays.
-        Moved { command: String, raw: String },
-        Other { raw: String },
+        Moved {
+            command: String,
+            raw: String,
+        },
+        Other {
+            raw: String,
+        },
     }
     let path = path_of(shape);
     let text = &planned.text;
@@ -318,9 +326,9 @@ fn install_toml(planned: &mut Planned, program: &str) -> Result<(), Trouble> {
             toml::update(text, ENTRY, program)?
         }
         Some(_) => {
-            let (rest, old) = toml::remove(text, ENTRY)?;
+            let (text, old) = toml::replace(text, ENTRY, program)?;
             planned.memory.note_replaced(None, old.unwrap_or_default());
-            toml::add(&rest, ENTRY, program)?
+            text
         }
     };
     Ok(())
@@ -331,10 +339,9 @@ fn uninstall_toml(text: &str, memory: &Memory) -> Result<String, Trouble> {
     if !command.is_some_and(|command| is_ours(&command)) {
         return Ok(text.into());
     }
-    let (rest, _) = toml::remove(text, ENTRY)?;
     match &memory.replaced {
-        Some(old) => toml::restore(&rest, old),
-        None => Ok(rest),
+        Some(old) => toml::restore(text, ENTRY, old),
+        None => Ok(toml::remove(text, ENTRY)?.0),
     }
 }
 

@@ -84,8 +84,7 @@ mod tests {
 
     #[test]
     fn splices_change_nothing_else() {
-        let splices =
-            [Splice::remove(0..1), Splice::insert(2, "X"), Splice::insert(2, "Y")];
+        let splices = [Splice::remove(0..1), Splice::insert(2, "X"), Splice::insert(2, "Y")];
         assert_eq!(apply("abcd", &splices), "bXYcd");
         assert_eq!(apply("abcd", &[]), "abcd");
     }

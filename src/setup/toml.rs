@@ -1,5 +1,7 @@
 //! The one table of ours in a TOML file: looked at with spans, changed by splices.
 
+use std::ops::Range;
+
 use toml_edit::{Document, Item};
 
 use super::text::{Splice, apply, line_start, newline, next_line, place};
@@ -46,9 +48,9 @@ pub(super) fn find(text: &str, name: &str) -> Result<Option<Found>, Trouble> {
     let Some(item) = entry(&document, name) else { return Ok(None) };
     let get = |key: &str| item.as_table_like().and_then(|table| table.get(key));
     let command = get("command").and_then(Item::as_str).map(str::to_owned);
-    let args = get("args").and_then(Item::as_array).and_then(|args| {
-        args.iter().map(|value| value.as_str().map(str::to_owned)).collect()
-    });
+    let args = get("args")
+        .and_then(Item::as_array)
+        .and_then(|args| args.iter().map(|value| value.as_str().map(str::to_owned)).collect());
     Ok(Some(Found { command, args }))
 }
 
@@ -63,7 +65,7 @@ pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Troub
         At::Inline { end, is_empty } => {
             let comma = if is_empty { " " } else { ", " };
             let inner = text.get(..end).unwrap_or_default().trim_end().len();
-            let entry = format!("{comma}{name} = {{ command = {command}, args = [] }} ");
+            let entry = format!("{comma}{} ", inline(name, &command));
             apply(text, &[Splice { range: inner..end, with: entry }])
         }
         At::Absent => {
@@ -72,9 +74,7 @@ pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Troub
                 text if text.ends_with('\n') => line.to_owned(),
                 _ => format!("{line}{line}"),
             };
-            format!(
-                "{text}{before}[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}"
-            )
+            format!("{text}{before}{}", block(name, &command, line))
         }
     };
     checked(done)
@@ -100,62 +100,91 @@ pub(super) fn update(text: &str, name: &str, command: &str) -> Result<String, Tr
 /// # Errors
 /// The text is no TOML, or the entry is written in a way that is not understood.
 pub(super) fn remove(text: &str, name: &str) -> Result<(String, Option<String>), Trouble> {
+    swap(text, name, None)
+}
+
+/// Puts an entry of our own in the place of the entry; what it was comes with the rest.
+///
+/// # Errors
+/// As [`remove`].
+pub(super) fn replace(
+    text: &str,
+    name: &str,
+    command: &str,
+) -> Result<(String, Option<String>), Trouble> {
+    let (command, line) = (quoted(command), newline(text));
+    let is_inline = matches!(whereabouts(text)?, At::Inline { .. });
+    let new = if is_inline { inline(name, &command) } else { block(name, &command, line) };
+    swap(text, name, Some(&new))
+}
+
+/// Puts back what [`remove`] or [`replace`] gave, in the place of the entry.
+///
+/// # Errors
+/// It does not fit any more.
+pub(super) fn restore(text: &str, name: &str, old: &str) -> Result<String, Trouble> {
+    Ok(swap(text, name, Some(old))?.0)
+}
+
+/// The entry as a table with a header.
+fn block(name: &str, command: &str, line: &str) -> String {
+    format!("[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}")
+}
+
+/// The entry as a member of an inline table.
+fn inline(name: &str, command: &str) -> String {
+    format!("{name} = {{ command = {command}, args = [] }}")
+}
+
+fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<String>), Trouble> {
     let document = parse(text)?;
     let Some(item) = entry(&document, name) else { return Ok((text.into(), None)) };
     let servers = document.as_table().get(SERVERS);
     if let Some(inline) = servers.and_then(Item::as_inline_table) {
-        return remove_inline(text, inline, name);
+        return swap_inline(text, inline, name, new);
     }
-    let Some(table) = item.as_table() else {
+    let Some(table) = item.as_table().filter(|table| !table.is_dotted()) else {
         return Err(Trouble::not_a(text, Some(&[SERVERS, name]), "a table with a header", 0));
     };
     // From its header to the last line of its last value; tables within it go with it.
     let mut spans = Vec::new();
     collect(table, &mut spans);
-    let lines = |span: &std::ops::Range<usize>| {
+    let lines = |span: &Range<usize>| {
         line_start(text, span.start)..next_line(text, span.end.saturating_sub(1))
     };
     let mut blocks: Vec<_> = spans.iter().map(lines).collect();
     blocks.sort_by_key(|block| block.start);
+    blocks.dedup();
     let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
         return Err(Trouble::Internal);
     };
-    let (start, end) = (first.start, last.end);
-    // A table of someone else in between, and comments of theirs, stay.
-    let whole = text.get(start..end).unwrap_or_default();
-    let headers = whole.lines().filter(|line| line.trim_start().starts_with('[')).count();
-    let ours = spans.iter().filter(|span| text.get(span.start..).is_some_and(|t| t.starts_with('[')));
-    let splices = if headers <= ours.count() {
-        let before = text.get(..start).unwrap_or_default();
-        // The empty line that separates it.
-        let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
-        let blank = blank.map_or(0, |blank| blank.len() / 2);
-        vec![Splice::remove(start - blank..end)]
+    let whole = first.start..last.end;
+    let old = text.get(whole.clone()).unwrap_or_default().to_owned();
+    // A table of someone else in between stays.
+    let headers = old.lines().filter(|line| line.trim_start().starts_with('[')).count();
+    let is_header =
+        |span: &&Range<usize>| text.get(span.start..).is_some_and(|text| text.starts_with('['));
+    let own = spans.iter().filter(is_header).count();
+    let mut splices: Vec<_> = if headers <= own {
+        vec![Splice::remove(whole.clone())]
     } else {
         blocks.into_iter().map(Splice::remove).collect()
     };
-    let (done, old) = (apply(text, &splices), whole.to_owned());
-    Ok((checked(done)?, Some(old)))
-}
-
-/// Puts back what [`remove`] gave.
-///
-/// # Errors
-/// It does not fit any more.
-pub(super) fn restore(text: &str, old: &str) -> Result<String, Trouble> {
-    if let At::Inline { end, is_empty } = whereabouts(text)? {
-        let comma = if is_empty { " " } else { ", " };
-        let inner = text.get(..end).unwrap_or_default().trim_end().len();
-        let with = format!("{comma}{old} ");
-        return checked(apply(text, &[Splice { range: inner..end, with }]));
+    if let Some(splice) = splices.first_mut() {
+        match new {
+            Some(new) => new.clone_into(&mut splice.with),
+            None => {
+                // The empty line that separates it.
+                let before = text.get(..whole.start).unwrap_or_default();
+                let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
+                splice.range.start -= blank.map_or(0, |blank| blank.len() / 2);
+            }
+        }
     }
-    let line = newline(text);
-    let before = if text.is_empty() || text.ends_with('\n') { "" } else { line };
-    let blank = if text.is_empty() { "" } else { line };
-    checked(format!("{text}{before}{blank}{old}"))
+    Ok((checked(apply(text, &splices))?, Some(old)))
 }
 
-fn collect(table: &toml_edit::Table, spans: &mut Vec<std::ops::Range<usize>>) {
+fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
     spans.extend(table.span());
     for (key, item) in table.iter() {
         match item {
@@ -169,10 +198,11 @@ fn collect(table: &toml_edit::Table, spans: &mut Vec<std::ops::Range<usize>>) {
     }
 }
 
-fn remove_inline(
+fn swap_inline(
     text: &str,
     servers: &toml_edit::InlineTable,
     name: &str,
+    new: Option<&str>,
 ) -> Result<(String, Option<String>), Trouble> {
     let keys: Vec<_> = servers.iter().map(|(key, _)| key).collect();
     let span = |key: &str| {
@@ -182,14 +212,18 @@ fn remove_inline(
     let index = keys.iter().position(|key| *key == name).ok_or(Trouble::Internal)?;
     let own = span(name).ok_or(Trouble::Internal)?;
     let old = text.get(own.clone()).unwrap_or_default().to_owned();
-    let next = keys.get(index + 1).and_then(|key| span(key));
-    let previous = index.checked_sub(1).and_then(|index| span(keys.get(index)?));
-    let range = match (previous, next) {
-        (Some(previous), _) => previous.end..own.end,
-        (None, Some(next)) => own.start..next.start,
-        (None, None) => own,
+    let splice = if let Some(new) = new {
+        Splice { range: own, with: new.into() }
+    } else {
+        let next = keys.get(index + 1).and_then(|key| span(key));
+        let previous = index.checked_sub(1).and_then(|index| span(keys.get(index)?));
+        Splice::remove(match (previous, next) {
+            (Some(previous), _) => previous.end..own.end,
+            (None, Some(next)) => own.start..next.start,
+            (None, None) => own,
+        })
     };
-    Ok((checked(apply(text, &[Splice::remove(range)]))?, Some(old)))
+    Ok((checked(apply(text, &[splice]))?, Some(old)))
 }
 
 fn whereabouts(text: &str) -> Result<At, Trouble> {
@@ -253,7 +287,10 @@ mod tests {
     #[test]
     fn inline_tables_get_their_entry_inside() {
         for (text, expected) in [
-            ("mcp_servers = {}\n", "mcp_servers = { slm-mesh = { command = \"/x\", args = [] } }\n"),
+            (
+                "mcp_servers = {}\n",
+                "mcp_servers = { slm-mesh = { command = \"/x\", args = [] } }\n",
+            ),
             (
                 "mcp_servers = { a = {command=\"q\"} } # c\n",
                 "mcp_servers = { a = {command=\"q\"}, slm-mesh = { command = \"/x\", args = [] } } # c\n",
@@ -263,7 +300,9 @@ mod tests {
             assert_eq!(added, expected);
             let (left, old) = remove(&added, NAME).unwrap();
             assert!(find(&left, NAME).unwrap().is_none(), "{left}");
-            assert_eq!(find(&restore(&left, &old.unwrap()).unwrap(), NAME), find(&added, NAME));
+            let (other, ours) = replace(&added, NAME, "/y").unwrap();
+            assert_eq!((&ours, other), (&old, added.replace("/x", "/y")));
+            assert_eq!(restore(&added.replace("/x", "/y"), NAME, &old.unwrap()).unwrap(), added);
         }
     }
 
@@ -273,8 +312,13 @@ mod tests {
                     [mcp_servers.slm-mesh.env]\nA = \"1\"\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n";
         let (left, old) = remove(text, NAME).unwrap();
         assert_eq!(left, "# mine\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
-        let restored = restore(&left, &old.unwrap()).unwrap();
-        assert_eq!(find(&restored, NAME), find(text, NAME));
+        // Replaced, it keeps its place, and comes back to it.
+        let (replaced, same) = replace(text, NAME, "/x").unwrap();
+        assert_eq!(same, old);
+        let ours = "[mcp_servers.slm-mesh]\ncommand = \"/x\"\nargs = []\n";
+        let expected = format!("# mine\n{ours}\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
+        assert_eq!(replaced, expected);
+        assert_eq!(restore(&replaced, NAME, &old.unwrap()).unwrap(), text);
         // With a table of someone else in between, each goes by itself.
         let text = "[mcp_servers.slm-mesh]\ncommand = \"x\"\n[other]\na = 1 # one\n\
                     [mcp_servers.slm-mesh.env]\nA = \"1\"\n";

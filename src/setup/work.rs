@@ -1,12 +1,12 @@
 //! Look, plan, do: what is to happen to the files of an agent, and that it happens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Trouble;
 use super::agents::{Agent, Part, Place, Target};
 use super::disk::{self, File};
 use super::plan::{self, Found, Memory};
 use super::record::{Record, hash};
+use super::{ENTRY, Trouble};
 
 /// What is to happen to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub struct Setup {
     pub program: String,
     /// What was done before.
     pub record: Record,
+    /// Folders that were made once and may be empty now.
+    pub dirs: Vec<PathBuf>,
 }
 
 impl Setup {
@@ -159,6 +161,9 @@ impl Setup {
     fn uninstall_file(&self, target: &Target) -> Result<FilePlan, String> {
         let path = &target.path;
         let old = disk::read(path)?;
+        let entry = self.record.get(path);
+        // A file that never had anything of ours need not be understood.
+        let old = old.filter(|old| entry.is_some() || names_us(&old.bytes));
         let text = old.as_ref().map(text_of).transpose()?;
         let mut plan = FilePlan {
             path: path.clone(),
@@ -171,7 +176,6 @@ impl Setup {
             memory: Memory::default(),
         };
         let Some(old) = &plan.old else { return Ok(plan) };
-        let entry = self.record.get(path);
         let untouched = entry.filter(|entry| entry.after == hash(&old.bytes));
         let restored = match untouched {
             Some(entry) if entry.absent => Some(None),
@@ -212,11 +216,11 @@ impl Setup {
     /// A sentence that says what is wrong; the file is as it was then.
     pub fn apply(&mut self, planned: &FilePlan, uninstall: bool) -> Result<(), String> {
         if planned.action == Action::Keep {
-            let forget = uninstall && planned.note.is_none();
-            let done = if forget { self.record.forget(&planned.path) } else { Ok(()) };
-            return done.map_err(|error| self.no_record(&error));
+            // What stays there is no longer ours.
+            return if uninstall { self.forget(&planned.path) } else { Ok(()) };
         }
-        let again = if disk::read(&planned.path)? == planned.old {
+        let now = disk::read(&planned.path)?;
+        let again = if now == planned.old {
             None
         } else if uninstall {
             Some(self.uninstall_file(&planned.target)?)
@@ -260,15 +264,30 @@ impl Setup {
 
     fn apply_uninstall(&mut self, planned: &FilePlan) -> Result<(), String> {
         let path = &planned.path;
-        let dirs = self.record.get(path).map(|entry| entry.dirs.clone()).unwrap_or_default();
         match planned.action {
             Action::Keep => return Ok(()),
-            Action::Remove => disk::remove(path, &dirs)?,
+            Action::Remove => disk::remove(path)?,
             Action::Create | Action::Change => {
                 disk::write(path, planned.old.as_ref(), planned.after.as_bytes())?;
             }
         }
+        self.forget(path)
+    }
+
+    fn forget(&mut self, path: &Path) -> Result<(), String> {
+        let dirs = self.record.get(path).map(|entry| entry.dirs.clone());
+        self.dirs.extend(dirs.unwrap_or_default());
         self.record.forget(path).map_err(|error| self.no_record(&error))
+    }
+
+    /// Removes the folders that were made once and are empty now.
+    pub fn remove_empty_dirs(&mut self) {
+        // What is within another is longer.
+        self.dirs.sort_by_key(|dir| std::cmp::Reverse(dir.as_os_str().len()));
+        for dir in self.dirs.drain(..) {
+            // One that is in use stays.
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 
     fn no_backup(&self, error: &std::io::Error) -> String {
@@ -311,10 +330,21 @@ impl Setup {
 }
 
 impl FilePlan {
+    /// Whether the whole file is a text of ours, and was before if it was there.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        let ours = self.target.parts.iter().any(|part| matches!(part, Part::Command(_)));
+        ours && self.action == Action::Create
+    }
+
     fn remove(&mut self) {
         self.action = Action::Remove;
         self.after.clear();
     }
+}
+
+fn names_us(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, ENTRY.as_bytes()).is_some()
 }
 
 fn text_of(file: &File) -> Result<String, String> {

@@ -55,7 +55,11 @@ fn one(report: &mut Report, context: &Context, setup: &Setup, agent: &Agent, see
         (false, Found::Current) => report.ok(CHECK, format!("{title}: set up in {path}")),
         (true, Found::Current) => report.ok(CHECK, format!("{title}: hooks in {path}")),
         (false, Found::Absent) => {
-            report.note(CHECK, format!("{title}: not set up"), format!("run `slm-mesh setup {name}`"));
+            report.note(
+                CHECK,
+                format!("{title}: not set up"),
+                format!("run `slm-mesh setup {name}`"),
+            );
         }
         (true, Found::Absent) => report.note(
             CHECK,

@@ -30,7 +30,11 @@ pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
             return;
         }
         Err(error) => {
-            report.bad(CHECK, format!("{}: {error}", name(dir)), "mend it or set SLM_MESH_DATA_DIR");
+            report.bad(
+                CHECK,
+                format!("{}: {error}", name(dir)),
+                "mend it or set SLM_MESH_DATA_DIR",
+            );
             return;
         }
     };
@@ -93,7 +97,8 @@ fn moved_aside(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let of_db = ["mesh.db.damaged-", "mesh.db.foreign-"].iter().any(|p| name.starts_with(p));
+            let of_db =
+                ["mesh.db.damaged-", "mesh.db.foreign-"].iter().any(|p| name.starts_with(p));
             of_db && !["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix))
         })
         .collect();

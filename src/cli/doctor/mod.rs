@@ -138,7 +138,10 @@ fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<
     } else {
         report.note(
             "port",
-            format!("{} on {}; {} was taken or not asked for", status.port, config.host, config.port),
+            format!(
+                "{} on {}; {} was taken or not asked for",
+                status.port, config.host, config.port
+            ),
             "nothing, unless a program of yours expects that port",
         );
     }

@@ -47,7 +47,11 @@ pub(super) fn round_trip(report: &mut Report, config: &Config, client: &mut Clie
             true
         }
         Err(why) => {
-            report.bad(CHECK, why, "broker.log in the data directory says more with SLM_MESH_LOG=debug");
+            report.bad(
+                CHECK,
+                why,
+                "broker.log in the data directory says more with SLM_MESH_LOG=debug",
+            );
             false
         }
     }
@@ -154,7 +158,9 @@ fn receive(
         match read {
             Ok(0) => return Err("the broker hung up before it pushed".into()),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
                 continue;
             }
             Err(error) => return Err(format!("the push socket cannot be read: {error}")),
