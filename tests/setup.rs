@@ -1,5 +1,13 @@
 //! `slm-mesh setup` and `doctor`, by the real program, with a home directory of their own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test: to panic is how it fails"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -274,28 +274,28 @@ fn report(
     let changes = plans.iter().flat_map(AgentPlan::changes).count();
     let done = changes.saturating_sub(failures.len());
     let files = count(u64::try_from(done).unwrap_or(u64::MAX), "file", "files");
-    match (changes, done) {
-        (0, _) if wanted.uninstall && plans.is_empty() => {
-            writeln!(out, "No agent has anything of slm-mesh.")?;
+    if changes == 0 {
+        let nothing = if wanted.uninstall && plans.is_empty() {
+            "No agent has anything of slm-mesh."
+        } else {
+            "There is nothing to change."
+        };
+        writeln!(out, "{nothing}")?;
+    } else if wanted.dry_run {
+        writeln!(out, "Nothing was written: that is what --dry-run asks for.")?;
+    } else if done > 0 && wanted.uninstall {
+        writeln!(out, "{files} put back or removed.")?;
+    } else if done > 0 {
+        writeln!(out, "{files} written.")?;
+        for plan in plans.iter().filter(|plan| plan.changes().next().is_some()) {
+            writeln!(out, "{}: {}.", plan.agent.title, plan.agent.after)?;
         }
-        (0, _) => writeln!(out, "There is nothing to change.")?,
-        _ if wanted.dry_run => {
-            writeln!(out, "Nothing was written: that is what --dry-run asks for.")?
-        }
-        (_, 0) => {}
-        _ if wanted.uninstall => writeln!(out, "{files} put back or removed.")?,
-        _ => {
-            writeln!(out, "{files} written.")?;
-            for plan in plans.iter().filter(|plan| plan.changes().next().is_some()) {
-                writeln!(out, "{}: {}.", plan.agent.title, plan.agent.after)?;
-            }
-            if !wanted.hooks && plans.iter().any(|plan| plan.agent.has_hooks(&setup.place)) {
-                writeln!(
-                    out,
-                    "With --hooks, agents are told of messages while they work, and of locked \
-                     files before they edit them."
-                )?;
-            }
+        if !wanted.hooks && plans.iter().any(|plan| plan.agent.has_hooks(&setup.place)) {
+            writeln!(
+                out,
+                "With --hooks, agents are told of messages while they work, and of locked files \
+                 before they edit them."
+            )?;
         }
     }
     let is_built =

@@ -93,15 +93,15 @@ pub fn check_writable(path: &Path) -> Result<(), String> {
 pub fn write(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<Vec<PathBuf>, String> {
     let failed = |error: io::Error| format!("it cannot be written: {error}");
     check_writable(path)?;
-    let mut made = Vec::new();
+    let mut new_dirs = Vec::new();
     if let (None, Some(dir)) = (old, path.parent()) {
-        make_dirs(dir, &mut made)
+        make_dirs(dir, &mut new_dirs)
             .map_err(|error| format!("its folder {} cannot be made: {error}", dir.display()))?;
     }
     let place = old.map_or(path, |old| &old.real);
     let mode = old.map_or(NEW_FILE, |old| old.mode);
     files::replace(place, bytes, mode).map_err(failed)?;
-    Ok(made)
+    Ok(new_dirs)
 }
 
 fn make_dirs(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -376,16 +376,12 @@ fn insert(
     }
     let indent = indent(text, last.start);
     let body = format!("{newline}{indent}{}", item(Some(indent)));
-    match comma {
-        Some(comma) => {
-            let at = comments_end(text, comma + 1);
-            apply(text, &[Splice::insert(at, format!("{body},"))])
-        }
-        None => {
-            let at = comments_end(text, last.end);
-            apply(text, &[Splice::insert(last.end, ","), Splice::insert(at, body)])
-        }
+    if let Some(comma) = comma {
+        let at = comments_end(text, comma + 1);
+        return apply(text, &[Splice::insert(at, format!("{body},"))]);
     }
+    let at = comments_end(text, last.end);
+    apply(text, &[Splice::insert(last.end, ","), Splice::insert(at, body)])
 }
 
 /// Takes out the member at `path`. The same text if there is none.

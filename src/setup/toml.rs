@@ -171,14 +171,13 @@ fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<Str
         blocks.into_iter().map(Splice::remove).collect()
     };
     if let Some(splice) = splices.first_mut() {
-        match new {
-            Some(new) => new.clone_into(&mut splice.with),
-            None => {
-                // The empty line that separates it.
-                let before = text.get(..whole.start).unwrap_or_default();
-                let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
-                splice.range.start -= blank.map_or(0, |blank| blank.len() / 2);
-            }
+        if let Some(new) = new {
+            new.clone_into(&mut splice.with);
+        } else {
+            // The empty line that separates it.
+            let before = text.get(..whole.start).unwrap_or_default();
+            let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
+            splice.range.start -= blank.map_or(0, |blank| blank.len() / 2);
         }
     }
     Ok((checked(apply(text, &splices))?, Some(old)))
@@ -186,7 +185,7 @@ fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<Str
 
 fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
     spans.extend(table.span());
-    for (key, item) in table.iter() {
+    for (key, item) in table {
         match item {
             Item::Table(inner) => collect(inner, spans),
             Item::ArrayOfTables(inner) => inner.iter().for_each(|table| collect(table, spans)),
