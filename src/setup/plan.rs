@@ -488,3 +488,132 @@ fn without_hooks(text: &str, agent: &str) -> Result<String, Trouble> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: &[Event] = &[("Stop", None), ("PreToolUse", Some("Write"))];
+    const HOOK_PARTS: &[Part] = &[Part::Hooks {
+        shape: HookShape::Groups { timeout: 5, name: false },
+        agent: "codex",
+        events: EVENTS,
+    }];
+
+    fn installed(text: &str, program: &str) -> Planned {
+        install(Some(text), HOOK_PARTS, program, &Memory::default()).unwrap()
+    }
+
+    #[test]
+    fn hooks_of_others_stay_even_in_one_group_with_ours() {
+        let mine = r#"{"hooks": {"Stop": [{"hooks": [{"command": "mine"}, {"command": "/old/slm-mesh hook codex"}]}], "Other": [{"hooks": [{"command": "/old/slm-mesh hook codex"}, {"command": "'/o d/slm-mesh' hook codex"}]}]}}"#;
+        let planned = installed(mine, "/new/slm-mesh");
+        assert!(
+            !planned.text.contains("/old") && !planned.text.contains("o d"),
+            "{}",
+            planned.text
+        );
+        assert_eq!(planned.text.matches("/new/slm-mesh hook codex").count(), EVENTS.len());
+        assert!(planned.text.contains(r#"{"hooks": [{"command": "mine"}]}"#), "{}", planned.text);
+        let again = installed(&planned.text, "/new/slm-mesh");
+        assert_eq!(again.text, planned.text);
+        let without = uninstall(&planned.text, HOOK_PARTS, &planned.memory).unwrap();
+        assert_eq!(
+            without,
+            r#"{"hooks": {"Stop": [{"hooks": [{"command": "mine"}]}], "Other": []}}"#
+        );
+    }
+
+    #[test]
+    fn a_hook_for_another_agent_or_by_another_program_is_none_of_ours() {
+        for (line, own) in [
+            ("/x/slm-mesh hook codex", true),
+            ("'/a b/slm-mesh' hook codex", true),
+            ("slm-mesh hook codex", true),
+            ("/x/slm-mesh-1.2 hook codex", true),
+            ("/x/slm-mesh hook cursor", false),
+            ("/x/slm-mesher hook codex", false),
+            ("/x/other hook codex", false),
+            ("/x/slm-mesh hook codex --more", false),
+            ("hook codex", false),
+        ] {
+            assert_eq!(is_own_hook(line, "codex"), own, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_word_to_the_shell() {
+        for path in [
+            "/usr/bin/slm-mesh",
+            "/a b/slm-mesh",
+            "/a'b/slm-mesh",
+            "/$(x)/`y`/slm-mesh",
+            "/é/slm-mesh",
+        ] {
+            let command = hook_command(path, "codex");
+            let shell = format!("set -- {command}; printf '%s|' \"$@\"");
+            let said = std::process::Command::new("sh").args(["-c", &shell]).output().unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), format!("{path}|hook|codex|"));
+            assert!(is_own_hook(&command, "codex"), "{command}");
+        }
+    }
+
+    #[test]
+    fn only_what_says_nothing_is_blank() {
+        for (text, blank) in [
+            ("", true),
+            (" \n", true),
+            ("{}\n", true),
+            ("\u{feff}{ }", true),
+            ("{\"a\": 1}", false),
+            ("// c\n{}", false),
+        ] {
+            assert_eq!(is_blank(text), blank, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_an_object_has_stays_in_it() {
+        // Members in any combination, on one line and on many, with and without comments.
+        let members = [
+            "\"a\": 1",
+            "\"b\": {\"c\": [1, {\"d\": null}]}",
+            "\"mcpServers\": {\"x\": {}}",
+            "\"e\": \"}\\\"//\"",
+        ];
+        let part = [Part::Server(Shape::Json { list: "mcpServers", kind: true, env: true })];
+        let layouts = [
+            ("{", ", ", "", "}"),
+            ("{\n  ", ",\n  ", "", "\n}\n"),
+            ("{ // s\r\n\t", ", /* m */ // n\r\n\t", ",", " // t\r\n}"),
+            ("/* {} */{", "\n,", "/**/", "}//"),
+        ];
+        for chosen in 0..1 << members.len() {
+            let some: Vec<_> = (0..members.len())
+                .filter(|bit| chosen >> bit & 1 == 1)
+                .map(|bit| members[bit])
+                .collect();
+            for (open, between, last, close) in layouts {
+                let last = if some.is_empty() { "" } else { last };
+                let text = format!("{open}{}{last}{close}", some.join(between));
+                let planned =
+                    install(Some(&text), &part, "/p/slm-mesh", &Memory::default()).unwrap();
+                let look = look(&planned.text, &part[0], "/p/slm-mesh").unwrap();
+                assert_eq!(look.0, Found::Current, "{text}\n{}", planned.text);
+                let mut rest = planned.text.chars();
+                // What there was is there in its order; commas may be new.
+                for c in text.chars().filter(|c| !c.is_whitespace()) {
+                    assert!(
+                        rest.any(|other| other == c),
+                        "{c:?} of\n{text}\nis not in\n{}",
+                        planned.text
+                    );
+                }
+                let without = uninstall(&planned.text, &part, &planned.memory).unwrap();
+                let bare = |text: &str| text.split_whitespace().collect::<String>();
+                let comma = |text: &str| bare(text).replace(',', "");
+                assert_eq!(comma(&without), comma(&text), "{}", planned.text);
+            }
+        }
+    }
+}

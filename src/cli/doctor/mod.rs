@@ -161,13 +161,8 @@ fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<
 fn is_replaced(pid: u32) -> bool {
     let own = std::env::current_exe().and_then(|path| path.canonicalize()).ok();
     let its = platform::executable(pid).and_then(|path| path.canonicalize().ok());
-    #[cfg(target_os = "linux")]
-    if std::fs::read_link(format!("/proc/{pid}/exe"))
-        .is_ok_and(|path| path.to_string_lossy().ends_with(" (deleted)"))
-    {
-        return true;
-    }
-    matches!((own, its), (Some(own), Some(its)) if own != its)
+    platform::is_executable_replaced(pid)
+        || matches!((own, its), (Some(own), Some(its)) if own != its)
 }
 
 /// Only the broker can look into its database: it has the file to itself. It reads the structure
