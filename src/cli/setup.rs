@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
+use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use serde::Serialize;
-use similar::TextDiff;
 
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines};
@@ -16,7 +16,7 @@ use crate::setup::record::Record;
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
 /// Lines around a change that are shown with it.
-const CONTEXT_LINES: usize = 2;
+const CONTEXT_LINES: u32 = 2;
 /// Most of an answer that is read, bytes.
 const ANSWER_BYTES_MAX: u64 = 64;
 
@@ -196,8 +196,13 @@ fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {
 }
 
 fn unified(file: &FilePlan, from: &str, to: &str) -> String {
-    let diff = TextDiff::from_lines(&file.before, &file.after);
-    diff.unified_diff().context_radius(CONTEXT_LINES).header(from, to).to_string()
+    let input = InternedInput::new(file.before.as_str(), file.after.as_str());
+    let mut diff = Diff::compute(Algorithm::Myers, &input);
+    diff.postprocess_lines(&input);
+    let mut config = UnifiedDiffConfig::default();
+    config.context_len(CONTEXT_LINES);
+    let printer = BasicLineDiffPrinter(&input.interner);
+    format!("--- {from}\n+++ {to}\n{}", diff.unified_diff(&printer, config, &input))
 }
 
 fn shown(out: &Out, path: &Path) -> String {
