@@ -35,6 +35,26 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Writes the file `path`, which may be someone else's to read, with these mode bits. It is on the
+/// disk when this returns: what is replaced so may be the only one of its kind.
+///
+/// # Errors
+///
+/// The directory cannot be written to, or the disk is full; `path` is as it was then.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
 /// Reads the regular file `path`, which must not be longer than `bytes_max`.
 ///
 /// # Errors

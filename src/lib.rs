@@ -20,7 +20,8 @@ pub mod client;
 pub mod agent;
 pub mod hook;
 pub mod guard;
-
+pub mod skills;
+pub mod setup;
 pub mod broker;
 pub mod mcp;
 pub mod cli;

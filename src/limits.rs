@@ -297,6 +297,10 @@ pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 pub const GIT_FILE_BYTES_MAX: usize = 8 * KIB;
 /// Most that is read about a process (its command line above all), bytes.
 pub const PROCESS_BYTES_MAX: usize = 64 * KIB;
+/// Longest file of an agent that `setup` reads and changes, bytes. Some keep histories in theirs.
+pub const SETUP_FILE_BYTES_MAX: usize = 32 * MIB;
+/// Longest record of what `setup` has changed, bytes.
+pub const SETUP_RECORD_BYTES_MAX: usize = 4 * MIB;
 /// Most ancestors of a process that are looked at.
 pub const ANCESTORS_MAX: usize = AGENT_PIDS_MAX;
 

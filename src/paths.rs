@@ -79,6 +79,12 @@ impl Paths {
         self.dir.join("shared.secret")
     }
 
+    /// The directory in which `setup` keeps what it has changed.
+    #[must_use]
+    pub fn setup(&self) -> PathBuf {
+        self.dir.join("setup")
+    }
+
     /// The directory of sockets and tokens of peers.
     #[must_use]
     pub fn peers(&self) -> PathBuf {
@@ -116,6 +122,7 @@ mod tests {
             (paths.log(), "broker.log"),
             (paths.old_log(), "broker.log.1"),
             (paths.shared_secret(), "shared.secret"),
+            (paths.setup(), "setup"),
             (paths.peers(), "peers"),
             (paths.peer_socket(id), "peers/00000000-0000-0000-0000-000000000000.sock"),
             (paths.peer_token(id), "peers/00000000-0000-0000-0000-000000000000.token"),

@@ -31,17 +31,20 @@ pub(super) enum Group {
     Broker,
     Messages,
     Shared,
+    Agents,
     Other,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 4] = [Self::Broker, Self::Messages, Self::Shared, Self::Other];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Broker, Self::Messages, Self::Shared, Self::Agents, Self::Other];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Broker => "Broker",
             Self::Messages => "Messages",
             Self::Shared => "Shared by all",
+            Self::Agents => "Agents",
             Self::Other => "Other",
         }
     }
@@ -310,6 +313,57 @@ pub(super) static ENTRIES: &[Entry] = &[
         parse: parse::emit,
     },
     Entry {
+        name: "setup",
+        group: Group::Agents,
+        summary: "tell the agents on this machine of slm-mesh",
+        usage: &["setup [agent...] [--hooks] [--project] [--dry-run] [--yes] [--uninstall]"],
+        about: &[
+            "Adds the entry for this program to the settings of each agent, and slash commands \
+             where the agent has a folder for them. Without an agent, those that are found here. \
+             Shows each change and asks; everything else in the files stays as it is, and a copy \
+             of what they were is kept in the data directory. Run twice, it changes nothing.",
+            "Agents: claude-code, codex, gemini-cli, opencode, cursor, vscode, windsurf, zed, \
+             cline, antigravity.",
+            "--uninstall takes out what setup has put in; a file that nobody else has changed is \
+             then as it was, byte for byte.",
+        ],
+        options: &[
+            (
+                "--hooks",
+                "with hooks: messages reach the agent while it works, locks keep it from editing",
+            ),
+            (
+                "--project",
+                "the files of this directory (claude-code, cursor, vscode), not your own",
+            ),
+            ("--dry-run", "show what would change, and change nothing"),
+            ("-y, --yes", "do not ask"),
+            ("--uninstall", "take it all out again"),
+        ],
+        examples: &[
+            ("setup", "all agents that are found"),
+            ("setup claude-code codex --hooks", ""),
+            ("setup --dry-run", "look first"),
+            ("setup --uninstall", ""),
+        ],
+        parse: parse::setup,
+    },
+    Entry {
+        name: "doctor",
+        group: Group::Agents,
+        summary: "check that everything works, and say what to do if not",
+        usage: &["doctor"],
+        about: &[
+            "Looks at the program, the data directory, the broker (which it starts if need be), a \
+             message pushed to a peer of its own, the database, the settings of agents, the peers \
+             that are here and files left behind. A line for each; exit code 1 if something is \
+             wrong.",
+        ],
+        options: &[],
+        examples: &[("doctor", ""), ("doctor --json", "for scripts")],
+        parse: parse::doctor,
+    },
+    Entry {
         name: "mcp",
         group: Group::Other,
         summary: "be the MCP server of an agent, on standard input and output",
@@ -324,7 +378,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "hook",
-        group: Group::Other,
+        group: Group::Agents,
         summary: "be the hook of an agent",
         usage: &["hook <agent>"],
         about: &[
@@ -343,7 +397,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "guard",
-        group: Group::Shared,
+        group: Group::Agents,
         summary: "keep files that others have locked out of git commits",
         usage: &["guard install [--uninstall]", "guard uninstall", "guard check [--quiet]"],
         about: &[

@@ -106,26 +106,49 @@ fn clean_broker(config: &Config) -> Result<u64> {
     Ok(removed)
 }
 
-/// Removes sockets to which no connection can be made, and tokens that have no socket.
-fn clean_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<(u64, u64)> {
+/// What peers that are gone have left behind.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Sockets to which no connection can be made.
+    pub(super) sockets: Vec<PathBuf>,
+    /// Tokens that have no socket, or one of those.
+    pub(super) tokens: Vec<PathBuf>,
+}
+
+/// Looks for what peers have left behind; `live` are sockets that need no knock.
+pub(super) fn left_by_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<Left> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Left::default()),
         Err(error) => return Err(failed("look into the directory of sockets", &error)),
     };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
-    let (mut sockets, mut tokens) = (0, 0);
+    let mut left = Left::default();
     let has_suffix = |path: &Path, suffix: &str| path.extension() == Some(OsStr::new(suffix));
     for path in paths.iter().filter(|path| has_suffix(path, "sock")) {
         if !live.contains(path) && is_stale(path) {
-            sockets += u64::from(remove(path)?);
+            left.sockets.push(path.clone());
         }
     }
-    for path in paths.iter().filter(|path| has_suffix(path, "token")) {
-        if !path.with_extension("sock").exists() {
-            tokens += u64::from(remove(path)?);
+    for path in paths.into_iter().filter(|path| has_suffix(path, "token")) {
+        let socket = path.with_extension("sock");
+        if left.sockets.contains(&socket) || !socket.exists() {
+            left.tokens.push(path);
         }
+    }
+    Ok(left)
+}
+
+/// Removes what peers have left behind.
+fn clean_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<(u64, u64)> {
+    let left = left_by_peers(dir, live)?;
+    let (mut sockets, mut tokens) = (0, 0);
+    for path in &left.sockets {
+        sockets += u64::from(remove(path)?);
+    }
+    for path in &left.tokens {
+        tokens += u64::from(remove(path)?);
     }
     Ok((sockets, tokens))
 }

@@ -58,6 +58,10 @@ pub enum Command {
     Emit(Emit),
     /// Tidy up.
     Clean,
+    /// Tell agents of this program.
+    SetUp(SetUp),
+    /// Look whether everything works.
+    Doctor,
     /// Three agents and a working morning.
     Demo,
     /// Be the hook of an agent.
@@ -266,6 +270,24 @@ pub struct Emit {
     pub kind: String,
     /// JSON; null if none.
     pub payload: Option<Text>,
+}
+
+/// `setup`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
+pub struct SetUp {
+    /// Which agents; those that are found if none.
+    pub agents: Vec<&'static str>,
+    /// Hooks too.
+    pub hooks: bool,
+    /// The files of this directory instead of the person's own.
+    pub project: bool,
+    /// Only show.
+    pub dry_run: bool,
+    /// Do not ask.
+    pub yes: bool,
+    /// Take out instead of putting in.
+    pub uninstall: bool,
 }
 
 impl Invocation {

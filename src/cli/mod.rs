@@ -9,6 +9,7 @@ mod catalog;
 mod clean;
 mod command;
 mod demo;
+mod doctor;
 mod events;
 mod failure;
 mod guard;
@@ -19,6 +20,7 @@ mod out;
 mod parse;
 mod peers;
 mod sent;
+mod setup;
 mod start;
 mod state;
 mod status;
@@ -33,7 +35,7 @@ use std::process::ExitCode;
 
 pub use command::{
     Command, Emit, Events, Global, Guard, GuardAction, Inbox, Invocation, Lock, PeerScope, Peers,
-    Send, Since, StartMode, State, StateAction, Text, wants_json,
+    Send, SetUp, Since, StartMode, State, StateAction, Text, wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use words::UsageError;
@@ -98,6 +100,8 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Start(_) => start::detached(context),
         Command::Stop => start::stop(context),
         Command::Clean => clean::run(context),
+        Command::Doctor => doctor::run(context),
+        Command::SetUp(wanted) => setup::run(context, wanted),
         Command::Peers(peers) => peers::run(context, peers),
         Command::Send(message) => messages::send(context, message),
         Command::Inbox(inbox) => messages::inbox(context, inbox),

@@ -2,7 +2,7 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Command, Emit, Events, Guard, GuardAction, Inbox, Lock, PeerScope, Peers, Send, Since,
+    Command, Emit, Events, Guard, GuardAction, Inbox, Lock, PeerScope, Peers, Send, SetUp, Since,
     StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
@@ -10,6 +10,7 @@ use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::setup::agents::{self, AGENTS};
 
 const SCOPES: [(&str, PeerScope); 3] = [
     ("machine", PeerScope::Machine),
@@ -36,6 +37,40 @@ pub(super) fn clean(entry: &Entry, words: Words) -> Result<Command> {
 
 pub(super) fn demo(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Demo)
+}
+
+pub(super) fn doctor(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Doctor)
+}
+
+pub(super) fn setup(entry: &Entry, mut words: Words) -> Result<Command> {
+    let mut wanted = SetUp {
+        hooks: words.flag("--hooks"),
+        project: words.flag("--project"),
+        dry_run: words.flag("--dry-run"),
+        yes: words.flag(["-y", "--yes"]),
+        uninstall: words.flag("--uninstall"),
+        agents: Vec::new(),
+    };
+    if wanted.uninstall && wanted.hooks {
+        return Err(words.error("`--uninstall` takes hooks out, too; leave out `--hooks`"));
+    }
+    if wanted.dry_run && wanted.yes {
+        return Err(words.error("`--dry-run` and `--yes` exclude each other"));
+    }
+    let unknown = words.error("");
+    let names = vec!["[agent]"; AGENTS.len()];
+    for name in words.texts_left(&names, 0, &entry.option_names())? {
+        let Some(agent) = agents::find(&name) else {
+            let known: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
+            let hint = suggest::hint(&name, known.iter().copied());
+            let message =
+                format!("unknown agent {name:?}: it must be one of {}{hint}", known.join(", "));
+            return Err(UsageError { message, ..unknown });
+        };
+        wanted.agents.push(agent.name);
+    }
+    Ok(Command::SetUp(wanted))
 }
 
 pub(super) fn version(entry: &Entry, words: Words) -> Result<Command> {
@@ -304,6 +339,8 @@ mod tests {
             ("status", Command::Status),
             ("clean", Command::Clean),
             ("demo", Command::Demo),
+            ("doctor", Command::Doctor),
+            ("setup", Command::SetUp(SetUp::default())),
             ("version", Command::Version),
             ("--version", Command::Version),
             ("-V", Command::Version),
@@ -442,6 +479,25 @@ mod tests {
         assert!(refused("state set k v --ttl 0").contains("a time such as"));
         assert!(refused("state set k v --ttl 366d").contains("at most a year"));
         assert!(refused("state set k v --if-version x").contains("a version"));
+    }
+
+    #[test]
+    fn setting_agents_up() {
+        let full = SetUp {
+            agents: vec!["zed", "codex"],
+            hooks: true,
+            project: true,
+            yes: true,
+            ..SetUp::default()
+        };
+        assert_eq!(command("setup zed --hooks codex --project -y"), Command::SetUp(full));
+        let out = SetUp { uninstall: true, dry_run: true, ..SetUp::default() };
+        assert_eq!(command("setup --uninstall --dry-run"), Command::SetUp(out));
+        assert!(refused("setup claude").contains("did you mean `claude-code`?"));
+        assert!(refused("setup --uninstall --hooks").contains("leave out `--hooks`"));
+        assert!(refused("setup --dry-run --yes").contains("exclude each other"));
+        assert!(refused("setup --hook").contains("did you mean `--hooks`?"));
+        assert!(refused("doctor zed").contains("unexpected word"));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! What the server offers: tools, prompts, resources, and the instructions.
 //!
-//! The texts are what agents read, so they lie in files of their own (`catalog/`, and `skills/` at
-//! the root of the repository, whose texts are the prompts). Each costs every agent context; the
+//! The texts are what agents read, so they lie in files of their own (`catalog/`, and the skills,
+//! whose texts are the prompts). Each costs every agent context; the
 //! tests hold them to their budgets.
 
 use std::sync::LazyLock;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
+
+use crate::skills::{self, Skill};
 
 /// How the server is to be used, for the agent's system prompt.
 pub(super) const INSTRUCTIONS: &str = include_str!("catalog/instructions.txt").trim_ascii_end();
@@ -27,8 +29,7 @@ pub(super) static TEMPLATES: LazyLock<Box<RawValue>> =
 /// A prompt: the text of a skill.
 #[derive(Debug)]
 pub(super) struct Prompt {
-    /// The whole file: a head of `key: value` lines between `---`, then the text.
-    file: &'static str,
+    skill: &'static Skill,
     /// What it can be given, in the order in which the text has it.
     arguments: &'static [Argument],
 }
@@ -43,10 +44,10 @@ pub(super) struct Argument {
 /// The place in a skill's text for what the user gave, as agents with skills of their own have it.
 const GIVEN: &str = "$ARGUMENTS";
 
-macro_rules! skill {
-    ($name:literal $(, $argument:literal: $description:literal)*) => {
+macro_rules! prompt {
+    ($skill:ident $(, $argument:literal: $description:literal)*) => {
         Prompt {
-            file: include_str!(concat!("../../skills/", $name, ".md")),
+            skill: &skills::$skill,
             arguments: &[$(Argument { name: $argument, description: $description }),*],
         }
     };
@@ -54,22 +55,22 @@ macro_rules! skill {
 
 /// The list of `prompts/list`.
 pub(super) static PROMPTS: [Prompt; 5] = [
-    skill!("mesh-sync"),
-    skill!("mesh-peers"),
-    skill!("mesh-send", "to": "Name or id of a peer, or all", "message": "What to tell it"),
-    skill!("mesh-lock", "file": "The file; without it the locks are shown"),
-    skill!("mesh-status"),
+    prompt!(SYNC),
+    prompt!(PEERS),
+    prompt!(SEND, "to": "Name or id of a peer, or all", "message": "What to tell it"),
+    prompt!(LOCK, "file": "The file; without it the locks are shown"),
+    prompt!(STATUS),
 ];
 
 impl Prompt {
     /// The prompt of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
-        PROMPTS.iter().find(|prompt| prompt.head("name") == name)
+        PROMPTS.iter().find(|prompt| prompt.skill.name == name)
     }
 
     /// What it is for.
     pub(super) fn description(&self) -> &'static str {
-        self.head("description")
+        self.skill.head("description")
     }
 
     /// Its text, with what was given to it.
@@ -77,18 +78,7 @@ impl Prompt {
         let given: Vec<&str> =
             self.arguments.iter().filter_map(|argument| given(argument.name)).collect();
         let given = if given.is_empty() { "(nothing)".to_owned() } else { given.join(" ") };
-        self.parts().1.replace(GIVEN, &given)
-    }
-
-    fn head(&self, key: &str) -> &'static str {
-        let line = |line: &'static str| line.strip_prefix(key)?.strip_prefix(": ");
-        self.parts().0.lines().find_map(line).unwrap_or_default()
-    }
-
-    /// Head and text.
-    fn parts(&self) -> (&'static str, &'static str) {
-        let rest = self.file.strip_prefix("---\n").unwrap_or(self.file);
-        rest.split_once("---\n").unwrap_or(("", rest))
+        self.skill.text().replace(GIVEN, &given)
     }
 }
 
@@ -96,7 +86,7 @@ impl Prompt {
 impl Serialize for Prompt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("name", self.head("name"))?;
+        map.serialize_entry("name", self.skill.name)?;
         map.serialize_entry("description", self.description())?;
         if !self.arguments.is_empty() {
             map.serialize_entry("arguments", self.arguments)?;
@@ -191,7 +181,7 @@ mod tests {
         for (prompt, name) in
             PROMPTS.iter().zip(["mesh-sync", "mesh-peers", "mesh-send", "mesh-lock", "mesh-status"])
         {
-            assert_eq!(prompt.head("name"), name);
+            assert_eq!(prompt.skill.name, name);
             assert!(prompt.description().len() > 20);
             let text = prompt.text(|_| None);
             assert!(!text.contains(GIVEN) && !text.contains("---"), "{text}");

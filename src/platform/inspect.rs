@@ -72,6 +72,16 @@ pub fn executable(pid: u32) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// Whether the program of a process has been removed or replaced since it started. Where the system
+/// does not tell, it has not.
+#[must_use]
+pub fn is_executable_replaced(pid: u32) -> bool {
+    // proc(5): the name of a file that is no longer there ends with this.
+    has_proc()
+        && std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_ok_and(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
+}
+
 /// A text that stays the same as long as the process `pid` lives, and differs for another that is
 /// given its id later: when it was started.
 #[must_use]

@@ -28,7 +28,9 @@ pub use descriptors::{
     close_others_on_exec, null_stdin, null_stdout, poll_readable, poll_writable,
     raise_descriptor_limit, redirect_stderr, redirect_stdout,
 };
-pub use inspect::{ancestors, command_line, command_name, executable, start_mark};
+pub use inspect::{
+    ancestors, command_line, command_name, executable, is_executable_replaced, start_mark,
+};
 pub use lock::{BrokerLock, LockHolder, lock_holder};
 pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};
 pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};

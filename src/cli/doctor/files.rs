@@ -1,0 +1,107 @@
+//! The data directory, and what was left in it.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::Report;
+use crate::api::PeersReply;
+use crate::cli::clean;
+use crate::cli::out::Out;
+use crate::cli::text::count;
+use crate::config::Config;
+use crate::platform::current_uid;
+
+/// Mode bits of group and others, and those by which they may write.
+const OTHERS: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Looks at the directory before anything is made in it.
+pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
+    const CHECK: &str = "data dir";
+    let paths = &config.paths;
+    let dir = paths.dir();
+    let name = |path: &Path| out.path(&path.to_string_lossy());
+    let metadata = match std::fs::metadata(dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            report.note(CHECK, format!("{} is new; the broker makes it", name(dir)), "");
+            return;
+        }
+        Err(error) => {
+            report.bad(
+                CHECK,
+                format!("{}: {error}", name(dir)),
+                "mend it or set SLM_MESH_DATA_DIR",
+            );
+            return;
+        }
+    };
+    let mode = metadata.mode() & 0o777;
+    if metadata.uid() != current_uid() {
+        let text = format!("{} belongs to another user (uid {})", name(dir), metadata.uid());
+        report.bad(CHECK, text, "set SLM_MESH_DATA_DIR to a directory of your own");
+    } else if mode & OTHERS_WRITE != 0 {
+        let text = format!("{} can be written to by others (mode {mode:03o})", name(dir));
+        let todo = format!("look at what is in it, then close it: chmod 700 {}", dir.display());
+        report.bad(CHECK, text, todo);
+    } else if mode & OTHERS != 0 {
+        let text = format!("{} can be looked into by others (mode {mode:03o})", name(dir));
+        report.note(CHECK, text, "the next start of the broker closes it");
+    } else {
+        report.ok(CHECK, format!("{}, mode {mode:03o}", name(dir)));
+    }
+    for path in [paths.token(), paths.db(), paths.mesh_id(), paths.shared_secret(), paths.peers()] {
+        let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
+        let mode = metadata.mode() & 0o777;
+        if mode & OTHERS != 0 && !metadata.is_symlink() {
+            let text = format!("{} is open to others (mode {mode:03o})", name(&path));
+            report.bad(CHECK, text, format!("close it: chmod go= {}", path.display()));
+        }
+    }
+}
+
+/// What dead brokers and peers have left behind.
+pub(super) fn stale(report: &mut Report, config: &Config, live: Option<&PeersReply>, out: &Out) {
+    const CHECK: &str = "files";
+    let paths = &config.paths;
+    let peers = live.map(|reply| &*reply.peers).unwrap_or_default();
+    let live: HashSet<PathBuf> =
+        peers.iter().filter_map(|peer| peer.uds_path.as_deref()).map(PathBuf::from).collect();
+    let left = clean::left_by_peers(&paths.peers(), &live).unwrap_or_default();
+    let number = u64::try_from(left.sockets.len() + left.tokens.len()).unwrap_or(u64::MAX);
+    if number > 0 {
+        let text = format!("{} of peers that are gone", count(number, "file", "files"));
+        report.note(CHECK, text, "run `slm-mesh clean`");
+    }
+    let aside = moved_aside(paths.dir());
+    if let Some(first) = aside.first() {
+        let number = u64::try_from(aside.len()).unwrap_or(u64::MAX);
+        let text = format!(
+            "{} moved aside, such as {}",
+            count(number, "database was", "databases were"),
+            out.path(&first.to_string_lossy())
+        );
+        report.note(CHECK, text, "delete what you do not need");
+    }
+    if number == 0 && aside.is_empty() {
+        report.ok(CHECK, "nothing is left behind");
+    }
+}
+
+/// Databases that could not be used.
+fn moved_aside(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let of_db =
+                ["mesh.db.damaged-", "mesh.db.foreign-"].iter().any(|p| name.starts_with(p));
+            of_db && !["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix))
+        })
+        .collect();
+    found.sort();
+    found
+}

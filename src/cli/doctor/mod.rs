@@ -1,0 +1,246 @@
+//! `slm-mesh doctor`: looks at everything a mesh needs, says what is wrong and what to do.
+//!
+//! Each check gives lines; none mends anything. The one thing that is made is a peer of its own, to
+//! which a message is pushed over a real socket, and which goes again.
+
+mod agents;
+mod files;
+mod push;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::out::{Out, Paint};
+use super::text::{count, duration, escape, size};
+use super::{Context, Exit, Result};
+use crate::api::{ListPeers, PeerStatus, PeersReply, Request, Status};
+use crate::client::{Client, ClientError, StartPolicy};
+use crate::platform;
+
+/// What a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Mark {
+    /// As it should be.
+    Ok,
+    /// Worth to know; nothing is wrong.
+    Note,
+    /// Wrong.
+    Bad,
+}
+
+/// A line.
+#[derive(Debug, Serialize)]
+struct Line {
+    /// What was looked at.
+    check: &'static str,
+    status: Mark,
+    /// How it is.
+    text: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    todo: Option<String>,
+}
+
+/// The lines so far.
+#[derive(Debug, Default)]
+struct Report(Vec<Line>);
+
+impl Report {
+    fn ok(&mut self, check: &'static str, text: impl Into<String>) {
+        self.0.push(Line { check, status: Mark::Ok, text: text.into(), todo: None });
+    }
+
+    fn note(&mut self, check: &'static str, text: impl Into<String>, todo: impl Into<String>) {
+        let todo = Some(todo.into()).filter(|todo: &String| !todo.is_empty());
+        self.0.push(Line { check, status: Mark::Note, text: text.into(), todo });
+    }
+
+    fn bad(&mut self, check: &'static str, text: impl Into<String>, todo: impl Into<String>) {
+        self.0.push(Line { check, status: Mark::Bad, text: text.into(), todo: Some(todo.into()) });
+    }
+
+    fn wrong(&self) -> usize {
+        self.0.iter().filter(|line| line.status == Mark::Bad).count()
+    }
+}
+
+pub(super) fn run(context: &mut Context) -> Result<Exit> {
+    let mut report = Report::default();
+    program(&mut report);
+    files::data_dir(&mut report, &context.config, &context.out);
+    let live = match Client::open(&context.config, StartPolicy::IfNeeded) {
+        Ok(client) => broker(&mut report, context, client),
+        Err(error) => {
+            no_broker(&mut report, &error);
+            None
+        }
+    };
+    agents::check(&mut report, context);
+    if let Some(peers) = &live {
+        self::peers(&mut report, &context.out, peers);
+    }
+    files::stale(&mut report, &context.config, live.as_ref(), &context.out);
+    let wrong = report.wrong();
+    write(&mut context.out, &report)?;
+    Ok(if wrong > 0 { Exit::Failed } else { Exit::Done })
+}
+
+fn program(report: &mut Report) {
+    const CHECK: &str = "program";
+    let version = env!("CARGO_PKG_VERSION");
+    match std::env::current_exe().map(|path| (path.exists(), path)) {
+        Ok((true, path)) => report.ok(CHECK, format!("{}, version {version}", path.display())),
+        Ok((false, path)) => report.bad(
+            CHECK,
+            format!("{} is not there any more", path.display()),
+            "run the one that replaced it",
+        ),
+        Err(error) => report.bad(CHECK, format!("its path cannot be read: {error}"), "mount /proc"),
+    }
+}
+
+fn no_broker(report: &mut Report, error: &ClientError) {
+    let todo = match error {
+        ClientError::TimedOut { .. }
+        | ClientError::Unreachable { .. }
+        | ClientError::Protocol { .. } => "run `slm-mesh clean`, which ends one that hangs",
+        _ => "broker.log in the data directory may say more; run `slm-mesh start` to see it start",
+    };
+    report.bad("broker", error.to_string(), todo);
+}
+
+/// What the broker can be asked. The peers, if it told.
+fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<PeersReply> {
+    let config = &context.config;
+    let status: Status = match client.call(&Request::Status) {
+        Ok(status) => status,
+        Err(error) => {
+            no_broker(report, &error);
+            return None;
+        }
+    };
+    let (own, pid) = (env!("CARGO_PKG_VERSION"), status.pid);
+    let uptime = duration(i64::try_from(status.uptime).unwrap_or(i64::MAX));
+    let restart = "run `slm-mesh stop`; the next agent that needs it starts the new one";
+    if &*status.version != own {
+        let text = format!("process {pid} is version {}, this is {own}", escape(&status.version));
+        report.bad("broker", text, restart);
+    } else if is_replaced(pid) {
+        let text = format!("process {pid} runs a program that has been replaced since");
+        report.note("broker", text, restart);
+    } else {
+        report.ok("broker", format!("process {pid} for {uptime}, the same version"));
+    }
+    if config.port == 0 || config.port == status.port {
+        report.ok("port", format!("{} on {}", status.port, config.host));
+    } else {
+        report.note(
+            "port",
+            format!(
+                "{} on {}; {} was taken or not asked for",
+                status.port, config.host, config.port
+            ),
+            "nothing, unless a program of yours expects that port",
+        );
+    }
+    let told = push::round_trip(report, config, &mut client);
+    database(report, &context.out, &status, told);
+    let request = Request::Peers(ListPeers { include_stale: true, ..ListPeers::default() });
+    match client.call(&request) {
+        Ok(peers) => Some(peers),
+        Err(error) => {
+            report.bad("peers", error.to_string(), "run doctor again");
+            None
+        }
+    }
+}
+
+/// Whether the broker's program is another file than this one. Unknown counts as no.
+fn is_replaced(pid: u32) -> bool {
+    let own = std::env::current_exe().and_then(|path| path.canonicalize()).ok();
+    let its = platform::executable(pid).and_then(|path| path.canonicalize().ok());
+    platform::is_executable_replaced(pid)
+        || matches!((own, its), (Some(own), Some(its)) if own != its)
+}
+
+/// Only the broker can look into its database: it has the file to itself. It reads the structure
+/// when it opens it, and the pages as it needs them.
+fn database(report: &mut Report, out: &Out, status: &Status, written: bool) {
+    let db = &status.db;
+    let bytes = format!("{}, log {}", size(db.size_bytes), size(db.wal_size_bytes));
+    match &db.recovered_from {
+        Some(moved) => report.bad(
+            "database",
+            format!("the one that was there could not be used and is now {}", out.path(moved)),
+            "if you need nothing from it, delete it, and run `slm-mesh stop`",
+        ),
+        None if written => report.ok(
+            "database",
+            format!("{bytes}; opened without damage, a message was written and read back"),
+        ),
+        None => report.note(
+            "database",
+            format!("{bytes}; opened without damage, but nothing was written to it now"),
+            "",
+        ),
+    }
+}
+
+fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
+    const CHECK: &str = "peer";
+    if reply.peers.is_empty() {
+        report.note(CHECK, "nobody is here", "");
+    }
+    for peer in &reply.peers {
+        let name = format!("{} ({})", escape(&peer.name), escape(&peer.agent_type));
+        let reach = escape(&peer.reach);
+        match (peer.status, &*peer.reach) {
+            (PeerStatus::Stale, _) => report.note(
+                CHECK,
+                format!("{name}: not heard of since {}", out.age(peer.last_heartbeat)),
+                "if its agent is gone, it is removed by itself",
+            ),
+            (PeerStatus::Active, "none") => report.note(
+                CHECK,
+                format!("{name}: reach none, it finds its messages when it looks"),
+                "",
+            ),
+            (PeerStatus::Active, _) => report.ok(CHECK, format!("{name}: reach {reach}")),
+        }
+    }
+    if reply.remaining > 0 {
+        report.note(CHECK, format!("{} more", reply.remaining), "");
+    }
+}
+
+fn write(out: &mut Out, report: &Report) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        ok: bool,
+        checks: &'a [Line],
+    }
+    if out.json {
+        let document = Document { ok: report.wrong() == 0, checks: &report.0 };
+        let json = serde_json::to_vec(&document)?;
+        return out.document(&json);
+    }
+    let width = report.0.iter().map(|line| line.check.len()).max().unwrap_or_default();
+    for line in &report.0 {
+        let (mark, paint) = match line.status {
+            Mark::Ok => ("ok  ", Paint::Good),
+            Mark::Note => ("note", Paint::Dim),
+            Mark::Bad => ("BAD ", Paint::Warn),
+        };
+        let mark = out.style.paint(mark, paint).into_owned();
+        writeln!(out, "{mark}  {:width$}  {}", line.check, escape(&line.text))?;
+        if let Some(todo) = &line.todo {
+            writeln!(out, "      {:width$}  -> {}", "", escape(todo))?;
+        }
+    }
+    match u64::try_from(report.wrong()).unwrap_or(u64::MAX) {
+        0 => writeln!(out, "Nothing is wrong."),
+        wrong => writeln!(out, "{} wrong.", count(wrong, "thing is", "things are")),
+    }
+}

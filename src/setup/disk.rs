@@ -1,0 +1,133 @@
+//! Reading and writing the files of agents: bounded, whole or not at all, and through links, which
+//! stay links.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::files;
+use crate::limits::SETUP_FILE_BYTES_MAX;
+use crate::platform::current_uid;
+
+/// What of a new file's or folder's mode the umask leaves.
+const NEW_FILE: u32 = 0o600;
+const NEW_DIR: u32 = 0o700;
+/// Its owner may write.
+const OWNER_WRITES: u32 = 0o200;
+
+/// A file as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Where it lies, links followed.
+    pub real: PathBuf,
+    mode: u32,
+}
+
+/// Reads a file; none if it is not there.
+///
+/// # Errors
+/// A sentence that says what is wrong with it and what to do.
+pub fn read(path: &Path) -> Result<Option<File>, String> {
+    let failed = |error: io::Error| format!("it cannot be read: {error}");
+    let Some(metadata) = metadata(path)? else { return Ok(None) };
+    if !metadata.is_file() {
+        return Err("it is no regular file".into());
+    }
+    let real = path.canonicalize().map_err(failed)?;
+    let bytes = files::read_bounded(&real, SETUP_FILE_BYTES_MAX).map_err(|error| {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            let mib = SETUP_FILE_BYTES_MAX / (1024 * 1024);
+            return format!("it is larger than {mib} MiB, which no such file is; look at it");
+        }
+        failed(error)
+    })?;
+    Ok(Some(File { bytes, real, mode: metadata.mode() & 0o7777 }))
+}
+
+fn metadata(path: &Path) -> Result<Option<Metadata>, String> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(target) => Err(format!(
+                "it is a link to {}, which does not exist; make that file or remove the link",
+                target.display()
+            )),
+            Err(_) => Ok(None),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err("what should be its folder is a file".into())
+        }
+        Err(error) => Err(format!("it cannot be looked at: {error}")),
+    }
+}
+
+/// Whether the file may be changed, asked before anything is.
+///
+/// # Errors
+/// A sentence that says why not and what to do.
+pub fn check_writable(path: &Path) -> Result<(), String> {
+    let Some(metadata) = metadata(path)? else { return Ok(()) };
+    let mode = metadata.mode() & 0o7777;
+    if mode & OWNER_WRITES == 0 {
+        return Err(format!(
+            "it is read-only (mode {mode:03o}); allow it (chmod u+w) or add the entry by hand"
+        ));
+    }
+    if metadata.uid() != current_uid() {
+        return Err(format!(
+            "it belongs to another user (uid {}); run this as that user",
+            metadata.uid()
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a file whole, in place of `old` with its mode, or as a new one with the folders it needs.
+/// Gives the folders that were made, outermost first.
+///
+/// # Errors
+/// A sentence that says what is wrong. The file is as it was then.
+pub fn write(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: io::Error| format!("it cannot be written: {error}");
+    check_writable(path)?;
+    let mut new_dirs = Vec::new();
+    if let (None, Some(dir)) = (old, path.parent()) {
+        make_dirs(dir, &mut new_dirs)
+            .map_err(|error| format!("its folder {} cannot be made: {error}", dir.display()))?;
+    }
+    let place = old.map_or(path, |old| &old.real);
+    let mode = old.map_or(NEW_FILE, |old| old.mode);
+    files::replace(place, bytes, mode).map_err(failed)?;
+    Ok(new_dirs)
+}
+
+fn make_dirs(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_dirs(parent, made)?;
+    }
+    match DirBuilder::new().mode(NEW_DIR).create(dir) {
+        Ok(()) => made.push(dir.to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn remove(path: &Path) -> Result<(), String> {
+    check_writable(path)?;
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("it cannot be removed: {error}")),
+    }
+}

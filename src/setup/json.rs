@@ -1,0 +1,514 @@
+//! JSON, with or without comments: looked at with spans, changed by splices. White space, comments,
+//! order and everything that is not meant stay as they were, byte for byte.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::common::Ranged;
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::text::{Splice, apply, indent, line_start, newline, place, starts_line};
+use super::{Malformed, Trouble};
+
+/// A value to be written. Members keep their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Number(u32),
+    /// `true` or `false`.
+    Bool(bool),
+    /// An array.
+    List(Vec<Node>),
+    /// An object.
+    Map(Vec<(&'static str, Node)>),
+}
+
+impl Node {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// Whether `value` says the same, its members in whatever order.
+    pub(super) fn is(&self, value: &Value<'_>) -> bool {
+        match (self, value) {
+            (Self::Text(text), Value::StringLit(other)) => *text == other.value,
+            (Self::Number(number), Value::NumberLit(other)) => number.to_string() == other.value,
+            (Self::Bool(value), Value::BooleanLit(other)) => *value == other.value,
+            (Self::List(items), Value::Array(other)) => {
+                items.len() == other.elements.len()
+                    && items.iter().zip(&other.elements).all(|(item, other)| item.is(other))
+            }
+            (Self::Map(members), Value::Object(other)) => {
+                members.len() == other.properties.len()
+                    && members.iter().all(|(name, member)| {
+                        get(other, name).is_some_and(|value| member.is(value))
+                    })
+            }
+            _ => false,
+        }
+    }
+
+    /// As text; over several lines with the given indent of the first, or on one.
+    fn write(&self, style: &Style, indent: Option<&str>) -> String {
+        match self {
+            // Plain data into memory.
+            Self::Text(text) => serde_json::to_string(text).unwrap_or_default(),
+            Self::Number(number) => number.to_string(),
+            Self::Bool(value) => value.to_string(),
+            Self::List(items) => {
+                let flat = items.iter().all(|item| !matches!(item, Self::List(_) | Self::Map(_)));
+                let indent = indent.filter(|_| !flat);
+                let write = |item: &Self, deeper: Option<&str>| item.write(style, deeper);
+                wrap('[', ']', style, indent, items.iter(), write)
+            }
+            Self::Map(members) => {
+                let write = |(name, member): &(&str, Self), deeper: Option<&str>| {
+                    // A name is one of ours.
+                    let colon = if style.spaced { ": " } else { ":" };
+                    format!("\"{name}\"{colon}{}", member.write(style, deeper))
+                };
+                wrap('{', '}', style, indent, members.iter(), write)
+            }
+        }
+    }
+}
+
+fn wrap<'a, T: 'a>(
+    open: char,
+    close: char,
+    style: &Style,
+    indent: Option<&str>,
+    items: impl ExactSizeIterator<Item = &'a T>,
+    write: impl Fn(&T, Option<&str>) -> String,
+) -> String {
+    if items.len() == 0 {
+        return format!("{open}{close}");
+    }
+    let Some(indent) = indent else {
+        let items: Vec<_> = items.map(|item| write(item, None)).collect();
+        return format!("{open}{}{close}", items.join(style.comma()));
+    };
+    let newline = style.newline;
+    let deeper = format!("{indent}{}", style.unit);
+    let items: Vec<_> =
+        items.map(|item| format!("{newline}{deeper}{}", write(item, Some(&deeper)))).collect();
+    format!("{open}{}{newline}{indent}{close}", items.join(","))
+}
+
+/// How the text is laid out.
+struct Style {
+    newline: &'static str,
+    /// One step of indentation.
+    unit: String,
+    /// A space after colons and commas on one line.
+    spaced: bool,
+}
+
+impl Style {
+    fn of(text: &str, root: Option<&Object<'_>>) -> Self {
+        let first = root.and_then(|root| root.properties.first());
+        let at = first.map(|first| first.range.start);
+        let unit = at.filter(|at| starts_line(text, *at)).map(|at| indent(text, at));
+        let spaced = first.is_none_or(|first| {
+            let value = first.value.range().start;
+            text.get(..value).is_none_or(|before| before.ends_with([' ', '\n', '\t']))
+        });
+        let unit = unit.filter(|unit| !unit.is_empty()).unwrap_or("  ");
+        Self { newline: newline(text), unit: unit.into(), spaced }
+    }
+
+    fn comma(&self) -> &'static str {
+        if self.spaced { ", " } else { "," }
+    }
+}
+
+/// An object or array: where it is, and where its members are.
+struct Container {
+    range: Range<usize>,
+    items: Vec<Range<usize>>,
+}
+
+impl Container {
+    fn of(value: &Value<'_>) -> Option<Self> {
+        let span = |range: jsonc_parser::common::Range| range.start..range.end;
+        match value {
+            Value::Object(object) => Some(Self {
+                range: span(object.range),
+                items: object.properties.iter().map(|member| span(member.range)).collect(),
+            }),
+            Value::Array(array) => Some(Self {
+                range: span(array.range),
+                items: array.elements.iter().map(|element| span(element.range())).collect(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a text whose root is an object, and hands it on; an empty text is an empty object to
+/// nobody.
+///
+/// # Errors
+/// It is no JSON, or its root is something else.
+pub(super) fn read<T>(
+    text: &str,
+    look: impl FnOnce(Option<&Value<'_>>) -> T,
+) -> Result<T, Trouble> {
+    let options = ParseOptions {
+        allow_comments: true,
+        allow_trailing_commas: true,
+        allow_loose_object_property_names: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|error| {
+        let (line, column) = place(text, error.range().start);
+        Trouble::Malformed(Malformed { line, column, what: error.kind().to_string() })
+    })?;
+    match &parsed.value {
+        Some(value) if !matches!(value, Value::Object(_)) => {
+            let (line, column) = place(text, value.range().start);
+            let what = "expected an object here".into();
+            Err(Trouble::Malformed(Malformed { line, column, what }))
+        }
+        value => Ok(look(value.as_ref())),
+    }
+}
+
+/// A member of an object; the last of several of one name counts, as in ECMA-404's readers.
+pub(super) fn get<'a, 'b>(object: &'b Object<'a>, name: &str) -> Option<&'b Value<'a>> {
+    let member = object.properties.iter().rev().find(|member| member.name.as_str() == name)?;
+    Some(&member.value)
+}
+
+/// The value at `path`; a number in it is a place in an array.
+pub(super) fn find<'a, 'b>(root: &'b Value<'a>, path: &[&str]) -> Option<&'b Value<'a>> {
+    path.iter().try_fold(root, |value, name| match value {
+        Value::Object(object) => get(object, name),
+        Value::Array(array) => array.elements.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// A value as it is written in `text`.
+pub(super) fn raw<'a>(text: &'a str, value: &Value<'_>) -> &'a str {
+    let range = value.range();
+    text.get(range.start..range.end).unwrap_or_default()
+}
+
+/// A member's text.
+pub(super) fn text_of<'b>(value: &'b Value<'_>, name: &str) -> Option<&'b str> {
+    match value {
+        Value::Object(object) => match get(object, name)? {
+            Value::StringLit(text) => Some(&text.value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The elements of an array; none if it is something else.
+pub(super) fn elements<'a, 'b>(value: &'b Value<'a>) -> &'b [Value<'a>] {
+    match value {
+        Value::Array(array) => &array.elements,
+        _ => &[],
+    }
+}
+
+/// What goes into a place: a value, or a text that was there before.
+pub(super) enum New<'a> {
+    /// A value.
+    Value(&'a Node),
+    /// A text, as it is.
+    Raw(&'a str),
+}
+
+impl New<'_> {
+    fn write(&self, style: &Style, indent: Option<&str>) -> Cow<'_, str> {
+        match self {
+            Self::Value(node) => node.write(style, indent).into(),
+            Self::Raw(text) => (*text).into(),
+        }
+    }
+}
+
+/// Sets the value at `path`, whatever is there; objects that are missing on the way are made.
+///
+/// # Errors
+/// The text is no JSON object, or something on the way is no object.
+pub(super) fn set(text: &str, path: &[&str], new: &New<'_>) -> Result<String, Trouble> {
+    place_in(text, path, new, false)
+}
+
+/// Appends to the array at `path`, which is made if it is missing.
+///
+/// # Errors
+/// The text is no JSON object, or something on the way is no object, or at its end no array.
+pub(super) fn append(text: &str, path: &[&str], node: &Node) -> Result<String, Trouble> {
+    place_in(text, path, &New::Value(node), true)
+}
+
+fn place_in(text: &str, path: &[&str], new: &New<'_>, to_array: bool) -> Result<String, Trouble> {
+    // A file of nothing, or of comments only, gets an object to put it in.
+    let mut whole = Cow::Borrowed(text);
+    if read(text, |root| root.is_none())? {
+        let line = if text.trim().is_empty() { "" } else { newline(text) };
+        let kept = if line.is_empty() { "" } else { text.trim_end() };
+        whole = format!("{kept}{line}{{}}{}", newline(text)).into();
+    }
+    let text = &*whole;
+    let done = read(text, |root| match root {
+        Some(root) => insert_at(text, root, path, new, to_array),
+        None => Err(Trouble::Internal),
+    })??;
+    checked(done)
+}
+
+/// The way down to `path` as far as it goes, and the rest made there.
+fn insert_at(
+    text: &str,
+    root: &Value<'_>,
+    path: &[&str],
+    new: &New<'_>,
+    to_array: bool,
+) -> Result<String, Trouble> {
+    let object = if let Value::Object(object) = root { Some(object) } else { None };
+    let style = Style::of(text, object);
+    let mut value = root;
+    let mut inline = false;
+    for (depth, name) in path.iter().enumerate() {
+        let Value::Object(object) = value else {
+            return Err(Trouble::not_a(text, path.get(..depth), "an object", value.range().start));
+        };
+        let Some(inner) = get(object, name) else {
+            let rest = path.get(depth + 1..).unwrap_or_default();
+            let member = |indent: Option<&str>| {
+                let colon = if style.spaced { ": " } else { ":" };
+                // Names are ours and need no escapes.
+                format!("\"{name}\"{colon}{}", nested(rest, new, to_array, &style, indent))
+            };
+            let container = Container::of(value).ok_or(Trouble::Internal)?;
+            return Ok(insert(text, &container, inline, &style, member));
+        };
+        inline = !object.properties.first().is_some_and(|m| starts_line(text, m.range.start));
+        value = inner;
+    }
+    if to_array {
+        let (Value::Array(_), Some(container)) = (value, Container::of(value)) else {
+            return Err(Trouble::not_a(text, Some(path), "an array", value.range().start));
+        };
+        return Ok(insert(text, &container, inline, &style, |indent| {
+            new.write(&style, indent).into_owned()
+        }));
+    }
+    let range = value.range();
+    let indent = (!inline).then(|| indent(text, range.start));
+    let with = new.write(&style, indent).into_owned();
+    Ok(apply(text, &[Splice { range: range.start..range.end, with }]))
+}
+
+/// `new` in as many objects as `path` has names left, and in an array if it is for one.
+fn nested(
+    path: &[&str],
+    new: &New<'_>,
+    to_array: bool,
+    style: &Style,
+    indent: Option<&str>,
+) -> String {
+    let deeper = indent.map(|indent| format!("{indent}{}", style.unit));
+    let around = |open: char, close: char, inner: String| match (indent, &deeper) {
+        (Some(indent), Some(deeper)) => {
+            let newline = style.newline;
+            format!("{open}{newline}{deeper}{inner}{newline}{indent}{close}")
+        }
+        _ => format!("{open}{inner}{close}"),
+    };
+    match path.split_first() {
+        Some((name, rest)) => {
+            let colon = if style.spaced { ": " } else { ":" };
+            let inner = nested(rest, new, to_array, style, deeper.as_deref());
+            around('{', '}', format!("\"{name}\"{colon}{inner}"))
+        }
+        None if to_array => around('[', ']', new.write(style, deeper.as_deref()).into_owned()),
+        None => new.write(style, indent).into_owned(),
+    }
+}
+
+/// Puts an item at the end of a container, laid out as the one before it. `inline`: an empty
+/// container stands in a line with others and stays there.
+fn insert(
+    text: &str,
+    container: &Container,
+    inline: bool,
+    style: &Style,
+    item: impl Fn(Option<&str>) -> String,
+) -> String {
+    let newline = style.newline;
+    let Some(last) = container.items.last() else {
+        let (from, to) = (container.range.start + 1, container.range.end.saturating_sub(1));
+        let kept = text.get(from..to).unwrap_or_default().trim_end();
+        if inline && kept.is_empty() {
+            return apply(text, &[Splice { range: from..to, with: item(None) }]);
+        }
+        let base = indent(text, container.range.start);
+        let deeper = format!("{base}{}", style.unit);
+        let with = format!("{newline}{deeper}{}{newline}{base}", item(Some(&deeper)));
+        return apply(text, &[Splice { range: from + kept.len()..to, with }]);
+    };
+    let comma = comma_after(text, last.end);
+    if !starts_line(text, last.start) {
+        let with = |before: &str, after: &str| format!("{before}{}{after}", item(None));
+        let splice = match comma {
+            Some(comma) => {
+                Splice::insert(comma + 1, with(style.comma().trim_start_matches(','), ","))
+            }
+            None => Splice::insert(last.end, with(style.comma(), "")),
+        };
+        return apply(text, &[splice]);
+    }
+    let indent = indent(text, last.start);
+    let body = format!("{newline}{indent}{}", item(Some(indent)));
+    if let Some(comma) = comma {
+        let at = comments_end(text, comma + 1);
+        return apply(text, &[Splice::insert(at, format!("{body},"))]);
+    }
+    let at = comments_end(text, last.end);
+    apply(text, &[Splice::insert(last.end, ","), Splice::insert(at, body)])
+}
+
+/// Takes out the member at `path`. The same text if there is none.
+///
+/// # Errors
+/// The text is no JSON object.
+pub(super) fn remove(text: &str, path: &[&str]) -> Result<String, Trouble> {
+    let Some((name, parents)) = path.split_last() else { return Ok(text.into()) };
+    take_out(text, parents, |parent| match parent {
+        Value::Object(object) => {
+            object.properties.iter().rposition(|member| member.name.as_str() == *name)
+        }
+        _ => None,
+    })
+}
+
+/// Takes out an element of the array at `path`. The same text if there is none.
+///
+/// # Errors
+/// The text is no JSON object.
+pub(super) fn remove_element(text: &str, path: &[&str], index: usize) -> Result<String, Trouble> {
+    take_out(text, path, |parent| (index < elements(parent).len()).then_some(index))
+}
+
+fn take_out(
+    text: &str,
+    parents: &[&str],
+    which: impl FnOnce(&Value<'_>) -> Option<usize>,
+) -> Result<String, Trouble> {
+    let found = read(text, |root| {
+        let parent = find(root?, parents)?;
+        Some((Container::of(parent)?, which(parent)?))
+    })?;
+    let Some((container, index)) = found else { return Ok(text.into()) };
+    let whole_line = apply(text, &removal(text, &container, index, true));
+    // With its line end, a comment could swallow what follows it.
+    match checked(whole_line) {
+        Ok(done) => Ok(done),
+        Err(_) => checked(apply(text, &removal(text, &container, index, false))),
+    }
+}
+
+fn removal(text: &str, container: &Container, index: usize, whole_line: bool) -> Vec<Splice> {
+    let Some(item) = container.items.get(index) else { return Vec::new() };
+    let comma = comma_after(text, item.end);
+    let end = comma.map_or(item.end, |comma| comma + 1);
+    if container.items.len() == 1 {
+        let (from, to) = (container.range.start + 1, container.range.end.saturating_sub(1));
+        let is_blank =
+            |range: Range<usize>| text.get(range).is_some_and(|text| text.trim().is_empty());
+        if is_blank(from..item.start) && is_blank(end..to) {
+            return vec![Splice::remove(from..to)];
+        }
+    }
+    let before = text.get(..item.start).unwrap_or_default();
+    let own_line = starts_line(text, item.start);
+    let mut start = before.trim_end_matches([' ', '\t']).len();
+    if own_line && whole_line {
+        let line = line_start(text, item.start);
+        start = text.get(..line).map_or(line, |before| {
+            before
+                .strip_suffix('\n')
+                .map_or(line, |before| before.strip_suffix('\r').unwrap_or(before).len())
+        });
+    }
+    let previous = index.checked_sub(1).and_then(|index| container.items.get(index));
+    match (previous, comma) {
+        // The first of several on one line: what follows moves up.
+        (None, Some(_)) if !own_line => {
+            let rest = text.get(end..).unwrap_or_default();
+            let spaces = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+            vec![Splice::remove(item.start..end + spaces)]
+        }
+        (Some(previous), None) => {
+            let comma = comma_after(text, previous.end);
+            let comma = comma.map(|comma| Splice::remove(comma..comma + 1));
+            comma.into_iter().chain([Splice::remove(start..end)]).collect()
+        }
+        _ => vec![Splice::remove(start..end)],
+    }
+}
+
+/// The comma that follows `at`, white space and comments skipped.
+fn comma_after(text: &str, at: usize) -> Option<usize> {
+    let mut at = at;
+    loop {
+        let rest = text.get(at..)?;
+        let trimmed = rest.trim_start();
+        at += rest.len() - trimmed.len();
+        if trimmed.starts_with("//") {
+            at += trimmed.find('\n')?;
+        } else if let Some(comment) = trimmed.strip_prefix("/*") {
+            at += comment.find("*/")? + "/**/".len();
+        } else {
+            return trimmed.starts_with(',').then_some(at);
+        }
+    }
+}
+
+/// The end of the comments that follow `at` in its line, or `at`.
+fn comments_end(text: &str, at: usize) -> usize {
+    let mut end = at;
+    loop {
+        let rest = text.get(end..).unwrap_or_default();
+        let trimmed = rest.trim_start_matches([' ', '\t']);
+        let from = end + rest.len() - trimmed.len();
+        if trimmed.starts_with("//") {
+            let line = trimmed.find('\n').unwrap_or(trimmed.len());
+            let line = trimmed.get(..line).unwrap_or_default();
+            return from + line.strip_suffix('\r').unwrap_or(line).len();
+        }
+        let Some(comment) = trimmed.strip_prefix("/*") else { return end };
+        let Some(length) = comment.find("*/") else { return end };
+        if comment.get(..length).is_some_and(|comment| comment.contains('\n')) {
+            return end;
+        }
+        end = from + length + "/**/".len();
+    }
+}
+
+/// What was made is read once more before anyone gets it.
+fn checked(text: String) -> Result<String, Trouble> {
+    match read(&text, |root| root.is_some()) {
+        Ok(true) => Ok(text),
+        _ => Err(Trouble::Internal),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Telling agents of slm-mesh: the entries, hooks and commands that `setup` puts into their files,
+//! takes out again, and `doctor` looks for.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`agents`] | the table: which agent has which files, and what goes into each |
+//! | [`plan`] | a file's text before -> its text after; touches nothing |
+//! | `json`, `toml`, `text` | changes to a text that leave the rest of it as it was, byte for byte |
+//! | [`record`] | what was changed, so that it can be put back exactly |
+//! | [`disk`] | reading and writing these files: bounded, whole, through links |
+//! | [`work`] | all of it together: look, plan, do |
+//!
+//! Nothing here asks or prints.
+
+pub mod agents;
+pub mod disk;
+pub mod plan;
+pub mod record;
+pub mod work;
+
+mod json;
+mod text;
+mod toml;
+
+use std::fmt;
+
+/// The name of the entry in every agent's list of servers.
+pub const ENTRY: &str = "slm-mesh";
+
+/// A text that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, in characters, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Why a file's text cannot be changed. It stays as it is then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is not what its name says.
+    Malformed(Malformed),
+    /// It has something else where an entry would go.
+    Unexpected(String),
+    /// It is no UTF-8.
+    NotText,
+    /// The change would have made it unreadable.
+    Internal,
+}
+
+impl Trouble {
+    fn not_a(text: &str, path: Option<&[&str]>, expected: &str, at: usize) -> Self {
+        let (line, column) = text::place(text, at);
+        let path = path.unwrap_or_default().join(".");
+        Self::Unexpected(format!("`{path}` (line {line}, column {column}) is not {expected}"))
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(Malformed { line, column, what }) => {
+                let what = what.trim_end_matches('.');
+                write!(f, "line {line}, column {column}: {what}; mend it and try again")
+            }
+            Self::Unexpected(what) => write!(f, "{what}; mend it and try again"),
+            Self::NotText => f.write_str("it is not valid UTF-8; save it as UTF-8 and try again"),
+            Self::Internal => f.write_str(
+                "it is written in a way that cannot be changed safely; add the entry by hand \
+                 (the README of integrations/ shows it)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}

@@ -1,0 +1,197 @@
+//! What `setup` has changed: for each file what it was before, so that it can be put back.
+//!
+//! The record lies in the data directory, with a copy of each file as it was. The copies may hold
+//! what the agents' files hold, so they are as private as these.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::plan::Memory;
+use crate::files;
+use crate::limits::{SETUP_FILE_BYTES_MAX, SETUP_RECORD_BYTES_MAX};
+
+/// What was done to a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Entry {
+    /// It was not there before.
+    pub absent: bool,
+    /// The name of the copy of what it was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    /// SHA-256 of what was written, in hexadecimal.
+    pub after: String,
+    /// What has to be known if someone has changed it since.
+    #[serde(flatten)]
+    pub memory: Memory,
+    /// Folders that were made for it, outermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<PathBuf>,
+}
+
+/// All that was changed, by path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    dir: PathBuf,
+    files: BTreeMap<PathBuf, Entry>,
+}
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    files: BTreeMap<PathBuf, Entry>,
+}
+
+/// The form of the record.
+const VERSION: u32 = 1;
+
+impl Record {
+    /// Reads the record in `dir`; an empty one if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read; the text says what to do.
+    pub fn load(dir: PathBuf) -> Result<Self, String> {
+        let path = dir.join("record.json");
+        let bytes = match files::read_bounded(&path, SETUP_RECORD_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self { dir, files: BTreeMap::new() });
+            }
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        let written: Written = serde_json::from_slice(&bytes).map_err(|error| {
+            format!(
+                "{} cannot be read ({error}); move it away, and setup goes on without a memory \
+                 of what it has changed",
+                path.display()
+            )
+        })?;
+        if written.version != VERSION {
+            return Err(format!("{} was written by a newer slm-mesh; use that", path.display()));
+        }
+        Ok(Self { dir, files: written.files })
+    }
+
+    /// What was done to `path`.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&Entry> {
+        self.files.get(path)
+    }
+
+    /// The copy of what `path` was.
+    #[must_use]
+    pub fn backup(&self, path: &Path) -> Option<Vec<u8>> {
+        let name = self.get(path)?.backup.as_ref()?;
+        files::read_bounded(&self.dir.join(name), SETUP_FILE_BYTES_MAX).ok()
+    }
+
+    /// Where the copies are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps a copy of what `path` was, and gives its name.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, path: &Path, bytes: &[u8]) -> io::Result<String> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let place = hash(path.as_os_str().as_encoded_bytes());
+        let name = format!("{}-{name}", place.get(..16).unwrap_or_default());
+        make_private(&self.dir)?;
+        files::write_private(&self.dir.join(&name), bytes)?;
+        Ok(name)
+    }
+
+    /// Remembers what was done to `path`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn set(&mut self, path: &Path, entry: Entry) -> io::Result<()> {
+        self.files.insert(path.to_owned(), entry);
+        self.save()
+    }
+
+    /// Forgets `path` and its copy. Without entries the record is gone.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn forget(&mut self, path: &Path) -> io::Result<()> {
+        let Some(entry) = self.files.remove(path) else { return Ok(()) };
+        if let Some(name) = entry.backup {
+            // One copy too many does no harm.
+            let _ = std::fs::remove_file(self.dir.join(name));
+        }
+        if !self.files.is_empty() {
+            return self.save();
+        }
+        std::fs::remove_file(self.dir.join("record.json"))?;
+        // Something else in it stays.
+        let _ = std::fs::remove_dir(&self.dir);
+        Ok(())
+    }
+
+    fn save(&self) -> io::Result<()> {
+        make_private(&self.dir)?;
+        let written = Written { version: VERSION, files: self.files.clone() };
+        let bytes = serde_json::to_vec(&written)?;
+        files::write_private(&self.dir.join("record.json"), &bytes)
+    }
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut out, byte| {
+        // Into memory.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn what_was_remembered_is_read_again_and_forgotten() {
+        let temp = TempDir::new();
+        let dir = temp.path().join("setup");
+        let path = Path::new("/home/a/.x.json");
+        let mut record = Record::load(dir.clone()).unwrap();
+        assert!(record.get(path).is_none());
+        let backup = record.keep(path, b"before").unwrap();
+        let memory = Memory { made: vec![vec!["a".into()]], ..Memory::default() };
+        let entry = Entry { backup: Some(backup), after: hash(b"x"), memory, ..Entry::default() };
+        record.set(path, entry.clone()).unwrap();
+        let mut record = Record::load(dir.clone()).unwrap();
+        assert_eq!(record.get(path), Some(&entry));
+        assert_eq!(record.backup(path).unwrap(), b"before");
+        record.forget(path).unwrap();
+        assert!(!dir.exists());
+        assert_eq!(Record::load(dir).unwrap().get(path), None);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_taken_for_none() {
+        let temp = TempDir::new();
+        let path = temp.path().join("record.json");
+        for (text, word) in [("{", "move it away"), ("{\"version\":2,\"files\":{}}", "newer")] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Record::load(temp.path().to_owned()).unwrap_err().contains(word), "{text}");
+        }
+    }
+}

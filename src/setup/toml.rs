@@ -1,0 +1,347 @@
+//! The one table of ours in a TOML file: looked at with spans, changed by splices.
+
+use std::ops::Range;
+
+use toml_edit::{Document, Item};
+
+use super::text::{Splice, apply, line_start, newline, next_line, place};
+use super::{Malformed, Trouble};
+
+/// The table of all servers.
+const SERVERS: &str = "mcp_servers";
+
+/// What stands in the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// `command`, if it is a text.
+    pub(super) command: Option<String>,
+    /// `args`, if they are texts.
+    pub(super) args: Option<Vec<String>>,
+}
+
+/// Where the entry is.
+enum At {
+    /// Nowhere.
+    Absent,
+    /// To be put into the inline table that ends before this byte, which is empty or not.
+    Inline { end: usize, is_empty: bool },
+}
+
+fn parse(text: &str) -> Result<Document<&str>, Trouble> {
+    Document::parse(text).map_err(|error| {
+        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        let what = error.message().lines().next().unwrap_or_default().to_owned();
+        Trouble::Malformed(Malformed { line, column, what })
+    })
+}
+
+fn entry<'a>(document: &'a Document<&str>, name: &str) -> Option<&'a Item> {
+    document.as_table().get(SERVERS)?.as_table_like()?.get(name)
+}
+
+/// The entry `name`, if there is one.
+///
+/// # Errors
+/// The text is no TOML.
+pub(super) fn find(text: &str, name: &str) -> Result<Option<Found>, Trouble> {
+    let document = parse(text)?;
+    let Some(item) = entry(&document, name) else { return Ok(None) };
+    let get = |key: &str| item.as_table_like().and_then(|table| table.get(key));
+    let command = get("command").and_then(Item::as_str).map(str::to_owned);
+    let args = get("args")
+        .and_then(Item::as_array)
+        .and_then(|args| args.iter().map(|value| value.as_str().map(str::to_owned)).collect());
+    Ok(Some(Found { command, args }))
+}
+
+/// Adds the entry `name`, which is not there yet.
+///
+/// # Errors
+/// The text is no TOML, or `mcp_servers` is no table.
+pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Trouble> {
+    let (at, command) = (whereabouts(text)?, quoted(command));
+    let line = newline(text);
+    let done = match at {
+        At::Inline { end, is_empty } => {
+            let comma = if is_empty { " " } else { ", " };
+            let inner = text.get(..end).unwrap_or_default().trim_end().len();
+            let entry = format!("{comma}{} ", inline(name, &command));
+            apply(text, &[Splice { range: inner..end, with: entry }])
+        }
+        At::Absent => {
+            let before = match text {
+                "" => String::new(),
+                text if text.ends_with('\n') => line.to_owned(),
+                _ => format!("{line}{line}"),
+            };
+            format!("{text}{before}{}", block(name, &command, line))
+        }
+    };
+    checked(done)
+}
+
+/// Gives the entry `name` another command and no arguments, and leaves the rest of it.
+///
+/// # Errors
+/// The text is no TOML, or the entry has no command.
+pub(super) fn update(text: &str, name: &str, command: &str) -> Result<String, Trouble> {
+    let document = parse(text)?;
+    let table = entry(&document, name).and_then(Item::as_table_like).ok_or(Trouble::Internal)?;
+    let span = |key: &str| table.get(key).and_then(Item::span);
+    let at = span("command").ok_or(Trouble::Internal)?;
+    let mut splices = vec![Splice { range: at, with: quoted(command) }];
+    splices.extend(span("args").map(|range| Splice { range, with: "[]".into() }));
+    splices.sort_by_key(|splice| splice.range.start);
+    checked(apply(text, &splices))
+}
+
+/// Takes the entry out; what it was comes with the rest.
+///
+/// # Errors
+/// The text is no TOML, or the entry is written in a way that is not understood.
+pub(super) fn remove(text: &str, name: &str) -> Result<(String, Option<String>), Trouble> {
+    swap(text, name, None)
+}
+
+/// Puts an entry of our own in the place of the entry; what it was comes with the rest.
+///
+/// # Errors
+/// As [`remove`].
+pub(super) fn replace(
+    text: &str,
+    name: &str,
+    command: &str,
+) -> Result<(String, Option<String>), Trouble> {
+    let (command, line) = (quoted(command), newline(text));
+    let is_inline = matches!(whereabouts(text)?, At::Inline { .. });
+    let new = if is_inline { inline(name, &command) } else { block(name, &command, line) };
+    swap(text, name, Some(&new))
+}
+
+/// Puts back what [`remove`] or [`replace`] gave, in the place of the entry.
+///
+/// # Errors
+/// It does not fit any more.
+pub(super) fn restore(text: &str, name: &str, old: &str) -> Result<String, Trouble> {
+    Ok(swap(text, name, Some(old))?.0)
+}
+
+/// The entry as a table with a header.
+fn block(name: &str, command: &str, line: &str) -> String {
+    format!("[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}")
+}
+
+/// The entry as a member of an inline table.
+fn inline(name: &str, command: &str) -> String {
+    format!("{name} = {{ command = {command}, args = [] }}")
+}
+
+fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<String>), Trouble> {
+    let document = parse(text)?;
+    let Some(item) = entry(&document, name) else { return Ok((text.into(), None)) };
+    let servers = document.as_table().get(SERVERS);
+    if let Some(inline) = servers.and_then(Item::as_inline_table) {
+        return swap_inline(text, inline, name, new);
+    }
+    let Some(table) = item.as_table().filter(|table| !table.is_dotted()) else {
+        return Err(Trouble::not_a(text, Some(&[SERVERS, name]), "a table with a header", 0));
+    };
+    // From its header to the last line of its last value; tables within it go with it.
+    let mut spans = Vec::new();
+    collect(table, &mut spans);
+    let lines = |span: &Range<usize>| {
+        line_start(text, span.start)..next_line(text, span.end.saturating_sub(1))
+    };
+    let mut blocks: Vec<_> = spans.iter().map(lines).collect();
+    blocks.sort_by_key(|block| block.start);
+    blocks.dedup();
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+        return Err(Trouble::Internal);
+    };
+    let whole = first.start..last.end;
+    let old = text.get(whole.clone()).unwrap_or_default().to_owned();
+    // A table of someone else in between stays.
+    let headers = old.lines().filter(|line| line.trim_start().starts_with('[')).count();
+    let is_header =
+        |span: &&Range<usize>| text.get(span.start..).is_some_and(|text| text.starts_with('['));
+    let own = spans.iter().filter(is_header).count();
+    let mut splices: Vec<_> = if headers <= own {
+        vec![Splice::remove(whole.clone())]
+    } else {
+        blocks.into_iter().map(Splice::remove).collect()
+    };
+    if let Some(splice) = splices.first_mut() {
+        if let Some(new) = new {
+            new.clone_into(&mut splice.with);
+        } else {
+            // The empty line that separates it.
+            let before = text.get(..whole.start).unwrap_or_default();
+            let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
+            splice.range.start -= blank.map_or(0, |blank| blank.len() / 2);
+        }
+    }
+    Ok((checked(apply(text, &splices))?, Some(old)))
+}
+
+fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
+    spans.extend(table.span());
+    for (key, item) in table {
+        match item {
+            Item::Table(inner) => collect(inner, spans),
+            Item::ArrayOfTables(inner) => inner.iter().for_each(|table| collect(table, spans)),
+            _ => {
+                spans.extend(item.span());
+                spans.extend(table.key(key).and_then(toml_edit::Key::span));
+            }
+        }
+    }
+}
+
+fn swap_inline(
+    text: &str,
+    servers: &toml_edit::InlineTable,
+    name: &str,
+    new: Option<&str>,
+) -> Result<(String, Option<String>), Trouble> {
+    let keys: Vec<_> = servers.iter().map(|(key, _)| key).collect();
+    let span = |key: &str| {
+        let start = servers.key(key).and_then(toml_edit::Key::span)?.start;
+        Some(start..servers.get(key)?.span()?.end)
+    };
+    let index = keys.iter().position(|key| *key == name).ok_or(Trouble::Internal)?;
+    let own = span(name).ok_or(Trouble::Internal)?;
+    let old = text.get(own.clone()).unwrap_or_default().to_owned();
+    let splice = if let Some(new) = new {
+        Splice { range: own, with: new.into() }
+    } else {
+        let next = keys.get(index + 1).and_then(|key| span(key));
+        let previous = index.checked_sub(1).and_then(|index| span(keys.get(index)?));
+        Splice::remove(match (previous, next) {
+            (Some(previous), _) => previous.end..own.end,
+            (None, Some(next)) => own.start..next.start,
+            (None, None) => own,
+        })
+    };
+    Ok((checked(apply(text, &[splice]))?, Some(old)))
+}
+
+fn whereabouts(text: &str) -> Result<At, Trouble> {
+    let document = parse(text)?;
+    match document.as_table().get(SERVERS) {
+        None => Ok(At::Absent),
+        Some(item) => match (item.as_inline_table(), item.span()) {
+            (Some(table), Some(span)) => {
+                Ok(At::Inline { end: span.end.saturating_sub(1), is_empty: table.is_empty() })
+            }
+            _ if item.is_table() => Ok(At::Absent),
+            (_, span) => {
+                let at = span.map_or(0, |span| span.start);
+                Err(Trouble::not_a(text, Some(&[SERVERS]), "a table", at))
+            }
+        },
+    }
+}
+
+/// A basic string (TOML 1.0, "String"): JSON's escapes are a subset of its own.
+fn quoted(text: &str) -> String {
+    // Plain data into memory.
+    serde_json::to_string(text).unwrap_or_default().replace('\u{7f}', "\\u007F")
+}
+
+fn checked(text: String) -> Result<String, Trouble> {
+    match parse(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => Err(Trouble::Internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "slm-mesh";
+
+    #[test]
+    fn added_at_the_end_and_taken_out_again() {
+        for text in [
+            "",
+            "model = \"x\"\n",
+            "model = \"x\"",
+            "model = \"x\" # c\r\n\r\n[mcp_servers.a]\r\ncommand = \"q\"\r\n# tail\r\n",
+            "[mcp_servers]\na = { command = \"x\" }\n",
+            "mcp_servers.a.command = \"x\"\n",
+        ] {
+            let added = add(text, NAME, "/a b/slm-mesh").unwrap();
+            assert!(added.starts_with(text), "{added}");
+            let found = find(&added, NAME).unwrap().unwrap();
+            assert_eq!(found.command.as_deref(), Some("/a b/slm-mesh"));
+            assert_eq!(found.args, Some(Vec::new()));
+            assert_eq!(added.contains("\r\n"), text.contains("\r\n"));
+            let (left, old) = remove(&added, NAME).unwrap();
+            assert_eq!(left.trim_end(), text.trim_end(), "{added:?}");
+            assert!(old.unwrap().starts_with("[mcp_servers.slm-mesh]"));
+        }
+    }
+
+    #[test]
+    fn inline_tables_get_their_entry_inside() {
+        for (text, expected) in [
+            (
+                "mcp_servers = {}\n",
+                "mcp_servers = { slm-mesh = { command = \"/x\", args = [] } }\n",
+            ),
+            (
+                "mcp_servers = { a = {command=\"q\"} } # c\n",
+                "mcp_servers = { a = {command=\"q\"}, slm-mesh = { command = \"/x\", args = [] } } # c\n",
+            ),
+        ] {
+            let added = add(text, NAME, "/x").unwrap();
+            assert_eq!(added, expected);
+            let (left, old) = remove(&added, NAME).unwrap();
+            assert!(find(&left, NAME).unwrap().is_none(), "{left}");
+            let (other, ours) = replace(&added, NAME, "/y").unwrap();
+            assert_eq!((&ours, other), (&old, added.replace("/x", "/y")));
+            assert_eq!(restore(&added.replace("/x", "/y"), NAME, &old.unwrap()).unwrap(), added);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_taken_out_with_what_belongs_to_it_and_nothing_else() {
+        let text = "# mine\n[mcp_servers.slm-mesh]\ncommand = \"node\" # why\nargs = [\n \"x.js\",\n]\n\n\
+                    [mcp_servers.slm-mesh.env]\nA = \"1\"\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n";
+        let (left, old) = remove(text, NAME).unwrap();
+        assert_eq!(left, "# mine\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
+        // Replaced, it keeps its place, and comes back to it.
+        let (replaced, same) = replace(text, NAME, "/x").unwrap();
+        assert_eq!(same, old);
+        let ours = "[mcp_servers.slm-mesh]\ncommand = \"/x\"\nargs = []\n";
+        let expected = format!("# mine\n{ours}\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
+        assert_eq!(replaced, expected);
+        assert_eq!(restore(&replaced, NAME, &old.unwrap()).unwrap(), text);
+        // With a table of someone else in between, each goes by itself.
+        let text = "[mcp_servers.slm-mesh]\ncommand = \"x\"\n[other]\na = 1 # one\n\
+                    [mcp_servers.slm-mesh.env]\nA = \"1\"\n";
+        assert_eq!(remove(text, NAME).unwrap().0, "[other]\na = 1 # one\n");
+    }
+
+    #[test]
+    fn another_path_is_changed_in_its_place() {
+        let text = "[mcp_servers.slm-mesh]\nargs = [\"mcp\"]   # a\ncommand = 'old/slm-mesh'\nenabled = true\n";
+        let updated = update(text, NAME, "/new").unwrap();
+        assert_eq!(
+            updated,
+            "[mcp_servers.slm-mesh]\nargs = []   # a\ncommand = \"/new\"\nenabled = true\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_place() {
+        for (text, line, column) in [("a = 1\nb = = 2\n", 2, 5), ("[x\n", 1, 3), ("é = 1", 1, 1)] {
+            let Err(Trouble::Malformed(error)) = add(text, NAME, "/x") else {
+                panic!("{text}");
+            };
+            assert_eq!((error.line, error.column), (line, column), "{text}: {}", error.what);
+        }
+        assert!(matches!(add("mcp_servers = 5", NAME, "/x"), Err(Trouble::Unexpected(_))));
+    }
+}

@@ -1,0 +1,352 @@
+//! Look, plan, do: what is to happen to the files of an agent, and that it happens.
+
+use std::path::{Path, PathBuf};
+
+use super::agents::{Agent, Part, Place, Target};
+use super::disk::{self, File};
+use super::plan::{self, Found, Memory};
+use super::record::{Record, hash};
+use super::{ENTRY, Trouble};
+
+/// What is to happen to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Keep,
+    /// It is made.
+    Create,
+    /// It is changed.
+    Change,
+    /// It is removed.
+    Remove,
+}
+
+impl Action {
+    /// As a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "unchanged",
+            Self::Create => "create",
+            Self::Change => "change",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// A file, and what is to happen to it.
+#[derive(Clone, Debug)]
+pub struct FilePlan {
+    /// Which.
+    pub path: PathBuf,
+    /// What.
+    pub action: Action,
+    /// Its text now; empty if it is not there.
+    pub before: String,
+    /// Its text then; empty if it goes.
+    pub after: String,
+    /// What else a person should know.
+    pub note: Option<String>,
+    target: Target,
+    old: Option<File>,
+    memory: Memory,
+}
+
+/// An agent, and what is to happen to its files.
+#[derive(Debug)]
+pub struct AgentPlan {
+    /// Which.
+    pub agent: &'static Agent,
+    /// By what it was found to be installed.
+    pub sign: Option<PathBuf>,
+    /// Its files; for each that cannot be changed, why.
+    pub files: Vec<Result<FilePlan, (PathBuf, String)>>,
+}
+
+impl AgentPlan {
+    /// The files that change.
+    pub fn changes(&self) -> impl Iterator<Item = &FilePlan> {
+        let files = self.files.iter().filter_map(|file| file.as_ref().ok());
+        files.filter(|file| file.action != Action::Keep)
+    }
+
+    /// The files that cannot be changed, and why.
+    pub fn refusals(&self) -> impl Iterator<Item = &(PathBuf, String)> {
+        self.files.iter().filter_map(|file| file.as_ref().err())
+    }
+}
+
+/// How much of a file's parts is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The file.
+    pub path: PathBuf,
+    /// Hooks, not the entry of the server.
+    pub hooks: bool,
+    /// How much.
+    pub found: Found,
+    /// The command that stands there.
+    pub command: Option<String>,
+}
+
+/// The work on all files.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where the files are.
+    pub place: Place,
+    /// The program that is entered, an absolute path.
+    pub program: String,
+    /// What was done before.
+    pub record: Record,
+    /// Folders that were made once and may be empty now.
+    pub dirs: Vec<PathBuf>,
+}
+
+impl Setup {
+    /// What is to happen so that `agent` knows the program, with hooks or without. None if it has
+    /// no files in a project.
+    #[must_use]
+    pub fn install(&self, agent: &'static Agent, hooks: bool) -> Option<AgentPlan> {
+        let targets = agent.targets(&self.place, hooks)?;
+        Some(self.all(agent, targets, |target| self.install_file(target)))
+    }
+
+    /// What is to happen so that `agent` forgets the program.
+    #[must_use]
+    pub fn uninstall(&self, agent: &'static Agent) -> Option<AgentPlan> {
+        let targets = agent.targets(&self.place, true)?;
+        Some(self.all(agent, targets, |target| self.uninstall_file(target)))
+    }
+
+    fn all(
+        &self,
+        agent: &'static Agent,
+        targets: Vec<Target>,
+        plan: impl Fn(&Target) -> Result<FilePlan, String>,
+    ) -> AgentPlan {
+        let plan = |target: Target| plan(&target).map_err(|why| (target.path, why));
+        let files = targets.into_iter().map(plan).collect();
+        AgentPlan { agent, sign: agent.sign(&self.place), files }
+    }
+
+    fn install_file(&self, target: &Target) -> Result<FilePlan, String> {
+        let old = disk::read(&target.path)?;
+        let text = old.as_ref().map(text_of).transpose()?;
+        let entry = self.record.get(&target.path);
+        let memory = entry.map(|entry| entry.memory.clone()).unwrap_or_default();
+        let planned = plan::install(text.as_deref(), &target.parts, &self.program, &memory)
+            .map_err(|trouble| trouble.to_string())?;
+        let before = text.unwrap_or_default();
+        let action = match &old {
+            Some(_) if planned.text == before => Action::Keep,
+            Some(_) => Action::Change,
+            None => Action::Create,
+        };
+        if action != Action::Keep {
+            disk::check_writable(&target.path)?;
+        }
+        let (after, memory) = (planned.text, planned.memory);
+        Ok(FilePlan {
+            path: target.path.clone(),
+            action,
+            before,
+            after,
+            note: None,
+            target: target.clone(),
+            old,
+            memory,
+        })
+    }
+
+    fn uninstall_file(&self, target: &Target) -> Result<FilePlan, String> {
+        let path = &target.path;
+        let old = disk::read(path)?;
+        let entry = self.record.get(path);
+        // A file that never had anything of ours need not be understood.
+        let old = old.filter(|old| entry.is_some() || names_us(&old.bytes));
+        let text = old.as_ref().map(text_of).transpose()?;
+        let mut plan = FilePlan {
+            path: path.clone(),
+            action: Action::Keep,
+            before: text.clone().unwrap_or_default(),
+            after: text.unwrap_or_default(),
+            note: None,
+            target: target.clone(),
+            old,
+            memory: Memory::default(),
+        };
+        let Some(old) = &plan.old else { return Ok(plan) };
+        let untouched = entry.filter(|entry| entry.after == hash(&old.bytes));
+        let restored = match untouched {
+            Some(entry) if entry.absent => Some(None),
+            Some(_) => self.record.backup(path).map(Some),
+            None => None,
+        };
+        match restored {
+            Some(None) => plan.remove(),
+            Some(Some(bytes)) => {
+                plan.after = String::from_utf8(bytes).map_err(|_| Trouble::NotText.to_string())?;
+            }
+            None => {
+                let none = Memory::default();
+                let memory = entry.map_or(&none, |entry| &entry.memory);
+                plan.after = plan::uninstall(&plan.before, &target.parts, memory)
+                    .map_err(|trouble| trouble.to_string())?;
+                let own = target.parts.iter().any(|part| matches!(part, Part::Command(_)));
+                let made = entry.is_some_and(|entry| entry.absent);
+                if (made || own) && plan.after != plan.before && plan::is_blank(&plan.after) {
+                    plan.remove();
+                } else if made && own && plan.after == plan.before {
+                    plan.note = Some("it was changed since it was made, and stays".into());
+                }
+            }
+        }
+        if plan.action == Action::Keep && plan.after != plan.before {
+            plan.action = Action::Change;
+        }
+        if plan.action != Action::Keep {
+            disk::check_writable(path)?;
+        }
+        Ok(plan)
+    }
+
+    /// Does what was planned. A file that someone has changed in the meantime is planned once more.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong; the file is as it was then.
+    pub fn apply(&mut self, planned: &FilePlan, uninstall: bool) -> Result<(), String> {
+        if planned.action == Action::Keep {
+            // What stays there is no longer ours.
+            return if uninstall { self.forget(&planned.path) } else { Ok(()) };
+        }
+        let now = disk::read(&planned.path)?;
+        let again = if now == planned.old {
+            None
+        } else if uninstall {
+            Some(self.uninstall_file(&planned.target)?)
+        } else {
+            Some(self.install_file(&planned.target)?)
+        };
+        let planned = again.as_ref().unwrap_or(planned);
+        if uninstall { self.apply_uninstall(planned) } else { self.apply_install(planned) }
+    }
+
+    fn apply_install(&mut self, planned: &FilePlan) -> Result<(), String> {
+        if planned.action == Action::Keep {
+            return Ok(());
+        }
+        let path = &planned.path;
+        let mut entry = self.record.get(path).cloned().unwrap_or_default();
+        let known = self.record.get(path).is_some();
+        let now = planned.old.as_ref().map(|old| hash(&old.bytes));
+        if !known || now.as_ref() != Some(&entry.after) {
+            // What it would be without us is what it is given back as.
+            let without = if known {
+                let text = plan::uninstall(&planned.before, &planned.target.parts, &entry.memory);
+                text.unwrap_or_else(|_| planned.before.clone())
+            } else {
+                planned.before.clone()
+            };
+            let blank = known && entry.absent && plan::is_blank(&without);
+            entry.absent = planned.old.is_none() || blank;
+            entry.backup = None;
+            if !entry.absent {
+                let kept = self.record.keep(path, without.as_bytes());
+                entry.backup = Some(kept.map_err(|error| self.no_backup(&error))?);
+            }
+        }
+        let dirs = disk::write(path, planned.old.as_ref(), planned.after.as_bytes())?;
+        entry.dirs.extend(dirs);
+        entry.after = hash(planned.after.as_bytes());
+        entry.memory = planned.memory.clone();
+        self.record.set(path, entry).map_err(|error| self.no_record(&error))
+    }
+
+    fn apply_uninstall(&mut self, planned: &FilePlan) -> Result<(), String> {
+        let path = &planned.path;
+        match planned.action {
+            Action::Keep => return Ok(()),
+            Action::Remove => disk::remove(path)?,
+            Action::Create | Action::Change => {
+                disk::write(path, planned.old.as_ref(), planned.after.as_bytes())?;
+            }
+        }
+        self.forget(path)
+    }
+
+    fn forget(&mut self, path: &Path) -> Result<(), String> {
+        let dirs = self.record.get(path).map(|entry| entry.dirs.clone());
+        self.dirs.extend(dirs.unwrap_or_default());
+        self.record.forget(path).map_err(|error| self.no_record(&error))
+    }
+
+    /// Removes the folders that were made once and are empty now.
+    pub fn remove_empty_dirs(&mut self) {
+        // What is within another is longer.
+        self.dirs.sort_by_key(|dir| std::cmp::Reverse(dir.as_os_str().len()));
+        for dir in self.dirs.drain(..) {
+            // One that is in use stays.
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+
+    fn no_backup(&self, error: &std::io::Error) -> String {
+        let dir = self.record.dir().display();
+        format!("it was left as it was, for a copy of it cannot be kept in {dir}: {error}")
+    }
+
+    fn no_record(&self, error: &std::io::Error) -> String {
+        let dir = self.record.dir().display();
+        format!("it was changed, but that cannot be noted in {dir}: {error}")
+    }
+
+    /// How much of what belongs into the files of `agent` is there; the commands left out.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, and why.
+    pub fn look(&self, agent: &'static Agent) -> Result<Vec<Seen>, (PathBuf, String)> {
+        let mut seen = Vec::new();
+        for target in agent.targets(&self.place, true).unwrap_or_default() {
+            let failed = |why: String| (target.path.clone(), why);
+            let old = disk::read(&target.path).map_err(failed)?;
+            let text = old.as_ref().map(text_of).transpose().map_err(failed)?;
+            for part in target.parts.iter().filter(|part| !matches!(part, Part::Command(_))) {
+                let text = text.as_deref().unwrap_or_default();
+                let (found, command) = plan::look(text, part, &self.program)
+                    .map_err(|trouble| failed(trouble.to_string()))?;
+                let hooks = matches!(part, Part::Hooks { .. });
+                seen.push(Seen { path: target.path.clone(), hooks, found, command });
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether anything of ours is in the files of `agent`.
+    #[must_use]
+    pub fn is_known_to(&self, agent: &'static Agent) -> bool {
+        let plan = self.uninstall(agent);
+        plan.is_some_and(|plan| plan.changes().next().is_some() || plan.refusals().next().is_some())
+    }
+}
+
+impl FilePlan {
+    /// Whether the whole file is a text of ours, and was before if it was there.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        let ours = self.target.parts.iter().any(|part| matches!(part, Part::Command(_)));
+        ours && self.action == Action::Create
+    }
+
+    fn remove(&mut self) {
+        self.action = Action::Remove;
+        self.after.clear();
+    }
+}
+
+fn names_us(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, ENTRY.as_bytes()).is_some()
+}
+
+fn text_of(file: &File) -> Result<String, String> {
+    String::from_utf8(file.bytes.clone()).map_err(|_| Trouble::NotText.to_string())
+}
