@@ -8,6 +8,7 @@
 //! | [`locate`] | reads who serves a data directory from its files |
 //! | [`launch`] | runs `slm-mesh start --detached` |
 //! | [`blocking`] | the driver for programs that do one thing at a time |
+//! | [`link`] | the driver for programs with a poll of their own |
 //! | [`paths`] | the one spelling of a path under which a file is locked |
 //!
 //! [`call`] and [`connection`] read no clock and own no socket, so that the loop of the MCP server
@@ -18,6 +19,7 @@ pub mod call;
 pub mod connection;
 pub mod error;
 pub mod launch;
+pub mod link;
 pub mod locate;
 pub mod paths;
 
@@ -26,4 +28,5 @@ pub use call::{Call, StartPolicy, Step, is_repeatable};
 pub use connection::{Answer, Connection};
 pub use error::{ClientError, Refused};
 pub use launch::Launch;
+pub use link::{Link, LinkEvent};
 pub use locate::{Broker, Located};

@@ -5,7 +5,6 @@ mod arguments;
 mod catalog;
 mod flow;
 mod jobs;
-mod link;
 mod outbox;
 mod presence;
 mod project;

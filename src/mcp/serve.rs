@@ -12,7 +12,6 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use uuid::Uuid;
 
-use super::link::{Link, LinkEvent};
 use super::project::Project;
 use super::push::PushSocket;
 use super::random_id;
@@ -20,7 +19,7 @@ use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
 use super::waking::adapters::Adapters;
 use crate::api::Request;
-use crate::client::ClientError;
+use crate::client::{ClientError, Link, LinkEvent};
 use crate::config::Config;
 use crate::data_dir;
 use crate::log;
@@ -61,7 +60,7 @@ enum Parent {
 struct Loop {
     poll: Poll,
     server: Server,
-    link: Link,
+    link: Link<Purpose>,
     push: PushSocket,
     adapters: Adapters,
     input: Input,
@@ -233,7 +232,7 @@ impl Loop {
                 moved = true;
                 match command {
                     Command::Ask(outgoing) => self.ask(*outgoing, now),
-                    Command::Forget(purpose) => self.link.forget(purpose, now),
+                    Command::Forget(purpose) => self.link.forget(&purpose, now),
                     Command::LeaveToken(token) => self.push.leave_token(&token),
                     Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
                     Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
@@ -283,7 +282,8 @@ impl Loop {
                 self.server.introduce(register);
             }
         }
-        self.link.submit(outgoing, now);
+        let Outgoing { purpose, request, token, start } = outgoing;
+        self.link.submit(purpose, request, token.as_deref(), start, now);
     }
 
     /// Tells the server what has come of the ways to the agent; gives whether something has.

@@ -1,7 +1,12 @@
-//! The connection to the broker: one at a time, kept alive, found and made anew when it is gone.
+//! The driver for programs with a poll of their own: the MCP server, `slm-mesh top`.
 //!
-//! Requests are asked one after the other, each as a [`Call`] that decides what to do; this does it.
-//! Nothing here waits.
+//! One connection to the broker at a time, kept alive, found and made anew when it is gone. Requests
+//! are asked one after the other, each as a [`Call`] that decides what to do; this does it. Nothing
+//! here waits.
+//!
+//! When the poll says that one of the tokens is ready, call [`Link::handle_stream_ready`] or
+//! [`Link::handle_launch_ready`]; at [`Link::deadline`], [`Link::advance`]; after each of these and
+//! after [`Link::submit`], take what has happened from [`Link::poll_event`].
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,23 +18,27 @@ use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::server::{Outgoing, Purpose};
-use crate::client::{Answer, Broker, Call, ClientError, Connection, Launch, Step, locate};
+use super::call::{Call, StartPolicy, Step};
+use super::connection::{Answer, Connection};
+use super::error::ClientError;
+use super::launch::Launch;
+use super::locate::{Broker, locate};
+use crate::api::Request;
 use crate::config::Config;
 use crate::platform::poll_readable;
 
 /// What has happened.
 #[derive(Debug)]
-pub(super) enum LinkEvent {
+pub enum LinkEvent<P> {
     /// A request has a result.
-    Finished(Purpose, Result<Vec<u8>, ClientError>),
+    Finished(P, Result<Vec<u8>, ClientError>),
     /// A connection that was of use has ended.
     Lost,
 }
 
 #[derive(Debug)]
-struct Asking {
-    purpose: Purpose,
+struct Asking<P> {
+    purpose: P,
     call: Call,
 }
 
@@ -43,28 +52,29 @@ struct Socket {
     was_of_use: bool,
 }
 
-/// See the module.
+/// See the module. `P` is what a request is for, in its owner's words.
 #[derive(Debug)]
-pub(super) struct Link {
+pub struct Link<P> {
     config: Config,
     registry: Registry,
     stream_token: Token,
     launch_token: Token,
     /// The first is the one that is under way.
-    queue: VecDeque<Asking>,
+    queue: VecDeque<Asking<P>>,
     /// The first is with the broker.
     is_exchanging: bool,
     socket: Option<Socket>,
     launch: Option<Launch>,
     /// The broker that answered last.
     known: Option<Broker>,
-    events: VecDeque<LinkEvent>,
+    events: VecDeque<LinkEvent<P>>,
 }
 
-impl Link {
+impl<P: PartialEq> Link<P> {
     /// A link to the broker of `config`'s data directory; its descriptors are registered with
     /// `registry` under these tokens.
-    pub(super) fn new(
+    #[must_use]
+    pub fn new(
         config: Config,
         registry: Registry,
         stream_token: Token,
@@ -84,12 +94,19 @@ impl Link {
         }
     }
 
-    /// Asks the broker, when those before it have been asked.
-    pub(super) fn submit(&mut self, outgoing: Outgoing, now: Instant) {
-        let Outgoing { purpose, request, token, start } = outgoing;
+    /// Asks the broker, when those before it have been asked; with `token`, or else with the
+    /// broker's own.
+    pub fn submit(
+        &mut self,
+        purpose: P,
+        request: Request,
+        token: Option<&str>,
+        start: StartPolicy,
+        now: Instant,
+    ) {
         let mut call = Call::new(request, start, self.known.clone(), now);
         if let Some(token) = token {
-            call = call.with_token(&token);
+            call = call.with_token(token);
         }
         self.queue.push_back(Asking { purpose, call });
         self.advance(now);
@@ -97,8 +114,8 @@ impl Link {
 
     /// The result of this is not wanted any more. What is with the broker stays there, as its answer
     /// has to be read; but a broker that is being started for it is not.
-    pub(super) fn forget(&mut self, purpose: Purpose, now: Instant) {
-        let Some(at) = self.queue.iter().position(|asking| asking.purpose == purpose) else {
+    pub fn forget(&mut self, purpose: &P, now: Instant) {
+        let Some(at) = self.queue.iter().position(|asking| asking.purpose == *purpose) else {
             return;
         };
         if at == 0 && self.is_exchanging {
@@ -112,25 +129,26 @@ impl Link {
     }
 
     /// When [`Link::advance`] has to be called at the latest.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
         let first = self.queue.front().map(|asking| asking.call.deadline());
         let rest = self.queue.iter().skip(1).map(|asking| asking.call.fails_at());
         first.into_iter().chain(rest).min()
     }
 
     /// What has happened since.
-    pub(super) fn poll_event(&mut self) -> Option<LinkEvent> {
+    pub fn poll_event(&mut self) -> Option<LinkEvent<P>> {
         self.events.pop_front()
     }
 
     /// Does what is to be done now.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: Instant) {
         self.expire_queued(now);
         while let Some(asking) = self.queue.front_mut() {
             match asking.call.poll(now) {
                 None => break,
                 Some(Step::Locate) => {
-                    asking.call.handle_located(locate::locate(&self.config), now);
+                    asking.call.handle_located(locate(&self.config), now);
                 }
                 Some(Step::Launch) => self.begin_launch(),
                 Some(Step::Exchange(broker)) => self.exchange(&broker, now),
@@ -141,7 +159,7 @@ impl Link {
 
     /// Those behind the first fail in time, too.
     fn expire_queued(&mut self, now: Instant) {
-        let late = |asking: &Asking| asking.call.fails_at() <= now;
+        let late = |asking: &Asking<P>| asking.call.fails_at() <= now;
         while let Some(at) = self.queue.iter().skip(1).position(late) {
             let Some(mut asking) = self.queue.remove(at + 1) else { break };
             if let Some(Step::Done(result)) = asking.call.poll(now) {
@@ -190,7 +208,7 @@ impl Link {
     }
 
     /// The start of a broker has something to say.
-    pub(super) fn handle_launch_ready(&mut self, now: Instant) {
+    pub fn handle_launch_ready(&mut self, now: Instant) {
         if let Some(result) = self.launch.as_mut().and_then(Launch::advance) {
             self.drop_launch();
             if let Some(asking) = self.queue.front_mut() {
@@ -232,7 +250,7 @@ impl Link {
     }
 
     /// The connection can be written to or read from, or has ended.
-    pub(super) fn handle_stream_ready(&mut self, now: Instant) {
+    pub fn handle_stream_ready(&mut self, now: Instant) {
         self.serve_stream(now);
         self.advance(now);
     }
