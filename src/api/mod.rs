@@ -17,8 +17,8 @@ pub(crate) use push::{
     ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
 };
 pub use read::{
-    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, MarkedReply,
-    PeersReply,
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, ListedLock, ListedLocks, LockReply,
+    LocksReply, MarkedReply, PeersReply,
 };
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{

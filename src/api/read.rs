@@ -64,6 +64,41 @@ pub struct LocksReply {
     pub remaining: u64,
 }
 
+/// A lock as listed, with what newer brokers say of it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ListedLock {
+    /// The lock.
+    #[serde(flatten)]
+    pub lock: LockInfo,
+    /// Others may hold it at the same time.
+    #[serde(default)]
+    pub shared: bool,
+    /// Those who wait for it: their number, or a list of them.
+    #[serde(default)]
+    waiting: serde_json::Value,
+}
+
+impl ListedLock {
+    /// How many wait for it, as far as is told.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        match &self.waiting {
+            serde_json::Value::Array(list) => list.len() as u64,
+            other => other.as_u64().unwrap_or(0),
+        }
+    }
+}
+
+/// Answer to `POST /lock`, `query`, with what newer brokers say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ListedLocks {
+    /// By path.
+    pub locks: Vec<ListedLock>,
+    /// Those that did not fit the answer.
+    #[serde(default)]
+    pub remaining: u64,
+}
+
 /// Answer to `POST /events`, `emit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -87,6 +87,25 @@ pub(super) static ENTRIES: &[Entry] = &[
         parse: parse::status,
     },
     Entry {
+        name: "top",
+        group: Group::Broker,
+        summary: "watch peers, messages, locks and events, live",
+        usage: &["top"],
+        about: &[
+            "Draws on the whole terminal: who is here, messages as they pass and how far they have \
+             come, locks with the time left, events, and charts of messages a second and of \
+             delivery times. `?` lists the keys: to read a message in full, send one, release a \
+             lock, filter. `q` or Ctrl-C leaves.",
+            "Reading here marks nothing as read, and agents do not see that you look. Starts no \
+             broker: without one, it says so and exits with 3; one that stops later is waited for. \
+             As long as it looks, the broker does not stop for want of peers. For scripts there is \
+             `events --follow --json`.",
+        ],
+        options: &[],
+        examples: &[("top", ""), ("NO_COLOR=1 slm-mesh top", "without colours")],
+        parse: parse::top,
+    },
+    Entry {
         name: "start",
         group: Group::Broker,
         summary: "run the broker, or start it in the background",

@@ -42,6 +42,8 @@ pub enum Command {
     Stop,
     /// Tell how it is.
     Status,
+    /// Watch the mesh on the whole terminal.
+    Top,
     /// List peers.
     Peers(Peers),
     /// Send a message.

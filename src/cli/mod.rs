@@ -27,6 +27,7 @@ mod status;
 mod suggest;
 mod table;
 mod text;
+mod top;
 mod words;
 
 use std::io::Write;
@@ -97,6 +98,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
     let exit = match &invocation.command {
         Command::Bare => status::run(context, StartPolicy::IfNeeded),
         Command::Status => status::run(context, StartPolicy::Never),
+        Command::Top => top::run(context),
         Command::Start(_) => start::detached(context),
         Command::Stop => start::stop(context),
         Command::Clean => clean::run(context),

@@ -31,6 +31,10 @@ pub(super) fn status(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Status)
 }
 
+pub(super) fn top(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Top)
+}
+
 pub(super) fn clean(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Clean)
 }

@@ -1,0 +1,143 @@
+//! The terminal: taken over, and given back as it was, however this process ends.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use super::screen::{ENTER, LEAVE};
+use crate::platform::{poll_readable, poll_writable};
+
+/// Most bytes written at once: a terminal that can be written to has room for about so many.
+const WRITE_BYTES_MAX: usize = 1024;
+/// How long a terminal that takes nothing is waited for when it is given back.
+const LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// The modes of the terminal before it was taken over; none while it is not.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// The terminal at standard input and output, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Terminal {
+    /// What is still to be written.
+    pending: Vec<u8>,
+}
+
+impl Terminal {
+    /// Takes it over.
+    ///
+    /// # Errors
+    /// It is none, or has gone.
+    pub(super) fn enter() -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            // What the hook before this prints is to be read on the screen that stays.
+            std::panic::set_hook(Box::new(move |info| {
+                leave();
+                before(info);
+            }));
+        });
+        let mut this = Self { pending: Vec::new() };
+        this.enter_again()?;
+        Ok(this)
+    }
+
+    /// Takes it over again, after [`Terminal::suspend`] or when someone else has had it.
+    pub(super) fn enter_again(&mut self) -> io::Result<()> {
+        let stdin = io::stdin();
+        {
+            let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
+            let modes = before.get_or_insert(tcgetattr(&stdin)?);
+            let mut raw = modes.clone();
+            raw.make_raw();
+            tcsetattr(&stdin, OptionalActions::Now, &raw)?;
+        }
+        self.pending.clear();
+        self.pending.extend_from_slice(ENTER);
+        self.flush().map(drop)
+    }
+
+    /// Gives it back for a while.
+    pub(super) fn suspend(&mut self) {
+        self.pending.clear();
+        leave();
+    }
+
+    /// Columns and lines.
+    pub(super) fn size() -> (u16, u16) {
+        match tcgetwinsize(io::stdout()) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+            // One that does not know; what most are.
+            _ => (80, 24),
+        }
+    }
+
+    /// Where to append what is to be written; write it with [`Terminal::flush`].
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
+    }
+
+    /// Whether everything was written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Writes as much as the terminal takes without being waited for, so that one that has stopped
+    /// taking anything keeps this from nothing else.
+    ///
+    /// # Errors
+    /// It has gone.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        while !self.pending.is_empty() {
+            if !poll_writable(io::stdout(), Some(Duration::ZERO))? {
+                return Ok(false);
+            }
+            let chunk = self.pending.get(..WRITE_BYTES_MAX).unwrap_or(&self.pending);
+            match rustix::io::write(io::stdout(), chunk) {
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// What was typed since; none: the terminal has gone.
+    pub(super) fn read() -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while matches!(poll_readable(io::stdin(), Some(Duration::ZERO)), Ok(true)) {
+            let mut buffer = [0; 1024];
+            match rustix::io::read(io::stdin(), &mut buffer) {
+                Ok(0) => return None,
+                Ok(len) => bytes.extend_from_slice(buffer.get(..len).unwrap_or_default()),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => break,
+                Err(_) => return None,
+            }
+            if bytes.len() > 4 * 1024 * 1024 {
+                break;
+            }
+        }
+        Some(bytes)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Gives the terminal back as it was; if it was not taken over, nothing happens.
+fn leave() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(before) = before else { return };
+    let until = Instant::now() + LEAVE_TIME_MAX;
+    let left = until.saturating_duration_since(Instant::now());
+    if matches!(poll_writable(io::stdout(), Some(left)), Ok(true)) {
+        // One that has gone needs nothing.
+        let _ = io::stdout().write_all(LEAVE).and_then(|()| io::stdout().flush());
+    }
+    let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+}

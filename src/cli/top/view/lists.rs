@@ -1,0 +1,216 @@
+//! The four lists.
+
+use super::paint::{Painter, Tint, cut_front};
+use super::{countdown, short_age};
+use crate::api::PeerStatus;
+use crate::cli::text::short_path;
+use crate::cli::top::app::{App, Area, Marks, MessageRow, Pane, Text};
+use crate::cli::top::clean::clean;
+use crate::model::{MessageKind, Stage};
+
+/// How much of what others wrote is looked at for a cell, characters.
+const CELL_CHARS_MAX: usize = 400;
+
+/// A column: its name, and its width. The last one of a list takes what is left.
+type Column = (&'static str, u16);
+
+/// A cell: its text, clean, and its look.
+type Cell = (String, Tint);
+
+pub(super) fn pane(app: &App, painter: &mut Painter, pane: Pane, area: Area) {
+    let rows = app.rows(pane);
+    let all = match pane {
+        Pane::Peers => app.picture.peers.len(),
+        Pane::Locks => app.picture.locks.len(),
+        Pane::Messages | Pane::Events => rows.len(),
+    };
+    let count =
+        if rows.len() == all { format!("{all}") } else { format!("{} of {all}", rows.len()) };
+    let title = match pane {
+        // As many as are kept says nothing.
+        Pane::Messages | Pane::Events => pane.title().to_owned(),
+        Pane::Peers | Pane::Locks => format!("{} {count}", pane.title()),
+    };
+    painter.rule(Area { height: 1, ..area }, &title, app.focus == pane);
+    let columns = columns(pane, area.width);
+    if rows.is_empty() {
+        let text = empty(app, pane);
+        painter.put(
+            area.x + 1,
+            area.y + 1,
+            area.width.saturating_sub(1),
+            text,
+            painter.tint(Tint::Weak),
+        );
+        return;
+    }
+    let heads = columns.iter().map(|(name, _)| ((*name).to_owned(), Tint::Weak));
+    line(painter, area, area.y + 1, columns, heads.collect());
+    let (selected, first) = app.window(pane, &rows, area.rows());
+    let shown = rows.iter().enumerate().skip(first).take(area.rows());
+    for (y, (index, at)) in (area.y + 2..).zip(shown) {
+        let cells = match pane {
+            Pane::Peers => peer(app, painter, *at),
+            Pane::Messages => message(app, painter, *at),
+            Pane::Locks => lock(app, painter, *at, last_width(columns, area)),
+            Pane::Events => event(app, painter, *at),
+        };
+        line(painter, area, y, columns, cells.unwrap_or_default());
+        if selected == Some(index) {
+            painter.select(area, y);
+        }
+    }
+}
+
+fn empty(app: &App, pane: Pane) -> &'static str {
+    match (app.filter.is_empty(), pane) {
+        (false, _) => "None that match; Esc shows all.",
+        (true, Pane::Peers) => "Nobody is here. Agents come by themselves when they start.",
+        (true, Pane::Messages) => "No messages yet.",
+        (true, Pane::Locks) => "No files are locked.",
+        (true, Pane::Events) => "No events yet.",
+    }
+}
+
+fn columns(pane: Pane, width: u16) -> &'static [Column] {
+    match pane {
+        Pane::Peers if width < 64 => &[("NAME", 18), ("AGE", 4), ("REACH", 9), ("SUMMARY", 0)],
+        Pane::Peers if width < 110 => {
+            &[("NAME", 18), ("AGE", 4), ("REACH", 9), ("AGENT", 11), ("BRANCH", 10), ("SUMMARY", 0)]
+        }
+        Pane::Peers => &[
+            ("NAME", 26),
+            ("AGE", 4),
+            ("REACH", 9),
+            ("LOCKS", 5),
+            ("AGENT", 14),
+            ("BRANCH", 20),
+            ("SUMMARY", 0),
+        ],
+        Pane::Messages if width < 64 => &[("AGE", 4), ("FROM", 11), ("TO", 11), ("TEXT", 0)],
+        Pane::Messages if width < 110 => {
+            &[("AGE", 4), ("FROM", 16), ("TO", 16), ("STAGE", 9), ("TEXT", 0)]
+        }
+        Pane::Messages => &[("AGE", 4), ("FROM", 24), ("TO", 24), ("STAGE", 12), ("TEXT", 0)],
+        Pane::Locks if width < 56 => &[("FREE", 7), ("HOLDER", 12), ("FILE", 0)],
+        Pane::Locks => &[("FREE", 7), ("HOLDER", 18), ("FILE", 0)],
+        Pane::Events if width < 56 => &[("AGE", 4), ("TYPE", 13), ("EVENT", 0)],
+        Pane::Events => &[("AGE", 4), ("TYPE", 20), ("EVENT", 0)],
+    }
+}
+
+/// What is left for the last column.
+fn last_width(columns: &[Column], area: Area) -> u16 {
+    let taken: u16 = columns
+        .iter()
+        .map(|(_, width)| *width)
+        .filter(|width| *width > 0)
+        .map(|width| width + 1)
+        .sum();
+    area.width.saturating_sub(taken)
+}
+
+fn line(painter: &mut Painter, area: Area, y: u16, columns: &[Column], cells: Vec<Cell>) {
+    let mut x = area.x;
+    for ((_, width), (text, tint)) in columns.iter().zip(cells) {
+        let left = (area.x + area.width).saturating_sub(x);
+        let width = if *width == 0 { left } else { (*width).min(left) };
+        let style = painter.tint(tint);
+        painter.put(x, y, width, &text, style);
+        x = x.saturating_add(width + 1);
+    }
+}
+
+fn cell(text: impl Into<String>) -> Cell {
+    (text.into(), Tint::Plain)
+}
+
+fn cleaned(text: Option<&str>) -> Cell {
+    cell(clean(text.unwrap_or_default(), CELL_CHARS_MAX))
+}
+
+fn aged(painter: &mut Painter, at: crate::model::Timestamp) -> Cell {
+    let (text, changes_at) = short_age(at, painter.now);
+    painter.changes_at(changes_at);
+    (format!("{text:>4}"), Tint::Weak)
+}
+
+fn peer(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
+    let peer = app.picture.peers.get(at)?;
+    let is_stale = peer.status == PeerStatus::Stale;
+    let name = clean(&peer.name, CELL_CHARS_MAX);
+    let reach = if is_stale { ("stale".into(), Tint::Bad) } else { cleaned(Some(&peer.reach)) };
+    let agent = cleaned(Some(&peer.agent_type));
+    let branch = cleaned(peer.git_branch.as_deref());
+    let summary = cleaned(peer.summary.as_deref());
+    let mut cells = vec![(name, Tint::Strong), aged(painter, peer.started_at), reach];
+    match painter.width() {
+        ..64 => cells.push(summary),
+        64..110 => cells.extend([agent, branch, summary]),
+        110.. => cells.extend([cell(peer.locks.to_string()), agent, branch, summary]),
+    }
+    Some(cells)
+}
+
+fn message(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
+    let row = app.picture.messages.get(at)?;
+    let to = row.to.as_ref().map_or_else(|| "all".into(), |to| app.picture.name(to));
+    let text = match &row.text {
+        Text::Known(text, MessageKind::Alert) => (format!("alert: {text}"), Tint::Bad),
+        Text::Known(text, MessageKind::Command) => cell(format!("command: {text}")),
+        Text::Known(text, _) => cell(text.as_ref()),
+        Text::Unknown => ("...".into(), Tint::Weak),
+        Text::Gone => ("(cannot be read any more)".into(), Tint::Weak),
+    };
+    let mut cells =
+        vec![aged(painter, row.at), (app.picture.name(&row.from), Tint::Strong), cell(to)];
+    if painter.width() >= 64 {
+        cells.push(stage(row));
+    }
+    cells.push(text);
+    Some(cells)
+}
+
+fn stage(row: &MessageRow) -> Cell {
+    match row.marks {
+        Marks::Unknown => (String::new(), Tint::Plain),
+        Marks::Direct(Stage::Queued) => ("queued".into(), Tint::Bad),
+        Marks::Direct(Stage::Read) => ("read".into(), Tint::Good),
+        Marks::Direct(stage) => cell(stage.as_str()),
+        // The furthest that anyone has come, and how many have.
+        Marks::Broadcast { recipients, delivered, notified, read } => {
+            let (count, word) = match (read, notified) {
+                (1.., _) => (read, "read"),
+                (0, 1..) => (notified, "told"),
+                (0, 0) => (delivered, "del."),
+            };
+            cell(format!("{count}/{recipients} {word}"))
+        }
+    }
+}
+
+fn lock(app: &App, painter: &mut Painter, at: usize, width: u16) -> Option<Vec<Cell>> {
+    let listed = app.picture.locks.get(at)?;
+    let (left, changes_at) = countdown(listed.lock.expires_at, painter.now);
+    painter.changes_at(changes_at);
+    let mut holder = clean(&listed.lock.locked_by_name, CELL_CHARS_MAX);
+    if listed.waiting() > 0 {
+        holder = format!("+{} {holder}", listed.waiting());
+    }
+    if listed.shared {
+        holder = format!("(s) {holder}");
+    }
+    let file = short_path(&listed.lock.file_path, app.home.as_deref());
+    let file = clean(&file, usize::MAX);
+    let reason = listed.lock.reason.as_deref().map(|reason| clean(reason, CELL_CHARS_MAX));
+    // The end of a path says most; the reason, where there is room for both.
+    let file = cut_front(&file, usize::from(width));
+    let file = reason.map_or_else(|| file.clone(), |reason| format!("{file}  {reason}"));
+    Some(vec![(format!("{left:>7}"), Tint::Plain), (holder, Tint::Strong), cell(file)])
+}
+
+fn event(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
+    let row = app.picture.events.get(at)?;
+    let kind = (row.kind.to_string(), Tint::Strong);
+    Some(vec![aged(painter, row.at), kind, cell(row.text.as_ref())])
+}
