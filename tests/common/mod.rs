@@ -19,6 +19,7 @@ pub mod broker;
 pub mod http;
 pub mod peer;
 pub mod session;
+pub mod screen;
 
 use std::ffi::OsStr;
 use std::io::Write;
