@@ -80,8 +80,8 @@ fn facts(app: &App, painter: &mut Painter) {
     let picture = &app.picture;
     let stale = picture.peers.iter().filter(|peer| peer.status == PeerStatus::Stale).count();
     let mut facts = vec!["slm-mesh".to_owned()];
-    if let Some(status) = &picture.status {
-        let uptime = i64::try_from(status.uptime).unwrap_or(i64::MAX);
+    if let (Some(status), Some(uptime)) = (&picture.status, app.uptime()) {
+        let uptime = i64::try_from(uptime).unwrap_or(i64::MAX);
         facts = vec![format!("slm-mesh {} up {}", clean(&status.version, 20), duration(uptime))];
     }
     let peers = count(picture.peers.len() as u64, "peer", "peers");

@@ -21,7 +21,7 @@ pub(super) use asks::{Line, Purpose};
 pub(super) use charts::second;
 pub(super) use detail::Paragraph;
 pub(super) use panes::{Area, HEIGHT_MIN, Item, Layout, Pane, Place, WIDTH_MIN, layout};
-pub(super) use picture::{EventRow, Marks, MessageRow, Picture, Text};
+pub(super) use picture::{Marks, MessageRow, Picture, Text};
 pub(super) use typing::Typing;
 
 use super::clean::clean;
@@ -98,6 +98,8 @@ pub(super) struct App {
     places: [Place; 4],
     asks: Asks,
     full_at: Option<Monotonic>,
+    /// When the counts came.
+    status_at: Monotonic,
     is_dirty: bool,
     /// When what is drawn looks different, though nothing has come.
     changes_at: Option<Timestamp>,
@@ -125,6 +127,7 @@ impl App {
             places: Default::default(),
             asks,
             full_at: None,
+            status_at: now.mono,
             is_dirty: true,
             changes_at: None,
             wish: None,
@@ -135,6 +138,12 @@ impl App {
     /// Whether there is a broker that answers.
     pub(super) fn is_live(&self) -> bool {
         self.asks.is_live
+    }
+
+    /// How long the broker has been running, seconds, when its counts are known.
+    pub(super) fn uptime(&self) -> Option<u64> {
+        let status = self.picture.status.as_ref()?;
+        Some(status.uptime.saturating_add(self.now.mono.since(self.status_at).as_secs()))
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -224,7 +233,10 @@ impl App {
                 let reply: ListedLocks = read_reply(body)?;
                 self.picture.locks = reply.locks;
             }
-            Purpose::Status => self.picture.status = Some(read_reply::<Status>(body)?),
+            Purpose::Status => {
+                self.picture.status = Some(read_reply::<Status>(body)?);
+                self.status_at = self.now.mono;
+            }
             Purpose::Texts(look) => {
                 let reply: Messages = read_reply(body)?;
                 self.take_texts(look, &reply);

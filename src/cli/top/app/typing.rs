@@ -311,6 +311,6 @@ impl App {
     /// The question that is asked before a lock is freed.
     pub(in crate::cli::top) fn question(&self, path: &str, holder: &Party) -> (String, String) {
         let file = clean(&crate::cli::text::short_path(path, self.home.as_deref()), 4096);
-        (file, format!("held by {}, who is not told to stop? y/n", self.picture.name(holder)))
+        (file, format!("held by {}, who may be at work on it? y/n", self.picture.name(holder)))
     }
 }

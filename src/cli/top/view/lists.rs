@@ -1,5 +1,7 @@
 //! The four lists.
 
+use unicode_width::UnicodeWidthStr;
+
 use super::paint::{Painter, Tint, cut_front};
 use super::{countdown, short_age};
 use crate::api::PeerStatus;
@@ -10,6 +12,8 @@ use crate::model::{MessageKind, Stage};
 
 /// How much of what others wrote is looked at for a cell, characters.
 const CELL_CHARS_MAX: usize = 400;
+/// Columns that a lock's reason needs behind the file to say anything.
+const REASON_WIDTH_MIN: usize = 10;
 
 /// A column: its name, and its width. The last one of a list takes what is left.
 type Column = (&'static str, u16);
@@ -204,13 +208,18 @@ fn lock(app: &App, painter: &mut Painter, at: usize, width: u16) -> Option<Vec<C
     let file = clean(&file, usize::MAX);
     let reason = listed.lock.reason.as_deref().map(|reason| clean(reason, CELL_CHARS_MAX));
     // The end of a path says most; the reason, where there is room for both.
-    let file = cut_front(&file, usize::from(width));
-    let file = reason.map_or_else(|| file.clone(), |reason| format!("{file}  {reason}"));
+    let width = usize::from(width);
+    let file = match reason {
+        Some(reason) if file.width() + REASON_WIDTH_MIN < width => format!("{file}  {reason}"),
+        _ => cut_front(&file, width),
+    };
     Some(vec![(format!("{left:>7}"), Tint::Plain), (holder, Tint::Strong), cell(file)])
 }
 
 fn event(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
     let row = app.picture.events.get(at)?;
     let kind = (row.kind.to_string(), Tint::Strong);
-    Some(vec![aged(painter, row.at), kind, cell(row.text.as_ref())])
+    // The events of locks begin with a path.
+    let text = short_path(&row.text, app.home.as_deref());
+    Some(vec![aged(painter, row.at), kind, cell(text)])
 }
