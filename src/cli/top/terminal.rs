@@ -141,3 +141,57 @@ fn leave() {
     }
     let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs::{File, OpenOptions};
+    use std::io::Read;
+    use std::os::unix::ffi::OsStringExt;
+    use std::process::Command;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// Run on a terminal, by the test below.
+    #[test]
+    #[ignore = "panics, for the test below"]
+    fn panics() {
+        let _terminal = Terminal::enter().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let master = master.unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = OsString::from_vec(ptsname(&master, Vec::new()).unwrap().into_bytes());
+        let slave = OpenOptions::new().read(true).write(true).open(name).unwrap();
+        let modes = || format!("{:?}", tcgetattr(&slave).unwrap());
+        let before = modes();
+        let end = || slave.try_clone().unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["cli::top::terminal::tests::panics", "--exact", "--ignored", "--nocapture"])
+            .env_remove("RUST_BACKTRACE")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .status()
+            .unwrap();
+        assert!(!status.success());
+        assert_eq!(modes(), before);
+        drop(slave);
+        let mut out = Vec::new();
+        let mut bytes = [0; 4096];
+        // The end of a pseudo terminal is an error.
+        while let Ok(len @ 1..) = File::from(master.try_clone().unwrap()).read(&mut bytes) {
+            out.extend_from_slice(&bytes[..len]);
+        }
+        let text = String::from_utf8(out).unwrap();
+        let at = |what: &[u8]| text.find(std::str::from_utf8(what).unwrap()).unwrap();
+        assert!(at(ENTER) < at(LEAVE) && at(LEAVE) < at(b"on purpose"), "{text:?}");
+    }
+}

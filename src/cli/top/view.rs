@@ -103,7 +103,9 @@ fn charts(app: &App, painter: &mut Painter) {
     let now = app.now.wall;
     let rate = picture.rate.bars(usize::MAX, now);
     let last = rate.last().copied().unwrap_or(0);
-    chart(painter, 0, half.saturating_sub(1), ("messages/s", &format!("{last}")), &rate, false);
+    let max = rate.iter().copied().max().unwrap_or(0);
+    let text = format!("now {last} max {max}");
+    chart(painter, 0, half.saturating_sub(1), ("messages/s", &text), &rate, false);
     if picture.rate.moves(now) {
         painter.changes_in_a_second();
     }

@@ -12,7 +12,7 @@ mod picture;
 mod typing;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,7 +161,10 @@ impl App {
         // Not when it is overdue, but when it is reached: the clock may have been set back, too.
         let changed = self.changes_at.is_some_and(|at| now.wall >= at || now.wall < self.now.wall);
         self.now = now;
-        self.is_dirty |= changed;
+        if changed {
+            self.is_dirty = true;
+            self.changes_at = None;
+        }
         if self.full_at.is_some_and(|at| at <= now.mono) {
             self.full_at = None;
             self.ask_full();
@@ -344,6 +347,13 @@ impl App {
             self.asks.is_live = false;
             self.asks.be_quiet(now.plus(LOOK_AGAIN));
         }
+        let later = now.plus(BUSY);
+        match purpose {
+            Purpose::Peers => self.asks.peers.want(later),
+            Purpose::Locks => self.asks.locks.want(later),
+            Purpose::Status => self.asks.status.want(later),
+            _ => {}
+        }
         match (purpose, error.code()) {
             // The database is another than before, and has not come so far yet.
             (Purpose::Events, Some(Code::InvalidRequest)) if self.asks.cursor.is_some() => {
@@ -364,7 +374,6 @@ impl App {
             (Purpose::Events, _) => self.failure = Some(error),
             (_, _) => self.complain(&error.to_string()),
         }
-        self.asks.peers.want(now.plus(BUSY));
     }
 
     /// The one in whose list it was looked has gone.
@@ -395,6 +404,7 @@ impl App {
             return;
         }
         let ask = self.asks.look_at(row);
+        self.asks.urgent.retain(|(purpose, _)| !matches!(purpose, Purpose::Full(_)));
         self.asks.urgent.push_back(ask);
     }
 

@@ -254,8 +254,10 @@ impl Picture {
         let line = clean(first_line(&message.payload), LINE_CHARS_MAX);
         row.text = Text::Known(line.into(), message.kind);
         let marks = marks(message, is_sent);
+        // In a recipient's list a broadcast has the marks of that recipient only.
+        let fits = is_sent || row.to.is_some();
         // An answer that was under way when it was read says less than is known.
-        if row.marks != Marks::Direct(Stage::Read) {
+        if fits && row.marks != Marks::Direct(Stage::Read) {
             row.marks = marks;
         }
     }
