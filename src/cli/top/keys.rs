@@ -1,7 +1,7 @@
 //! What a terminal sends when keys are pressed: bytes in, keys out.
 //!
 //! The sequences are those of ECMA-48 (5.4, control sequences) with the meanings xterm gives them
-//! ("XTerm Control Sequences": PC-Style Function Keys, Bracketed Paste Mode), which the others have
+//! ("xterm control sequences": the keys of a PC, bracketed paste), which the others have
 //! taken over. What is not known is skipped whole, so that no part of it is taken for a letter.
 
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -270,7 +270,8 @@ mod tests {
 
     #[test]
     fn a_paste_is_bounded() {
-        let paste = [b"\x1b[200~".as_slice(), &[b'p'; 2 * PAYLOAD_BYTES_MAX], PASTE_END].concat();
+        let paste =
+            [b"\x1b[200~".as_slice(), &vec![b'p'; 2 * PAYLOAD_BYTES_MAX], PASTE_END].concat();
         assert_eq!(keys(&paste), [Key::Paste("p".repeat(PAYLOAD_BYTES_MAX))]);
     }
 }

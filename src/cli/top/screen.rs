@@ -1,6 +1,6 @@
 //! From cells to what a terminal is sent: only what has changed.
 //!
-//! The sequences are those of ECMA-48 (CUP, ED, SGR) and of xterm ("XTerm Control Sequences": the
+//! The sequences are those of ECMA-48 (CUP, ED, SGR) and of xterm ("xterm control sequences": the
 //! private modes of DECSET), which the others have taken over.
 
 use std::io::Write;

@@ -190,7 +190,7 @@ impl Shell {
             && at.duration_since(self.typed_at) >= ESCAPE_TIME
             && let Some(key) = self.keys.decide()
         {
-            self.app.handle_key(key);
+            self.app.handle_key(&key);
         }
         if is_ready(SIGNALS) {
             self.signals.drain();
@@ -220,7 +220,7 @@ impl Shell {
         };
         self.keys.feed(&bytes);
         while let Some(key) = self.keys.next_key() {
-            self.app.handle_key(key);
+            self.app.handle_key(&key);
         }
     }
 

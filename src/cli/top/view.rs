@@ -69,14 +69,14 @@ fn too_small(app: &App, painter: &mut Painter) {
 /// The first line: how the broker and its peers are.
 fn facts(app: &App, painter: &mut Painter) {
     let (width, _) = app.size;
-    let (state, tint) = match (app.is_live(), app.is_paused()) {
+    let (word, tint) = match (app.is_live(), app.is_paused()) {
         (false, _) => ("waiting for the broker", Tint::Bad),
         (true, true) => ("paused: Space", Tint::Strong),
         (true, false) => ("live", Tint::Good),
     };
-    let state_width = u16::try_from(state.len()).unwrap_or(0);
-    let at = width.saturating_sub(state_width);
-    painter.put(at, 0, state_width, state, painter.tint(tint));
+    let word_width = u16::try_from(word.len()).unwrap_or(0);
+    let at = width.saturating_sub(word_width);
+    painter.put(at, 0, word_width, word, painter.tint(tint));
     let picture = &app.picture;
     let stale = picture.peers.iter().filter(|peer| peer.status == PeerStatus::Stale).count();
     let mut facts = vec!["slm-mesh".to_owned()];

@@ -9,19 +9,20 @@ use crate::api::{Fetch, Filter, ListPeers, ReadEvents, Request, Scope};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
 use crate::model::{Monotonic, Party, PeerId, Seq};
 
-/// Between two requests in the long run: half of what the broker grants to all labels and the command
-/// line together (10 a second).
-const INTERVAL: Duration = Duration::from_millis(200);
-/// Requests that may be made at once after a quiet time.
-const BURST: u32 = 16;
-/// Of these, those that are left to the reading of events.
-const RESERVE: u32 = 4;
+/// Readings of events in the long run, and after a quiet time. The broker grants 10 requests a second
+/// to the command line and all labels together; this and the next take 6 of them, and looks at their
+/// messages one.
+const EVENTS_RATE: Rate = Rate { interval: Duration::from_millis(250), burst: 8 };
+/// The same for lists and counts.
+const LISTS_RATE: Rate = Rate { interval: Duration::from_millis(500), burst: 8 };
+/// The same for messages, whose senders' own rates they are taken from.
+const TEXTS_RATE: Rate = Rate { interval: Duration::from_millis(100), burst: 20 };
 /// Between two looks at the whole list of peers or locks, or at the counts.
 const REFRESH_MIN: Duration = Duration::from_secs(1);
 /// After so long the peers are looked at though no event said that they changed: summaries, branches
 /// and stale peers have none.
 const PEERS_EVERY: Duration = Duration::from_secs(10);
-/// Between two looks at messages of one sender: they are taken from that sender's own rate.
+/// Between two looks at messages of one sender.
 const SENDER_EVERY: Duration = Duration::from_secs(1);
 /// Most messages of one look.
 const LOOK_LIMIT: u32 = 64;
@@ -88,6 +89,13 @@ impl Look {
     }
 }
 
+/// How often something may be done.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    interval: Duration,
+    burst: u32,
+}
+
 /// A number of requests that refills evenly, as one time: when it would be full again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Budget {
@@ -95,14 +103,14 @@ struct Budget {
 }
 
 impl Budget {
-    /// When the next request may be made that leaves `reserve` to others.
-    fn next_at(self, reserve: u32) -> Monotonic {
-        let room = INTERVAL * BURST.saturating_sub(1 + reserve);
+    /// When the next request may be made.
+    fn next_at(self, rate: Rate) -> Monotonic {
+        let room = rate.interval * rate.burst.saturating_sub(1);
         Monotonic(self.full_at.0.saturating_sub(room))
     }
 
-    fn take(&mut self, now: Monotonic) {
-        self.full_at = self.full_at.max(now).plus(INTERVAL);
+    fn take(&mut self, rate: Rate, now: Monotonic) {
+        self.full_at = self.full_at.max(now).plus(rate.interval);
     }
 }
 
@@ -136,7 +144,9 @@ impl Refresh {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
-    budget: Budget,
+    events: Budget,
+    lists: Budget,
+    texts: Budget,
     /// Where the reading of events goes on; none: with the newest.
     pub(super) cursor: Option<Seq>,
     /// The broker has answered, and nothing since says that it has gone.
@@ -180,15 +190,26 @@ impl Asks {
         if now < self.quiet_until {
             return None;
         }
-        if !self.is_reading && self.budget.next_at(0) <= now {
+        if !self.is_reading && self.events.next_at(EVENTS_RATE) <= now {
             self.is_reading = true;
-            self.budget.take(now);
+            self.events.take(EVENTS_RATE, now);
             return Some((Line::Events, Purpose::Events, self.read_events()));
         }
-        if self.is_asking || !self.is_live || self.budget.next_at(RESERVE) > now {
+        if self.is_asking || !self.is_live {
             return None;
         }
-        let (purpose, request) = if self.locks.take(now) {
+        let ask = self.next_list(now).or_else(|| self.next_texts(picture, visible, now))?;
+        self.is_asking = true;
+        let (purpose, request) = ask;
+        Some((Line::Queries, purpose, request))
+    }
+
+    /// The next list, or the counts.
+    fn next_list(&mut self, now: Monotonic) -> Option<(Purpose, Request)> {
+        if self.lists.next_at(LISTS_RATE) > now {
+            return None;
+        }
+        let ask = if self.locks.take(now) {
             let request = Request::QueryLocks { peer_id: Some("cli".into()), file_path: None };
             (Purpose::Locks, request)
         } else if self.peers.take(now) {
@@ -200,14 +221,27 @@ impl Asks {
             self.status.want_at(now.plus(PEERS_EVERY));
             (Purpose::Status, Request::Status)
         } else {
-            let look = self.next_look(picture, &visible(), now)?;
-            self.remember_sender(&look.sender, now);
-            let request = look.request();
-            (Purpose::Texts(look), request)
+            return None;
         };
-        self.is_asking = true;
-        self.budget.take(now);
-        Some((Line::Queries, purpose, request))
+        self.lists.take(LISTS_RATE, now);
+        Some(ask)
+    }
+
+    /// The next look at messages.
+    fn next_texts(
+        &mut self,
+        picture: &Picture,
+        visible: impl FnOnce() -> Vec<Seq>,
+        now: Monotonic,
+    ) -> Option<(Purpose, Request)> {
+        if self.texts.next_at(TEXTS_RATE) > now {
+            return None;
+        }
+        let look = self.next_look(picture, &visible(), now)?;
+        self.remember_sender(&look.sender, now);
+        self.texts.take(TEXTS_RATE, now);
+        let request = look.request();
+        Some((Purpose::Texts(look), request))
     }
 
     fn read_events(&self) -> Request {
@@ -251,14 +285,16 @@ impl Asks {
     }
 
     fn sender_at(&self, sender: &Party) -> Monotonic {
-        self.senders.get(sender).map_or(Monotonic::default(), |last| last.plus(SENDER_EVERY))
+        self.senders
+            .get(&bucket(sender))
+            .map_or(Monotonic::default(), |last| last.plus(SENDER_EVERY))
     }
 
     fn remember_sender(&mut self, sender: &Party, now: Monotonic) {
         if self.senders.len() >= SENDERS_MAX {
             self.senders.retain(|_, last| last.plus(SENDER_EVERY) > now);
         }
-        self.senders.insert(sender.clone(), now);
+        self.senders.insert(bucket(sender), now);
     }
 
     /// The answer to a reading of events has come, with so many; gives whether it is too far behind to
@@ -294,12 +330,14 @@ impl Asks {
 
     /// When something will be due; looks at messages are told by `look_at`.
     pub(super) fn deadline(&self, look_at: Option<Monotonic>) -> Option<Monotonic> {
-        let reading = (!self.is_reading).then(|| self.budget.next_at(0));
+        let reading = (!self.is_reading).then(|| self.events.next_at(EVENTS_RATE));
         let refreshes = [self.peers, self.locks, self.status].map(|refresh| refresh.wanted_at);
-        let queries = refreshes.into_iter().chain([look_at]).flatten().min();
+        let lists = refreshes.into_iter().flatten().min();
+        let lists = lists.map(|at| at.max(self.lists.next_at(LISTS_RATE)));
+        let texts = look_at.map(|at| at.max(self.texts.next_at(TEXTS_RATE)));
         let can_ask = !self.is_asking && self.is_live;
-        let asking = queries.filter(|_| can_ask).map(|at| at.max(self.budget.next_at(RESERVE)));
-        let next = reading.into_iter().chain(asking).min();
+        let queries = lists.into_iter().chain(texts).filter(|_| can_ask);
+        let next = reading.into_iter().chain(queries).min();
         next.map(|at| at.max(self.quiet_until))
     }
 
@@ -309,6 +347,11 @@ impl Asks {
         let open = rows.filter(|row| !settled(row));
         open.map(|row| row.look_at.max(self.sender_at(&row.from))).min()
     }
+}
+
+/// Whose rate a look at messages is taken from: the command line and all labels have one together.
+fn bucket(sender: &Party) -> Party {
+    if sender.peer().is_some() { sender.clone() } else { Party::Cli }
 }
 
 /// Whether everything is known of a message that ever will be.

@@ -429,8 +429,8 @@ impl App {
         let picture = &self.picture;
         let shown = |seq: Seq| picture.frozen_at.is_none_or(|at| seq <= at);
         match pane {
-            Pane::Peers => self.chosen(picture.peers.iter().map(|peer| self.peer_words(peer))),
-            Pane::Locks => self.chosen(picture.locks.iter().map(|lock| self.lock_words(lock))),
+            Pane::Peers => self.chosen(picture.peers.iter().map(Self::peer_words)),
+            Pane::Locks => self.chosen(picture.locks.iter().map(Self::lock_words)),
             Pane::Messages => {
                 let count = picture.messages.partition_point(|row| shown(row.seq));
                 let rows = picture.messages.iter().take(count);
@@ -457,7 +457,7 @@ impl App {
         words.enumerate().filter(|(_, words)| is_chosen(words)).map(|(at, _)| at).collect()
     }
 
-    fn peer_words(&self, peer: &PeerInfo) -> impl Fn() -> String {
+    fn peer_words(peer: &PeerInfo) -> impl Fn() -> String {
         let text = |text: &Option<Box<str>>| text.clone().unwrap_or_default();
         move || {
             let (branch, summary) = (text(&peer.git_branch), text(&peer.summary));
@@ -466,7 +466,7 @@ impl App {
         }
     }
 
-    fn lock_words(&self, lock: &ListedLock) -> impl Fn() -> String {
+    fn lock_words(lock: &ListedLock) -> impl Fn() -> String {
         move || {
             let reason = lock.lock.reason.as_deref().unwrap_or_default();
             format!("{} {} {reason}", lock.lock.file_path, lock.lock.locked_by_name)

@@ -290,7 +290,7 @@ impl Picture {
     pub(super) fn begin_anew(&mut self) {
         let names = std::mem::take(&mut self.names);
         let status = self.status.take();
-        *self = Self { names, status, ..Self::default() };
+        *self = Self { status, names, ..Self::default() };
     }
 }
 

@@ -25,7 +25,12 @@ impl Typing {
             Key::Char(c) if self.text.len() + c.len_utf8() <= bytes_max => self.text.push(*c),
             Key::Paste(text) => {
                 let room = bytes_max.saturating_sub(self.text.len());
-                self.text.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+                let mut end = 0;
+                let fits = text.chars().take_while(|c| {
+                    end += c.len_utf8();
+                    end <= room
+                });
+                self.text.extend(fits);
             }
             Key::Backspace => drop(self.text.pop()),
             Key::Ctrl('u') => self.text.clear(),
@@ -42,7 +47,7 @@ impl Typing {
 
 impl App {
     /// A key was pressed.
-    pub(in crate::cli::top) fn handle_key(&mut self, key: Key) {
+    pub(in crate::cli::top) fn handle_key(&mut self, key: &Key) {
         self.is_dirty = true;
         self.notice = None;
         match key {
@@ -53,21 +58,21 @@ impl App {
         }
         if self.layout().is_none() {
             // There is no room for anything but to leave.
-            if key == Key::Char('q') {
+            if *key == Key::Char('q') {
                 self.wish = Some(Wish::Quit);
             }
             return;
         }
         match std::mem::replace(&mut self.mode, Mode::Normal) {
-            Mode::Normal => self.handle_normal(&key),
-            Mode::Filter(typing) => self.handle_filter(typing, &key),
-            Mode::Compose(typing) => self.handle_compose(typing, &key),
-            Mode::Confirm { path, holder } => self.handle_confirm(path, &holder, &key),
-            Mode::Detail { item, line } => self.handle_detail(item, line, &key),
+            Mode::Normal => self.handle_normal(key),
+            Mode::Filter(typing) => self.handle_filter(typing, key),
+            Mode::Compose(typing) => self.handle_compose(typing, key),
+            Mode::Confirm { path, holder } => self.handle_confirm(path, &holder, key),
+            Mode::Detail { item, line } => self.handle_detail(item, line, key),
             Mode::Help { line } => {
-                if let Some(line) = self.scrolled(line, self.help().len(), &key) {
+                if let Some(line) = self.scrolled(line, self.help().len(), key) {
                     self.mode = Mode::Help { line };
-                } else if key == Key::Char('q') {
+                } else if *key == Key::Char('q') {
                     self.close();
                 }
             }
@@ -268,7 +273,7 @@ impl App {
                 self.compose(Addressee { to: party.to_string().into(), name, reply_to });
             }
             None => {
-                self.complain("To whom? Select a peer, or a message to answer; b writes to all.")
+                self.complain("To whom? Select a peer, or a message to answer; b writes to all.");
             }
         }
     }

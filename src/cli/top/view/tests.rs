@@ -109,7 +109,7 @@ fn two_hundred_peers_can_be_gone_through() {
     scene.settle();
     has(&lines(&scene), &["Peers 200"]);
     scene.press("1");
-    scene.app.handle_key(Key::End);
+    scene.app.handle_key(&Key::End);
     let shown = lines(&scene);
     has(&shown, &["peer-200"]);
     assert!(!shown.iter().any(|line| line.contains("peer-001")));
@@ -211,17 +211,17 @@ fn without_colours_there_are_none() {
 #[test]
 fn a_long_message_can_be_read_to_its_end() {
     let mut scene = Scene::new((80, 24));
-    let text: String = (0..500).map(|line| format!("line {line}\n")).collect();
-    scene.message(1, Some(2), &text);
+    let lines_of_it: Vec<String> = (0..500).map(|line| format!("line {line}")).collect();
+    scene.message(1, Some(2), &lines_of_it.join("\n"));
     scene.settle();
     scene.press("\n");
     let shown = lines(&scene);
     has(&shown, &["line 3"]);
     has(&shown, &["more lines"]);
-    scene.app.handle_key(Key::End);
+    scene.app.handle_key(&Key::End);
     has(&lines(&scene), &["line 499"]);
     has(&lines(&scene), &["the end"]);
-    scene.app.handle_key(Key::PageUp);
+    scene.app.handle_key(&Key::PageUp);
     scene.press("↑");
     assert!(!lines(&scene).iter().any(|line| line.contains("line 499")));
     scene.press("\u{1b}");
