@@ -303,7 +303,7 @@ impl App {
 
     fn confirm_unlock(&mut self) {
         if self.focus != Pane::Locks {
-            return self.complain("Select a lock first (4 panes: Tab; Locks: 3).");
+            return self.complain("Go to the locks first: 3, or Tab.");
         }
         let Some(Item::Lock(path)) = self.selected_or_first() else {
             return self.complain("Nothing is locked.");
