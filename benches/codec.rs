@@ -29,8 +29,12 @@ fn codec(c: &mut Criterion) {
     group.bench_function("decode the body of /send, 256 bytes", |b| {
         b.iter(|| Request::decode(Endpoint::Send, black_box(body.as_bytes())).unwrap());
     });
-    let sent =
-        Sent::Direct { message_id: MessageId::new(Seq(5), [7; 16]), delivered: true, pushed: true };
+    let sent = Sent::Direct {
+        message_id: MessageId::new(Seq(5), [7; 16]),
+        queued: false,
+        delivered: true,
+        pushed: true,
+    };
     let reply = Reply::Sent(sent);
     let mut text = Vec::new();
     let mut out = Buffer::new(1 << 20);

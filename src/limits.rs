@@ -116,6 +116,9 @@ pub const ID_PREFIX_CHARS_MIN: usize = 4;
 pub const LIST_LIMIT_MAX: u32 = 1000;
 /// Most ids in one `markRead` or `markNotified`.
 pub const MARK_IDS_MAX: usize = 1000;
+/// Most messages of which one event, or all events of one departure, say that nobody will read them:
+/// the oldest. The senders' lists show it of all.
+pub const UNDELIVERABLE_IDS_MAX: u32 = LIST_LIMIT_MAX;
 /// Most messages of one peer that are under a claim at once.
 pub const CLAIMED_MAX: u32 = LIST_LIMIT_MAX;
 /// Most entries of `agentPids` in one `/peers` request.

@@ -363,6 +363,8 @@ pub enum Stage {
     Notified,
     /// The agent has it.
     Read,
+    /// Nobody will ever read it: its recipient is gone for good.
+    Undeliverable,
 }
 
 impl Stage {
@@ -374,6 +376,7 @@ impl Stage {
             Self::Delivered => "delivered",
             Self::Notified => "notified",
             Self::Read => "read",
+            Self::Undeliverable => "undeliverable",
         }
     }
 }
@@ -478,8 +481,13 @@ pub struct Message {
     pub from: Party,
     /// The sender's name when it was sent.
     pub from_name: Box<str>,
-    /// To whom; none for a broadcast.
+    /// To whom; none for a broadcast. In the mailbox of a name: the peer that had the name, or a label
+    /// with the name if nobody had it.
     pub to: Option<Party>,
+    /// The name in whose mailbox it is, if it is in one: it is for whoever has that name.
+    pub to_name: Option<Box<str>>,
+    /// Of a broadcast: to which group it was sent (`repo`, `directory`, `#topic`), if not to all.
+    pub to_group: Option<Box<str>>,
     /// What kind of text it is.
     pub kind: MessageKind,
     /// The text.
@@ -514,7 +522,7 @@ impl Message {
 /// How many recipients a broadcast has, and how far it has come with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
-    /// Peers that were present when it was sent.
+    /// To how many peers it was sent.
     pub recipients: u32,
     /// Those whose process has confirmed it.
     pub delivered: u32,
@@ -595,8 +603,10 @@ pub mod event_type {
     pub const MESSAGE_RECEIVED: &str = "message_received";
     /// Messages were read: one event for each sender of those that one request marked.
     pub const MESSAGE_READ: &str = "message_read";
+    /// Nobody will read these messages: one event for each of their senders.
+    pub const MESSAGE_UNDELIVERABLE: &str = "message_undeliverable";
     /// All of them.
-    pub const BUILT_IN: [&str; 7] = [
+    pub const BUILT_IN: [&str; 8] = [
         PEER_JOINED,
         PEER_LEFT,
         STATE_CHANGED,
@@ -604,6 +614,7 @@ pub mod event_type {
         FILE_UNLOCKED,
         MESSAGE_RECEIVED,
         MESSAGE_READ,
+        MESSAGE_UNDELIVERABLE,
     ];
 }
 
@@ -662,7 +673,9 @@ mod tests {
             assert_eq!(serde_json::to_value(way).unwrap(), way.as_str());
         }
         assert_eq!(Way::parse("telepathy"), None);
-        for stage in [Stage::Queued, Stage::Delivered, Stage::Notified, Stage::Read] {
+        for stage in
+            [Stage::Queued, Stage::Delivered, Stage::Notified, Stage::Read, Stage::Undeliverable]
+        {
             assert_eq!(serde_json::to_value(stage).unwrap(), stage.as_str());
         }
     }

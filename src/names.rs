@@ -20,6 +20,18 @@ pub const AUTO: &str = "auto";
 /// in upper or lower case.
 pub const RESERVED: [&str; 5] = ["all", "cli", AUTO, "repo", "directory"];
 
+/// What a topic begins with where a peer is named.
+pub const TOPIC: char = '#';
+
+/// The group of the peers in the sender's repository.
+pub const REPO: &str = "repo";
+
+/// The group of the peers in the sender's directory.
+pub const DIRECTORY: &str = "directory";
+
+/// The group of all peers.
+pub const ALL: &str = "all";
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {
@@ -88,6 +100,16 @@ pub fn check(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Checks that `topic`, which stands behind a `#`, may be the name of a topic: any that has the form
+/// of a name.
+///
+/// # Errors
+///
+/// As for [`check_form`].
+pub fn check_topic(topic: &str) -> Result<(), NameError> {
+    check_form(topic)
+}
+
 /// Folds any text to the form of a name: lower case, each run of other characters one `-`, no `-`
 /// or `.` at the ends, at most `chars_max` characters. Empty if nothing is left.
 #[must_use]
@@ -146,6 +168,44 @@ pub fn with_suffix(name: &str, number: u32) -> String {
     numbered
 }
 
+/// The nearest of `known`: one that begins with `word`, or one that few slips of the finger turn
+/// into it.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let candidates = known.into_iter().map(|known| {
+        let begun = !word.trim_start_matches('-').is_empty() && known.starts_with(&word);
+        (if begun { 0 } else { distance(&word, known) }, known)
+    });
+    let (slips, known) = candidates.min_by_key(|(slips, _)| *slips)?;
+    // One slip in a short word, two in a longer one.
+    let allowed = if word.chars().count() <= 4 { 1 } else { 2 };
+    (slips <= allowed).then_some(known)
+}
+
+/// Slips between two words: characters added, left out, changed, or swapped with their neighbour
+/// (the optimal string alignment distance).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
+            let changed = at(&last, j) + usize::from(x != y);
+            let mut best = changed.min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}
+
 /// The short word by which people call an agent; empty if it is unknown.
 fn agent_word(agent_type: &str) -> String {
     match agent_type {
@@ -175,6 +235,23 @@ mod tests {
     use super::*;
 
     const UUID: &str = "0b6e8b5c-5a1e-4a52-9d4e-2d3c7f6a8b90";
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("peers", "peers", 0),
+            ("peer", "peers", 1),
+            ("pers", "peers", 1),
+            ("peesr", "peers", 1),
+            ("kitten", "sitting", 3),
+            ("ca", "abc", 3),
+        ] {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+        }
+    }
 
     #[test]
     fn form_of_a_name_has_one_to_64_of_its_characters() {

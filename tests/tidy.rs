@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("names", &["limits"]),
     ("paths", &[]),
     ("config", &["limits", "names", "paths"]),
-    ("api", &["limits", "model"]),
+    ("api", &["limits", "model", "names"]),
     ("store", &["api", "config", "limits", "model"]),
     ("mesh", &["api", "limits", "model", "names", "store"]),
     ("wire", &["api", "limits"]),

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request,
-    Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, Place, ReadEvents, Register,
+    Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
@@ -16,11 +16,14 @@ use crate::limits::{
     WAIT_SECONDS_MAX,
 };
 use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way};
+use crate::names;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
 /// A way of naming a peer or party: an id, a name, a prefix of an id.
 const WHO: Text = Text::chars(1, NAME_CHARS_MAX);
+/// The same, or a topic with its `#`.
+const TO: Text = Text::chars(1, NAME_CHARS_MAX + 1);
 const PATH: Text = Text::bytes(1, PATH_BYTES_MAX);
 const TAG: Text = Text::chars(1, TAG_CHARS_MAX);
 const PAYLOAD: Text = Text::bytes(1, PAYLOAD_BYTES_MAX);
@@ -141,14 +144,25 @@ fn client_id(fields: &mut Fields) -> Result<Option<Uuid>> {
 fn send(fields: &mut Fields) -> Result<SendMessage> {
     let sent = SendMessage {
         from_peer: fields.text("fromPeer", WHO)?,
-        to_peer: fields.need_text("toPeer", WHO)?,
+        to_peer: fields.need_text("toPeer", TO)?,
         payload: fields.need_text("payload", PAYLOAD)?,
         kind: fields
             .word("type", "text, json, command or alert", MessageKind::parse)?
             .unwrap_or_default(),
         reply_to: message_id(fields, "replyTo")?,
         id: client_id(fields)?,
+        place: Place {
+            project_path: fields.text("projectPath", PATH)?,
+            git_root: fields.text("gitRoot", PATH)?,
+            repo_id: fields.text("repoId", TAG)?,
+        },
     };
+    if let Some(topic) = sent.to_peer.strip_prefix(names::TOPIC) {
+        names::check_topic(topic).map_err(|error| {
+            let to = format!("`toPeer`: a topic is `#` and a name: {error}");
+            Refusal::new(Code::InvalidRequest, to)
+        })?;
+    }
     let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(&sent.payload).is_ok();
     if sent.kind == MessageKind::Json && !is_json() {
         return Err(Refusal::field("payload", "valid JSON when `type` is json"));
@@ -266,12 +280,24 @@ fn events(fields: &mut Fields) -> Result<Request> {
     }
     let peer_id = fields.text("peerId", WHO)?;
     Ok(match action {
-        "subscribe" => Request::Subscribe {
-            peer_id,
-            types: types(fields)?.filter(|types| !types.is_empty()).ok_or_else(|| {
-                Refusal::field("types", "a list of at least one event type, `prefix.*` or `*`")
-            })?,
-        },
+        "subscribe" => {
+            const WHAT: &str = "event types, `prefix.*`, `*` or `#topic`";
+            let wanted = |text: &&str| match text.strip_prefix(names::TOPIC) {
+                Some(topic) => names::check_topic(topic).is_ok(),
+                None => is_type_pattern(text),
+            };
+            let types = fields.list("types", EVENT_TYPES_MAX, WHAT, |value| {
+                value.as_str().filter(wanted).map(Into::into)
+            })?;
+            let types = types.filter(|types| !types.is_empty());
+            let none = || {
+                Refusal::field(
+                    "types",
+                    "a list of at least one event type, `prefix.*`, `*` or `#topic`",
+                )
+            };
+            Request::Subscribe { peer_id, types: types.ok_or_else(none)? }
+        }
         "unsubscribe" => Request::Unsubscribe { peer_id },
         _ => {
             let kind = fields.need_text("type", EVENT_TYPE)?;
@@ -463,6 +489,11 @@ mod tests {
                 kind: MessageKind::Alert,
                 reply_to: Some(id),
                 id: Some(Uuid::from_bytes([9; 16])),
+                place: Place {
+                    project_path: Some("/p".into()),
+                    git_root: None,
+                    repo_id: Some("/r".into()),
+                },
             }),
             Request::Fetch(Fetch {
                 filter: Filter::Sent,

@@ -23,8 +23,14 @@ pub struct PushedMessage {
     pub text: Box<str>,
     /// What kind of text.
     pub message_type: MessageKind,
-    /// To everyone, not to this peer alone.
+    /// To several, not to this peer alone.
     pub broadcast: bool,
+    /// The name in whose mailbox it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_name: Option<Box<str>>,
+    /// The group that it was sent to, if not to all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_group: Option<Box<str>>,
     /// The message it answers.
     #[serde(default)]
     pub reply_to: Option<MessageId>,
@@ -130,6 +136,10 @@ pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Time
         text: &'a str,
         message_type: MessageKind,
         broadcast: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_group: Option<&'a str>,
         reply_to: Option<MessageId>,
         seq: Seq,
     }
@@ -143,6 +153,8 @@ pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Time
             text: &message.payload,
             message_type: message.kind,
             broadcast: message.to.is_none(),
+            to_name: message.to_name.as_deref(),
+            to_group: message.to_group.as_deref(),
             reply_to: message.reply_to,
             seq: message.seq,
         },
@@ -230,6 +242,8 @@ mod tests {
             from: Party::Cli,
             from_name: "cli".into(),
             to: None,
+            to_name: None,
+            to_group: None,
             kind: MessageKind::Text,
             payload: "one\ntwo \"q\"".into(),
             reply_to: None,

@@ -123,6 +123,8 @@ impl<'de> Deserialize<'de> for Sent {
             message_id: Option<MessageId>,
             message_ids: Option<Vec<MessageId>>,
             #[serde(default)]
+            queued: bool,
+            #[serde(default)]
             recipients: u32,
             delivered: Number,
             pushed: Number,
@@ -130,7 +132,7 @@ impl<'de> Deserialize<'de> for Sent {
         let form = Form::deserialize(deserializer)?;
         match (form.message_id, form.message_ids, form.delivered, form.pushed) {
             (Some(message_id), None, Number::Flag(delivered), Number::Flag(pushed)) => {
-                Ok(Self::Direct { message_id, delivered, pushed })
+                Ok(Self::Direct { message_id, queued: form.queued, delivered, pushed })
             }
             (None, Some(ids), Number::Count(delivered), Number::Count(pushed)) => {
                 Ok(Self::Broadcast {
@@ -163,7 +165,8 @@ mod tests {
     fn clients_read_what_the_broker_writes() {
         let id = MessageId::new(Seq(7), [3; 16]);
         for sent in [
-            Sent::Direct { message_id: id, delivered: true, pushed: false },
+            Sent::Direct { message_id: id, queued: false, delivered: true, pushed: false },
+            Sent::Direct { message_id: id, queued: true, delivered: false, pushed: false },
             Sent::Broadcast { message_id: Some(id), recipients: 3, delivered: 1, pushed: 2 },
             Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 },
         ] {

@@ -209,12 +209,14 @@ pub enum Sent {
     Direct {
         /// The message.
         message_id: MessageId,
+        /// Nobody has the name now: it waits for the next who does.
+        queued: bool,
         /// It is confirmed, as far as known.
         delivered: bool,
         /// Its frame was handed to a live push connection.
         pushed: bool,
     },
-    /// All present peers.
+    /// All present peers, or those of a group.
     Broadcast {
         /// The message; none if there was nobody.
         message_id: Option<MessageId>,
@@ -231,8 +233,11 @@ impl Serialize for Sent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
-            Self::Direct { message_id, delivered, pushed } => {
+            Self::Direct { message_id, queued, delivered, pushed } => {
                 map.serialize_entry("messageId", message_id)?;
+                if *queued {
+                    map.serialize_entry("queued", queued)?;
+                }
                 map.serialize_entry("delivered", delivered)?;
                 map.serialize_entry("pushed", pushed)?;
             }
@@ -259,6 +264,12 @@ pub struct MessageInfo {
     pub from_name: Box<str>,
     /// To whom; null for a broadcast.
     pub to_peer: Option<Party>,
+    /// The name in whose mailbox it is: it is for whoever has that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_name: Option<Box<str>>,
+    /// The group that it was sent to, if it is a broadcast but not to all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_group: Option<Box<str>>,
     /// What kind of text.
     #[serde(rename = "type")]
     pub kind: MessageKind,
@@ -285,6 +296,9 @@ pub struct MessageInfo {
     /// In `sent`, unless it is a broadcast: how far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// In `sent`: since when it is known that nobody will read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undeliverable_at: Option<Timestamp>,
     /// In `sent`, for a broadcast: to how many it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<u32>,
@@ -308,6 +322,12 @@ impl MessageInfo {
         let stage = message.reached.is_none().then(|| message.stage());
         Self { stage, ..message.into() }
     }
+
+    /// The same, if it is known since `at` that its recipient is gone for good.
+    #[must_use]
+    pub fn undeliverable(self, at: Option<Timestamp>) -> Self {
+        Self { stage: Some(Stage::Undeliverable), undeliverable_at: at, ..self }
+    }
 }
 
 impl From<Message> for MessageInfo {
@@ -318,6 +338,8 @@ impl From<Message> for MessageInfo {
             from_peer: message.from,
             from_name: message.from_name,
             to_peer: message.to,
+            to_name: message.to_name,
+            to_group: message.to_group,
             kind: message.kind,
             payload: message.payload,
             reply_to: message.reply_to,
@@ -331,6 +353,7 @@ impl From<Message> for MessageInfo {
             notified_by: message.notified.map(|notified| notified.by),
             read_at: message.read_at,
             stage: None,
+            undeliverable_at: None,
             recipients: reached.map(|reached| reached.recipients),
             delivered_count: reached.map(|reached| reached.delivered),
             notified_count: reached.map(|reached| reached.notified),
@@ -643,7 +666,12 @@ mod tests {
         assert_eq!(text(&Reply::Entry { entry: None }), r#"{"ok":true,"entry":null}"#);
         let id = MessageId::new(Seq(1), [0; 16]);
         assert_eq!(
-            text(&Reply::Sent(Sent::Direct { message_id: id, delivered: true, pushed: false })),
+            text(&Reply::Sent(Sent::Direct {
+                message_id: id,
+                queued: false,
+                delivered: true,
+                pushed: false
+            })),
             format!(r#"{{"ok":true,"messageId":"{id}","delivered":true,"pushed":false}}"#)
         );
         let nobody = Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 };

@@ -190,7 +190,7 @@ pub struct SendMessage {
     /// Who sends it; with a peer token that peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_peer: Option<Box<str>>,
-    /// To whom; `all` for a broadcast.
+    /// To whom: a peer, `cli`, or a group (`all`, `repo`, `directory`, `#topic`).
     pub to_peer: Box<str>,
     /// The text, 1 byte to 64 KiB.
     pub payload: Box<str>,
@@ -203,6 +203,24 @@ pub struct SendMessage {
     /// The client's own id of this sending: sending it again returns the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
+    /// Where the sender is, for a message to its directory or repository. Of a peer it is known.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// Where someone is who is no peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// Absolute path of the project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_path: Option<Box<str>>,
+    /// Root of the git work tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_root: Option<Box<str>>,
+    /// The git common directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<Box<str>>,
 }
 
 /// Which messages are meant.

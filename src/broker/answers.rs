@@ -227,6 +227,7 @@ mod tests {
         let to = address(Table::new().insert(()));
         let sent = Sent::Direct {
             message_id: MessageId::new(Seq(1), [0; 16]),
+            queued: false,
             delivered: false,
             pushed: true,
         };

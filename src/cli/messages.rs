@@ -4,13 +4,15 @@ use std::io::{self, Read, Write};
 
 use super::command::new_id;
 use super::out::{Out, Paint, note};
+use super::peers::{directory, repository};
 use super::text::{count, escape, escape_lines, short_id};
 use super::{Context, Exit, Failure, Inbox, Result, Send, Text, sent};
-use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request, SendMessage, Sent};
+use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Place, Request, SendMessage, Sent};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::model::{MessageId, MessageKind, Party};
+use crate::names;
 
 /// Who a person at the command line is in the mesh.
 pub(super) const CLI: &str = "cli";
@@ -28,29 +30,67 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
         kind: message.kind,
         reply_to: message.reply_to,
         id: new_id(),
+        place: place(to)?,
     });
     let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);
     }
+    let group = group_words(to);
     let to = escape(to);
     let text = match read_reply(&body)? {
+        Sent::Direct { queued: true, .. } => {
+            format!(
+                "Nobody is called {to} now: it waits for the next session of that name, a day at most."
+            )
+        }
         Sent::Direct { delivered: true, .. } => format!("Delivered to {to}."),
         Sent::Direct { pushed: true, .. } => format!("Handed to {to}."),
         Sent::Direct { .. } if to == CLI => "Stored for `slm-mesh inbox`.".into(),
         Sent::Direct { .. } => {
             format!("Stored for {to}, who is not connected now and will find it.")
         }
-        Sent::Broadcast { recipients: 0, .. } => "Nobody else is here; nothing was sent.".into(),
+        Sent::Broadcast { recipients: 0, .. } => match &group {
+            Some((_, nobody)) => format!("{nobody}; nothing was sent."),
+            None => "Nobody else is here; nothing was sent.".into(),
+        },
         Sent::Broadcast { recipients, pushed, .. } => format!(
-            "Sent to {}; {pushed} of them {} connected now.",
+            "Sent to {}{}; {pushed} of them {} connected now.",
             count(recipients.into(), "peer", "peers"),
+            group.map_or_else(String::new, |(which, _)| format!(" {which}")),
             if pushed == 1 { "is" } else { "are" }
         ),
     };
     writeln!(context.out, "{text}")?;
     Ok(Exit::Done)
+}
+
+/// Which peers a group is, and that there are none; nothing for all, and for one peer.
+fn group_words(to: &str) -> Option<(String, String)> {
+    match to {
+        names::REPO => Some(("in this repository".into(), "Nobody is in this repository".into())),
+        names::DIRECTORY => {
+            Some(("in this directory".into(), "Nobody is in this directory".into()))
+        }
+        topic if topic.starts_with(names::TOPIC) => {
+            let topic = escape(topic);
+            Some((format!("that listen to {topic}"), format!("Nobody listens to {topic}")))
+        }
+        _ => None,
+    }
+}
+
+/// Where we are, if a message to this group depends on it.
+fn place(to: &str) -> Result<Place> {
+    match to {
+        names::REPO => {
+            let (git_root, repo_id) = repository()?;
+            Ok(Place { project_path: None, git_root, repo_id })
+        }
+        names::DIRECTORY => Ok(Place { project_path: Some(directory()?), ..Place::default() }),
+        _ => Ok(Place::default()),
+    }
 }
 
 /// The text, or what the standard input has: as it is, its last newline included.
@@ -159,7 +199,7 @@ fn show_message(out: &mut Out, message: &MessageInfo) -> io::Result<()> {
         MessageKind::Json | MessageKind::Command => about.push(message.kind.as_str().into()),
     }
     if message.to_peer.is_none() {
-        about.push("to all".into());
+        about.push(format!("to {}", message.to_group.as_deref().unwrap_or(ALL)));
     }
     if let Some(id) = message.reply_to {
         about.push(format!("answers {id}"));

@@ -79,21 +79,29 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
 fn scope(scope: PeerScope) -> Result<Scope> {
     Ok(match scope {
         PeerScope::Machine => Scope::Machine,
-        PeerScope::Directory => Scope::Directory { project_path: here()?.to_string_lossy().into() },
+        PeerScope::Directory => Scope::Directory { project_path: directory()? },
         PeerScope::Repo => {
-            let here = here()?;
-            let Some(repository) = git::repository(&here) else {
-                return Err(Failure::other(
-                    "no_repository",
-                    format!("{} is in no git repository", here.display()),
-                ));
-            };
-            Scope::Repo {
-                git_root: Some(repository.root.to_string_lossy().into()),
-                repo_id: Some(repository.id.into()),
-            }
+            let (git_root, repo_id) = repository()?;
+            Scope::Repo { git_root, repo_id }
         }
     })
+}
+
+/// The working directory.
+pub(super) fn directory() -> Result<Box<str>> {
+    Ok(here()?.to_string_lossy().into())
+}
+
+/// The root and the id of the repository that we are in.
+pub(super) fn repository() -> Result<(Option<Box<str>>, Option<Box<str>>)> {
+    let here = here()?;
+    let Some(repository) = git::repository(&here) else {
+        return Err(Failure::other(
+            "no_repository",
+            format!("{} is in no git repository", here.display()),
+        ));
+    };
+    Ok((Some(repository.root.to_string_lossy().into()), Some(repository.id.into())))
 }
 
 fn here() -> Result<PathBuf> {

@@ -64,17 +64,21 @@ fn names(client: &mut Client, messages: &[MessageInfo]) -> Result<Names> {
 }
 
 fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 7] {
-    let to = match &message.to_peer {
+    let to = match (&message.to_group, &message.to_name) {
+        (Some(group), _) => Some(group.to_string()),
+        (None, name) => name.as_ref().map(ToString::to_string),
+    };
+    let to = to.unwrap_or_else(|| match &message.to_peer {
         None => "all".into(),
         Some(Party::Peer(id)) => match names.get(id) {
             Some(name) => name.to_string(),
             None => short_id(&id.to_string()).to_owned(),
         },
         Some(other) => other.to_string(),
-    };
+    });
     let stage = message.stage.map_or(Cell::from(""), |stage| match stage {
         Stage::Read => Cell::painted(stage.as_str(), Paint::Good),
-        Stage::Queued => Cell::painted(stage.as_str(), Paint::Warn),
+        Stage::Queued | Stage::Undeliverable => Cell::painted(stage.as_str(), Paint::Warn),
         Stage::Delivered | Stage::Notified => stage.as_str().into(),
     });
     // Of a broadcast, how many; of a message, when.

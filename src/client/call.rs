@@ -581,6 +581,7 @@ mod tests {
             kind: MessageKind::Text,
             reply_to: None,
             id: None,
+            place: Default::default(),
         };
         let emit =
             |id| Request::Emit { peer_id: None, kind: "a.b".into(), payload: "1".into(), id };

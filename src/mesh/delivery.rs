@@ -49,7 +49,7 @@ impl Link {
                 && self.in_flight_bytes + bytes <= WINDOW_BYTES_MAX)
     }
 
-    fn open(&mut self) {
+    pub(super) fn open(&mut self) {
         *self = Self { up: true, backlog: true, ..Self::default() };
     }
 

@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
+use super::groups::Group;
 use super::turn::{Caller, Failure, Interest, Outcome};
 use super::who::{Actor, Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
-    message_size,
+    Budget, Code, Fetch, Filter, Messages, Refusal, Reply, SendMessage, Sent, message_size,
 };
 use crate::model::{Message, Monotonic, Now, Party, PeerId, Reached, Recipient, event_type};
+use crate::names;
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
 
 type Answer = std::result::Result<Reply, Failure>;
-
-/// The word that means everyone.
-const ALL: &str = "all";
 
 impl<S: Store> Mesh<S> {
     /// `POST /send`
@@ -27,22 +25,34 @@ impl<S: Store> Mesh<S> {
         {
             return self.sent_before(send, first);
         }
-        if send.to_peer.as_ref() == ALL {
-            return self.broadcast(&actor, send, now);
+        if let Some(group) = Group::parse(&send.to_peer) {
+            let members = self.members(&group, &actor, &send.place)?;
+            return self.broadcast(&actor, send, &members, now);
         }
-        let recipient = self.recipient(&send.to_peer)?;
+        let Some(recipient) = self.find_recipient(&send.to_peer)? else {
+            return self.send_to_mailbox(&actor, send, now);
+        };
         let message = self.store_message(&actor, send, To::One(recipient), now)?;
         let pushed = match recipient {
             Recipient::Peer(peer) => self.push_message(&message, &[peer], now) > 0,
             Recipient::Cli => false,
         };
         self.effects.inboxes.push(recipient);
-        Ok(Reply::Sent(Sent::Direct { message_id: message.id, delivered: false, pushed }))
+        let message_id = message.id;
+        Ok(Reply::Sent(Sent::Direct { message_id, queued: false, delivered: false, pushed }))
     }
 
-    fn broadcast(&mut self, actor: &Actor, send: &SendMessage, now: Now) -> Answer {
-        let me = actor.party.peer();
-        let to: Vec<PeerId> = self.peers.keys().copied().filter(|id| Some(*id) != me).collect();
+    /// A message to a name that nobody has: it waits, if somebody had it.
+    fn send_to_mailbox(&mut self, actor: &Actor, send: &SendMessage, now: Now) -> Answer {
+        if !self.has_mailbox(&send.to_peer)? {
+            return Err(self.no_recipient(&send.to_peer).into());
+        }
+        let message = self.store_message(actor, send, To::Name(&send.to_peer), now)?;
+        let (message_id, queued) = (message.id, true);
+        Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered: false, pushed: false }))
+    }
+
+    fn broadcast(&mut self, actor: &Actor, send: &SendMessage, to: &[PeerId], now: Now) -> Answer {
         if to.is_empty() {
             return Ok(Reply::Sent(Sent::Broadcast {
                 message_id: None,
@@ -51,8 +61,12 @@ impl<S: Store> Mesh<S> {
                 pushed: 0,
             }));
         }
-        let message = self.store_message(actor, send, To::Many(&to), now)?;
-        let pushed = self.push_message(&message, &to, now);
+        let address = match &*send.to_peer {
+            names::ALL => To::Many(to),
+            group => To::Group(group, to),
+        };
+        let message = self.store_message(actor, send, address, now)?;
+        let pushed = self.push_message(&message, to, now);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
             message_id: Some(message.id),
@@ -89,7 +103,17 @@ impl<S: Store> Mesh<S> {
             from_name: actor.name.clone(),
             to: match to {
                 To::One(recipient) => Some(recipient.into()),
-                To::Many(_) => None,
+                To::Name(name) => Some(Party::Label(name.into())),
+                To::Many(_) | To::Group(..) => None,
+            },
+            to_name: match to {
+                To::One(Recipient::Peer(id)) => self.mailbox_of(id).map(Into::into),
+                To::Name(name) => Some(name.into()),
+                To::One(Recipient::Cli) | To::Many(_) | To::Group(..) => None,
+            },
+            to_group: match to {
+                To::Group(name, _) => Some(name.into()),
+                _ => None,
             },
             kind: send.kind,
             payload: send.payload.clone(),
@@ -102,8 +126,12 @@ impl<S: Store> Mesh<S> {
         };
         self.effects.events = true;
         if self.has_subscribers() {
-            let payload =
-                crate::store::message_event_payload(id, &message.from, message.to.as_ref());
+            let payload = crate::store::message_event_payload(
+                id,
+                &message.from,
+                message.to.as_ref(),
+                message.to_group.as_deref(),
+            );
             let by = Some(&message.from);
             self.push_event(event_type::MESSAGE_RECEIVED, &payload, seq, by, now);
         }
@@ -117,12 +145,17 @@ impl<S: Store> Mesh<S> {
             Failure::from(Refusal::new(Code::IdConflict, message))
         };
         let Repeated::Message(first) = first else { return Err(conflict()) };
-        let same_recipient = match &first.to {
-            None => send.to_peer.as_ref() == ALL,
+        let group = Group::parse(&send.to_peer).is_some();
+        let same_recipient = match (&first.to, first.to_name.as_deref()) {
+            (None, _) => *send.to_peer == *first.to_group.as_deref().unwrap_or(names::ALL),
+            (Some(_), Some(name)) if *name == *send.to_peer => true,
             // A recipient that has left can no longer be found by its name.
-            Some(to) => match self.recipient(&send.to_peer) {
-                Ok(recipient) => Party::from(recipient) == *to,
-                Err(_) => send.to_peer.as_ref() != ALL,
+            (Some(to), name) => match self.find_recipient(&send.to_peer) {
+                Ok(Some(Recipient::Peer(id))) if name.is_some() => {
+                    Party::Peer(id) == *to || self.mailbox_of(id) == name
+                }
+                Ok(Some(recipient)) => Party::from(recipient) == *to,
+                Ok(None) | Err(_) => !group,
             },
         };
         let same = same_recipient
@@ -137,7 +170,8 @@ impl<S: Store> Mesh<S> {
             Sent::Broadcast { message_id, recipients, delivered, pushed: delivered }
         } else {
             let delivered = first.delivered_at.is_some();
-            Sent::Direct { message_id: first.id, delivered, pushed: delivered }
+            let queued = first.to_name.is_some() && first.to.as_ref().is_some_and(is_label);
+            Sent::Direct { message_id: first.id, queued, delivered, pushed: delivered }
         };
         Ok(Reply::Sent(answer))
     }
@@ -167,20 +201,13 @@ impl<S: Store> Mesh<S> {
         if fetch.filter == Filter::Sent {
             let query = SentQuery {
                 sender: &actor.party,
-                to: match &from {
-                    Some(party) => match party.inbox() {
-                        Some(recipient) => Some(recipient),
-                        // Nothing was ever sent to a label.
-                        None => return Ok(Outcome::Reply(listed(Page::default()))),
-                    },
-                    None => None,
-                },
+                to: from.as_ref(),
                 before: fetch.before,
                 after: fetch.after,
                 limit,
             };
             let Page { messages, remaining, .. } = self.store.sent(&query, &mut keep)?;
-            let messages = messages.into_iter().map(MessageInfo::sent).collect();
+            let messages = self.seen_by_sender(messages)?;
             return Ok(Outcome::Reply(Reply::Messages(Messages { messages, remaining })));
         }
         let Some(recipient) = actor.party.inbox() else {
@@ -205,6 +232,10 @@ impl<S: Store> Mesh<S> {
         }
         Ok(Outcome::Reply(listed(page)))
     }
+}
+
+fn is_label(party: &Party) -> bool {
+    matches!(party, Party::Label(_))
 }
 
 pub(super) fn listed(page: Page) -> Reply {

@@ -17,8 +17,10 @@ mod delivery;
 mod events;
 #[doc(hidden)]
 pub mod fuzzing;
+mod groups;
 mod invariants;
 mod locks;
+mod mailboxes;
 mod messages;
 mod paths;
 mod peers;

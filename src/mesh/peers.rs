@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::limits::PEERS_MAX;
 use crate::model::{
-    LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp, event_type, reach,
+    LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp, event_type, reach,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -151,8 +151,17 @@ impl<S: Store> Mesh<S> {
             return Err(Refusal::new(Code::Unavailable, "too many peers are here").into());
         }
         let (name, automatic) = match asked_name(register) {
-            Some(name) => (self.suffixed_name(name, Some(id), now)?, false),
-            None => (self.suffixed_name(&kept.name, Some(id), now)?, kept.name_is_automatic),
+            Some(asked) => {
+                let name = self.suffixed_name(asked, Some(id), now)?;
+                // A number that the mesh had to add is not what was asked for.
+                let automatic = *name != *asked;
+                (name, automatic)
+            }
+            None => {
+                let name = self.suffixed_name(&kept.name, Some(id), now)?;
+                let automatic = kept.name_is_automatic || name != kept.name;
+                (name, automatic)
+            }
         };
         let record = PeerRecord {
             started_at: kept.started_at,
@@ -161,9 +170,17 @@ impl<S: Store> Mesh<S> {
             ..record(register, id, name, automatic, kept.token_hash, now)
         };
         self.store.put_peer(&record)?;
+        let mailbox = self.mailbox_of(id).map(Box::from);
         let present = match self.peers.remove(&id) {
             Some(mut present) => {
                 self.names.remove(&present.record.name);
+                // Another mailbox: what waits in it may be older than what was pushed.
+                let of_record = (!record.name_is_automatic).then(|| record.name.clone());
+                if present.link.is_up() && of_record != mailbox {
+                    present.link.open();
+                    self.hungry.insert(id);
+                    self.effects.inboxes.push(Recipient::Peer(id));
+                }
                 // Another socket is another connection.
                 if present.record.uds_path != record.uds_path {
                     present.link.close();
@@ -259,6 +276,9 @@ impl<S: Store> Mesh<S> {
         }
         self.store.put_peer(&record)?;
         self.release_all(&Party::Peer(id), now)?;
+        if !record.resumable {
+            self.tell_undeliverable(id, now)?;
+        }
         let frame = peer_line("left", id, &record.name, &[("reason", reason.as_str())], now.wall);
         self.tell_others(Some(id), frame);
         let payload =
@@ -507,7 +527,7 @@ fn record(
     }
 }
 
-fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
+pub(super) fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
     let same = |path: &str, other: &Option<Box<str>>| {
         other.as_deref().is_some_and(|other| normalise(path, None) == other)
     };

@@ -58,17 +58,12 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// The present peer that `text` names.
-    pub(super) fn need_peer(&self, text: &str) -> Result<PeerId> {
-        self.find_peer(text)?.ok_or_else(|| not_found(text))
-    }
-
-    /// Someone a message can be sent to.
-    pub(super) fn recipient(&self, text: &str) -> Result<Recipient> {
+    /// Someone who is here and whom a message can be sent to.
+    pub(super) fn find_recipient(&self, text: &str) -> Result<Option<Recipient>> {
         if text == "cli" {
-            return Ok(Recipient::Cli);
+            return Ok(Some(Recipient::Cli));
         }
-        self.need_peer(text).map(Recipient::Peer)
+        Ok(self.find_peer(text)?.map(Recipient::Peer))
     }
 
     /// Someone whose messages are looked for: need not be present.

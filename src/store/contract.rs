@@ -7,6 +7,7 @@ mod differential;
 mod events;
 mod inbox;
 mod locks;
+mod mailboxes;
 mod marks;
 mod messages;
 mod peers;

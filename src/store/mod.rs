@@ -70,10 +70,14 @@ pub struct Size {
 /// To whom a new message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To<'a> {
-    /// One recipient.
+    /// One recipient. A peer that has a mailbox gets it there.
     One(Recipient),
+    /// The mailbox of this name, which no present peer has.
+    Name(&'a str),
     /// These peers, at least one, without repeats.
     Many(&'a [PeerId]),
+    /// The same, as the members of a group of this name.
+    Group(&'a str, &'a [PeerId]),
 }
 
 /// A message to be stored. Its number is above those of all messages and events stored before.
@@ -144,8 +148,9 @@ pub struct InboxQuery<'a> {
 pub struct SentQuery<'a> {
     /// Whose.
     pub sender: &'a Party,
-    /// Only those to this recipient (broadcasts that reached it included).
-    pub to: Option<Recipient>,
+    /// Only those to this recipient (broadcasts that reached it included). A label stands for the
+    /// mailbox of that name.
+    pub to: Option<&'a Party>,
     /// Only those below this sequence number.
     pub before: Option<Seq>,
     /// Only those above this sequence number.
@@ -167,7 +172,7 @@ pub struct Page {
     pub read: Vec<Receipt>,
 }
 
-/// A message that an operation has made read.
+/// A message of which its sender is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// Which.
@@ -180,8 +185,8 @@ pub struct Receipt {
 pub const REMAINING_MAX: u64 = 100;
 
 /// Which events are meant. Messages count as events of the type `message_received`, with the
-/// message's id, sender and time, and the payload `{"messageId","fromPeer","toPeer"}` (`toPeer` null
-/// for a broadcast), made by [`message_event_payload`].
+/// message's id, sender and time, and the payload `{"messageId","fromPeer","toPeer","toGroup"}`
+/// (`toPeer` null for a broadcast), made by [`message_event_payload`].
 #[derive(Clone, Copy, Debug)]
 pub struct EventQuery<'a> {
     /// Types or patterns, see [`crate::model::type_matches`]; empty for all.
@@ -314,11 +319,19 @@ pub trait Store {
     fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>>;
 
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
+    ///
+    /// A present peer whose name is not automatic has the mailbox of that name, for as long as its
+    /// record says so; no two have the same. Direct messages to it are put there, and what is there
+    /// is in its inbox, from before it came, too. What is in a mailbox that nobody has is in no inbox.
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()>;
 
     /// Automatic names of peers that left after `since`, with the peer they are kept for, in the
     /// order of their leaving.
     fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>>;
+
+    /// Whether the mailbox of this name was ever anyone's: there are messages in it, or a record of
+    /// someone who had the name, not as an automatic one.
+    fn mailbox_known(&mut self, name: &str) -> Result<bool>;
 
     // Messages
 
@@ -377,6 +390,10 @@ pub trait Store {
     /// The oldest messages of a peer after `after` that are neither delivered nor read, at most
     /// `limit`.
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>>;
+
+    /// The oldest unread direct messages that were sent to this peer and are in no mailbox, at most
+    /// `limit`.
+    fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>>;
 
     /// How many unread messages a recipient has.
     fn unread_count(&mut self, recipient: Recipient) -> Result<u64>;
@@ -461,7 +478,13 @@ pub trait Store {
 
 /// The payload of the event that is derived from a message.
 #[must_use]
-pub fn message_event_payload(id: MessageId, from: &Party, to: Option<&Party>) -> String {
+pub fn message_event_payload(
+    id: MessageId,
+    from: &Party,
+    to: Option<&Party>,
+    group: Option<&str>,
+) -> String {
     let to = to.map_or_else(|| "null".to_owned(), |to| format!("\"{to}\""));
-    format!("{{\"messageId\":\"{id}\",\"fromPeer\":\"{from}\",\"toPeer\":{to}}}")
+    let group = group.map_or_else(String::new, |group| format!(",\"toGroup\":\"{group}\""));
+    format!("{{\"messageId\":\"{id}\",\"fromPeer\":\"{from}\",\"toPeer\":{to}{group}}}")
 }

@@ -39,6 +39,8 @@ pub(in crate::mcp) fn pushed(n: u64, text: &str) -> Frame {
         text: text.into(),
         message_type: MessageKind::Text,
         broadcast: false,
+        to_name: None,
+        to_group: None,
         reply_to: None,
         seq: Seq(n),
     })

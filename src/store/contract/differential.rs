@@ -133,6 +133,10 @@ impl Pair {
         self.both(|store| (store.counts(), store.last_seq(), store.first_seq().unwrap()));
         for n in 1..=PEERS {
             self.both(|store| store.unread_count(inbox_of(n)).unwrap());
+            self.both(|store| store.unread_direct(peer(n), 5).unwrap());
+        }
+        for name in ["shared", "peer-1", "nobody"] {
+            self.both(|store| store.mailbox_known(name).unwrap());
         }
     }
 
@@ -242,11 +246,21 @@ impl Pair {
         let everyone: Vec<PeerId> =
             (self.present.iter().map(|n| peer(*n))).filter(|id| from != Party::Peer(*id)).collect();
         if !everyone.is_empty() && self.random.one_in(4) {
-            self.both(|store| post(store, &from, To::Many(&everyone), &draft));
+            let group = self.random.pick(&[None, Some("#build"), Some("repo")]);
+            let to = group.map_or(To::Many(&everyone), |group| To::Group(group, &everyone));
+            self.both(|store| post(store, &from, to, &draft));
+        } else if self.random.one_in(5) {
+            let name = self.mailbox();
+            self.both(|store| post(store, &from, To::Name(name), &draft));
         } else {
             let to = self.recipient();
             self.both(|store| post(store, &from, To::One(to), &draft));
         }
+    }
+
+    /// A name that may have a mailbox: `shared` goes from peer to peer.
+    fn mailbox(&mut self) -> &'static str {
+        self.random.pick(&["shared", "shared", "peer-1", "peer-2", "nobody"])
     }
 
     fn kind(&mut self) -> Box<str> {
@@ -331,8 +345,13 @@ impl Pair {
         if left_at.is_none() {
             self.present.push(n);
         }
+        // No two present peers have one name.
+        let shared = self.model.present_peers().unwrap();
+        let shared = shared.iter().any(|other| *other.name == *"shared" && other.id != peer(n));
+        let name = if !shared && self.random.one_in(2) { "shared".into() } else { record(n).name };
         let record = PeerRecord {
             left_at,
+            name,
             name_is_automatic: self.random.one_in(2),
             summary: self.maybe(2, |pair| {
                 LeaveReason::Crashed.as_str().repeat(usize::from(pair.random.small(9))).into()
@@ -438,9 +457,13 @@ impl Pair {
 
     fn read_sent(&mut self) {
         let sender = self.party();
+        let to = self.maybe(2, |pair| match pair.random.below(3) {
+            0 => Party::Label(pair.mailbox().into()),
+            _ => pair.recipient().into(),
+        });
         let query = SentQuery {
             sender: &sender,
-            to: self.maybe(2, Self::recipient),
+            to: to.as_ref(),
             before: self.maybe(3, Self::seq),
             after: self.maybe(3, Self::seq),
             limit: self.random.pick(&[0, 1, 5, 1000]),

@@ -49,6 +49,8 @@ fn a_message_comes_back_as_it_was(store: &mut dyn Store) {
                 from: sender.clone(),
                 from_name: "n\u{e4}me".into(),
                 to: Some(to.into()),
+                to_name: matches!(to, Recipient::Peer(_)).then(|| "peer-2".into()),
+                to_group: None,
                 kind,
                 payload: payload.as_str().into(),
                 reply_to: Some(MessageId::new(Seq(7), [3; 16])),

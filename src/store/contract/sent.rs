@@ -49,11 +49,12 @@ fn sent_to_takes_one_recipient(store: &mut dyn Store) {
     broadcast(store, 1, &[3], "d");
     broadcast(store, 3, &[1, 2], "e");
     send(store, &sender, To::One(Recipient::Cli), "f");
+    let (two, three, nine) = (party(2), party(3), party(9));
     let to = |recipient| SentQuery { to: Some(recipient), ..sent_by(&sender) };
-    assert_eq!(texts(&list_sent(store, &to(inbox_of(2))).messages), ["a", "c"]);
-    assert_eq!(texts(&list_sent(store, &to(inbox_of(3))).messages), ["b", "c", "d"]);
-    assert_eq!(texts(&list_sent(store, &to(Recipient::Cli)).messages), ["f"]);
-    assert_eq!(list_sent(store, &to(inbox_of(9))), Page::default());
+    assert_eq!(texts(&list_sent(store, &to(&two)).messages), ["a", "c"]);
+    assert_eq!(texts(&list_sent(store, &to(&three)).messages), ["b", "c", "d"]);
+    assert_eq!(texts(&list_sent(store, &to(&Party::Cli)).messages), ["f"]);
+    assert_eq!(list_sent(store, &to(&nine)), Page::default());
 }
 
 fn sent_shows_how_it_stands(store: &mut dyn Store) {
@@ -94,8 +95,8 @@ fn sent_pages_go_both_ways(store: &mut dyn Store) {
     assert_eq!((texts(&page.messages), page.remaining), (vec!["2", "3"], 2));
     let page = list_sent(store, &SentQuery { after: Some(page.messages[0].seq), ..query });
     assert_eq!((texts(&page.messages), page.remaining), (vec!["3", "4"], 1));
-    let to = Some(inbox_of(2));
-    let page = list_sent(store, &SentQuery { to, after: Some(Seq(1)), ..query });
+    let to = party(2);
+    let page = list_sent(store, &SentQuery { to: Some(&to), after: Some(Seq(1)), ..query });
     assert_eq!((texts(&page.messages), page.remaining), (vec!["1", "3"], 1));
 }
 

@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::{
     AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
     PurgeBefore, REMAINING_MAX, Receipt, ReleaseOutcome, Repeated, Result, SentQuery, Size,
-    StateChange, StateOutcome, Store, StoreError,
+    StateChange, StateOutcome, Store, StoreError, To,
 };
-use rows::{Marks, StoredEvent, StoredMessage, StoredPeer};
+use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
@@ -122,11 +122,27 @@ impl MemoryStore {
     }
 
     fn mark(&mut self, recipient: Recipient, seq: Seq, mark: impl FnOnce(&mut Marks)) -> bool {
+        let places = self.places(recipient);
         self.messages.change(&seq, |message| {
-            if let Some(marks) = message.recipients.get_mut(&recipient) {
+            let mut of_all = message.recipients.iter_mut();
+            if let Some((_, marks)) = of_all.find(|(place, _)| places.contains(place)) {
                 mark(marks);
             }
         })
+    }
+
+    /// The name whose mailbox this is, if it has one.
+    fn mailbox_of(&self, recipient: Recipient) -> Option<Box<str>> {
+        let Recipient::Peer(id) = recipient else { return None };
+        let record = self.peers.get(&id).map(|peer| &peer.record);
+        let record = record.filter(|it| it.left_at.is_none() && !it.name_is_automatic)?;
+        Some(record.name.clone())
+    }
+
+    /// Where the messages of a recipient are.
+    fn places(&self, recipient: Recipient) -> Vec<Place> {
+        let mailbox = self.mailbox_of(recipient).map(Place::Mailbox);
+        mailbox.into_iter().chain([Place::Own(recipient)]).collect()
     }
 
     fn mark_id(
@@ -244,10 +260,21 @@ impl Store for MemoryStore {
         Ok(gone.into_iter().map(|record| (record.name.clone(), record.id)).collect())
     }
 
+    fn mailbox_known(&mut self, name: &str) -> Result<bool> {
+        let place = Place::Mailbox(name.into());
+        let mut records = self.peers.rows.values().map(|peer| &peer.record);
+        Ok(records.any(|record| *record.name == *name && !record.name_is_automatic)
+            || self.messages.rows.values().any(|row| row.recipients.contains_key(&place)))
+    }
+
     fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
         self.check_row(message.seq)?;
         self.remember_client_id(Some(message.from), message.client_id, message.seq);
-        self.messages.put(message.seq, StoredMessage::new(message));
+        let mailbox = match message.to {
+            To::One(recipient) => self.mailbox_of(recipient),
+            _ => None,
+        };
+        self.messages.put(message.seq, StoredMessage::new(message, mailbox));
         Ok(())
     }
 
@@ -269,9 +296,10 @@ impl Store for MemoryStore {
         if mark_read_at.is_some() {
             self.check_turn()?;
         }
+        let places = self.places(query.recipient);
         let mut rows: Vec<(&StoredMessage, Marks)> = self
             .messages_between(query.after, query.before)
-            .filter_map(|row| Some((row, *row.recipients.get(&query.recipient)?)))
+            .filter_map(|row| Some((row, row.marks_in(&places)?)))
             .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
             .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
             .filter(|(row, _)| !query.but.contains(&row.seq))
@@ -311,10 +339,14 @@ impl Store for MemoryStore {
         query: &SentQuery<'_>,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page> {
+        let to = query.to.map(|to| match (to.inbox(), to) {
+            (Some(recipient), _) => self.places(recipient),
+            (None, to) => vec![Place::Mailbox(to.to_string().into())],
+        });
         let mut rows: Vec<&StoredMessage> = self
             .messages_between(query.after, query.before)
             .filter(|row| row.from == *query.sender)
-            .filter(|row| query.to.is_none_or(|to| row.recipients.contains_key(&to)))
+            .filter(|row| to.as_ref().is_none_or(|to| row.marks_in(to).is_some()))
             .collect();
         let newest_first = query.after.is_none();
         if newest_first {
@@ -385,15 +417,27 @@ impl Store for MemoryStore {
     }
 
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
+        let places = self.places(Recipient::Peer(peer));
         let rows = self.messages_between(Some(after), None).filter_map(|row| {
-            let marks = row.recipients.get(&Recipient::Peer(peer))?;
-            marks.delivered_at.is_none().then(|| row.seen_with(*marks))
+            let marks = row.marks_in(&places)?;
+            marks.delivered_at.is_none().then(|| row.seen_with(marks))
         });
         Ok(rows.take(limit as usize).collect())
     }
 
+    fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {
+        let place = Place::Own(Recipient::Peer(peer));
+        let unread = |row: &&StoredMessage| {
+            let marks = row.recipients.get(&place).filter(|_| row.to().is_some());
+            marks.is_some_and(|marks| marks.read_at.is_none())
+        };
+        let rows = self.messages.rows.values().filter(unread);
+        Ok(rows.take(limit as usize).map(StoredMessage::receipt).collect())
+    }
+
     fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {
-        let marks = self.messages.rows.values().filter_map(|row| row.recipients.get(&recipient));
+        let places = self.places(recipient);
+        let marks = self.messages.rows.values().filter_map(|row| row.marks_in(&places));
         Ok(marks.filter(|marks| marks.read_at.is_none()).count() as u64)
     }
 

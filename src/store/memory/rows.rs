@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::model::{
-    Event, Message, MessageId, MessageKind, Notified, Party, PeerRecord, Reached, Recipient, Seq,
-    Timestamp, Way, event_type,
+    Event, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord, Reached,
+    Recipient, Seq, Timestamp, Way, event_type,
 };
 use crate::store::{NewMessage, Receipt, To, message_event_payload};
 
@@ -42,6 +42,15 @@ impl Marks {
     }
 }
 
+/// Where a message is put.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// With its recipient.
+    Own(Recipient),
+    /// In the mailbox of a name.
+    Mailbox(Box<str>),
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StoredMessage {
     pub(super) seq: Seq,
@@ -49,7 +58,10 @@ pub(super) struct StoredMessage {
     pub(super) from: Party,
     pub(super) from_name: Box<str>,
     broadcast: bool,
-    pub(super) recipients: BTreeMap<Recipient, Marks>,
+    group: Option<Box<str>>,
+    /// In a mailbox: who had the name.
+    addressed: Option<PeerId>,
+    pub(super) recipients: BTreeMap<Place, Marks>,
     pub(super) kind: MessageKind,
     pub(super) payload: Box<str>,
     pub(super) reply_to: Option<MessageId>,
@@ -58,19 +70,32 @@ pub(super) struct StoredMessage {
 }
 
 impl StoredMessage {
-    pub(super) fn new(new: &NewMessage<'_>) -> Self {
-        let recipients = match new.to {
-            To::One(recipient) => BTreeMap::from([(recipient, Marks::default())]),
-            To::Many(peers) => {
-                peers.iter().map(|id| (Recipient::Peer(*id), Marks::default())).collect()
+    /// `mailbox`: that of the recipient, if it has one.
+    pub(super) fn new(new: &NewMessage<'_>, mailbox: Option<Box<str>>) -> Self {
+        let one = |place| BTreeMap::from([(place, Marks::default())]);
+        let (recipients, addressed) = match (new.to, mailbox) {
+            (To::One(recipient), Some(name)) => {
+                (one(Place::Mailbox(name)), Party::from(recipient).peer())
             }
+            (To::One(recipient), None) => (one(Place::Own(recipient)), None),
+            (To::Name(name), _) => (one(Place::Mailbox(name.into())), None),
+            (To::Many(peers) | To::Group(_, peers), _) => {
+                let own = |id: &PeerId| (Place::Own(Recipient::Peer(*id)), Marks::default());
+                (peers.iter().map(own).collect(), None)
+            }
+        };
+        let group = match new.to {
+            To::Group(name, _) => Some(name.into()),
+            _ => None,
         };
         Self {
             seq: new.seq,
             id: new.id,
             from: new.from.clone(),
             from_name: new.from_name.into(),
-            broadcast: matches!(new.to, To::Many(_)),
+            broadcast: matches!(new.to, To::Many(_) | To::Group(..)),
+            group,
+            addressed,
             recipients,
             kind: new.kind,
             payload: new.payload.into(),
@@ -82,8 +107,19 @@ impl StoredMessage {
 
     /// The one recipient, unless it is a broadcast.
     pub(super) fn to(&self) -> Option<Party> {
-        let first = self.recipients.keys().next().filter(|_| !self.broadcast);
-        first.map(|recipient| Party::from(*recipient))
+        match self.recipients.keys().next().filter(|_| !self.broadcast)? {
+            Place::Own(recipient) => Some(Party::from(*recipient)),
+            Place::Mailbox(name) => {
+                Some(self.addressed.map_or_else(|| Party::Label(name.clone()), Party::Peer))
+            }
+        }
+    }
+
+    fn mailbox(&self) -> Option<Box<str>> {
+        match self.recipients.keys().next() {
+            Some(Place::Mailbox(name)) => Some(name.clone()),
+            _ => None,
+        }
     }
 
     pub(super) fn seen_with(&self, marks: Marks) -> Message {
@@ -93,6 +129,8 @@ impl StoredMessage {
             from: self.from.clone(),
             from_name: self.from_name.clone(),
             to: self.to(),
+            to_name: self.mailbox(),
+            to_group: self.group.clone(),
             kind: self.kind,
             payload: self.payload.clone(),
             reply_to: self.reply_to,
@@ -118,6 +156,11 @@ impl StoredMessage {
         Message { reached: Some(reached), ..self.seen_with(Marks::default()) }
     }
 
+    /// How it stands in one of these places.
+    pub(super) fn marks_in(&self, places: &[Place]) -> Option<Marks> {
+        places.iter().find_map(|place| self.recipients.get(place)).copied()
+    }
+
     pub(super) fn receipt(&self) -> Receipt {
         Receipt { id: self.id, from: self.from.clone() }
     }
@@ -127,7 +170,13 @@ impl StoredMessage {
             seq: self.seq,
             id: self.id,
             kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: message_event_payload(self.id, &self.from, self.to().as_ref()).into(),
+            payload: message_event_payload(
+                self.id,
+                &self.from,
+                self.to().as_ref(),
+                self.group.as_deref(),
+            )
+            .into(),
             emitted_by: Some(self.from.clone()),
             created_at: self.created_at,
         }

@@ -4,8 +4,8 @@ use rusqlite::{OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::db::{Db, Fault, Outcome};
-use super::parties::EVERYONE;
-use crate::model::{Event, MessageId, Seq, Timestamp, event_type, type_matches};
+use super::messages::Address;
+use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_matches};
 use crate::store::{EventPage, EventQuery, NewEvent, message_event_payload};
 
 /// Most types of events that are looked up one by one; more are found by looking at all events.
@@ -70,25 +70,22 @@ impl Db {
 
     /// The event that is derived from the message with this number.
     fn message_event(&mut self, seq: Seq) -> Outcome<Option<Event>> {
-        let row: Option<(MessageId, u32, u32, Timestamp)> = self
+        let row: Option<(MessageId, u32, u32, Timestamp, Option<Party>)> = self
             .connection
             .prepare_cached(
-                "SELECT id, sender, recipient, created_at FROM messages WHERE seq = ?1",
+                "SELECT id, sender, recipient, created_at, addressed
+                 FROM messages WHERE seq = ?1",
             )?
             .query_row([seq], |row| row.try_into())
             .optional()?;
-        let Some((id, sender, recipient, created_at)) = row else { return Ok(None) };
+        let Some((id, sender, recipient, created_at, addressed)) = row else { return Ok(None) };
         let from = self.parties.party(&self.connection, sender)?;
-        let to = if recipient == EVERYONE {
-            None
-        } else {
-            Some(self.parties.party(&self.connection, recipient)?)
-        };
+        let Address { to, group, .. } = self.address(recipient, addressed)?;
         Ok(Some(Event {
             seq,
             id,
             kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: message_event_payload(id, &from, to.as_ref()).into(),
+            payload: message_event_payload(id, &from, to.as_ref(), group.as_deref()).into(),
             emitted_by: Some(from),
             created_at,
         }))

@@ -4,9 +4,10 @@ use rusqlite::OptionalExtension as _;
 
 use super::broadcasts::{Marks, Walk};
 use super::db::{Db, Outcome};
-use super::parties::CLI;
+use super::messages::StoredMessage;
+use super::parties::{CLI, mailbox};
 use super::streams::{Found, Merge, Range, Seqs, Source};
-use crate::model::{Message, Seq, Timestamp};
+use crate::model::{Message, Party, Seq, Timestamp};
 use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 
 /// Rows of a page that were counted as remaining fit the first piece that is read.
@@ -18,6 +19,8 @@ type Keep<'a> = &'a mut dyn FnMut(&Message) -> bool;
 #[derive(Clone, Copy, Debug)]
 struct Before {
     found: Found,
+    /// The number of the recipient.
+    recipient: u32,
     marks: Marks,
 }
 
@@ -44,7 +47,7 @@ impl Db {
             && query.before.is_none()
             && query.after.is_none()
             && query.but.is_empty();
-        let unread = if exact { Some(self.unread_of(me)?) } else { None };
+        let unread = if exact { Some(self.unread_of_all(me)?) } else { None };
         if unread == Some(0) {
             return Ok(Page::default());
         }
@@ -55,7 +58,7 @@ impl Db {
         while kept.len() < query.limit as usize
             && let Some(found) = merge.peek_but(self, query.but)?
         {
-            let mut message = self.message_found(found.seq)?.message;
+            let StoredMessage { mut message, recipient } = self.message_found(found.seq)?;
             let marks = found.broadcast.unwrap_or(Marks {
                 delivered_at: message.delivered_at,
                 notified: message.notified,
@@ -70,7 +73,7 @@ impl Db {
             }
             merge.pop(found);
             messages.push(message);
-            kept.push(Before { found, marks });
+            kept.push(Before { found, recipient, marks });
         }
         let remaining = match unread {
             Some(unread) => unread.saturating_sub(kept.len() as u64),
@@ -106,18 +109,23 @@ impl Db {
         let ascending = query.unread_only || query.after.is_some();
         let range = Range::new(query.after, query.before, ascending);
         let piece = if exact { query.limit } else { query.limit.saturating_add(PIECE_REMAINING) };
-        let direct = match (query.unread_only, from) {
-            (true, None) => vec![Source::One(Seqs::inbox(me, false, range, piece))],
-            (true, Some(from)) => vec![Source::Both(
-                Seqs::inbox(me, false, range, PIECE_BOTH),
-                Seqs::pair(from, me, range, PIECE_BOTH),
-            )],
-            (false, None) => vec![
-                Source::One(Seqs::inbox(me, false, range, piece)),
-                Source::One(Seqs::inbox(me, true, range, piece)),
-            ],
-            (false, Some(from)) => vec![Source::One(Seqs::pair(from, me, range, piece))],
-        };
+        let mut direct = Vec::new();
+        for one in self.boxes(me)? {
+            match (query.unread_only, from) {
+                (true, None) => direct.push(Source::One(Seqs::inbox(one, false, range, piece))),
+                (true, Some(from)) => direct.push(Source::Both(
+                    Seqs::inbox(one, false, range, PIECE_BOTH),
+                    Seqs::pair(from, one, range, PIECE_BOTH),
+                )),
+                (false, None) => direct.extend([
+                    Source::One(Seqs::inbox(one, false, range, piece)),
+                    Source::One(Seqs::inbox(one, true, range, piece)),
+                ]),
+                (false, Some(from)) => {
+                    direct.push(Source::One(Seqs::pair(from, one, range, piece)));
+                }
+            }
+        }
         let broadcasts = match (query.unread_only, from) {
             _ if me == CLI => None,
             (true, None) => Some(Walk::unread(self, me, range)?),
@@ -129,12 +137,14 @@ impl Db {
 
     fn mark_page_read(&mut self, me: u32, kept: &[Before], at: Timestamp) -> Outcome<()> {
         let mut marked_broadcast = false;
-        for Before { found, marks } in kept.iter().filter(|kept| kept.marks.read_at.is_none()) {
+        for Before { found, recipient, marks } in
+            kept.iter().filter(|kept| kept.marks.read_at.is_none())
+        {
             if found.broadcast.is_some() {
                 self.mark_broadcast(found.seq, &[me], |marks| marks.read(at, None))?;
                 marked_broadcast = true;
             } else {
-                self.mark_direct(found.seq, me, *marks, marks.read(at, None))?;
+                self.mark_direct(found.seq, *recipient, *marks, marks.read(at, None))?;
             }
         }
         if marked_broadcast {
@@ -150,9 +160,14 @@ impl Db {
         let piece = query.limit.saturating_add(PIECE_REMAINING);
         let mut merge = Merge { range, direct: Vec::new(), broadcasts: None };
         if let Some(to) = query.to {
-            let Some(to) = self.find_party(&to.into())? else { return Ok(Page::default()) };
-            merge.direct.push(Source::One(Seqs::pair(sender, to, range, piece)));
-            if to != CLI {
+            let label = matches!(to, Party::Label(_)).then(|| mailbox(&to.to_string()));
+            let Some(to) = self.find_party(label.as_ref().unwrap_or(to))? else {
+                return Ok(Page::default());
+            };
+            for one in self.boxes(to)? {
+                merge.direct.push(Source::One(Seqs::pair(sender, one, range, piece)));
+            }
+            if to != CLI && label.is_none() {
                 merge.broadcasts = Some(Walk::any(self, to, Some(sender), range)?);
             }
         } else {

@@ -1,11 +1,11 @@
 //! Messages: storing, marking, finding again by id.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::broadcasts::{Marks, Walk};
 use super::db::{Db, Fault, Outcome};
-use super::parties::{CLI, EVERYONE};
+use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
 use super::rows::{MarkTime, NO_WAY, NOT_YET, notified_from_stored, notified_to_stored};
 use super::streams::{Merge, Range, Seqs, Source};
 use crate::model::{Message, MessageId, Notified, Party, PeerId, Recipient, Seq, Timestamp, Way};
@@ -20,6 +20,14 @@ pub(super) struct StoredMessage {
     pub(super) recipient: u32,
 }
 
+/// To whom a message was sent.
+#[derive(Debug)]
+pub(super) struct Address {
+    pub(super) to: Option<Party>,
+    pub(super) name: Option<Box<str>>,
+    pub(super) group: Option<Box<str>>,
+}
+
 /// What a mark of a message depends on.
 #[derive(Debug)]
 struct Marked {
@@ -29,14 +37,54 @@ struct Marked {
     marks: Marks,
 }
 
+impl Marked {
+    /// Whether it is a direct message of this recipient, which may have a mailbox.
+    fn is_in(&self, me: u32, mailbox: Option<u32>) -> bool {
+        self.recipient == me || Some(self.recipient) == mailbox
+    }
+}
+
+fn address(
+    connection: &Connection,
+    parties: &mut Parties,
+    recipient: u32,
+    addressed: Option<Party>,
+) -> Outcome<Address> {
+    if recipient == EVERYONE {
+        let group = addressed.map(|group| group.to_string().into());
+        return Ok(Address { to: None, name: None, group });
+    }
+    let party = parties.party(connection, recipient)?;
+    let Some(name) = mailbox_name(&party) else {
+        return Ok(Address { to: Some(party), name: None, group: None });
+    };
+    let to = addressed.unwrap_or_else(|| Party::Label(name.into()));
+    Ok(Address { to: Some(to), name: Some(name.into()), group: None })
+}
+
 impl Db {
     /// See [`crate::store::Store::send`].
     pub(super) fn send(&mut self, new: &NewMessage<'_>) -> Outcome<()> {
         self.begin_row(new.seq, new.created_at, new.payload)?;
         let sender = self.intern(new.from)?;
+        let mut addressed = None;
         let recipient = match new.to {
-            To::One(recipient) => self.intern(&recipient.into())?,
-            To::Many(peers) => {
+            To::One(recipient) => {
+                let party = recipient.into();
+                let number = self.intern(&party)?;
+                match self.parties.mailbox(&self.connection, number)? {
+                    Some(mailbox) => {
+                        addressed = Some(party);
+                        mailbox
+                    }
+                    None => number,
+                }
+            }
+            To::Name(name) => self.intern(&mailbox(name))?,
+            To::Many(peers) | To::Group(_, peers) => {
+                if let To::Group(name, _) = new.to {
+                    addressed = Some(Party::Label(name.into()));
+                }
                 let parties: Outcome<Vec<u32>> =
                     peers.iter().map(|id| self.intern(&Party::Peer(*id))).collect();
                 self.add_broadcast(new.seq, parties?)?;
@@ -48,8 +96,8 @@ impl Db {
             .prepare_cached(
                 "INSERT INTO messages (seq, id, ordinal, sender, recipient, is_read, kind,
                     created_at, delivered_at, notified_at, notified_by, read_at, reply_to,
-                    client_id, sender_name, payload)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?8, ?10, ?11, ?12, ?13)",
+                    client_id, sender_name, payload, addressed)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?8, ?10, ?11, ?12, ?13, ?14)",
             )?
             .execute(params![
                 new.seq,
@@ -65,6 +113,7 @@ impl Db {
                 new.client_id.map(Uuid::into_bytes),
                 new.from_name,
                 new.payload,
+                addressed,
             ])?;
         if let Some(id) = new.client_id {
             self.keep_client_id(sender, id, new.seq)?;
@@ -121,21 +170,23 @@ impl Db {
         let Self { connection, parties, .. } = self;
         let mut statement = connection.prepare_cached(
             "SELECT seq, id, sender, recipient, kind, created_at, delivered_at, notified_at,
-                notified_by, read_at, reply_to, sender_name, payload
+                notified_by, read_at, reply_to, sender_name, payload, addressed
              FROM messages WHERE seq = ?1",
         )?;
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let recipient = row.get(3)?;
-        let to = (recipient != EVERYONE).then(|| parties.party(connection, recipient));
         let MarkTime(delivered_at) = row.get(6)?;
         let MarkTime(read_at) = row.get(9)?;
+        let Address { to, name, group } = address(connection, parties, recipient, row.get(13)?)?;
         let message = Message {
             seq: row.get(0)?,
             id: row.get(1)?,
             from: parties.party(connection, row.get(2)?)?,
             from_name: row.get(11)?,
-            to: to.transpose()?,
+            to,
+            to_name: name,
+            to_group: group,
             kind: row.get(4)?,
             payload: row.get(12)?,
             reply_to: row.get(10)?,
@@ -173,11 +224,17 @@ impl Db {
         self.check_turn()?;
         let mut receipts = Vec::new();
         let Some(me) = self.find_party(&recipient.into())? else { return Ok(receipts) };
+        let mailbox = self.parties.mailbox(&self.connection, me)?;
         let mut marked_broadcast = false;
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
-            if found.recipient == me {
-                if !self.mark_direct(id.seq(), me, found.marks, found.marks.read(at, way))? {
+            if found.is_in(me, mailbox) {
+                if !self.mark_direct(
+                    id.seq(),
+                    found.recipient,
+                    found.marks,
+                    found.marks.read(at, way),
+                )? {
                     continue;
                 }
             } else if found.recipient == EVERYONE
@@ -205,12 +262,14 @@ impl Db {
     ) -> Outcome<u64> {
         self.check_turn()?;
         let Some(me) = self.find_party(&recipient.into())? else { return Ok(0) };
+        let mailbox = self.parties.mailbox(&self.connection, me)?;
         let mut count = 0;
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
-            if found.recipient == me {
+            if found.is_in(me, mailbox) {
                 let new = found.marks.notified(notified);
-                count += u64::from(self.mark_direct(id.seq(), me, found.marks, new)?);
+                let to = found.recipient;
+                count += u64::from(self.mark_direct(id.seq(), to, found.marks, new)?);
             } else if found.recipient == EVERYONE {
                 count += self.mark_broadcast(id.seq(), &[me], |marks| marks.notified(notified))?;
             }
@@ -288,15 +347,16 @@ impl Db {
     ) -> Outcome<()> {
         self.check_turn()?;
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(()) };
+        let mailbox = self.parties.mailbox(&self.connection, me)?;
         for &seq in seqs {
             self.begin_write()?;
             let changed = self
                 .connection
                 .prepare_cached(
                     "UPDATE messages SET delivered_at = ?3
-                     WHERE seq = ?1 AND recipient = ?2 AND delivered_at = ?4",
+                     WHERE seq = ?1 AND (recipient = ?2 OR recipient = ?5) AND delivered_at = ?4",
                 )?
-                .execute((seq, me, MarkTime(Some(at)), NOT_YET))?;
+                .execute((seq, me, MarkTime(Some(at)), NOT_YET, mailbox))?;
             if changed > 0 {
                 self.wrote();
                 self.tally.messages.undelivered -= 1;
@@ -332,7 +392,8 @@ impl Db {
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Vec::new()) };
         let range = Range::ascending(Some(after), None);
         let broadcasts = Some(Walk::undelivered(self, me, range)?);
-        let direct = vec![Source::One(Seqs::waiting(me, range, limit))];
+        let boxes = self.boxes(me)?;
+        let direct = boxes.map(|one| Source::One(Seqs::waiting(one, range, limit))).collect();
         let mut merge = Merge { range, direct, broadcasts };
         let mut messages = Vec::new();
         while messages.len() < limit as usize
@@ -347,9 +408,45 @@ impl Db {
     /// See [`crate::store::Store::unread_count`].
     pub(super) fn unread_count(&mut self, recipient: Recipient) -> Outcome<u64> {
         match self.find_party(&recipient.into())? {
-            Some(me) => self.unread_of(me),
+            Some(me) => self.unread_of_all(me),
             None => Ok(0),
         }
+    }
+
+    /// The same for the number of a recipient.
+    pub(super) fn unread_of_all(&mut self, me: u32) -> Outcome<u64> {
+        let mut unread = 0;
+        for one in self.boxes(me)? {
+            unread += self.unread_of(one)?;
+        }
+        Ok(unread)
+    }
+
+    /// The numbers under which the direct messages of a recipient are: its own, and its mailbox.
+    pub(super) fn boxes(&mut self, me: u32) -> Outcome<impl Iterator<Item = u32> + use<>> {
+        Ok([me].into_iter().chain(self.parties.mailbox(&self.connection, me)?))
+    }
+
+    /// See [`crate::store::Store::unread_direct`].
+    pub(super) fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Outcome<Vec<Receipt>> {
+        let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Vec::new()) };
+        let Self { connection, parties, .. } = self;
+        let mut statement = connection.prepare_cached(
+            "SELECT id, sender FROM messages INDEXED BY messages_inbox
+             WHERE recipient = ?1 AND is_read = 0 ORDER BY seq LIMIT ?2",
+        )?;
+        let mut rows = statement.query((me, limit))?;
+        let mut unread = Vec::new();
+        while let Some(row) = rows.next()? {
+            let from = parties.party(connection, row.get(1)?)?;
+            unread.push(Receipt { id: row.get(0)?, from });
+        }
+        Ok(unread)
+    }
+
+    /// To whom a message with this recipient was sent.
+    pub(super) fn address(&mut self, recipient: u32, addressed: Option<Party>) -> Outcome<Address> {
+        address(&self.connection, &mut self.parties, recipient, addressed)
     }
 
     /// How many unread messages a party has: counted once, then kept.
@@ -364,7 +461,7 @@ impl Db {
                  WHERE recipient = ?1 AND is_read = 0",
             )?
             .query_row([party], |row| row.get::<_, u32>(0).map(u64::from))?;
-        if party != CLI {
+        if self.parties.party(&self.connection, party)?.peer().is_some() {
             unread += Walk::unread(self, party, Range::ascending(None, None))?.count(self)?;
         }
         self.parties.known(&self.connection, party)?.unread = Some(unread);

@@ -246,6 +246,10 @@ impl Store for SqliteStore {
         self.run(|db| db.reserved_names(since))
     }
 
+    fn mailbox_known(&mut self, name: &str) -> Result<bool> {
+        self.run(|db| db.mailbox_known(name))
+    }
+
     fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
         self.run(|db| db.send(message))
     }
@@ -305,6 +309,10 @@ impl Store for SqliteStore {
 
     fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
         self.run(|db| db.undelivered(peer, after, limit))
+    }
+
+    fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {
+        self.run(|db| db.unread_direct(peer, limit))
     }
 
     fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {

@@ -27,8 +27,36 @@ pub(super) struct Known {
     pub(super) floor: Seq,
     /// What is stored.
     pub(super) floor_stored: Seq,
-    /// Its unread messages, once they have been counted.
+    /// Its unread messages, once they have been counted; those in its mailbox are that one's.
     pub(super) unread: Option<u64>,
+    /// The number of the mailbox that it has.
+    pub(super) mailbox: Option<u32>,
+}
+
+/// What the name of a mailbox begins with in the table. No label does.
+const MAILBOX: char = '@';
+
+/// The mailbox of a name.
+pub(super) fn mailbox(name: &str) -> Party {
+    Party::Label(format!("{MAILBOX}{name}").into())
+}
+
+/// The name whose mailbox this is, if it is one.
+pub(super) fn mailbox_name(party: &Party) -> Option<&str> {
+    match party {
+        Party::Label(label) => label.strip_prefix(MAILBOX),
+        Party::Peer(_) | Party::Cli => None,
+    }
+}
+
+/// The columns that [`read`] reads. The mailbox is that of a present peer with a name of its own.
+macro_rules! columns {
+    () => {
+        "party, name, born, floor,
+         (SELECT mailbox.party FROM peers CROSS JOIN parties AS mailbox
+          WHERE peers.id = parties.name AND left_at IS NULL AND NOT name_is_automatic
+            AND mailbox.name = '@' || peers.name)"
+    };
 }
 
 /// A bounded memory of the table.
@@ -45,7 +73,7 @@ impl Parties {
             return Ok(Some(*number));
         }
         let found = connection
-            .prepare_cached("SELECT party, name, born, floor FROM parties WHERE name = ?1")?
+            .prepare_cached(concat!("SELECT ", columns!(), " FROM parties WHERE name = ?1"))?
             .query_row([party], read)
             .optional()?;
         Ok(found.map(|(number, known)| self.remember(number, known)))
@@ -64,7 +92,7 @@ impl Parties {
         let (number, known) = connection
             .prepare_cached(
                 "INSERT INTO parties (name, born, floor) VALUES (?1, ?2, ?2)
-                 RETURNING party, name, born, floor",
+                 RETURNING party, name, born, floor, NULL",
             )?
             .query_row((party, broadcast_seq), read)?;
         Ok(self.remember(number, Known { unread: Some(0), ..known }))
@@ -74,7 +102,7 @@ impl Parties {
     pub(super) fn known(&mut self, connection: &Connection, number: u32) -> Outcome<&mut Known> {
         if !self.known.contains_key(&number) {
             let (_, known) = connection
-                .prepare_cached("SELECT party, name, born, floor FROM parties WHERE party = ?1")?
+                .prepare_cached(concat!("SELECT ", columns!(), " FROM parties WHERE party = ?1"))?
                 .query_row([number], read)
                 .optional()?
                 .ok_or_else(|| Fault::Damaged(format!("no party has the number {number}")))?;
@@ -93,6 +121,11 @@ impl Parties {
         if let Some(Known { unread: Some(unread), .. }) = self.known.get_mut(&number) {
             *unread = unread.saturating_add_signed(more);
         }
+    }
+
+    /// The mailbox that a party has, if any.
+    pub(super) fn mailbox(&mut self, connection: &Connection, number: u32) -> Outcome<Option<u32>> {
+        self.known(connection, number).map(|known| known.mailbox)
     }
 
     pub(super) fn forget(&mut self, number: u32) {
@@ -118,7 +151,13 @@ impl Parties {
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(u32, Known)> {
     let floor = row.get(3)?;
-    let known =
-        Known { party: row.get(1)?, born: row.get(2)?, floor, floor_stored: floor, unread: None };
+    let known = Known {
+        party: row.get(1)?,
+        born: row.get(2)?,
+        floor,
+        floor_stored: floor,
+        unread: None,
+        mailbox: row.get(4)?,
+    };
     Ok((row.get(0)?, known))
 }

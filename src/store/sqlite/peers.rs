@@ -4,6 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::db::{Db, Outcome};
+use super::parties::mailbox;
 use crate::model::{Party, PeerId, PeerRecord, Timestamp};
 
 fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
@@ -72,7 +73,7 @@ impl Db {
         self.begin_write()?;
         self.wrote();
         // From now on it may get broadcasts.
-        self.intern(&Party::Peer(record.id))?;
+        let me = self.intern(&Party::Peer(record.id))?;
         // Strings are text in any case.
         let subscriptions = serde_json::to_string(&record.subscriptions).unwrap_or_default();
         self.connection
@@ -108,7 +109,21 @@ impl Db {
                 record.resumable,
                 self.tally.last_seq,
             ])?;
+        let has_mailbox = record.left_at.is_none() && !record.name_is_automatic;
+        let mailbox = if has_mailbox { Some(self.intern(&mailbox(&record.name))?) } else { None };
+        self.parties.known(&self.connection, me)?.mailbox = mailbox;
         Ok(())
+    }
+
+    /// See [`crate::store::Store::mailbox_known`].
+    pub(super) fn mailbox_known(&mut self, name: &str) -> Outcome<bool> {
+        let Some(mailbox) = self.find_party(&mailbox(name))? else { return Ok(false) };
+        let mut statement = self.connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
+                    WHERE name = ?1 AND NOT name_is_automatic)
+                OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_inbox WHERE recipient = ?2)",
+        )?;
+        Ok(statement.query_row((name, mailbox), |row| row.get(0))?)
     }
 
     /// See [`crate::store::Store::reserved_names`].

@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -194,4 +194,15 @@ UPDATE broadcasts SET recipients = (
         '' ORDER BY place))
     FROM places
 );
+";
+
+// Mailboxes of names, and groups. The mailbox of the name `n` is a party called `@n`, a text that no
+// label can be. `addressed` says of a message in a mailbox which peer had the name then, of a broadcast
+// to which group it went. It comes after the payload, so that nothing is written anew: it is read with
+// the payload, but for events.
+const V3: &str = "
+ALTER TABLE messages ADD COLUMN addressed ANY;
+CREATE INDEX peers_name ON peers (name) WHERE NOT name_is_automatic;
+INSERT OR IGNORE INTO parties (name, born, floor)
+    SELECT DISTINCT '@' || name, 0, 0 FROM peers WHERE NOT name_is_automatic;
 ";

@@ -90,7 +90,7 @@ const OPERATIONS: [Operation; 28] = [
     }),
     ("sent", |store| drop(list_sent(store, &sent_by(&party(1))))),
     ("sent to", |store| {
-        drop(list_sent(store, &SentQuery { to: Some(inbox_of(2)), ..sent_by(&party(1)) }));
+        drop(list_sent(store, &SentQuery { to: Some(&party(2)), ..sent_by(&party(1)) }));
     }),
     ("undelivered", |store| {
         let after = Seq(store.last_seq().0 - 20);

@@ -1,0 +1,96 @@
+//! Groups: messages to the peers of a repository, of a directory, of a topic, or to all.
+
+use super::Mesh;
+use super::peers::in_scope;
+use super::turn::Failure;
+use super::who::Actor;
+use crate::api::{Code, Place, Refusal, Scope};
+use crate::model::PeerId;
+use crate::names;
+use crate::store::Store;
+
+/// Several peers that a message can be sent to at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group<'a> {
+    /// Every present peer.
+    All,
+    /// Those of the sender's repository.
+    Repo,
+    /// Those of the sender's directory.
+    Directory,
+    /// Those that subscribed to this topic, which is written with its `#`.
+    Topic(&'a str),
+}
+
+impl<'a> Group<'a> {
+    /// The group that `text` names, if it names one.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        match text {
+            names::ALL => Some(Self::All),
+            names::REPO => Some(Self::Repo),
+            names::DIRECTORY => Some(Self::Directory),
+            topic if topic.starts_with(names::TOPIC) => Some(Self::Topic(topic)),
+            _ => None,
+        }
+    }
+}
+
+impl<S: Store> Mesh<S> {
+    /// The present peers of a group, but for the one who sends to it. `place` is where a sender is
+    /// who is no peer.
+    pub(super) fn members(
+        &self,
+        group: &Group<'_>,
+        actor: &Actor,
+        place: &Place,
+    ) -> Result<Vec<PeerId>, Failure> {
+        let me = actor.party.peer();
+        let record = me.and_then(|id| self.peers.get(&id)).map(|present| &present.record);
+        let scope = match group {
+            Group::All | Group::Topic(_) => Scope::Machine,
+            Group::Directory => {
+                let path = record.map(|record| &record.project_path);
+                let Some(path) = path.or(place.project_path.as_ref()) else {
+                    return Err(nowhere(names::DIRECTORY, "`projectPath`"));
+                };
+                Scope::Directory { project_path: path.clone() }
+            }
+            Group::Repo => {
+                let (git_root, repo_id) = match record {
+                    Some(record) => (record.git_root.clone(), record.repo_id.clone()),
+                    None => (place.git_root.clone(), place.repo_id.clone()),
+                };
+                match (record, &git_root, &repo_id) {
+                    (Some(_), None, None) => return Err(no_repository()),
+                    (None, None, None) => {
+                        return Err(nowhere(names::REPO, "`repoId` or `gitRoot`"));
+                    }
+                    _ => Scope::Repo { git_root, repo_id },
+                }
+            }
+        };
+        let is_member = |id: &PeerId| {
+            let Some(present) = self.peers.get(id) else { return false };
+            let record = &present.record;
+            match group {
+                Group::Topic(topic) => record.subscriptions.iter().any(|it| **it == **topic),
+                _ => in_scope(record, &scope),
+            }
+        };
+        Ok(self.peers.keys().copied().filter(|id| Some(*id) != me).filter(is_member).collect())
+    }
+}
+
+fn nowhere(group: &str, fields: &str) -> Failure {
+    let message = format!(
+        "`toPeer`: `{group}` is that of the sender, and nothing is known of where you are: send \
+         {fields} too, or to a peer, a `#topic` or `all`"
+    );
+    Refusal::new(Code::InvalidRequest, message).into()
+}
+
+fn no_repository() -> Failure {
+    let message = "`toPeer`: you are in no git repository, so `repo` reaches nobody: send to \
+                   `directory`, a peer, a `#topic` or `all`";
+    Refusal::new(Code::InvalidRequest, message).into()
+}

@@ -1,0 +1,111 @@
+//! Mailboxes: messages to a name wait for whoever has it next. And messages that nobody will read.
+//!
+//! A name that a peer asked for has a mailbox, and whoever has the name has it: direct messages to
+//! that peer are put there, not with the peer. So nothing is moved when the name goes from one
+//! session to the next, however much waits, and a message is in one inbox at most. A name that the
+//! mesh made, or to which it had to add a number, has none.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Mesh;
+use super::turn::Failure;
+use super::who::not_found;
+use crate::api::{Code, MessageInfo, Refusal};
+use crate::limits::UNDELIVERABLE_IDS_MAX;
+use crate::model::{Message, MessageId, Now, Party, PeerId, Timestamp, event_type};
+use crate::names;
+use crate::store::{Receipt, Result as Stored, Store};
+
+impl<S: Store> Mesh<S> {
+    /// The name whose mailbox a present peer has.
+    pub(super) fn mailbox_of(&self, peer: PeerId) -> Option<&str> {
+        let record = self.peers.get(&peer).map(|present| &present.record);
+        record.filter(|record| !record.name_is_automatic).map(|record| &*record.name)
+    }
+
+    /// Whether messages to this name, which nobody has, can wait for the next who does.
+    pub(super) fn has_mailbox(&mut self, name: &str) -> Result<bool, Failure> {
+        Ok(names::check(name).is_ok() && self.store.mailbox_known(name)?)
+    }
+
+    /// Nobody is, or was, called so; perhaps somebody is called nearly so.
+    pub(super) fn no_recipient(&self, text: &str) -> Refusal {
+        let looks_like_id = PeerId::parse(text).is_some();
+        if let Err(error) = names::check(text)
+            && !looks_like_id
+        {
+            let message = format!("no peer `{text}` is here, nor can there be: {error}");
+            return Refusal::new(Code::PeerNotFound, message);
+        }
+        match names::nearest(text, self.names.keys().map(|name| &**name)) {
+            Some(near) if !looks_like_id => Refusal::new(
+                Code::PeerNotFound,
+                format!(
+                    "no peer `{text}` is here: did you mean `{near}`? List the peers to see who is"
+                ),
+            ),
+            _ => not_found(text),
+        }
+    }
+
+    /// Messages as their sender is shown them: with those that nobody will read.
+    pub(super) fn seen_by_sender(&mut self, messages: Vec<Message>) -> Stored<Vec<MessageInfo>> {
+        let mut gone: BTreeMap<PeerId, Option<Option<Timestamp>>> = BTreeMap::new();
+        let mut infos = Vec::with_capacity(messages.len());
+        for message in messages {
+            let to = message.to.as_ref().and_then(Party::peer);
+            let waits = message.to_name.is_some() || message.read_at.is_some();
+            let info = MessageInfo::sent(message);
+            let Some(peer) = to.filter(|peer| !waits && !self.peers.contains_key(peer)) else {
+                infos.push(info);
+                continue;
+            };
+            let left_at = match gone.get(&peer) {
+                Some(known) => *known,
+                None => {
+                    let left_at = match self.store.peer(peer)? {
+                        Some(record) if record.resumable => None,
+                        Some(record) => Some(record.left_at),
+                        None => Some(None),
+                    };
+                    gone.insert(peer, left_at);
+                    left_at
+                }
+            };
+            infos.push(match left_at {
+                Some(at) => info.undeliverable(at),
+                None => info,
+            });
+        }
+        Ok(infos)
+    }
+
+    /// A peer has left for good: tells the senders of what it has not read and nobody else will.
+    pub(super) fn tell_undeliverable(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+        let mut unread = self.store.unread_direct(peer, UNDELIVERABLE_IDS_MAX)?;
+        unread.sort_by(|a, b| a.from.cmp(&b.from));
+        for of_sender in unread.chunk_by(|a, b| a.from == b.from) {
+            let Some(Receipt { from, .. }) = of_sender.first() else { continue };
+            let payload = payload(of_sender, from, peer);
+            let by = Party::Peer(peer);
+            self.event(event_type::MESSAGE_UNDELIVERABLE, &payload, Some(&by), now)?;
+        }
+        Ok(())
+    }
+}
+
+fn payload(unread: &[Receipt], from: &Party, to: PeerId) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Payload<'a> {
+        message_ids: Vec<MessageId>,
+        from_peer: &'a Party,
+        to_peer: PeerId,
+    }
+    let message_ids = unread.iter().map(|receipt| receipt.id).collect();
+    // Plain data into memory: cannot fail.
+    serde_json::to_string(&Payload { message_ids, from_peer: from, to_peer: to })
+        .unwrap_or_default()
+}

@@ -1,0 +1,206 @@
+//! Mailboxes of names, and groups.
+
+use super::*;
+use crate::model::{Notified, Way};
+use crate::store::{PurgeBefore, Receipt};
+
+contract!(
+    a_mailbox_goes_with_its_name,
+    what_waits_is_as_any_message_to_its_holder,
+    an_automatic_name_has_no_mailbox,
+    mailboxes_are_known_while_anything_is_left,
+    a_message_tells_to_whom_it_was_sent,
+    unread_direct_messages_are_told_apart,
+    a_rollback_takes_a_mailbox_back,
+);
+
+/// Peer `n` comes under this name.
+fn come(store: &mut dyn Store, n: u8, name: &str) {
+    turn(store, |store| {
+        store.put_peer(&PeerRecord { name: name.into(), ..record(n) }).unwrap();
+    });
+}
+
+fn leave(store: &mut dyn Store, n: u8, name: &str) {
+    let left_at = Some(at(1));
+    let record = PeerRecord { name: name.into(), left_at, ..record(n) };
+    turn(store, |store| store.put_peer(&record).unwrap());
+}
+
+fn inbox(store: &mut dyn Store, n: u8) -> Vec<String> {
+    let page = peek(store, &unread(inbox_of(n)));
+    assert_eq!(page.remaining, 0);
+    assert_eq!(store.unread_count(inbox_of(n)).unwrap(), page.messages.len() as u64);
+    texts(&page.messages).into_iter().map(Into::into).collect()
+}
+
+fn a_mailbox_goes_with_its_name(store: &mut dyn Store) {
+    register(store, 1);
+    come(store, 2, "alice");
+    tell(store, 1, 2, "a");
+    broadcast(store, 1, &[2], "to her alone");
+    assert_eq!(inbox(store, 2), ["a", "to her alone"]);
+    leave(store, 2, "alice");
+    assert_eq!(inbox(store, 2), ["to her alone"]);
+    send(store, &party(1), To::Name("alice"), "b");
+    come(store, 3, "alice");
+    tell(store, 1, 3, "c");
+    assert_eq!(inbox(store, 3), ["a", "b", "c"]);
+    // Who had it before comes back under another name.
+    come(store, 2, "alice-2");
+    assert_eq!(inbox(store, 2), ["to her alone"]);
+    fetch(store, &unread(inbox_of(3)), at(5));
+    leave(store, 3, "alice");
+    come(store, 4, "alice");
+    assert_eq!(inbox(store, 4), Vec::<String>::new());
+    assert_eq!(peek(store, &all(inbox_of(4))).messages.len(), 3);
+}
+
+fn what_waits_is_as_any_message_to_its_holder(store: &mut dyn Store) {
+    register(store, 1);
+    come(store, 2, "alice");
+    leave(store, 2, "alice");
+    let ids: Vec<MessageId> =
+        ["a", "b", "c", "d"].map(|text| send(store, &party(1), To::Name("alice"), text)).into();
+    // The former holder has no say in it.
+    let nobody = turn(store, |store| store.mark_read(inbox_of(2), &ids, at(2), None).unwrap());
+    assert_eq!(nobody, []);
+    turn(store, |store| store.mark_delivered(peer(2), &[ids[0].seq()], at(2)).unwrap());
+    assert_eq!(store.counts().messages.undelivered, 4);
+    come(store, 3, "alice");
+    let waiting = store.undelivered(peer(3), Seq(0), 10).unwrap();
+    assert_eq!(texts(&waiting), ["a", "b", "c", "d"]);
+    let by = Notified { at: at(3), by: Way::Hook };
+    let (read, notified) = turn(store, |store| {
+        store.mark_delivered(peer(3), &[ids[0].seq()], at(3)).unwrap();
+        let notified = store.mark_notified(inbox_of(3), &ids[1..2], by).unwrap();
+        (store.mark_read(inbox_of(3), &ids[2..3], at(3), None).unwrap(), notified)
+    });
+    assert_eq!((read.len(), notified), (1, 1));
+    assert_eq!(texts(&store.undelivered(peer(3), Seq(0), 10).unwrap()), ["d"]);
+    assert_eq!(inbox(store, 3), ["a", "b", "d"]);
+    let from = party(1);
+    let query = InboxQuery { from: Some(&from), limit: 2, ..unread(inbox_of(3)) };
+    let page = peek(store, &query);
+    assert_eq!((texts(&page.messages), page.remaining), (vec!["a", "b"], 1));
+    let page = fetch(store, &unread(inbox_of(3)), at(4));
+    assert_eq!(page.read.len(), 3);
+    let counts = store.counts().messages;
+    assert_eq!((counts.total, counts.unread, counts.undelivered), (4, 0, 0));
+}
+
+fn an_automatic_name_has_no_mailbox(store: &mut dyn Store) {
+    register(store, 1);
+    let automatic = PeerRecord { name_is_automatic: true, name: "alice".into(), ..record(2) };
+    turn(store, |store| store.put_peer(&automatic).unwrap());
+    assert!(!store.mailbox_known("alice").unwrap());
+    tell(store, 1, 2, "to the peer");
+    turn(store, |store| {
+        store.put_peer(&PeerRecord { left_at: Some(at(1)), ..automatic.clone() }).unwrap();
+    });
+    come(store, 3, "alice");
+    assert_eq!(inbox(store, 3), Vec::<String>::new());
+    assert_eq!(inbox(store, 2), ["to the peer"]);
+    let sent = list_sent(store, &sent_by(&party(1))).messages;
+    assert_eq!((&sent[0].to, &sent[0].to_name), (&Some(party(2)), &None));
+}
+
+fn mailboxes_are_known_while_anything_is_left(store: &mut dyn Store) {
+    register(store, 1);
+    assert!(store.mailbox_known("peer-1").unwrap());
+    assert!(!store.mailbox_known("alice").unwrap());
+    come(store, 2, "alice");
+    leave(store, 2, "alice");
+    assert!(store.mailbox_known("alice").unwrap());
+    send(store, &party(1), To::Name("alice"), "waits");
+    let purge = |store: &mut dyn Store, messages| {
+        let before = PurgeBefore { messages, events: at(0), departed: at(100) };
+        turn(store, |store| store.purge(&before, 1000).unwrap());
+    };
+    // The record goes, the message stays.
+    purge(store, at(0));
+    assert_eq!(store.peer(peer(2)).unwrap(), None);
+    assert!(store.mailbox_known("alice").unwrap());
+    purge(store, at(100));
+    purge(store, at(100));
+    assert!(!store.mailbox_known("alice").unwrap());
+    assert!(store.mailbox_known("peer-1").unwrap());
+    // Its number may have gone: all is as at first.
+    come(store, 3, "alice");
+    tell(store, 1, 3, "new");
+    assert_eq!(inbox(store, 3), ["new"]);
+    purge(store, at(0));
+    tell(store, 1, 3, "newer");
+    assert_eq!(inbox(store, 3), ["new", "newer"]);
+}
+
+fn a_message_tells_to_whom_it_was_sent(store: &mut dyn Store) {
+    register(store, 1);
+    come(store, 2, "alice");
+    tell(store, 1, 2, "to the peer");
+    leave(store, 2, "alice");
+    send(store, &party(1), To::Name("alice"), "to the name");
+    send(store, &party(1), To::Group("#build", &[peer(2)]), "to a topic");
+    broadcast(store, 1, &[2], "to all");
+    let sent = list_sent(store, &sent_by(&party(1))).messages;
+    let told: Vec<_> = (sent.iter())
+        .map(|it| (it.to.clone(), it.to_name.as_deref(), it.to_group.as_deref()))
+        .collect();
+    let label = Party::Label("alice".into());
+    assert_eq!(
+        told,
+        [
+            (Some(party(2)), Some("alice"), None),
+            (Some(label.clone()), Some("alice"), None),
+            (None, None, Some("#build")),
+            (None, None, None),
+        ]
+    );
+    let to_name = list_sent(store, &SentQuery { to: Some(&label), ..sent_by(&party(1)) });
+    assert_eq!(texts(&to_name.messages), ["to the peer", "to the name"]);
+    come(store, 3, "alice");
+    let to_holder = list_sent(store, &SentQuery { to: Some(&party(3)), ..sent_by(&party(1)) });
+    assert_eq!(texts(&to_holder.messages), ["to the peer", "to the name"]);
+    let types = ["message_received".into()];
+    let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: 9 };
+    let told: Vec<String> =
+        read_events(store, &query).events.iter().map(|event| event.payload.to_string()).collect();
+    let ends = [
+        format!("\"toPeer\":\"{}\"}}", party(2)),
+        "\"toPeer\":\"alice\"}".to_owned(),
+        "\"toPeer\":null,\"toGroup\":\"#build\"}".to_owned(),
+        "\"toPeer\":null}".to_owned(),
+    ];
+    assert!(told.iter().zip(ends).all(|(told, end)| told.ends_with(&end)), "{told:?}");
+}
+
+fn unread_direct_messages_are_told_apart(store: &mut dyn Store) {
+    let automatic = PeerRecord { name_is_automatic: true, ..record(2) };
+    register(store, 1);
+    turn(store, |store| store.put_peer(&automatic).unwrap());
+    let read = tell(store, 1, 2, "read");
+    let first = tell(store, 1, 2, "a");
+    broadcast(store, 1, &[2], "to all");
+    let cli = send(store, &Party::Cli, To::One(inbox_of(2)), "b");
+    tell(store, 2, 1, "in a mailbox");
+    turn(store, |store| store.mark_read(inbox_of(2), &[read], at(1), None).unwrap());
+    let [first, second] =
+        [(first, party(1)), (cli, Party::Cli)].map(|(id, from)| Receipt { id, from });
+    assert_eq!(store.unread_direct(peer(2), 9).unwrap(), [first.clone(), second]);
+    assert_eq!(store.unread_direct(peer(2), 1).unwrap(), [first]);
+    assert_eq!(store.unread_direct(peer(1), 9).unwrap(), []);
+    assert_eq!(store.unread_direct(peer(9), 9).unwrap(), []);
+}
+
+fn a_rollback_takes_a_mailbox_back(store: &mut dyn Store) {
+    register(store, 1);
+    come(store, 2, "alice");
+    leave(store, 2, "alice");
+    send(store, &party(1), To::Name("alice"), "waits");
+    store.begin_turn().unwrap();
+    store.put_peer(&PeerRecord { name: "alice".into(), ..record(3) }).unwrap();
+    store.rollback_turn();
+    assert_eq!(inbox(store, 3), Vec::<String>::new());
+    come(store, 4, "alice");
+    assert_eq!(inbox(store, 4), ["waits"]);
+}
