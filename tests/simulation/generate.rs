@@ -33,7 +33,8 @@ const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
 const WAYS: [&str; 6] =
     ["inbox-socket", "channel", "queue", "hook", "tool-result", "carrier pigeon"];
 const REACHES: [&str; 6] = ["wakes", "next-turn", "next-call", "none", "by-mail", "no word"];
-const TYPES: [&str; 9] = [
+const TYPES: [&str; 10] = [
+    "message_undeliverable",
     "*",
     "peer_joined",
     "state_changed",
@@ -44,6 +45,8 @@ const TYPES: [&str; 9] = [
     "build.done",
     "no.such",
 ];
+const TOPICS: [&str; 4] = ["#build", "#deploy", "#build", "#no topic"];
+const GROUPS: [&str; 6] = ["all", "repo", "directory", "#build", "#deploy", "#"];
 const NAMES: [&str; 5] = ["alice", "bob", "auto", "cli", "not a name"];
 const PROJECTS: [&str; 3] = ["/w", "/w/./", "/x/Web App"];
 const PAYLOADS: [&str; 4] = ["hello", "[1,2]", "line\nbreak \u{1b}[31m \"q\"", "{"];
@@ -224,11 +227,18 @@ fn client_id(rng: &mut Rng) -> Value {
 }
 
 fn send(rng: &mut Rng, known: &Known, me: &Value) -> Value {
-    let to = if rng.chance(15) { json!("all") } else { who(rng, known) };
+    let to = match rng.below(100) {
+        0..10 => json!("all"),
+        10..20 => json!(pick(rng, &GROUPS)),
+        20..28 => json!(pick(rng, &["alice", "bob"])),
+        _ => who(rng, known),
+    };
     let mut body = json!({"fromPeer": me, "toPeer": to, "payload": pick(rng, &PAYLOADS)});
     maybe!(rng, 30, body, "type", json!(pick(rng, &["text", "json", "alert", "shout"])));
     let id = client_id(rng);
     maybe!(rng, 30, body, "id", id);
+    maybe!(rng, 30, body, "projectPath", json!(pick(rng, &PROJECTS)));
+    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
     if let Some(first) = rng.pick(&known.messages) {
         maybe!(rng, 20, body, "replyTo", json!(first));
     }
@@ -295,7 +305,10 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
 
 fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     let mut body = match rng.below(10) {
-        0 => json!({"action": "subscribe", "peerId": me}),
+        0 => {
+            let topics = [pick(rng, &TOPICS), pick(rng, &TYPES)];
+            return json!({"action": "subscribe", "peerId": me, "types": topics});
+        }
         1 => json!({"action": "unsubscribe", "peerId": me}),
         2..5 => {
             let kind = pick(rng, &["build.done", "build.failed", "deploy.x", "plain"]);

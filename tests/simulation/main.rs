@@ -148,6 +148,12 @@ fn check_coverage(met: &BTreeSet<String>) {
         "claimed again",
         "notified",
         "message_read",
+        "queued for a name",
+        "inherited",
+        "waits",
+        "undeliverable",
+        "message_undeliverable",
+        "to a topic",
     ]
     .map(String::from)
     .to_vec();
@@ -249,8 +255,9 @@ impl Run {
         let now = self.memory.now;
         self.memory.mesh().check_invariants(now);
         self.disk.mesh().check_invariants(now);
-        self.oracle.check_inboxes(&mut self.memory);
-        self.oracle.check_inboxes(&mut self.disk);
+        self.oracle.check_inboxes(&mut self.memory, &self.known);
+        self.oracle.check_inboxes(&mut self.disk, &self.known);
+        self.oracle.check_undeliverable(&mut self.memory);
         self.oracle.check_receipts(&mut self.memory, &self.known);
         let a = contents(self.memory.mesh().store_mut(), &self.known).unwrap();
         let b = contents(self.disk.mesh().store_mut(), &self.known).unwrap();
@@ -309,6 +316,14 @@ impl Run {
             self.step(&Action::Turn(inputs, End::Commit));
         }
         self.check();
+        // Whoever comes under a name finds what waits for it.
+        for name in ["alice", "bob"] {
+            let body = format!(r#"{{"pid":1,"projectPath":"/w","name":"{name}"}}"#);
+            let request =
+                Input::Request { token: Token::Broker, endpoint: Endpoint::Register, body };
+            self.step(&Action::Turn(vec![request], End::Commit));
+        }
+        self.check();
         self.check_claims();
         for peer in self.memory.connected() {
             let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
@@ -331,6 +346,9 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
     let events = EventQuery { types: &[], since: None, after: Some(Seq(0)), limit: u32::MAX };
     let _ = writeln!(out, "{:?}", store.events(&events, &mut |_| true)?);
     let _ = writeln!(out, "{:?} {:?}", store.locks()?, store.counts());
+    for name in ["alice", "bob", "auto"] {
+        let _ = writeln!(out, "{name} {}", store.mailbox_known(name)?);
+    }
     for namespace in ["default", "other"] {
         let _ = writeln!(out, "{:?}", store.list_state(namespace, "", u32::MAX, &mut |_| true)?);
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use slm_mesh::api::{Endpoint, MessageInfo, Refusal, Reply, Sent};
 use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS};
 use slm_mesh::model::{
-    MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
+    Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
 };
-use slm_mesh::store::{EventQuery, InboxQuery, Store};
+use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store};
 
 use crate::generate::{Client, Known};
 use crate::world::{Action, Answer, Backend, Input, Seen, Token, World};
@@ -37,6 +37,10 @@ pub(crate) struct Oracle {
     versions: BTreeMap<(Box<str>, Box<str>), Seq>,
     /// Direct messages that a hook was given: to whom they are, and since when.
     claims: BTreeMap<MessageId, (PeerId, Monotonic)>,
+    /// Names under which messages were sent.
+    labels: BTreeSet<Party>,
+    /// Topics that peers have subscribed to.
+    topics: BTreeSet<(PeerId, Box<str>)>,
     /// Peers that have claimed messages.
     with_hooks: BTreeSet<PeerId>,
     /// The latest wall time there was: what is a day older than that may be gone.
@@ -61,6 +65,17 @@ impl Oracle {
         };
         forget(self);
         let (Action::Turn(inputs, _) | Action::BareTurn(inputs, _)) = action else { return };
+        // Whether or not the answer came: the broker may have been killed after the commit.
+        for input in inputs {
+            let Input::Request { token, endpoint: Endpoint::Events, body } = input else {
+                continue;
+            };
+            let body: Value = serde_json::from_str(body).unwrap_or_default();
+            for topic in body["types"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                let who = speakers(token, &body, known).map(|of| (of, topic.into()));
+                self.topics.extend(who);
+            }
+        }
         for (at, answer) in &seen.answers {
             let Input::Request { token, endpoint, body } = &inputs[*at] else { unreachable!() };
             let body: Value = serde_json::from_str(body).unwrap_or_default();
@@ -77,6 +92,9 @@ impl Oracle {
                 }
                 continue;
             };
+            if body["toPeer"].as_str().is_some_and(|to| to.starts_with('#')) {
+                self.met.insert("to a topic".to_owned());
+            }
             if kind == "claim" && seen.departed.is_empty() {
                 self.claim(reply, token, known, now.mono);
             }
@@ -92,15 +110,19 @@ impl Oracle {
     /// A message is given to one hook at a time, and only while it is unread.
     fn claim(&mut self, reply: &Reply, token: &Token, known: &Known, now: Monotonic) {
         let Reply::Messages(messages) = reply else { panic!("a claim gives messages") };
-        if let Token::Peer(token) = token {
-            let client = known.clients.iter().find(|client| client.token == *token);
-            self.with_hooks.extend(client.map(|client| client.id));
-        }
+        let by = speakers(token, &Value::Null, known).next();
+        self.with_hooks.extend(by);
         for message in &messages.messages {
             assert_eq!(message.read_at, None, "a message that was read is not given");
-            let Some(Party::Peer(to)) = message.to_peer else { continue };
+            let Some(to) = by.or(message.to_peer.as_ref().and_then(Party::peer)) else { continue };
+            if message.to_peer.is_none() {
+                continue;
+            }
             self.met.insert("claimed".to_owned());
-            if let Some((_, since)) = self.claims.insert(message.id, (to, now)) {
+            // What is in a mailbox may be another's by now.
+            if let Some((of, since)) = self.claims.insert(message.id, (to, now))
+                && of == to
+            {
                 assert!(now.since(since) >= CLAIM_TIME, "{} is under two claims", message.id);
                 self.met.insert("claimed again".to_owned());
             }
@@ -118,7 +140,13 @@ impl Oracle {
             (Some(_), ..) => Stage::Delivered,
             _ => Stage::Queued,
         };
-        assert!(message.stage.is_none_or(|told| told == stage), "{stage:?}: {message:?}");
+        if message.stage == Some(Stage::Undeliverable) {
+            assert!(read_at.is_none() && message.to_name.is_none(), "{message:?}");
+            self.met.insert("undeliverable".to_owned());
+        } else {
+            assert!(message.stage.is_none_or(|told| told == stage), "{stage:?}: {message:?}");
+            assert_eq!(message.undeliverable_at, None);
+        }
         if let Some(recipients) = message.recipients {
             assert_eq!(message.stage, None, "a broadcast has counts");
             let delivered = message.delivered_count.unwrap();
@@ -152,7 +180,10 @@ impl Oracle {
                     }),
                 }
             }
-            Reply::Sent(Sent::Direct { message_id, .. }) => {
+            Reply::Sent(Sent::Direct { message_id, queued, .. }) => {
+                if *queued {
+                    self.met.insert("queued for a name".to_owned());
+                }
                 let to = body["toPeer"].as_str().unwrap_or_default();
                 let to = match to {
                     "cli" => Some(Recipient::Cli),
@@ -213,6 +244,9 @@ impl Oracle {
         now: Now,
     ) {
         known.messages.push(id.to_string());
+        // It may be a label, the name of a peer that has left.
+        self.labels.extend(body["fromPeer"].as_str().map(Party::parse));
+        self.labels.retain(|party| matches!(party, Party::Label(_)));
         let payload = body["payload"].as_str().unwrap_or_default().to_owned();
         if let Some(client_id) = body["id"].as_str() {
             let from = body["fromPeer"].to_string();
@@ -233,6 +267,24 @@ impl Oracle {
         at.0 + MESSAGE_RETENTION_MS <= self.wall_max
     }
 
+    /// What was told to be undeliverable lies where nobody can read it.
+    pub(crate) fn check_undeliverable<B: Backend>(&mut self, world: &mut World<B>) {
+        let types = ["message_undeliverable".into()];
+        let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: u32::MAX };
+        let store = world.mesh().store_mut();
+        let mut told = BTreeSet::new();
+        for event in store.events(&query, &mut |_| true).unwrap().events {
+            let payload: Value = serde_json::from_str(&event.payload).unwrap();
+            let to = PeerId::parse(payload["toPeer"].as_str().unwrap()).unwrap();
+            let record = store.peer(to).unwrap();
+            assert!(record.is_none_or(|record| record.left_at.is_some() && !record.resumable));
+            for id in payload["messageIds"].as_array().unwrap() {
+                assert!(told.insert(id.to_string()), "{id} is told once");
+                self.met.insert("message_undeliverable".to_owned());
+            }
+        }
+    }
+
     /// That a message was read is told once for each reader, and only then.
     pub(crate) fn check_receipts<B: Backend>(&mut self, world: &mut World<B>, known: &Known) {
         let types = ["message_read".into()];
@@ -250,63 +302,111 @@ impl Oracle {
                 self.met.insert("message_read".to_owned());
             }
         }
-        let peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
-        for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
-            let query = InboxQuery {
-                recipient,
-                unread_only: false,
-                from: None,
-                before: None,
-                after: None,
-                but: &[],
-                limit: u32::MAX,
-            };
-            let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();
-            for message in page.messages {
-                let key = (message.id.to_string(), Party::from(recipient).to_string());
+        let readers: BTreeSet<&String> = told.keys().map(|(id, _)| id).collect();
+        for (recipient, message) in inboxes(world, known) {
+            let key = (message.id.to_string(), Party::from(recipient).to_string());
+            if message.to.is_some() {
+                // In a mailbox it may have been read by one who had the name before.
+                let wanted = message.read_at.is_some();
+                assert_eq!(readers.contains(&key.0), wanted, "{} was read", message.id);
+                let count = told.keys().filter(|(id, _)| *id == key.0).count();
+                assert!(count <= 1, "{} was read by one", message.id);
+            } else {
                 let wanted = message.read_at.map(|_| message.from.to_string());
                 assert_eq!(told.get(&key), wanted.as_ref(), "{} was read", message.id);
             }
         }
     }
 
-    /// Nothing that was acknowledged is missing, or there twice, or changed.
-    pub(crate) fn check_inboxes<B: Backend>(&self, world: &mut World<B>) {
-        let mut inboxes: BTreeMap<Recipient, BTreeMap<MessageId, (String, Option<Party>)>> =
-            BTreeMap::new();
+    /// Nothing that was acknowledged is missing, or there twice, or changed: each direct message is
+    /// with the recipient it was sent to, or with whoever has the name in whose mailbox it is, or
+    /// waits there if nobody has; and with nobody else.
+    pub(crate) fn check_inboxes<B: Backend>(&mut self, world: &mut World<B>, known: &Known) {
+        let mut found: BTreeMap<MessageId, Vec<Recipient>> = BTreeMap::new();
+        for (recipient, message) in inboxes(world, known) {
+            if message.to.is_some() {
+                found.entry(message.id).or_default().push(recipient);
+            } else if let (Some(topic), Recipient::Peer(id)) = (&message.to_group, recipient)
+                && topic.starts_with('#')
+            {
+                assert!(self.topics.contains(&(id, topic.clone())), "{id} listens to {topic}");
+            }
+            let sender = message.from.inbox().filter(|_| message.to.is_none());
+            assert_ne!(sender, Some(recipient), "nobody gets what it sends to many");
+        }
+        let store = world.mesh().store_mut();
+        let holders: BTreeMap<Box<str>, Recipient> = (store.present_peers().unwrap().into_iter())
+            .filter(|record| !record.name_is_automatic)
+            .map(|record| (record.name, Recipient::Peer(record.id)))
+            .collect();
+        let mut kept = BTreeSet::new();
+        let peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
+        let others = self.labels.iter().cloned().chain([Party::Cli]);
+        for sender in peers.into_iter().map(Party::Peer).chain(others) {
+            let query =
+                SentQuery { sender: &sender, to: None, before: None, after: None, limit: u32::MAX };
+            for message in store.sent(&query, &mut |_| true).unwrap().messages {
+                kept.insert(message.id);
+                let Some(to) = &message.to else { continue };
+                let with = match &message.to_name {
+                    Some(name) => holders.get(name).copied(),
+                    None => to.inbox(),
+                };
+                let found = found.remove(&message.id).unwrap_or_default();
+                assert_eq!(found, with.as_slice(), "{} is where it belongs", message.id);
+                if message.to_name.is_some() && with != to.inbox() {
+                    self.met.insert(if with.is_some() { "inherited" } else { "waits" }.to_owned());
+                }
+                let Some(acked) = self.acked.get(&message.id) else { continue };
+                assert_eq!(*message.payload, acked.payload, "the text of {}", message.id);
+                for recipient in &acked.to {
+                    assert_eq!(*to, Party::from(*recipient), "{} is for it", message.id);
+                }
+            }
+        }
         for (id, acked) in &self.acked {
-            if self.may_be_gone(acked.at) {
-                continue;
-            }
-            for recipient in &acked.to {
-                let inbox =
-                    inboxes.entry(*recipient).or_insert_with(|| read_all(world, *recipient));
-                let found = inbox.get(id).unwrap_or_else(|| panic!("{id} is lost"));
-                assert_eq!(found.0, acked.payload, "the text of {id}");
-                assert_eq!(found.1, Some(Party::from(*recipient)), "{id} is for its recipient");
-            }
+            assert!(kept.contains(id) || self.may_be_gone(acked.at), "{id} is lost");
         }
     }
 }
 
-fn read_all<B: Backend>(
-    world: &mut World<B>,
-    recipient: Recipient,
-) -> BTreeMap<MessageId, (String, Option<Party>)> {
-    let query = InboxQuery {
-        recipient,
-        unread_only: false,
-        from: None,
-        before: None,
-        after: None,
-        but: &[],
-        limit: u32::MAX,
+/// The peers that a request may act for, as far as its token tells, or else its body.
+fn speakers<'a>(
+    token: &'a Token,
+    body: &'a Value,
+    known: &'a Known,
+) -> impl Iterator<Item = PeerId> + 'a {
+    let text = body["peerId"].as_str();
+    let is_it = move |client: &&Client| match token {
+        Token::Peer(token) => client.token == *token,
+        Token::Broker => text.is_some_and(|text| {
+            client.name == text || client.id.to_string().starts_with(&text.to_lowercase())
+        }),
     };
-    let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();
-    let count = page.messages.len();
-    let found: BTreeMap<_, _> = (page.messages.into_iter())
-        .map(|message| (message.id, (message.payload.to_string(), message.to)))
-        .collect();
-    assert_eq!(found.len(), count, "a message is in an inbox once");
-    found
+    known.clients.iter().filter(is_it).map(|client| client.id)
+}
+
+/// All messages of all inboxes, once in each.
+fn inboxes<B: Backend>(world: &mut World<B>, known: &Known) -> Vec<(Recipient, Message)> {
+    let mut peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
+    // Some may have come and not have been told.
+    let present = world.mesh().store_mut().present_peers().unwrap();
+    peers.extend(present.into_iter().map(|record| record.id));
+    let mut all = Vec::new();
+    for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+        let query = InboxQuery {
+            recipient,
+            unread_only: false,
+            from: None,
+            before: None,
+            after: None,
+            but: &[],
+            limit: u32::MAX,
+        };
+        let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();
+        let ids: BTreeSet<MessageId> = page.messages.iter().map(|message| message.id).collect();
+        assert_eq!(ids.len(), page.messages.len(), "a message is in an inbox once");
+        all.extend(page.messages.into_iter().map(|message| (recipient, message)));
+    }
+    all
 }

@@ -49,7 +49,7 @@ fn a_message_comes_back_as_it_was(store: &mut dyn Store) {
                 from: sender.clone(),
                 from_name: "n\u{e4}me".into(),
                 to: Some(to.into()),
-                to_name: matches!(to, Recipient::Peer(_)).then(|| "peer-2".into()),
+                to_name: matches!(to, Recipient::Peer(_)).then(|| "peer-1".into()),
                 to_group: None,
                 kind,
                 payload: payload.as_str().into(),

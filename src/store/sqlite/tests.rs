@@ -300,7 +300,7 @@ fn damage_found_later_is_told() {
     // Pages full of messages, far from the ends, which are looked at in any case.
     let mut bytes = std::fs::read(&path).unwrap();
     for page in bytes.chunks_mut(2048).skip(300).take(300) {
-        if page.ends_with(b"xxx") {
+        if page.windows(64).any(|part| part == [b'x'; 64]) {
             page.fill(0xff);
         }
     }

@@ -162,13 +162,13 @@ fn a_newer_database_is_left_alone() {
     drop(newer("PRAGMA user_version = 99"));
     let before = fs::read(&path).unwrap();
     let refused = SqliteStore::open(&path, &Options::default());
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 2, .. })));
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 3, .. })));
     assert!(refused.unwrap_err().to_string().contains("newer"));
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(names(&dir), ["mesh.db"]);
 
     // The version is only in the log so far.
-    drop(newer("PRAGMA user_version = 2"));
+    drop(newer("PRAGMA user_version = 3"));
     let connection = newer("PRAGMA wal_autocheckpoint = 0; PRAGMA user_version = 99");
     let copied = copy(&dir, "mesh.db", "copy.db");
     drop(connection);
