@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::arguments::{Call, Tool};
 use super::trim::{Members, trim};
-use crate::api::{Filter, MessageInfo, Messages, Refusal, Request};
+use crate::api::{Filter, MessageInfo, Messages, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
+use crate::names;
 
 /// Members of replies that an agent has no use for.
 const DROPPED_OF_PEERS: [&str; 3] = ["udsPath", "gitRoot", "lastHeartbeat"];
@@ -24,6 +25,10 @@ struct Shown<'a> {
     from_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_peer: Option<&'a Party>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_group: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     broadcast: bool,
     #[serde(rename = "type")]
@@ -45,6 +50,8 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     read_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    undeliverable_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     recipients: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_count: Option<u32>,
@@ -62,6 +69,8 @@ impl<'a> Shown<'a> {
             from_peer: (!sent).then_some(&message.from_peer),
             from_name: (!sent).then_some(&message.from_name),
             to_peer: message.to_peer.as_ref().filter(|_| sent),
+            to_name: message.to_name.as_deref().filter(|_| sent),
+            to_group: message.to_group.as_deref(),
             broadcast: message.to_peer.is_none(),
             kind: message.kind,
             payload: &message.payload,
@@ -73,6 +82,7 @@ impl<'a> Shown<'a> {
             notified_at: message.notified_at.filter(|_| sent),
             notified_by: message.notified_by.filter(|_| sent),
             read_at: message.read_at,
+            undeliverable_at: message.undeliverable_at,
             recipients: message.recipients,
             delivered_count: message.delivered_count,
             notified_count: message.notified_count,
@@ -95,11 +105,37 @@ pub(super) fn messages(messages: &Messages, filter: Filter) -> String {
 
 /// The result of a call that is answered with what the broker said.
 pub(super) fn result(call: &Call, body: &[u8]) -> Option<String> {
+    if let Call::Ask(Request::Send(send)) = call
+        && let Some(note) = note(&send.to_peer, body)
+    {
+        let mut answer: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
+        answer.insert("note".to_owned(), note.into());
+        return Some(text(&answer));
+    }
     let dropped: &[&str] = match call {
         Call::Peers(_) | Call::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
         _ => &[],
     };
     trim(body, dropped)
+}
+
+/// What a sender should know that the broker's answer tells in numbers only.
+fn note(to: &str, body: &[u8]) -> Option<String> {
+    match serde_json::from_slice(body).ok()? {
+        Sent::Direct { queued: true, .. } => Some(format!(
+            "nobody is called {to} now: the message waits for the next session of that name, for a \
+             day at most"
+        )),
+        Sent::Broadcast { recipients: 0, .. } => Some(match to {
+            names::REPO => "nobody else is in your repository: nothing was sent".to_owned(),
+            names::DIRECTORY => "nobody else is in your directory: nothing was sent".to_owned(),
+            topic if topic.starts_with(names::TOPIC) => {
+                format!("nobody listens to {topic}: nothing was sent")
+            }
+            _ => "nobody else is here: nothing was sent".to_owned(),
+        }),
+        _ => None,
+    }
 }
 
 /// Who this session is, for `mesh_status`.

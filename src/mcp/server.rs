@@ -356,7 +356,9 @@ impl Server {
         });
         match self.presence.handle_registered(result, now) {
             Arrival::New => {
+                // Under a name that it asked for, something may have waited.
                 self.unread.reset();
+                self.unread.doubt();
                 self.reading = Reading::default();
                 self.waking.reset();
                 if !self.subscribed.is_empty() {

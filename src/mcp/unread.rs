@@ -76,7 +76,7 @@ impl Unread {
         self.doubtful = true;
     }
 
-    /// A new peer has an empty inbox.
+    /// The inbox of a new peer.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

@@ -70,6 +70,7 @@ impl Session {
             kind: MessageKind::Text,
             reply_to: None,
             id: None,
+            place: Default::default(),
         });
         self.client.call_bytes(&request).unwrap();
     }

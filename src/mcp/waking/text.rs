@@ -174,6 +174,8 @@ pub(super) mod tests {
             text: text.into(),
             message_type: MessageKind::Text,
             broadcast: false,
+            to_name: None,
+            to_group: None,
             reply_to: None,
             seq: Seq(n),
         }
