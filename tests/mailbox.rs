@@ -23,8 +23,8 @@ fn leave(broker: &Broker, peer: &Peer) {
 
 fn refusal(broker: &Broker, body: &Value) -> (u16, String, String) {
     let answer = broker.call("/send", body);
-    let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
-    (answer.status, answer.code(), error)
+    let text = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
+    (answer.status, text("code"), text("error"))
 }
 
 fn events(broker: &Broker, kind: &str) -> Vec<Value> {
@@ -63,12 +63,9 @@ fn messages_wait_for_the_next_session_of_a_name() {
     assert_eq!(broker.register("alice-2").inbox(&broker), Vec::<String>::new());
     let second = broker.listening_peer("alice", true);
     let mut pushes = second.accept();
-    assert_eq!(pushes.message()["payload"]["text"], "unread by the first");
-    let pushed = pushes.message();
-    assert_eq!(
-        (&pushed["payload"]["text"], &pushed["payload"]["toName"]),
-        (&json!("sent to nobody"), &json!("alice"))
-    );
+    assert_eq!(pushes.next("message")["text"], "unread by the first");
+    let pushed = pushes.next("message");
+    assert_eq!((&pushed["text"], &pushed["toName"]), (&json!("sent to nobody"), &json!("alice")));
     assert_eq!(second.inbox(&broker), ["unread by the first", "sent to nobody"]);
     assert_eq!(second.ok(&broker, "/heartbeat", &json!({}))["unread"], 2);
     let read = second.ok(&broker, "/messages", &json!({}));
@@ -190,8 +187,11 @@ fn what_nobody_will_read_is_told() {
 
 #[test]
 fn a_crash_leaves_hope() {
-    let broker =
-        Setup::new().with("SLM_MESH_DEAD_MS", "100").with("SLM_MESH_STALE_MS", "50").start();
+    let broker = Setup::new()
+        .with("SLM_MESH_HEARTBEAT_MS", "20")
+        .with("SLM_MESH_DEAD_MS", "100")
+        .with("SLM_MESH_STALE_MS", "50")
+        .start();
     let made = Peer::register(&broker, &json!({"projectPath": "/w/made"}), None);
     broker.ok("/send", &json!({"fromPeer": "cli", "toPeer": made.id, "payload": "x"}));
     common::eventually("its end", || {
@@ -273,11 +273,8 @@ fn a_topic_is_told_with_the_push() {
     let mut pushes = bob.accept();
     bob.ok(&broker, "/events", &json!({"action": "subscribe", "types": ["#build"]}));
     alice.send(&broker, "#build", "done");
-    let frame = pushes.message();
-    assert_eq!(
-        (&frame["payload"]["toGroup"], &frame["payload"]["broadcast"]),
-        (&json!("#build"), &json!(true))
-    );
+    let frame = pushes.next("message");
+    assert_eq!((&frame["toGroup"], &frame["broadcast"]), (&json!("#build"), &json!(true)));
 }
 
 #[test]
@@ -303,9 +300,9 @@ fn an_agent_finds_what_waited_for_its_name() {
     let mut first = Agent::new(&mesh);
     assert_eq!(first.who().1, "alice");
     first.end();
-    let ran = mesh.run(["send", "alice", "hello again"]);
+    let ran = mesh.run_words(["send", "alice", "hello again"]);
     assert!(ran.out.contains("waits for the next session of that name"), "{ran:?}");
-    let ran = mesh.run(["send", "#build", "done"]);
+    let ran = mesh.run_words(["send", "#build", "done"]);
     assert!(ran.out.contains("Nobody listens to #build"), "{ran:?}");
     let mut second = Agent::new(&mesh);
     let result = second.tool("mesh_peers", &json!({}));
@@ -315,7 +312,7 @@ fn an_agent_finds_what_waited_for_its_name() {
     let nobody = second.tool("mesh_send", &json!({"to": "#build", "message": "x"})).ok();
     assert!(nobody["note"].as_str().unwrap().contains("nobody listens to #build"));
     second.tool("mesh_events", &json!({"action": "subscribe", "types": ["#build"]})).ok();
-    let ran = mesh.run(["send", "#build", "done"]);
+    let ran = mesh.run_words(["send", "#build", "done"]);
     assert!(ran.out.contains("Sent to 1 peer that listen"), "{ran:?}");
     let got = second.tool("mesh_inbox", &json!({"wait": 10})).ok();
     assert_eq!(got["messages"][0]["toGroup"], "#build");

@@ -439,3 +439,50 @@ fn a_peer_comes_back_after_a_restart_with_all_that_was_not_confirmed() {
     pushes.ack(&two.1);
     eventually("the mark", || (is_delivered(&alice, &broker) == [true, true]).then_some(()));
 }
+
+/// Whether a peer is listed as active.
+fn is_active(broker: &Broker, id: &str) -> bool {
+    let peers = broker.ok("/peers", &json!({}));
+    peers["peers"].as_array().unwrap().iter().any(|peer| peer["id"] == *id)
+}
+
+#[test]
+fn a_peer_without_a_socket_is_not_active_once_its_process_is_gone() {
+    // The default times: what is seen here is not the lack of heartbeats.
+    let mut broker = Broker::start();
+    let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let peer = Peer::register(&broker, &json!({"name": "a", "pid": process.id()}), None);
+    let elsewhere = json!({"name": "b", "pid": process.id(), "host": "another machine"});
+    let elsewhere = Peer::register(&broker, &elsewhere, None);
+    assert!(is_active(&broker, &peer.id));
+    process.kill().unwrap();
+    eventually("it is stale", || (!is_active(&broker, &peer.id)).then_some(()));
+    process.wait().unwrap();
+    assert!(is_active(&broker, &elsewhere.id));
+    // It may have named a wrong one.
+    peer.ok(&broker, "/heartbeat", &json!({}));
+    assert!(is_active(&broker, &peer.id));
+
+    // After a restart of the broker nobody is active who was not heard of.
+    let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let peer = Peer::register(&broker, &json!({"name": "c", "pid": process.id()}), None);
+    broker.kill();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    broker.start_again();
+    assert!(!is_active(&broker, &peer.id));
+}
+
+#[test]
+fn a_peer_whose_socket_nobody_serves_is_not_active_once_its_process_is_gone() {
+    let broker = Broker::start();
+    let mut process = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let socket = broker.dir().join("peers/dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let fields = json!({"name": "a", "pid": process.id(), "udsPath": socket});
+    let peer = Peer::register(&broker, &fields, None);
+    assert!(is_active(&broker, &peer.id));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    eventually("it is stale", || (!is_active(&broker, &peer.id)).then_some(()));
+}

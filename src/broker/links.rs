@@ -44,6 +44,8 @@ struct Watch {
     peer: PeerId,
     pid: u32,
     process: ProcessWatch,
+    /// The peer only said that it is this one.
+    named: bool,
 }
 
 /// What has happened, for the core.
@@ -55,6 +57,8 @@ pub(super) enum News {
     Down(PeerId),
     /// Whether its process is watched has changed.
     Process(PeerId, bool),
+    /// The process that it said it is has ended.
+    NamedEnded(PeerId),
     /// It has acknowledged a message.
     Acknowledged(PeerId, MessageId),
     /// A frame with a message is out.
@@ -67,6 +71,8 @@ pub(super) struct Links {
     registry: Registry,
     sockets: Sockets,
     by_peer: HashMap<PeerId, Link>,
+    /// Watches on processes that peers said they are, where no connection tells.
+    named: HashMap<PeerId, Key>,
     pushes: Table<PushConnection<UnixStream>>,
     watches: Table<Watch>,
     /// Connections with frames of this turn.
@@ -83,6 +89,7 @@ impl Links {
             registry,
             sockets,
             by_peer: HashMap::new(),
+            named: HashMap::new(),
             pushes: Table::new(),
             watches: Table::new(),
             touched: Vec::new(),
@@ -183,6 +190,9 @@ impl Links {
         let token = self.pushes.next_key().token(Kind::Push);
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         let mut known = self.watch(peer, credentials.pid);
+        if known {
+            self.drop_named(peer);
+        }
         // Peers speak when spoken to. One that has hung up already may have ended before it was
         // watched, and its process id may be another's by now.
         if poll_readable(&stream, Some(Duration::ZERO)).unwrap_or(true) {
@@ -224,11 +234,34 @@ impl Links {
             log::warn(format_args!("peer {peer}: cannot watch its process: {error}"));
             return false;
         }
-        let key = self.watches.insert(Watch { peer, pid, process });
+        let key = self.watches.insert(Watch { peer, pid, process, named: false });
         if let Some(link) = self.by_peer.get_mut(&peer) {
             link.watch = Some(key);
         }
         true
+    }
+
+    /// Watches the process that a peer says it is, unless the right one is watched. One that is not
+    /// there, or cannot be watched, tells nothing.
+    pub(super) fn watch_named(&mut self, peer: PeerId, pid: u32) {
+        self.drop_named(peer);
+        if self.by_peer.get(&peer).is_some_and(|link| link.watch.is_some()) {
+            return;
+        }
+        let Ok(Some(process)) = ProcessWatch::open(pid) else { return };
+        let token = self.watches.next_key().token(Kind::Watch);
+        let fd = process.as_raw_fd();
+        if self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE).is_ok() {
+            let key = self.watches.insert(Watch { peer, pid, process, named: true });
+            self.named.insert(peer, key);
+        }
+    }
+
+    fn drop_named(&mut self, peer: PeerId) {
+        if let Some(watch) = self.named.remove(&peer).and_then(|key| self.watches.remove(key)) {
+            let fd = watch.process.as_raw_fd();
+            let _ = self.registry.deregister(&mut SourceFd(&fd));
+        }
     }
 
     // Events
@@ -292,7 +325,13 @@ impl Links {
 
     /// The process of a peer has ended; gives which peer. What it said before is read first.
     pub(super) fn process_ended(&mut self, key: Key, scratch: &mut [u8]) -> Option<PeerId> {
-        let peer = self.watches.get(key)?.peer;
+        let Watch { peer, named, .. } = self.watches.get(key)?;
+        let (peer, named) = (*peer, *named);
+        if named {
+            self.drop_named(peer);
+            self.news.push(News::NamedEnded(peer));
+            return None;
+        }
         if let Some(push) = self.by_peer.get(&peer).and_then(|link| link.push)
             && let Some(push) = self.pushes.get_mut(push)
         {
@@ -391,6 +430,7 @@ impl Links {
     pub(super) fn depart(&mut self, peer: PeerId, remove: Option<&str>, timers: &mut Timers) {
         self.drop_push(peer);
         self.drop_watch(peer);
+        self.drop_named(peer);
         self.forget(peer, timers);
         if let Some(path) = remove {
             self.sockets.remove(Path::new(path));

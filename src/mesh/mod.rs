@@ -119,6 +119,7 @@ impl<S: Store> Mesh<S> {
             if let Some(path) = &present.record.uds_path {
                 mesh.effects.connect.push((*id, path.clone()));
             }
+            mesh.effects.watch.extend(present.named_process());
         }
         Ok(mesh)
     }
@@ -492,6 +493,8 @@ enum Seen {
     Now,
     /// It was present before this broker started.
     BeforeStart,
+    /// The process that it said it is has ended since.
+    Ended,
 }
 
 impl From<StoreError> for Refusal {

@@ -69,6 +69,12 @@ impl Present {
         }
     }
 
+    /// The process that it said it is, if that is one of this machine.
+    pub(super) fn named_process(&self) -> Option<(PeerId, u32)> {
+        let record = &self.record;
+        record.host.is_none().then_some((record.id, record.pid))
+    }
+
     fn is_alive(&mut self, now: Now) {
         self.last_seen = now.mono;
         self.last_heartbeat = now.wall;
@@ -202,6 +208,7 @@ impl<S: Store> Mesh<S> {
         if let (Some(path), false) = (&record.uds_path, present.link.is_up()) {
             self.effects.connect.push((id, path.clone()));
         }
+        self.effects.watch.extend(present.named_process());
         let dead_at = now.mono.plus(self.settings.dead);
         self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
         let joined = announce.then(|| {
@@ -248,6 +255,14 @@ impl<S: Store> Mesh<S> {
     /// Those of the store.
     pub fn process_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
         self.leave(peer, LeaveReason::Crashed, now)
+    }
+
+    /// The process that a peer said it is has ended. That is no proof, since it may have named any:
+    /// it is stale until it is heard of again.
+    pub fn named_process_ended(&mut self, peer: PeerId) {
+        if let Some(present) = self.peers.get_mut(&peer).filter(|present| !present.process_known) {
+            present.seen = Seen::Ended;
+        }
     }
 
     /// Whether a peer's process is watched: such a peer is never given up for missing heartbeats.
@@ -312,8 +327,7 @@ impl<S: Store> Mesh<S> {
     }
 
     pub(super) fn is_stale(&self, present: &Present, now: Now) -> bool {
-        present.seen == Seen::BeforeStart
-            || now.mono.since(present.last_seen) >= self.settings.stale
+        present.seen != Seen::Now || now.mono.since(present.last_seen) >= self.settings.stale
     }
 
     /// `POST /heartbeat`

@@ -131,6 +131,9 @@ pub struct Effects {
     /// Peers whose link should be up and is not known to be: connect to their socket. Given at
     /// registration and with each heartbeat.
     pub connect: Vec<(PeerId, Box<str>)>,
+    /// Peers on this machine, and the process that each said it is: to be watched where no
+    /// connection tells which it is. Given at registration.
+    pub watch: Vec<(PeerId, u32)>,
     /// Peers whose link is to be closed.
     pub departed: Vec<Departed>,
     /// Inboxes that have news, for held requests.

@@ -61,6 +61,7 @@ impl<S: Store> Reactor<S> {
                     mesh.link_down(peer);
                 }
                 News::Process(peer, known) => mesh.process_known(peer, known, now),
+                News::NamedEnded(peer) => mesh.named_process_ended(peer),
                 News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
                 News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
             }
@@ -185,6 +186,11 @@ impl<S: Store> Reactor<S> {
                 continue;
             }
             self.links.connect(peer, path, now.mono, &mut self.timers);
+        }
+        for (peer, pid) in effects.watch {
+            if self.turn.mesh.is_present(peer) {
+                self.links.watch_named(peer, pid);
+            }
         }
         self.woken.extend(self.held.woken(&effects.inboxes, effects.events));
         if effects.shutdown {

@@ -157,6 +157,10 @@ fn a_database_of_version_1_keeps_everything() {
     let first = store.client_id(&party(1), Uuid::from_bytes([5; 16])).unwrap();
     assert!(matches!(first, Some(crate::store::Repeated::Message(first)) if first.seq == Seq(2)));
 
+    // Whoever had a name of its own has a mailbox now.
+    assert!(store.mailbox_known("peer-4").unwrap());
+    assert!(!store.mailbox_known("peer-5").unwrap());
+
     // It works on as a new one does.
     let notified = Notified { at: at(9), by: Way::Hook };
     let broadcast = inbox[9].id;
