@@ -325,8 +325,8 @@ impl MessageInfo {
 
     /// The same, if it is known since `at` that its recipient is gone for good.
     #[must_use]
-    pub fn undeliverable(self, at: Option<Timestamp>) -> Self {
-        Self { stage: Some(Stage::Undeliverable), undeliverable_at: at, ..self }
+    pub fn undeliverable(self, at: Timestamp) -> Self {
+        Self { stage: Some(Stage::Undeliverable), undeliverable_at: Some(at), ..self }
     }
 }
 

@@ -163,11 +163,15 @@ pub(super) static ENTRIES: &[Entry] = &[
     Entry {
         name: "send",
         group: Group::Messages,
-        summary: "send a message to a peer",
+        summary: "send a message to a peer or a group",
         usage: &["send <peer> <message> [--type T] [--from P] [--reply-to ID]"],
         about: &[
-            "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or `all`. \
-             <message> is one word to the shell, so quote it; `-` reads it from the standard \
+            "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or a group: \
+             `all`, `repo` and `directory` (the peers in this repository, in this directory), \
+             '#topic' (those that listen to it).",
+            "A message to a name that a session asked for and that nobody has now waits for the \
+             next session of that name.",
+            "<message> is one word to the shell, so quote it; `-` reads it from the standard \
              input; one that begins with a dash goes after `--`.",
         ],
         options: &[
@@ -178,6 +182,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         examples: &[
             ("send webapp-claude 'the API is ready'", ""),
             ("git diff | slm-mesh send reviewer -", "the standard input"),
+            ("send '#build' 'main is green'", "everyone who listens to #build"),
             ("send reviewer '{\"pr\":7}' --type json --from ci", "in the name of a script"),
         ],
         parse: parse::send,

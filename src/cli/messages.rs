@@ -84,10 +84,7 @@ fn group_words(to: &str) -> Option<(String, String)> {
 /// Where we are, if a message to this group depends on it.
 fn place(to: &str) -> Result<Place> {
     match to {
-        names::REPO => {
-            let (git_root, repo_id) = repository()?;
-            Ok(Place { project_path: None, git_root, repo_id })
-        }
+        names::REPO => repository(),
         names::DIRECTORY => Ok(Place { project_path: Some(directory()?), ..Place::default() }),
         _ => Ok(Place::default()),
     }

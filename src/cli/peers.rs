@@ -8,7 +8,7 @@ use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, short_id};
 use super::{Context, Exit, Failure, PeerScope, Peers, Result};
 use crate::agent::git;
-use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Request, Scope};
+use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
 use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
 
@@ -81,7 +81,7 @@ fn scope(scope: PeerScope) -> Result<Scope> {
         PeerScope::Machine => Scope::Machine,
         PeerScope::Directory => Scope::Directory { project_path: directory()? },
         PeerScope::Repo => {
-            let (git_root, repo_id) = repository()?;
+            let Place { git_root, repo_id, .. } = repository()?;
             Scope::Repo { git_root, repo_id }
         }
     })
@@ -92,8 +92,8 @@ pub(super) fn directory() -> Result<Box<str>> {
     Ok(here()?.to_string_lossy().into())
 }
 
-/// The root and the id of the repository that we are in.
-pub(super) fn repository() -> Result<(Option<Box<str>>, Option<Box<str>>)> {
+/// The repository that we are in.
+pub(super) fn repository() -> Result<Place> {
     let here = here()?;
     let Some(repository) = git::repository(&here) else {
         return Err(Failure::other(
@@ -101,7 +101,11 @@ pub(super) fn repository() -> Result<(Option<Box<str>>, Option<Box<str>>)> {
             format!("{} is in no git repository", here.display()),
         ));
     };
-    Ok((Some(repository.root.to_string_lossy().into()), Some(repository.id.into())))
+    Ok(Place {
+        project_path: None,
+        git_root: Some(repository.root.to_string_lossy().into()),
+        repo_id: Some(repository.id.into()),
+    })
 }
 
 fn here() -> Result<PathBuf> {

@@ -375,7 +375,7 @@ mod tests {
 
     use super::*;
     use crate::api::Claim;
-    use crate::api::{LockFile, Register, SendMessage};
+    use crate::api::{LockFile, Place, Register, SendMessage};
     use crate::model::MessageKind;
     use crate::model::Way;
 
@@ -581,7 +581,7 @@ mod tests {
             kind: MessageKind::Text,
             reply_to: None,
             id: None,
-            place: Default::default(),
+            place: Place::default(),
         };
         let emit =
             |id| Request::Emit { peer_id: None, kind: "a.b".into(), payload: "1".into(), id };

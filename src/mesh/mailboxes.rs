@@ -52,7 +52,7 @@ impl<S: Store> Mesh<S> {
 
     /// Messages as their sender is shown them: with those that nobody will read.
     pub(super) fn seen_by_sender(&mut self, messages: Vec<Message>) -> Stored<Vec<MessageInfo>> {
-        let mut gone: BTreeMap<PeerId, Option<Option<Timestamp>>> = BTreeMap::new();
+        let mut gone: BTreeMap<PeerId, Option<Timestamp>> = BTreeMap::new();
         let mut infos = Vec::with_capacity(messages.len());
         for message in messages {
             let to = message.to.as_ref().and_then(Party::peer);
@@ -62,24 +62,25 @@ impl<S: Store> Mesh<S> {
                 infos.push(info);
                 continue;
             };
-            let left_at = match gone.get(&peer) {
-                Some(known) => *known,
-                None => {
-                    let left_at = match self.store.peer(peer)? {
-                        Some(record) if record.resumable => None,
-                        Some(record) => Some(record.left_at),
-                        None => Some(None),
-                    };
-                    gone.insert(peer, left_at);
-                    left_at
-                }
+            let known = gone.get(&peer).copied();
+            let left_at = match known {
+                Some(left_at) => left_at,
+                None => self.left_for_good(peer)?,
             };
+            gone.insert(peer, left_at);
             infos.push(match left_at {
                 Some(at) => info.undeliverable(at),
                 None => info,
             });
         }
         Ok(infos)
+    }
+
+    /// When a peer that is not here has left for good; none if it may come back. Its record is kept
+    /// as long as the messages to it.
+    fn left_for_good(&mut self, peer: PeerId) -> Stored<Option<Timestamp>> {
+        let record = self.store.peer(peer)?;
+        Ok(record.filter(|record| !record.resumable).and_then(|record| record.left_at))
     }
 
     /// A peer has left for good: tells the senders of what it has not read and nobody else will.

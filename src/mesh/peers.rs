@@ -156,19 +156,13 @@ impl<S: Store> Mesh<S> {
         if absent && self.peers.len() >= PEERS_MAX {
             return Err(Refusal::new(Code::Unavailable, "too many peers are here").into());
         }
-        let (name, automatic) = match asked_name(register) {
-            Some(asked) => {
-                let name = self.suffixed_name(asked, Some(id), now)?;
-                // A number that the mesh had to add is not what was asked for.
-                let automatic = *name != *asked;
-                (name, automatic)
-            }
-            None => {
-                let name = self.suffixed_name(&kept.name, Some(id), now)?;
-                let automatic = kept.name_is_automatic || name != kept.name;
-                (name, automatic)
-            }
+        let (wanted, made) = match asked_name(register) {
+            Some(asked) => (asked, false),
+            None => (&*kept.name, kept.name_is_automatic),
         };
+        let name = self.suffixed_name(wanted, Some(id), now)?;
+        // A number that the mesh had to add is not what was asked for.
+        let automatic = made || *name != *wanted;
         let record = PeerRecord {
             started_at: kept.started_at,
             summary: register.summary.clone().filter(|s| !s.is_empty()).or(kept.summary),

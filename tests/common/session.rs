@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use slm_mesh::api::{
     Fetch, ListPeers, LockFile, LockInfo, LockReply, LocksReply, Messages, PeerInfo, PeersReply,
-    Register, Registered, Request, SendMessage,
+    Place, Register, Registered, Request, SendMessage,
 };
 use slm_mesh::client::{Client, StartPolicy};
 use slm_mesh::model::MessageKind;
@@ -70,7 +70,7 @@ impl Session {
             kind: MessageKind::Text,
             reply_to: None,
             id: None,
-            place: Default::default(),
+            place: Place::default(),
         });
         self.client.call_bytes(&request).unwrap();
     }
