@@ -64,8 +64,8 @@ fn messages_wait_for_the_next_session_of_a_name() {
     let second = broker.listening_peer("alice", true);
     let mut pushes = second.accept();
     assert_eq!(pushes.next("message")["text"], "unread by the first");
-    let pushed = pushes.next("message");
-    assert_eq!((&pushed["text"], &pushed["toName"]), (&json!("sent to nobody"), &json!("alice")));
+    let frame = pushes.next("message");
+    assert_eq!((&frame["text"], &frame["toName"]), (&json!("sent to nobody"), &json!("alice")));
     assert_eq!(second.inbox(&broker), ["unread by the first", "sent to nobody"]);
     assert_eq!(second.ok(&broker, "/heartbeat", &json!({}))["unread"], 2);
     let read = second.ok(&broker, "/messages", &json!({}));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Report;
 use crate::api::{
-    Fetch, Frame, Messages, Register, Registered, Request, SendMessage, ack_line, read_frame,
+    Fetch, Frame, Messages, Place, Register, Registered, Request, SendMessage, ack_line, read_frame,
 };
 use crate::cli::command::new_id;
 use crate::client::{Client, StartPolicy};
@@ -92,6 +92,7 @@ fn try_round_trip(config: &Config, client: &mut Client) -> Result<Duration, Stri
         kind: MessageKind::Text,
         reply_to: None,
         id: Some(id),
+        place: Place::default(),
     });
     probe.client.call_bytes(&send).map_err(|error| error.to_string())?;
     let message = receive(&stream, &word, deadline)?;

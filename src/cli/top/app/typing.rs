@@ -1,7 +1,7 @@
 //! Keys, and what they do.
 
 use super::{Addressee, App, Item, Mode, Pane, Purpose, Wish};
-use crate::api::{Request, SendMessage};
+use crate::api::{Place, Request, SendMessage};
 use crate::cli::command::new_id;
 use crate::cli::messages::CLI;
 use crate::cli::top::clean::clean;
@@ -292,6 +292,7 @@ impl App {
             kind: MessageKind::Text,
             reply_to,
             id: new_id(),
+            place: Place::default(),
         });
         self.asks.urgent.push_back((Purpose::Send(name), request));
         self.say(if self.is_live() {
