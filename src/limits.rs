@@ -207,7 +207,7 @@ pub const RPC_BATCH_MAX: usize = 256;
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// Largest list of tools, bytes of JSON: each agent pays for it with context. With what stands around
 /// it, the answer to `tools/list` has at most 4,000.
-pub const TOOLS_BYTES_MAX: usize = 3_750;
+pub const TOOLS_BYTES_MAX: usize = 3_780;
 /// Longest instructions for the agent, bytes.
 pub const INSTRUCTIONS_BYTES_MAX: usize = 900;
 /// Most tool calls and reads of resources at once, waiting ones included.

@@ -114,6 +114,11 @@ impl Presence {
         self.identity.as_ref()
     }
 
+    /// Whether the session has asked for its name: then something may have waited for it.
+    pub(super) fn asks_for_a_name(&self) -> bool {
+        self.asked_name.is_some()
+    }
+
     /// The name that was asked for, if the session has another.
     pub(super) fn name_taken(&self) -> Option<&str> {
         let got = &self.identity()?.name;

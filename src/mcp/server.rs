@@ -356,9 +356,10 @@ impl Server {
         });
         match self.presence.handle_registered(result, now) {
             Arrival::New => {
-                // Under a name that it asked for, something may have waited.
                 self.unread.reset();
-                self.unread.doubt();
+                if self.presence.asks_for_a_name() {
+                    self.unread.doubt();
+                }
                 self.reading = Reading::default();
                 self.waking.reset();
                 if !self.subscribed.is_empty() {
