@@ -3,6 +3,7 @@
 //! Tables are ordered maps, and everything that can be found by looking at all rows is found that
 //! way. Nothing survives the process.
 
+mod mailboxes;
 mod retention;
 mod rows;
 mod table;
@@ -131,20 +132,6 @@ impl MemoryStore {
         })
     }
 
-    /// The name whose mailbox this is, if it has one.
-    fn mailbox_of(&self, recipient: Recipient) -> Option<Box<str>> {
-        let Recipient::Peer(id) = recipient else { return None };
-        let record = self.peers.get(&id).map(|peer| &peer.record);
-        let record = record.filter(|it| it.left_at.is_none() && !it.name_is_automatic)?;
-        Some(record.name.clone())
-    }
-
-    /// Where the messages of a recipient are.
-    fn places(&self, recipient: Recipient) -> Vec<Place> {
-        let mailbox = self.mailbox_of(recipient).map(Place::Mailbox);
-        mailbox.into_iter().chain([Place::Own(recipient)]).collect()
-    }
-
     fn mark_id(
         &mut self,
         recipient: Recipient,
@@ -261,10 +248,7 @@ impl Store for MemoryStore {
     }
 
     fn mailbox_known(&mut self, name: &str) -> Result<bool> {
-        let place = Place::Mailbox(name.into());
-        let mut records = self.peers.rows.values().map(|peer| &peer.record);
-        Ok(records.any(|record| *record.name == *name && !record.name_is_automatic)
-            || self.messages.rows.values().any(|row| row.recipients.contains_key(&place)))
+        Ok(self.is_mailbox_known(name))
     }
 
     fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
@@ -426,13 +410,7 @@ impl Store for MemoryStore {
     }
 
     fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {
-        let place = Place::Own(Recipient::Peer(peer));
-        let unread = |row: &&StoredMessage| {
-            let marks = row.recipients.get(&place).filter(|_| row.to().is_some());
-            marks.is_some_and(|marks| marks.read_at.is_none())
-        };
-        let rows = self.messages.rows.values().filter(unread);
-        Ok(rows.take(limit as usize).map(StoredMessage::receipt).collect())
+        Ok(self.direct_unread(peer, limit))
     }
 
     fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {
