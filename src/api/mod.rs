@@ -28,7 +28,7 @@ pub use reply::{
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, ReadEvents, Register, Request,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, ReadEvents, Register, Request,
     Scope, SendMessage, SetState,
 };
 

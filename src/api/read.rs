@@ -52,6 +52,9 @@ pub struct DeletedReply {
 pub struct LockReply {
     /// The lock.
     pub lock: LockInfo,
+    /// Names of those from whom it was taken.
+    #[serde(default, rename = "stolenFrom")]
+    pub stolen_from: Vec<Box<str>>,
 }
 
 /// Answer to `POST /lock`, `query`.
@@ -164,8 +167,14 @@ mod tests {
             expires_at: Timestamp(2),
             reason: None,
             fence: Seq(3),
+            shared: true,
+            pattern: true,
+            repo_id: Some("/r/.git".into()),
+            waiting: 2,
         };
-        assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock.clone() }).lock, lock);
+        let reply = LockReply { lock: lock.clone(), stolen_from: vec!["a".into()] };
+        let (lock_again, stolen_from) = (lock.clone(), reply.stolen_from.clone());
+        assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock_again, stolen_from }), reply);
         let reply = Reply::Locks { locks: vec![lock.clone()], remaining: 0 };
         assert_eq!(read::<LocksReply>(&reply), LocksReply { locks: vec![lock], remaining: 0 });
         let reply = Reply::Peers { peers: vec![], remaining: 0 };

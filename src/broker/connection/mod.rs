@@ -16,7 +16,7 @@ use crate::limits::{
     REQUEST_TIME_MAX, RESPONSE_BACKLOG_BYTES, WRITE_TIME_MAX,
 };
 use crate::mesh::{Caller, Interest};
-use crate::model::Monotonic;
+use crate::model::{Monotonic, Seq};
 use crate::wire::buffer::{Buffer, Full};
 use crate::wire::http;
 use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
@@ -158,6 +158,8 @@ pub(super) struct Marks {
     pub(super) armed: bool,
     /// The time of its alarm.
     pub(super) alarm: Option<Monotonic>,
+    /// The fence of a lock for which it had waited, until it is known to have the answer.
+    pub(super) granted: Option<Seq>,
 }
 
 impl<T: Stream> Connection<T> {
@@ -192,6 +194,11 @@ impl<T: Stream> Connection<T> {
     /// Whether the client may have gone.
     pub(super) fn has_hung_up(&self) -> bool {
         self.source.hung_up || self.source.ended
+    }
+
+    /// Whether the client has closed, and everything before that was read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.source.ended
     }
 
     /// Whether answers wait for the client to take them.
