@@ -18,6 +18,7 @@ use super::push::PushSocket;
 use super::random_id;
 use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
+use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::ClientError;
@@ -37,6 +38,8 @@ const BROKER: Token = Token(6);
 const LAUNCH: Token = Token(7);
 const INBOX_SOCKET: Token = Token(8);
 const CODEX_QUEUE: Token = Token(9);
+/// And those after it.
+const WAITS: Token = Token(10);
 
 /// Which of them are ready.
 type Ready = [bool; CODEX_QUEUE.0 + 1];
@@ -62,6 +65,7 @@ struct Loop {
     poll: Poll,
     server: Server,
     link: Link,
+    waits: Waits,
     push: PushSocket,
     adapters: Adapters,
     input: Input,
@@ -98,6 +102,7 @@ impl Loop {
         );
         let link = Link::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
         let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
+        let waits = Waits::new(config.clone(), registry.try_clone()?, WAITS);
         let server = Server::new(Setup {
             name: config.name.as_deref().map(Into::into),
             has_inbox_socket: adapters.has_inbox_socket(),
@@ -111,6 +116,7 @@ impl Loop {
             poll,
             server,
             link,
+            waits,
             push,
             adapters,
             input,
@@ -159,8 +165,9 @@ impl Loop {
             let now = Instant::now();
             let mut ready = Ready::default();
             for event in &events {
-                if let Some(ready) = ready.get_mut(event.token().0) {
-                    *ready = true;
+                match ready.get_mut(event.token().0) {
+                    Some(ready) => *ready = true,
+                    None => self.waits.handle_ready(event.token(), now),
                 }
             }
             self.handle_ready(ready, now);
@@ -173,6 +180,7 @@ impl Loop {
             if self.adapters.deadline().is_some_and(|at| at <= now) {
                 self.adapters.advance(now);
             }
+            self.waits.advance(now);
             if let Parent::Known(parent) = self.parent
                 && platform::parent() != parent
             {
@@ -220,6 +228,7 @@ impl Loop {
         }
         let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);
         let deadlines = [self.server.deadline(), self.link.deadline(), self.adapters.deadline()];
+        let deadlines = [self.server.deadline(), self.link.deadline(), self.waits.deadline()];
         let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|at| at.saturating_duration_since(now));
         [look, left].into_iter().flatten().min()
@@ -237,6 +246,10 @@ impl Loop {
                     Command::LeaveToken(token) => self.push.leave_token(&token),
                     Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
                     Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
+                    Command::Forget(purpose) => {
+                        self.waits.forget(purpose);
+                        self.link.forget(purpose, now);
+                    }
                 }
             }
             while let Some(event) = self.link.poll_event() {
@@ -255,6 +268,9 @@ impl Loop {
             if self.hear_adapters(now) {
                 moved = true;
                 self.server.proceed(now);
+            while let Some((purpose, result)) = self.waits.poll_finished() {
+                moved = true;
+                self.server.handle_finished(purpose, result, now);
             }
             moved |= self.write_output(now);
             if !moved {
@@ -282,6 +298,13 @@ impl Loop {
             if self.hear_adapters(now) {
                 self.server.introduce(register);
             }
+        }
+        if Waits::are_for(&outgoing) {
+            let purpose = outgoing.purpose;
+            if let Err(error) = self.waits.submit(outgoing, now) {
+                self.server.handle_finished(purpose, Err(error), now);
+            }
+            return;
         }
         self.link.submit(outgoing, now);
     }

@@ -134,6 +134,8 @@ pub(super) struct Connection<T> {
     blocked_since: Option<Monotonic>,
     /// When it was last of use.
     active_at: Monotonic,
+    /// A read or a write has failed.
+    failed: bool,
     /// What the reactor notes about it.
     pub(super) marks: Marks,
 }
@@ -177,6 +179,7 @@ impl<T: Stream> Connection<T> {
             request_since: None,
             blocked_since: None,
             active_at: now,
+            failed: false,
             marks: Marks::default(),
         }
     }
@@ -196,9 +199,9 @@ impl<T: Stream> Connection<T> {
         self.source.hung_up || self.source.ended
     }
 
-    /// Whether the client has closed, and everything before that was read.
-    pub(super) fn has_ended(&self) -> bool {
-        self.source.ended
+    /// Whether the client has certainly not taken all that it was answered.
+    pub(super) fn is_untaken(&self) -> bool {
+        self.failed || self.has_output()
     }
 
     /// Whether answers wait for the client to take them.
@@ -280,7 +283,10 @@ impl<T: Stream> Connection<T> {
                     self.blocked_since.get_or_insert(now);
                     return Progress::Blocked;
                 }
-                Err(_) => return Progress::Gone,
+                Err(_) => {
+                    self.failed = true;
+                    return Progress::Gone;
+                }
             }
         }
         self.blocked_since = None;

@@ -138,8 +138,14 @@ impl<S: Store> Reactor<S> {
                 self.turn.mesh.withdraw(ticket);
             }
         }
-        // It was reset, or its output did not go away: nobody knows of the lock.
-        self.lost.extend(connection.marks.granted.take());
+        // A client that had closed before it was answered has reset the connection since; behind its
+        // end that shows only as a pending error.
+        if let Some(fence) = connection.marks.granted.take()
+            && (connection.is_untaken()
+                || !matches!(connection.stream_mut().take_error(), Ok(None)))
+        {
+            self.lost.push(fence);
+        }
         // Closing the descriptor would do on Linux.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         if let Some(acceptor) = &mut self.acceptor {

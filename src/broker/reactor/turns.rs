@@ -7,7 +7,7 @@ use crate::broker::reactor::End;
 use crate::broker::table::Key;
 use crate::broker::turn::Ended;
 use crate::log;
-use crate::mesh::Effects;
+use crate::mesh::{Effects, Interest, Ticket};
 use crate::model::{LeaveReason, Monotonic, Now};
 use crate::store::{Store, StoreError};
 
@@ -118,11 +118,21 @@ impl<S: Store> Reactor<S> {
         while !self.turn.is_full()
             && let Some(ticket) = self.turn.mesh.next_waiter()
         {
-            let asked = self.held.place(ticket).is_some_and(|key| self.ask_one_again(key));
+            let key = self.held.place(ticket).or_else(|| self.held_now(ticket));
+            let asked = key.is_some_and(|key| self.ask_one_again(key));
             if !asked {
                 self.turn.mesh.withdraw(ticket);
             }
         }
+    }
+
+    /// The connection whose request has taken this place in this turn.
+    fn held_now(&self, ticket: Ticket) -> Option<Key> {
+        let is_its = |key: &&Key| {
+            let hold = self.connections.get(**key).and_then(Connection::held);
+            hold.is_some_and(|hold| hold.on == Interest::Lock(ticket))
+        };
+        self.turn.holds.iter().find(is_its).copied()
     }
 
     /// The connections of those who got a lock that they had waited for: they may not take the
@@ -151,8 +161,8 @@ impl<S: Store> Reactor<S> {
                 asked = true;
                 turn.take(key, &incoming)
             });
-            if asked || connection.has_ended() {
-                // Whoever goes on, or has closed in peace, has taken what it was given.
+            if asked {
+                // Whoever goes on has taken what it was given.
                 connection.marks.granted = None;
             }
             self.settle(key, progress);
@@ -196,7 +206,11 @@ impl<S: Store> Reactor<S> {
 
     /// Requests that are held since this turn.
     fn note_holds(&mut self, now: Monotonic) {
-        for key in std::mem::take(&mut self.turn.holds) {
+        let mut keys = std::mem::take(&mut self.turn.holds);
+        // Asked again in the turn that held it, a request is in the list twice.
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(hold) = connection.held() else { continue };
             self.held.add(key, hold.on);

@@ -92,6 +92,7 @@ impl<S: Store> Mesh<S> {
             return Ok(Outcome::Reply(reply));
         }
         if !is_late && self.obstacle(&ask, ticket).is_none() {
+            debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
             let reply = self.take(&ask, wanted, Vec::new(), now);
             // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
             if let Some(ticket) = ticket {

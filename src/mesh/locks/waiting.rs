@@ -219,6 +219,25 @@ impl<S: Store> Mesh<S> {
         Refusal::new(Code::Locked, text).with(Detail::Lock(Box::new(info)))
     }
 
+    /// Whether someone who came before is passed over: by looking at all, so that an error of the
+    /// index shows.
+    pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
+        let excludes = |party: &Party, shared: bool, target: &Target, waiter: &Waiter| {
+            waiter.party != *party
+                && !(waiter.shared && shared)
+                && waiter.target.overlaps(target)
+        };
+        let tickets = self.queue.tickets();
+        let before = tickets.iter().filter(|other| ticket.is_none_or(|ticket| **other < ticket));
+        before.filter_map(|other| self.queue.get(*other)).any(|waiter| {
+            excludes(&ask.actor.party, ask.shared, &ask.target, waiter)
+                && !self.locks.iter().any(|lock| {
+                    lock.holder == ask.actor.party
+                        && excludes(&lock.holder, lock.shared, &Target::of(lock), waiter)
+                })
+        })
+    }
+
     /// What must hold of locks and queue at the end of each turn; panics with what does not.
     pub(in crate::mesh) fn check_queue(&self) {
         for lock in self.locks.iter() {
