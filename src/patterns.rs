@@ -34,12 +34,12 @@ impl fmt::Display for PatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Above => f.write_str("it leads above the directory at which it begins"),
-            Self::ParentOfWildcard => f.write_str(
-                "`..` cannot follow a wildcard: write the path without it",
-            ),
-            Self::DeepInside => f.write_str(
-                "`**` must stand alone between slashes, as in `src/**` or `**/*.rs`",
-            ),
+            Self::ParentOfWildcard => {
+                f.write_str("`..` cannot follow a wildcard: write the path without it")
+            }
+            Self::DeepInside => {
+                f.write_str("`**` must stand alone between slashes, as in `src/**` or `**/*.rs`")
+            }
             Self::Backslash => f.write_str(
                 "a backslash stands only before `*`, `?` or another backslash; directories are \
                  separated by `/`",
@@ -450,11 +450,8 @@ mod tests {
         ] {
             let pattern = Pattern::parse(text, base).unwrap();
             assert_eq!((pattern.to_string().as_str(), pattern.is_exact()), (written, exact));
-            let again = if exact {
-                Pattern::exact(written, None)
-            } else {
-                Pattern::parse(written, None)
-            };
+            let again =
+                if exact { Pattern::exact(written, None) } else { Pattern::parse(written, None) };
             assert_eq!(again, Ok(pattern), "{text}");
         }
         let exact = Pattern::exact(r"src/a*?\b/", Some("/w")).unwrap();

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, ReadEvents, Register, Request,
-    Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, ReadEvents, Register,
+    Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
@@ -238,11 +238,9 @@ fn lock(fields: &mut Fields) -> Result<Request> {
     let peer_id = fields.text("peerId", WHO)?;
     Ok(match action {
         "lock" => Request::Lock(lock_file(fields, peer_id)?),
-        "unlock" => Request::Unlock {
-            peer_id,
-            path: lock_path(fields)?,
-            force: fields.flag("force")?,
-        },
+        "unlock" => {
+            Request::Unlock { peer_id, path: lock_path(fields)?, force: fields.flag("force")? }
+        }
         _ if fields.has("filePath") => {
             Request::QueryLocks { peer_id, path: Some(lock_path(fields)?) }
         }

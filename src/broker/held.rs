@@ -89,15 +89,15 @@ mod tests {
     fn each_is_woken_once_by_what_it_waits_for() {
         let mut table = Table::new();
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| table.insert(i));
+        let last = table.insert(4);
         let peer = Recipient::Peer(PeerId::from_random([1; 16]));
         let mut held = Held::default();
         held.add(a, Interest::Inbox(peer));
         held.add(b, Interest::Inbox(peer));
         held.add(c, Interest::Inbox(Recipient::Cli));
         held.add(d, Interest::Events);
-        let e = table.insert(4);
-        held.add(e, Interest::Lock(Ticket(7)));
-        assert_eq!((held.place(Ticket(7)), held.place(Ticket(8))), (Some(e), None));
+        held.add(last, Interest::Lock(Ticket(7)));
+        assert_eq!((held.place(Ticket(7)), held.place(Ticket(8))), (Some(last), None));
         assert_eq!(held.woken(&[peer, peer], false), [a, b]);
         assert_eq!(held.woken(&[Recipient::Cli], true), [c, d]);
         assert!(held.woken(&[], false).is_empty());
@@ -108,8 +108,8 @@ mod tests {
         held.remove(b, Interest::Inbox(peer));
         held.remove(c, Interest::Inbox(Recipient::Cli));
         assert!(!held.is_empty());
-        held.remove(e, Interest::Lock(Ticket(7)));
-        held.remove(e, Interest::Lock(Ticket(7)));
+        held.remove(last, Interest::Lock(Ticket(7)));
+        held.remove(last, Interest::Lock(Ticket(7)));
         assert!(held.is_empty() && held.inboxes.is_empty());
     }
 }

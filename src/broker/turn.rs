@@ -178,9 +178,9 @@ impl<S: Store> Turn<S> {
     /// It has to wait on: the request back.
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
-        let held = Held { on: hold.on, until: hold.until };
+        let again = Held { on: hold.on, until: hold.until };
         let outcome =
-            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, held, now));
+            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, again, now));
         let address = address(to, hold.connection);
         match outcome {
             Ok(Outcome::Reply(reply)) => {

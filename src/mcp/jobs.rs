@@ -114,9 +114,7 @@ impl Job {
                     Request::Fetch(Fetch { peek: true, ..Fetch::default() })
                 }
                 Resource::Topic(Topic::Peers) => peers_request(crate::api::Scope::Machine, own),
-                Resource::Topic(Topic::Locks) => {
-                    Request::QueryLocks { peer_id: None, path: None }
-                }
+                Resource::Topic(Topic::Locks) => Request::QueryLocks { peer_id: None, path: None },
                 Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
                 Resource::State(namespace) => {
                     Request::ListState { namespace: namespace.clone(), prefix: None, limit: None }

@@ -108,7 +108,7 @@ fn step(
     now: Now,
 ) -> Option<(Ticket, Request, Monotonic)> {
     let (path, body) = line.split_once(' ').unwrap_or((line, ""));
-    let Some(endpoint) = Endpoint::find(path) else { return None };
+    let endpoint = Endpoint::find(path)?;
     let mut body = body.to_owned();
     for (n, peer) in peers.iter().enumerate().take(10) {
         body = body.replace(&format!("${n}"), &peer.to_string());

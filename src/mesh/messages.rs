@@ -31,8 +31,7 @@ impl<S: Store> Mesh<S> {
             return self.broadcast(&actor, send, now);
         }
         let recipient = self.recipient(&send.to_peer)?;
-        let sent = self.deliver(&actor, recipient, send, now)?;
-        Ok(Reply::Sent(sent))
+        Ok(Reply::Sent(self.deliver(&actor, recipient, send, now)?))
     }
 
     /// Stores a message to one recipient and pushes it.

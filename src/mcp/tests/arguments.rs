@@ -73,7 +73,11 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
             json!({"action": "set", "key": "k", "value": "v", "ifVersion": "1"}),
             vec!["`ifVersion`"],
         ),
-        (T::Lock, json!({"filePath": "a"}), vec!["`action` is missing", "lock, unlock, query, steal"]),
+        (
+            T::Lock,
+            json!({"filePath": "a"}),
+            vec!["`action` is missing", "lock, unlock, query, steal"],
+        ),
         (T::Lock, json!({"action": "lock"}), vec!["`filePath` is missing"]),
         (T::Lock, json!({"action": "unlock", "filePath": ""}), vec!["`filePath` is missing"]),
         (

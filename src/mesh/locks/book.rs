@@ -99,8 +99,7 @@ impl Book {
 
     /// The locks on just these files.
     pub(super) fn same(&self, target: &Target) -> impl Iterator<Item = &Lock> {
-        self.overlapping(target).filter(|lock| {
-            self.index.get(lock.fence.0).is_some_and(|other| other.is_same(target))
-        })
+        self.overlapping(target)
+            .filter(|lock| self.index.get(lock.fence.0).is_some_and(|other| other.is_same(target)))
     }
 }

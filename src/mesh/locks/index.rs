@@ -181,15 +181,33 @@ mod tests {
             .chain([Place::default()])
             .collect();
         let texts = [
-            "/w/a", "/w/a/b", "/w/a-b", "/w/**", "/w/a/*", "/**", "/**/b", "/w/*/a", "/w/tree/a",
-            "/w/tree/a/b", "/w/tree/**/b", "/o/a", "/*/a", "/o/**", "name", "repo:a", "repo:a/b",
-            "repo:**", "repo:*/b", "repo:a/", "/",
+            "/w/a",
+            "/w/a/b",
+            "/w/a-b",
+            "/w/**",
+            "/w/a/*",
+            "/**",
+            "/**/b",
+            "/w/*/a",
+            "/w/tree/a",
+            "/w/tree/a/b",
+            "/w/tree/**/b",
+            "/o/a",
+            "/*/a",
+            "/o/**",
+            "name",
+            "repo:a",
+            "repo:a/b",
+            "repo:**",
+            "repo:*/b",
+            "repo:a/",
+            "/",
         ];
         let targets: Vec<Target> = (places.iter())
             .flat_map(|place| {
-                texts.iter().filter_map(|text| {
-                    Target::read(&LockPath::of(*text), &Party::Cli, *place).ok()
-                })
+                texts
+                    .iter()
+                    .filter_map(|text| Target::read(&LockPath::of(*text), &Party::Cli, *place).ok())
             })
             .collect();
         assert!(targets.len() > 70);

@@ -109,9 +109,7 @@ impl<S: Store> Mesh<S> {
         }
         if let Some(ticket) = ticket {
             let keeps_place = wanted.place.is_some() && wanted.wait > 0 && is_late;
-            let refusal = self.locked(&ask, Some(ticket), now);
             self.time_over(ticket, keeps_place, now);
-            return Err(refusal.into());
         }
         Err(self.locked(&ask, None, now).into())
     }
@@ -290,8 +288,7 @@ impl<S: Store> Mesh<S> {
 
     /// What a path means: relative ones of peers belong to their project.
     fn target(&self, party: &Party, path: &LockPath) -> std::result::Result<Target, Refusal> {
-        let record =
-            party.peer().and_then(|id| self.peers.get(&id)).map(|present| &present.record);
+        let record = party.peer().and_then(|id| self.peers.get(&id)).map(|present| &present.record);
         let place = record.map_or_else(Place::default, |record| Place {
             project: Some(&record.project_path),
             repo: record.repo_id.as_deref(),

@@ -152,9 +152,9 @@ impl Queue {
     /// Those who wait for something that overlaps with `target`, in order.
     pub(super) fn overlapping(&self, target: &Target) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let tickets = self.index.overlapping(target);
-        tickets.into_iter().filter_map(|ticket| {
-            self.waiters.get(&ticket).map(|waiter| (Ticket(ticket), waiter))
-        })
+        tickets
+            .into_iter()
+            .filter_map(|ticket| self.waiters.get(&ticket).map(|waiter| (Ticket(ticket), waiter)))
     }
 
     /// All of them, in order.

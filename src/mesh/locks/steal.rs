@@ -49,7 +49,8 @@ impl<S: Store> Mesh<S> {
                 if let Some(recipient) = holder.inbox() {
                     let mut text = told(actor, &locks, why);
                     // Writing to a string cannot fail.
-                    let _ = write!(text, " It now holds {} (fence {}).", taken.file_path, taken.fence);
+                    let _ =
+                        write!(text, " It now holds {} (fence {}).", taken.file_path, taken.fence);
                     self.alert(actor, recipient, text, now)?;
                 }
             }

@@ -186,7 +186,8 @@ mod tests {
         Party::Peer(PeerId::from_random([1; 16]))
     }
 
-    const MAIN: Place<'_> = Place { project: Some("/w/sub"), repo: Some("/w/.git"), root: Some("/w") };
+    const MAIN: Place<'_> =
+        Place { project: Some("/w/sub"), repo: Some("/w/.git"), root: Some("/w") };
     const TREE: Place<'_> = Place { project: Some("/t"), repo: Some("/w/.git"), root: Some("/t") };
     const OTHER: Place<'_> = Place { project: Some("/o"), repo: Some("/o/.git"), root: Some("/o") };
 

@@ -146,9 +146,10 @@ impl<S: Store> Mesh<S> {
     /// How many wait for what `lock` keeps from them.
     pub(super) fn waiting_for(&self, lock: &Lock) -> u64 {
         let target = Target::of(lock);
-        let kept_back = self.queue.overlapping(&target).filter(|(_, waiter)| {
-            waiter.party != lock.holder && !(waiter.shared && lock.shared)
-        });
+        let kept_back = self
+            .queue
+            .overlapping(&target)
+            .filter(|(_, waiter)| waiter.party != lock.holder && !(waiter.shared && lock.shared));
         kept_back.count() as u64
     }
 
@@ -176,29 +177,20 @@ impl<S: Store> Mesh<S> {
             }
             None => (None, None),
         };
-        let mut text = match before {
-            Some(waiter) => format!(
-                "{} waits for {} and was before you",
-                waiter.name,
-                waiter.target.text()
-            ),
-            None => String::new(),
-        };
+        let before = before.map(|waiter| {
+            format!("{} waits for {} and was before you", waiter.name, waiter.target.text())
+        });
         let Some(lock) = lock else {
             // It has just become free for someone who comes first.
-            let text = if text.is_empty() { format!("{wanted} is taken") } else { text };
+            let text = before.unwrap_or_else(|| format!("{wanted} is taken"));
             return Refusal::new(Code::Locked, format!("{text}: ask again with `wait`"));
         };
         let info = self.shown(lock);
-        if !text.is_empty() {
-            text.push_str("; ");
-        } else if *wanted != *lock.path {
-            text = format!("{wanted} overlaps with ");
-        }
-        text.push_str(&lock.path);
-        if *wanted != *lock.path && before.is_none() {
-            text.push_str(", which");
-        }
+        let what = match before {
+            Some(before) => format!("{before}; {}", lock.path),
+            None if *wanted == *lock.path => wanted,
+            None => format!("{wanted} overlaps with {}, which", lock.path),
+        };
         let left_ms = lock.expires_at.0.saturating_sub(now.wall.0).max(0);
         let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
         let shared = if lock.shared { " (shared)" } else { "" };
@@ -211,11 +203,11 @@ impl<S: Store> Mesh<S> {
             1 => ", and 1 waits".to_owned(),
             many => format!(", and {many} wait"),
         };
-        text.push_str(&format!(
-            " is locked{shared} by {}{reason} for {minutes} more min{waiting}: ask again with \
+        let text = format!(
+            "{what} is locked{shared} by {}{reason} for {minutes} more min{waiting}: ask again with \
              `wait`, or ask them by message",
             lock.holder_name
-        ));
+        );
         Refusal::new(Code::Locked, text).with(Detail::Lock(Box::new(info)))
     }
 
@@ -223,9 +215,7 @@ impl<S: Store> Mesh<S> {
     /// index shows.
     pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
         let excludes = |party: &Party, shared: bool, target: &Target, waiter: &Waiter| {
-            waiter.party != *party
-                && !(waiter.shared && shared)
-                && waiter.target.overlaps(target)
+            waiter.party != *party && !(waiter.shared && shared) && waiter.target.overlaps(target)
         };
         let tickets = self.queue.tickets();
         let before = tickets.iter().filter(|other| ticket.is_none_or(|ticket| **other < ticket));

@@ -12,9 +12,9 @@ use std::ops::Bound;
 use uuid::Uuid;
 
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size,
-    StateChange, StateOutcome, Store, StoreError,
+    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
+    REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    StoreError,
 };
 use rows::{Marks, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;

@@ -34,9 +34,8 @@ use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange,
-    StateOutcome, Store,
+    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
+    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
 };
 use crate::config::Durability;
 use crate::limits;
