@@ -235,4 +235,18 @@ mod tests {
         }
         assert!(index.files.is_empty() && index.repos.is_empty() && index.roots.is_empty());
     }
+
+    #[test]
+    fn what_lies_elsewhere_is_not_looked_at() {
+        let read = |text: &str| Pattern::parse(text, None).unwrap();
+        let mut space = Space::default();
+        for number in 0..10_000 {
+            let file = if number % 2 == 0 { "a.rs" } else { "**" };
+            space.insert(number, &read(&format!("/w/{number}/{file}")));
+        }
+        for text in ["/w/4/a.rs", "/w/5/x/y.rs", "/w/7/*.rs", "/w/8/**", "/elsewhere/**", "/x"] {
+            let looked_at = space.candidates(&read(text)).len();
+            assert!(looked_at <= 1, "{text}: {looked_at}");
+        }
+    }
 }
