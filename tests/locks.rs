@@ -482,7 +482,7 @@ fn the_command_line_waits_and_leaves() {
     };
     // Time over.
     let err = mesh.run("lock acquire src/x.rs --wait 1").fails(1);
-    assert!(err.contains("; waiting\n") && err.contains("moving"), "{err}");
+    assert!(err.contains(": waiting for ") && err.matches("moving").count() == 2, "{err}");
     wait_until("the place is given up", || waiting(0));
     // Interrupted.
     let shell = format!("{} lock acquire src/x.rs --wait 60", env!("CARGO_BIN_EXE_slm-mesh"));
@@ -543,4 +543,6 @@ fn the_command_line_steals_and_knows_its_repository() {
     assert!(exact["lock"]["filePath"].as_str().unwrap().ends_with("/we*ird[1].ts"));
     mesh.run("lock release we*ird[1].ts --exact").ok();
     mesh.run(r"lock acquire a\b").fails(2);
+    let err = mesh.run("lock acquire repo:x").fails(2);
+    assert!(err.contains("in no git repository"), "{err}");
 }

@@ -72,7 +72,7 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
     let body = match client.call_bytes(&Request::Lock(lock.clone())) {
         Err(error) if !wait.is_zero() && error.code() == Some(Code::Locked) => {
             if !context.out.json {
-                note(&format!("{}; waiting", escape(&error.to_string())));
+                tell_who_has_it(&lock.path.file_path, &error);
             }
             stand_in_queue(&mut client, lock, wait)?
         }
@@ -93,6 +93,22 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
     };
     writeln!(out, "Locked {file} (fence {}{shared}){from}; it comes free {until}.", lock.fence)?;
     Ok(Exit::Done)
+}
+
+fn tell_who_has_it(path: &str, error: &ClientError) {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        lock: LockInfo,
+    }
+    let body = match error {
+        ClientError::Refused(refused) => serde_json::from_slice::<Body>(&refused.body).ok(),
+        _ => None,
+    };
+    let why = body.map(|Body { lock }| {
+        let reason = lock.reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        format!(": {} is locked by {}{reason}", lock.file_path, lock.locked_by_name)
+    });
+    note(&escape(&format!("waiting for {path}{}", why.unwrap_or_default())));
 }
 
 /// Asks again and again, in one place of the queue, until the lock is there or the time is over.
@@ -191,6 +207,9 @@ fn lock_path(files: &LockedFiles) -> Result<LockPath> {
     } else {
         std::env::current_dir().ok().and_then(|dir| git::repository(&dir))
     };
+    if repository.is_none() && !exact && file_path.starts_with("repo:") {
+        return Err(wrong("the working directory is in no git repository".to_owned()));
+    }
     let root = repository.as_ref().and_then(|repository| repository.root.to_str());
     Ok(LockPath {
         file_path,
