@@ -2,8 +2,8 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Acquire, Command, Emit, Events, Guard, GuardAction, Inbox, Lock, LockedFiles, PeerScope, Peers, Send, SetUp, Since,
-    StartMode, State, StateAction, Text, find,
+    Acquire, Command, Emit, Events, Guard, GuardAction, Inbox, Lock, LockedFiles, PeerScope, Peers,
+    Send, SetUp, Since, StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
 use super::words::{Result, UsageError, Words};

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::patterns::{escape, split_head};
+use crate::api::LockInfo;
+use crate::patterns::{Pattern, escape, split_head};
 
 /// The canonical form of `path`: links followed as far as the path exists, the rest normalised. A
 /// relative path is taken from `base`, which has to be absolute.
@@ -43,6 +44,17 @@ pub fn canonical(path: &Path) -> io::Result<Box<str>> {
         Some(text) => Ok(text.into()),
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not valid UTF-8")),
     }
+}
+
+/// Whether a lock is in the way of `file`, a canonical path. One for all working trees of a repository
+/// is not looked at: the broker knows which those are.
+#[must_use]
+pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
+    if !lock.pattern {
+        return lock.repo_id.is_none() && *lock.file_path == *file;
+    }
+    let pattern = Pattern::parse(&lock.file_path, None);
+    lock.repo_id.is_none() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
 }
 
 /// What a lock on `text` is about, in the one spelling of it: links are followed up to the first

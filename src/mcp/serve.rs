@@ -227,8 +227,12 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);
-        let deadlines = [self.server.deadline(), self.link.deadline(), self.adapters.deadline()];
-        let deadlines = [self.server.deadline(), self.link.deadline(), self.waits.deadline()];
+        let deadlines = [
+            self.server.deadline(),
+            self.link.deadline(),
+            self.waits.deadline(),
+            self.adapters.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|at| at.saturating_duration_since(now));
         [look, left].into_iter().flatten().min()
@@ -242,7 +246,6 @@ impl Loop {
                 moved = true;
                 match command {
                     Command::Ask(outgoing) => self.ask(*outgoing, now),
-                    Command::Forget(purpose) => self.link.forget(purpose, now),
                     Command::LeaveToken(token) => self.push.leave_token(&token),
                     Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
                     Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
@@ -268,6 +271,7 @@ impl Loop {
             if self.hear_adapters(now) {
                 moved = true;
                 self.server.proceed(now);
+            }
             while let Some((purpose, result)) = self.waits.poll_finished() {
                 moved = true;
                 self.server.handle_finished(purpose, result, now);
