@@ -31,13 +31,24 @@ impl<S: Store> Mesh<S> {
             return self.broadcast(&actor, send, now);
         }
         let recipient = self.recipient(&send.to_peer)?;
-        let message = self.store_message(&actor, send, To::One(recipient), now)?;
+        Ok(Reply::Sent(self.deliver(&actor, recipient, send, now)?))
+    }
+
+    /// Stores a message to one recipient and pushes it.
+    pub(super) fn deliver(
+        &mut self,
+        actor: &Actor,
+        recipient: Recipient,
+        send: &SendMessage,
+        now: Now,
+    ) -> crate::store::Result<Sent> {
+        let message = self.store_message(actor, send, To::One(recipient), now)?;
         let pushed = match recipient {
             Recipient::Peer(peer) => self.push_message(&message, &[peer], now) > 0,
             Recipient::Cli => false,
         };
         self.effects.inboxes.push(recipient);
-        Ok(Reply::Sent(Sent::Direct { message_id: message.id, delivered: false, pushed }))
+        Ok(Sent::Direct { message_id: message.id, delivered: false, pushed })
     }
 
     fn broadcast(&mut self, actor: &Actor, send: &SendMessage, now: Now) -> Answer {
