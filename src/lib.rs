@@ -6,6 +6,7 @@
 pub mod model;
 pub mod names;
 pub mod limits;
+pub mod patterns;
 pub mod paths;
 pub mod config;
 pub mod api;

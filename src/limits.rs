@@ -96,6 +96,10 @@ pub const SUMMARY_CHARS_MAX: usize = 500;
 pub const REASON_CHARS_MAX: usize = 500;
 /// Longest path, bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
+/// Most wildcards of a pattern (`*`, `?`, `**`).
+pub const PATTERN_WILDCARDS_MAX: usize = 32;
+/// Most segments of a pattern; with the length of a path it bounds what a comparison costs.
+pub const PATTERN_SEGMENTS_MAX: usize = 128;
 /// Longest name of a peer, label or agent, characters.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Longest name made by the mesh itself, characters: it leaves room for a suffix such as `-2000`.
@@ -130,6 +134,10 @@ pub const AGENT_PIDS_MAX: usize = 64;
 pub const PEERS_MAX: usize = 2000;
 /// Most live locks.
 pub const LOCKS_MAX: u64 = 10_000;
+/// Most requests that wait for locks at once.
+pub const LOCK_WAITERS_MAX: usize = 4096;
+/// Most of them whose files overlap.
+pub const LOCK_WAITERS_PER_LOCK_MAX: usize = 1000;
 /// Most state entries.
 pub const STATE_ENTRIES_MAX: u64 = 100_000;
 /// Most event types (or patterns) one peer subscribes to, or one read asks for.
@@ -149,6 +157,8 @@ pub const AUTO_NAME_RESERVED_MS: i64 = 10 * 60 * 1000;
 pub const CLAIM_TIME: Duration = Duration::from_secs(5);
 /// Longest lock time, minutes.
 pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
+/// How long a place in the queue for a lock is kept for a client that asks again.
+pub const LOCK_PLACE_KEPT: Duration = Duration::from_secs(5);
 /// Longest life of a state entry, seconds (a year).
 pub const STATE_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
 /// Rows removed in one step of retention, so that no turn waits long for it.

@@ -554,8 +554,18 @@ pub struct StateEntry {
 /// A live lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// The file, as its holder's client named it.
+    /// The file, as its holder's client named it; a pattern as [`crate::patterns`] writes it; with
+    /// `repo:` before it if it is relative to a repository.
     pub path: Box<str>,
+    /// Whether the path is a pattern.
+    pub pattern: bool,
+    /// Whether others may hold it, too, as long as they share it.
+    pub shared: bool,
+    /// The repository it is in, if that is known.
+    pub repo_id: Option<Box<str>>,
+    /// The root of the working tree it is in. None with a repository: the same path in each working
+    /// tree is meant.
+    pub git_root: Option<Box<str>>,
     /// Who holds it.
     pub holder: Party,
     /// The holder's name when it was taken.
@@ -566,8 +576,17 @@ pub struct Lock {
     pub locked_at: Timestamp,
     /// Until when, unless renewed.
     pub expires_at: Timestamp,
-    /// The sequence number of the taking: grows with each holder, so a stale one can be told.
+    /// The sequence number of the taking: grows with each holder, so a stale one can be told. No two
+    /// locks have the same.
     pub fence: Seq,
+}
+
+impl Lock {
+    /// Whether it is for all working trees of its repository.
+    #[must_use]
+    pub fn is_repo_wide(&self) -> bool {
+        self.repo_id.is_some() && self.git_root.is_none()
+    }
 }
 
 /// An event.

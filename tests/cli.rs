@@ -52,7 +52,7 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         ("send bob", "<message> is missing"),
         ("send bob two words", "unexpected word \"words\""),
         ("peers --scope galaxy", "machine, directory, repo"),
-        ("lock acquire", "<file> is missing"),
+        ("lock acquire", "<path> is missing"),
         ("emit build.done nonsense", "not JSON"),
         ("status --data-dir", "needs a value"),
     ] {
@@ -485,10 +485,9 @@ fn anyones_lock_is_released_by_force() {
     client.use_token(&bob.peer_token);
     let path: Box<str> = mesh.work().join("f").to_str().unwrap().into();
     let lock = slm_mesh::api::LockFile {
-        peer_id: None,
-        file_path: path,
+        path: slm_mesh::api::LockPath::of(path),
         reason: Some("mine".into()),
-        ttl_minutes: None,
+        ..slm_mesh::api::LockFile::default()
     };
     client.call_bytes(&Request::Lock(lock)).unwrap();
     let err = mesh.run("lock acquire f").fails(1);

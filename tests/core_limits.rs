@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use slm_mesh::api::{Code, Endpoint, Reply, Request};
-use slm_mesh::limits::{LOCKS_MAX, PEERS_MAX, STATE_ENTRIES_MAX};
-use slm_mesh::mesh::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
+use slm_mesh::limits::{
+    LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, PEERS_MAX, STATE_ENTRIES_MAX,
+};
+use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings};
 use slm_mesh::model::{Lock, Monotonic, Now, Party, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
@@ -25,6 +27,10 @@ impl Entropy for Counter {
 const NOW: Now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic(Duration::ZERO) };
 
 fn mesh() -> Mesh<MemoryStore> {
+    mesh_over(MemoryStore::new())
+}
+
+fn mesh_over(store: MemoryStore) -> Mesh<MemoryStore> {
     let settings = Settings {
         heartbeat: Duration::from_secs(15),
         stale: Duration::from_secs(30),
@@ -36,7 +42,7 @@ fn mesh() -> Mesh<MemoryStore> {
         mesh_id: "test".into(),
         recovered_from: None,
     };
-    Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, NOW).unwrap()
+    Mesh::new(store, Box::new(Counter(0)), settings, NOW).unwrap()
 }
 
 fn ask(mesh: &mut Mesh<MemoryStore>, endpoint: Endpoint, body: &str) -> Result<Reply, Code> {
@@ -68,12 +74,15 @@ fn peers() {
 
 #[test]
 fn locks() {
-    let mut mesh = mesh();
-    let store = mesh.store_mut();
+    let mut store = MemoryStore::new();
     store.begin_turn().unwrap();
     for n in 1..LOCKS_MAX {
         let lock = Lock {
             path: format!("/w/{n}").into(),
+            pattern: false,
+            shared: false,
+            repo_id: None,
+            git_root: None,
             holder: Party::Cli,
             holder_name: "cli".into(),
             reason: None,
@@ -81,14 +90,74 @@ fn locks() {
             expires_at: NOW.wall.plus_ms(60_000),
             fence: store.next_seq(),
         };
-        store.acquire_lock(&lock).unwrap();
+        store.put_lock(&lock).unwrap();
     }
     store.commit_turn().unwrap();
+    let mut mesh = mesh_over(store);
     let lock = |name: &str| format!(r#"{{"action":"lock","peerId":"cli","filePath":"/{name}"}}"#);
     assert!(ask(&mut mesh, Endpoint::Lock, &lock("last")).is_ok());
     assert_eq!(ask(&mut mesh, Endpoint::Lock, &lock("one-more")), Err(Code::StorageFull));
     // Renewing needs no room.
     assert!(ask(&mut mesh, Endpoint::Lock, &lock("last")).is_ok());
+    // What is taken from another makes room for what is taken.
+    let steal = r#"{"action":"lock","peerId":"bot","filePath":"/w/","steal":true,"reason":"r"}"#;
+    let Ok(Reply::Locked { lock, stolen_from }) = ask(&mut mesh, Endpoint::Lock, steal) else {
+        panic!("not stolen")
+    };
+    assert_eq!((&*lock.file_path, stolen_from.len()), ("/w/**", 1));
+    let Ok(Reply::Locks { locks, .. }) = ask(&mut mesh, Endpoint::Lock, r#"{"action":"query"}"#)
+    else {
+        panic!("no locks")
+    };
+    assert_eq!(locks.len(), 2);
+}
+
+#[test]
+fn waiters_for_locks() {
+    let mut mesh = mesh();
+    let wait = |who: &str, path: &str| {
+        let body = format!(
+            r#"{{"action":"lock","peerId":"{who}","filePath":"{path}","wait":50,"ttlMinutes":1}}"#
+        );
+        Request::decode(Endpoint::Lock, body.as_bytes()).unwrap()
+    };
+    let mut tickets = Vec::new();
+    let mut refused = Vec::new();
+    mesh.begin_turn(NOW).unwrap();
+    for n in 0..LOCK_WAITERS_MAX + 12 {
+        // The first of each thousand holds what the others wait for.
+        let files = n / (LOCK_WAITERS_PER_LOCK_MAX + 2);
+        let request = wait(&format!("bot-{n}"), &format!("/f{files}"));
+        match mesh.handle(Caller::Broker, &request, NOW) {
+            Ok(Outcome::Hold { on, until }) => tickets.push((on, until, request)),
+            Ok(Outcome::Reply(_)) => {}
+            Err(Failure::Refused(refusal)) => refused.push(refusal),
+            Err(Failure::Store(error)) => panic!("{error}"),
+        }
+    }
+    assert_eq!(tickets.len(), LOCK_WAITERS_MAX);
+    let (here, everywhere): (Vec<_>, Vec<_>) =
+        refused.iter().partition(|refusal| refusal.code == Code::Locked);
+    assert_eq!((here.len(), everywhere.len()), (4, 3));
+    assert!(here.iter().all(|refusal| refusal.message.contains("1000 wait for it")));
+    assert!(everywhere.iter().all(|refusal| refusal.code == Code::StorageFull));
+
+    // A thousand get what they waited for, one after the other, in the order in which they came.
+    for (on, until, request) in tickets.iter().take(LOCK_WAITERS_PER_LOCK_MAX) {
+        let holder = Request::decode(
+            Endpoint::Lock,
+            br#"{"action":"unlock","peerId":"cli","filePath":"/f0","force":true}"#,
+        );
+        mesh.handle(Caller::Broker, &holder.unwrap(), NOW).unwrap();
+        let ticket = mesh.next_waiter().unwrap();
+        assert_eq!(*on, Interest::Lock(ticket));
+        let held = Held { on: *on, until: *until };
+        let outcome = mesh.handle_held(Caller::Broker, request, held, NOW);
+        assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))));
+        assert_eq!(mesh.next_waiter(), None);
+    }
+    mesh.commit_turn().unwrap();
+    mesh.check_invariants(NOW);
 }
 
 #[test]

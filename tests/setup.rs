@@ -117,6 +117,17 @@ fn files_that_were_not_there_are_made_and_removed_again() {
 }
 
 #[test]
+fn another_data_directory_is_not_known_to_agents_by_itself() {
+    let mesh = mesh();
+    let set_up = mesh.run("setup zed --yes");
+    let wanted = format!("SLM_MESH_DATA_DIR={}", mesh.data_dir().display());
+    assert!(set_up.err.contains(&wanted), "{}", set_up.err);
+    let default = mesh.home().join(".slm-mesh");
+    let set_up = mesh.run(&format!("--data-dir {} setup cline --yes", default.display()));
+    assert!(!set_up.err.contains("SLM_MESH_DATA_DIR"), "{}", set_up.err);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn what_is_in_a_file_stays_as_it_is() {
     let mesh = mesh();
@@ -226,7 +237,7 @@ fn hooks_have_the_form_of_each_agent() {
         for event in ["sessionStart", "postToolUse", "preToolUse", "stop"] {
             assert_eq!(hooks["hooks"][event][0]["command"], hook("cursor"));
         }
-        assert_eq!(hooks["hooks"]["preToolUse"][0]["matcher"], "Write");
+        assert_eq!(hooks["hooks"]["preToolUse"][0]["matcher"], "Write|Delete");
     });
     there_and_back(&mesh, "windsurf --hooks", || {
         let hooks = read(".codeium/windsurf/hooks.json");

@@ -44,10 +44,12 @@ class Sessions(MeshTest):
             self.assertEqual((reply.to_peer, reply.type), (alice.peer_id, "json"))
             # It was acknowledged, looked at, and marked read.
             eventually("the mark", lambda: alice.inbox("sent")[0].read_at)
+            bob_id = bob.peer_id
             bob.close()
             answering.result()
             with self.refused("peer_not_found"):
-                alice.send("bob", "still there?")
+                alice.send(bob_id, "still there?")
+            self.assertFalse(alice.send("bob", "for the next bob").pushed)
         self.assertEqual(self.client().peers(include_stale=True), [])
         self.assertEqual(os.listdir(self.mesh.dir / "peers"), [])
 

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, Place, ReadEvents, Register,
-    Request, Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, Place, ReadEvents,
+    Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
@@ -136,7 +136,11 @@ fn message_id(fields: &mut Fields, name: &str) -> Result<Option<MessageId>> {
 }
 
 fn client_id(fields: &mut Fields) -> Result<Option<Uuid>> {
-    fields.word("id", "a UUID made by the client", |text| {
+    client_uuid(fields, "id")
+}
+
+fn client_uuid(fields: &mut Fields, name: &str) -> Result<Option<Uuid>> {
+    fields.word(name, "a UUID made by the client", |text| {
         (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
     })
 }
@@ -247,18 +251,46 @@ fn lock(fields: &mut Fields) -> Result<Request> {
     let action = action(fields, &["lock", "unlock", "query"])?;
     let peer_id = fields.text("peerId", WHO)?;
     Ok(match action {
-        "lock" => Request::Lock(LockFile {
-            peer_id,
-            file_path: fields.need_text("filePath", PATH)?,
-            reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
-            ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
-        }),
-        "unlock" => Request::Unlock {
-            peer_id,
-            file_path: fields.need_text("filePath", PATH)?,
-            force: fields.flag("force")?,
-        },
-        _ => Request::QueryLocks { peer_id, file_path: fields.text("filePath", PATH)? },
+        "lock" => Request::Lock(lock_file(fields, peer_id)?),
+        "unlock" => {
+            Request::Unlock { peer_id, path: lock_path(fields)?, force: fields.flag("force")? }
+        }
+        _ if fields.has("filePath") => {
+            Request::QueryLocks { peer_id, path: Some(lock_path(fields)?) }
+        }
+        _ => Request::QueryLocks { peer_id, path: None },
+    })
+}
+
+fn lock_file(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFile> {
+    let lock = LockFile {
+        peer_id,
+        path: lock_path(fields)?,
+        shared: fields.flag("shared")?,
+        reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
+        ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
+        steal: fields.flag("steal")?,
+        wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
+        place: client_uuid(fields, "place")?,
+    };
+    let has_reason = lock.reason.as_ref().is_some_and(|reason| !reason.trim().is_empty());
+    if lock.steal && !has_reason {
+        let message = "`reason` is missing: whoever loses the lock is told why it was taken";
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    if lock.steal && lock.wait > 0 {
+        let message = "`steal` takes the lock at once: leave out `wait`, or `steal`";
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    Ok(lock)
+}
+
+fn lock_path(fields: &mut Fields) -> Result<LockPath> {
+    Ok(LockPath {
+        file_path: fields.need_text("filePath", PATH)?,
+        exact: fields.flag("exact")?,
+        repo_id: fields.text("repoId", PATH)?,
+        git_root: fields.text("gitRoot", PATH)?,
     })
 }
 
@@ -386,6 +418,19 @@ mod tests {
                 r#"{"action":"lock","filePath":"a","ttlMinutes":1441}"#,
                 ["ttlMinutes", "1440"],
             ),
+            (
+                E::Lock,
+                r#"{"action":"lock","filePath":"a","steal":true,"reason":" "}"#,
+                ["`reason` is missing", "why"],
+            ),
+            (
+                E::Lock,
+                r#"{"action":"lock","filePath":"a","steal":true,"reason":"r","wait":1}"#,
+                ["`steal`", "`wait`"],
+            ),
+            (E::Lock, r#"{"action":"lock","filePath":"a","wait":56}"#, ["wait", "0 to 55"]),
+            (E::Lock, r#"{"action":"lock","filePath":"a","place":"x"}"#, ["place", "UUID"]),
+            (E::Lock, r#"{"action":"query","filePath":""}"#, ["filePath", "1 to 4096"]),
             (E::Events, r#"{"action":"emit","type":"plain"}"#, ["type", "dot"]),
             (E::Events, r#"{"action":"read","types":["b*"]}"#, ["types", "prefix"]),
             (E::Events, r#"{"action":"subscribe","types":[]}"#, ["types", "at least one"]),
@@ -526,12 +571,28 @@ mod tests {
             },
             Request::Lock(LockFile {
                 peer_id: None,
-                file_path: "f".into(),
+                path: LockPath {
+                    exact: true,
+                    repo_id: Some("/r/.git".into()),
+                    git_root: Some("/r".into()),
+                    ..LockPath::of("f")
+                },
                 reason: Some("r".into()),
                 ttl_minutes: Some(3),
+                shared: true,
+                wait: 55,
+                place: Some(Uuid::from_bytes([2; 16])),
+                steal: false,
             }),
-            Request::Unlock { peer_id: me.clone(), file_path: "f".into(), force: true },
-            Request::QueryLocks { peer_id: None, file_path: None },
+            Request::Lock(LockFile {
+                path: LockPath::of("f"),
+                reason: Some("r".into()),
+                steal: true,
+                ..LockFile::default()
+            }),
+            Request::Unlock { peer_id: me.clone(), path: LockPath::of("f/**"), force: true },
+            Request::QueryLocks { peer_id: None, path: None },
+            Request::QueryLocks { peer_id: me.clone(), path: Some(LockPath::of("repo:f")) },
             Request::ReadEvents(ReadEvents {
                 types: vec!["a.*".into()],
                 since: Some(Timestamp(1_000)),

@@ -52,6 +52,9 @@ pub struct DeletedReply {
 pub struct LockReply {
     /// The lock.
     pub lock: LockInfo,
+    /// Names of those from whom it was taken.
+    #[serde(default, rename = "stolenFrom")]
+    pub stolen_from: Vec<Box<str>>,
 }
 
 /// Answer to `POST /lock`, `query`.
@@ -59,41 +62,6 @@ pub struct LockReply {
 pub struct LocksReply {
     /// By path.
     pub locks: Vec<LockInfo>,
-    /// Those that did not fit the answer.
-    #[serde(default)]
-    pub remaining: u64,
-}
-
-/// A lock as listed, with what newer brokers say of it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ListedLock {
-    /// The lock.
-    #[serde(flatten)]
-    pub lock: LockInfo,
-    /// Others may hold it at the same time.
-    #[serde(default)]
-    pub shared: bool,
-    /// Those who wait for it: their number, or a list of them.
-    #[serde(default)]
-    waiting: serde_json::Value,
-}
-
-impl ListedLock {
-    /// How many wait for it, as far as is told.
-    #[must_use]
-    pub fn waiting(&self) -> u64 {
-        match &self.waiting {
-            serde_json::Value::Array(list) => list.len() as u64,
-            other => other.as_u64().unwrap_or(0),
-        }
-    }
-}
-
-/// Answer to `POST /lock`, `query`, with what newer brokers say.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ListedLocks {
-    /// By path.
-    pub locks: Vec<ListedLock>,
     /// Those that did not fit the answer.
     #[serde(default)]
     pub remaining: u64,
@@ -202,8 +170,14 @@ mod tests {
             expires_at: Timestamp(2),
             reason: None,
             fence: Seq(3),
+            shared: true,
+            pattern: true,
+            repo_id: Some("/r/.git".into()),
+            waiting: 2,
         };
-        assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock.clone() }).lock, lock);
+        let reply = LockReply { lock: lock.clone(), stolen_from: vec!["a".into()] };
+        let (lock_again, stolen_from) = (lock.clone(), reply.stolen_from.clone());
+        assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock_again, stolen_from }), reply);
         let reply = Reply::Locks { locks: vec![lock.clone()], remaining: 0 };
         assert_eq!(read::<LocksReply>(&reply), LocksReply { locks: vec![lock], remaining: 0 });
         let reply = Reply::Peers { peers: vec![], remaining: 0 };

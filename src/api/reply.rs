@@ -426,10 +426,24 @@ pub struct LockInfo {
     pub reason: Option<Box<str>>,
     /// Grows with each holder.
     pub fence: Seq,
+    /// Whether others may hold it, too, as long as they share it.
+    #[serde(default)]
+    pub shared: bool,
+    /// Whether `filePath` is a pattern.
+    #[serde(default)]
+    pub pattern: bool,
+    /// The repository whose working trees are all meant; only for a path with `repo:`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<Box<str>>,
+    /// How many requests stand in the queue that this lock is in the way of.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
-impl From<Lock> for LockInfo {
-    fn from(lock: Lock) -> Self {
+impl LockInfo {
+    /// The lock, for which so many wait.
+    pub(crate) fn new(lock: Lock, waiting: u64) -> Self {
+        let repo_id = if lock.is_repo_wide() { lock.repo_id } else { None };
         Self {
             file_path: lock.path,
             locked_by: lock.holder,
@@ -438,6 +452,10 @@ impl From<Lock> for LockInfo {
             expires_at: lock.expires_at,
             reason: lock.reason,
             fence: lock.fence,
+            shared: lock.shared,
+            pattern: lock.pattern,
+            repo_id,
+            waiting,
         }
     }
 }
@@ -542,6 +560,9 @@ pub enum Reply {
     Locked {
         /// The lock.
         lock: LockInfo,
+        /// Names of those from whom it was taken.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        stolen_from: Vec<Box<str>>,
     },
     /// `POST /lock`, `query`
     Locks {

@@ -314,21 +314,61 @@ pub struct SetState {
     pub ttl_seconds: Option<u64>,
 }
 
+/// Which files a lock is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockPath {
+    /// A file, a directory (`src/`), a pattern (`src/**`), or one of these relative to the repository
+    /// (`repo:src/a.rs`).
+    pub file_path: Box<str>,
+    /// It is a file, whatever characters it has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
+    /// The repository it is in; that of the peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<Box<str>>,
+    /// The root of the working tree it is in; that of the peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_root: Option<Box<str>>,
+}
+
+impl LockPath {
+    /// What `text` says, with no more about it.
+    #[must_use]
+    pub fn of(text: impl Into<Box<str>>) -> Self {
+        Self { file_path: text.into(), ..Self::default() }
+    }
+}
+
 /// Takes or renews a lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LockFile {
     /// Who; with a peer token that peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<Box<str>>,
-    /// Which file.
-    pub file_path: Box<str>,
+    /// Which files.
+    #[serde(flatten)]
+    pub path: LockPath,
+    /// To read only: others may share it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Box<str>>,
     /// For how long, 1 to 1,440.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_minutes: Option<u32>,
+    /// Take it from whoever has it; needs a reason.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub steal: bool,
+    /// Stand in the queue for it, at most so many seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub wait: u64,
+    /// The client's own id of its place in the queue: asking again with it within
+    /// [`crate::limits::LOCK_PLACE_KEPT`] after the time was over keeps the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Uuid>,
 }
 
 /// Reads events.
@@ -463,8 +503,9 @@ pub enum Request {
         /// Who; with a peer token that peer by default.
         #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
-        /// Which file.
-        file_path: Box<str>,
+        /// Which files, as they were locked.
+        #[serde(flatten)]
+        path: LockPath,
         /// Anyone's lock; broker token only.
         force: bool,
     },
@@ -473,9 +514,9 @@ pub enum Request {
         /// To which project a relative path belongs.
         #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
-        /// One file, or all.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        file_path: Option<Box<str>>,
+        /// Those that overlap with this, or all.
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        path: Option<LockPath>,
     },
     /// `POST /events`, `read`
     ReadEvents(ReadEvents),

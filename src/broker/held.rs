@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::table::Key;
-use crate::mesh::Interest;
+use crate::mesh::{Interest, Ticket};
 use crate::model::Recipient;
 
 /// The index.
@@ -12,6 +12,8 @@ use crate::model::Recipient;
 pub(super) struct Held {
     inboxes: HashMap<Recipient, Vec<Key>>,
     events: Vec<Key>,
+    /// Each place in the queue for locks is that of one connection.
+    locks: HashMap<Ticket, Key>,
     count: usize,
 }
 
@@ -25,6 +27,7 @@ impl Held {
         match on {
             Interest::Inbox(recipient) => self.inboxes.entry(recipient).or_default().push(key),
             Interest::Events => self.events.push(key),
+            Interest::Lock(ticket) => _ = self.locks.insert(ticket, key),
         }
     }
 
@@ -32,6 +35,12 @@ impl Held {
         let list = match on {
             Interest::Inbox(recipient) => self.inboxes.get_mut(&recipient),
             Interest::Events => Some(&mut self.events),
+            Interest::Lock(ticket) => {
+                if self.locks.remove(&ticket).is_some() {
+                    self.count -= 1;
+                }
+                return;
+            }
         };
         let Some(list) = list else { return };
         if let Some(at) = list.iter().position(|other| *other == key) {
@@ -43,6 +52,11 @@ impl Held {
         {
             self.inboxes.remove(&recipient);
         }
+    }
+
+    /// The one that has this place in the queue for locks.
+    pub(super) fn place(&self, ticket: Ticket) -> Option<Key> {
+        self.locks.get(&ticket).copied()
     }
 
     /// Those that wait for what has happened.
@@ -75,12 +89,15 @@ mod tests {
     fn each_is_woken_once_by_what_it_waits_for() {
         let mut table = Table::new();
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| table.insert(i));
+        let last = table.insert(4);
         let peer = Recipient::Peer(PeerId::from_random([1; 16]));
         let mut held = Held::default();
         held.add(a, Interest::Inbox(peer));
         held.add(b, Interest::Inbox(peer));
         held.add(c, Interest::Inbox(Recipient::Cli));
         held.add(d, Interest::Events);
+        held.add(last, Interest::Lock(Ticket(7)));
+        assert_eq!((held.place(Ticket(7)), held.place(Ticket(8))), (Some(last), None));
         assert_eq!(held.woken(&[peer, peer], false), [a, b]);
         assert_eq!(held.woken(&[Recipient::Cli], true), [c, d]);
         assert!(held.woken(&[], false).is_empty());
@@ -90,6 +107,9 @@ mod tests {
         assert_eq!(held.woken(&[peer], true), [b]);
         held.remove(b, Interest::Inbox(peer));
         held.remove(c, Interest::Inbox(Recipient::Cli));
+        assert!(!held.is_empty());
+        held.remove(last, Interest::Lock(Ticket(7)));
+        held.remove(last, Interest::Lock(Ticket(7)));
         assert!(held.is_empty() && held.inboxes.is_empty());
     }
 }

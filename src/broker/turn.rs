@@ -13,8 +13,8 @@ use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
 use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, TURN_TIME_MAX};
 use crate::log;
-use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
-use crate::model::{Monotonic, Now};
+use crate::mesh::{Caller, Effects, Failure, Held, Interest, Mesh, Outcome};
+use crate::model::{Monotonic, Now, Seq};
 use crate::store::{Result as Stored, Store, StoreError};
 use crate::wire::http::server::{self as http, Method};
 
@@ -40,6 +40,8 @@ pub(super) struct Turn<S> {
     pub(super) answers: Answers,
     /// Connections whose request was held in this turn.
     pub(super) holds: Vec<Key>,
+    /// Connections that had waited for a lock and got one in this turn, with its fence.
+    pub(super) grants: Vec<(Key, Seq)>,
     gate: Gate,
     sockets: Sockets,
     clock: Clock,
@@ -59,6 +61,7 @@ impl<S: Store> Turn<S> {
             mesh,
             answers: Answers::default(),
             holds: Vec::new(),
+            grants: Vec::new(),
             gate,
             sockets,
             clock,
@@ -81,6 +84,7 @@ impl<S: Store> Turn<S> {
         self.failed = None;
         self.requests = 0;
         self.holds.clear();
+        self.grants.clear();
         self.answers.clear();
     }
 
@@ -174,11 +178,15 @@ impl<S: Store> Turn<S> {
     /// It has to wait on: the request back.
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
+        let again = Held { on: hold.on, until: hold.until };
         let outcome =
-            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, hold.until, now));
+            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, again, now));
         let address = address(to, hold.connection);
         match outcome {
             Ok(Outcome::Reply(reply)) => {
+                if let Reply::Locked { lock, .. } = &reply {
+                    self.grants.push((to, lock.fence));
+                }
                 self.answers.reply(address, reply);
             }
             Ok(Outcome::Hold { on, until }) => {
@@ -275,7 +283,7 @@ impl<S: Store> Turn<S> {
     }
 }
 
-impl<S> Turn<S> {
+impl<S: Store> Turn<S> {
     /// Answers everyone who depended on a turn that has failed, those included whose request was held
     /// in it: `take_hold` takes that from its connection.
     pub(super) fn fail(
@@ -287,6 +295,9 @@ impl<S> Turn<S> {
         self.answers.fail(&refusal);
         for key in std::mem::take(&mut self.holds) {
             if let Some(hold) = take_hold(key) {
+                if let Interest::Lock(ticket) = hold.on {
+                    self.mesh.withdraw(ticket);
+                }
                 self.answers.refusal(address(key, hold.connection), &refusal, true);
             }
         }

@@ -279,22 +279,37 @@ pub(super) static ENTRIES: &[Entry] = &[
         summary: "locks on files, so that two do not edit one",
         usage: &[
             "lock list",
-            "lock query <file>",
-            "lock acquire <file> [--ttl T] [--reason R]",
-            "lock release <file> [--force]",
+            "lock query <path>",
+            "lock acquire <path> [--shared] [--wait T] [--ttl T] [--reason R]",
+            "lock acquire <path> --steal --reason R [--shared] [--ttl T]",
+            "lock release <path> [--force]",
         ],
         about: &[
             "Locks are advice: agents with hooks and commits with `slm-mesh guard` keep to them, and \
              nothing keeps another program from writing. They end with their time, or with their \
              holder. `list` starts no broker.",
+            "<path> is a file, a directory (all that is in it), or a pattern, quoted from the \
+             shell: * and ? within a name, ** for any number of directories; a backslash before \
+             them takes their meaning away. Locks on overlapping paths exclude each other. \
+             repo:<path> is relative to the git repository and means the file in each of its \
+             working trees. `query` shows every lock that overlaps.",
+            "With --wait you stand in a queue, first come, first served, until you have the lock \
+             or the time is over; Ctrl-C leaves it. With --steal the lock is taken from whoever \
+             has it, and they are told why.",
         ],
         options: &[
             ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
             ("--reason R", "why, for those who find it locked"),
+            ("--shared", "to read only: others may share it"),
+            ("--wait T", "wait for it: seconds, or 30s, 10m"),
+            ("--steal", "take it from whoever has it; needs --reason"),
+            ("--exact", "the path is a file's, whatever characters it has"),
             ("--force", "free it whoever holds it"),
         ],
         examples: &[
             ("lock acquire src/main.rs --reason 'moving things'", ""),
+            ("lock acquire 'src/**/*.rs' --wait 5m", "stand in the queue"),
+            ("lock acquire repo:schema.sql --shared", "in all working trees"),
             ("lock release src/main.rs", ""),
         ],
         parse: parse::lock,

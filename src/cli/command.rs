@@ -200,24 +200,17 @@ pub enum StateAction {
 pub enum Lock {
     /// All locks.
     List,
-    /// The lock of a file.
+    /// The locks that overlap with some files.
     Query {
         /// Which.
-        file: OsString,
+        files: LockedFiles,
     },
     /// Take or renew a lock.
-    Acquire {
-        /// Of which file.
-        file: OsString,
-        /// For how long, minutes.
-        ttl_minutes: Option<u32>,
-        /// Why.
-        reason: Option<String>,
-    },
+    Acquire(Acquire),
     /// Give a lock back.
     Release {
-        /// Of which file.
-        file: OsString,
+        /// Of which files.
+        files: LockedFiles,
         /// Whoever holds it.
         force: bool,
     },
@@ -241,6 +234,32 @@ pub enum GuardAction {
     Uninstall,
     /// Look at the commit that is being made.
     Check,
+}
+
+/// What a lock is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockedFiles {
+    /// A path or pattern.
+    pub path: OsString,
+    /// It is a path, whatever characters it has.
+    pub exact: bool,
+}
+
+/// `lock acquire`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acquire {
+    /// Of which files.
+    pub files: LockedFiles,
+    /// Others may share it.
+    pub shared: bool,
+    /// For how long, minutes.
+    pub ttl_minutes: Option<u32>,
+    /// Why.
+    pub reason: Option<String>,
+    /// How long to stand in the queue for it, seconds.
+    pub wait_seconds: u64,
+    /// Take it from whoever has it.
+    pub steal: bool,
 }
 
 /// A point of time, said absolutely or by its distance from now.

@@ -1,39 +1,41 @@
 //! `slm-mesh lock`
 
-use std::ffi::OsStr;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGINT;
+
+use super::command::new_id;
 use super::messages::CLI;
-use super::out::Paint;
+use super::out::{Paint, note};
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, short_id};
-use super::{Context, Exit, Failure, Lock, Result};
-use crate::api::{LockFile, LockInfo, LockReply, LocksReply, Request};
+use super::{Acquire, Context, Exit, Failure, Lock, LockedFiles, Result};
+use crate::agent::git;
+use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
 use crate::client::blocking::read_reply;
-use crate::client::{StartPolicy, paths};
+use crate::client::{Client, ClientError, StartPolicy, paths};
+use crate::limits::WAIT_SECONDS_MAX;
 use crate::model::Party;
+
+/// How long a queue that takes nobody more is left alone.
+const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
     let peer_id: Option<Box<str>> = Some(CLI.into());
     let (start, request) = match lock {
-        Lock::List => (StartPolicy::Never, Request::QueryLocks { peer_id, file_path: None }),
-        Lock::Query { file } => {
-            let file_path = Some(canonical(file)?);
-            (StartPolicy::IfNeeded, Request::QueryLocks { peer_id, file_path })
+        Lock::List => (StartPolicy::Never, Request::QueryLocks { peer_id, path: None }),
+        Lock::Query { files } => {
+            let path = Some(lock_path(files)?);
+            (StartPolicy::IfNeeded, Request::QueryLocks { peer_id, path })
         }
-        Lock::Acquire { file, ttl_minutes, reason } => {
-            let request = Request::Lock(LockFile {
-                peer_id,
-                file_path: canonical(file)?,
-                reason: reason.as_deref().map(Into::into),
-                ttl_minutes: *ttl_minutes,
-            });
-            (StartPolicy::IfNeeded, request)
-        }
-        Lock::Release { file, force } => {
-            let file_path = canonical(file)?;
-            (StartPolicy::IfNeeded, Request::Unlock { peer_id, file_path, force: *force })
+        Lock::Acquire(acquire) => return take(context, acquire),
+        Lock::Release { files, force } => {
+            let path = lock_path(files)?;
+            (StartPolicy::IfNeeded, Request::Unlock { peer_id, path, force: *force })
         }
     };
     let body = context.client(start)?.call_bytes(&request)?;
@@ -41,23 +43,103 @@ pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
         context.out.document(&body)?;
         return Ok(Exit::Done);
     }
-    match lock {
-        Lock::List => listed(context, &body, "No files are locked."),
-        Lock::Query { file } => {
-            let text = format!("{} is not locked.", context.out.path(&canonical(file)?));
+    match &request {
+        Request::QueryLocks { path: Some(path), .. } => {
+            let text = format!("{} is not locked.", context.out.path(&path.file_path));
             listed(context, &body, &text)
         }
-        Lock::Acquire { .. } => {
-            let LockReply { lock } = read_reply(&body)?;
-            let out = &mut context.out;
-            let (file, until) = (out.path(&lock.file_path), out.age(lock.expires_at));
-            writeln!(out, "Locked {file} (fence {}); it comes free {until}.", lock.fence)?;
-            Ok(Exit::Done)
-        }
-        Lock::Release { file, .. } => {
-            let file = context.out.path(&canonical(file)?);
+        Request::Unlock { path, .. } => {
+            let file = context.out.path(&path.file_path);
             writeln!(context.out, "Released {file}.")?;
             Ok(Exit::Done)
+        }
+        _ => listed(context, &body, "No files are locked."),
+    }
+}
+
+fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
+    let lock = LockFile {
+        peer_id: Some(CLI.into()),
+        path: lock_path(&acquire.files)?,
+        shared: acquire.shared,
+        reason: acquire.reason.as_deref().map(Into::into),
+        ttl_minutes: acquire.ttl_minutes,
+        steal: acquire.steal,
+        ..LockFile::default()
+    };
+    let mut client = context.client(StartPolicy::IfNeeded)?;
+    let wait = Duration::from_secs(acquire.wait_seconds);
+    let body = match client.call_bytes(&Request::Lock(lock.clone())) {
+        Err(error) if !wait.is_zero() && error.code() == Some(Code::Locked) => {
+            if !context.out.json {
+                tell_who_has_it(&lock.path.file_path, &error);
+            }
+            stand_in_queue(&mut client, lock, wait)?
+        }
+        result => result?,
+    };
+    if context.out.json {
+        context.out.document(&body)?;
+        return Ok(Exit::Done);
+    }
+    let LockReply { lock, stolen_from } = read_reply(&body)?;
+    let out = &mut context.out;
+    out.now = super::out::now();
+    let (file, until) = (out.path(&lock.file_path), out.age(lock.expires_at));
+    let shared = if lock.shared { ", shared" } else { "" };
+    let from = match &*stolen_from.join(", ") {
+        "" => String::new(),
+        names => format!(", taken from {}", escape(names)),
+    };
+    writeln!(out, "Locked {file} (fence {}{shared}){from}; it comes free {until}.", lock.fence)?;
+    Ok(Exit::Done)
+}
+
+fn tell_who_has_it(path: &str, error: &ClientError) {
+    #[derive(serde::Deserialize)]
+    struct Body {
+        lock: LockInfo,
+    }
+    let body = match error {
+        ClientError::Refused(refused) => serde_json::from_slice::<Body>(&refused.body).ok(),
+        _ => None,
+    };
+    let why = body.map(|Body { lock }| {
+        let reason = lock.reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        format!(": {} is locked by {}{reason}", lock.file_path, lock.locked_by_name)
+    });
+    note(&escape(&format!("waiting for {path}{}", why.unwrap_or_default())));
+}
+
+/// Asks again and again, in one place of the queue, until the lock is there or the time is over.
+fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Result<Vec<u8>> {
+    // The connection ends with the process, and the place with the connection.
+    let at_once = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, Exit::Interrupted as i32, at_once)
+        .map_err(|error| Failure::other("signal_error", format!("cannot wait: {error}")))?;
+    let until = Instant::now() + wait;
+    lock.place = new_id();
+    loop {
+        let begun = Instant::now();
+        let left = until.saturating_duration_since(begun).as_millis().div_ceil(1000);
+        lock.wait = u64::try_from(left).unwrap_or(u64::MAX).min(WAIT_SECONDS_MAX);
+        let error = match client.call_bytes(&Request::Lock(lock.clone())) {
+            Ok(body) => return Ok(body),
+            Err(error) if lock.wait == 0 => return Err(error.into()),
+            Err(error) => error,
+        };
+        match &error {
+            ClientError::Refused(_) if error.code() == Some(Code::Locked) => {
+                if begun.elapsed() < Duration::from_secs(lock.wait) {
+                    let left = until.saturating_duration_since(Instant::now());
+                    std::thread::sleep(left.min(CROWDED_PAUSE));
+                }
+            }
+            // Its broker has gone, and there may be another.
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
+                std::thread::sleep(CROWDED_PAUSE.min(until.saturating_duration_since(begun)));
+            }
+            _ => return Err(error.into()),
         }
     }
 }
@@ -72,8 +154,10 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     let mut table = Table::new([
         elastic("FILE", 20),
         elastic("HOLDER", 10),
+        fixed("MODE"),
         fixed("SINCE"),
         fixed("FREE"),
+        fixed("WAITING"),
         elastic("REASON", 10),
     ]);
     for lock in &reply.locks {
@@ -86,7 +170,7 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 5] {
+fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
     let name = escape(&lock.locked_by_name);
     let holder = match &lock.locked_by {
         Party::Peer(id) => format!("{name} ({})", short_id(&id.to_string())),
@@ -95,16 +179,47 @@ fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 5] {
     [
         Cell::painted(out.path(&lock.file_path), Paint::Bold),
         holder.into(),
+        if lock.shared { "shared" } else { "exclusive" }.into(),
         out.age(lock.locked_at).into(),
         out.age(lock.expires_at).into(),
+        if lock.waiting == 0 { "-".to_owned() } else { lock.waiting.to_string() }.into(),
         escape(lock.reason.as_deref().unwrap_or_default()).into(),
     ]
 }
 
-fn canonical(file: &OsStr) -> Result<Box<str>> {
-    if file.is_empty() {
-        return Err(Failure::usage("the name of the file is empty"));
+/// The files as the broker is told of them, with the repository they are in.
+fn lock_path(files: &LockedFiles) -> Result<LockPath> {
+    let LockedFiles { path, exact } = files;
+    if path.is_empty() {
+        return Err(Failure::usage("the path is empty"));
     }
-    paths::canonical(Path::new(file))
-        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+    let wrong = |error: String| Failure::usage(format!("{}: {error}", path.display()));
+    let file_path: Box<str> = if *exact {
+        paths::canonical(Path::new(path)).map_err(|error| wrong(error.to_string()))?
+    } else {
+        let text = path.to_str().ok_or_else(|| wrong("the path is not valid UTF-8".to_owned()))?;
+        let base = if text.starts_with('/') { Ok("/".into()) } else { std::env::current_dir() };
+        let base = base.map_err(|error| wrong(error.to_string()))?;
+        paths::lock_path_from(&base, text).map_err(wrong)?.into()
+    };
+    let repository = if file_path.starts_with('/') {
+        directory_of(&file_path).and_then(|dir| git::repository(&dir))
+    } else {
+        std::env::current_dir().ok().and_then(|dir| git::repository(&dir))
+    };
+    if repository.is_none() && !exact && file_path.starts_with("repo:") {
+        return Err(wrong("the working directory is in no git repository".to_owned()));
+    }
+    let root = repository.as_ref().and_then(|repository| repository.root.to_str());
+    Ok(LockPath {
+        file_path,
+        exact: *exact,
+        git_root: root.map(Into::into),
+        repo_id: repository.as_ref().map(|repository| repository.id.as_str().into()),
+    })
+}
+
+/// The lowest directory above a path that is there.
+fn directory_of(path: &str) -> Option<PathBuf> {
+    Path::new(path).ancestors().find(|dir| dir.is_dir()).map(Into::into)
 }

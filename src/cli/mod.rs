@@ -35,8 +35,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub use command::{
-    Command, Emit, Events, Global, Guard, GuardAction, Inbox, Invocation, Lock, PeerScope, Peers,
-    Send, SetUp, Since, StartMode, State, StateAction, Text, wants_json,
+    Acquire, Command, Emit, Events, Global, Guard, GuardAction, Inbox, Invocation, Lock,
+    LockedFiles, PeerScope, Peers, Send, SetUp, Since, StartMode, State, StateAction, Text,
+    wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use words::UsageError;

@@ -2,8 +2,8 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Command, Emit, Events, Guard, GuardAction, Inbox, Lock, PeerScope, Peers, Send, SetUp, Since,
-    StartMode, State, StateAction, Text, find,
+    Acquire, Command, Emit, Events, Guard, GuardAction, Inbox, Lock, LockedFiles, PeerScope, Peers,
+    Send, SetUp, Since, StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
 use super::words::{Result, UsageError, Words};
@@ -11,6 +11,9 @@ use crate::hook::Agent;
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
 use crate::setup::agents::{self, AGENTS};
+
+/// Longest `--wait` for a lock: as long as a lock may last.
+const LOCK_WAIT_SECONDS_MAX: u64 = 60 * LOCK_TTL_MINUTES_MAX as u64;
 
 const SCOPES: [(&str, PeerScope); 3] = [
     ("machine", PeerScope::Machine),
@@ -181,20 +184,43 @@ pub(super) fn state(entry: &Entry, mut words: Words) -> Result<Command> {
 pub(super) fn lock(entry: &Entry, mut words: Words) -> Result<Command> {
     let expected = format!("a time such as 30, 30m or 2h, at most {LOCK_TTL_MINUTES_MAX} min");
     let ttl_minutes = words.value("--ttl", &expected, lock_minutes)?;
+    let expected = format!("a time such as 30, 30s or 10m, at most {LOCK_WAIT_SECONDS_MAX} s");
+    let wait = words.value("--wait", &expected, |text| {
+        seconds(text, 1).filter(|seconds| *seconds <= LOCK_WAIT_SECONDS_MAX)
+    })?;
     let reason = words.text("--reason")?;
-    let force = words.flag("--force");
+    let [force, shared, steal, exact] =
+        ["--force", "--shared", "--steal", "--exact"].map(|name| words.flag(name));
     let action = action(&mut words, &["list", "query", "acquire", "release"])?;
     only_for(&words, "--ttl", ttl_minutes.is_some(), action, &["acquire"])?;
+    only_for(&words, "--wait", wait.is_some(), action, &["acquire"])?;
     only_for(&words, "--reason", reason.is_some(), action, &["acquire"])?;
+    only_for(&words, "--shared", shared, action, &["acquire"])?;
+    only_for(&words, "--steal", steal, action, &["acquire"])?;
     only_for(&words, "--force", force, action, &["release"])?;
+    only_for(&words, "--exact", exact, action, &["query", "acquire", "release"])?;
+    if steal && reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(words.error("`--steal` needs `--reason`: whoever loses the lock is told why"));
+    }
+    if steal && wait.is_some() {
+        return Err(words.error("`--steal` takes the lock at once: leave out `--wait`"));
+    }
 
-    let names: &[&str] = if action == "list" { &[] } else { &["<file>"] };
-    let file = words.rest(names, names.len(), &entry.option_names())?.pop().unwrap_or_default();
+    let names: &[&str] = if action == "list" { &[] } else { &["<path>"] };
+    let path = words.rest(names, names.len(), &entry.option_names())?.pop().unwrap_or_default();
+    let files = LockedFiles { path, exact };
     Ok(Command::Lock(match action {
         "list" => Lock::List,
-        "query" => Lock::Query { file },
-        "acquire" => Lock::Acquire { file, ttl_minutes, reason },
-        _ => Lock::Release { file, force },
+        "query" => Lock::Query { files },
+        "acquire" => Lock::Acquire(Acquire {
+            files,
+            shared,
+            ttl_minutes,
+            reason,
+            wait_seconds: wait.unwrap_or(0),
+            steal,
+        }),
+        _ => Lock::Release { files, force },
     }))
 }
 
@@ -507,23 +533,41 @@ mod tests {
     #[test]
     fn file_locks() {
         assert_eq!(command("lock list"), Command::Lock(Lock::List));
-        let file = || OsString::from("src/a b");
-        assert_eq!(command("lock query src/a~b"), Command::Lock(Lock::Query { file: file() }));
+        let files = || LockedFiles { path: OsString::from("src/a b"), exact: false };
+        assert_eq!(command("lock query src/a~b"), Command::Lock(Lock::Query { files: files() }));
         assert_eq!(
-            command("lock acquire --ttl 90 --reason why~not src/a~b"),
-            Command::Lock(Lock::Acquire {
-                file: file(),
+            command("lock acquire --ttl 90 --reason why~not src/a~b --shared --wait 2m"),
+            Command::Lock(Lock::Acquire(Acquire {
+                files: files(),
                 ttl_minutes: Some(90),
-                reason: Some("why not".into())
-            })
+                reason: Some("why not".to_owned()),
+                shared: true,
+                wait_seconds: 120,
+                steal: false,
+            }))
+        );
+        assert_eq!(
+            command("lock acquire x* --exact --steal --reason r"),
+            Command::Lock(Lock::Acquire(Acquire {
+                files: LockedFiles { path: "x*".into(), exact: true },
+                reason: Some("r".to_owned()),
+                steal: true,
+                ..Acquire::default()
+            }))
         );
         assert_eq!(
             command("lock release src/a~b --force"),
-            Command::Lock(Lock::Release { file: file(), force: true })
+            Command::Lock(Lock::Release { files: files(), force: true })
         );
+        assert!(refused("lock acquire x --steal").contains("needs `--reason`"));
+        assert!(refused("lock acquire x --steal --reason ~").contains("needs `--reason`"));
+        assert!(refused("lock acquire x --steal --reason r --wait 1").contains("at once"));
+        assert!(refused("lock acquire x --wait 2d").contains("at most 86400 s"));
+        assert!(refused("lock release x --shared").contains("belongs to `acquire`"));
+        assert!(refused("lock list --exact").contains("belongs to `query`"));
         assert!(refused("lock").contains("list, query, acquire, release is missing"));
         assert!(refused("lock aquire x").contains("did you mean `acquire`?"));
-        assert!(refused("lock query").contains("<file> is missing"));
+        assert!(refused("lock query").contains("<path> is missing"));
         assert!(refused("lock list x").contains("unexpected word"));
         assert!(refused("lock acquire x --force").contains("belongs to `release`"));
         assert!(refused("lock acquire x --ttl 25h").contains("at most 1440 min"));

@@ -53,7 +53,23 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
         setup.remove_empty_dirs();
     }
     report(out, &plans, &setup, wanted, &failures)?;
+    if write && !wanted.uninstall {
+        tell_of_data_dir(context.config.paths.dir());
+    }
     Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// Agents start the program with their own environment, in which another data directory is not
+/// known. It does not go into their files, since several agents would have to agree on it.
+fn tell_of_data_dir(dir: &Path) {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".slm-mesh"));
+    if home.is_some_and(|home| home.as_path() != dir) {
+        super::out::note(&format!(
+            "agents use {} only if {}={0} stands in the environment that they are started in",
+            dir.display(),
+            crate::config::DATA_DIR,
+        ));
+    }
 }
 
 /// The work to be done from here.

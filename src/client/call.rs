@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Answer, Connection};
 use super::error::ClientError;
 use super::locate::{Broker, Located};
-use crate::api::{Code, Fetch, Filter, ReadEvents, Request};
+use crate::api::{Code, Fetch, Filter, LockFile, ReadEvents, Request};
 use crate::limits::CALL_TIME_MAX;
 
 /// First pause before something that has failed is tried again; it doubles each time.
@@ -67,7 +67,7 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::QueryLocks { .. }
         | Request::ReadEvents(_)
         | Request::Heartbeat { .. }
-        | Request::Lock(_)
+        | Request::Lock(LockFile { steal: false, .. })
         | Request::MarkRead { .. }
         | Request::MarkNotified { .. } => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.
@@ -80,6 +80,7 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::Claim(_)
         | Request::SetState(_)
         | Request::DeleteState { .. }
+        | Request::Lock(_)
         | Request::Unlock { .. }
         | Request::Subscribe { .. }
         | Request::Unsubscribe { .. }
@@ -216,7 +217,8 @@ impl Call {
         if left.as_secs() < wait {
             let mut shorter = self.request.clone();
             if let Request::Fetch(Fetch { wait, .. })
-            | Request::ReadEvents(ReadEvents { wait, .. }) = &mut shorter
+            | Request::ReadEvents(ReadEvents { wait, .. })
+            | Request::Lock(LockFile { wait, .. }) = &mut shorter
             {
                 *wait = left.as_secs();
             }
@@ -356,10 +358,12 @@ impl Call {
 }
 
 /// How long the broker may hold the request, seconds.
-fn wait_of(request: &Request) -> u64 {
+#[must_use]
+pub fn wait_of(request: &Request) -> u64 {
     match request {
         Request::Fetch(fetch) => fetch.wait,
         Request::ReadEvents(read) => read.wait,
+        Request::Lock(lock) => lock.wait,
         _ => 0,
     }
 }
@@ -599,14 +603,11 @@ mod tests {
             (Request::Register(Box::default()), false),
             (Request::Register(Box::new(back)), true),
             (
-                Request::Lock(LockFile {
-                    peer_id: None,
-                    file_path: "f".into(),
-                    reason: None,
-                    ttl_minutes: None,
-                }),
-                true,
+                // A second time it could be taken from somebody else.
+                Request::Lock(LockFile { steal: true, ..LockFile::default() }),
+                false,
             ),
+            (Request::Lock(LockFile::default()), true),
             (Request::Heartbeat { peer_id: None, git_branch: None }, true),
             (Request::ReadEvents(ReadEvents::default()), true),
             (Request::MarkRead { peer_id: None, ids: vec![], way: None }, true),

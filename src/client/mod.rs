@@ -24,7 +24,7 @@ pub mod locate;
 pub mod paths;
 
 pub use blocking::Client;
-pub use call::{Call, StartPolicy, Step, is_repeatable};
+pub use call::{Call, StartPolicy, Step, is_repeatable, wait_of};
 pub use connection::{Answer, Connection};
 pub use error::{ClientError, Refused};
 pub use launch::Launch;

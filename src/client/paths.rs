@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use crate::api::LockInfo;
+use crate::patterns::{Pattern, escape, split_head};
+
 /// The canonical form of `path`: links followed as far as the path exists, the rest normalised. A
 /// relative path is taken from `base`, which has to be absolute.
 ///
@@ -43,6 +46,41 @@ pub fn canonical(path: &Path) -> io::Result<Box<str>> {
     }
 }
 
+/// Whether a lock is in the way of `file`, a canonical path. One for all working trees of a repository
+/// is not looked at: the broker knows which those are.
+#[must_use]
+pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
+    if !lock.pattern {
+        return lock.repo_id.is_none() && *lock.file_path == *file;
+    }
+    let pattern = Pattern::parse(&lock.file_path, None);
+    lock.repo_id.is_none() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
+}
+
+/// What a lock on `text` is about, in the one spelling of it: links are followed up to the first
+/// wildcard, and an existing directory is everything in it. `repo:` stays as it is. A relative one is
+/// taken from `base`, which has to be absolute.
+///
+/// # Errors
+/// Why it is no path.
+pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
+    if text.starts_with("repo:") {
+        return Ok(text.to_owned());
+    }
+    let (head, rest) = split_head(text).map_err(|error| error.to_string())?;
+    let real = canonical_from(base, Path::new(&head));
+    let is_tree = rest.is_empty() && (head.ends_with('/') || real.is_dir());
+    let real = real.to_str().ok_or("the path is not valid UTF-8")?;
+    let mut path = escape(real);
+    if is_tree || !rest.is_empty() {
+        if !path.ends_with('/') {
+            path.push('/');
+        }
+        path.push_str(if is_tree { "**" } else { rest });
+    }
+    Ok(path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -81,6 +119,32 @@ mod tests {
         }
         assert_eq!(canonical_from(dir, Path::new("/../..")), Path::new("/"));
         assert_eq!(canonical_from(dir, Path::new("/no/../such")), Path::new("/such"));
+    }
+
+    #[test]
+    fn what_is_locked_has_one_spelling() {
+        let temp = TempDir::new();
+        let dir = temp.path().canonicalize().unwrap();
+        std::fs::create_dir_all(dir.join("real*/sub")).unwrap();
+        std::fs::write(dir.join("real*/[id].ts"), "").unwrap();
+        symlink("real*", dir.join("link")).unwrap();
+        for (text, expected) in [
+            ("link/[id].ts", r"real\*/[id].ts"),
+            (r"real\*/[id].ts", r"real\*/[id].ts"),
+            ("link/sub", r"real\*/sub/**"),
+            ("link/sub/", r"real\*/sub/**"),
+            ("link/new/", r"real\*/new/**"),
+            ("link/new", r"real\*/new"),
+            ("link/**/*.rs", r"real\*/**/*.rs"),
+            ("link/../*.rs", "*.rs"),
+            ("*/x", "*/x"),
+        ] {
+            let expected = format!("{}/{expected}", dir.display());
+            assert_eq!(lock_path_from(&dir, text), Ok(expected), "{text}");
+        }
+        assert_eq!(lock_path_from(&dir, "repo:a/../b").as_deref(), Ok("repo:a/../b"));
+        assert_eq!(lock_path_from(Path::new("/"), "/").as_deref(), Ok("/**"));
+        assert!(lock_path_from(&dir, r"a\b").unwrap_err().contains("backslash"));
     }
 
     #[test]

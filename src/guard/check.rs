@@ -37,7 +37,7 @@ impl From<GitError> for CheckError {
 /// # Errors
 /// Broker or git gave no answer.
 pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, CheckError> {
-    let all = Request::QueryLocks { peer_id: None, file_path: None };
+    let all = Request::QueryLocks { peer_id: None, path: None };
     let LocksReply { mut locks, .. } = client.call(&all)?;
     if locks.is_empty() {
         return Ok(locks);
@@ -53,6 +53,6 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
         .iter()
         .filter_map(|file| paths::canonical_from(&top, file).into_os_string().into_string().ok())
         .collect();
-    locks.retain(|lock| staged.contains(&*lock.file_path));
+    locks.retain(|lock| staged.iter().any(|file| paths::lock_covers(lock, file)));
     Ok(locks)
 }

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::api::{Code, LockFile, LockInfo, LockReply, LocksReply, Request};
-use crate::client::{Client, ClientError};
+use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
+use crate::client::{Client, ClientError, paths};
 use crate::limits::{HOOK_LOCK_MINUTES, HOOK_LOCKS_MAX};
 use crate::model::{PeerId, Timestamp};
 
@@ -32,10 +32,13 @@ pub(super) fn rule(
         });
     }
     // All are looked at before one is taken.
-    let file_path = if let [file] = files { Some(file.clone()) } else { None };
-    let present: LocksReply = client.call(&Request::QueryLocks { peer_id: None, file_path })?;
-    let in_the_way =
-        |lock: &&LockInfo| lock.locked_by.peer() != Some(me) && files.contains(&lock.file_path);
+    let path = if let [file] = files { Some(exact(file)) } else { None };
+    let is_one = path.is_some();
+    let present: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path })?;
+    let in_the_way = |lock: &&LockInfo| {
+        lock.locked_by.peer() != Some(me)
+            && (is_one || files.iter().any(|file| paths::lock_covers(lock, file)))
+    };
     let mut others = present.locks.iter().filter(in_the_way);
     if let Some(first) = others.next() {
         return Ok(Ruling::Locked(Box::new(first.clone()), others.count()));
@@ -51,8 +54,8 @@ pub(super) fn rule(
             // Someone came between. What was free before stays free.
             Err(held) => {
                 for file in taken {
-                    let file_path = file.clone();
-                    let unlock = Request::Unlock { peer_id: None, file_path, force: false };
+                    let path = exact(file);
+                    let unlock = Request::Unlock { peer_id: None, path, force: false };
                     client.call_bytes(&unlock)?;
                 }
                 return Ok(Ruling::Locked(held, 0));
@@ -70,13 +73,12 @@ fn lock(client: &mut Client, file: &str) -> Result<Result<bool, Box<LockInfo>>, 
         lock: LockInfo,
     }
     let ask = Request::Lock(LockFile {
-        peer_id: None,
-        file_path: file.into(),
-        reason: None,
+        path: exact(file),
         ttl_minutes: Some(HOOK_LOCK_MINUTES),
+        ..LockFile::default()
     });
     match client.call::<LockReply>(&ask) {
-        Ok(LockReply { lock }) => Ok(Ok(is_new(lock.locked_at, lock.expires_at))),
+        Ok(LockReply { lock, .. }) => Ok(Ok(is_new(lock.locked_at, lock.expires_at))),
         Err(ClientError::Refused(refused)) if refused.code() == Some(Code::Locked) => {
             match serde_json::from_slice::<InTheWay>(&refused.body) {
                 Ok(InTheWay { lock }) => Ok(Err(Box::new(lock))),
@@ -85,6 +87,11 @@ fn lock(client: &mut Client, file: &str) -> Result<Result<bool, Box<LockInfo>>, 
         }
         Err(error) => Err(error),
     }
+}
+
+/// A file, whatever characters it has.
+fn exact(file: &str) -> LockPath {
+    LockPath { exact: true, ..LockPath::of(file) }
 }
 
 /// A renewed lock was taken earlier than the time it asks for before its end.

@@ -297,6 +297,10 @@ mod tests {
             expires_at: NOW.plus_ms(420_000),
             reason: Some("moving\nthings".into()),
             fence: Seq(1),
+            shared: false,
+            pattern: false,
+            repo_id: None,
+            waiting: 0,
         };
         assert_eq!(
             denial(&lock, 0, NOW),

@@ -97,7 +97,7 @@ impl Tool {
             Self::Send => &["to", "message", "type", "replyTo"],
             Self::Inbox => &["filter", "from", "limit", "wait"],
             Self::State => &["action", "key", "value", "namespace", "ifVersion", "ttlSeconds"],
-            Self::Lock => &["action", "filePath", "reason", "ttlMinutes"],
+            Self::Lock => &["action", "filePath", "shared", "wait", "reason", "ttlMinutes"],
             Self::Events => &["action", "types", "since", "limit", "type", "payload"],
             Self::Status => &[],
         }
@@ -154,7 +154,12 @@ impl Tool {
             }
             Self::Lock => {
                 canonicalise(&mut given, &project.path)?;
-                Call::Ask(decode(Endpoint::Lock, &given)?)
+                if given.get("action").is_some_and(|action| action == "steal") {
+                    given.insert("action".to_owned(), "lock".into());
+                    given.insert("steal".to_owned(), true.into());
+                }
+                let request = decode(Endpoint::Lock, &given);
+                Call::Ask(request.map_err(|refusal| hint(refusal, "`action`", ", steal"))?)
             }
             Self::Events => {
                 events(&mut given)?;
@@ -277,8 +282,9 @@ fn whole(value: &Value) -> Option<u64> {
 /// A file has one spelling, whoever names it, and from wherever.
 fn canonicalise(given: &mut Map<String, Value>, project: &Path) -> Result<()> {
     let Some(Value::String(path)) = given.get("filePath") else { return Ok(()) };
-    let path = paths::canonical_from(project, Path::new(path));
-    let path = path.to_str().ok_or_else(|| Refusal::field("filePath", "a path in UTF-8"))?;
+    let path = paths::lock_path_from(project, path).map_err(|why| {
+        Refusal::new(Code::InvalidRequest, format!("`filePath` cannot be locked: {why}"))
+    })?;
     given.insert("filePath".to_owned(), path.into());
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::arguments::{Call, Tool, peers_request};
 use super::resource::{Resource, Topic};
 use super::session::Asked;
 use crate::api::{Fetch, Filter, ReadEvents, Request};
-use crate::client::{ClientError, is_repeatable};
+use crate::client::{ClientError, is_repeatable, wait_of};
 use crate::limits::CALL_TIME_MAX;
 use crate::wire::jsonrpc::Id;
 
@@ -72,12 +72,17 @@ impl Job {
             }
             _ => None,
         };
+        // The broker itself holds such a request.
+        let held = match &work {
+            Work::Tool(_, Call::Ask(request)) => wait_of(request),
+            _ => 0,
+        };
         Self {
             id,
             asked,
             work,
             stage: Stage::Waiting,
-            deadline: now + CALL_TIME_MAX,
+            deadline: now + CALL_TIME_MAX + std::time::Duration::from_secs(held),
             watch_until,
             news: 0,
             retried: false,
@@ -109,9 +114,7 @@ impl Job {
                     Request::Fetch(Fetch { peek: true, ..Fetch::default() })
                 }
                 Resource::Topic(Topic::Peers) => peers_request(crate::api::Scope::Machine, own),
-                Resource::Topic(Topic::Locks) => {
-                    Request::QueryLocks { peer_id: None, file_path: None }
-                }
+                Resource::Topic(Topic::Locks) => Request::QueryLocks { peer_id: None, path: None },
                 Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
                 Resource::State(namespace) => {
                     Request::ListState { namespace: namespace.clone(), prefix: None, limit: None }

@@ -20,6 +20,7 @@ mod stdio;
 mod subscriptions;
 mod trim;
 mod unread;
+mod waits;
 mod waking;
 
 use std::io;

@@ -17,6 +17,7 @@ use super::push::PushSocket;
 use super::random_id;
 use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
+use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::{ClientError, Link, LinkEvent};
@@ -36,6 +37,8 @@ const BROKER: Token = Token(6);
 const LAUNCH: Token = Token(7);
 const INBOX_SOCKET: Token = Token(8);
 const CODEX_QUEUE: Token = Token(9);
+/// And those after it.
+const WAITS: Token = Token(10);
 
 /// Which of them are ready.
 type Ready = [bool; CODEX_QUEUE.0 + 1];
@@ -61,6 +64,7 @@ struct Loop {
     poll: Poll,
     server: Server,
     link: Link<Purpose>,
+    waits: Waits,
     push: PushSocket,
     adapters: Adapters,
     input: Input,
@@ -97,6 +101,7 @@ impl Loop {
         );
         let link = Link::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
         let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
+        let waits = Waits::new(config.clone(), registry.try_clone()?, WAITS);
         let server = Server::new(Setup {
             name: config.name.as_deref().map(Into::into),
             has_inbox_socket: adapters.has_inbox_socket(),
@@ -110,6 +115,7 @@ impl Loop {
             poll,
             server,
             link,
+            waits,
             push,
             adapters,
             input,
@@ -158,8 +164,9 @@ impl Loop {
             let now = Instant::now();
             let mut ready = Ready::default();
             for event in &events {
-                if let Some(ready) = ready.get_mut(event.token().0) {
-                    *ready = true;
+                match ready.get_mut(event.token().0) {
+                    Some(ready) => *ready = true,
+                    None => self.waits.handle_ready(event.token(), now),
                 }
             }
             self.handle_ready(ready, now);
@@ -172,6 +179,7 @@ impl Loop {
             if self.adapters.deadline().is_some_and(|at| at <= now) {
                 self.adapters.advance(now);
             }
+            self.waits.advance(now);
             if let Parent::Known(parent) = self.parent
                 && platform::parent() != parent
             {
@@ -218,7 +226,12 @@ impl Loop {
             return Some(Duration::ZERO);
         }
         let look = matches!(self.parent, Parent::Known(_)).then_some(PARENT_EVERY);
-        let deadlines = [self.server.deadline(), self.link.deadline(), self.adapters.deadline()];
+        let deadlines = [
+            self.server.deadline(),
+            self.link.deadline(),
+            self.waits.deadline(),
+            self.adapters.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let left = deadline.map(|at| at.saturating_duration_since(now));
         [look, left].into_iter().flatten().min()
@@ -232,10 +245,13 @@ impl Loop {
                 moved = true;
                 match command {
                     Command::Ask(outgoing) => self.ask(*outgoing, now),
-                    Command::Forget(purpose) => self.link.forget(&purpose, now),
                     Command::LeaveToken(token) => self.push.leave_token(&token),
                     Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
                     Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
+                    Command::Forget(purpose) => {
+                        self.waits.forget(purpose);
+                        self.link.forget(&purpose, now);
+                    }
                 }
             }
             while let Some(event) = self.link.poll_event() {
@@ -254,6 +270,10 @@ impl Loop {
             if self.hear_adapters(now) {
                 moved = true;
                 self.server.proceed(now);
+            }
+            while let Some((purpose, result)) = self.waits.poll_finished() {
+                moved = true;
+                self.server.handle_finished(purpose, result, now);
             }
             moved |= self.write_output(now);
             if !moved {
@@ -281,6 +301,13 @@ impl Loop {
             if self.hear_adapters(now) {
                 self.server.introduce(register);
             }
+        }
+        if Waits::are_for(&outgoing) {
+            let purpose = outgoing.purpose;
+            if let Err(error) = self.waits.submit(outgoing, now) {
+                self.server.handle_finished(purpose, Err(error), now);
+            }
+            return;
         }
         let Outgoing { purpose, request, token, start } = outgoing;
         self.link.submit(purpose, request, token.as_deref(), start, now);

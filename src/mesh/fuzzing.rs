@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
+use super::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings, Ticket};
 use crate::api::{Endpoint, Reply, Request};
 use crate::model::{Monotonic, Now, PeerId, Timestamp};
 use crate::store::memory::MemoryStore;
@@ -21,7 +21,8 @@ impl Entropy for Counter {
 
 /// A session of the mesh, a line a step: `<path> <body>` is a request with the broker token,
 /// `+<ms>` lets time pass, `!` forgets the turn, `^<n>` connects to the n-th peer. In a body, `$<n>`
-/// stands for the id of the n-th peer that was registered.
+/// stands for the id of the n-th peer that was registered. `~` is a client that goes away while it
+/// waits for a lock: the one that has waited longest.
 ///
 /// # Panics
 /// If an invariant of the mesh does not hold.
@@ -43,6 +44,7 @@ pub fn mesh(input: &[u8]) {
     let mut mesh = Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, now)
         .expect("the store in memory does not fail");
     let mut peers: Vec<PeerId> = Vec::new();
+    let mut waiting: Vec<(Ticket, Request, Monotonic)> = Vec::new();
     for line in text.lines().take(200) {
         mesh.begin_turn(now).expect("begin");
         let mut forget = false;
@@ -56,13 +58,36 @@ pub fn mesh(input: &[u8]) {
             if let Some(peer) = peer {
                 mesh.link_up(*peer, false, now).expect("link");
             }
+        } else if line == "~" {
+            if !waiting.is_empty() {
+                mesh.withdraw(waiting.remove(0).0);
+            }
         } else {
             forget = line.starts_with('!');
-            step(&mut mesh, line.trim_start_matches('!'), &mut peers, now);
+            let held = step(&mut mesh, line.trim_start_matches('!'), &mut peers, now);
+            waiting.extend(held);
+        }
+        let late: Vec<Ticket> =
+            waiting.iter().filter(|wait| wait.2 <= now.mono).map(|wait| wait.0).collect();
+        let mut late = late.into_iter();
+        while let Some(ticket) = late.next().or_else(|| mesh.next_waiter()) {
+            let Some(at) = waiting.iter().position(|wait| wait.0 == ticket) else { continue };
+            let (_, request, until) = waiting.remove(at);
+            let held = Held { on: Interest::Lock(ticket), until };
+            match mesh.handle_held(Caller::Broker, &request, held, now) {
+                Ok(Outcome::Hold { .. }) => assert!(until > now.mono, "held beyond its time"),
+                Ok(Outcome::Reply(_)) | Err(Failure::Refused(_)) => {}
+                Err(Failure::Store(error)) => assert!(!error.to_string().is_empty(), "failed"),
+            }
         }
         mesh.feed(now).expect("feed");
         if forget {
             mesh.abort_turn(now).expect("abort");
+            // Whoever was to wait since this turn is told that it failed.
+            for (ticket, ..) in waiting.drain(..) {
+                mesh.withdraw(ticket);
+            }
+            while mesh.next_waiter().is_some() {}
         } else {
             mesh.commit_turn().expect("commit");
             for push in mesh.take_effects().pushes {
@@ -75,17 +100,27 @@ pub fn mesh(input: &[u8]) {
     }
 }
 
-fn step(mesh: &mut Mesh<MemoryStore>, line: &str, peers: &mut Vec<PeerId>, now: Now) {
+/// Gives the request if it waits for a lock.
+fn step(
+    mesh: &mut Mesh<MemoryStore>,
+    line: &str,
+    peers: &mut Vec<PeerId>,
+    now: Now,
+) -> Option<(Ticket, Request, Monotonic)> {
     let (path, body) = line.split_once(' ').unwrap_or((line, ""));
-    let Some(endpoint) = Endpoint::find(path) else { return };
+    let endpoint = Endpoint::find(path)?;
     let mut body = body.to_owned();
     for (n, peer) in peers.iter().enumerate().take(10) {
         body = body.replace(&format!("${n}"), &peer.to_string());
     }
-    let Ok(request) = Request::decode(endpoint, body.as_bytes()) else { return };
+    let Ok(request) = Request::decode(endpoint, body.as_bytes()) else { return None };
     match mesh.handle(Caller::Broker, &request, now) {
         Ok(Outcome::Reply(Reply::Registered(registered))) => peers.push(registered.peer_id),
+        Ok(Outcome::Hold { on: Interest::Lock(ticket), until }) => {
+            return Some((ticket, request, until));
+        }
         Ok(_) | Err(Failure::Refused(_)) => {}
         Err(Failure::Store(error)) => assert!(!error.to_string().is_empty(), "the store failed"),
     }
+    None
 }

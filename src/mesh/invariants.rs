@@ -18,7 +18,9 @@ impl<S: Store> Mesh<S> {
     pub fn check_invariants(&mut self, now: Now) {
         self.check_caches();
         let locks = self.store.locks().expect("locks");
-        let mut held: BTreeMap<Party, u64> = BTreeMap::new();
+        assert!(self.locks.iter().eq(&locks), "the locks in memory are those in the store");
+        self.check_queue();
+        let mut held: BTreeMap<Party, usize> = BTreeMap::new();
         for lock in &locks {
             *held.entry(lock.holder.clone()).or_default() += 1;
             assert!(lock.fence <= self.store.last_seq(), "a fence is a number that was given");
@@ -27,13 +29,10 @@ impl<S: Store> Mesh<S> {
             }
         }
         assert_eq!(self.store.counts().locks, locks.len() as u64, "counted locks");
-        assert!(locks.windows(2).all(|two| match two {
-            [a, b] => a.path < b.path,
-            _ => true,
-        }));
         for (id, present) in &self.peers {
-            let held = held.get(&Party::Peer(*id)).copied().unwrap_or(0);
-            assert_eq!(present.locks, held, "locks of {id}");
+            let holder = Party::Peer(*id);
+            let held = held.get(&holder).copied().unwrap_or(0);
+            assert_eq!(self.locks.count_of(&holder), held, "locks of {id}");
             present.claims.check(*id, now.mono);
         }
         let peers: Vec<_> = self.peers.keys().copied().collect();

@@ -32,14 +32,24 @@ impl<S: Store> Mesh<S> {
         let Some(recipient) = self.find_recipient(&send.to_peer)? else {
             return self.send_to_mailbox(&actor, send, now);
         };
-        let message = self.store_message(&actor, send, To::One(recipient), now)?;
+        Ok(Reply::Sent(self.deliver(&actor, recipient, send, now)?))
+    }
+
+    /// Stores a message to one recipient and pushes it.
+    pub(super) fn deliver(
+        &mut self,
+        actor: &Actor,
+        recipient: Recipient,
+        send: &SendMessage,
+        now: Now,
+    ) -> crate::store::Result<Sent> {
+        let message = self.store_message(actor, send, To::One(recipient), now)?;
         let pushed = match recipient {
             Recipient::Peer(peer) => self.push_message(&message, &[peer], now) > 0,
             Recipient::Cli => false,
         };
         self.effects.inboxes.push(recipient);
-        let message_id = message.id;
-        Ok(Reply::Sent(Sent::Direct { message_id, queued: false, delivered: false, pushed }))
+        Ok(Sent::Direct { message_id: message.id, queued: false, delivered: false, pushed })
     }
 
     /// A message to a name that nobody has: it waits, if somebody had it.

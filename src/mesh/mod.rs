@@ -31,7 +31,8 @@ mod turn;
 mod who;
 
 pub use turn::{
-    Caller, Departed, Effects, Entropy, Failure, Interest, Outcome, Push, Settings, Target,
+    Caller, Departed, Effects, Entropy, Failure, Held, Interest, Outcome, Push, Settings, Target,
+    Ticket,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,10 @@ pub struct Mesh<S> {
     left: Vec<Present>,
     names: BTreeMap<Box<str>, PeerId>,
     tokens: BTreeMap<[u8; 32], PeerId>,
+    /// The locks that are held.
+    locks: locks::Book,
+    /// Who waits for one.
+    queue: locks::Queue,
     rates: Rates,
     effects: Effects,
     /// Confirmed messages to be marked in the next turn, and those marked in this one.
@@ -102,6 +107,8 @@ impl<S: Store> Mesh<S> {
             left: Vec::new(),
             names: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            locks: locks::Book::default(),
+            queue: locks::Queue::default(),
             rates: Rates::new(settings.rate_limit),
             effects: Effects::default(),
             marks: Vec::new(),
@@ -132,16 +139,13 @@ impl<S: Store> Mesh<S> {
         self.tokens.clear();
         for record in self.store.present_peers()? {
             let present = match known.remove(&record.id) {
-                Some(present) => Present { record, locks: 0, ..present },
+                Some(present) => Present { record, ..present },
                 None => Present::new(record, now, Seen::BeforeStart),
             };
             self.index(present);
         }
-        for (holder, count) in self.store.lock_counts()? {
-            if let Some(present) = holder.peer().and_then(|id| self.peers.get_mut(&id)) {
-                present.locks = count;
-            }
-        }
+        self.locks = locks::Book::of(self.store.locks()?);
+        self.queue.stir_all();
         let peers = &self.peers;
         self.rates.retain(|id| peers.contains_key(&id));
         self.hungry = self.peers.keys().copied().collect();
@@ -227,7 +231,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Handles a request again that was held until now. It is not counted by the rate limit a second
-    /// time, and once `until` has come it is answered with what there is.
+    /// time, and once the time of `held` has come it is answered with what there is.
     ///
     /// # Errors
     /// As for [`Mesh::handle`].
@@ -235,10 +239,10 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         request: &Request,
-        until: Monotonic,
+        held: Held,
         now: Now,
     ) -> Handled {
-        self.dispatch(caller, request, now, Some(until))
+        self.dispatch(caller, request, now, Some(held))
     }
 
     fn dispatch(
@@ -246,8 +250,9 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         request: &Request,
         now: Now,
-        held: Option<Monotonic>,
+        held: Option<Held>,
     ) -> Handled {
+        let until = held.map(|held| held.until);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
@@ -273,7 +278,7 @@ impl<S: Store> Mesh<S> {
                 self.summary(caller, peer_id.as_deref(), summary, now)?
             }
             Request::Send(send) => self.send(caller, send, now)?,
-            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
+            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, until),
             Request::MarkRead { peer_id, ids, way } => {
                 self.mark_read(caller, peer_id.as_deref(), ids, *way, now)?
             }
@@ -293,14 +298,14 @@ impl<S: Store> Mesh<S> {
             Request::DeleteState { peer_id, namespace, key, if_version } => {
                 self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version, now)?
             }
-            Request::Lock(lock) => self.lock(caller, lock, now)?,
-            Request::Unlock { peer_id, file_path, force } => {
-                self.unlock(caller, peer_id.as_deref(), file_path, *force, now)?
+            Request::Lock(lock) => return self.lock(caller, lock, now, held),
+            Request::Unlock { peer_id, path, force } => {
+                self.unlock(caller, peer_id.as_deref(), path, *force, now)?
             }
-            Request::QueryLocks { peer_id, file_path } => {
-                self.query_locks(caller, peer_id.as_deref(), file_path.as_deref(), now)?
+            Request::QueryLocks { peer_id, path } => {
+                self.query_locks(caller, peer_id.as_deref(), path.as_ref(), now)?
             }
-            Request::ReadEvents(read) => return self.read_events(caller, read, now, held),
+            Request::ReadEvents(read) => return self.read_events(caller, read, now, until),
             Request::Subscribe { peer_id, types } => {
                 self.subscribe(caller, peer_id.as_deref(), types, now)?
             }
@@ -365,6 +370,7 @@ impl<S: Store> Mesh<S> {
     /// Those of the store.
     pub fn tick(&mut self, now: Now) -> Result<()> {
         self.remove_dead(now)?;
+        self.end_absent(now);
         if now.mono >= self.next_purge {
             let before = PurgeBefore {
                 messages: now.wall.plus_ms(-MESSAGE_RETENTION_MS),
@@ -388,7 +394,7 @@ impl<S: Store> Mesh<S> {
         let counts = self.store.counts();
         let rows = counts.messages.total + counts.events > 0;
         let purge = rows.then_some(self.next_purge);
-        [expiry, self.next_dead, purge].into_iter().flatten().min()
+        [expiry, self.next_dead, purge, self.next_absent()].into_iter().flatten().min()
     }
 
     // What the shell asks

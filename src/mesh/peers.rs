@@ -31,8 +31,6 @@ pub(super) struct Present {
     /// The same, to be shown.
     pub(super) last_heartbeat: Timestamp,
     pub(super) seen: Seen,
-    /// Locks it holds.
-    pub(super) locks: u64,
     /// Messages that its hooks are giving to its agent.
     pub(super) claims: Claims,
     /// A hook has claimed messages: its agent has hooks, and they work.
@@ -48,7 +46,6 @@ impl Present {
             process_known: false,
             last_seen: now.mono,
             seen,
-            locks: 0,
             claims: Claims::default(),
             has_hooks: false,
         }
@@ -411,7 +408,8 @@ impl<S: Store> Mesh<S> {
                 } else {
                     PeerStatus::Active
                 };
-                let (heartbeat, locks) = (present.last_heartbeat, present.locks);
+                let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
+                let heartbeat = present.last_heartbeat;
                 PeerInfo::new(&present.record, status, heartbeat, locks, present.reach())
             })
             .collect();

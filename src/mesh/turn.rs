@@ -54,6 +54,21 @@ pub enum Interest {
     Inbox(Recipient),
     /// An event of any type.
     Events,
+    /// Its turn for a lock.
+    Lock(Ticket),
+}
+
+/// A place in the queue for locks; one with a lower number came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// A request that is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What it waits for.
+    pub on: Interest,
+    /// When its time is over.
+    pub until: Monotonic,
 }
 
 /// What came of a request.

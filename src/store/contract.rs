@@ -279,6 +279,10 @@ pub(super) fn entry(key: &str, value: &str, version: Seq) -> StateEntry {
 pub(super) fn lock(path: &str, holder: Party, fence: Seq) -> Lock {
     Lock {
         path: path.into(),
+        pattern: false,
+        shared: false,
+        repo_id: None,
+        git_root: None,
         holder,
         holder_name: "holder".into(),
         reason: None,

@@ -229,29 +229,6 @@ pub enum StateOutcome {
     Conflict(Option<StateEntry>),
 }
 
-/// What came of taking a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AcquireOutcome {
-    /// It was free: as given.
-    Acquired,
-    /// The holder had it already: as it stands now (its `fence` and `locked_at` unchanged, the later
-    /// `expires_at` of the two, the new reason if one was given).
-    Renewed(Lock),
-    /// Someone else holds it.
-    Held(Lock),
-}
-
-/// What came of giving a lock back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReleaseOutcome {
-    /// Free now; the lock that was.
-    Released(Lock),
-    /// Someone else holds it.
-    Held(Lock),
-    /// It was free.
-    NotLocked,
-}
-
 /// A repeated client id: what it was first used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repeated {
@@ -439,28 +416,20 @@ pub trait Store {
 
     // Locks
 
-    /// Takes a lock if it is free, or renews it if its holder asks.
-    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome>;
+    /// Writes a lock: a new one, or what has become of the one with its fence.
+    fn put_lock(&mut self, lock: &Lock) -> Result<()>;
 
-    /// Gives a lock back: that of `holder`, or (none) anyone's.
-    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome>;
+    /// Removes the lock with this fence; gives whether there was one.
+    fn remove_lock(&mut self, fence: Seq) -> Result<bool>;
 
-    /// A lock.
-    fn lock(&mut self, path: &str) -> Result<Option<Lock>>;
-
-    /// All locks, by path (in the order of their bytes).
+    /// All locks, by fence.
     fn locks(&mut self) -> Result<Vec<Lock>>;
-
-    /// How many locks each holder has, by holder.
-    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>>;
-
-    /// Removes and gives all locks of a holder, by path.
-    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>>;
 
     /// When the first lock expires.
     fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>>;
 
-    /// Removes and gives at most `limit` locks that expire at or before `now`, the first first.
+    /// Removes and gives at most `limit` locks that expire at or before `now`, the first first, of
+    /// several the one that was taken first.
     fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>>;
 
     // Care

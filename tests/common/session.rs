@@ -92,22 +92,23 @@ impl Session {
     pub fn lock(&mut self, file: &str, reason: Option<&str>, minutes: u32) -> LockInfo {
         let ask = Request::Lock(LockFile {
             peer_id: None,
-            file_path: file.into(),
+            path: slm_mesh::api::LockPath::of(file),
             reason: reason.map(Into::into),
             ttl_minutes: Some(minutes),
+            ..LockFile::default()
         });
         self.client.call::<LockReply>(&ask).unwrap().lock
     }
 
     pub fn unlock(&mut self, file: &str) {
-        let file_path = file.into();
-        let ask = Request::Unlock { peer_id: None, file_path, force: false };
+        let path = slm_mesh::api::LockPath::of(file);
+        let ask = Request::Unlock { peer_id: None, path, force: false };
         self.client.call_bytes(&ask).unwrap();
     }
 
     /// All locks.
     pub fn locks(&mut self) -> Vec<LockInfo> {
-        let ask = Request::QueryLocks { peer_id: None, file_path: None };
+        let ask = Request::QueryLocks { peer_id: None, path: None };
         self.client.call::<LocksReply>(&ask).unwrap().locks
     }
 

@@ -27,8 +27,32 @@ pub(crate) struct Known {
     pub(crate) since: String,
 }
 
-const PATHS: [&str; 7] =
-    ["/w/a.rs", "/w/b.rs", "c.rs", "./src/../c.rs", "/w//a.rs", "/x/sp ace/ü.rs", "d.rs"];
+const PATHS: [&str; 24] = [
+    "/w/a.rs",
+    "/w/b.rs",
+    "/w/a.rs",
+    "/w/b.rs",
+    "c.rs",
+    "./src/../c.rs",
+    "/w//a.rs",
+    "/x/sp ace/ü.rs",
+    "d.rs",
+    "/w/",
+    "/w/*.rs",
+    "*.rs",
+    "src/",
+    "/**/?.rs",
+    "/w/[a].rs",
+    "/w/src/**/x",
+    "src/x",
+    "repo:a.rs",
+    "repo:*.rs",
+    "repo:src/",
+    "repo:/a",
+    "../../../..",
+    "a**",
+    "a\\*",
+];
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
 const WAYS: [&str; 6] =
     ["inbox-socket", "channel", "queue", "hook", "tool-result", "carrier pigeon"];
@@ -102,6 +126,8 @@ fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[Peer
             Some(peer) => Input::Read { peer: *peer, frames: rng.below(12) },
             None => Input::Tick,
         },
+        8 if rng.chance(10) => Input::GrantLost,
+        8 if rng.chance(20) => Input::HangUp(rng.below(8)),
         8 => Input::Tick,
         _ => request(rng, known),
     }
@@ -300,6 +326,17 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
     let minutes = 1 + rng.below(30);
     maybe!(rng, 30, body, "ttlMinutes", json!(minutes));
     maybe!(rng, 10, body, "force", json!(true));
+    maybe!(rng, 30, body, "shared", json!(true));
+    let seconds = rng.below(56);
+    maybe!(rng, 40, body, "wait", json!(seconds));
+    maybe!(rng, 8, body, "steal", json!(true));
+    maybe!(rng, 8, body, "exact", json!(true));
+    let place = client_id(rng);
+    maybe!(rng, 20, body, "place", place);
+    if rng.chance(20) {
+        body["repoId"] = json!("/w/.git");
+        body["gitRoot"] = json!(pick(rng, &["/w", "/x"]));
+    }
     body
 }
 

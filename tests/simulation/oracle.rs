@@ -101,7 +101,12 @@ impl Oracle {
             self.reply(reply, &body, known, now);
         }
         forget(self);
-        for (body, _) in &seen.late {
+        for (body, answer) in &seen.late {
+            if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
+                self.met.insert("lock granted late".to_owned());
+                self.seqs.insert(lock.fence);
+                known.last_seq = known.last_seq.max(lock.fence.0);
+            }
             self.met.insert("answered late".to_owned());
             assert!(body.contains("wait"), "only what waits is held: {body}");
         }
@@ -202,10 +207,16 @@ impl Oracle {
                 self.number(entry.version, known);
                 known.versions.push(entry.version.0);
             }
-            Reply::Locked { lock } => {
-                let last = self.fences.insert(lock.file_path.clone(), lock.fence);
-                assert!(last <= Some(lock.fence), "fences of {} only grow", lock.file_path);
-                if last != Some(lock.fence) {
+            Reply::Locked { lock, stolen_from } => {
+                if !stolen_from.is_empty() {
+                    self.met.insert("stolen".to_owned());
+                }
+                self.met.insert(format!("locked, shared {}", lock.shared));
+                self.met.insert(format!("locked, pattern {}", lock.pattern));
+                // Of those who share, the first may renew what it has had for long.
+                if !self.seqs.contains(&lock.fence) {
+                    let last = self.fences.insert(lock.file_path.clone(), lock.fence);
+                    assert!(last < Some(lock.fence), "fences of {} only grow", lock.file_path);
                     self.number(lock.fence, known);
                 }
             }

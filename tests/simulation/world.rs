@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use slm_mesh::api::{DatabaseStatus, Endpoint, Frame, Refusal, Reply, Request, read_frame};
 use slm_mesh::mesh::{
-    Caller, Effects, Entropy, Failure, Interest, Mesh, Outcome, Settings, Target,
+    self, Caller, Effects, Entropy, Failure, Interest, Mesh, Outcome, Settings, Target, Ticket,
 };
 use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::Store;
@@ -50,6 +50,10 @@ pub(crate) enum Input {
     },
     ProcessEnded(PeerId),
     Tick,
+    /// The client of a request that waits for a lock goes away.
+    HangUp(usize),
+    /// The one who was last given a lock that it had waited for did not take the answer.
+    GrantLost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,9 @@ struct Socket {
     frames: VecDeque<(Option<Seq>, String)>,
 }
 
+/// A request of a turn, and what came of it so far.
+type Asked = (usize, String, Caller, Request, Result<Outcome, Refusal>);
+
 struct Held {
     caller: Caller,
     body: String,
@@ -135,6 +142,8 @@ pub(crate) struct World<B: Backend> {
     sockets: BTreeMap<PeerId, Socket>,
     connectable: BTreeSet<PeerId>,
     held: Vec<Held>,
+    /// The fence of the last lock that was given to someone who had waited.
+    granted: Option<Seq>,
     entropy: Rng,
     pub(crate) now: Now,
 }
@@ -148,6 +157,7 @@ impl<B: Backend> World<B> {
             sockets: BTreeMap::new(),
             connectable: BTreeSet::new(),
             held: Vec::new(),
+            granted: None,
             entropy: Rng::new(seed),
             now,
         };
@@ -176,6 +186,7 @@ impl<B: Backend> World<B> {
         self.sockets.clear();
         self.connectable.clear();
         self.held.clear();
+        self.granted = None;
         let effects = self.mesh().take_effects();
         let mut seen = Seen::default();
         self.carry_out(effects, &mut seen);
@@ -225,6 +236,7 @@ impl<B: Backend> World<B> {
         for (at, input) in inputs.iter().enumerate() {
             self.input(at, input, &mut answers, seen);
         }
+        let late = self.grant_locks(&mut answers);
         if !bare {
             self.mesh().feed(now).unwrap();
         }
@@ -233,6 +245,13 @@ impl<B: Backend> World<B> {
             End::Abort => {
                 // Frames that peers read were written by former turns; what they said stands.
                 self.mesh().abort_turn(now).unwrap();
+                // Whoever was to wait is told that the turn has failed.
+                for (.., answer) in answers {
+                    if let Ok(Outcome::Hold { on: Interest::Lock(ticket), .. }) = answer {
+                        self.mesh().withdraw(ticket);
+                    }
+                }
+                self.granted = None;
                 return;
             }
             End::Commit | End::KilledAfter => self.mesh().commit_turn().unwrap(),
@@ -240,6 +259,12 @@ impl<B: Backend> World<B> {
         if end == End::KilledAfter {
             return self.crash(seen);
         }
+        for (_, answer) in &late {
+            if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
+                self.granted = Some(lock.fence);
+            }
+        }
+        seen.late.extend(late);
         let effects = self.mesh().take_effects();
         let (inboxes, events) = (effects.inboxes.clone(), effects.events);
         self.carry_out(effects, seen);
@@ -264,6 +289,51 @@ impl<B: Backend> World<B> {
         self.wake(&inboxes, events, seen);
     }
 
+    /// Asks again for requests that wait for locks and have an answer now, in the turn.
+    fn grant_locks(&mut self, answers: &mut [Asked]) -> Vec<(String, Answer)> {
+        let mut late = Vec::new();
+        let now = self.now;
+        while let Some(ticket) = self.mesh().next_waiter() {
+            let on = Interest::Lock(ticket);
+            let since_now = answers.iter_mut().find(
+                |(.., answer)| matches!(answer, Ok(Outcome::Hold { on: its, .. }) if *its == on),
+            );
+            if let Some((_, _, caller, request, answer)) = since_now {
+                let Ok(Outcome::Hold { until, .. }) = *answer else { unreachable!() };
+                let held = mesh::Held { on, until };
+                let mesh = self.mesh.as_mut().unwrap();
+                *answer = match mesh.handle_held(*caller, request, held, now) {
+                    Err(Failure::Store(error)) => panic!("{error}"),
+                    Err(Failure::Refused(refusal)) => Err(refusal),
+                    Ok(outcome) => Ok(outcome),
+                };
+                continue;
+            }
+            let at = self.held.iter().position(|held| held.on == on);
+            let held = self.held.remove(at.expect("a place in the queue is that of a request"));
+            if let Some(answer) = self.ask_again(&held) {
+                late.push((held.body, answer));
+            } else {
+                self.held.push(held);
+            }
+        }
+        late
+    }
+
+    fn ask_again(&mut self, held: &Held) -> Option<Answer> {
+        let now = self.now;
+        let again = mesh::Held { on: held.on, until: held.until };
+        match self.mesh().handle_held(held.caller, &held.request, again, now) {
+            Ok(Outcome::Reply(reply)) => Some(Answer::Reply(reply)),
+            Ok(Outcome::Hold { until, .. }) => {
+                assert!(now.mono < until && until == held.until, "held beyond its time");
+                None
+            }
+            Err(Failure::Refused(refusal)) => Some(Answer::Refused(refusal)),
+            Err(Failure::Store(error)) => panic!("{error}"),
+        }
+    }
+
     /// Asks again for held requests that have news or no time left: in a turn of their own.
     fn wake(&mut self, inboxes: &[Recipient], events: bool, seen: &mut Seen) {
         let now = self.now;
@@ -272,6 +342,8 @@ impl<B: Backend> World<B> {
                 || match held.on {
                     Interest::Inbox(recipient) => inboxes.contains(&recipient),
                     Interest::Events => events,
+                    // Those are asked in the turn that lets them go on.
+                    Interest::Lock(_) => false,
                 }
         };
         let (awake, asleep) = std::mem::take(&mut self.held).into_iter().partition(due);
@@ -280,36 +352,21 @@ impl<B: Backend> World<B> {
         if awake.is_empty() {
             return;
         }
-        let mesh = self.mesh.as_mut().unwrap();
-        mesh.begin_turn(now).unwrap();
-        let mut again = Vec::new();
+        self.mesh().begin_turn(now).unwrap();
         for held in awake {
-            match mesh.handle_held(held.caller, &held.request, held.until, now) {
-                Ok(Outcome::Reply(reply)) => seen.late.push((held.body, Answer::Reply(reply))),
-                Ok(Outcome::Hold { until, .. }) => {
-                    assert!(now.mono < until && until == held.until, "held beyond its time");
-                    again.push(held);
-                }
-                Err(Failure::Refused(refusal)) => {
-                    seen.late.push((held.body, Answer::Refused(refusal)));
-                }
-                Err(Failure::Store(error)) => panic!("{error}"),
+            if let Some(answer) = self.ask_again(&held) {
+                seen.late.push((held.body, answer));
+            } else {
+                self.held.push(held);
             }
         }
-        mesh.commit_turn().unwrap();
-        let effects = mesh.take_effects();
-        self.held.extend(again);
+        seen.late.extend(self.grant_locks(&mut []));
+        self.mesh().commit_turn().unwrap();
+        let effects = self.mesh().take_effects();
         self.carry_out(effects, seen);
     }
 
-    #[expect(clippy::type_complexity, reason = "one list of what a turn's requests came to")]
-    fn input(
-        &mut self,
-        at: usize,
-        input: &Input,
-        answers: &mut Vec<(usize, String, Caller, Request, Result<Outcome, Refusal>)>,
-        seen: &mut Seen,
-    ) {
+    fn input(&mut self, at: usize, input: &Input, answers: &mut Vec<Asked>, seen: &mut Seen) {
         let now = self.now;
         match input {
             Input::Request { token, endpoint, body } => {
@@ -346,6 +403,23 @@ impl<B: Backend> World<B> {
             Input::Read { peer, frames } => self.read(*peer, *frames, seen),
             Input::ProcessEnded(peer) => self.mesh().process_ended(*peer, now).unwrap(),
             Input::Tick => self.mesh().tick(now).unwrap(),
+            Input::HangUp(n) => {
+                let tickets: Vec<Ticket> = (self.held.iter())
+                    .filter_map(|held| match held.on {
+                        Interest::Lock(ticket) => Some(ticket),
+                        _ => None,
+                    })
+                    .collect();
+                if let Some(ticket) = tickets.get(n % tickets.len().max(1)) {
+                    self.held.retain(|held| held.on != Interest::Lock(*ticket));
+                    self.mesh().withdraw(*ticket);
+                }
+            }
+            Input::GrantLost => {
+                if let Some(fence) = self.granted.take() {
+                    self.mesh().grant_lost(fence, now).unwrap();
+                }
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::limits::{
     REQUEST_TIME_MAX, RESPONSE_BACKLOG_BYTES, WRITE_TIME_MAX,
 };
 use crate::mesh::{Caller, Interest};
-use crate::model::Monotonic;
+use crate::model::{Monotonic, Seq};
 use crate::wire::buffer::{Buffer, Full};
 use crate::wire::http;
 use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
@@ -134,6 +134,8 @@ pub(super) struct Connection<T> {
     blocked_since: Option<Monotonic>,
     /// When it was last of use.
     active_at: Monotonic,
+    /// A read or a write has failed.
+    failed: bool,
     /// What the reactor notes about it.
     pub(super) marks: Marks,
 }
@@ -158,6 +160,8 @@ pub(super) struct Marks {
     pub(super) armed: bool,
     /// The time of its alarm.
     pub(super) alarm: Option<Monotonic>,
+    /// The fence of a lock for which it had waited, until it is known to have the answer.
+    pub(super) granted: Option<Seq>,
 }
 
 impl<T: Stream> Connection<T> {
@@ -175,6 +179,7 @@ impl<T: Stream> Connection<T> {
             request_since: None,
             blocked_since: None,
             active_at: now,
+            failed: false,
             marks: Marks::default(),
         }
     }
@@ -192,6 +197,11 @@ impl<T: Stream> Connection<T> {
     /// Whether the client may have gone.
     pub(super) fn has_hung_up(&self) -> bool {
         self.source.hung_up || self.source.ended
+    }
+
+    /// Whether the client has certainly not taken all that it was answered.
+    pub(super) fn is_untaken(&self) -> bool {
+        self.failed || self.has_output()
     }
 
     /// Whether answers wait for the client to take them.
@@ -273,7 +283,10 @@ impl<T: Stream> Connection<T> {
                     self.blocked_since.get_or_insert(now);
                     return Progress::Blocked;
                 }
-                Err(_) => return Progress::Gone,
+                Err(_) => {
+                    self.failed = true;
+                    return Progress::Gone;
+                }
             }
         }
         self.blocked_since = None;

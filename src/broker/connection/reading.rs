@@ -50,7 +50,10 @@ impl<T: Stream> Connection<T> {
             let read = match self.read(scratch) {
                 Ok(0) => continue,
                 Ok(read) => read,
-                Err(_) => return Progress::Gone,
+                Err(_) => {
+                    self.failed = true;
+                    return Progress::Gone;
+                }
             };
             let bytes = scratch.get(..read).unwrap_or_default();
             if self.take_in(bytes, now, &mut take) == Stop::TurnFull {

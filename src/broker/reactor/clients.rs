@@ -11,6 +11,7 @@ use crate::broker::connection::{Connection, Expired, Progress};
 use crate::broker::table::{Key, Kind};
 use crate::broker::timers::Alarm;
 use crate::log;
+use crate::mesh::Interest as Awaited;
 use crate::model::Monotonic;
 use crate::store::Store;
 
@@ -21,14 +22,27 @@ impl<S: Store> Reactor<S> {
         if event.is_readable() || hung_up {
             connection.note_readable(hung_up);
         }
-        if hung_up && connection.end_hold(now) {
-            self.woken.push_back(key);
+        let writable = event.is_writable();
+        if hung_up {
+            self.end_hold(key, now);
         }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let mut progress = Progress::Fine;
-        if event.is_writable() && connection.has_output() {
+        if writable && connection.has_output() {
             progress = connection.flush(now);
         }
         self.settle(key, progress);
+    }
+
+    /// The client of a held request has gone: it leaves the queue it stands in, and is answered now.
+    pub(super) fn end_hold(&mut self, key: Key, now: Monotonic) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if let Some(Awaited::Lock(ticket)) = connection.held().map(|hold| hold.on) {
+            self.turn.mesh.withdraw(ticket);
+        }
+        if connection.end_hold(now) {
+            self.woken.push_back(key);
+        }
     }
 
     pub(super) fn accept(&mut self, now: Monotonic) {
@@ -120,6 +134,17 @@ impl<S: Store> Reactor<S> {
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         if let Some(hold) = connection.held() {
             self.held.remove(key, hold.on);
+            if let Awaited::Lock(ticket) = hold.on {
+                self.turn.mesh.withdraw(ticket);
+            }
+        }
+        // A client that had closed before it was answered has reset the connection since; behind its
+        // end that shows only as a pending error.
+        if let Some(fence) = connection.marks.granted.take()
+            && (connection.is_untaken()
+                || !matches!(connection.stream_mut().take_error(), Ok(None)))
+        {
+            self.lost.push(fence);
         }
         // Closing the descriptor would do on Linux.
         let _ = self.poll.registry().deregister(connection.stream_mut());

@@ -29,7 +29,7 @@ use super::timers::{Alarm, Timers};
 use super::turn::Turn;
 use crate::limits::{EVENTS_PER_TURN_MAX, LAST_FRAMES_TIME_MAX, READ_BYTES_MAX};
 use crate::log;
-use crate::model::{Monotonic, Now, PeerId};
+use crate::model::{Monotonic, Now, PeerId, Seq};
 use crate::store::{Store, StoreError};
 
 /// How long what needs no answer rests after the storage has failed.
@@ -104,6 +104,10 @@ pub(super) struct Reactor<S> {
     crashed: Vec<PeerId>,
     /// Those of which it was told in this turn.
     crashed_now: Vec<PeerId>,
+    /// Locks whose new holders did not take the answer, and those of which the core was told in this
+    /// turn.
+    lost: Vec<Seq>,
+    lost_now: Vec<Seq>,
     idle_timeout: Option<Duration>,
     idle_since: Option<Monotonic>,
     /// When the store may do what nobody waits for.
@@ -165,6 +169,8 @@ impl<S: Store> Reactor<S> {
             came_up: Vec::new(),
             crashed: Vec::new(),
             crashed_now: Vec::new(),
+            lost: Vec::new(),
+            lost_now: Vec::new(),
             idle_timeout,
             idle_since: None,
             care_at: None,
@@ -238,7 +244,11 @@ impl<S: Store> Reactor<S> {
 
     /// Whether the core has something to do that no client waits for.
     fn wants_turn_of_its_own(&self) -> bool {
-        !self.came_up.is_empty() || !self.crashed.is_empty() || self.turn.mesh.wants_feed()
+        !self.came_up.is_empty()
+            || !self.crashed.is_empty()
+            || !self.lost.is_empty()
+            || self.turn.mesh.wants_feed()
+            || self.turn.mesh.has_waiters()
     }
 
     fn note_idle(&mut self, now: Monotonic) {

@@ -7,7 +7,7 @@ use crate::broker::reactor::End;
 use crate::broker::table::Key;
 use crate::broker::turn::Ended;
 use crate::log;
-use crate::mesh::Effects;
+use crate::mesh::{Effects, Interest, Ticket};
 use crate::model::{LeaveReason, Monotonic, Now};
 use crate::store::{Store, StoreError};
 
@@ -35,6 +35,7 @@ impl<S: Store> Reactor<S> {
         }
         self.ask_again();
         self.serve(now.mono);
+        self.grant_locks();
         self.end_turn(now)
     }
 
@@ -74,6 +75,10 @@ impl<S: Store> Reactor<S> {
         for peer in &self.crashed_now {
             self.turn.with_mesh(|mesh, now| mesh.process_ended(*peer, now));
         }
+        self.lost_now.append(&mut self.lost);
+        for fence in &self.lost_now {
+            self.turn.with_mesh(|mesh, now| mesh.grant_lost(*fence, now));
+        }
         while let Some((peer, known)) = self.came_up.last() {
             let (peer, known) = (*peer, *known);
             if !self.turn.with_mesh(|mesh, now| mesh.link_up(peer, known, now)) {
@@ -92,12 +97,51 @@ impl<S: Store> Reactor<S> {
         while !self.turn.is_full()
             && let Some(key) = self.woken.pop_front()
         {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            let Some(hold) = connection.take_hold() else { continue };
-            self.held.remove(key, hold.on);
-            if let Err(hold) = self.turn.ask_again(key, hold) {
-                connection.put_hold(hold);
-                self.settle(key, Progress::Fine);
+            self.ask_one_again(key);
+        }
+    }
+
+    /// Gives whether there was something to ask.
+    fn ask_one_again(&mut self, key: Key) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let Some(hold) = connection.take_hold() else { return false };
+        self.held.remove(key, hold.on);
+        if let Err(hold) = self.turn.ask_again(key, hold) {
+            connection.put_hold(hold);
+            self.settle(key, Progress::Fine);
+        }
+        true
+    }
+
+    /// Held requests for locks that can be answered after what has happened in the turn: before it
+    /// ends, so that nobody comes in between. Those that do not fit it are for the next.
+    fn grant_locks(&mut self) {
+        while !self.turn.is_full()
+            && let Some(ticket) = self.turn.mesh.next_waiter()
+        {
+            let key = self.held.place(ticket).or_else(|| self.held_now(ticket));
+            let asked = key.is_some_and(|key| self.ask_one_again(key));
+            if !asked {
+                self.turn.mesh.withdraw(ticket);
+            }
+        }
+    }
+
+    /// The connection whose request has taken this place in this turn.
+    fn held_now(&self, ticket: Ticket) -> Option<Key> {
+        let is_its = |key: &&Key| {
+            let hold = self.connections.get(**key).and_then(Connection::held);
+            hold.is_some_and(|hold| hold.on == Interest::Lock(ticket))
+        };
+        self.turn.holds.iter().find(is_its).copied()
+    }
+
+    /// The connections of those who got a lock that they had waited for: they may not take the
+    /// answer.
+    fn note_grants(&mut self) {
+        for (key, fence) in std::mem::take(&mut self.turn.grants) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.marks.granted = Some(fence);
             }
         }
     }
@@ -113,8 +157,15 @@ impl<S: Store> Reactor<S> {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.marks.queued = false;
             let turn = &mut self.turn;
-            let progress =
-                connection.serve(now, &mut self.scratch, |incoming| turn.take(key, &incoming));
+            let mut asked = false;
+            let progress = connection.serve(now, &mut self.scratch, |incoming| {
+                asked = true;
+                turn.take(key, &incoming)
+            });
+            if asked {
+                // Whoever goes on has taken what it was given.
+                connection.marks.granted = None;
+            }
             self.settle(key, progress);
         }
     }
@@ -125,6 +176,8 @@ impl<S: Store> Reactor<S> {
             Ended::Committed { effects, wrote } => {
                 self.crashed_now.clear();
                 self.note_holds(now.mono);
+                self.note_grants();
+                self.lost_now.clear();
                 self.carry_out(effects, now);
                 if self.resting.is_none() {
                     self.failing = false;
@@ -141,6 +194,7 @@ impl<S: Store> Reactor<S> {
                 }
                 // That they have crashed was forgotten with the turn.
                 self.crashed.append(&mut self.crashed_now);
+                self.lost.append(&mut self.lost_now);
                 self.failing = true;
                 self.resting = Some(now.mono.plus(REST));
                 self.turn.fail(error, |key| {
@@ -153,13 +207,17 @@ impl<S: Store> Reactor<S> {
 
     /// Requests that are held since this turn.
     fn note_holds(&mut self, now: Monotonic) {
-        for key in std::mem::take(&mut self.turn.holds) {
+        let mut keys = std::mem::take(&mut self.turn.holds);
+        // Asked again in the turn that held it, a request is in the list twice.
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(hold) = connection.held() else { continue };
             self.held.add(key, hold.on);
             // Its client had gone before it was held: there will be no event.
-            if connection.has_hung_up() && connection.end_hold(now) {
-                self.woken.push_back(key);
+            if connection.has_hung_up() {
+                self.end_hold(key, now);
             }
         }
     }

@@ -197,7 +197,7 @@ fn last_line(app: &App, painter: &mut Painter) {
             typed(painter, y, &before, typing, "Enter sends, Esc does not");
         }
         Mode::Confirm { path, holder } => {
-            let (file, question) = app.question(path, holder);
+            let (file, question) = app.question(&path.file_path, holder);
             let question_width = crate::cli::table::cut(&question, usize::from(width)).len();
             let room = width.saturating_sub(u16::try_from(question_width).unwrap_or(width) + 10);
             let file = paint::cut_front(&file, usize::from(room));

@@ -73,7 +73,11 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
             json!({"action": "set", "key": "k", "value": "v", "ifVersion": "1"}),
             vec!["`ifVersion`"],
         ),
-        (T::Lock, json!({"filePath": "a"}), vec!["`action` is missing", "lock, unlock, query"]),
+        (
+            T::Lock,
+            json!({"filePath": "a"}),
+            vec!["`action` is missing", "lock, unlock, query, steal"],
+        ),
         (T::Lock, json!({"action": "lock"}), vec!["`filePath` is missing"]),
         (T::Lock, json!({"action": "unlock", "filePath": ""}), vec!["`filePath` is missing"]),
         (
@@ -82,6 +86,8 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
             vec!["`ttlMinutes`", "1440"],
         ),
         (T::Lock, json!({"action": "unlock", "filePath": "a", "force": true}), vec!["`force`"]),
+        (T::Lock, json!({"action": "steal", "filePath": "a"}), vec!["`reason` is missing"]),
+        (T::Lock, json!({"action": "lock", "filePath": "a\\b"}), vec!["`filePath`", "backslash"]),
         (T::Events, json!({"action": "emit"}), vec!["`type` is missing"]),
         (T::Events, json!({"action": "emit", "type": "plain"}), vec!["`type`", "dot"]),
         (T::Events, json!({"action": "subscribe"}), vec!["`types`", "at least one"]),
@@ -135,13 +141,20 @@ fn locked_paths_are_canonical() {
         ("src/../src/main.rs", "/nowhere/project/src/main.rs"),
         ("/nowhere/project//a", "/nowhere/project/a"),
         ("../else", "/nowhere/else"),
+        ("src/", "/nowhere/project/src/**"),
+        ("src/**/[id]*.rs", "/nowhere/project/src/**/[id]*.rs"),
+        ("repo:src/a", "repo:src/a"),
     ] {
         let call = read(Tool::Lock, &json!({"action": "lock", "filePath": path})).unwrap();
-        let Call::Ask(Request::Lock(LockFile { file_path, .. })) = call else { panic!() };
-        assert_eq!(&*file_path, expected);
+        let Call::Ask(Request::Lock(LockFile { path, .. })) = call else { panic!() };
+        assert_eq!(&*path.file_path, expected);
     }
     let call = read(Tool::Lock, &json!({"action": "query"})).unwrap();
-    assert_eq!(call, Call::Ask(Request::QueryLocks { peer_id: None, file_path: None }));
+    assert_eq!(call, Call::Ask(Request::QueryLocks { peer_id: None, path: None }));
+    let arguments = json!({"action": "steal", "filePath": "a", "reason": "r", "shared": true});
+    let call = read(Tool::Lock, &arguments).unwrap();
+    let Call::Ask(Request::Lock(lock)) = call else { panic!() };
+    assert!(lock.steal && lock.shared);
 }
 
 #[test]

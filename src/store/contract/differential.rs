@@ -396,23 +396,25 @@ impl Pair {
     fn change_locks(&mut self) {
         let path = self.random.pick(&["/a", "/b", "/c", "/a/b"]);
         let (holder, now) = (self.party(), self.now);
+        let held = self.both(|store| store.locks().unwrap());
+        let one = held.first().map_or(Seq(1), |lock| lock.fence);
         match self.random.below(8) {
-            0 => drop(self.both(|store| store.release_lock(path, None).unwrap())),
-            1 => drop(self.both(|store| store.release_lock(path, Some(&holder)).unwrap())),
-            2 => drop(self.both(|store| store.release_locks_of(&holder).unwrap())),
-            3 => drop(self.both(|store| store.expire_locks(now, 2).unwrap())),
-            _ => {
-                let fence = self.both(|store| store.next_seq());
+            0 | 1 => drop(self.both(|store| store.remove_lock(one).unwrap())),
+            2 => drop(self.both(|store| store.expire_locks(now, 2).unwrap())),
+            n => {
+                let fence = if n == 3 { one } else { self.both(|store| store.next_seq()) };
                 let lock = Lock {
                     reason: self.maybe(2, |pair| pair.step.to_string().into()),
+                    repo_id: self.maybe(3, |_| "/r".into()),
+                    pattern: self.random.below(2) == 0,
+                    shared: self.random.below(2) == 0,
                     expires_at: now.plus_ms(i64::from(self.random.small(200))),
                     ..lock(path, holder, fence)
                 };
-                self.both(|store| store.acquire_lock(&lock).unwrap());
+                self.both(|store| store.put_lock(&lock).unwrap());
             }
         }
-        self.both(|store| (store.next_lock_expiry().unwrap(), store.lock_counts().unwrap()));
-        self.both(|store| store.lock(path).unwrap());
+        self.both(|store| store.next_lock_expiry().unwrap());
     }
 
     fn purge(&mut self) {

@@ -25,7 +25,7 @@ fn a_turn_writes_only_if_something_changed(store: &mut dyn Store) {
         store.mark_delivered(peer(2), &[id.seq()], at(2)).unwrap();
         store.mark_read(inbox_of(2), &[id], at(2), None).unwrap();
         store.inbox(&all(inbox_of(2)), Some(at(2)), &mut |_| true).unwrap();
-        store.release_lock("/a", None).unwrap();
+        store.remove_lock(Seq(5)).unwrap();
         store.expire_locks(at(2), 10).unwrap();
         store.expire_state(at(2), 10).unwrap();
         assert!(!store.turn_wrote());
@@ -39,10 +39,11 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     register(store, 3);
     let first = tell(store, 1, 2, "kept");
     let all_of_them = broadcast(store, 1, &[2, 3], "kept, too");
-    turn(store, |store| {
+    let held = turn(store, |store| {
         let version = store.next_seq();
         store.set_state(&entry("k", "old", version), None).unwrap();
-        store.acquire_lock(&lock("/held", party(1), version)).unwrap();
+        store.put_lock(&lock("/held", party(1), version)).unwrap();
+        version
     });
     let counts = store.counts();
     let last_seq = store.last_seq();
@@ -60,8 +61,8 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     store.mark_delivered(peer(2), &[first.seq()], at(5)).unwrap();
     store.set_state(&entry("k", "new", Seq(99)), None).unwrap();
     store.set_state(&entry("k2", "new", Seq(99)), None).unwrap();
-    store.acquire_lock(&lock("/new", party(1), Seq(99))).unwrap();
-    store.release_lock("/held", None).unwrap();
+    store.put_lock(&lock("/new", party(1), Seq(99))).unwrap();
+    store.remove_lock(held).unwrap();
     let before = PurgeBefore { messages: at(1), events: at(1), departed: at(1) };
     store.purge(&before, 100).unwrap();
     assert!(store.turn_wrote());
@@ -80,8 +81,7 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     assert_eq!(store.client_id(&party(4), client_id).unwrap(), None);
     assert_eq!(&*store.state("default", "k").unwrap().unwrap().value, "old");
     assert_eq!(store.state("default", "k2").unwrap(), None);
-    assert_eq!(store.locks().unwrap().len(), 1);
-    assert_eq!(store.lock("/new").unwrap(), None);
+    assert_eq!(store.locks().unwrap(), [lock("/held", party(1), held)]);
     let next = tell(store, 1, 2, "after");
     assert_eq!(next.seq(), last_seq.next());
 }

@@ -8,15 +8,14 @@ mod retention;
 mod rows;
 mod table;
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use uuid::Uuid;
 
 use super::{
-    AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, REMAINING_MAX, Receipt, ReleaseOutcome, Repeated, Result, SentQuery, Size,
-    StateChange, StateOutcome, Store, StoreError, To,
+    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
+    REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    StoreError, To,
 };
 use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
@@ -34,7 +33,7 @@ pub struct MemoryStore {
     events: Table<Seq, StoredEvent>,
     client_ids: Table<(Party, Uuid), Seq>,
     state: Table<(Box<str>, Box<str>), StateEntry>,
-    locks: Table<Box<str>, Lock>,
+    locks: Table<Seq, Lock>,
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
     turn: Option<Seq>,
@@ -517,62 +516,19 @@ impl Store for MemoryStore {
         Ok(expired.iter().filter_map(|(_, key)| self.state.remove(key)).collect())
     }
 
-    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome> {
+    fn put_lock(&mut self, lock: &Lock) -> Result<()> {
         self.check_turn()?;
-        let Some(held) = self.locks.get(&lock.path).cloned() else {
-            self.locks.put(lock.path.clone(), lock.clone());
-            return Ok(AcquireOutcome::Acquired);
-        };
-        if held.holder != lock.holder {
-            return Ok(AcquireOutcome::Held(held));
-        }
-        let renewed = Lock {
-            expires_at: held.expires_at.max(lock.expires_at),
-            reason: lock.reason.clone().or_else(|| held.reason.clone()),
-            ..held
-        };
-        self.locks.change(&lock.path, |row| row.clone_from(&renewed));
-        Ok(AcquireOutcome::Renewed(renewed))
+        self.locks.put(lock.fence, lock.clone());
+        Ok(())
     }
 
-    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome> {
+    fn remove_lock(&mut self, fence: Seq) -> Result<bool> {
         self.check_turn()?;
-        let path = path.into();
-        Ok(match self.locks.get(&path) {
-            Some(held) if holder.is_some_and(|holder| held.holder != *holder) => {
-                ReleaseOutcome::Held(held.clone())
-            }
-            _ => match self.locks.remove(&path) {
-                Some(lock) => ReleaseOutcome::Released(lock),
-                None => ReleaseOutcome::NotLocked,
-            },
-        })
-    }
-
-    fn lock(&mut self, path: &str) -> Result<Option<Lock>> {
-        Ok(self.locks.get(&path.into()).cloned())
+        Ok(self.locks.remove(&fence).is_some())
     }
 
     fn locks(&mut self) -> Result<Vec<Lock>> {
         Ok(self.locks.rows.values().cloned().collect())
-    }
-
-    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>> {
-        let mut counts = BTreeMap::<Party, u64>::new();
-        for lock in self.locks.rows.values() {
-            *counts.entry(lock.holder.clone()).or_default() += 1;
-        }
-        Ok(counts.into_iter().collect())
-    }
-
-    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>> {
-        self.check_turn()?;
-        let locks: Vec<Lock> =
-            self.locks.rows.values().filter(|lock| lock.holder == *holder).cloned().collect();
-        for lock in &locks {
-            self.locks.remove(&lock.path);
-        }
-        Ok(locks)
     }
 
     fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {
@@ -584,11 +540,11 @@ impl Store for MemoryStore {
         let locks = self.locks.rows.values();
         let mut expired: Vec<_> = locks
             .filter(|lock| lock.expires_at <= now)
-            .map(|lock| (lock.expires_at, lock.path.clone()))
+            .map(|lock| (lock.expires_at, lock.fence))
             .collect();
         expired.sort();
         expired.truncate(limit as usize);
-        Ok(expired.iter().filter_map(|(_, path)| self.locks.remove(path)).collect())
+        Ok(expired.iter().filter_map(|(_, fence)| self.locks.remove(fence)).collect())
     }
 
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {

@@ -3,128 +3,83 @@
 use rusqlite::{OptionalExtension as _, Params, Row, params};
 
 use super::db::{Db, Outcome};
-use crate::model::{Lock, Party, Timestamp};
-use crate::store::{AcquireOutcome, ReleaseOutcome};
+use crate::model::{Lock, Seq, Timestamp};
 
 fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
     Ok(Lock {
-        path: row.get(0)?,
-        holder: row.get(1)?,
-        holder_name: row.get(2)?,
-        reason: row.get(3)?,
-        locked_at: row.get(4)?,
-        expires_at: row.get(5)?,
-        fence: row.get(6)?,
+        fence: row.get(0)?,
+        path: row.get(1)?,
+        pattern: row.get(2)?,
+        shared: row.get(3)?,
+        repo_id: row.get(4)?,
+        git_root: row.get(5)?,
+        holder: row.get(6)?,
+        holder_name: row.get(7)?,
+        reason: row.get(8)?,
+        locked_at: row.get(9)?,
+        expires_at: row.get(10)?,
     })
 }
 
 impl Db {
-    /// See [`crate::store::Store::lock`].
-    pub(super) fn lock(&self, path: &str) -> Outcome<Option<Lock>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT path, holder, holder_name, reason, locked_at, expires_at, fence
-             FROM locks WHERE path = ?1",
-        )?;
-        Ok(statement.query_row([path], lock).optional()?)
-    }
-
-    /// See [`crate::store::Store::acquire_lock`].
-    pub(super) fn acquire_lock(&mut self, wanted: &Lock) -> Outcome<AcquireOutcome> {
+    /// See [`crate::store::Store::put_lock`].
+    pub(super) fn put_lock(&mut self, lock: &Lock) -> Outcome<()> {
         self.check_turn()?;
-        match self.lock(&wanted.path)? {
-            None => {
-                self.add_lock(wanted)?;
-                Ok(AcquireOutcome::Acquired)
-            }
-            Some(held) if held.holder != wanted.holder => Ok(AcquireOutcome::Held(held)),
-            Some(held) => Ok(AcquireOutcome::Renewed(self.renew_lock(held, wanted)?)),
-        }
-    }
-
-    fn add_lock(&mut self, lock: &Lock) -> Outcome<()> {
+        let known = self.has_lock(lock.fence)?;
         self.begin_write()?;
         self.connection
             .prepare_cached(
-                "INSERT INTO locks (path, holder, holder_name, reason, locked_at, expires_at, fence)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR REPLACE INTO locks (fence, path, pattern, shared, repo_id, git_root,
+                 holder, holder_name, reason, locked_at, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?
             .execute(params![
+                lock.fence,
                 lock.path,
+                lock.pattern,
+                lock.shared,
+                lock.repo_id,
+                lock.git_root,
                 lock.holder,
                 lock.holder_name,
                 lock.reason,
                 lock.locked_at,
                 lock.expires_at,
-                lock.fence,
             ])?;
         self.wrote();
-        self.tally.locks += 1;
+        self.tally.locks += u64::from(!known);
         Ok(())
     }
 
-    fn renew_lock(&mut self, held: Lock, wanted: &Lock) -> Outcome<Lock> {
-        let expires_at = held.expires_at.max(wanted.expires_at);
-        let reason = wanted.reason.clone().or_else(|| held.reason.clone());
-        if expires_at != held.expires_at || reason != held.reason {
-            self.begin_write()?;
-            self.connection
-                .prepare_cached("UPDATE locks SET expires_at = ?2, reason = ?3 WHERE path = ?1")?
-                .execute((&held.path, expires_at, &reason))?;
-            self.wrote();
-        }
-        Ok(Lock { reason, expires_at, ..held })
+    fn has_lock(&self, fence: Seq) -> Outcome<bool> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT 1 FROM locks WHERE fence = ?1")?;
+        Ok(statement.query_row([fence], |_| Ok(())).optional()?.is_some())
     }
 
-    /// See [`crate::store::Store::release_lock`].
-    pub(super) fn release_lock(
-        &mut self,
-        path: &str,
-        holder: Option<&Party>,
-    ) -> Outcome<ReleaseOutcome> {
+    /// See [`crate::store::Store::remove_lock`].
+    pub(super) fn remove_lock(&mut self, fence: Seq) -> Outcome<bool> {
         self.check_turn()?;
-        match self.lock(path)? {
-            None => Ok(ReleaseOutcome::NotLocked),
-            Some(held) if holder.is_some_and(|holder| held.holder != *holder) => {
-                Ok(ReleaseOutcome::Held(held))
-            }
-            Some(held) => {
-                self.remove_locks(std::slice::from_ref(&held))?;
-                Ok(ReleaseOutcome::Released(held))
-            }
+        let known = self.has_lock(fence)?;
+        if known {
+            self.begin_write()?;
+            self.connection
+                .prepare_cached("DELETE FROM locks WHERE fence = ?1")?
+                .execute([fence])?;
+            self.wrote();
+            self.tally.locks -= 1;
         }
+        Ok(known)
     }
 
     /// See [`crate::store::Store::locks`].
     pub(super) fn locks(&self) -> Outcome<Vec<Lock>> {
         self.query_locks(
-            "SELECT path, holder, holder_name, reason, locked_at, expires_at, fence
-             FROM locks ORDER BY path",
+            "SELECT fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason,
+             locked_at, expires_at
+             FROM locks ORDER BY fence",
             [],
         )
-    }
-
-    /// See [`crate::store::Store::lock_counts`].
-    pub(super) fn lock_counts(&self) -> Outcome<Vec<(Party, u64)>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT holder, count(*) FROM locks GROUP BY holder")?;
-        let counts: rusqlite::Result<Vec<_>> = statement
-            .query_map([], |row| Ok((row.get(0)?, u64::from(row.get::<_, u32>(1)?))))?
-            .collect();
-        let mut counts = counts?;
-        counts.sort_unstable();
-        Ok(counts)
-    }
-
-    /// See [`crate::store::Store::release_locks_of`].
-    pub(super) fn release_locks_of(&mut self, holder: &Party) -> Outcome<Vec<Lock>> {
-        self.check_turn()?;
-        let locks = self.query_locks(
-            "SELECT path, holder, holder_name, reason, locked_at, expires_at, fence
-             FROM locks INDEXED BY locks_holder WHERE holder = ?1 ORDER BY path",
-            [holder],
-        )?;
-        self.remove_locks(&locks)?;
-        Ok(locks)
     }
 
     /// See [`crate::store::Store::next_lock_expiry`].
@@ -137,12 +92,15 @@ impl Db {
     pub(super) fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Outcome<Vec<Lock>> {
         self.check_turn()?;
         let locks = self.query_locks(
-            "SELECT path, holder, holder_name, reason, locked_at, expires_at, fence
+            "SELECT fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason,
+             locked_at, expires_at
              FROM locks INDEXED BY locks_expiry
-             WHERE expires_at <= ?1 ORDER BY expires_at, path LIMIT ?2",
+             WHERE expires_at <= ?1 ORDER BY expires_at, fence LIMIT ?2",
             (now, limit),
         )?;
-        self.remove_locks(&locks)?;
+        for lock in &locks {
+            self.remove_lock(lock.fence)?;
+        }
         Ok(locks)
     }
 
@@ -150,17 +108,5 @@ impl Db {
         let mut statement = self.connection.prepare_cached(sql)?;
         let locks: rusqlite::Result<Vec<_>> = statement.query_map(params, lock)?.collect();
         Ok(locks?)
-    }
-
-    fn remove_locks(&mut self, locks: &[Lock]) -> Outcome<()> {
-        for lock in locks {
-            self.begin_write()?;
-            self.connection
-                .prepare_cached("DELETE FROM locks WHERE path = ?1")?
-                .execute([&lock.path])?;
-            self.wrote();
-            self.tally.locks -= 1;
-        }
-        Ok(())
     }
 }

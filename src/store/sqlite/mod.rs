@@ -34,9 +34,8 @@ use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
-    AcquireOutcome, Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page,
-    PurgeBefore, Receipt, ReleaseOutcome, Repeated, Result, SentQuery, Size, StateChange,
-    StateOutcome, Store,
+    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
+    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
 };
 use crate::config::Durability;
 use crate::limits;
@@ -361,28 +360,16 @@ impl Store for SqliteStore {
         self.run(|db| db.expire_state(now, limit))
     }
 
-    fn acquire_lock(&mut self, lock: &Lock) -> Result<AcquireOutcome> {
-        self.run(|db| db.acquire_lock(lock))
+    fn put_lock(&mut self, lock: &Lock) -> Result<()> {
+        self.run(|db| db.put_lock(lock))
     }
 
-    fn release_lock(&mut self, path: &str, holder: Option<&Party>) -> Result<ReleaseOutcome> {
-        self.run(|db| db.release_lock(path, holder))
-    }
-
-    fn lock(&mut self, path: &str) -> Result<Option<Lock>> {
-        self.run(|db| db.lock(path))
+    fn remove_lock(&mut self, fence: Seq) -> Result<bool> {
+        self.run(|db| db.remove_lock(fence))
     }
 
     fn locks(&mut self) -> Result<Vec<Lock>> {
         self.run(|db| db.locks())
-    }
-
-    fn lock_counts(&mut self) -> Result<Vec<(Party, u64)>> {
-        self.run(|db| db.lock_counts())
-    }
-
-    fn release_locks_of(&mut self, holder: &Party) -> Result<Vec<Lock>> {
-        self.run(|db| db.release_locks_of(holder))
     }
 
     fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {

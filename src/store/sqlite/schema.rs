@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -196,11 +196,37 @@ UPDATE broadcasts SET recipients = (
 );
 ";
 
+// A lock is found by its fence, since several may be on one path: shared ones, and patterns. Which of
+// them overlap is no matter of the database, which only keeps them.
+const V3: &str = "
+DROP INDEX locks_expiry;
+DROP INDEX locks_holder;
+ALTER TABLE locks RENAME TO locks_by_path;
+CREATE TABLE locks (
+    fence INTEGER PRIMARY KEY,
+    path TEXT NOT NULL,
+    pattern INTEGER NOT NULL,
+    shared INTEGER NOT NULL,
+    repo_id TEXT,
+    git_root TEXT,
+    holder ANY NOT NULL,
+    holder_name TEXT NOT NULL,
+    reason TEXT,
+    locked_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT;
+INSERT INTO locks
+    SELECT fence, path, 0, 0, NULL, NULL, holder, holder_name, reason, locked_at, expires_at
+    FROM locks_by_path;
+DROP TABLE locks_by_path;
+CREATE INDEX locks_expiry ON locks (expires_at);
+";
+
 // Mailboxes of names, and groups. The mailbox of the name `n` is a party called `@n`, a text that no
 // label can be. `addressed` says of a message in a mailbox which peer had the name then, of a broadcast
 // to which group it went. It comes after the payload, so that nothing is written anew: it is read with
 // the payload, but for events.
-const V3: &str = "
+const V4: &str = "
 ALTER TABLE messages ADD COLUMN addressed ANY;
 CREATE INDEX peers_name ON peers (name) WHERE NOT name_is_automatic;
 INSERT OR IGNORE INTO parties (name, born, floor)

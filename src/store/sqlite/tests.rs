@@ -28,7 +28,7 @@ fn fill(store: &mut SqliteStore) {
     turn(store, |store| {
         store.mark_read(inbox_of(2), &[id], at(1), None).unwrap();
         store.set_state(&entry("k", "v", Seq(1)), None).unwrap();
-        store.acquire_lock(&lock("/a", party(1), Seq(2))).unwrap();
+        store.put_lock(&lock("/a", party(1), Seq(2))).unwrap();
         emit(store, "a.b", None, &Draft::new("{}", at(5)));
     });
 }

@@ -210,7 +210,7 @@ impl Asks {
             return None;
         }
         let ask = if self.locks.take(now) {
-            let request = Request::QueryLocks { peer_id: Some("cli".into()), file_path: None };
+            let request = Request::QueryLocks { peer_id: Some("cli".into()), path: None };
             (Purpose::Locks, request)
         } else if self.peers.take(now) {
             self.peers.want_at(now.plus(PEERS_EVERY));

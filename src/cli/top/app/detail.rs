@@ -184,9 +184,8 @@ impl App {
     }
 
     fn lock_detail(&self, path: &str) -> Vec<Paragraph> {
-        let lock = self.picture.locks.iter().find(|lock| *lock.lock.file_path == *path);
-        let Some(listed) = lock else { return Vec::new() };
-        let lock = &listed.lock;
+        let lock = self.picture.locks.iter().find(|lock| *lock.file_path == *path);
+        let Some(lock) = lock else { return Vec::new() };
         let mut out = vec![
             Paragraph::Title("Lock".into()),
             Paragraph::Fact("file", self.path(&lock.file_path)),
@@ -195,11 +194,11 @@ impl App {
             Paragraph::Fact("free", self.when(lock.expires_at)),
             Paragraph::Fact("fence", lock.fence.to_string()),
         ];
-        if listed.shared {
+        if lock.shared {
             out.push(Paragraph::Fact("shared", "others may hold it, too".into()));
         }
-        if listed.waiting() > 0 {
-            out.push(Paragraph::Fact("waiting", listed.waiting().to_string()));
+        if lock.waiting > 0 {
+            out.push(Paragraph::Fact("waiting", lock.waiting.to_string()));
         }
         if let Some(reason) = &lock.reason {
             out.push(Paragraph::Line(String::new()));

@@ -26,8 +26,8 @@ pub(super) use typing::Typing;
 
 use super::clean::clean;
 use crate::api::{
-    Code, Events, ListedLock, ListedLocks, MessageInfo, Messages, PeerInfo, PeersReply, Request,
-    Sent, Status,
+    Code, Events, LockInfo, LockPath, LocksReply, MessageInfo, Messages, PeerInfo, PeersReply,
+    Request, Sent, Status,
 };
 use crate::client::ClientError;
 use crate::client::blocking::read_reply;
@@ -49,7 +49,7 @@ pub(super) enum Mode {
     /// Typing a message.
     Compose(Typing),
     /// Asked whether a lock is to be freed: of this file, held by whoever is called so.
-    Confirm { path: Box<str>, holder: Party },
+    Confirm { path: LockPath, holder: Party },
     /// Reading all of a row.
     Detail { item: Item, line: usize },
     /// Reading the help.
@@ -233,7 +233,7 @@ impl App {
                 self.picture.set_peers(reply.peers);
             }
             Purpose::Locks => {
-                let reply: ListedLocks = read_reply(body)?;
+                let reply: LocksReply = read_reply(body)?;
                 self.picture.locks = reply.locks;
             }
             Purpose::Status => {
@@ -466,10 +466,10 @@ impl App {
         }
     }
 
-    fn lock_words(lock: &ListedLock) -> impl Fn() -> String {
+    fn lock_words(lock: &LockInfo) -> impl Fn() -> String {
         move || {
-            let reason = lock.lock.reason.as_deref().unwrap_or_default();
-            format!("{} {} {reason}", lock.lock.file_path, lock.lock.locked_by_name)
+            let reason = lock.reason.as_deref().unwrap_or_default();
+            format!("{} {} {reason}", lock.file_path, lock.locked_by_name)
         }
     }
 
@@ -487,7 +487,7 @@ impl App {
         Some(match pane {
             Pane::Peers => Item::Peer(picture.peers.get(at)?.id),
             Pane::Messages => Item::Message(picture.messages.get(at)?.seq),
-            Pane::Locks => Item::Lock(picture.locks.get(at)?.lock.file_path.clone()),
+            Pane::Locks => Item::Lock(picture.locks.get(at)?.file_path.clone()),
             Pane::Events => Item::Event(picture.events.get(at)?.seq),
         })
     }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::Deserialize;
 
 use super::charts::{Deliveries, Rate};
-use crate::api::{EventInfo, ListedLock, MessageInfo, PeerInfo, Status};
+use crate::api::{EventInfo, LockInfo, MessageInfo, PeerInfo, Status};
 use crate::cli::text::short_id;
 use crate::cli::top::clean::{clean, first_line};
 use crate::model::{
@@ -121,7 +121,7 @@ pub(in crate::cli::top) struct Picture {
     /// By name.
     pub(in crate::cli::top) peers: Vec<PeerInfo>,
     /// By path.
-    pub(in crate::cli::top) locks: Vec<ListedLock>,
+    pub(in crate::cli::top) locks: Vec<LockInfo>,
     pub(in crate::cli::top) status: Option<Status>,
     /// Oldest first.
     pub(in crate::cli::top) messages: VecDeque<MessageRow>,

@@ -416,7 +416,10 @@ fn locks_are_freed_after_a_question_only() {
     assert!(scene.app.notice.as_ref().is_some_and(|(_, is_bad)| *is_bad));
     let unlocks = |scene: &Scene| {
         let unlocks = scene.asked.iter().filter_map(|(_, request)| match request {
-            Request::Unlock { file_path, force, .. } => Some((file_path.to_string(), *force)),
+            Request::Unlock { path, force, .. } => {
+                assert!(path.exact);
+                Some((path.file_path.to_string(), *force))
+            }
             _ => None,
         });
         unlocks.collect::<Vec<_>>()

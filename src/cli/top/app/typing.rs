@@ -1,7 +1,7 @@
 //! Keys, and what they do.
 
 use super::{Addressee, App, Item, Mode, Pane, Purpose, Wish};
-use crate::api::{Place, Request, SendMessage};
+use crate::api::{LockPath, Place, Request, SendMessage};
 use crate::cli::command::new_id;
 use crate::cli::messages::CLI;
 use crate::cli::top::clean::clean;
@@ -136,16 +136,16 @@ impl App {
         }
     }
 
-    fn handle_confirm(&mut self, path: Box<str>, holder: &Party, key: &Key) {
+    fn handle_confirm(&mut self, path: LockPath, holder: &Party, key: &Key) {
         if !matches!(key, Key::Char('y' | 'Y')) {
             return self.say("Nothing was released.");
         }
         let request = Request::Unlock {
             peer_id: Some(CLI.into()),
-            file_path: path.clone(),
+            path: path.clone(),
             force: *holder != Party::Cli,
         };
-        self.asks.urgent.push_back((Purpose::Unlock(path), request));
+        self.asks.urgent.push_back((Purpose::Unlock(path.file_path), request));
     }
 
     fn handle_detail(&mut self, item: Item, line: usize, key: &Key) {
@@ -255,8 +255,8 @@ impl App {
                 (row.map(|row| row.from.clone()), row.map(|row| row.id))
             }
             Some(Item::Lock(path)) => {
-                let lock = self.picture.locks.iter().find(|lock| lock.lock.file_path == *path);
-                (lock.map(|lock| lock.lock.locked_by.clone()), None)
+                let lock = self.picture.locks.iter().find(|lock| lock.file_path == *path);
+                (lock.map(|lock| lock.locked_by.clone()), None)
             }
             Some(Item::Event(seq)) => {
                 let row = self.picture.events.iter().find(|row| row.seq == *seq);
@@ -309,9 +309,14 @@ impl App {
         let Some(Item::Lock(path)) = self.selected_or_first() else {
             return self.complain("Nothing is locked.");
         };
-        let lock = self.picture.locks.iter().find(|lock| lock.lock.file_path == path);
+        let lock = self.picture.locks.iter().find(|lock| lock.file_path == path);
         let Some(lock) = lock else { return };
-        self.mode = Mode::Confirm { path, holder: lock.lock.locked_by.clone() };
+        let path = LockPath {
+            exact: !lock.pattern && lock.repo_id.is_none(),
+            repo_id: lock.repo_id.clone(),
+            ..LockPath::of(path)
+        };
+        self.mode = Mode::Confirm { path, holder: lock.locked_by.clone() };
     }
 
     /// The question that is asked before a lock is freed.

@@ -195,18 +195,18 @@ fn stage(row: &MessageRow) -> Cell {
 
 fn lock(app: &App, painter: &mut Painter, at: usize, width: u16) -> Option<Vec<Cell>> {
     let listed = app.picture.locks.get(at)?;
-    let (left, changes_at) = countdown(listed.lock.expires_at, painter.now);
+    let (left, changes_at) = countdown(listed.expires_at, painter.now);
     painter.changes_at(changes_at);
-    let mut holder = clean(&listed.lock.locked_by_name, CELL_CHARS_MAX);
-    if listed.waiting() > 0 {
-        holder = format!("+{} {holder}", listed.waiting());
+    let mut holder = clean(&listed.locked_by_name, CELL_CHARS_MAX);
+    if listed.waiting > 0 {
+        holder = format!("+{} {holder}", listed.waiting);
     }
     if listed.shared {
         holder = format!("(s) {holder}");
     }
-    let file = short_path(&listed.lock.file_path, app.home.as_deref());
+    let file = short_path(&listed.file_path, app.home.as_deref());
     let file = clean(&file, usize::MAX);
-    let reason = listed.lock.reason.as_deref().map(|reason| clean(reason, CELL_CHARS_MAX));
+    let reason = listed.reason.as_deref().map(|reason| clean(reason, CELL_CHARS_MAX));
     // The end of a path says most; the reason, where there is room for both.
     let width = usize::from(width);
     let file = match reason {

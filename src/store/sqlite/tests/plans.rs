@@ -127,12 +127,11 @@ const OPERATIONS: [Operation; 28] = [
     ("locks", |store| {
         turn(store, |store| {
             let fence = store.next_seq();
-            store.acquire_lock(&lock("/new", party(1), fence)).unwrap();
+            store.put_lock(&lock("/new", party(1), fence)).unwrap();
             let later = Lock { expires_at: at(70_000), ..lock("/new", party(1), fence) };
-            store.acquire_lock(&later).unwrap();
+            store.put_lock(&later).unwrap();
             store.expire_locks(at(0), 10).unwrap();
-            store.release_lock("/new", Some(&party(1))).unwrap();
-            store.release_locks_of(&party(2)).unwrap();
+            store.remove_lock(fence).unwrap();
         });
         store.next_lock_expiry().unwrap();
     }),
@@ -170,7 +169,7 @@ fn stored(rows: i64) -> (TempDir, SqliteStore) {
             post(store, &party(3), To::One(inbox_of(1)), &draft);
             emit(store, if n % 2 == 0 { "a.b" } else { "rare.x" }, None, &draft);
             store.set_state(&entry(&n.to_string(), "v", id.seq()), None).unwrap();
-            store.acquire_lock(&lock(&n.to_string(), party(1), id.seq())).unwrap();
+            store.put_lock(&lock(&n.to_string(), party(1), id.seq())).unwrap();
         }
     });
     (dir, store)

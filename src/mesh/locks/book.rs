@@ -1,0 +1,105 @@
+//! The locks that are held: a cache of the store, by what overlaps and by holder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::index::Index;
+use super::target::Target;
+use crate::model::{Lock, Party, Seq};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(in crate::mesh) struct Book {
+    locks: BTreeMap<Seq, Lock>,
+    index: Index,
+    holders: BTreeMap<Party, BTreeSet<Seq>>,
+}
+
+impl Book {
+    /// A book of these.
+    pub(in crate::mesh) fn of(locks: Vec<Lock>) -> Self {
+        let mut book = Self::default();
+        for lock in locks {
+            book.put(lock);
+        }
+        book
+    }
+
+    /// Adds a lock, or changes the one with its fence, whose files stay.
+    pub(super) fn put(&mut self, lock: Lock) {
+        if !self.locks.contains_key(&lock.fence) {
+            self.index.insert(lock.fence.0, Target::of(&lock));
+            self.holders.entry(lock.holder.clone()).or_default().insert(lock.fence);
+        }
+        self.locks.insert(lock.fence, lock);
+    }
+
+    pub(super) fn remove(&mut self, fence: Seq) -> Option<Lock> {
+        let lock = self.locks.remove(&fence)?;
+        self.index.remove(fence.0);
+        if let Some(held) = self.holders.get_mut(&lock.holder) {
+            held.remove(&fence);
+            if held.is_empty() {
+                self.holders.remove(&lock.holder);
+            }
+        }
+        Some(lock)
+    }
+
+    pub(super) fn get(&self, fence: Seq) -> Option<&Lock> {
+        self.locks.get(&fence)
+    }
+
+    /// All of them, by path.
+    pub(super) fn by_path(&self) -> Vec<&Lock> {
+        let mut locks: Vec<&Lock> = self.locks.values().collect();
+        locks.sort_by(|a, b| (&a.path, a.fence).cmp(&(&b.path, b.fence)));
+        locks
+    }
+
+    /// By fence.
+    pub(in crate::mesh) fn iter(&self) -> impl Iterator<Item = &Lock> {
+        self.locks.values()
+    }
+
+    pub(in crate::mesh) fn len(&self) -> usize {
+        self.locks.len()
+    }
+
+    /// How many locks someone holds.
+    pub(in crate::mesh) fn count_of(&self, holder: &Party) -> usize {
+        self.holders.get(holder).map_or(0, BTreeSet::len)
+    }
+
+    /// The fences of someone's locks.
+    pub(super) fn fences_of(&self, holder: &Party) -> Vec<Seq> {
+        self.holders.get(holder).into_iter().flatten().copied().collect()
+    }
+
+    /// Those that overlap with `target`, the first taken first.
+    pub(super) fn overlapping(&self, target: &Target) -> impl Iterator<Item = &Lock> {
+        let fences = self.index.overlapping(target);
+        fences.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)))
+    }
+
+    /// Those that keep `party` from holding `target`.
+    pub(super) fn in_way_of(
+        &self,
+        party: &Party,
+        target: &Target,
+        shared: bool,
+    ) -> impl Iterator<Item = &Lock> {
+        self.overlapping(target)
+            .filter(move |lock| lock.holder != *party && !(lock.shared && shared))
+    }
+
+    /// The lock that `party` holds on just these files.
+    pub(super) fn own(&self, party: &Party, target: &Target) -> Option<&Lock> {
+        self.same(target).find(|lock| lock.holder == *party)
+    }
+
+    /// The locks on just these files.
+    pub(super) fn same(&self, target: &Target) -> impl Iterator<Item = &Lock> {
+        self.overlapping(target)
+            .filter(|lock| self.index.get(lock.fence.0).is_some_and(|other| other.is_same(target)))
+    }
+}

@@ -1,0 +1,252 @@
+//! Which of many targets overlap with one: found by the names that their paths begin with, so that
+//! the cost does not grow with those elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::target::Target;
+use crate::patterns::Pattern;
+
+/// Targets by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    targets: BTreeMap<u64, Target>,
+    /// Those of files.
+    files: Space,
+    /// Those of all working trees of a repository.
+    repos: BTreeMap<Box<str>, Space>,
+    /// The working trees that targets of files are in, by repository, and how many each has.
+    roots: BTreeMap<Box<str>, BTreeMap<Box<str>, usize>>,
+}
+
+impl Index {
+    /// Adds a target under a number that is not in use.
+    pub(super) fn insert(&mut self, number: u64, target: Target) {
+        match (&target.repo, &target.root) {
+            (Some(repo), None) => {
+                let space = self.repos.entry(repo.clone()).or_default();
+                space.insert(number, &target.pattern);
+            }
+            (repo, root) => {
+                self.files.insert(number, &target.pattern);
+                if let (Some(repo), Some(root)) = (repo, root) {
+                    let roots = self.roots.entry(repo.clone()).or_default();
+                    *roots.entry(root.clone()).or_default() += 1;
+                }
+            }
+        }
+        self.targets.insert(number, target);
+    }
+
+    /// Removes the target under a number.
+    pub(super) fn remove(&mut self, number: u64) {
+        let Some(target) = self.targets.remove(&number) else { return };
+        match (&target.repo, &target.root) {
+            (Some(repo), None) => {
+                if let Some(space) = self.repos.get_mut(repo) {
+                    space.remove(number, &target.pattern);
+                    if space.is_empty() {
+                        self.repos.remove(repo);
+                    }
+                }
+            }
+            (repo, root) => {
+                self.files.remove(number, &target.pattern);
+                if let (Some(repo), Some(root)) = (repo, root)
+                    && let Some(roots) = self.roots.get_mut(repo)
+                {
+                    if let Some(count) = roots.get_mut(root) {
+                        *count -= 1;
+                    }
+                    roots.retain(|_, count| *count > 0);
+                    if roots.is_empty() {
+                        self.roots.remove(repo);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The target under a number.
+    pub(super) fn get(&self, number: u64) -> Option<&Target> {
+        self.targets.get(&number)
+    }
+
+    /// The numbers of those that overlap with `target`, in order.
+    pub(super) fn overlapping(&self, target: &Target) -> BTreeSet<u64> {
+        let mut found = Vec::new();
+        let space = target.repo.as_ref().and_then(|repo| self.repos.get(repo));
+        if target.is_repo_wide() {
+            found.extend(space.iter().flat_map(|space| space.candidates(&target.pattern)));
+            let roots = target.repo.as_ref().and_then(|repo| self.roots.get(repo));
+            for root in roots.into_iter().flat_map(BTreeMap::keys) {
+                let there = target.pattern.under(&Pattern::name(root));
+                found.extend(self.files.candidates(&there));
+            }
+        } else {
+            found.extend(self.files.candidates(&target.pattern));
+            if let (Some(space), Some(root)) = (space, &target.root) {
+                match target.pattern.below(&Pattern::name(root)) {
+                    Some(below) => found.extend(space.candidates(&below)),
+                    // A pattern that reaches into the working tree from above it.
+                    None => found.extend(space.all()),
+                }
+            }
+        }
+        found.retain(|number| self.get(*number).is_some_and(|other| other.overlaps(target)));
+        found.into_iter().collect()
+    }
+}
+
+/// Patterns by their literal heads.
+#[derive(Debug, Default)]
+struct Space {
+    /// Those that are one path.
+    exact: BTreeMap<Box<str>, BTreeSet<u64>>,
+    /// The others.
+    patterns: BTreeMap<Box<str>, BTreeSet<u64>>,
+}
+
+impl Space {
+    fn kind(&mut self, pattern: &Pattern) -> &mut BTreeMap<Box<str>, BTreeSet<u64>> {
+        if pattern.is_exact() { &mut self.exact } else { &mut self.patterns }
+    }
+
+    fn insert(&mut self, number: u64, pattern: &Pattern) {
+        let head = pattern.literal_head().into_boxed_str();
+        self.kind(pattern).entry(head).or_default().insert(number);
+    }
+
+    fn remove(&mut self, number: u64, pattern: &Pattern) {
+        let head = pattern.literal_head().into_boxed_str();
+        let kind = self.kind(pattern);
+        if let Some(numbers) = kind.get_mut(&head) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                kind.remove(&head);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.patterns.is_empty()
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.exact.values().chain(self.patterns.values()).flatten().copied().collect()
+    }
+
+    /// All that overlap with `pattern`, and some that do not.
+    fn candidates(&self, pattern: &Pattern) -> Vec<u64> {
+        let head = pattern.literal_head();
+        let mut found: Vec<u64> = Vec::new();
+        let mut add = |numbers: Option<&BTreeSet<u64>>| found.extend(numbers.into_iter().flatten());
+        // Patterns that begin above it, or with it.
+        add(self.patterns.get(""));
+        for (at, _) in head.match_indices('/').skip(1) {
+            add(head.get(..at).and_then(|above| self.patterns.get(above)));
+        }
+        if !head.is_empty() {
+            add(self.patterns.get(head.as_str()));
+        }
+        add(self.exact.get(head.as_str()));
+        if !pattern.is_exact() {
+            // Whatever begins below it.
+            let start = format!("{head}/");
+            let from = (Bound::Included(start.as_str()), Bound::Unbounded);
+            for kind in [&self.exact, &self.patterns] {
+                let below = kind.range::<str, _>(from);
+                below
+                    .take_while(|(other, _)| other.starts_with(&start))
+                    .for_each(|(_, numbers)| add(Some(numbers)));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::LockPath;
+    use crate::mesh::locks::target::Place;
+    use crate::model::Party;
+
+    #[test]
+    fn what_is_found_is_what_a_look_at_all_would_find() {
+        let places: Vec<Place<'_>> = ["/w", "/w/tree", "/o"]
+            .iter()
+            .zip(["r", "r", "o"])
+            .map(|(root, repo)| Place { project: None, repo: Some(repo), root: Some(root) })
+            .chain([Place::default()])
+            .collect();
+        let texts = [
+            "/w/a",
+            "/w/a/b",
+            "/w/a-b",
+            "/w/**",
+            "/w/a/*",
+            "/**",
+            "/**/b",
+            "/w/*/a",
+            "/w/tree/a",
+            "/w/tree/a/b",
+            "/w/tree/**/b",
+            "/o/a",
+            "/*/a",
+            "/o/**",
+            "name",
+            "repo:a",
+            "repo:a/b",
+            "repo:**",
+            "repo:*/b",
+            "repo:a/",
+            "/",
+        ];
+        let targets: Vec<Target> = (places.iter())
+            .flat_map(|place| {
+                texts
+                    .iter()
+                    .filter_map(|text| Target::read(&LockPath::of(*text), &Party::Cli, *place).ok())
+            })
+            .collect();
+        assert!(targets.len() > 70);
+        let mut index = Index::default();
+        for (number, target) in targets.iter().enumerate() {
+            index.insert(number as u64, target.clone());
+        }
+        let check = |index: &Index, there: &dyn Fn(u64) -> bool| {
+            for target in &targets {
+                let expected: BTreeSet<u64> = (0u64..)
+                    .zip(&targets)
+                    .filter(|(number, other)| there(*number) && other.overlaps(target))
+                    .map(|(number, _)| number)
+                    .collect();
+                assert_eq!(index.overlapping(target), expected, "{target:?}");
+            }
+        };
+        check(&index, &|_| true);
+        for number in (0..targets.len() as u64).filter(|number| number % 3 != 0) {
+            index.remove(number);
+        }
+        check(&index, &|number| number % 3 == 0);
+        for number in 0..targets.len() as u64 {
+            index.remove(number);
+        }
+        assert!(index.files.is_empty() && index.repos.is_empty() && index.roots.is_empty());
+    }
+
+    #[test]
+    fn what_lies_elsewhere_is_not_looked_at() {
+        let read = |text: &str| Pattern::parse(text, None).unwrap();
+        let mut space = Space::default();
+        for number in 0..10_000 {
+            let file = if number % 2 == 0 { "a.rs" } else { "**" };
+            space.insert(number, &read(&format!("/w/{number}/{file}")));
+        }
+        for text in ["/w/4/a.rs", "/w/5/x/y.rs", "/w/7/*.rs", "/w/8/**", "/elsewhere/**", "/x"] {
+            let looked_at = space.candidates(&read(text)).len();
+            assert!(looked_at <= 1, "{text}: {looked_at}");
+        }
+    }
+}

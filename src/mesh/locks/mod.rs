@@ -1,0 +1,369 @@
+//! Locks of files: who holds what, for how long, and who is next.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `target` | what a path means, and whether two locks are about the same file |
+//! | `index` | which of many that is true of |
+//! | `book` | the locks that are held |
+//! | `queue` | who waits, in order |
+//! | `waiting` | who may have a lock now, and what the others are told |
+//! | `steal` | taking a lock from someone |
+
+mod book;
+mod index;
+mod queue;
+mod steal;
+mod target;
+mod waiting;
+
+use super::turn::{Caller, Failure, Held, Interest, Outcome};
+use super::who::{Actor, Right};
+use super::{EXPIRE_ROWS_MAX, Handled, Mesh};
+use crate::api::{
+    Code, Detail, LockAction, LockFile, LockInfo, LockPath, Refusal, Reply, fit, lock_line,
+};
+use crate::limits::LOCKS_MAX;
+use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
+use crate::store::{Result as Stored, Store};
+pub(super) use book::Book;
+pub(super) use queue::Queue;
+use queue::Waiter;
+use target::{Place, Target};
+
+type Answer = std::result::Result<Reply, Failure>;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Who wants what.
+#[derive(Clone, Debug)]
+struct Ask {
+    actor: Actor,
+    target: Target,
+    shared: bool,
+}
+
+impl Ask {
+    fn of(waiter: &Waiter) -> Self {
+        Self {
+            actor: Actor { party: waiter.party.clone(), name: waiter.name.clone() },
+            target: waiter.target.clone(),
+            shared: waiter.shared,
+        }
+    }
+}
+
+impl<S: Store> Mesh<S> {
+    /// `POST /lock`, `lock`: takes a lock, or renews one's own, or waits for it.
+    pub(super) fn lock(
+        &mut self,
+        caller: Caller,
+        wanted: &LockFile,
+        now: Now,
+        held: Option<Held>,
+    ) -> Handled {
+        let place = match held.map(|held| held.on) {
+            Some(Interest::Lock(ticket)) => Some(ticket),
+            _ => None,
+        };
+        let ask = match self.lock_ask(caller, wanted, now, held.is_some()) {
+            Ok(ask) => ask,
+            Err(failure) => {
+                if let Some(ticket) = place {
+                    self.queue.leave(ticket);
+                }
+                return Err(failure);
+            }
+        };
+        let known = place.filter(|ticket| self.queue.get(*ticket).is_some());
+        let ticket = match (known, wanted.place) {
+            (None, Some(id)) if held.is_none() => {
+                self.queue.come_back(&ask.actor.party, id, &ask.target, ask.shared)
+            }
+            _ => known,
+        };
+        let until = match held {
+            Some(held) => held.until,
+            None => now.mono.plus(std::time::Duration::from_secs(wanted.wait)),
+        };
+        // When the time of a held request is over, perhaps nobody is there any more to be given it.
+        let is_late = held.is_some() && until <= now.mono;
+        if wanted.steal {
+            let reply = self.steal(&ask, wanted, now)?;
+            return Ok(Outcome::Reply(reply));
+        }
+        if !is_late && self.obstacle(&ask, ticket).is_none() {
+            debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
+            let reply = self.take(&ask, wanted, Vec::new(), now);
+            // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
+            if let Some(ticket) = ticket {
+                self.queue.leave(ticket);
+            }
+            return Ok(Outcome::Reply(reply?));
+        }
+        if until > now.mono {
+            let ticket = match ticket {
+                Some(ticket) => ticket,
+                None => self.join(&ask, wanted.place, now)?,
+            };
+            return Ok(Outcome::Hold { on: Interest::Lock(ticket), until });
+        }
+        if let Some(ticket) = ticket {
+            let keeps_place = wanted.place.is_some() && wanted.wait > 0 && is_late;
+            self.time_over(ticket, keeps_place, now);
+        }
+        Err(self.locked(&ask, None, now).into())
+    }
+
+    fn lock_ask(
+        &mut self,
+        caller: Caller,
+        wanted: &LockFile,
+        now: Now,
+        counted: bool,
+    ) -> std::result::Result<Ask, Failure> {
+        let peer = wanted.peer_id.as_deref();
+        let actor = if counted {
+            self.actor(caller, peer, "peerId", Right::Speak)?
+        } else {
+            self.acting(caller, peer, "peerId", Right::Speak, now)?
+        };
+        let target = self.target(&actor.party, &wanted.path)?;
+        Ok(Ask { actor, target, shared: wanted.shared })
+    }
+
+    /// Takes a lock that nothing is in the way of. `stolen_from`: whose locks were taken for it.
+    fn take(
+        &mut self,
+        ask: &Ask,
+        wanted: &LockFile,
+        stolen_from: Vec<Box<str>>,
+        now: Now,
+    ) -> Answer {
+        let Ask { actor, target, shared } = ask;
+        let own = self.locks.own(&actor.party, target).cloned();
+        if own.is_none() && self.locks.len() as u64 >= LOCKS_MAX {
+            return Err(Refusal::new(
+                Code::StorageFull,
+                format!("there are {LOCKS_MAX} locks, which is the most: release some first"),
+            )
+            .into());
+        }
+        let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
+        let expires_at = now.wall.plus_ms(i64::from(minutes) * MINUTE_MS);
+        let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
+        if let Some(own) = own.as_ref().filter(|own| own.shared == *shared) {
+            // A renewal has no number of its own: it is the same holding.
+            let renewed = Lock {
+                expires_at: own.expires_at.max(expires_at),
+                reason: reason.or_else(|| own.reason.clone()),
+                ..own.clone()
+            };
+            if renewed != *own {
+                self.store.put_lock(&renewed)?;
+                self.locks.put(renewed.clone());
+            }
+            return Ok(Reply::Locked { lock: self.shown(&renewed), stolen_from });
+        }
+        let id = self.next_id();
+        let lock = Lock {
+            path: target.text().into(),
+            pattern: !target.pattern.is_exact(),
+            shared: *shared,
+            repo_id: target.repo.clone(),
+            git_root: target.root.clone(),
+            holder: actor.party.clone(),
+            holder_name: actor.name.clone(),
+            reason: reason.or_else(|| own.as_ref().and_then(|own| own.reason.clone())),
+            locked_at: now.wall,
+            expires_at: own.as_ref().map_or(expires_at, |own| own.expires_at.max(expires_at)),
+            fence: id.0,
+        };
+        if let Some(own) = own {
+            // To share what one had alone, or to have alone what one shared, is another holding.
+            self.store.remove_lock(own.fence)?;
+            self.locks.remove(own.fence);
+            self.queue.stir(target);
+        }
+        self.store.put_lock(&lock)?;
+        self.locks.put(lock.clone());
+        self.note_expiry(lock.expires_at);
+        // Places before its own may not hold it back any more.
+        self.queue.stir_party(&actor.party);
+        self.lock_taken(&lock, id, now)?;
+        Ok(Reply::Locked { lock: self.shown(&lock), stolen_from })
+    }
+
+    fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId), now: Now) -> Stored<()> {
+        let payload = serde_json::json!({
+            "filePath": lock.path,
+            "lockedBy": lock.holder,
+            "lockedByName": lock.holder_name,
+            "reason": lock.reason,
+            "expiresAt": lock.expires_at,
+            "fence": lock.fence,
+            "shared": lock.shared,
+            "pattern": lock.pattern,
+        });
+        let frame = lock_line(&lock.path, LockAction::Locked, &lock.holder, now.wall);
+        self.tell_others(lock.holder.peer(), frame);
+        self.event_at(id, event_type::FILE_LOCKED, &payload.to_string(), Some(&lock.holder), now)
+    }
+
+    /// `POST /lock`, `unlock`
+    pub(super) fn unlock(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        path: &LockPath,
+        force: bool,
+        now: Now,
+    ) -> Answer {
+        if force && caller != Caller::Broker {
+            let message =
+                "only the broker token may force a lock open: use `slm-mesh lock release`";
+            return Err(Refusal::new(Code::Forbidden, message).into());
+        }
+        let peer = peer.or(force.then_some("cli"));
+        let right = if force { Right::Oversee } else { Right::Speak };
+        let actor = self.acting(caller, peer, "peerId", right, now)?;
+        let target = self.target(&actor.party, path)?;
+        let same: Vec<Lock> = self.locks.same(&target).cloned().collect();
+        let meant = |lock: &&Lock| force || lock.holder == actor.party;
+        let mut released = false;
+        for lock in same.iter().filter(meant) {
+            let reason = if lock.holder == actor.party { "released" } else { "forced" };
+            self.free(lock, reason, Some(&actor.party), now)?;
+            released = true;
+        }
+        if released {
+            return Ok(Reply::Done {});
+        }
+        let path = target.text();
+        if let Some(lock) = same.first() {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("{} holds the lock on {path}, not {}", lock.holder_name, actor.name),
+            )
+            .with(Detail::Lock(Box::new(self.shown(lock))))
+            .into());
+        }
+        let covering = self.locks.overlapping(&target).find(meant);
+        let hint = match covering {
+            Some(lock) if lock.holder == actor.party => {
+                format!("; {} overlaps with it and is yours: unlock that", lock.path)
+            }
+            Some(lock) => format!("; {} overlaps with it: release that", lock.path),
+            None => String::new(),
+        };
+        Err(Refusal::new(Code::LockNotFound, format!("{path} is not locked{hint}")).into())
+    }
+
+    /// `POST /lock`, `query`
+    pub(super) fn query_locks(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        path: Option<&LockPath>,
+        now: Now,
+    ) -> Answer {
+        self.count(caller, None, now)?;
+        let found = match path {
+            None => self.locks.by_path(),
+            Some(path) => {
+                let asker = match (caller, peer) {
+                    (Caller::Peer(me), None) => Party::Peer(me),
+                    (_, Some(text)) => self.correspondent(text)?,
+                    _ => Party::Cli,
+                };
+                let target = self.target(&asker, path)?;
+                let mut found: Vec<&Lock> = self.locks.overlapping(&target).collect();
+                found.sort_by(|a, b| (&a.path, a.fence).cmp(&(&b.path, b.fence)));
+                found
+            }
+        };
+        let mut locks: Vec<LockInfo> = found.into_iter().map(|lock| self.shown(lock)).collect();
+        let remaining = fit(&mut locks);
+        Ok(Reply::Locks { locks, remaining })
+    }
+
+    /// What a path means: relative ones of peers belong to their project.
+    fn target(&self, party: &Party, path: &LockPath) -> std::result::Result<Target, Refusal> {
+        let record = party.peer().and_then(|id| self.peers.get(&id)).map(|present| &present.record);
+        let place = record.map_or_else(Place::default, |record| Place {
+            project: Some(&record.project_path),
+            repo: record.repo_id.as_deref(),
+            root: record.git_root.as_deref(),
+        });
+        Target::read(path, party, place)
+    }
+
+    /// Frees a lock, for a reason that everyone is told.
+    fn free(&mut self, lock: &Lock, reason: &str, by: Option<&Party>, now: Now) -> Stored<()> {
+        self.store.remove_lock(lock.fence)?;
+        self.lock_freed(lock, serde_json::json!({ "reason": reason }), by, now)
+    }
+
+    /// A lock is gone from the store; `more` is what its event has to say beyond what it was.
+    fn lock_freed(
+        &mut self,
+        lock: &Lock,
+        more: serde_json::Value,
+        by: Option<&Party>,
+        now: Now,
+    ) -> Stored<()> {
+        self.locks.remove(lock.fence);
+        self.queue.stir(&Target::of(lock));
+        let mut payload = serde_json::json!({
+            "filePath": lock.path,
+            "lockedBy": lock.holder,
+            "lockedByName": lock.holder_name,
+            "fence": lock.fence,
+        });
+        if let (Some(payload), serde_json::Value::Object(more)) = (payload.as_object_mut(), more) {
+            payload.extend(more);
+        }
+        let frame = lock_line(&lock.path, LockAction::Unlocked, &lock.holder, now.wall);
+        self.tell_others(by.and_then(Party::peer), frame);
+        self.event(event_type::FILE_UNLOCKED, &payload.to_string(), by, now)
+    }
+
+    /// Frees everything that someone who has left held, and whatever it waited for goes on without.
+    pub(super) fn release_all(&mut self, holder: &Party, now: Now) -> Stored<()> {
+        self.queue.end_all_of(holder);
+        for fence in self.locks.fences_of(holder) {
+            if let Some(lock) = self.locks.get(fence).cloned() {
+                self.free(&lock, "peer_left", Some(holder), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn expire_locks(&mut self, now: Now) -> Stored<()> {
+        for lock in self.store.expire_locks(now.wall, EXPIRE_ROWS_MAX)? {
+            self.lock_freed(&lock, serde_json::json!({"reason": "expired"}), None, now)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    pub(super) fn lock() -> Lock {
+        Lock {
+            path: "/a".into(),
+            pattern: false,
+            shared: false,
+            repo_id: None,
+            git_root: None,
+            holder: Party::Cli,
+            holder_name: "cli".into(),
+            reason: None,
+            locked_at: Timestamp(0),
+            expires_at: Timestamp(1),
+            fence: Seq(1),
+        }
+    }
+}

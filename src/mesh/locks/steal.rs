@@ -1,0 +1,93 @@
+//! Taking a lock from someone who has it, and telling them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::{Answer, Ask};
+use crate::api::{LockFile, Reply};
+use crate::mesh::Mesh;
+use crate::mesh::turn::Failure;
+use crate::mesh::who::Actor;
+use crate::model::{Lock, MessageKind, Now, Party, Recipient};
+use crate::store::Store;
+
+/// Stolen locks that a message names; how many more there are, it says.
+const NAMED_MAX: usize = 20;
+
+impl<S: Store> Mesh<S> {
+    /// Takes every lock that is in the way of `ask` from its holder, and then the lock itself. Those
+    /// who wait stay where they are, behind it.
+    pub(super) fn steal(&mut self, ask: &Ask, wanted: &LockFile, now: Now) -> Answer {
+        let Ask { actor, target, shared } = ask;
+        let in_way: Vec<Lock> =
+            self.locks.in_way_of(&actor.party, target, *shared).cloned().collect();
+        let why = wanted.reason.as_deref().unwrap_or_default();
+        let mut holders: BTreeMap<Party, Vec<&Lock>> = BTreeMap::new();
+        for lock in &in_way {
+            holders.entry(lock.holder.clone()).or_default().push(lock);
+            let more = serde_json::json!({
+                "reason": "stolen",
+                "by": actor.party,
+                "byName": actor.name,
+                "why": why,
+            });
+            self.store.remove_lock(lock.fence)?;
+            self.lock_freed(lock, more, Some(&actor.party), now)?;
+        }
+        let names = holders.values().filter_map(|locks| locks.first());
+        let stolen_from = names.map(|lock| lock.holder_name.clone()).collect();
+        let reply = self.take(ask, wanted, stolen_from, now).map_err(|failure| match failure {
+            // What was taken makes room for it, and nothing else is refused here. Were it, the turn
+            // could not keep what is already written.
+            Failure::Refused(refusal) if !in_way.is_empty() => {
+                Failure::Store(crate::store::StoreError::Failed(refusal.message.into()))
+            }
+            failure => failure,
+        })?;
+        if let Reply::Locked { lock: taken, .. } = &reply {
+            for (holder, locks) in holders {
+                if let Some(recipient) = holder.inbox() {
+                    let mut text = told(actor, &locks, why);
+                    // Writing to a string cannot fail.
+                    let _ =
+                        write!(text, " It now holds {} (fence {}).", taken.file_path, taken.fence);
+                    self.alert(actor, recipient, text, now)?;
+                }
+            }
+        }
+        Ok(reply)
+    }
+
+    fn alert(
+        &mut self,
+        from: &Actor,
+        to: Recipient,
+        text: String,
+        now: Now,
+    ) -> Result<(), Failure> {
+        let send = crate::api::SendMessage {
+            from_peer: None,
+            to_peer: Party::from(to).to_string().into(),
+            payload: text.into(),
+            kind: MessageKind::Alert,
+            reply_to: None,
+            id: None,
+            place: crate::api::Place::default(),
+        };
+        self.deliver(from, to, &send, now)?;
+        Ok(())
+    }
+}
+
+/// Facts for the one who has lost locks.
+fn told(actor: &Actor, locks: &[&Lock], why: &str) -> String {
+    let named: Vec<String> = (locks.iter().take(NAMED_MAX))
+        .map(|lock| format!("{} (fence {})", lock.path, lock.fence))
+        .collect();
+    let more = match locks.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = if locks.len() == 1 { "lock" } else { "locks" };
+    format!("{} has taken your {what} on {}{more}. Reason: {why}.", actor.name, named.join(", "))
+}

@@ -1,0 +1,253 @@
+//! Who may have a lock now, who has to wait, and whose turn it is.
+
+use super::Ask;
+use super::queue::{Crowded, Waiter};
+use super::target::Target;
+use crate::api::{Code, Detail, LockInfo, Refusal};
+use crate::limits::{LOCK_PLACE_KEPT, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
+use crate::mesh::Mesh;
+use crate::mesh::turn::Ticket;
+use crate::model::{Lock, Monotonic, Now, Party, Seq};
+use crate::store::{Result as Stored, Store};
+
+const MINUTE_MS: i64 = 60_000;
+
+/// What keeps someone from having a lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Obstacle<'a> {
+    /// Someone else holds it.
+    Lock(&'a Lock),
+    /// Someone else was here before.
+    Waiter(Ticket, &'a Waiter),
+}
+
+impl<S: Store> Mesh<S> {
+    /// What keeps `ask` from having its lock. Own locks and places are never in the way, nor is the
+    /// place of someone who waits for a lock of the asker itself: they cannot go on before the asker
+    /// is done, and it may need more for that.
+    pub(super) fn obstacle(&self, ask: &Ask, ticket: Option<Ticket>) -> Option<Obstacle<'_>> {
+        let Ask { actor, target, shared } = ask;
+        if let Some(lock) = self.locks.in_way_of(&actor.party, target, *shared).next() {
+            return Some(Obstacle::Lock(lock));
+        }
+        let before = self.queue.overlapping(target);
+        before
+            .take_while(|(other, _)| ticket.is_none_or(|ticket| *other < ticket))
+            .find(|(_, waiter)| {
+                waiter.party != actor.party
+                    && !(waiter.shared && *shared)
+                    && !self.holds_back(&actor.party, waiter)
+            })
+            .map(|(ticket, waiter)| Obstacle::Waiter(ticket, waiter))
+    }
+
+    /// Whether a lock of `party` is what `waiter` waits for.
+    fn holds_back(&self, party: &Party, waiter: &Waiter) -> bool {
+        let mut in_way = self.locks.in_way_of(&waiter.party, &waiter.target, waiter.shared);
+        in_way.any(|lock| lock.holder == *party)
+    }
+
+    /// Puts `ask` at the end of the queue.
+    pub(super) fn join(
+        &mut self,
+        ask: &Ask,
+        place: Option<uuid::Uuid>,
+        now: Now,
+    ) -> std::result::Result<Ticket, Refusal> {
+        match self.queue.check_room(&ask.target) {
+            Ok(()) => {}
+            Err(Crowded::Everywhere) => {
+                let message = format!(
+                    "{LOCK_WAITERS_MAX} requests wait for locks, which is the most: ask without \
+                     `wait`"
+                );
+                return Err(Refusal::new(Code::StorageFull, message));
+            }
+            Err(Crowded::Here) => {
+                let mut refusal = self.locked(ask, None, now);
+                refusal.message = format!(
+                    "{} ({LOCK_WAITERS_PER_LOCK_MAX} wait for it, which is the most: ask later)",
+                    refusal.message
+                )
+                .into();
+                return Err(refusal);
+            }
+        }
+        Ok(self.queue.join(Waiter {
+            party: ask.actor.party.clone(),
+            name: ask.actor.name.clone(),
+            target: ask.target.clone(),
+            shared: ask.shared,
+            place,
+            absent_until: None,
+        }))
+    }
+
+    /// The time of a request is over: it leaves the queue, at once or in a moment.
+    pub(super) fn time_over(&mut self, ticket: Ticket, keeps_place: bool, now: Now) {
+        if keeps_place {
+            self.queue.keep(ticket, now.mono.plus(LOCK_PLACE_KEPT));
+        } else {
+            self.queue.leave(ticket);
+        }
+    }
+
+    /// The next held request for a lock that has an answer now: to be asked again with
+    /// [`Mesh::handle_held`] before the turn ends, as long as there is one.
+    pub fn next_waiter(&mut self) -> Option<Ticket> {
+        if let Some(ticket) = self.queue.take_ended() {
+            return Some(ticket);
+        }
+        while let Some(ticket) = self.queue.take_stirred() {
+            let free = self.queue.get(ticket).is_some_and(|waiter| {
+                waiter.absent_until.is_none()
+                    && self.obstacle(&Ask::of(waiter), Some(ticket)).is_none()
+            });
+            if free {
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    /// Whether [`Mesh::next_waiter`] may give one.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.queue.is_stirred()
+    }
+
+    /// The request that held this place has gone without an answer.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.queue.leave(ticket);
+    }
+
+    /// The answer that gave a lock to someone who had waited for it could not be written: the lock
+    /// is free again, since nobody knows of it. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn grant_lost(&mut self, fence: Seq, now: Now) -> Stored<()> {
+        match self.locks.get(fence).cloned() {
+            Some(lock) => self.free(&lock, "unclaimed", None, now),
+            None => Ok(()),
+        }
+    }
+
+    /// When the next place that is kept is given up.
+    pub(in crate::mesh) fn next_absent(&self) -> Option<Monotonic> {
+        self.queue.next_absent()
+    }
+
+    /// Gives up places that were kept long enough.
+    pub(in crate::mesh) fn end_absent(&mut self, now: Now) {
+        self.queue.end_absent(now.mono);
+    }
+
+    /// How many wait for what `lock` keeps from them.
+    pub(super) fn waiting_for(&self, lock: &Lock) -> u64 {
+        let target = Target::of(lock);
+        let kept_back = self
+            .queue
+            .overlapping(&target)
+            .filter(|(_, waiter)| waiter.party != lock.holder && !(waiter.shared && lock.shared));
+        kept_back.count() as u64
+    }
+
+    /// The lock as it is listed.
+    pub(super) fn shown(&self, lock: &Lock) -> LockInfo {
+        LockInfo::new(lock.clone(), self.waiting_for(lock))
+    }
+
+    /// Why `ask` cannot have its lock now.
+    pub(super) fn locked(&self, ask: &Ask, ticket: Option<Ticket>, now: Now) -> Refusal {
+        let wanted = ask.target.text();
+        let (lock, before) = match self.obstacle(ask, ticket) {
+            Some(Obstacle::Lock(lock)) => (Some(lock), None),
+            Some(Obstacle::Waiter(first, waiter)) => {
+                let (mut ticket, mut ahead) = (first, waiter);
+                // What that one waits for, and so on: each was before the last.
+                let lock = loop {
+                    match self.obstacle(&Ask::of(ahead), Some(ticket)) {
+                        Some(Obstacle::Lock(lock)) => break Some(lock),
+                        Some(Obstacle::Waiter(other, waiter)) => (ticket, ahead) = (other, waiter),
+                        None => break None,
+                    }
+                };
+                (lock, Some(waiter))
+            }
+            None => (None, None),
+        };
+        let before = before.map(|waiter| {
+            format!("{} waits for {} and was before you", waiter.name, waiter.target.text())
+        });
+        let Some(lock) = lock else {
+            // It has just become free for someone who comes first.
+            let text = before.unwrap_or_else(|| format!("{wanted} is taken"));
+            return Refusal::new(Code::Locked, format!("{text}: ask again with `wait`"));
+        };
+        let info = self.shown(lock);
+        let what = match before {
+            Some(before) => format!("{before}; {}", lock.path),
+            None if *wanted == *lock.path => wanted,
+            None => format!("{wanted} overlaps with {}, which", lock.path),
+        };
+        let left_ms = lock.expires_at.0.saturating_sub(now.wall.0).max(0);
+        let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
+        let shared = if lock.shared { " (shared)" } else { "" };
+        let reason = match &lock.reason {
+            Some(reason) => format!(" ({reason})"),
+            None => String::new(),
+        };
+        let waiting = match info.waiting {
+            0 => String::new(),
+            1 => ", and 1 waits".to_owned(),
+            many => format!(", and {many} wait"),
+        };
+        let text = format!(
+            "{what} is locked{shared} by {}{reason} for {minutes} more min{waiting}: ask again with \
+             `wait`, or ask them by message",
+            lock.holder_name
+        );
+        Refusal::new(Code::Locked, text).with(Detail::Lock(Box::new(info)))
+    }
+
+    /// Whether someone who came before is passed over: by looking at all, so that an error of the
+    /// index shows.
+    pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
+        let excludes = |party: &Party, shared: bool, target: &Target, waiter: &Waiter| {
+            waiter.party != *party && !(waiter.shared && shared) && waiter.target.overlaps(target)
+        };
+        let tickets = self.queue.tickets();
+        let before = tickets.iter().filter(|other| ticket.is_none_or(|ticket| **other < ticket));
+        before.filter_map(|other| self.queue.get(*other)).any(|waiter| {
+            excludes(&ask.actor.party, ask.shared, &ask.target, waiter)
+                && !self.locks.iter().any(|lock| {
+                    lock.holder == ask.actor.party
+                        && excludes(&lock.holder, lock.shared, &Target::of(lock), waiter)
+                })
+        })
+    }
+
+    /// What must hold of locks and queue at the end of each turn; panics with what does not.
+    pub(in crate::mesh) fn check_queue(&self) {
+        for lock in self.locks.iter() {
+            let target = Target::of(lock);
+            let other = self.locks.in_way_of(&lock.holder, &target, lock.shared).next();
+            assert!(other.is_none(), "{lock:?} and {other:?} exclude each other");
+            let same = self.locks.same(&target).filter(|other| other.holder == lock.holder);
+            assert_eq!(same.count(), 1, "{} has one lock on {}", lock.holder, lock.path);
+        }
+        assert!(!self.queue.is_stirred(), "nobody was left out");
+        for ticket in self.queue.tickets() {
+            let Some(waiter) = self.queue.get(ticket) else { continue };
+            let free = self.obstacle(&Ask::of(waiter), Some(ticket)).is_none();
+            assert!(
+                !free || waiter.absent_until.is_some(),
+                "{waiter:?} waits and nothing is in the way"
+            );
+            if let Party::Peer(id) = &waiter.party {
+                assert!(self.is_present(*id), "{waiter:?} has left");
+            }
+        }
+    }
+}
