@@ -259,7 +259,10 @@ impl Oracle {
         self.labels.extend(body["fromPeer"].as_str().map(Party::parse));
         self.labels.retain(|party| matches!(party, Party::Label(_)));
         let payload = body["payload"].as_str().unwrap_or_default().to_owned();
-        if let Some(client_id) = body["id"].as_str() {
+        // A prefix or a name may be a peer now and a label later: another sender.
+        let from = body["fromPeer"].as_str().unwrap_or_default();
+        let lasting = PeerId::parse(from).is_some() || ["cli", "script-1"].contains(&from);
+        if let Some(client_id) = body["id"].as_str().filter(|_| lasting) {
             let from = body["fromPeer"].to_string();
             let first = *self.first_answers.entry((from, client_id.to_owned())).or_insert(id);
             if first != id {

@@ -75,6 +75,10 @@ impl<S: Store> Mesh<S> {
             }
         };
         let known = place.filter(|ticket| self.queue.get(*ticket).is_some());
+        if place.is_some() && known.is_none() {
+            // Who asked has left; the name in the request may be a label's by now.
+            return Err(super::who::not_found(wanted.peer_id.as_deref().unwrap_or_default()).into());
+        }
         let ticket = match (known, wanted.place) {
             (None, Some(id)) if held.is_none() => {
                 self.queue.come_back(&ask.actor.party, id, &ask.target, ask.shared)
