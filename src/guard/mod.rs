@@ -3,10 +3,10 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`script`] | the hook's text, and whether a file is one; no I/O |
-//! | [`git`] | what git is asked |
-//! | [`install`] | puts the hook in its place and takes it out |
-//! | [`check`] | what the hook runs |
+//! | `script` | the hook's text, and whether a file is one; no I/O |
+//! | `git` | what git is asked |
+//! | `install` | puts the hook in its place and takes it out |
+//! | `check` | what the hook runs |
 
 pub mod check;
 pub mod git;

@@ -3,13 +3,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`claude`], [`codex`], [`gemini`], [`cursor`], [`windsurf`] | the form in which one agent asks and is answered; no I/O |
-//! | [`patch`] | which files a patch changes |
-//! | [`text`] | what is put into the context, and what a refusal says |
-//! | [`session`] | which peer the hook acts for |
-//! | [`gate`] | who may edit |
-//! | [`stdio`] | input and output within a time |
-//! | [`run`] | all of it in its order |
+//! | `claude`, `codex`, `gemini`, `cursor`, `windsurf` | the form in which one agent asks and is answered; no I/O |
+//! | `patch` | which files a patch changes |
+//! | `text` | what is put into the context, and what a refusal says |
+//! | `session` | which peer the hook acts for |
+//! | `gate` | who may edit |
+//! | `stdio` | input and output within a time |
+//! | `run` | all of it in its order |
 //!
 //! A hook never gets into anyone's way: without a broker, without a session, on any error and when
 //! its time is up it says nothing and ends well, which every agent takes for a yes.

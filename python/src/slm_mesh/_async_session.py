@@ -170,8 +170,11 @@ class AsyncSession(AsyncSLMMeshClient):
         self._tell()
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            # Before Python 3.12 `wait_for` loses a cancellation that comes as its awaitable ends
+            # (https://github.com/python/cpython/issues/86296): then it is cancelled again.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=1)
         # A task that is cancelled while it says goodbye still does so.
         farewell = asyncio.ensure_future(self._farewell())
         try:
