@@ -313,7 +313,7 @@ fn an_agent_finds_what_waited_for_its_name() {
     assert!(nobody["note"].as_str().unwrap().contains("nobody listens to #build"));
     second.tool("mesh_events", &json!({"action": "subscribe", "types": ["#build"]})).ok();
     let ran = mesh.run_words(["send", "#build", "done"]);
-    assert!(ran.out.contains("Sent to 1 peer that listen"), "{ran:?}");
+    assert!(ran.out.contains("Sent to 1 peer on #build"), "{ran:?}");
     let got = second.tool("mesh_inbox", &json!({"wait": 10})).ok();
     assert_eq!(got["messages"][0]["toGroup"], "#build");
     second.end();

@@ -75,7 +75,7 @@ fn group_words(to: &str) -> Option<(String, String)> {
         }
         topic if topic.starts_with(names::TOPIC) => {
             let topic = escape(topic);
-            Some((format!("that listen to {topic}"), format!("Nobody listens to {topic}")))
+            Some((format!("on {topic}"), format!("Nobody listens to {topic}")))
         }
         _ => None,
     }
