@@ -283,11 +283,12 @@ fn without_broker_program_or_peace_nothing_is_refused() {
     assert_eq!(repo.mesh.broker_pid(), None);
     // A program that is gone, and one that fails.
     let hook = fs::read_to_string(repo.hook()).unwrap();
+    let installed = fs::canonicalize(env!("CARGO_BIN_EXE_slm-mesh")).unwrap();
     let fails = repo.mesh.home().join("fails");
     fs::write(&fails, "#!/bin/sh\nexit 101\n").unwrap();
     fs::set_permissions(&fails, PermissionsExt::from_mode(0o755)).unwrap();
     for program in ["/no/such/program", fails.to_str().unwrap(), "/dev/null"] {
-        let other = hook.replace(env!("CARGO_BIN_EXE_slm-mesh"), program);
+        let other = hook.replace(installed.to_str().unwrap(), program);
         assert_ne!(other, hook);
         fs::write(repo.hook(), other).unwrap();
         repo.write("a", program);
