@@ -45,6 +45,7 @@ class Sessions(MeshTest):
             # It was acknowledged, looked at, and marked read.
             eventually("the mark", lambda: alice.inbox("sent")[0].read_at)
             bob_id = bob.peer_id
+            assert bob_id is not None
             bob.close()
             answering.result()
             with self.refused("peer_not_found"):
