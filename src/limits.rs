@@ -98,7 +98,7 @@ pub const REASON_CHARS_MAX: usize = 500;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Most wildcards of a pattern (`*`, `?`, `**`).
 pub const PATTERN_WILDCARDS_MAX: usize = 32;
-/// Most segments of a pattern; with the length of a path it bounds what a comparison costs.
+/// Most segments of a pattern.
 pub const PATTERN_SEGMENTS_MAX: usize = 128;
 /// Longest name of a peer, label or agent, characters.
 pub const NAME_CHARS_MAX: usize = 64;
@@ -138,6 +138,14 @@ pub const LOCKS_MAX: u64 = 10_000;
 pub const LOCK_WAITERS_MAX: usize = 4096;
 /// Most of them whose files overlap.
 pub const LOCK_WAITERS_PER_LOCK_MAX: usize = 1000;
+/// Most work of a request in comparing files of locks, in steps of some nanoseconds (see
+/// [`crate::patterns::Steps`]): a request that would need more is refused. Enough for a pattern that
+/// overlaps with each of [`LOCKS_MAX`] locks on ordinary paths.
+pub const LOCK_STEPS_MAX: u32 = 1_000_000;
+/// What one lock to compare with costs beside the comparison, in those steps.
+pub const LOCK_CANDIDATE_STEPS: usize = 32;
+/// Most locks that one request can steal.
+pub const LOCKS_STOLEN_MAX: usize = 100;
 /// Most state entries.
 pub const STATE_ENTRIES_MAX: u64 = 100_000;
 /// Most event types (or patterns) one peer subscribes to, or one read asks for.

@@ -5,11 +5,16 @@
 //! (`src/**`). Brackets and braces are themselves, since files are named so (`[id].tsx`). A
 //! backslash before `*`, `?` or `\` takes its meaning away.
 //!
-//! Never looks at a file system. Two patterns are compared as automata are: both are walked at
-//! once, over all positions that some path can lead to, so the cost is bounded by the product of
-//! their lengths, whatever is in them.
+//! Never looks at a file system. What it costs to compare two is counted, see [`Steps`]: whoever
+//! compares for another sets a bound, and takes what could not be compared within it for
+//! overlapping.
+
+mod meet;
 
 use std::fmt;
+
+pub use meet::Steps;
+use meet::meet;
 
 use crate::limits::{PATTERN_SEGMENTS_MAX, PATTERN_WILDCARDS_MAX};
 
@@ -233,7 +238,22 @@ impl Pattern {
     /// Whether some path is one of both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.rooted == other.rooted && meet(&self.segments, &other.segments)
+        self.overlaps_within(other, &Steps::of(u32::MAX))
+    }
+
+    /// The same as far as `steps` go: once they are spent, everything overlaps.
+    #[must_use]
+    pub fn overlaps_within(&self, other: &Self, steps: &Steps) -> bool {
+        self.rooted == other.rooted
+            && (steps.are_spent()
+                || meet(&self.segments, &other.segments, steps)
+                || steps.are_spent())
+    }
+
+    /// How many names and patterns of names it is made of.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.segments.len()
     }
 }
 
@@ -327,98 +347,6 @@ fn read_segment(part: &str) -> Result<Segment> {
         Some(text) => Segment::Text(text.into()),
         None => Segment::Glob(tokens.into()),
     })
-}
-
-/// An item of a list in which some items stand for any number of others.
-trait Item {
-    /// Whether it stands for any number.
-    fn is_any(&self) -> bool;
-    /// Whether both stand for something common; neither is any number.
-    fn meets(&self, other: &Self) -> bool;
-}
-
-impl Item for Segment {
-    fn is_any(&self) -> bool {
-        matches!(self, Self::Deep)
-    }
-
-    fn meets(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Glob(a), Self::Glob(b)) => meet(a, b),
-            (Self::Text(text), Self::Glob(glob)) | (Self::Glob(glob), Self::Text(text)) => {
-                // Most differ in their first character.
-                let first = text.chars().next();
-                match glob.first() {
-                    Some(Token::Char(c)) if first != Some(*c) => false,
-                    _ => meet(&text.chars().map(Token::Char).collect::<Vec<_>>(), glob),
-                }
-            }
-            (Self::Deep, _) | (_, Self::Deep) => true,
-        }
-    }
-}
-
-impl Item for Token {
-    fn is_any(&self) -> bool {
-        matches!(self, Self::Many)
-    }
-
-    fn meets(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Char(a), Self::Char(b)) => a == b,
-            _ => true,
-        }
-    }
-}
-
-/// Whether one sequence fits both lists. Goes over all pairs of positions to which a common
-/// beginning leads, row by row: at most `a.len() * b.len()` comparisons.
-fn meet<T: Item>(a: &[T], b: &[T]) -> bool {
-    // `row[j]`: some sequence is read by all of `a` up to here, and by the first `j` of `b`.
-    let mut row = vec![false; b.len() + 1];
-    let mut next = row.clone();
-    if let Some(start) = row.first_mut() {
-        *start = true;
-    }
-    for at in 0..=a.len() {
-        let item = a.get(at);
-        next.fill(false);
-        let mut alive = false;
-        for j in 0..=b.len() {
-            if !row.get(j).copied().unwrap_or(false) {
-                continue;
-            }
-            let other = b.get(j);
-            let (any, other_any) =
-                (item.is_some_and(Item::is_any), other.is_some_and(Item::is_any));
-            // One that stands for any number may end here, or take one more of the other's.
-            let down = any || (other_any && item.is_some());
-            let right = other_any || (any && other.is_some());
-            let both = match (item, other) {
-                (Some(item), Some(other)) if !any && !other_any => item.meets(other),
-                _ => false,
-            };
-            if right && let Some(right) = row.get_mut(j + 1) {
-                *right = true;
-            }
-            if down && let Some(down) = next.get_mut(j) {
-                *down = true;
-            }
-            if both && let Some(both) = next.get_mut(j + 1) {
-                *both = true;
-            }
-            alive |= down || both;
-        }
-        if at == a.len() {
-            break;
-        }
-        if !alive {
-            return false;
-        }
-        std::mem::swap(&mut row, &mut next);
-    }
-    row.last().copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -633,15 +561,43 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_patterns_are_compared_in_bounded_steps() {
-        // Those at which matching by trying does not end in a lifetime.
-        let many = |end: &str| read(&format!("/{}{end}", "a*".repeat(PATTERN_WILDCARDS_MAX)));
+    fn the_worst_patterns_are_compared_in_few_steps() {
+        // Those at which matching by trying, or comparing as automata, takes long.
+        let many = |end: &str| {
+            read(&format!(
+                "/{}{end}",
+                format!("{}*", "a".repeat(120)).repeat(PATTERN_WILDCARDS_MAX)
+            ))
+        };
         let deep = |end: &str| read(&format!("/{}{end}", "**/a/".repeat(PATTERN_WILDCARDS_MAX)));
-        for _ in 0..100 {
-            assert!(!many("b").overlaps(&many("c")));
-            assert!(many("b").overlaps(&many("b")));
-            assert!(!deep("b").overlaps(&deep("c")));
-            assert!(!deep("b").overlaps(&Pattern::name(&"/a".repeat(2000))));
+        for (a, b, expected) in [
+            (many("b"), many("c"), false),
+            (many("b"), many("b"), true),
+            (deep("b"), deep("c"), false),
+            (deep("b"), Pattern::name(&"/a".repeat(2000)), false),
+            (
+                read(&format!("/*{}b*", "ab".repeat(1000))),
+                Pattern::name(&"/ab".repeat(1300)),
+                false,
+            ),
+        ] {
+            let steps = Steps::of(20_000);
+            assert_eq!(a.overlaps_within(&b, &steps), expected);
+            assert!(!steps.are_spent());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_compared_in_the_steps_there_are_overlaps() {
+        let long = Pattern::name(&format!("/w{}", "/a".repeat(2000)));
+        let wide = read(&format!("/w/**/{}b/**", "a/".repeat(100)));
+        assert!(!wide.overlaps(&long));
+        for (a, b) in [(&wide, &long), (&long, &wide)] {
+            let steps = Steps::of(10_000);
+            assert!(a.overlaps_within(b, &steps) && steps.are_spent());
+            assert!(read("/x").overlaps_within(&read("/y"), &steps));
+        }
+        // What can be said without comparing is said.
+        assert!(!read("x").overlaps_within(&read("/x"), &Steps::of(0)));
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use slm_mesh::api::{Code, Endpoint, Reply, Request};
 use slm_mesh::limits::{
-    LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, PEERS_MAX, STATE_ENTRIES_MAX,
+    LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
+    PEERS_MAX, STATE_ENTRIES_MAX,
 };
 use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings};
 use slm_mesh::model::{Lock, Monotonic, Now, Party, StateEntry, Timestamp};
@@ -99,17 +100,116 @@ fn locks() {
     assert_eq!(ask(&mut mesh, Endpoint::Lock, &lock("one-more")), Err(Code::StorageFull));
     // Renewing needs no room.
     assert!(ask(&mut mesh, Endpoint::Lock, &lock("last")).is_ok());
-    // What is taken from another makes room for what is taken.
-    let steal = r#"{"action":"lock","peerId":"bot","filePath":"/w/","steal":true,"reason":"r"}"#;
-    let Ok(Reply::Locked { lock, stolen_from }) = ask(&mut mesh, Endpoint::Lock, steal) else {
+    // What is taken from another makes room for what is taken; so many at once.
+    let steal = |path: &str| {
+        format!(
+            r#"{{"action":"lock","peerId":"bot","filePath":"{path}","steal":true,"reason":"r"}}"#
+        )
+    };
+    assert_eq!(ask(&mut mesh, Endpoint::Lock, &steal("/w/")), Err(Code::InvalidRequest));
+    let Ok(Reply::Locked { lock, stolen_from }) = ask(&mut mesh, Endpoint::Lock, &steal("/w/99??"))
+    else {
         panic!("not stolen")
     };
-    assert_eq!((&*lock.file_path, stolen_from.len()), ("/w/**", 1));
+    assert_eq!((&*lock.file_path, stolen_from.len()), ("/w/99??", 1));
     let Ok(Reply::Locks { locks, .. }) = ask(&mut mesh, Endpoint::Lock, r#"{"action":"query"}"#)
     else {
         panic!("no locks")
     };
-    assert_eq!(locks.len(), 2);
+    assert_eq!(locks.len() as u64, LOCKS_MAX - LOCKS_STOLEN_MAX as u64 + 1);
+}
+
+/// A path that takes many steps to compare with [`costly_pattern`], of which it is none.
+fn costly_path(name: &str) -> String {
+    format!("/w{}/{name}", "/a".repeat(1900))
+}
+
+const COSTLY_STEPS: u32 = 1800 * 110;
+
+fn costly_pattern() -> String {
+    format!("/w/**/{}b/**", "a/".repeat(110))
+}
+
+fn lock_body(who: &str, path: &str, more: &str) -> String {
+    format!(r#"{{"action":"lock","peerId":"{who}","filePath":"{path}"{more}}}"#)
+}
+
+#[test]
+fn a_lock_that_is_too_much_to_compare_is_refused_and_never_given() {
+    let mut mesh = mesh();
+    for n in 0..=LOCK_STEPS_MAX / COSTLY_STEPS {
+        let body = lock_body("evil", &costly_path(&n.to_string()), "");
+        assert!(ask(&mut mesh, Endpoint::Lock, &body).is_ok());
+    }
+    // Of all these only the last is in the way.
+    let taken = format!("/w{}/b", "/a".repeat(110));
+    assert!(ask(&mut mesh, Endpoint::Lock, &lock_body("evil", &taken, "")).is_ok());
+    let pattern = costly_pattern();
+    for more in ["", r#","wait":5"#, r#","shared":true"#, r#","steal":true,"reason":"r""#] {
+        let refused = ask(&mut mesh, Endpoint::Lock, &lock_body("good", &pattern, more));
+        assert_eq!(refused, Err(Code::InvalidRequest), "{more}");
+    }
+    let query = format!(r#"{{"action":"query","filePath":"{pattern}"}}"#);
+    assert_eq!(ask(&mut mesh, Endpoint::Lock, &query), Err(Code::InvalidRequest));
+    // Files are locked as ever, and the holder goes on with what it has.
+    assert!(ask(&mut mesh, Endpoint::Lock, &lock_body("good", "/w/a/a/x.rs", "")).is_ok());
+    assert_eq!(ask(&mut mesh, Endpoint::Lock, &lock_body("good", &taken, "")), Err(Code::Locked));
+    assert!(ask(&mut mesh, Endpoint::Lock, &lock_body("evil", &taken, "")).is_ok());
+    mesh.begin_turn(NOW).unwrap();
+    mesh.commit_turn().unwrap();
+    mesh.check_invariants(NOW);
+}
+
+#[test]
+fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
+    let mut mesh = mesh();
+    for n in 0..2 {
+        let body = lock_body("cli", &costly_path(&n.to_string()), r#","shared":true"#);
+        assert!(ask(&mut mesh, Endpoint::Lock, &body).is_ok());
+    }
+    let taken = format!("/w{}/b", "/a".repeat(110));
+    assert!(ask(&mut mesh, Endpoint::Lock, &lock_body("cli", &taken, "")).is_ok());
+    mesh.begin_turn(NOW).unwrap();
+    let mut waiting = Vec::new();
+    for n in 0..5 {
+        let more = r#","shared":true,"wait":50"#;
+        let body = lock_body(&format!("bot-{n}"), &costly_pattern(), more);
+        let request = Request::decode(Endpoint::Lock, body.as_bytes()).unwrap();
+        match mesh.handle(Caller::Broker, &request, NOW) {
+            Ok(Outcome::Hold { on, until }) => waiting.push((Held { on, until }, request)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let unlock = format!(r#"{{"action":"unlock","peerId":"cli","filePath":"{taken}"}}"#);
+    let unlock = Request::decode(Endpoint::Lock, unlock.as_bytes()).unwrap();
+    mesh.handle(Caller::Broker, &unlock, NOW).unwrap();
+    let mut turns = 0;
+    let mut given = Vec::new();
+    while given.len() < 5 {
+        let before = given.len();
+        while let Some(ticket) = mesh.next_waiter() {
+            let its = |(held, _): &&(Held, Request)| held.on == Interest::Lock(ticket);
+            let (held, request) = waiting.iter().find(its).unwrap();
+            let outcome = mesh.handle_held(Caller::Broker, request, *held, NOW);
+            assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))), "{outcome:?}");
+            given.push(ticket);
+        }
+        assert!(given.len() > before, "each turn gets somewhere");
+        turns += 1;
+        if given.len() < 5 {
+            // What is free is kept for those who were before.
+            assert!(mesh.has_waiters());
+            let exclusive =
+                Request::decode(Endpoint::Lock, lock_body("late", &taken, "").as_bytes());
+            let refused = mesh.handle(Caller::Broker, &exclusive.unwrap(), NOW);
+            assert!(matches!(refused, Err(Failure::Refused(_))));
+        }
+        mesh.commit_turn().unwrap();
+        mesh.begin_turn(NOW).unwrap();
+    }
+    assert!(turns > 1 && given.is_sorted(), "{turns} {given:?}");
+    mesh.commit_turn().unwrap();
+    mesh.check_invariants(NOW);
 }
 
 #[test]
@@ -155,6 +255,8 @@ fn waiters_for_locks() {
         let outcome = mesh.handle_held(Caller::Broker, request, held, NOW);
         assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))));
         assert_eq!(mesh.next_waiter(), None);
+        mesh.commit_turn().unwrap();
+        mesh.begin_turn(NOW).unwrap();
     }
     mesh.commit_turn().unwrap();
     mesh.check_invariants(NOW);

@@ -605,18 +605,15 @@ impl Reply {
     }
 }
 
-/// Cuts a list so that its JSON stays within an answer; gives the number of items cut off.
-pub(crate) fn fit<T: Serialize>(items: &mut Vec<T>) -> u64 {
+/// As many of a list as stay within an answer with their JSON.
+pub(crate) fn fit<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut left = Budget::default();
     let mut scratch = Vec::new();
     let mut fits = |item: &T| {
         scratch.clear();
         serde_json::to_writer(&mut scratch, item).is_ok() && left.admits(scratch.len())
     };
-    let kept = items.iter().take_while(|item| fits(item)).count();
-    let cut = items.len() - kept;
-    items.truncate(kept);
-    cut as u64
+    items.take_while(|item| fits(item)).collect()
 }
 
 /// What is left of an answer's size.
@@ -707,11 +704,10 @@ mod tests {
     #[test]
     fn lists_stop_at_the_size_of_an_answer() {
         let item = "\u{1}".repeat(100_000); // six bytes each, escaped
-        let mut items = vec![item; 10];
-        assert_eq!(fit(&mut items), 4);
+        let items = fit(std::iter::repeat_n(item, 10));
+        assert_eq!(items.len(), 6);
         assert!(serde_json::to_vec(&items).unwrap().len() <= REPLY_BYTES_MAX);
-        let mut few = vec!["a"; 3];
-        assert_eq!((fit(&mut few), few.len()), (0, 3));
+        assert_eq!(fit(["a"; 3].into_iter()).len(), 3);
     }
 
     #[test]

@@ -43,9 +43,10 @@ use crate::api::{
     Reply, Request, Status, TotalCount, shutdown_line,
 };
 use crate::limits::{
-    AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
+    AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
 };
 use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp};
+use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError};
 use delivery::Mark;
 use peers::Present;
@@ -75,6 +76,10 @@ pub struct Mesh<S> {
     locks: locks::Book,
     /// Who waits for one.
     queue: locks::Queue,
+    /// For comparing files of locks: what is left to the request in hand, and what to those who wait,
+    /// in this turn.
+    steps: Steps,
+    waiting_steps: Steps,
     rates: Rates,
     effects: Effects,
     /// Confirmed messages to be marked in the next turn, and those marked in this one.
@@ -109,6 +114,8 @@ impl<S: Store> Mesh<S> {
             tokens: BTreeMap::new(),
             locks: locks::Book::default(),
             queue: locks::Queue::default(),
+            steps: Steps::of(LOCK_STEPS_MAX),
+            waiting_steps: Steps::of(LOCK_STEPS_MAX),
             rates: Rates::new(settings.rate_limit),
             effects: Effects::default(),
             marks: Vec::new(),
@@ -182,6 +189,8 @@ impl<S: Store> Mesh<S> {
     pub fn begin_bare_turn(&mut self) -> Result<()> {
         self.turn += 1;
         self.written_now.clear();
+        self.steps.renew(LOCK_STEPS_MAX);
+        self.waiting_steps.renew(LOCK_STEPS_MAX);
         self.store.begin_turn()
     }
 
@@ -252,6 +261,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
         held: Option<Held>,
     ) -> Handled {
+        self.steps.renew(LOCK_STEPS_MAX);
         let until = held.map(|held| held.until);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller

@@ -414,7 +414,9 @@ impl<S: Store> Mesh<S> {
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
-        let remaining = fit(&mut peers);
+        let total = peers.len();
+        let peers = fit(peers.into_iter());
+        let remaining = (total - peers.len()) as u64;
         Ok(Reply::Peers { peers, remaining })
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::index::Index;
 use super::target::Target;
 use crate::model::{Lock, Party, Seq};
+use crate::patterns::Steps;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -12,6 +13,7 @@ pub(in crate::mesh) struct Book {
     locks: BTreeMap<Seq, Lock>,
     index: Index,
     holders: BTreeMap<Party, BTreeSet<Seq>>,
+    paths: BTreeSet<(Box<str>, Seq)>,
 }
 
 impl Book {
@@ -29,6 +31,7 @@ impl Book {
         if !self.locks.contains_key(&lock.fence) {
             self.index.insert(lock.fence.0, Target::of(&lock));
             self.holders.entry(lock.holder.clone()).or_default().insert(lock.fence);
+            self.paths.insert((lock.path.clone(), lock.fence));
         }
         self.locks.insert(lock.fence, lock);
     }
@@ -36,6 +39,7 @@ impl Book {
     pub(super) fn remove(&mut self, fence: Seq) -> Option<Lock> {
         let lock = self.locks.remove(&fence)?;
         self.index.remove(fence.0);
+        self.paths.remove(&(lock.path.clone(), fence));
         if let Some(held) = self.holders.get_mut(&lock.holder) {
             held.remove(&fence);
             if held.is_empty() {
@@ -50,10 +54,8 @@ impl Book {
     }
 
     /// All of them, by path.
-    pub(super) fn by_path(&self) -> Vec<&Lock> {
-        let mut locks: Vec<&Lock> = self.locks.values().collect();
-        locks.sort_by(|a, b| (&a.path, a.fence).cmp(&(&b.path, b.fence)));
-        locks
+    pub(super) fn by_path(&self) -> impl Iterator<Item = &Lock> {
+        self.paths.iter().filter_map(|(_, fence)| self.locks.get(fence))
     }
 
     /// By fence.
@@ -75,9 +77,13 @@ impl Book {
         self.holders.get(holder).into_iter().flatten().copied().collect()
     }
 
-    /// Those that overlap with `target`, the first taken first.
-    pub(super) fn overlapping(&self, target: &Target) -> impl Iterator<Item = &Lock> {
-        let fences = self.index.overlapping(target);
+    /// Those that overlap with `target`, the first taken first; see [`Index::overlapping`].
+    pub(super) fn overlapping(
+        &self,
+        target: &Target,
+        steps: &Steps,
+    ) -> impl Iterator<Item = &Lock> {
+        let fences = self.index.overlapping(target, steps);
         fences.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)))
     }
 
@@ -87,8 +93,9 @@ impl Book {
         party: &Party,
         target: &Target,
         shared: bool,
+        steps: &Steps,
     ) -> impl Iterator<Item = &Lock> {
-        self.overlapping(target)
+        self.overlapping(target, steps)
             .filter(move |lock| lock.holder != *party && !(lock.shared && shared))
     }
 
@@ -99,7 +106,11 @@ impl Book {
 
     /// The locks on just these files.
     pub(super) fn same(&self, target: &Target) -> impl Iterator<Item = &Lock> {
-        self.overlapping(target)
-            .filter(|lock| self.index.get(lock.fence.0).is_some_and(|other| other.is_same(target)))
+        let text: Box<str> = target.text().into();
+        let range = (text.clone(), Seq(0))..=(text, Seq(u64::MAX));
+        self.paths
+            .range(range)
+            .filter(|(_, fence)| self.index.get(fence.0).is_some_and(|it| it.is_same(target)))
+            .filter_map(|(_, fence)| self.locks.get(fence))
     }
 }

@@ -1,11 +1,12 @@
 //! Which of many targets overlap with one: found by the names that their paths begin with, so that
-//! the cost does not grow with those elsewhere.
+//! the cost does not grow with those elsewhere; and never beyond a number of steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::target::Target;
-use crate::patterns::Pattern;
+use crate::limits::LOCK_CANDIDATE_STEPS;
+use crate::patterns::{Pattern, Steps};
 
 /// Targets by their numbers.
 #[derive(Debug, Default)]
@@ -72,28 +73,35 @@ impl Index {
         self.targets.get(&number)
     }
 
-    /// The numbers of those that overlap with `target`, in order.
-    pub(super) fn overlapping(&self, target: &Target) -> BTreeSet<u64> {
+    /// The numbers of those that overlap with `target`, in order; some too many or too few once
+    /// `steps` are spent, so that whoever asks has to look at them.
+    pub(super) fn overlapping(&self, target: &Target, steps: &Steps) -> BTreeSet<u64> {
         let mut found = Vec::new();
         let space = target.repo.as_ref().and_then(|repo| self.repos.get(repo));
         if target.is_repo_wide() {
-            found.extend(space.iter().flat_map(|space| space.candidates(&target.pattern)));
+            found.extend(space.iter().flat_map(|space| space.candidates(&target.pattern, steps)));
             let roots = target.repo.as_ref().and_then(|repo| self.roots.get(repo));
             for root in roots.into_iter().flat_map(BTreeMap::keys) {
-                let there = target.pattern.under(&Pattern::name(root));
-                found.extend(self.files.candidates(&there));
+                if steps.are_spent() {
+                    break;
+                }
+                let there = target.in_tree(root, steps);
+                found.extend(self.files.candidates(&there, steps));
             }
         } else {
-            found.extend(self.files.candidates(&target.pattern));
+            found.extend(self.files.candidates(&target.pattern, steps));
             if let (Some(space), Some(root)) = (space, &target.root) {
                 match target.pattern.below(&Pattern::name(root)) {
-                    Some(below) => found.extend(space.candidates(&below)),
+                    Some(below) => found.extend(space.candidates(&below, steps)),
                     // A pattern that reaches into the working tree from above it.
                     None => found.extend(space.all()),
                 }
             }
         }
-        found.retain(|number| self.get(*number).is_some_and(|other| other.overlaps(target)));
+        found.retain(|number| {
+            steps.spend(LOCK_CANDIDATE_STEPS);
+            self.get(*number).is_some_and(|other| other.overlaps(target, steps))
+        });
         found.into_iter().collect()
     }
 }
@@ -137,8 +145,10 @@ impl Space {
     }
 
     /// All that overlap with `pattern`, and some that do not.
-    fn candidates(&self, pattern: &Pattern) -> Vec<u64> {
+    fn candidates(&self, pattern: &Pattern, steps: &Steps) -> Vec<u64> {
         let head = pattern.literal_head();
+        // Each directory above it is looked up by its name.
+        steps.spend(pattern.depth() * (8 + head.len() / 64));
         let mut found: Vec<u64> = Vec::new();
         let mut add = |numbers: Option<&BTreeSet<u64>>| found.extend(numbers.into_iter().flatten());
         // Patterns that begin above it, or with it.
@@ -154,10 +164,14 @@ impl Space {
             // Whatever begins below it.
             let start = format!("{head}/");
             let from = (Bound::Included(start.as_str()), Bound::Unbounded);
+            let is_below = |other: &str| {
+                steps.spend(1 + start.len() / 32);
+                !steps.are_spent() && other.starts_with(&start)
+            };
             for kind in [&self.exact, &self.patterns] {
                 let below = kind.range::<str, _>(from);
                 below
-                    .take_while(|(other, _)| other.starts_with(&start))
+                    .take_while(|(other, _)| is_below(other))
                     .for_each(|(_, numbers)| add(Some(numbers)));
             }
         }
@@ -169,8 +183,13 @@ impl Space {
 mod tests {
     use super::*;
     use crate::api::LockPath;
+    use crate::limits::{LOCK_STEPS_MAX, LOCKS_MAX};
     use crate::mesh::locks::target::Place;
     use crate::model::Party;
+
+    fn plenty() -> Steps {
+        Steps::of(u32::MAX)
+    }
 
     #[test]
     fn what_is_found_is_what_a_look_at_all_would_find() {
@@ -219,10 +238,10 @@ mod tests {
             for target in &targets {
                 let expected: BTreeSet<u64> = (0u64..)
                     .zip(&targets)
-                    .filter(|(number, other)| there(*number) && other.overlaps(target))
+                    .filter(|(number, other)| there(*number) && other.overlaps(target, &plenty()))
                     .map(|(number, _)| number)
                     .collect();
-                assert_eq!(index.overlapping(target), expected, "{target:?}");
+                assert_eq!(index.overlapping(target, &plenty()), expected, "{target:?}");
             }
         };
         check(&index, &|_| true);
@@ -245,8 +264,34 @@ mod tests {
             space.insert(number, &read(&format!("/w/{number}/{file}")));
         }
         for text in ["/w/4/a.rs", "/w/5/x/y.rs", "/w/7/*.rs", "/w/8/**", "/elsewhere/**", "/x"] {
-            let looked_at = space.candidates(&read(text)).len();
+            let looked_at = space.candidates(&read(text), &plenty()).len();
             assert!(looked_at <= 1, "{text}: {looked_at}");
         }
+    }
+
+    #[test]
+    fn a_pattern_over_all_locks_there_can_be_is_compared_in_the_steps_of_a_request() {
+        let target =
+            |text: &str| Target::read(&LockPath::of(text), &Party::Cli, Place::default()).unwrap();
+        let mut index = Index::default();
+        for number in 0..LOCKS_MAX {
+            let text =
+                format!("/home/somebody/project/src/module_{}/file_{number}.rs", number % 100);
+            index.insert(number, target(&text));
+        }
+        for text in ["/**", "/home/somebody/project/", "/home/**/file_*.rs", "/**/src/*/*"] {
+            let steps = Steps::of(LOCK_STEPS_MAX);
+            let found = index.overlapping(&target(text), &steps).len() as u64;
+            assert_eq!((found, steps.are_spent()), (LOCKS_MAX, false), "{text}");
+        }
+        // And one file among as many patterns.
+        let mut index = Index::default();
+        for number in 0..LOCKS_MAX {
+            index.insert(number, target(&format!("/**/*_{number}.r?/**/x*/*y/**/z")));
+        }
+        let steps = Steps::of(LOCK_STEPS_MAX);
+        let file = target("/home/somebody/project/src/module_7/file_7.rs");
+        assert_eq!(index.overlapping(&file, &steps).len(), 0);
+        assert!(!steps.are_spent());
     }
 }

@@ -22,7 +22,7 @@ use super::{EXPIRE_ROWS_MAX, Handled, Mesh};
 use crate::api::{
     Code, Detail, LockAction, LockFile, LockInfo, LockPath, Refusal, Reply, fit, lock_line,
 };
-use crate::limits::LOCKS_MAX;
+use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
 use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
 use crate::store::{Result as Stored, Store};
 pub(super) use book::Book;
@@ -69,7 +69,7 @@ impl<S: Store> Mesh<S> {
             Ok(ask) => ask,
             Err(failure) => {
                 if let Some(ticket) = place {
-                    self.queue.leave(ticket);
+                    self.queue.leave(ticket, &self.steps);
                 }
                 return Err(failure);
             }
@@ -95,12 +95,22 @@ impl<S: Store> Mesh<S> {
             let reply = self.steal(&ask, wanted, now)?;
             return Ok(Outcome::Reply(reply));
         }
-        if !is_late && self.obstacle(&ask, ticket).is_none() {
+        // Nothing can be in the way of what one has: there is nothing to compare.
+        let own = self.locks.own(&ask.actor.party, &ask.target);
+        let renews = own.is_some_and(|own| own.shared == ask.shared);
+        let is_free = !is_late && (renews || self.obstacle(&ask, ticket, &self.steps).is_none());
+        if !renews && self.steps.are_spent() {
+            if let Some(ticket) = ticket {
+                self.queue.leave(ticket, &self.steps);
+            }
+            return Err(self.too_much(&ask.target).into());
+        }
+        if is_free {
             debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
             let reply = self.take(&ask, wanted, Vec::new(), now);
             // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
             if let Some(ticket) = ticket {
-                self.queue.leave(ticket);
+                self.queue.leave(ticket, &self.steps);
             }
             return Ok(Outcome::Reply(reply?));
         }
@@ -186,7 +196,7 @@ impl<S: Store> Mesh<S> {
             // To share what one had alone, or to have alone what one shared, is another holding.
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
-            self.queue.stir(target);
+            self.queue.stir(target, &self.steps);
         }
         self.store.put_lock(&lock)?;
         self.locks.put(lock.clone());
@@ -251,8 +261,8 @@ impl<S: Store> Mesh<S> {
             .with(Detail::Lock(Box::new(self.shown(lock))))
             .into());
         }
-        let covering = self.locks.overlapping(&target).find(meant);
-        let hint = match covering {
+        let covering = self.locks.overlapping(&target, &self.steps).find(meant);
+        let hint = match covering.filter(|_| !self.steps.are_spent()) {
             Some(lock) if lock.holder == actor.party => {
                 format!("; {} overlaps with it and is yours: unlock that", lock.path)
             }
@@ -271,8 +281,8 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         self.count(caller, None, now)?;
-        let found = match path {
-            None => self.locks.by_path(),
+        let (locks, remaining) = match path {
+            None => self.shown_all(self.locks.len(), self.locks.by_path()),
             Some(path) => {
                 let asker = match (caller, peer) {
                     (Caller::Peer(me), None) => Party::Peer(me),
@@ -280,14 +290,30 @@ impl<S: Store> Mesh<S> {
                     _ => Party::Cli,
                 };
                 let target = self.target(&asker, path)?;
-                let mut found: Vec<&Lock> = self.locks.overlapping(&target).collect();
+                let mut found: Vec<&Lock> = self.locks.overlapping(&target, &self.steps).collect();
+                if self.steps.are_spent() {
+                    return Err(self.too_much(&target).into());
+                }
                 found.sort_by(|a, b| (&a.path, a.fence).cmp(&(&b.path, b.fence)));
-                found
+                self.shown_all(found.len(), found.into_iter())
             }
         };
-        let mut locks: Vec<LockInfo> = found.into_iter().map(|lock| self.shown(lock)).collect();
-        let remaining = fit(&mut locks);
         Ok(Reply::Locks { locks, remaining })
+    }
+
+    /// Of so many locks those that there is room and time for, and how many are left out.
+    fn shown_all<'a>(
+        &self,
+        total: usize,
+        locks: impl Iterator<Item = &'a Lock>,
+    ) -> (Vec<LockInfo>, u64) {
+        let in_time = |_: &&Lock| {
+            self.steps.spend(LOCK_CANDIDATE_STEPS);
+            !self.steps.are_spent()
+        };
+        let shown = fit(locks.take_while(in_time).map(|lock| self.shown(lock)));
+        let remaining = (total - shown.len()) as u64;
+        (shown, remaining)
     }
 
     /// What a path means: relative ones of peers belong to their project.
@@ -316,7 +342,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Stored<()> {
         self.locks.remove(lock.fence);
-        self.queue.stir(&Target::of(lock));
+        self.queue.stir(&Target::of(lock), &self.steps);
         let mut payload = serde_json::json!({
             "filePath": lock.path,
             "lockedBy": lock.holder,
@@ -333,7 +359,7 @@ impl<S: Store> Mesh<S> {
 
     /// Frees everything that someone who has left held, and whatever it waited for goes on without.
     pub(super) fn release_all(&mut self, holder: &Party, now: Now) -> Stored<()> {
-        self.queue.end_all_of(holder);
+        self.queue.end_all_of(holder, &self.steps);
         for fence in self.locks.fences_of(holder) {
             if let Some(lock) = self.locks.get(fence).cloned() {
                 self.free(&lock, "peer_left", Some(holder), now)?;

@@ -11,6 +11,7 @@ use super::target::Target;
 use crate::limits::{LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
 use crate::mesh::turn::Ticket;
 use crate::model::{Monotonic, Party};
+use crate::patterns::Steps;
 
 /// Someone who waits.
 #[derive(Clone, Debug)]
@@ -50,11 +51,11 @@ pub(in crate::mesh) struct Queue {
 
 impl Queue {
     /// Whether one more may wait for `target`.
-    pub(super) fn check_room(&self, target: &Target) -> Result<(), Crowded> {
+    pub(super) fn check_room(&self, target: &Target, steps: &Steps) -> Result<(), Crowded> {
         if self.waiters.len() >= LOCK_WAITERS_MAX {
             return Err(Crowded::Everywhere);
         }
-        if self.index.overlapping(target).len() >= LOCK_WAITERS_PER_LOCK_MAX {
+        if self.index.overlapping(target, steps).len() >= LOCK_WAITERS_PER_LOCK_MAX {
             return Err(Crowded::Here);
         }
         Ok(())
@@ -71,7 +72,7 @@ impl Queue {
     }
 
     /// Gives a place up; those behind may go on.
-    pub(super) fn leave(&mut self, Ticket(ticket): Ticket) {
+    pub(super) fn leave(&mut self, Ticket(ticket): Ticket, steps: &Steps) {
         self.stirred.remove(&ticket);
         self.ended.remove(&ticket);
         let Some(waiter) = self.waiters.remove(&ticket) else { return };
@@ -85,7 +86,7 @@ impl Queue {
                 self.parties.remove(&waiter.party);
             }
         }
-        self.stir(&waiter.target);
+        self.stir(&waiter.target, steps);
     }
 
     /// Its time is over; its place is kept for a moment.
@@ -120,10 +121,10 @@ impl Queue {
     }
 
     /// Someone has left: none of its requests waits any more.
-    pub(super) fn end_all_of(&mut self, party: &Party) {
+    pub(super) fn end_all_of(&mut self, party: &Party, steps: &Steps) {
         for ticket in self.parties.get(party).cloned().into_iter().flatten() {
             let here = self.waiters.get(&ticket).is_some_and(|it| it.absent_until.is_none());
-            self.leave(Ticket(ticket));
+            self.leave(Ticket(ticket), steps);
             if here {
                 self.ended.insert(ticket);
             }
@@ -131,12 +132,12 @@ impl Queue {
     }
 
     /// Gives up the places that were kept long enough.
-    pub(super) fn end_absent(&mut self, now: Monotonic) {
+    pub(super) fn end_absent(&mut self, now: Monotonic, steps: &Steps) {
         while let Some((at, ticket)) = self.absent.first().copied()
             && at <= now
         {
             self.absent.remove(&(at, ticket));
-            self.leave(Ticket(ticket));
+            self.leave(Ticket(ticket), steps);
         }
     }
 
@@ -149,9 +150,14 @@ impl Queue {
         self.waiters.get(&ticket)
     }
 
-    /// Those who wait for something that overlaps with `target`, in order.
-    pub(super) fn overlapping(&self, target: &Target) -> impl Iterator<Item = (Ticket, &Waiter)> {
-        let tickets = self.index.overlapping(target);
+    /// Those who wait for something that overlaps with `target`, in order; see
+    /// [`Index::overlapping`].
+    pub(super) fn overlapping(
+        &self,
+        target: &Target,
+        steps: &Steps,
+    ) -> impl Iterator<Item = (Ticket, &Waiter)> {
+        let tickets = self.index.overlapping(target, steps);
         tickets
             .into_iter()
             .filter_map(|ticket| self.waiters.get(&ticket).map(|waiter| (Ticket(ticket), waiter)))
@@ -163,9 +169,15 @@ impl Queue {
     }
 
     /// Something has changed about `target`.
-    pub(super) fn stir(&mut self, target: &Target) {
-        if !self.waiters.is_empty() {
-            self.stirred.extend(self.index.overlapping(target));
+    pub(super) fn stir(&mut self, target: &Target, steps: &Steps) {
+        if self.stirred.len() == self.waiters.len() {
+            return;
+        }
+        let tickets = self.index.overlapping(target, steps);
+        if steps.are_spent() {
+            self.stir_all();
+        } else {
+            self.stirred.extend(tickets);
         }
     }
 
@@ -182,6 +194,16 @@ impl Queue {
     /// Whether [`Queue::take_ended`] or [`Queue::take_stirred`] would give any.
     pub(in crate::mesh) fn is_stirred(&self) -> bool {
         !self.ended.is_empty() || !self.stirred.is_empty()
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// There was no time to look whether this one may go on.
+    pub(super) fn put_back(&mut self, Ticket(ticket): Ticket) {
+        self.stirred.insert(ticket);
     }
 
     pub(super) fn take_ended(&mut self) -> Option<Ticket> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Answer, Ask};
-use crate::api::{LockFile, Reply};
+use crate::api::{Code, LockFile, Refusal, Reply};
+use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::turn::Failure;
 use crate::mesh::who::Actor;
@@ -19,8 +20,22 @@ impl<S: Store> Mesh<S> {
     /// who wait stay where they are, behind it.
     pub(super) fn steal(&mut self, ask: &Ask, wanted: &LockFile, now: Now) -> Answer {
         let Ask { actor, target, shared } = ask;
-        let in_way: Vec<Lock> =
-            self.locks.in_way_of(&actor.party, target, *shared).cloned().collect();
+        let in_way: Vec<Lock> = (self.locks)
+            .in_way_of(&actor.party, target, *shared, &self.steps)
+            .take(LOCKS_STOLEN_MAX + 1)
+            .cloned()
+            .collect();
+        if self.steps.are_spent() {
+            return Err(self.too_much(target).into());
+        }
+        if in_way.len() > LOCKS_STOLEN_MAX {
+            let message = format!(
+                "more than {LOCKS_STOLEN_MAX} locks are in the way of {}, which is the most that \
+                 can be stolen at once: steal a part of it first",
+                target.text()
+            );
+            return Err(Refusal::new(Code::InvalidRequest, message).into());
+        }
         let why = wanted.reason.as_deref().unwrap_or_default();
         let mut holders: BTreeMap<Party, Vec<&Lock>> = BTreeMap::new();
         for lock in &in_way {

@@ -3,7 +3,7 @@
 use crate::api::{Code, LockPath, Refusal};
 use crate::mesh::paths::normalise;
 use crate::model::{Lock, Party};
-use crate::patterns::{Pattern, PatternError};
+use crate::patterns::{Pattern, PatternError, Steps};
 
 /// What stands before a path that is relative to the repository.
 const REPO: &str = "repo:";
@@ -125,26 +125,33 @@ impl Target {
             && (!wide || self.repo == other.repo)
     }
 
-    /// Whether some file is of both.
-    pub(super) fn overlaps(&self, other: &Self) -> bool {
+    /// Whether some file is of both, as far as `steps` go: once they are spent, it is.
+    pub(super) fn overlaps(&self, other: &Self, steps: &Steps) -> bool {
         match (self.is_repo_wide(), other.is_repo_wide()) {
             (true, true) | (false, false) => {
                 (!self.is_repo_wide() || self.repo == other.repo)
-                    && self.pattern.overlaps(&other.pattern)
+                    && self.pattern.overlaps_within(&other.pattern, steps)
             }
-            (true, false) => self.reaches(other),
-            (false, true) => other.reaches(self),
+            (true, false) => self.reaches(other, steps),
+            (false, true) => other.reaches(self, steps),
         }
     }
 
     /// Whether this, of a repository, is in the working tree of the other, too.
-    fn reaches(&self, other: &Self) -> bool {
+    fn reaches(&self, other: &Self, steps: &Steps) -> bool {
         match &other.root {
             Some(root) if self.repo == other.repo => {
-                self.pattern.under(&Pattern::name(root)).overlaps(&other.pattern)
+                steps.are_spent()
+                    || self.in_tree(root, steps).overlaps_within(&other.pattern, steps)
             }
             _ => false,
         }
+    }
+
+    /// The files of this, of a repository, in one working tree.
+    pub(super) fn in_tree(&self, root: &str, steps: &Steps) -> Pattern {
+        steps.spend(8 * self.pattern.depth() + root.len());
+        self.pattern.under(&Pattern::name(root))
     }
 }
 
@@ -227,12 +234,12 @@ mod tests {
             ("repo:sub/x", MAIN, "/*/other/*", TREE, false),
         ] {
             let (a, b) = (read(a, at), read(b, other));
-            assert_eq!(a.overlaps(&b), expected, "{a:?} {b:?}");
-            assert_eq!(b.overlaps(&a), expected, "{b:?} {a:?}");
+            assert_eq!(a.overlaps(&b, &Steps::of(u32::MAX)), expected, "{a:?} {b:?}");
+            assert_eq!(b.overlaps(&a, &Steps::of(u32::MAX)), expected, "{b:?} {a:?}");
         }
         // Those of a repository without an id.
         let bare = Place { repo: None, ..OTHER };
-        assert!(read("repo:a", bare).overlaps(&read("a", bare)));
+        assert!(read("repo:a", bare).overlaps(&read("a", bare), &Steps::of(u32::MAX)));
     }
 
     #[test]

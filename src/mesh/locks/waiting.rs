@@ -4,10 +4,11 @@ use super::Ask;
 use super::queue::{Crowded, Waiter};
 use super::target::Target;
 use crate::api::{Code, Detail, LockInfo, Refusal};
-use crate::limits::{LOCK_PLACE_KEPT, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
+use crate::limits::{LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
 use crate::mesh::Mesh;
 use crate::mesh::turn::Ticket;
 use crate::model::{Lock, Monotonic, Now, Party, Seq};
+use crate::patterns::Steps;
 use crate::store::{Result as Stored, Store};
 
 const MINUTE_MS: i64 = 60_000;
@@ -25,26 +26,48 @@ impl<S: Store> Mesh<S> {
     /// What keeps `ask` from having its lock. Own locks and places are never in the way, nor is the
     /// place of someone who waits for a lock of the asker itself: they cannot go on before the asker
     /// is done, and it may need more for that.
-    pub(super) fn obstacle(&self, ask: &Ask, ticket: Option<Ticket>) -> Option<Obstacle<'_>> {
+    ///
+    /// Once `steps` are spent, the answer means nothing.
+    pub(super) fn obstacle(
+        &self,
+        ask: &Ask,
+        ticket: Option<Ticket>,
+        steps: &Steps,
+    ) -> Option<Obstacle<'_>> {
         let Ask { actor, target, shared } = ask;
-        if let Some(lock) = self.locks.in_way_of(&actor.party, target, *shared).next() {
+        if let Some(lock) = self.locks.in_way_of(&actor.party, target, *shared, steps).next() {
             return Some(Obstacle::Lock(lock));
         }
-        let before = self.queue.overlapping(target);
+        let before = self.queue.overlapping(target, steps);
         before
             .take_while(|(other, _)| ticket.is_none_or(|ticket| *other < ticket))
             .find(|(_, waiter)| {
                 waiter.party != actor.party
                     && !(waiter.shared && *shared)
-                    && !self.holds_back(&actor.party, waiter)
+                    && !self.holds_back(&actor.party, waiter, steps)
             })
             .map(|(ticket, waiter)| Obstacle::Waiter(ticket, waiter))
     }
 
     /// Whether a lock of `party` is what `waiter` waits for.
-    fn holds_back(&self, party: &Party, waiter: &Waiter) -> bool {
-        let mut in_way = self.locks.in_way_of(&waiter.party, &waiter.target, waiter.shared);
+    fn holds_back(&self, party: &Party, waiter: &Waiter, steps: &Steps) -> bool {
+        if self.locks.count_of(party) == 0 {
+            return false;
+        }
+        let mut in_way = self.locks.in_way_of(&waiter.party, &waiter.target, waiter.shared, steps);
         in_way.any(|lock| lock.holder == *party)
+    }
+
+    /// What is answered to a request that had to compare more than there is time for: never a lock.
+    pub(super) fn too_much(&self, target: &Target) -> Refusal {
+        let message = format!(
+            "{} is too much to compare with the {} locks and {} waiting requests there are: lock \
+             single files, or a directory further down",
+            target.text(),
+            self.locks.len(),
+            self.queue.tickets().len(),
+        );
+        Refusal::new(Code::InvalidRequest, message)
     }
 
     /// Puts `ask` at the end of the queue.
@@ -54,7 +77,7 @@ impl<S: Store> Mesh<S> {
         place: Option<uuid::Uuid>,
         now: Now,
     ) -> std::result::Result<Ticket, Refusal> {
-        match self.queue.check_room(&ask.target) {
+        match self.queue.check_room(&ask.target, &self.steps) {
             Ok(()) => {}
             Err(Crowded::Everywhere) => {
                 let message = format!(
@@ -88,22 +111,29 @@ impl<S: Store> Mesh<S> {
         if keeps_place {
             self.queue.keep(ticket, now.mono.plus(LOCK_PLACE_KEPT));
         } else {
-            self.queue.leave(ticket);
+            self.queue.leave(ticket, &self.steps);
         }
     }
 
     /// The next held request for a lock that has an answer now: to be asked again with
-    /// [`Mesh::handle_held`] before the turn ends, as long as there is one.
+    /// [`Mesh::handle_held`] before the turn ends, as long as there is one. Where looking takes too
+    /// long, the rest is for the next turn: their places keep what is free for them.
     pub fn next_waiter(&mut self) -> Option<Ticket> {
         if let Some(ticket) = self.queue.take_ended() {
             return Some(ticket);
         }
-        while let Some(ticket) = self.queue.take_stirred() {
-            let free = self.queue.get(ticket).is_some_and(|waiter| {
-                waiter.absent_until.is_none()
-                    && self.obstacle(&Ask::of(waiter), Some(ticket)).is_none()
-            });
-            if free {
+        let steps = &self.waiting_steps;
+        while !steps.are_spent()
+            && let Some(ticket) = self.queue.take_stirred()
+        {
+            let is_first = steps.left() == LOCK_STEPS_MAX;
+            let here = self.queue.get(ticket).filter(|waiter| waiter.absent_until.is_none());
+            let Some(waiter) = here else { continue };
+            let free = self.obstacle(&Ask::of(waiter), Some(ticket), steps).is_none();
+            if steps.are_spent() && !is_first {
+                self.queue.put_back(ticket);
+            } else if free || steps.are_spent() {
+                // One for which a whole turn is too short is told so.
                 return Some(ticket);
             }
         }
@@ -118,7 +148,7 @@ impl<S: Store> Mesh<S> {
 
     /// The request that held this place has gone without an answer.
     pub fn withdraw(&mut self, ticket: Ticket) {
-        self.queue.leave(ticket);
+        self.queue.leave(ticket, &self.steps);
     }
 
     /// The answer that gave a lock to someone who had waited for it could not be written: the lock
@@ -140,15 +170,18 @@ impl<S: Store> Mesh<S> {
 
     /// Gives up places that were kept long enough.
     pub(in crate::mesh) fn end_absent(&mut self, now: Now) {
-        self.queue.end_absent(now.mono);
+        self.queue.end_absent(now.mono, &self.steps);
     }
 
     /// How many wait for what `lock` keeps from them.
     pub(super) fn waiting_for(&self, lock: &Lock) -> u64 {
+        if self.queue.is_empty() {
+            return 0;
+        }
         let target = Target::of(lock);
         let kept_back = self
             .queue
-            .overlapping(&target)
+            .overlapping(&target, &self.steps)
             .filter(|(_, waiter)| waiter.party != lock.holder && !(waiter.shared && lock.shared));
         kept_back.count() as u64
     }
@@ -161,13 +194,16 @@ impl<S: Store> Mesh<S> {
     /// Why `ask` cannot have its lock now.
     pub(super) fn locked(&self, ask: &Ask, ticket: Option<Ticket>, now: Now) -> Refusal {
         let wanted = ask.target.text();
-        let (lock, before) = match self.obstacle(ask, ticket) {
+        let steps = &self.steps;
+        let (lock, before) = match self.obstacle(ask, ticket, steps) {
+            _ if steps.are_spent() => (None, None),
             Some(Obstacle::Lock(lock)) => (Some(lock), None),
             Some(Obstacle::Waiter(first, waiter)) => {
                 let (mut ticket, mut ahead) = (first, waiter);
                 // What that one waits for, and so on: each was before the last.
                 let lock = loop {
-                    match self.obstacle(&Ask::of(ahead), Some(ticket)) {
+                    match self.obstacle(&Ask::of(ahead), Some(ticket), steps) {
+                        _ if steps.are_spent() => break None,
                         Some(Obstacle::Lock(lock)) => break Some(lock),
                         Some(Obstacle::Waiter(other, waiter)) => (ticket, ahead) = (other, waiter),
                         None => break None,
@@ -215,7 +251,9 @@ impl<S: Store> Mesh<S> {
     /// index shows.
     pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
         let excludes = |party: &Party, shared: bool, target: &Target, waiter: &Waiter| {
-            waiter.party != *party && !(waiter.shared && shared) && waiter.target.overlaps(target)
+            waiter.party != *party
+                && !(waiter.shared && shared)
+                && waiter.target.overlaps(target, &Steps::of(u32::MAX))
         };
         let tickets = self.queue.tickets();
         let before = tickets.iter().filter(|other| ticket.is_none_or(|ticket| **other < ticket));
@@ -230,9 +268,10 @@ impl<S: Store> Mesh<S> {
 
     /// What must hold of locks and queue at the end of each turn; panics with what does not.
     pub(in crate::mesh) fn check_queue(&self) {
+        let steps = &Steps::of(u32::MAX);
         for lock in self.locks.iter() {
             let target = Target::of(lock);
-            let other = self.locks.in_way_of(&lock.holder, &target, lock.shared).next();
+            let other = self.locks.in_way_of(&lock.holder, &target, lock.shared, steps).next();
             assert!(other.is_none(), "{lock:?} and {other:?} exclude each other");
             let same = self.locks.same(&target).filter(|other| other.holder == lock.holder);
             assert_eq!(same.count(), 1, "{} has one lock on {}", lock.holder, lock.path);
@@ -240,7 +279,7 @@ impl<S: Store> Mesh<S> {
         assert!(!self.queue.is_stirred(), "nobody was left out");
         for ticket in self.queue.tickets() {
             let Some(waiter) = self.queue.get(ticket) else { continue };
-            let free = self.obstacle(&Ask::of(waiter), Some(ticket)).is_none();
+            let free = self.obstacle(&Ask::of(waiter), Some(ticket), steps).is_none();
             assert!(
                 !free || waiter.absent_until.is_some(),
                 "{waiter:?} waits and nothing is in the way"
