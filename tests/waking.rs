@@ -365,7 +365,7 @@ fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
 #[test]
 fn a_hook_finds_the_token_of_its_session() {
     let mesh = mesh();
-    let mut peer = agent(&mesh, "test-agent", "peer", |command| {
+    let mut peer = agent(&mesh, "claude-code", "peer", |command| {
         command.env("CLAUDE_CODE_SESSION_ID", "s-1");
     });
     let find = || {
@@ -379,14 +379,14 @@ fn a_hook_finds_the_token_of_its_session() {
     let text = std::fs::read_to_string(&token).unwrap();
     let mut client = mesh.client();
     client.use_token(text.trim());
-    let beat = Request::Heartbeat { peer_id: None, git_branch: None };
+    let beat = Request::Heartbeat { peer_id: None, git_branch: None, session_id: None };
     assert_eq!(client.call::<Value>(&beat).unwrap()["unread"], 0);
     peer.end();
     assert!(!token.exists() && !socket.exists());
 
     // A crash leaves it to the broker, an interrupted session to itself.
     for signal in ["KILL", "TERM"] {
-        let mut peer = agent(&mesh, "test-agent", "peer", |command| {
+        let mut peer = agent(&mesh, "claude-code", "peer", |command| {
             command.env("CLAUDE_CODE_SESSION_ID", "s-1");
         });
         let (token, socket) = find();

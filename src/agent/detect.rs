@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::variables::MARKS;
 use crate::limits::NAME_CHARS_MAX;
 use crate::names::{UNKNOWN_AGENT, fold};
 use crate::platform;
@@ -29,24 +30,6 @@ const CLIENTS: &[(&str, &str)] = &[
 
 /// Of these, the ones that put something behind the name: the server they call, or an edition.
 const PREFIXES: &[&str] = &["gemini-cli-mcp-client", "qwen-cli-mcp-client", "visual-studio-code"];
-
-/// Variables that agents set for their children. Those of editors come last: they are set in each
-/// of their terminals, where other agents are started. A variable that people set themselves, to
-/// configure an agent, says nothing and is not here.
-const VARIABLES: &[(&str, &str)] = &[
-    ("CLAUDECODE", "claude-code"),
-    ("CLAUDE_CODE_ENTRYPOINT", "claude-code"),
-    ("CODEX_THREAD_ID", "codex"),
-    ("CODEX_SANDBOX", "codex"),
-    ("CODEX_SANDBOX_NETWORK_DISABLED", "codex"),
-    ("QWEN_CODE", "qwen-code"),
-    ("GEMINI_CLI", "gemini-cli"),
-    ("OPENCODE", "opencode"),
-    ("CLINE_ACTIVE", "cline"),
-    ("ANTIGRAVITY_AGENT", "antigravity"),
-    ("CURSOR_AGENT", "cursor"),
-    ("CURSOR_TRACE_ID", "cursor"),
-];
 
 /// Names of programs, as they are written: `Claude` is another program than `claude`.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -93,6 +76,20 @@ const PACKAGES: &[(&str, &str)] = &[
 /// Programs whose first argument is the program that counts. A version may follow.
 const INTERPRETERS: &[&str] = &["node", "bun", "deno", "python"];
 
+/// Options of interpreters that have their value in the next argument.
+const WITH_VALUE: &[&str] = &[
+    "-r",
+    "--require",
+    "--import",
+    "--loader",
+    "--experimental-loader",
+    "-C",
+    "--conditions",
+    "--env-file",
+    "-X",
+    "-W",
+];
+
 /// A running program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
@@ -118,7 +115,7 @@ pub fn is_agent(pid: u32) -> bool {
     agent_of_program(&program(pid)).is_some()
 }
 
-fn program(pid: u32) -> Program {
+pub(super) fn program(pid: u32) -> Program {
     Program {
         name: platform::command_name(pid).unwrap_or_default(),
         arguments: platform::command_line(pid).unwrap_or_default(),
@@ -135,11 +132,8 @@ pub fn agent_type_from<I: IntoIterator<Item = Program>>(
     if let Some(agent) = client_name.and_then(agent_of_client) {
         return agent;
     }
-    let mut named: Vec<&str> = VARIABLES
-        .iter()
-        .filter(|(variable, _)| is_set(variable))
-        .map(|(_, agent)| *agent)
-        .collect();
+    let mut named: Vec<&str> =
+        MARKS.iter().filter(|(variable, _)| is_set(variable)).map(|(_, agent)| *agent).collect();
     named.dedup();
     if let [agent] = named[..] {
         return agent.to_owned();
@@ -164,21 +158,43 @@ fn agent_of_client(name: &str) -> Option<String> {
     (!agent.is_empty()).then(|| agent.to_owned())
 }
 
-fn agent_of_program(program: &Program) -> Option<&'static str> {
+pub(super) fn agent_of_program(program: &Program) -> Option<&'static str> {
     let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();
     let own_name = file_name(own_path);
     agent_of_name(&program.name).or_else(|| agent_of_name(own_name)).or_else(|| {
-        if !is_interpreter(own_name) && !is_interpreter(&program.name) {
-            return None;
-        }
-        let script =
-            program.arguments.iter().skip(1).find(|argument| !argument.starts_with('-'))?;
+        let script = script(program)?;
         let package = PACKAGES.iter().find(|(part, _)| script.contains(part));
-        package.map(|(_, agent)| *agent).or_else(|| {
-            let name = file_name(script);
-            agent_of_name(name.split_once('.').map_or(name, |(stem, _)| stem))
-        })
+        package.map(|(_, agent)| *agent).or_else(|| agent_of_name(stem(script)))
     })
+}
+
+/// What the program is called: by itself, by its path, and of an interpreter what it runs.
+pub(super) fn called(program: &Program) -> impl Iterator<Item = &str> {
+    let first_word = program.name.split(' ').next().unwrap_or_default();
+    let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();
+    [first_word, file_name(own_path)].into_iter().chain(script(program).map(stem))
+}
+
+/// The script that an interpreter runs.
+fn script(program: &Program) -> Option<&str> {
+    let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();
+    if !is_interpreter(file_name(own_path)) && !is_interpreter(&program.name) {
+        return None;
+    }
+    let mut arguments = program.arguments.iter().skip(1).map(String::as_str);
+    loop {
+        match arguments.next()? {
+            option if WITH_VALUE.contains(&option) => drop(arguments.next()),
+            "run" => {}
+            option if option.starts_with('-') => {}
+            script => return Some(script),
+        }
+    }
+}
+
+fn stem(script: &str) -> &str {
+    let name = file_name(script);
+    name.split_once('.').map_or(name, |(stem, _)| stem)
 }
 
 /// Whether a program file is one of those that the agent of this type is made of.
@@ -204,11 +220,11 @@ fn file_name(path: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::names;
 
-    fn program_of(line: &str) -> Program {
+    pub(in crate::agent) fn program_of(line: &str) -> Program {
         let arguments: Vec<String> = line.split('|').map(str::to_owned).collect();
         let name = file_name(&arguments[0]).chars().take(15).collect();
         Program { name, arguments }
@@ -278,7 +294,7 @@ mod tests {
 
     #[test]
     fn each_variable_tells_its_agent() {
-        for (variable, agent) in VARIABLES {
+        for (variable, agent) in MARKS {
             assert_eq!(detect(None, &[variable], &[]), *agent);
         }
         for variable in ["CODEX_HOME", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "CLAUDE_CONFIG_DIR"] {
@@ -311,7 +327,8 @@ mod tests {
             ("/x/codex-x86_64-unknown-linux-musl|mcp", "codex"),
             ("node|/usr/lib/node_modules/@openai/codex/bin/codex.js", "codex"),
             ("node|/usr/bin/gemini", "gemini-cli"),
-            ("bun|/home/u/.bun/bin/opencode.mjs", "opencode"),
+            ("node|--import|tsx|-r|./x.js|/usr/bin/gemini", "gemini-cli"),
+            ("bun|run|/home/u/.bun/bin/opencode.mjs", "opencode"),
             ("/usr/bin/python3.12|-m|aider", "aider"),
             ("python3|/home/u/.local/bin/aider", "aider"),
             ("/Applications/Cursor.app/Contents/MacOS/Cursor", "cursor"),
@@ -345,7 +362,7 @@ mod tests {
 
     #[test]
     fn agent_types_are_names_of_which_folder_names_can_be_made() {
-        for (_, agent) in [CLIENTS, VARIABLES, PROGRAMS, PROGRAM_PREFIXES, PACKAGES].concat() {
+        for (_, agent) in [CLIENTS, MARKS, PROGRAMS, PROGRAM_PREFIXES, PACKAGES].concat() {
             assert_eq!(names::check(agent), Ok(()));
             assert_eq!(fold(agent, NAME_CHARS_MAX), agent);
         }

@@ -3,5 +3,7 @@
 //! Everything here is read from what is there anyway. No program of git or of an agent is run, and
 //! nothing that is missing or broken is an error: the mesh works without knowing any of it.
 
+pub mod above;
 pub mod detect;
 pub mod git;
+pub mod variables;

@@ -56,6 +56,7 @@ impl Request {
             Endpoint::Heartbeat => Self::Heartbeat {
                 peer_id: fields.text("peerId", WHO)?,
                 git_branch: fields.text("gitBranch", TAG)?,
+                session_id: fields.text("sessionId", TAG)?,
             },
             Endpoint::Peers => Self::Peers(list_peers(fields)?),
             Endpoint::Summary => Self::Summary {
@@ -514,7 +515,11 @@ mod tests {
                 ..Register::default()
             })),
             Request::Unregister { peer_id: me.clone() },
-            Request::Heartbeat { peer_id: me.clone(), git_branch: Some("main".into()) },
+            Request::Heartbeat {
+                peer_id: me.clone(),
+                git_branch: Some("main".into()),
+                session_id: Some("s".into()),
+            },
             Request::Peers(ListPeers {
                 scope: Scope::Directory { project_path: "/p".into() },
                 include_stale: true,

@@ -170,6 +170,12 @@ pub struct PeerInfo {
     pub locks: u64,
     /// How it can be told.
     pub reach: Box<str>,
+    /// The agent's process; told to who asks by session or process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_pid: Option<u32>,
+    /// The agent's session; told to who asks by session or process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<Box<str>>,
 }
 
 impl PeerInfo {
@@ -198,7 +204,16 @@ impl PeerInfo {
             host: record.host.clone(),
             locks,
             reach: reach.into(),
+            agent_pid: None,
+            session_id: None,
         }
+    }
+
+    /// With which agent of the machine it is.
+    #[must_use]
+    pub fn with_agent(self, record: &PeerRecord) -> Self {
+        let (agent_pid, session_id) = (record.agent_pid, record.session_id.clone());
+        Self { agent_pid, session_id, ..self }
     }
 }
 

@@ -423,6 +423,9 @@ pub enum Request {
         /// The branch checked out now.
         #[serde(skip_serializing_if = "Option::is_none")]
         git_branch: Option<Box<str>>,
+        /// The session that the agent is in now: it may have begun another, or gone back to one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_id: Option<Box<str>>,
     },
     /// `POST /peers`
     Peers(ListPeers),

@@ -608,7 +608,7 @@ mod tests {
                 false,
             ),
             (Request::Lock(LockFile::default()), true),
-            (Request::Heartbeat { peer_id: None, git_branch: None }, true),
+            (Request::Heartbeat { peer_id: None, git_branch: None, session_id: None }, true),
             (Request::ReadEvents(ReadEvents::default()), true),
             (Request::MarkRead { peer_id: None, ids: vec![], way: None }, true),
             (Request::MarkNotified { peer_id: None, ids: vec![], way: Way::Hook }, true),

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::agent::{detect, git};
+use crate::agent::variables::{self, Said};
+use crate::agent::{above, git};
 use crate::api::Register;
-use crate::limits::{PATH_BYTES_MAX, TAG_CHARS_MAX};
-use crate::platform;
+use crate::limits::PATH_BYTES_MAX;
 
 /// Where the agent works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,20 +17,22 @@ pub(super) struct Project {
 }
 
 impl Project {
-    /// The project in `path`.
+    /// The project in `path`. Reached by a link, it is the one that the link leads to.
     pub(super) fn at(path: PathBuf) -> Self {
+        let path = path.canonicalize().unwrap_or(path);
         let repository = git::repository(&path);
         Self { path, repository }
     }
 
-    /// Where this process was started, unless the agent says otherwise.
+    /// Where this process was started.
     pub(super) fn of_process() -> Self {
-        let named = std::env::var_os("CLAUDE_PROJECT_DIR").map(PathBuf::from);
-        let path = named
-            .filter(|path| path.is_absolute())
-            .or_else(|| std::env::current_dir().ok())
-            .unwrap_or_else(|| "/".into());
-        Self::at(path)
+        Self::at(std::env::current_dir().unwrap_or_else(|_| "/".into()))
+    }
+
+    /// Where an agent of this type says that it works, if it says so.
+    pub(super) fn of_agent(agent: &str) -> Option<Self> {
+        let said = variables::said(agent, Said::Project).map(PathBuf::from)?;
+        said.is_absolute().then(|| Self::at(said))
     }
 
     /// Reads the repository again: another branch may be checked out now.
@@ -64,11 +66,9 @@ fn text_of(path: &Path) -> Option<Box<str>> {
     path.to_str().filter(|path| path.len() <= PATH_BYTES_MAX).map(Into::into)
 }
 
-/// What a session is registered with, but for what only its connection knows.
-pub(super) fn introduction(project: &Project, client: Option<&str>) -> Register {
-    let agent_type = detect::agent_type(client);
-    // Another agent that runs inside of Claude Code inherits its variables; Codex tells its own id.
-    let session_id = std::env::var("CLAUDE_CODE_SESSION_ID").ok().filter(|_| agent_type != "codex");
+/// What a session of an agent of this type is registered with, but for what only its connection
+/// knows.
+pub(super) fn introduction(project: &Project, agent_type: &str) -> Register {
     Register {
         pid: std::process::id(),
         project_path: project.path_text(),
@@ -76,10 +76,8 @@ pub(super) fn introduction(project: &Project, client: Option<&str>) -> Register 
         git_root: project.git_root(),
         git_branch: project.git_branch(),
         repo_id: project.repository_id(),
-        session_id: session_id
-            .filter(|id| (1..=TAG_CHARS_MAX).contains(&id.chars().count()))
-            .map(Into::into),
-        agent_pid: platform::parent(),
+        session_id: variables::session(agent_type),
+        agent_pid: above::above(std::process::id()).agent_pid(agent_type),
         private: true,
         acks: true,
         ..Register::default()

@@ -21,6 +21,7 @@ use super::subscriptions::Level;
 use super::unread::Unread;
 use super::waking::Notice;
 use super::waking::plan::Waking;
+use crate::agent::detect;
 use crate::api::{Code, Frame, PushedMessage, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
@@ -121,6 +122,10 @@ pub(super) struct Server {
     pub(super) commands: VecDeque<Command>,
     /// Which agent this is, as registered.
     pub(super) agent_type: Box<str>,
+    /// The client has said its name, and was looked at.
+    client_is_met: bool,
+    /// The client has told where its project is.
+    root_is_told: bool,
     /// Whether the broker can push to this session.
     pub(super) push_is_live: bool,
     /// What was last told about the work of this agent, in case the broker forgets it.
@@ -143,6 +148,8 @@ impl Server {
             waking: Waking::new(setup.has_inbox_socket),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
+            client_is_met: false,
+            root_is_told: false,
             push_is_live: false,
             summary: None,
             subscribed: Vec::new(),
@@ -196,6 +203,11 @@ impl Server {
     pub(super) fn handle_line(&mut self, line: &[u8], now: Instant) {
         let mut todo = VecDeque::new();
         self.session.handle_line(line, &mut self.out, &mut todo);
+        if !self.client_is_met && self.session.client().is_some() {
+            // Paths in the first call are relative to its project.
+            self.client_is_met = true;
+            self.meet_client();
+        }
         for todo in todo {
             match todo {
                 Todo::Call { asked, tool, arguments } => {
@@ -221,10 +233,12 @@ impl Server {
     }
 
     fn handle_root(&mut self, root: Option<PathBuf>, now: Instant) {
-        if let Some(root) = root
-            && root != self.project.path
+        let told = root.map(Project::at);
+        self.root_is_told |= told.is_some();
+        if let Some(project) = told
+            && project.path != self.project.path
         {
-            self.project = Project::at(root);
+            self.project = project;
             self.presence.introduce_again(now);
         } else if !self.presence.is_present() {
             self.presence.introduce_again(now);
@@ -283,12 +297,21 @@ impl Server {
         }
     }
 
-    fn register(&mut self, start: StartPolicy) {
-        let mut register = project::introduction(&self.project, self.session.client());
-        if let Some(agent_type) = &register.agent_type {
-            self.agent_type.clone_from(agent_type);
-            self.meet_agent();
+    /// Finds out which agent this is, and where it says that it works.
+    fn meet_client(&mut self) {
+        self.agent_type = detect::agent_type(self.session.client()).into();
+        if !self.root_is_told
+            && let Some(project) = Project::of_agent(&self.agent_type)
+            && project.path != self.project.path
+        {
+            self.project = project;
         }
+        self.meet_agent();
+    }
+
+    fn register(&mut self, start: StartPolicy) {
+        self.meet_client();
+        let mut register = project::introduction(&self.project, &self.agent_type);
         register.summary.clone_from(&self.summary);
         self.introduce(&mut register);
         let token = self.presence.fill(&mut register);
@@ -305,7 +328,8 @@ impl Server {
     fn heartbeat(&mut self) {
         self.project.refresh();
         let git_branch = self.project.git_branch();
-        self.ask(Purpose::Heartbeat, Request::Heartbeat { peer_id: None, git_branch });
+        let beat = Request::Heartbeat { peer_id: None, git_branch, session_id: None };
+        self.ask(Purpose::Heartbeat, beat);
     }
 
     /// Asks the broker something as the peer that this session is. Only for what an agent waits

@@ -280,8 +280,9 @@ impl<S: Store> Mesh<S> {
                 self.status(now)
             }
             Request::Unregister { peer_id } => self.unregister(caller, peer_id.as_deref(), now)?,
-            Request::Heartbeat { peer_id, git_branch } => {
-                self.heartbeat(caller, peer_id.as_deref(), git_branch.as_deref(), now)?
+            Request::Heartbeat { peer_id, git_branch, session_id } => {
+                let news = (git_branch.as_deref(), session_id.as_deref());
+                self.heartbeat(caller, peer_id.as_deref(), news, now)?
             }
             Request::Peers(list) => self.list_peers(caller, list, now)?,
             Request::Summary { peer_id, summary } => {

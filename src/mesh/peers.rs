@@ -321,12 +321,12 @@ impl<S: Store> Mesh<S> {
         present.seen != Seen::Now || now.mono.since(present.last_seen) >= self.settings.stale
     }
 
-    /// `POST /heartbeat`
+    /// `POST /heartbeat`, with the branch and the session that it has now, if it says so.
     pub(super) fn heartbeat(
         &mut self,
         caller: Caller,
         peer: Option<&str>,
-        branch: Option<&str>,
+        (branch, session): (Option<&str>, Option<&str>),
         now: Now,
     ) -> Answer {
         let actor = self.actor(caller, peer, "peerId", Right::Speak);
@@ -344,11 +344,15 @@ impl<S: Store> Mesh<S> {
         if let (Some(path), false) = (&present.record.uds_path, present.link.is_up()) {
             self.effects.connect.push((id, path.clone()));
         }
-        if branch.is_some() && branch != present.record.git_branch.as_deref() {
+        let record = &present.record;
+        let branch = branch.or(record.git_branch.as_deref());
+        let session = session.or(record.session_id.as_deref());
+        if branch != record.git_branch.as_deref() || session != record.session_id.as_deref() {
             let record = PeerRecord {
                 git_branch: branch.map(Into::into),
+                session_id: session.map(Into::into),
                 last_heartbeat: now.wall,
-                ..present.record.clone()
+                ..record.clone()
             };
             self.store.put_peer(&record)?;
             present.record = record;
@@ -410,7 +414,9 @@ impl<S: Store> Mesh<S> {
                 };
                 let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
                 let heartbeat = present.last_heartbeat;
-                PeerInfo::new(&present.record, status, heartbeat, locks, present.reach())
+                let info =
+                    PeerInfo::new(&present.record, status, heartbeat, locks, present.reach());
+                if is_lookup { info.with_agent(&present.record) } else { info }
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -19,13 +19,13 @@ use mio::{Interest, Registry, Token};
 use serde_json::json;
 
 use super::{Adapter, Notice, Outcome};
+use crate::agent::variables::{self, Said};
 use crate::limits::{INBOX_SOCKET_DOUBT, INBOX_SOCKET_TIME_MAX, READ_BYTES_MAX};
 use crate::platform::peer_credentials;
 use crate::wire::buffer::Buffer;
 
-/// The variables of the client.
-const PATH: &str = "CLAUDE_CODE_MESSAGING_SOCKET";
-const TOKEN: &str = "CLAUDE_CODE_MESSAGING_TOKEN";
+/// The agent that has such sockets.
+const AGENT: &str = "claude-code";
 
 /// Most bytes of the two lines: at most four bytes a character of the text, and a token.
 const LINES_BYTES_MAX: usize = 128 * 1024;
@@ -70,8 +70,8 @@ pub(in crate::mcp) struct InboxSocket {
 impl InboxSocket {
     /// The socket that the variables name; none if they name none. Nothing is connected yet.
     pub(in crate::mcp) fn from_environment(registry: &Registry, poll_token: Token) -> Option<Self> {
-        let path = std::env::var_os(PATH).filter(|path| !path.is_empty())?;
-        let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty())?;
+        let path = variables::said(AGENT, Said::InboxSocket)?;
+        let token = variables::said(AGENT, Said::InboxToken)?.into_string().ok()?;
         let registry = registry.try_clone().ok()?;
         Some(Self::new(path.into(), token.into(), registry, poll_token))
     }

@@ -1,0 +1,95 @@
+//! The variables of agents: by which an agent is known, and in which it says something.
+//!
+//! Whatever an agent starts inherits them, other agents included. So what a variable says counts
+//! only for the agent it belongs to.
+
+use std::ffi::OsString;
+
+use crate::limits::TAG_CHARS_MAX;
+
+/// Variables that agents set for their children. Those of editors come last: they are set in each
+/// of their terminals, where other agents are started. A variable that people set themselves, to
+/// configure an agent, says nothing and is not here.
+pub(super) const MARKS: &[(&str, &str)] = &[
+    ("CLAUDECODE", "claude-code"),
+    ("CLAUDE_CODE_ENTRYPOINT", "claude-code"),
+    ("CODEX_THREAD_ID", "codex"),
+    ("CODEX_SANDBOX", "codex"),
+    ("CODEX_SANDBOX_NETWORK_DISABLED", "codex"),
+    ("QWEN_CODE", "qwen-code"),
+    ("GEMINI_CLI", "gemini-cli"),
+    ("OPENCODE", "opencode"),
+    ("CLINE_ACTIVE", "cline"),
+    ("ANTIGRAVITY_AGENT", "antigravity"),
+    ("CURSOR_AGENT", "cursor"),
+    ("CURSOR_TRACE_ID", "cursor"),
+];
+
+/// What an agent says in a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// The id of its session.
+    Session,
+    /// The directory that its session works in.
+    Project,
+    /// The socket on which its session takes messages.
+    InboxSocket,
+    /// What that socket wants to hear first.
+    InboxToken,
+}
+
+const SAID: &[(&str, Said, &str)] = &[
+    ("claude-code", Said::Session, "CLAUDE_CODE_SESSION_ID"),
+    ("claude-code", Said::Project, "CLAUDE_PROJECT_DIR"),
+    ("claude-code", Said::InboxSocket, "CLAUDE_CODE_MESSAGING_SOCKET"),
+    ("claude-code", Said::InboxToken, "CLAUDE_CODE_MESSAGING_TOKEN"),
+    ("codex", Said::Session, "CODEX_THREAD_ID"),
+];
+
+/// What an agent of this type says in the environment of this process; none if it says nothing, or
+/// has no variable for it.
+#[must_use]
+pub fn said(agent: &str, what: Said) -> Option<OsString> {
+    said_in(agent, what, |name| std::env::var_os(name))
+}
+
+/// The id of the session of an agent of this type, if it says one that the mesh takes.
+#[must_use]
+pub fn session(agent: &str) -> Option<Box<str>> {
+    let id = said(agent, Said::Session)?.into_string().ok()?;
+    (1..=TAG_CHARS_MAX).contains(&id.chars().count()).then(|| id.into())
+}
+
+/// As [`said`], in any environment.
+fn said_in(agent: &str, what: Said, lookup: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
+    let mut own = SAID.iter().filter(|(of, said, _)| *of == agent && *said == what);
+    own.find_map(|(_, _, name)| lookup(name).filter(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_counts_for_the_agent_it_belongs_to_and_no_other() {
+        let everything = |name: &str| Some(OsString::from(name));
+        let said = |agent, what| said_in(agent, what, everything);
+        assert_eq!(said("claude-code", Said::Project), Some("CLAUDE_PROJECT_DIR".into()));
+        assert_eq!(said("claude-code", Said::Session), Some("CLAUDE_CODE_SESSION_ID".into()));
+        assert_eq!(said("codex", Said::Session), Some("CODEX_THREAD_ID".into()));
+        for what in [Said::Project, Said::InboxSocket, Said::InboxToken] {
+            assert_eq!(said("codex", what), None);
+        }
+        for agent in ["gemini-cli", "opencode", "unknown", "claude-code-2", ""] {
+            for what in [Said::Session, Said::Project, Said::InboxSocket, Said::InboxToken] {
+                assert_eq!(said(agent, what), None, "{agent}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_says_nothing() {
+        assert_eq!(said_in("claude-code", Said::Session, |_| Some("".into())), None);
+        assert_eq!(said_in("claude-code", Said::Session, |_| None), None);
+    }
+}
