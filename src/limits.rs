@@ -167,6 +167,9 @@ pub const CLAIM_TIME: Duration = Duration::from_secs(5);
 pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
 /// How long a place in the queue for a lock is kept for a client that asks again.
 pub const LOCK_PLACE_KEPT: Duration = Duration::from_secs(5);
+/// An answer whose connection is reset within this time after it was written may have gone unread:
+/// the lock it gave is freed. Later it counts as read.
+pub const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a state entry, seconds (a year).
 pub const STATE_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
 /// Rows removed in one step of retention, so that no turn waits long for it.

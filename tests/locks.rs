@@ -286,6 +286,72 @@ fn a_lock_is_kept_by_who_has_taken_the_answer() {
     }
 }
 
+/// Closes a connection at once: the other end sees a reset, whatever was read.
+fn reset(http: Http) {
+    rustix::net::sockopt::set_socket_linger(&http.stream, Some(Duration::ZERO)).unwrap();
+    drop(http);
+}
+
+#[test]
+fn a_lock_is_kept_by_who_was_told_of_it_by_any_answer() {
+    let broker = Broker::start();
+    let [a, b, c] = ["a", "b", "c"].map(|name| broker.register(name));
+    let again = lock("/f", &json!({}));
+    let waits = lock("/f", &json!({"wait": 50}));
+    let held = || broker.ok("/lock", &json!({"action": "query"}))["locks"][0].clone();
+    // Waits on a connection of its own, which is dead before its answer is read.
+    let granted_unread = |also: &dyn Fn() -> Option<Http>| {
+        take(&broker, &b, "/f", &json!({}));
+        let first = wait(&broker, &a.token, &waits);
+        let second = also();
+        release(&broker, &b, "/f");
+        wait_until("it is granted", || held()["lockedByName"] == "a");
+        (first, second)
+    };
+    let still = |how: &str, fence: &Value| {
+        std::thread::sleep(A_WHILE);
+        assert_eq!(held()["fence"], *fence, "{how}");
+        assert_eq!(take(&broker, &c, "/f", &json!({})).code(), "locked", "{how}");
+        release(&broker, &a, "/f");
+    };
+    // It asks again, and is told, before the first connection is reset.
+    let (first, _) = granted_unread(&|| None);
+    let told = a.ok(&broker, "/lock", &again);
+    drop(first);
+    still("asked again", &told["lock"]["fence"]);
+    // Both at once: the broker learns of both in one turn.
+    let (first, _) = granted_unread(&|| None);
+    let mut second = broker.connect();
+    second.call("/heartbeat", Some(&a.token), &json!({}));
+    send_signal(broker.pid(), "STOP");
+    drop(first);
+    second.post("/lock", Some(&a.token), &again);
+    std::thread::sleep(A_WHILE);
+    send_signal(broker.pid(), "CONT");
+    let told = second.answer().json();
+    still("asked again at once", &told["lock"]["fence"]);
+    // It has waited twice, and one answer is enough.
+    for read_the_first in [false, true] {
+        let (mut first, second) = granted_unread(&|| Some(wait(&broker, &a.token, &waits)));
+        let mut second = second.unwrap();
+        let told = if read_the_first { first.answer() } else { second.answer() };
+        drop(if read_the_first { second } else { first });
+        still("waited twice", &told.json()["lock"]["fence"]);
+    }
+    // It has looked.
+    let (first, _) = granted_unread(&|| None);
+    let query = json!({"action": "query", "filePath": "/f"});
+    let told = a.ok(&broker, "/lock", &query);
+    drop(first);
+    still("looked", &told["locks"][0]["fence"]);
+    // It has read the answer, and ends in disorder later.
+    let (mut first, _) = granted_unread(&|| None);
+    let told = first.answer().json();
+    std::thread::sleep(Duration::from_millis(1100));
+    reset(first);
+    still("ended later", &told["lock"]["fence"]);
+}
+
 #[test]
 fn a_killed_holder_makes_room_at_once() {
     let mesh = Mesh::new();

@@ -31,8 +31,8 @@ mod turn;
 mod who;
 
 pub use turn::{
-    Caller, Departed, Effects, Entropy, Failure, Held, Interest, Outcome, Push, Settings, Target,
-    Ticket,
+    Caller, Departed, Effects, Entropy, Failure, Held, Interest, Lost, Outcome, Push, Settings,
+    Target, Ticket,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +75,8 @@ pub struct Mesh<S> {
     tokens: BTreeMap<[u8; 32], PeerId>,
     /// The locks that are held.
     locks: locks::Book,
+    /// Those of which nobody may know.
+    grants: locks::Grants,
     /// Who waits for one.
     queue: locks::Queue,
     /// For comparing files of locks: what is left to the request in hand, and what to those who wait,
@@ -114,6 +116,7 @@ impl<S: Store> Mesh<S> {
             names: BTreeMap::new(),
             tokens: BTreeMap::new(),
             locks: locks::Book::default(),
+            grants: locks::Grants::default(),
             queue: locks::Queue::default(),
             steps: Steps::of(LOCK_STEPS_MAX),
             waiting_steps: Steps::of(LOCK_STEPS_MAX),
@@ -202,6 +205,7 @@ impl<S: Store> Mesh<S> {
     pub fn commit_turn(&mut self) -> Result<()> {
         self.store.commit_turn()?;
         self.marks_written.clear();
+        self.grants.commit();
         for left in std::mem::take(&mut self.left) {
             self.rates.forget(left.record.id);
         }
@@ -218,6 +222,7 @@ impl<S: Store> Mesh<S> {
         let mut marks = std::mem::take(&mut self.marks_written);
         marks.append(&mut self.marks);
         self.marks = marks;
+        self.grants.abort();
         let turn = self.turn;
         for present in self.peers.values_mut().chain(&mut self.left) {
             present.link.abort(turn);

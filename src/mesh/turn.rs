@@ -71,6 +71,19 @@ pub struct Held {
     pub until: Monotonic,
 }
 
+/// How the answer to a request was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It was not written, or not to its end.
+    Unwritten,
+    /// It was written, and its connection was reset so long after: the client may have ended
+    /// without having read it.
+    Reset {
+        /// The time from the write to the reset.
+        after: Duration,
+    },
+}
+
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {

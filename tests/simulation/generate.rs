@@ -1,5 +1,7 @@
 //! Random actions, valid and invalid, made from what the clients of a mesh would know.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 use slm_mesh::api::Endpoint;
 use slm_mesh::model::PeerId;
@@ -25,6 +27,8 @@ pub(crate) struct Known {
     pub(crate) versions: Vec<u64>,
     pub(crate) last_seq: u64,
     pub(crate) since: String,
+    /// The last requests that would wait for a lock.
+    pub(crate) lock_waits: VecDeque<(Token, Value)>,
 }
 
 const PATHS: [&str; 24] = [
@@ -126,7 +130,7 @@ fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[Peer
             Some(peer) => Input::Read { peer: *peer, frames: rng.below(12) },
             None => Input::Tick,
         },
-        8 if rng.chance(10) => Input::GrantLost,
+        8 if rng.chance(60) => Input::AnswerLost { nth: rng.below(8), written: rng.chance(60) },
         8 if rng.chance(20) => Input::HangUp(rng.below(8)),
         8 => Input::Tick,
         _ => request(rng, known),
@@ -194,6 +198,14 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
         8..14 => (Endpoint::Send, send(rng, known, &me)),
         14..18 => (Endpoint::Messages, messages(rng, known, &me)),
         18..21 => (Endpoint::State, state(rng, known, &me)),
+        // Someone who waits asks again, on another connection.
+        21..25 if !known.lock_waits.is_empty() && rng.chance(40) => {
+            let (token, mut body) = known.lock_waits[rng.below(known.lock_waits.len())].clone();
+            if rng.chance(50) {
+                body["wait"] = json!(0);
+            }
+            return Input::Request { token, endpoint: Endpoint::Lock, body: body.to_string() };
+        }
         21..25 => (Endpoint::Lock, lock(rng, &me)),
         25..28 => (Endpoint::Events, events(rng, known, &me)),
         28 if rng.chance(30) => (Endpoint::Shutdown, json!({})),

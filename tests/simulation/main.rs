@@ -132,6 +132,9 @@ fn check_coverage(met: &BTreeSet<String>) {
         "answered late",
         "lock granted late",
         "stolen",
+        "unclaimed",
+        "kept though an answer was lost",
+        "told again who holds a lock",
         "locked, shared true",
         "locked, pattern true",
         "State get",
@@ -250,6 +253,7 @@ impl Run {
         let on_disk = self.disk.act(action);
         assert_eq!(in_memory, on_disk, "the stores disagree (left: memory, right: SQLite)");
         self.oracle.learn(action, &in_memory, &mut self.known, self.memory.now);
+        self.oracle.check_lost(&mut self.memory, &in_memory);
         in_memory
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use slm_mesh::api::{Endpoint, MessageInfo, Refusal, Reply, Sent};
-use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS};
+use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
+use slm_mesh::mesh::Lost;
 use slm_mesh::model::{
     Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
 };
@@ -21,6 +22,15 @@ struct Acked {
     at: Timestamp,
 }
 
+/// What the holder of a lock was told.
+#[derive(Debug, Default)]
+struct Told {
+    /// By answers that may have arrived.
+    answers: u32,
+    /// By all there were, and the broker still knows of.
+    ever: u32,
+}
+
 /// What clients were promised.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -33,6 +43,9 @@ pub(crate) struct Oracle {
     seqs: BTreeSet<Seq>,
     /// The last fence given for each file; they only grow.
     fences: BTreeMap<Box<str>, Seq>,
+    /// Answers that told the holder of each lock that it has it, and that may have arrived; and
+    /// whether there was ever more than one in this life of the broker.
+    told: BTreeMap<Seq, Told>,
     /// The last version given for each key; they only grow.
     versions: BTreeMap<(Box<str>, Box<str>), Seq>,
     /// Direct messages that a hook was given: to whom they are, and since when.
@@ -59,6 +72,8 @@ impl Oracle {
             if seen.down {
                 oracle.claims.clear();
                 oracle.with_hooks.clear();
+                // A broker does not know what another has told.
+                oracle.told.values_mut().for_each(|told| told.ever += 1);
             }
             oracle.claims.retain(|_, (of, _)| !seen.departed.contains(of));
             oracle.with_hooks.retain(|peer| !seen.departed.contains(peer));
@@ -67,10 +82,17 @@ impl Oracle {
         let (Action::Turn(inputs, _) | Action::BareTurn(inputs, _)) = action else { return };
         // Whether or not the answer came: the broker may have been killed after the commit.
         for input in inputs {
-            let Input::Request { token, endpoint: Endpoint::Events, body } = input else {
-                continue;
-            };
+            let Input::Request { token, endpoint, body } = input else { continue };
             let body: Value = serde_json::from_str(body).unwrap_or_default();
+            if *endpoint == Endpoint::Lock && body["wait"].as_u64() > Some(0) {
+                known.lock_waits.push_back((token.clone(), body.clone()));
+                if known.lock_waits.len() > 4 {
+                    known.lock_waits.pop_front();
+                }
+            }
+            if *endpoint != Endpoint::Events {
+                continue;
+            }
             for topic in body["types"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 let who = speakers(token, &body, known).map(|of| (of, topic.into()));
                 self.topics.extend(who);
@@ -99,16 +121,79 @@ impl Oracle {
                 self.claim(reply, token, known, now.mono);
             }
             self.reply(reply, &body, known, now);
+            if let (Reply::Locks { locks, .. }, Token::Peer(_)) = (reply, token) {
+                let me = speakers(token, &body, known).next().map(Party::Peer);
+                for lock in locks.iter().filter(|lock| Some(&lock.locked_by) == me.as_ref()) {
+                    self.tell(lock.fence);
+                }
+            }
         }
         forget(self);
         for (body, answer) in &seen.late {
             if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
                 self.met.insert("lock granted late".to_owned());
+                self.tell(lock.fence);
                 self.seqs.insert(lock.fence);
                 known.last_seq = known.last_seq.max(lock.fence.0);
             }
             self.met.insert("answered late".to_owned());
             assert!(body.contains("wait"), "only what waits is held: {body}");
+        }
+        for (fence, lost) in &seen.lost {
+            let may_be_read = match lost {
+                Lost::Unwritten => false,
+                Lost::Reset { after } => *after >= UNREAD_TIME_MAX,
+            };
+            if let Some(told) = self.told.get_mut(fence).filter(|_| !may_be_read) {
+                told.answers -= 1;
+            }
+        }
+    }
+
+    /// The holder of this lock is told that it has it.
+    fn tell(&mut self, fence: Seq) {
+        let told = self.told.entry(fence).or_default();
+        told.answers += 1;
+        told.ever += 1;
+        if told.ever > 1 {
+            self.met.insert("told again who holds a lock".to_owned());
+        }
+    }
+
+    /// A lock whose answer was lost is free if that was the only one, and is not if its holder may
+    /// have been told by another.
+    pub(crate) fn check_lost<B: Backend>(&mut self, world: &mut World<B>, seen: &Seen) {
+        if seen.lost.is_empty() {
+            return;
+        }
+        let types = ["file_locked".into(), "file_unlocked".into()];
+        let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: u32::MAX };
+        let store = world.mesh().store_mut();
+        let held: BTreeSet<Seq> = store.locks().unwrap().iter().map(|lock| lock.fence).collect();
+        // Fences by file and holder, until the lock is free.
+        let mut holdings: BTreeMap<(String, String), Vec<Seq>> = BTreeMap::new();
+        for event in store.events(&query, &mut |_| true).unwrap().events {
+            let payload: Value = serde_json::from_str(&event.payload).unwrap();
+            let fence = Seq(payload["fence"].as_u64().unwrap());
+            let of = (payload["filePath"].to_string(), payload["lockedBy"].to_string());
+            let fences = holdings.entry(of).or_default();
+            if *event.kind == *"file_locked" {
+                fences.push(fence);
+                continue;
+            }
+            fences.retain(|other| *other != fence);
+            if payload["reason"] == "unclaimed" {
+                let told = self.told.get(&fence).map_or(0, |told| told.answers);
+                assert_eq!(told, 0, "the lock {fence} was freed and its holder told it has it");
+                self.met.insert("unclaimed".to_owned());
+            }
+        }
+        for (fence, _) in seen.lost.iter().filter(|(fence, _)| held.contains(fence)) {
+            let told = &self.told[fence];
+            // Who had shared it, or had it alone, was told then.
+            let had = holdings.values().any(|of| of.len() > 1 && of.last() == Some(fence));
+            assert!(told.answers > 0 || told.ever > 1 || had, "nobody knows of the lock {fence}");
+            self.met.insert("kept though an answer was lost".to_owned());
         }
     }
 
@@ -211,6 +296,7 @@ impl Oracle {
                 if !stolen_from.is_empty() {
                     self.met.insert("stolen".to_owned());
                 }
+                self.tell(lock.fence);
                 self.met.insert(format!("locked, shared {}", lock.shared));
                 self.met.insert(format!("locked, pattern {}", lock.pattern));
                 // Of those who share, the first may renew what it has had for long.
@@ -269,9 +355,9 @@ impl Oracle {
                 let gone = self.acked.get(&first).is_none_or(|first| self.may_be_gone(first.at));
                 assert!(gone, "sending again gives the first answer");
             }
-            if self.acked.contains_key(&id) {
-                return;
-            }
+        }
+        if body["id"].is_string() && self.acked.contains_key(&id) {
+            return;
         }
         self.number(id.seq(), known);
         self.acked.insert(id, Acked { to, payload, at: now.wall });

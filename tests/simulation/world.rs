@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use slm_mesh::api::{DatabaseStatus, Endpoint, Frame, Refusal, Reply, Request, read_frame};
 use slm_mesh::mesh::{
-    self, Caller, Effects, Entropy, Failure, Interest, Mesh, Outcome, Settings, Target, Ticket,
+    self, Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
+    Ticket,
 };
 use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::Store;
@@ -52,8 +53,12 @@ pub(crate) enum Input {
     Tick,
     /// The client of a request that waits for a lock goes away.
     HangUp(usize),
-    /// The one who was last given a lock that it had waited for did not take the answer.
-    GrantLost,
+    /// An answer that gave a lock to someone who had waited is lost: it was not written, or its
+    /// connection is reset now.
+    AnswerLost {
+        nth: usize,
+        written: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +106,8 @@ pub(crate) struct Seen {
     /// Messages that peers took from their sockets.
     pub(crate) taken: Vec<(PeerId, MessageId)>,
     pub(crate) departed: Vec<PeerId>,
+    /// Answers that were lost, by the fence of the lock that they gave.
+    pub(crate) lost: Vec<(Seq, Lost)>,
     pub(crate) down: bool,
 }
 
@@ -142,8 +149,12 @@ pub(crate) struct World<B: Backend> {
     sockets: BTreeMap<PeerId, Socket>,
     connectable: BTreeSet<PeerId>,
     held: Vec<Held>,
-    /// The fence of the last lock that was given to someone who had waited.
-    granted: Option<Seq>,
+    /// Answers that gave a lock to someone who had waited, each on a connection of its own: the
+    /// fence, and when it was written.
+    granted: Vec<(Seq, Monotonic)>,
+    /// Those of the turn, and those of which it was told that they are lost.
+    granted_now: Vec<(Seq, Monotonic)>,
+    lost_now: Vec<(Seq, Monotonic, Lost)>,
     entropy: Rng,
     pub(crate) now: Now,
 }
@@ -157,7 +168,9 @@ impl<B: Backend> World<B> {
             sockets: BTreeMap::new(),
             connectable: BTreeSet::new(),
             held: Vec::new(),
-            granted: None,
+            granted: Vec::new(),
+            granted_now: Vec::new(),
+            lost_now: Vec::new(),
             entropy: Rng::new(seed),
             now,
         };
@@ -186,7 +199,9 @@ impl<B: Backend> World<B> {
         self.sockets.clear();
         self.connectable.clear();
         self.held.clear();
-        self.granted = None;
+        self.granted.clear();
+        self.granted_now.clear();
+        self.lost_now.clear();
         let effects = self.mesh().take_effects();
         let mut seen = Seen::default();
         self.carry_out(effects, &mut seen);
@@ -251,19 +266,19 @@ impl<B: Backend> World<B> {
                         self.mesh().withdraw(ticket);
                     }
                 }
-                self.granted = None;
+                self.granted_now.clear();
+                // They are as lost as before.
+                let lost = std::mem::take(&mut self.lost_now);
+                self.granted.extend(lost.into_iter().map(|(fence, at, _)| (fence, at)));
                 return;
             }
             End::Commit | End::KilledAfter => self.mesh().commit_turn().unwrap(),
         }
+        seen.lost.extend(self.lost_now.drain(..).map(|(fence, _, lost)| (fence, lost)));
         if end == End::KilledAfter {
             return self.crash(seen);
         }
-        for (_, answer) in &late {
-            if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
-                self.granted = Some(lock.fence);
-            }
-        }
+        self.granted.append(&mut self.granted_now);
         seen.late.extend(late);
         let effects = self.mesh().take_effects();
         let (inboxes, events) = (effects.inboxes.clone(), effects.events);
@@ -307,11 +322,17 @@ impl<B: Backend> World<B> {
                     Err(Failure::Refused(refusal)) => Err(refusal),
                     Ok(outcome) => Ok(outcome),
                 };
+                if let Ok(Outcome::Reply(Reply::Locked { lock, .. })) = answer {
+                    self.granted_now.push((lock.fence, now.mono));
+                }
                 continue;
             }
             let at = self.held.iter().position(|held| held.on == on);
             let held = self.held.remove(at.expect("a place in the queue is that of a request"));
             if let Some(answer) = self.ask_again(&held) {
+                if let Answer::Reply(Reply::Locked { lock, .. }) = &answer {
+                    self.granted_now.push((lock.fence, now.mono));
+                }
                 late.push((held.body, answer));
             } else {
                 self.held.push(held);
@@ -362,6 +383,7 @@ impl<B: Backend> World<B> {
         }
         seen.late.extend(self.grant_locks(&mut []));
         self.mesh().commit_turn().unwrap();
+        self.granted.append(&mut self.granted_now);
         let effects = self.mesh().take_effects();
         self.carry_out(effects, seen);
     }
@@ -415,10 +437,17 @@ impl<B: Backend> World<B> {
                     self.mesh().withdraw(*ticket);
                 }
             }
-            Input::GrantLost => {
-                if let Some(fence) = self.granted.take() {
-                    self.mesh().grant_lost(fence, now).unwrap();
+            Input::AnswerLost { nth, written } => {
+                if self.granted.is_empty() {
+                    return;
                 }
+                let (fence, at) = self.granted.remove(nth % self.granted.len());
+                let lost = match written {
+                    true => Lost::Reset { after: now.mono.since(at) },
+                    false => Lost::Unwritten,
+                };
+                self.lost_now.push((fence, at, lost));
+                self.mesh().grant_lost(fence, lost, now).unwrap();
             }
         }
     }

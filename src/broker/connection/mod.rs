@@ -151,6 +151,14 @@ struct Source {
     ended: bool,
 }
 
+/// A lock that was given to a client which had waited for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted {
+    pub(super) fence: Seq,
+    /// When the answer was written.
+    pub(super) at: Monotonic,
+}
+
 /// What the reactor notes about a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
@@ -160,8 +168,8 @@ pub(super) struct Marks {
     pub(super) armed: bool,
     /// The time of its alarm.
     pub(super) alarm: Option<Monotonic>,
-    /// The fence of a lock for which it had waited, until it is known to have the answer.
-    pub(super) granted: Option<Seq>,
+    /// The lock for which it had waited, until it is known to have the answer.
+    pub(super) granted: Option<Granted>,
 }
 
 impl<T: Stream> Connection<T> {
@@ -199,9 +207,9 @@ impl<T: Stream> Connection<T> {
         self.source.hung_up || self.source.ended
     }
 
-    /// Whether the client has certainly not taken all that it was answered.
-    pub(super) fn is_untaken(&self) -> bool {
-        self.failed || self.has_output()
+    /// Whether a read or a write has failed: the client has reset the connection.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Whether answers wait for the client to take them.

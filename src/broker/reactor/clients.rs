@@ -7,11 +7,11 @@ use super::Reactor;
 use crate::api::{Code, Refusal};
 use crate::broker::acceptor::Room;
 use crate::broker::answers::{last_words, unavailable};
-use crate::broker::connection::{Connection, Expired, Progress};
+use crate::broker::connection::{Connection, Expired, Granted, Progress};
 use crate::broker::table::{Key, Kind};
 use crate::broker::timers::Alarm;
 use crate::log;
-use crate::mesh::Interest as Awaited;
+use crate::mesh::{Interest as Awaited, Lost};
 use crate::model::Monotonic;
 use crate::store::Store;
 
@@ -31,7 +31,7 @@ impl<S: Store> Reactor<S> {
         if writable && connection.has_output() {
             progress = connection.flush(now);
         }
-        self.settle(key, progress);
+        self.settle(key, progress, now);
     }
 
     /// The client of a held request has gone: it leaves the queue it stands in, and is answered now.
@@ -73,7 +73,7 @@ impl<S: Store> Reactor<S> {
             let refusal = unavailable("too many connections: close some, or use them again");
             self.dismiss(key, &refusal, now);
         } else {
-            self.settle(key, Progress::Fine);
+            self.settle(key, Progress::Fine, now);
         }
     }
 
@@ -81,10 +81,10 @@ impl<S: Store> Reactor<S> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.marks.alarm = None;
         match connection.expired(now) {
-            Expired::NotYet => self.settle(key, Progress::Fine),
+            Expired::NotYet => self.settle(key, Progress::Fine, now),
             // Its next alarm is set when it was asked again.
             Expired::Hold => self.woken.push_back(key),
-            Expired::Connection => self.settle(key, Progress::Gone),
+            Expired::Connection => self.settle(key, Progress::Gone, now),
             Expired::Request => {
                 let refusal = Refusal::new(
                     Code::Timeout,
@@ -96,10 +96,10 @@ impl<S: Store> Reactor<S> {
     }
 
     /// Does what has to be done about a connection after something has happened to it.
-    pub(super) fn settle(&mut self, key: Key, progress: Progress) {
+    pub(super) fn settle(&mut self, key: Key, progress: Progress, now: Monotonic) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if progress == Progress::Gone {
-            self.drop_connection(key);
+            self.drop_connection(key, now);
             return;
         }
         if progress == Progress::Blocked && !connection.marks.armed {
@@ -108,7 +108,7 @@ impl<S: Store> Reactor<S> {
             let token = key.token(Kind::Connection);
             let registry = self.poll.registry();
             if registry.reregister(connection.stream_mut(), token, both).is_err() {
-                self.drop_connection(key);
+                self.drop_connection(key, now);
                 return;
             }
         }
@@ -126,10 +126,10 @@ impl<S: Store> Reactor<S> {
         let answered = last_words(refusal, |response| connection.answer(response));
         connection.close_after();
         let progress = if answered.is_ok() { connection.flush(now) } else { Progress::Gone };
-        self.settle(key, progress);
+        self.settle(key, progress, now);
     }
 
-    fn drop_connection(&mut self, key: Key) {
+    fn drop_connection(&mut self, key: Key, now: Monotonic) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         if let Some(hold) = connection.held() {
@@ -138,13 +138,10 @@ impl<S: Store> Reactor<S> {
                 self.turn.mesh.withdraw(ticket);
             }
         }
-        // A client that had closed before it was answered has reset the connection since; behind its
-        // end that shows only as a pending error.
-        if let Some(fence) = connection.marks.granted.take()
-            && (connection.is_untaken()
-                || !matches!(connection.stream_mut().take_error(), Ok(None)))
+        if let Some(granted) = connection.marks.granted.take()
+            && let Some(lost) = how_lost(&mut connection, granted, now)
         {
-            self.lost.push(fence);
+            self.lost.push((granted.fence, lost));
         }
         // Closing the descriptor would do on Linux.
         let _ = self.poll.registry().deregister(connection.stream_mut());
@@ -152,4 +149,20 @@ impl<S: Store> Reactor<S> {
             acceptor.note_freed();
         }
     }
+}
+
+/// Whether the answer that gave a lock, the last of this connection, was lost.
+fn how_lost(
+    connection: &mut Connection<TcpStream>,
+    granted: Granted,
+    now: Monotonic,
+) -> Option<Lost> {
+    if connection.has_output() {
+        return Some(Lost::Unwritten);
+    }
+    // A client that had closed before it was answered has reset the connection since; behind its end
+    // that shows only as a pending error.
+    let is_reset =
+        connection.has_failed() || !matches!(connection.stream_mut().take_error(), Ok(None));
+    is_reset.then(|| Lost::Reset { after: now.since(granted.at) })
 }

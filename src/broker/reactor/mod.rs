@@ -29,6 +29,7 @@ use super::timers::{Alarm, Timers};
 use super::turn::Turn;
 use crate::limits::{EVENTS_PER_TURN_MAX, LAST_FRAMES_TIME_MAX, READ_BYTES_MAX};
 use crate::log;
+use crate::mesh::Lost;
 use crate::model::{Monotonic, Now, PeerId, Seq};
 use crate::store::{Store, StoreError};
 
@@ -104,10 +105,10 @@ pub(super) struct Reactor<S> {
     crashed: Vec<PeerId>,
     /// Those of which it was told in this turn.
     crashed_now: Vec<PeerId>,
-    /// Locks whose new holders did not take the answer, and those of which the core was told in this
-    /// turn.
-    lost: Vec<Seq>,
-    lost_now: Vec<Seq>,
+    /// Locks whose new holders may not have got the answer, and those of which the core was told in
+    /// this turn.
+    lost: Vec<(Seq, Lost)>,
+    lost_now: Vec<(Seq, Lost)>,
     idle_timeout: Option<Duration>,
     idle_since: Option<Monotonic>,
     /// When the store may do what nobody waits for.

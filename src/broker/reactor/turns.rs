@@ -1,13 +1,13 @@
 //! The turn as the reactor sees it: what goes into it, and what is done once it has committed.
 
 use super::{Fatal, IDLE_BEFORE_CARE, REST, Reactor, SILENCE};
-use crate::broker::connection::{Connection, Progress};
+use crate::broker::connection::{Connection, Granted, Progress};
 use crate::broker::links::News;
 use crate::broker::reactor::End;
 use crate::broker::table::Key;
 use crate::broker::turn::Ended;
 use crate::log;
-use crate::mesh::{Effects, Interest, Ticket};
+use crate::mesh::{Effects, Interest, Lost, Ticket};
 use crate::model::{LeaveReason, Monotonic, Now};
 use crate::store::{Store, StoreError};
 
@@ -33,9 +33,9 @@ impl<S: Store> Reactor<S> {
         if rested {
             self.tell_core(due);
         }
-        self.ask_again();
+        self.ask_again(now.mono);
         self.serve(now.mono);
-        self.grant_locks();
+        self.grant_locks(now.mono);
         self.end_turn(now)
     }
 
@@ -76,8 +76,8 @@ impl<S: Store> Reactor<S> {
             self.turn.with_mesh(|mesh, now| mesh.process_ended(*peer, now));
         }
         self.lost_now.append(&mut self.lost);
-        for fence in &self.lost_now {
-            self.turn.with_mesh(|mesh, now| mesh.grant_lost(*fence, now));
+        for (fence, lost) in &self.lost_now {
+            self.turn.with_mesh(|mesh, now| mesh.grant_lost(*fence, *lost, now));
         }
         while let Some((peer, known)) = self.came_up.last() {
             let (peer, known) = (*peer, *known);
@@ -93,34 +93,34 @@ impl<S: Store> Reactor<S> {
     }
 
     /// Held requests that may have an answer now.
-    fn ask_again(&mut self) {
+    fn ask_again(&mut self, now: Monotonic) {
         while !self.turn.is_full()
             && let Some(key) = self.woken.pop_front()
         {
-            self.ask_one_again(key);
+            self.ask_one_again(key, now);
         }
     }
 
     /// Gives whether there was something to ask.
-    fn ask_one_again(&mut self, key: Key) -> bool {
+    fn ask_one_again(&mut self, key: Key, now: Monotonic) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         let Some(hold) = connection.take_hold() else { return false };
         self.held.remove(key, hold.on);
         if let Err(hold) = self.turn.ask_again(key, hold) {
             connection.put_hold(hold);
-            self.settle(key, Progress::Fine);
+            self.settle(key, Progress::Fine, now);
         }
         true
     }
 
     /// Held requests for locks that can be answered after what has happened in the turn: before it
     /// ends, so that nobody comes in between. Those that do not fit it are for the next.
-    fn grant_locks(&mut self) {
+    fn grant_locks(&mut self, now: Monotonic) {
         while !self.turn.is_full()
             && let Some(ticket) = self.turn.mesh.next_waiter()
         {
             let key = self.held.place(ticket).or_else(|| self.held_now(ticket));
-            let asked = key.is_some_and(|key| self.ask_one_again(key));
+            let asked = key.is_some_and(|key| self.ask_one_again(key, now));
             if !asked {
                 self.turn.mesh.withdraw(ticket);
             }
@@ -138,10 +138,11 @@ impl<S: Store> Reactor<S> {
 
     /// The connections of those who got a lock that they had waited for: they may not take the
     /// answer.
-    fn note_grants(&mut self) {
+    fn note_grants(&mut self, now: Monotonic) {
         for (key, fence) in std::mem::take(&mut self.turn.grants) {
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.marks.granted = Some(fence);
+            match self.connections.get_mut(key) {
+                Some(connection) => connection.marks.granted = Some(Granted { fence, at: now }),
+                None => self.lost.push((fence, Lost::Unwritten)),
             }
         }
     }
@@ -166,7 +167,7 @@ impl<S: Store> Reactor<S> {
                 // Whoever goes on has taken what it was given.
                 connection.marks.granted = None;
             }
-            self.settle(key, progress);
+            self.settle(key, progress, now);
         }
     }
 
@@ -176,7 +177,7 @@ impl<S: Store> Reactor<S> {
             Ended::Committed { effects, wrote } => {
                 self.crashed_now.clear();
                 self.note_holds(now.mono);
-                self.note_grants();
+                self.note_grants(now.mono);
                 self.lost_now.clear();
                 self.carry_out(effects, now);
                 if self.resting.is_none() {
@@ -281,7 +282,7 @@ impl<S: Store> Reactor<S> {
         for key in answered {
             if let Some(connection) = self.connections.get_mut(key) {
                 let progress = connection.flush(now);
-                self.settle(key, progress);
+                self.settle(key, progress, now);
             }
         }
     }

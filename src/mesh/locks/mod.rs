@@ -5,11 +5,13 @@
 //! | `target` | what a path means, and whether two locks are about the same file |
 //! | `index` | which of many that is true of |
 //! | `book` | the locks that are held |
+//! | `grants` | which of them are freed if an answer is lost |
 //! | `queue` | who waits, in order |
 //! | `waiting` | who may have a lock now, and what the others are told |
 //! | `steal` | taking a lock from someone |
 
 mod book;
+mod grants;
 mod index;
 mod queue;
 mod steal;
@@ -27,6 +29,7 @@ use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
 use crate::store::{Result as Stored, Store};
 use crate::text::bare_or_quoted;
 pub(super) use book::Book;
+pub(super) use grants::Grants;
 pub(super) use queue::Queue;
 use queue::Waiter;
 use target::{Place, Target};
@@ -108,7 +111,11 @@ impl<S: Store> Mesh<S> {
         }
         if is_free {
             debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
+            let is_new = own.is_none();
             let reply = self.take(&ask, wanted, Vec::new(), now);
+            if let (true, true, Ok(Reply::Locked { lock, .. })) = (held.is_some(), is_new, &reply) {
+                self.grants.add(lock.fence);
+            }
             // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
             if let Some(ticket) = ticket {
                 self.queue.leave(ticket, &self.steps);
@@ -168,6 +175,7 @@ impl<S: Store> Mesh<S> {
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
         if let Some(own) = own.as_ref().filter(|own| own.shared == *shared) {
             // A renewal has no number of its own: it is the same holding.
+            self.grants.remove(own.fence);
             let renewed = Lock {
                 expires_at: own.expires_at.max(expires_at),
                 reason: reason.or_else(|| own.reason.clone()),
@@ -197,6 +205,7 @@ impl<S: Store> Mesh<S> {
             // To share what one had alone, or to have alone what one shared, is another holding.
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
+            self.grants.remove(own.fence);
             self.queue.stir(target, &self.steps);
         }
         self.store.put_lock(&lock)?;
@@ -292,14 +301,14 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         self.count(caller, None, now)?;
+        let asker = match (caller, peer) {
+            (Caller::Peer(me), None) => Party::Peer(me),
+            (_, Some(text)) if path.is_some() => self.correspondent(text)?,
+            _ => Party::Cli,
+        };
         let (locks, remaining) = match path {
             None => self.shown_all(self.locks.len(), self.locks.by_path()),
             Some(path) => {
-                let asker = match (caller, peer) {
-                    (Caller::Peer(me), None) => Party::Peer(me),
-                    (_, Some(text)) => self.correspondent(text)?,
-                    _ => Party::Cli,
-                };
                 let target = self.target(&asker, path)?;
                 let mut found: Vec<&Lock> = self.locks.overlapping(&target, &self.steps).collect();
                 if self.steps.are_spent() {
@@ -309,6 +318,12 @@ impl<S: Store> Mesh<S> {
                 self.shown_all(found.len(), found.into_iter())
             }
         };
+        let is_told = |holder: &Party| {
+            *holder == asker || matches!(caller, Caller::Peer(me) if *holder == Party::Peer(me))
+        };
+        for own in locks.iter().filter(|lock| is_told(&lock.locked_by)) {
+            self.grants.remove(own.fence);
+        }
         Ok(Reply::Locks { locks, remaining })
     }
 
@@ -353,6 +368,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Stored<()> {
         self.locks.remove(lock.fence);
+        self.grants.remove(lock.fence);
         self.queue.stir(&Target::of(lock), &self.steps);
         let mut payload = serde_json::json!({
             "filePath": lock.path,

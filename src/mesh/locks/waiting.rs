@@ -4,9 +4,11 @@ use super::Ask;
 use super::queue::{Crowded, Waiter};
 use super::target::Target;
 use crate::api::{Code, Detail, LockInfo, Refusal};
-use crate::limits::{LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
+use crate::limits::{
+    LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX,
+};
 use crate::mesh::Mesh;
-use crate::mesh::turn::Ticket;
+use crate::mesh::turn::{Lost, Ticket};
 use crate::model::{Lock, Monotonic, Now, Party, Seq};
 use crate::patterns::Steps;
 use crate::store::{Result as Stored, Store};
@@ -152,15 +154,22 @@ impl<S: Store> Mesh<S> {
         self.queue.leave(ticket, &self.steps);
     }
 
-    /// The answer that gave a lock to someone who had waited for it could not be written: the lock
-    /// is free again, since nobody knows of it. To be called in a turn.
+    /// An answer that told someone who had waited that it has the lock `fence` was lost. The lock is
+    /// free again if nobody knows of it: no other answer has told its holder, and this one was not
+    /// read as far as can be known. To be called in a turn.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn grant_lost(&mut self, fence: Seq, now: Now) -> Stored<()> {
+    pub fn grant_lost(&mut self, fence: Seq, lost: Lost, now: Now) -> Stored<()> {
+        let may_be_read = match lost {
+            Lost::Unwritten => false,
+            Lost::Reset { after } => after >= UNREAD_TIME_MAX,
+        };
         match self.locks.get(fence).cloned() {
-            Some(lock) => self.free(&lock, "unclaimed", None, now),
-            None => Ok(()),
+            Some(lock) if !may_be_read && self.grants.has(fence) => {
+                self.free(&lock, "unclaimed", None, now)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -279,6 +288,7 @@ impl<S: Store> Mesh<S> {
             let same = self.locks.same(&target).filter(|other| other.holder == lock.holder);
             assert_eq!(same.count(), 1, "{} has one lock on {}", lock.holder, lock.path);
         }
+        self.grants.check(|fence| self.locks.get(fence).is_some());
         assert!(!self.queue.is_stirred(), "nobody was left out");
         for ticket in self.queue.tickets() {
             let Some(waiter) = self.queue.get(ticket) else { continue };
