@@ -178,7 +178,7 @@ impl Config {
             role: role_of(&env)?,
             ws_port: env.number(WS_PORT, 1..=u16::MAX, "")?.unwrap_or(WS_PORT_DEFAULT),
             shared_secret: shared_secret_of(&env)?,
-            discovery: env.word(DISCOVERY, true, &[("true", true), ("false", false)])?,
+            discovery: env.boolean(DISCOVERY, true)?,
             idle_timeout_ms: env.number_or_off(IDLE_TIMEOUT, 60_000, interval.clone(), " ms")?,
             heartbeat_ms: env.number(HEARTBEAT_MS, interval.clone(), " ms")?.unwrap_or(15_000),
             stale_ms: env.number(STALE_MS, interval.clone(), " ms")?.unwrap_or(30_000),
@@ -198,7 +198,7 @@ impl Config {
                 Durability::Normal,
                 &[("normal", Durability::Normal), ("full", Durability::Full)],
             )?,
-            auto_lock: env.word(AUTO_LOCK, true, &[("1", true), ("0", false)])?,
+            auto_lock: env.boolean(AUTO_LOCK, true)?,
             hook_ms: env
                 .number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?
                 .unwrap_or(limits::HOOK_MS_DEFAULT),
@@ -333,6 +333,18 @@ impl Error for ConfigError {
     }
 }
 
+/// The words for yes and no.
+const BOOLEANS: [(&str, bool); 8] = [
+    ("true", true),
+    ("false", false),
+    ("on", true),
+    ("off", false),
+    ("yes", true),
+    ("no", false),
+    ("1", true),
+    ("0", false),
+];
+
 /// The environment, and how values are taken from it.
 struct Env<L> {
     lookup: L,
@@ -375,6 +387,16 @@ impl<L: Fn(&str) -> Option<OsString>> Env<L> {
         }
         let unit = format!("{unit}, or 0 for no limit");
         Ok(Some(self.number(variable, range, &unit)?.unwrap_or(default)))
+    }
+
+    /// Yes or no.
+    fn boolean(&self, variable: &'static str, default: bool) -> Result<bool, ConfigError> {
+        let Some(value) = self.get(variable) else { return Ok(default) };
+        let known = BOOLEANS.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
+        known.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<&str> = BOOLEANS.iter().map(|(word, _)| *word).collect();
+            invalid(variable, &value, words.join(", "))
+        })
     }
 
     /// One of a few words.
@@ -707,8 +729,8 @@ mod tests {
             (ROLE, &["auto", "broker"][..], &["Auto", "server", "broker "][..]),
             (DURABILITY, &["normal", "full"], &["none", "FULL"]),
             (LOG, &["error", "warn", "info", "debug"], &["warning", "trace", "INFO"]),
-            (DISCOVERY, &["true", "false"], &["1", "yes", "True"]),
-            (AUTO_LOCK, &["1", "0"], &["true", "off", "01"]),
+            (DISCOVERY, &["true", "off", "YES", "0"], &["2", "ja", "tru"]),
+            (AUTO_LOCK, &["1", "no", "On", "False"], &["01", "y", "none"]),
         ] {
             for value in good {
                 assert!(read(&[(variable, value)]).is_ok(), "{variable}={value}");

@@ -123,6 +123,22 @@ pub fn prepare(paths: &Paths) -> Result<(), DataDirError> {
     Ok(())
 }
 
+/// Checks what there is of the data directory and of `peers/` in it by the same rules, and changes
+/// nothing: before a file in it is believed, by whoever only looks. What is missing is no fault.
+///
+/// # Errors
+///
+/// The first rule that is broken.
+pub fn check(paths: &Paths) -> Result<(), DataDirError> {
+    for dir in [paths.dir(), &paths.peers()] {
+        match trusted_mode(dir) {
+            Err(DataDirError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
 /// Checks that the path of a peer's socket is not too long for this platform.
 ///
 /// # Errors
@@ -165,21 +181,37 @@ fn make(dir: &Path) -> Result<(), DataDirError> {
     }
 }
 
-/// Checks the existing `dir`, and closes it to others.
-fn close(dir: &Path) -> Result<(), DataDirError> {
-    let io = |action| move |source| DataDirError::Io { dir: dir.to_owned(), action, source };
-    // Follows links: the data may well lie on another disk.
-    let metadata = std::fs::metadata(dir).map_err(io("look at"))?;
+/// The mode bits of the existing `dir`, which is a directory of ours, or our link to one, and which
+/// nobody else can write to.
+fn trusted_mode(dir: &Path) -> Result<u32, DataDirError> {
+    let failed = |source| DataDirError::Io { dir: dir.to_owned(), action: "look at", source };
+    let not_ours = |owner| DataDirError::NotOurs { dir: dir.to_owned(), owner };
+    let mut metadata = std::fs::symlink_metadata(dir).map_err(failed)?;
+    if metadata.is_symlink() {
+        // Whoever made it can make it lead elsewhere.
+        if ![current_uid(), 0].contains(&metadata.uid()) {
+            return Err(not_ours(metadata.uid()));
+        }
+        // The data may well lie on another disk.
+        metadata = std::fs::metadata(dir).map_err(failed)?;
+    }
     if !metadata.is_dir() {
         return Err(DataDirError::NotADirectory(dir.to_owned()));
     }
     if metadata.uid() != current_uid() {
-        return Err(DataDirError::NotOurs { dir: dir.to_owned(), owner: metadata.uid() });
+        return Err(not_ours(metadata.uid()));
     }
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS_WRITE != 0 {
         return Err(DataDirError::OpenToOthers { dir: dir.to_owned(), mode: mode & 0o777 });
     }
+    Ok(mode)
+}
+
+/// Checks the existing `dir`, and closes it to others.
+fn close(dir: &Path) -> Result<(), DataDirError> {
+    let io = |action| move |source| DataDirError::Io { dir: dir.to_owned(), action, source };
+    let mode = trusted_mode(dir)?;
     if mode & OTHERS != 0 {
         let mode = Permissions::from_mode(mode & !OTHERS);
         std::fs::set_permissions(dir, mode).map_err(io("close"))?;
@@ -300,6 +332,48 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         std::os::unix::fs::chown(&dir, Some(65_534), None).unwrap();
         dir
+    }
+
+    #[test]
+    fn a_look_goes_by_the_same_rules_and_changes_nothing() {
+        let temp = TempDir::new();
+        let paths = Paths::new(temp.path().join("mesh"));
+        check(&paths).unwrap();
+        assert!(!paths.dir().exists());
+        prepare(&paths).unwrap();
+        for fine in [0o700, 0o500, 0o755] {
+            set_mode(paths.dir(), fine);
+            check(&paths).unwrap();
+            assert_eq!(mode(paths.dir()), fine);
+        }
+        for dir in [paths.dir().to_owned(), paths.peers()] {
+            set_mode(paths.dir(), 0o700);
+            set_mode(&dir, 0o770);
+            assert!(matches!(check(&paths), Err(DataDirError::OpenToOthers { .. })));
+            set_mode(&dir, 0o700);
+        }
+        std::fs::remove_dir(paths.peers()).unwrap();
+        check(&paths).unwrap();
+        std::fs::write(paths.peers(), "").unwrap();
+        assert!(matches!(check(&paths), Err(DataDirError::NotADirectory(_))));
+    }
+
+    #[test]
+    fn a_link_that_someone_else_made_is_not_followed() {
+        if current_uid() != 0 {
+            eprintln!("NOT TESTED: only root can make what belongs to another user");
+            return;
+        }
+        let temp = TempDir::new();
+        let (paths, link) = (Paths::new(temp.path().join("mesh")), temp.path().join("link"));
+        prepare(&paths).unwrap();
+        std::os::unix::fs::symlink(paths.dir(), &link).unwrap();
+        let linked = Paths::new(link.clone());
+        check(&linked).unwrap();
+        std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
+        for result in [check(&linked), prepare(&linked)] {
+            assert!(matches!(result, Err(DataDirError::NotOurs { owner: 65_534, .. })));
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! The modules, in reading order. Dependencies point down only; `docs/architecture.md` has the map.
 
 pub mod model;
-pub mod text;
 pub mod names;
 pub mod limits;
 pub mod patterns;

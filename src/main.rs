@@ -15,15 +15,11 @@ fn main() -> ExitCode {
         Err(error) => return cli::finish(Err(Failure::Usage(error)), json),
     };
     match invocation.command {
-        Command::Mcp => serve(&invocation, mcp::run),
+        Command::Mcp => serve_agent(&invocation),
         // This is how every agent launches it.
-        Command::Bare if !platform::stdin_is_terminal() => serve(&invocation, mcp::run),
-        Command::Start(StartMode::Foreground) => {
-            serve(&invocation, |config| broker::run(config, broker::Mode::Foreground))
-        }
-        Command::Start(StartMode::Background) => {
-            serve(&invocation, |config| broker::run(config, broker::Mode::Background))
-        }
+        Command::Bare if !platform::stdin_is_terminal() => serve_agent(&invocation),
+        Command::Start(StartMode::Foreground) => be_broker(&invocation, broker::Mode::Foreground),
+        Command::Start(StartMode::Background) => be_broker(&invocation, broker::Mode::Background),
         // A person who tries it is told what it is for.
         Command::Hook(agent) if !platform::stdin_is_terminal() => {
             hook::run(agent, invocation.global.data_dir.as_deref())
@@ -32,14 +28,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a server until it ends.
-fn serve<E: std::fmt::Display>(
-    invocation: &Invocation,
-    server: impl FnOnce(&Config) -> Result<(), E>,
-) -> ExitCode {
+/// Serves an agent until it is gone, whatever the settings.
+fn serve_agent(invocation: &Invocation) -> ExitCode {
     let global = &invocation.global;
-    let result = Config::from_env(global.data_dir.as_deref())
-        .map_err(Failure::from)
-        .and_then(|config| server(&config).map_err(|error| Failure::from_server(&error)));
-    cli::finish(result.map(|()| cli::Exit::Done), global.json)
+    let served = mcp::run(Config::from_env(global.data_dir.as_deref()));
+    finish(served, global.json)
+}
+
+/// Runs the broker until it ends.
+fn be_broker(invocation: &Invocation, mode: broker::Mode) -> ExitCode {
+    let global = &invocation.global;
+    match Config::from_env(global.data_dir.as_deref()) {
+        Ok(config) => finish(broker::run(&config, mode), global.json),
+        Err(error) => cli::finish(Err(error.into()), global.json),
+    }
+}
+
+fn finish<E: std::fmt::Display>(served: Result<(), E>, json: bool) -> ExitCode {
+    let done = served.map(|()| cli::Exit::Done);
+    cli::finish(done.map_err(|error| Failure::from_server(&error)), json)
 }

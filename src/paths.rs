@@ -61,6 +61,18 @@ impl Paths {
         self.dir.join("port")
     }
 
+    /// The Unix socket the broker listens on, beside its port.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("broker.sock")
+    }
+
+    /// What is there only while a broker runs, and what one that was killed leaves behind.
+    #[must_use]
+    pub fn of_running_broker(&self) -> [PathBuf; 4] {
+        [self.port(), self.socket(), self.token(), self.pid()]
+    }
+
     /// The log of a broker in the background.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -119,6 +131,7 @@ mod tests {
             (paths.pid(), "broker.pid"),
             (paths.token(), "broker.token"),
             (paths.port(), "port"),
+            (paths.socket(), "broker.sock"),
             (paths.log(), "broker.log"),
             (paths.old_log(), "broker.log.1"),
             (paths.shared_secret(), "shared.secret"),

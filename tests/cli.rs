@@ -111,7 +111,7 @@ fn a_broker_that_cannot_start_says_why() {
         assert!(err.contains("chmod 700"), "{line}: {err}");
     }
     let json = mesh.run("send cli hi --json").json();
-    assert_eq!(json["code"], "start_failed");
+    assert_eq!(json["code"], "data_dir");
 
     let long = Mesh::new().with("SLM_MESH_DATA_DIR", &format!("/tmp/{}", "x".repeat(100)));
     let err = long.run("send cli hi").fails(1);

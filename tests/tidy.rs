@@ -13,22 +13,21 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("limits", &["api"]),
-    ("text", &[]),
     ("names", &["limits"]),
     ("patterns", &["limits"]),
     ("paths", &[]),
     ("config", &["limits", "names", "paths"]),
     ("api", &["limits", "model", "names"]),
     ("store", &["api", "config", "limits", "model"]),
-    ("mesh", &["api", "limits", "model", "names", "patterns", "store", "text"]),
+    ("mesh", &["api", "limits", "model", "names", "patterns", "store"]),
     ("wire", &["api", "limits"]),
     ("files", &["limits"]),
     ("platform", &["files", "limits"]),
     ("data_dir", &["config", "files", "limits", "paths", "platform"]),
-    ("log", &["config", "limits", "model", "paths", "platform", "text"]),
+    ("log", &["config", "limits", "model", "paths", "platform"]),
     ("agent", &["files", "limits", "names", "platform"]),
     ("skills", &[]),
     ("setup", &["files", "limits", "platform", "skills"]),
@@ -39,7 +38,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "platform", "wire",
         ],
     ),
-    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform", "text"]),
+    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform"]),
     ("guard", &["api", "client", "hook", "model"]),
     (
         "broker",
@@ -52,7 +51,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
         "mcp",
         &[
             "agent", "api", "client", "config", "data_dir", "files", "limits", "log", "model",
-            "names", "paths", "platform", "skills", "text", "wire",
+            "names", "paths", "platform", "skills", "wire",
         ],
     ),
 ];

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use mio::net::{TcpListener, TcpStream};
-
+use super::table::{Key, Table};
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN, CONNECTIONS_REFUSED_MAX,
     DESCRIPTORS_RESERVED,
 };
 use crate::log;
 use crate::model::Monotonic;
+use crate::platform::{Listener, Stream, peer_credentials};
 
 /// What to do with a connection that wants to come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,33 +22,46 @@ pub(super) enum Room {
     Close,
 }
 
-/// The listener, and whether it is to be listened to.
+/// The listeners, and whether they are to be listened to.
 #[derive(Debug)]
 pub(super) struct Acceptor {
-    listener: TcpListener,
+    entrances: Table<Entrance>,
     /// Descriptors this process may have.
     descriptors: usize,
-    /// Someone may be waiting. Under edge triggering this must be remembered.
-    waiting: bool,
     /// There was no descriptor left: not before this.
     paused: Option<Monotonic>,
     /// That was said in the log, and someone still waits.
     complained: bool,
 }
 
+/// A listener.
+#[derive(Debug)]
+struct Entrance {
+    listener: Listener,
+    /// Someone may be waiting. Under edge triggering this must be remembered.
+    waiting: bool,
+}
+
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, descriptors: u64) -> Self {
+    pub(super) fn new(listeners: Vec<Listener>, descriptors: u64) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        Self { listener, descriptors, waiting: false, paused: None, complained: false }
+        let mut entrances = Table::new();
+        for listener in listeners {
+            entrances.insert(Entrance { listener, waiting: false });
+        }
+        Self { entrances, descriptors, paused: None, complained: false }
     }
 
-    pub(super) fn listener_mut(&mut self) -> &mut TcpListener {
-        &mut self.listener
+    /// The listeners, with the keys by which they are known here.
+    pub(super) fn listeners_mut(&mut self) -> impl Iterator<Item = (Key, &mut Listener)> {
+        self.entrances.iter_mut().map(|(key, entrance)| (key, &mut entrance.listener))
     }
 
-    /// Someone waits.
-    pub(super) fn note_waiting(&mut self) {
-        self.waiting = true;
+    /// Someone waits at this listener.
+    pub(super) fn note_waiting(&mut self, key: Key) {
+        if let Some(entrance) = self.entrances.get_mut(key) {
+            entrance.waiting = true;
+        }
     }
 
     /// A descriptor has been freed.
@@ -58,35 +71,27 @@ impl Acceptor {
 
     /// When to try again, if not at the next event.
     pub(super) fn next_try(&self, now: Monotonic) -> Option<Monotonic> {
-        self.waiting.then(|| self.paused.unwrap_or(now))
+        let waiting = self.entrances.iter().any(|(_, entrance)| entrance.waiting);
+        waiting.then(|| self.paused.unwrap_or(now))
     }
 
-    /// Accepts connections, as many as one turn may.
-    pub(super) fn accept(&mut self, now: Monotonic, mut give: impl FnMut(TcpStream)) {
-        if !self.waiting || self.paused.is_some_and(|until| until > now) {
+    /// Accepts connections, as many as one turn may from each listener.
+    pub(super) fn accept(&mut self, now: Monotonic, mut give: impl FnMut(Stream)) {
+        if self.paused.is_some_and(|until| until > now) {
             return;
         }
         self.paused = None;
-        for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.listener.accept() {
-                Ok((stream, _)) => give(stream),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.waiting = false;
-                        self.complained = false;
-                        return;
+        for (_, entrance) in self.entrances.iter_mut().filter(|(_, entrance)| entrance.waiting) {
+            match entrance.accept(&mut give) {
+                Ok(()) => self.complained &= entrance.waiting,
+                // Out of descriptors (EMFILE, ENFILE) or memory: the others can still be served.
+                Err(error) => {
+                    if !std::mem::replace(&mut self.complained, true) {
+                        log::warn(format_args!("cannot accept connections for now: {error}"));
                     }
-                    // That one has gone again.
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // Out of descriptors (EMFILE, ENFILE) or memory: the others can still be served.
-                    _ => {
-                        if !std::mem::replace(&mut self.complained, true) {
-                            log::warn(format_args!("cannot accept connections for now: {error}"));
-                        }
-                        self.paused = Some(now.plus(ACCEPT_PAUSE));
-                        return;
-                    }
-                },
+                    self.paused = Some(now.plus(ACCEPT_PAUSE));
+                    return;
+                }
             }
         }
     }
@@ -105,6 +110,39 @@ impl Acceptor {
     }
 }
 
+impl Entrance {
+    /// Accepts as many as one turn may.
+    fn accept(&mut self, give: &mut impl FnMut(Stream)) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            match self.listener.accept() {
+                Ok(stream) if is_welcome(&stream) => give(stream),
+                Ok(_) => log::warn(format_args!("another user has connected to the socket")),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => {
+                        self.waiting = false;
+                        return Ok(());
+                    }
+                    // That one has gone again.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who connects to the Unix socket must be our user: that only its owner reaches into the data
+/// directory is seen to at the start, but a mode may be changed later.
+fn is_welcome(stream: &Stream) -> bool {
+    match stream {
+        Stream::Tcp(_) => true,
+        Stream::Unix(stream) => {
+            !peer_credentials(stream).is_ok_and(|credentials| credentials.is_foreign())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,8 +150,7 @@ mod tests {
     #[test]
     fn room_is_what_the_descriptors_of_peers_leave() {
         let room = |descriptors: u64, connections, of_peers| {
-            let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-            Acceptor::new(listener, descriptors).room(connections, of_peers)
+            Acceptor::new(Vec::new(), descriptors).room(connections, of_peers)
         };
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX - 1, 4000), Room::Serve);
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX, 4000), Room::Refuse);

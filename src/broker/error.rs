@@ -5,7 +5,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::data_dir::DataDirError;
+use crate::platform::Address;
+
+/// The error of what is not allowed, whoever asks.
+const EPERM: i32 = Errno::PERM.raw_os_error();
 
 /// Why there is no broker, or why there is one no longer.
 #[derive(Debug)]
@@ -21,6 +27,15 @@ pub enum StartError {
     Busy {
         /// It, if it can be seen from here.
         pid: Option<u32>,
+        /// It is in the same network, so what was asked has come to it.
+        is_near: bool,
+    },
+    /// Nobody could connect to it from where it is.
+    OutOfReach {
+        /// Where that was tried.
+        address: Address,
+        /// What came of it.
+        source: io::Error,
     },
     /// Another product that uses the same files is running.
     Foreign {
@@ -70,11 +85,23 @@ impl fmt::Display for StartError {
             Self::AlreadyRunning { pid, port } => {
                 write!(f, "a broker is already running ({}, port {port})", process(pid))
             }
-            Self::Busy { pid } => write!(
+            Self::Busy { pid, is_near: true } => write!(
                 f,
                 "another broker ({}) holds the lock of this data directory and does not answer: \
                  end it with `slm-mesh clean`",
                 process(pid)
+            ),
+            Self::Busy { pid, is_near: false } => write!(
+                f,
+                "another broker ({}) holds the lock of this data directory, in another sandbox or \
+                 container, and cannot be asked from here; it may well serve there",
+                process(pid)
+            ),
+            Self::OutOfReach { address, source } => write!(
+                f,
+                "a sandbox keeps programs in here from connecting to a broker, even to one that \
+                 runs in here ({address}: {source}): start it outside with `slm-mesh start \
+                 --detached`, or use the mesh tools of your agent, which run outside"
             ),
             Self::Foreign { pid, port } => write!(
                 f,
@@ -82,6 +109,13 @@ impl fmt::Display for StartError {
                  one does not know: stop it first, or set SLM_MESH_DATA_DIR to a directory of its own"
             ),
             Self::DataDir(error) => error.fmt(f),
+            // What forbids a socket is no other program's socket.
+            Self::Bind { source, .. } if source.raw_os_error() == Some(EPERM) => write!(
+                f,
+                "a sandbox keeps programs in here from listening on a port ({source}): start the \
+                 broker outside with `slm-mesh start --detached`, or use the mesh tools of your \
+                 agent, which run outside"
+            ),
             Self::Bind { candidates, source } => match (candidates.first(), candidates.last()) {
                 (Some(first), Some(last)) if first != last => write!(
                     f,
@@ -107,9 +141,10 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::DataDir(error) => Some(error),
-            Self::Bind { source, .. } | Self::Io { source, .. } | Self::System { source, .. } => {
-                Some(source)
-            }
+            Self::Bind { source, .. }
+            | Self::OutOfReach { source, .. }
+            | Self::Io { source, .. }
+            | Self::System { source, .. } => Some(source),
             _ => None,
         }
     }

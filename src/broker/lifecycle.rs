@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UnixListener};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use uuid::Uuid;
 
@@ -22,10 +23,12 @@ use crate::limits::LOCK_TIME_MAX;
 use crate::log;
 use crate::mesh::Entropy;
 use crate::paths::Paths;
-use crate::platform::{self, BrokerLock};
+use crate::platform::{self, Address, BrokerLock, Listener};
 
 /// How often the lock is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// How long the broker's own connection to itself may take.
+const REACH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest of the small files, bytes.
 const SMALL_FILE_BYTES_MAX: usize = 256;
 /// Longest id of a data directory, characters.
@@ -47,16 +50,27 @@ pub(super) fn take_lock(config: &Config) -> Result<BrokerLock, StartError> {
         let pid =
             platform::lock_holder(&paths.lock()).map_err(failed)?.and_then(|holder| holder.pid);
         if let Some(port) = small_number(&paths.port())
-            && let Neighbour::Mesh(id) = ask(SocketAddr::new(config.host, port))
-            && Some(id) == read_small(&paths.mesh_id()).map(Into::into)
+            && serves(config, port)
         {
             return Err(StartError::AlreadyRunning { pid, port });
         }
         if Instant::now() >= until {
-            return Err(StartError::Busy { pid });
+            let is_near = pid.is_some_and(platform::shares_network);
+            return Err(StartError::Busy { pid, is_near });
         }
         sleep(LOCK_PAUSE);
     }
+}
+
+/// Whether the broker of this data directory answers.
+fn serves(config: &Config, port: u16) -> bool {
+    let own = read_small(&config.paths.mesh_id());
+    let is_own = |address| match ask(&address) {
+        Neighbour::Mesh(id) => own.as_deref() == Some(&*id),
+        Neighbour::Foreign | Neighbour::None => false,
+    };
+    is_own(Address::Unix(config.paths.socket()))
+        || is_own(Address::Tcp(SocketAddr::new(config.host, port)))
 }
 
 /// Looks whether another product of the same name, which uses the same files, serves here.
@@ -70,18 +84,49 @@ pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
         return Ok(());
     }
     let port = small_number(&paths.port()).unwrap_or(config.port);
-    match ask(SocketAddr::new(config.host, port)) {
+    match ask(&Address::Tcp(SocketAddr::new(config.host, port))) {
         Neighbour::Foreign => Err(StartError::Foreign { pid, port }),
         // Ours, of another directory: the process id was given away, or the files were copied.
         Neighbour::Mesh(_) | Neighbour::None => Ok(()),
     }
 }
 
-/// The first port that is free, of those that may be used.
+/// Listens on the port, which it gives, and on the Unix socket of the data directory. The socket is
+/// for those who can use it: where the file system has none, the port has to do.
 ///
 /// # Errors
-/// [`StartError::Bind`].
-pub(super) fn bind(config: &Config) -> Result<(TcpListener, u16), StartError> {
+/// [`StartError::Bind`]; [`StartError::OutOfReach`] if a process in this one's place could not
+/// connect to either. Then the broker would hold the lock for nobody, and could not push.
+pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError> {
+    let (listener, port) = bind(config)?;
+    let mut listeners = vec![Listener::Tcp(listener)];
+    let mut address = Address::Tcp(SocketAddr::new(config.host, port));
+    let path = config.paths.socket();
+    match bind_socket(&path) {
+        Ok(listener) => {
+            listeners.push(Listener::Unix(listener));
+            address = Address::Unix(path);
+        }
+        Err(error) => log::warn(format_args!(
+            "cannot listen on {} ({error}): clients use the port instead",
+            path.display()
+        )),
+    }
+    match address.connect_until(Instant::now() + REACH_TIME_MAX) {
+        Ok(_) => Ok((listeners, port)),
+        Err(source) => Err(StartError::OutOfReach { address, source }),
+    }
+}
+
+/// For this user only, whatever the umask.
+fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// The first port that is free, of those that may be used.
+fn bind(config: &Config) -> Result<(TcpListener, u16), StartError> {
     debug_assert!(config.host.is_loopback());
     let candidates = config.port_candidates();
     let failed = |source| StartError::Bind { candidates: candidates.clone(), source };
@@ -159,7 +204,7 @@ impl Presence {
     }
 
     fn remove(&self) {
-        for path in [self.paths.port(), self.paths.token(), self.paths.pid()] {
+        for path in self.paths.of_running_broker() {
             match std::fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -218,7 +263,6 @@ fn small_number<T: std::str::FromStr>(path: &Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
     use crate::broker::entropy::SystemEntropy;
@@ -269,6 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_is_ours_alone_and_not_needed() {
+        let temp = TempDir::new();
+        let config = config(temp.path(), "0");
+        let (listeners, _) = listen(&config).unwrap();
+        assert_eq!(listeners.len(), 2);
+        let mode = config.paths.socket().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Something is in its place: here its predecessor's, which is removed only at a start.
+        let (listeners, port) = listen(&config).unwrap();
+        assert!(matches!(&*listeners, [Listener::Tcp(_)]) && port != 0);
+        drop(Presence::clear(&config.paths));
+        assert!(!config.paths.socket().exists());
+        assert_eq!(listen(&config).unwrap().0.len(), 2);
+    }
+
+    #[test]
     fn any_free_port_will_do_if_that_was_asked_for() {
         let temp = TempDir::new();
         let config = config(temp.path(), "0");
@@ -283,7 +343,9 @@ mod tests {
         let lock = take_lock(&config).unwrap();
         let start = Instant::now();
         let pid = Some(std::process::id());
-        assert!(matches!(take_lock(&config), Err(StartError::Busy { pid: held }) if held == pid));
+        assert!(
+            matches!(take_lock(&config), Err(StartError::Busy { pid: held, is_near: true }) if held == pid)
+        );
         assert!(start.elapsed() >= LOCK_TIME_MAX);
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -4,7 +4,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `lifecycle` | the lock, the files, the signals |
-//! | `neighbour` | who serves on a port |
+//! | `neighbour` | who serves at an address |
 //! | `reactor` | the loop |
 //! | `turn` | requests of one turn, up to the commit |
 //! | `gate` | where a request comes from and where it wants to |
@@ -147,7 +147,7 @@ fn settle_in(paths: &Paths) -> Result<(), StartError> {
 fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<str>), StartError> {
     let paths = &config.paths;
     let signals = lifecycle::signals(mode).map_err(lacking("listen to signals"))?;
-    let (listener, port) = lifecycle::bind(config)?;
+    let (listeners, port) = lifecycle::listen(config)?;
     let descriptors = platform::raise_descriptor_limit();
     let mut entropy = SystemEntropy::new().map_err(|error| {
         let source = io::Error::other(error.to_string());
@@ -174,7 +174,7 @@ fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<
     let reactor = Reactor::new(Parts {
         poll,
         clock,
-        acceptor: Acceptor::new(listener, descriptors),
+        acceptor: Acceptor::new(listeners, descriptors),
         signals,
         turn: Turn::new(mesh, gate, sockets.clone(), clock),
         links: Links::new(registry, sockets),

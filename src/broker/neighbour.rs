@@ -1,10 +1,10 @@
-//! Asking a port who serves there, before the broker itself serves.
+//! Asking an address who serves there, before the broker itself serves.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::limits::HEAD_BYTES_MAX;
+use crate::platform::{Address, poll_readable};
 use crate::wire::buffer::Buffer;
 use crate::wire::http::client::{Method, Request, ResponseDecoder};
 
@@ -13,7 +13,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest answer that is looked at, bytes.
 const BODY_BYTES_MAX: usize = 4096;
 
-/// Who serves on a port.
+/// Who serves at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Neighbour {
     /// Nobody that answers as a broker does.
@@ -25,7 +25,7 @@ pub(super) enum Neighbour {
 }
 
 /// Asks.
-pub(super) fn ask(address: SocketAddr) -> Neighbour {
+pub(super) fn ask(address: &Address) -> Neighbour {
     let Some(body) = health(address) else { return Neighbour::None };
     let Ok(health) = serde_json::from_slice::<serde_json::Value>(&body) else {
         return Neighbour::None;
@@ -38,22 +38,27 @@ pub(super) fn ask(address: SocketAddr) -> Neighbour {
 }
 
 /// The body of its answer to `GET /health`, if that is a yes.
-fn health(address: SocketAddr) -> Option<Vec<u8>> {
+fn health(address: &Address) -> Option<Vec<u8>> {
     let until = Instant::now() + ANSWER_TIME_MAX;
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIME_MAX).ok()?;
-    stream.set_write_timeout(Some(ANSWER_TIME_MAX)).ok()?;
+    let mut stream = address.connect_until(until).ok()?;
     let mut buffer = Buffer::new(HEAD_BYTES_MAX + BODY_BYTES_MAX);
-    let host = address.to_string();
+    let host = match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
     let request =
         Request { method: Method::Get, path: "/health", host: &host, token: None, body: b"" };
     request.encode(&mut buffer).ok()?;
+    // Nothing was written before it, so there is room for it.
     stream.write_all(buffer.as_slice()).ok()?;
     buffer.clear();
     let mut decoder = ResponseDecoder::new(BODY_BYTES_MAX);
     let mut chunk = [0; 1024];
     loop {
         let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        stream.set_read_timeout(Some(left)).ok()?;
+        if !poll_readable(&stream, Some(left)).ok()? {
+            continue;
+        }
         let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
         buffer.extend(chunk.get(..read)?).ok()?;
         if let Some(response) = decoder.decode(buffer.as_slice()).ok()? {
@@ -79,7 +84,7 @@ mod tests {
                     let _ = stream.write_all(&[*byte]);
                 }
             });
-            ask(address)
+            ask(&Address::Tcp(address))
         })
     }
 
@@ -107,9 +112,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let start = Instant::now();
-        assert_eq!(ask(address), Neighbour::None, "it does not answer");
+        assert_eq!(ask(&Address::Tcp(address)), Neighbour::None, "it does not answer");
         assert!(start.elapsed() >= ANSWER_TIME_MAX);
         drop(listener);
-        assert_eq!(ask(address), Neighbour::None);
+        assert_eq!(ask(&Address::Tcp(address)), Neighbour::None);
     }
 }

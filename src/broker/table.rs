@@ -21,7 +21,7 @@ const _: () = assert!(2 * CONNECTIONS_MAX <= INDEX_MASK && 2 * PEERS_MAX <= INDE
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// The HTTP listener: someone wants to connect.
+    /// An HTTP listener: someone wants to connect.
     Listener,
     /// The pipe of the signal handler: the broker is asked to stop.
     Signal,
@@ -109,6 +109,12 @@ impl<T> Table<T> {
         self.places.try_remove(key.index).map(|(_, holder)| holder)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.places
+            .iter()
+            .map(|(index, (generation, holder))| (Key { index, generation: *generation }, holder))
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.places
             .iter_mut()
@@ -116,10 +122,7 @@ impl<T> Table<T> {
     }
 
     pub(super) fn keys(&self) -> Vec<Key> {
-        self.places
-            .iter()
-            .map(|(index, (generation, _))| Key { index, generation: *generation })
-            .collect()
+        self.iter().map(|(key, _)| key).collect()
     }
 }
 

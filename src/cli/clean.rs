@@ -13,7 +13,7 @@ use super::{Context, Exit, Failure, Result};
 use crate::api::{ListPeers, PeersReply, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::Config;
-use crate::platform::{self, BrokerLock, LockHolder, ProcessWatch, Signal};
+use crate::platform::{self, Address, BrokerLock, LockHolder, ProcessWatch, Signal};
 
 /// How long a broker that is asked to end may take before it is killed.
 const TERM_TIME_MAX: Duration = Duration::from_secs(3);
@@ -45,7 +45,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
             done.ended = end_broker(config)?;
             done.files = clean_broker(config)?;
         }
-        // It answers, or what answers is another's.
+        // It answers, or what answers is another's, or it is this process that is kept from it.
         Err(error) => return Err(error.into()),
     }
     (done.sockets, done.files) = {
@@ -92,7 +92,7 @@ fn live_sockets(mut client: Client) -> HashSet<PathBuf> {
 /// those of one that is just starting.
 fn clean_broker(config: &Config) -> Result<u64> {
     let paths = &config.paths;
-    let left = [paths.port(), paths.token(), paths.pid()];
+    let left = paths.of_running_broker();
     if !left.iter().any(|path| path.exists()) {
         return Ok(0);
     }
@@ -189,6 +189,15 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
             format!("process {pid} holds the broker's lock and is no slm-mesh broker; look at it"),
         ));
     }
+    if !is_in_reach(config, pid) {
+        return Err(Failure::other(
+            "not_here",
+            format!(
+                "the broker (process {pid}) cannot be asked from here: this process is in a \
+                 network or container of its own, and outside of it the broker may well answer"
+            ),
+        ));
+    }
     // Asked again with the watch in hand: from here on it is this process and no other.
     if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
         return Ok(None);
@@ -221,6 +230,16 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
 fn holder(config: &Config) -> Result<Option<LockHolder>> {
     platform::lock_holder(&config.paths.lock())
         .map_err(|error| failed("ask for the broker's lock", &error))
+}
+
+/// Whether what was tried got as far as that broker, so that its silence is its own: its ports are
+/// this process's, too, or it is the one that listens on the socket.
+fn is_in_reach(config: &Config, pid: u32) -> bool {
+    platform::shares_network(pid)
+        || Address::Unix(config.paths.socket())
+            .connect()
+            .and_then(platform::peer_credentials)
+            .is_ok_and(|listener| listener.pid == Some(pid))
 }
 
 /// Whether the process runs this program as a broker.

@@ -44,6 +44,7 @@ pub use words::UsageError;
 
 use crate::client::{Client, StartPolicy};
 use crate::config::Config;
+use crate::data_dir;
 use out::Out;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -95,6 +96,11 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         _ => {}
     }
     let config = Config::from_env(invocation.global.data_dir.as_deref())?;
+    // What others can write to is not believed. Doctor says so among other things, and the guard does
+    // not hold up a commit for it.
+    if !matches!(invocation.command, Command::Doctor | Command::Guard(_)) {
+        data_dir::check(&config.paths)?;
+    }
     let context = &mut Context { config, out };
     let exit = match &invocation.command {
         Command::Bare => status::run(context, StartPolicy::IfNeeded),

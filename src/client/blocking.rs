@@ -1,7 +1,6 @@
 //! The driver for programs that do one thing at a time: command line and hooks.
 
 use std::io;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -11,9 +10,10 @@ use super::connection::{Answer, Connection};
 use super::error::ClientError;
 use super::launch;
 use super::locate::{Broker, locate};
+use super::reach::{self, Tried};
 use crate::api::Request;
 use crate::config::Config;
-use crate::platform::poll_readable;
+use crate::platform::{Address, Stream, poll_readable, poll_writable};
 
 /// A client of the broker of one data directory. Its connection is kept between calls.
 #[derive(Debug)]
@@ -30,8 +30,9 @@ pub struct Client {
 #[derive(Debug)]
 struct Link {
     broker: Broker,
+    address: Address,
     connection: Connection,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 /// How an exchange ended.
@@ -151,10 +152,7 @@ impl Client {
         if !kept {
             self.link = match connect(broker, call.fails_at()) {
                 Ok(link) => Some(link),
-                Err(error) => {
-                    let error = unreachable(broker, &error);
-                    return Outcome::Broken { error, in_doubt: false };
-                }
+                Err(error) => return Outcome::Broken { error, in_doubt: false },
             };
         }
         let Some(link) = &mut self.link else { return Outcome::TimedOut };
@@ -185,26 +183,21 @@ impl Link {
             if left.is_zero() {
                 return Ok(None);
             }
-            let moved = if self.connection.wants_write() {
-                self.stream
-                    .set_write_timeout(Some(left))
-                    .and_then(|()| self.connection.write_to(&mut self.stream))
-            } else {
-                self.stream
-                    .set_read_timeout(Some(left))
-                    .and_then(|()| self.connection.read_from(&mut self.stream))
-                    .and_then(|read| match read {
-                        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                        read => Ok(read),
-                    })
-            };
-            match moved {
-                Ok(_) => {}
-                Err(error) if is_timeout(&error) => continue,
+            match self.exchange_bytes() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited = if self.connection.wants_write() {
+                        poll_writable(&self.stream, Some(left))
+                    } else {
+                        poll_readable(&self.stream, Some(left))
+                    };
+                    waited.map_err(|error| reach::broken(&self.address, &error))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What it said before it hung up may be the answer.
                 Err(error) => match self.connection.poll_answer() {
                     Ok(Some(answer)) => return Ok(Some(answer)),
-                    _ => return Err(unreachable(&self.broker, &error)),
+                    _ => return Err(reach::broken(&self.address, &error)),
                 },
             }
             if let Some(answer) = self.connection.poll_answer()? {
@@ -212,14 +205,31 @@ impl Link {
             }
         }
     }
+
+    /// Writes once, or reads once.
+    fn exchange_bytes(&mut self) -> io::Result<()> {
+        if self.connection.wants_write() {
+            return self.connection.write_to(&mut self.stream).map(|_| ());
+        }
+        match self.connection.read_from(&mut self.stream)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
-fn connect(broker: &Broker, deadline: Instant) -> io::Result<Link> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    // Zero is an error of its own; a moment too late is told by the call's deadline.
-    let stream = TcpStream::connect_timeout(&broker.address, left.max(Duration::from_millis(1)))?;
-    stream.set_nodelay(true)?;
-    Ok(Link { broker: broker.clone(), connection: Connection::new(broker), stream })
+fn connect(broker: &Broker, deadline: Instant) -> Result<Link, ClientError> {
+    let mut tried = Tried::default();
+    for address in broker.addresses() {
+        match address.connect_until(deadline) {
+            Ok(stream) => {
+                let connection = Connection::new(broker);
+                return Ok(Link { broker: broker.clone(), address, connection, stream });
+            }
+            Err(error) => tried.note(address, error),
+        }
+    }
+    Err(tried.into_error(broker))
 }
 
 /// Reads the body of a success.
@@ -231,22 +241,10 @@ pub fn read_reply<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
         .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
 }
 
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn unreachable(broker: &Broker, error: &io::Error) -> ClientError {
-    let reason = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it closed the connection".into(),
-        _ => error.to_string(),
-    };
-    ClientError::Unreachable { reason: format!("{}: {reason}", broker.address).into() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, channel};
     use std::thread::JoinHandle;
 

@@ -306,6 +306,8 @@ impl Call {
             // The files may be about to change; but not for ever.
             ClientError::NotOurs { .. } => self.failures > 3,
             ClientError::Unreachable { .. } => false,
+            // The broker may have been about to go; a sandbox stays.
+            ClientError::Barred { .. } => self.failures > 0,
             _ => true,
         };
         if lasts {
@@ -385,6 +387,7 @@ mod tests {
 
     fn broker(port: u16, token: &str) -> Broker {
         Broker {
+            socket: "/d/broker.sock".into(),
             address: format!("127.0.0.1:{port}").parse().unwrap(),
             token: token.into(),
             mesh: None,

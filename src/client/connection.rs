@@ -276,6 +276,7 @@ mod tests {
 
     fn broker() -> Broker {
         Broker {
+            socket: "/d/broker.sock".into(),
             address: "127.0.0.1:7899".parse().unwrap(),
             token: "secret".into(),
             mesh: Some("m".into()),

@@ -62,6 +62,14 @@ pub enum ClientError {
         /// What was tried last and what came of it.
         reason: Box<str>,
     },
+    /// A broker runs, and what is around this process keeps it from there. Of the broker that says
+    /// nothing.
+    Barred {
+        /// What it is.
+        by: Box<str>,
+        /// What was tried and what came of it.
+        reason: Box<str>,
+    },
     /// No answer in time.
     TimedOut {
         /// How long it was waited for.
@@ -90,6 +98,16 @@ pub enum ClientError {
         /// What the one that was started said.
         reason: Box<str>,
     },
+    /// The settings of this process cannot be used.
+    Settings {
+        /// What is wrong and what to do.
+        reason: Box<str>,
+    },
+    /// The data directory is one that others could write to, or not one at all.
+    DataDir {
+        /// What is wrong and what to do.
+        reason: Box<str>,
+    },
     /// A file of the data directory cannot be read.
     File {
         /// Which.
@@ -107,12 +125,15 @@ impl ClientError {
             Self::NoBroker => "no_broker",
             Self::Refused(refused) => &refused.word,
             Self::Unreachable { .. } => "unreachable",
+            Self::Barred { .. } => "sandboxed",
             Self::TimedOut { .. } => "no_answer",
             Self::InDoubt => "outcome_unknown",
             Self::Protocol { .. } => "protocol_error",
             Self::NotOurs { .. } => "not_our_broker",
             Self::TooLarge => "too_large",
             Self::StartFailed { .. } => "start_failed",
+            Self::Settings { .. } => "invalid_setting",
+            Self::DataDir { .. } => "data_dir",
             Self::File { .. } => "file_error",
         }
     }
@@ -136,6 +157,12 @@ impl fmt::Display for ClientError {
                 f,
                 "the broker cannot be reached ({reason}); if this lasts, `slm-mesh clean` ends a \
                  broker that no longer answers"
+            ),
+            Self::Barred { by, reason } => write!(
+                f,
+                "{by} keeps this program from the broker ({reason}); that says nothing of the \
+                 broker, so leave it alone: use the mesh tools of your agent (mesh_send, \
+                 mesh_inbox, mesh_lock, ...), which run outside, or run this outside"
             ),
             Self::TimedOut { after, in_doubt } => {
                 write!(f, "the broker has not answered within {} s; ", after.as_secs())?;
@@ -164,6 +191,7 @@ impl fmt::Display for ClientError {
             ),
             Self::TooLarge => f.write_str("the request is larger than 1 MiB; send less at a time"),
             Self::StartFailed { reason } => write!(f, "the broker could not be started: {reason}"),
+            Self::Settings { reason } | Self::DataDir { reason } => f.write_str(reason),
             Self::File { path, reason } => {
                 write!(f, "{} cannot be read: {reason}", path.display())
             }

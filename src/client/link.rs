@@ -10,11 +10,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
@@ -23,9 +21,10 @@ use super::connection::{Answer, Connection};
 use super::error::ClientError;
 use super::launch::Launch;
 use super::locate::{Broker, locate};
+use super::reach::{self, Tried};
 use crate::api::Request;
 use crate::config::Config;
-use crate::platform::poll_readable;
+use crate::platform::{Address, Stream, poll_readable};
 
 /// What has happened.
 #[derive(Debug)]
@@ -44,9 +43,12 @@ struct Asking<P> {
 
 #[derive(Debug)]
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
+    address: Address,
     broker: Broker,
     connection: Connection,
+    /// Ways that were tried before this one.
+    tried: Tried,
     is_connected: bool,
     /// An answer has come over it.
     was_of_use: bool,
@@ -224,7 +226,7 @@ impl<P: PartialEq> Link<P> {
             self.close();
             match self.connect(broker) {
                 Ok(socket) => self.socket = Some(socket),
-                Err(error) => return self.broken(unreachable(broker.address, &error), now),
+                Err(error) => return self.broken(error, now),
             }
         }
         let (Some(socket), Some(asking)) = (&mut self.socket, self.queue.front_mut()) else {
@@ -236,17 +238,30 @@ impl<P: PartialEq> Link<P> {
         }
     }
 
-    fn connect(&mut self, broker: &Broker) -> io::Result<Socket> {
-        let mut stream = TcpStream::connect(broker.address)?;
+    fn connect(&mut self, broker: &Broker) -> Result<Socket, ClientError> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut stream, self.stream_token, interest)?;
-        Ok(Socket {
-            stream,
-            broker: broker.clone(),
-            connection: Connection::new(broker),
-            is_connected: false,
-            was_of_use: false,
-        })
+        let mut tried = Tried::default();
+        for address in broker.addresses() {
+            let connected = address.connect().and_then(|mut stream| {
+                self.registry.register(&mut stream, self.stream_token, interest)?;
+                Ok(stream)
+            });
+            match connected {
+                Ok(stream) => {
+                    return Ok(Socket {
+                        stream,
+                        address,
+                        broker: broker.clone(),
+                        connection: Connection::new(broker),
+                        tried,
+                        is_connected: false,
+                        was_of_use: false,
+                    });
+                }
+                Err(error) => tried.note(address, error),
+            }
+        }
+        Err(tried.into_error(broker))
     }
 
     /// The connection can be written to or read from, or has ended.
@@ -316,27 +331,29 @@ impl Socket {
         match self.exchange_bytes(&mut talk) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => talk.end = Some(unreachable(self.broker.address, &error)),
+            Err(error) if self.is_connected => {
+                talk.end = Some(reach::broken(&self.address, &error));
+            }
+            Err(error) => {
+                let mut tried = std::mem::take(&mut self.tried);
+                tried.note(self.address.clone(), error);
+                talk.end = Some(tried.into_error(&self.broker));
+            }
         }
         // It may have said that there will be no more, or something that nobody asked for.
         if talk.answer.is_some() && talk.end.is_none() && !self.connection.is_ready() {
             let error = io::ErrorKind::ConnectionAborted.into();
-            talk.end = Some(unreachable(self.broker.address, &error));
+            talk.end = Some(reach::broken(&self.address, &error));
         }
         talk
     }
 
     fn exchange_bytes(&mut self, talk: &mut Talk) -> io::Result<()> {
         if !self.is_connected {
-            if let Some(error) = self.stream.take_error()? {
-                return Err(error);
+            if !self.stream.is_connected()? {
+                return Ok(());
             }
-            match self.stream.peer_addr() {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
-                result => result?,
-            };
             self.is_connected = true;
-            self.stream.set_nodelay(true)?;
         }
         loop {
             while self.connection.wants_write() {
@@ -355,12 +372,4 @@ impl Socket {
             }
         }
     }
-}
-
-fn unreachable(address: SocketAddr, error: &io::Error) -> ClientError {
-    let reason = match error.kind() {
-        io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
-        _ => format!("{address}: {error}"),
-    };
-    ClientError::Unreachable { reason: reason.into() }
 }

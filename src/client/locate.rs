@@ -1,11 +1,12 @@
 //! Who serves a data directory: its files, read without asking anyone.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::ClientError;
 use crate::config::Config;
+use crate::data_dir;
 use crate::files;
 use crate::platform::{self, LockHolder};
 
@@ -15,7 +16,9 @@ const FILE_BYTES_MAX: usize = 1024;
 /// A broker that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Where it listens.
+    /// The Unix socket it listens on, if it could.
+    pub socket: PathBuf,
+    /// The port it listens on.
     pub address: SocketAddr,
     /// The token of its clients.
     pub token: Box<str>,
@@ -43,10 +46,14 @@ pub enum Located {
 /// Looks for the broker of `config`'s data directory. The files of port and token count only while
 /// someone holds the lock: a broker that was killed leaves them behind.
 ///
+/// Nothing in a directory that others could write to is believed, and nothing is written.
+///
 /// # Errors
-/// [`ClientError::File`].
+/// [`ClientError::DataDir`], [`ClientError::File`].
 pub fn locate(config: &Config) -> Result<Located, ClientError> {
     let paths = &config.paths;
+    data_dir::check(paths)
+        .map_err(|error| ClientError::DataDir { reason: error.to_string().into() })?;
     let holder = platform::lock_holder(&paths.lock());
     let Some(LockHolder { pid }) = holder.map_err(|error| file_error(paths.lock(), &error))? else {
         return Ok(Located::Absent);
@@ -59,11 +66,8 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
         return Ok(Located::NotReady { pid });
     };
     let mesh = read(paths.mesh_id())?;
-    Ok(Located::Serving(Broker { address: address(config.host, port), token, mesh, pid }))
-}
-
-fn address(host: IpAddr, port: u16) -> SocketAddr {
-    SocketAddr::new(host, port)
+    let address = SocketAddr::new(config.host, port);
+    Ok(Located::Serving(Broker { socket: paths.socket(), address, token, mesh, pid }))
 }
 
 /// The text of a small file; none if there is no such file or nothing in it.
@@ -109,6 +113,7 @@ mod tests {
         let lock = BrokerLock::try_acquire(&paths.lock()).unwrap().unwrap();
         let pid = Some(std::process::id());
         let expected = Broker {
+            socket: paths.socket(),
             address: "127.0.0.1:7899".parse().unwrap(),
             token: "secret".into(),
             mesh: None,

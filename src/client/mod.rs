@@ -6,6 +6,7 @@
 //! | [`connection`] | one kept-alive connection: bytes in, bytes out, no socket |
 //! | [`error`] | what can go wrong, in sentences that say what to do |
 //! | [`locate`] | reads who serves a data directory from its files |
+//! | `reach` | the ways to a broker, and whose fault it is when none leads there |
 //! | [`launch`] | runs `slm-mesh start --detached` |
 //! | [`blocking`] | the driver for programs that do one thing at a time |
 //! | [`link`] | the driver for programs with a poll of their own |
@@ -22,6 +23,7 @@ pub mod launch;
 pub mod link;
 pub mod locate;
 pub mod paths;
+mod reach;
 
 pub use blocking::Client;
 pub use call::{Call, StartPolicy, Step, is_repeatable, wait_of};

@@ -27,17 +27,22 @@ use std::io;
 
 use uuid::{Builder, Uuid};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::log;
 
 /// Serves one agent at standard input and output, until it closes the input, this process is asked
 /// to end (SIGTERM, SIGINT), or its parent has ended.
 ///
+/// Settings that cannot be used are no reason not to: clients show a server that ends at its start as
+/// failed, without its reason. So it serves, and whatever tool is called says what is wrong.
+///
 /// # Errors
 /// The process has no descriptors to begin with. What goes wrong later is told to the agent.
-pub fn run(config: &Config) -> io::Result<()> {
-    log::set_level(config.log);
-    serve::serve(config.clone())
+pub fn run(config: Result<Config, ConfigError>) -> io::Result<()> {
+    if let Ok(config) = &config {
+        log::set_level(config.log);
+    }
+    serve::serve(config)
 }
 
 /// A random id for what is sent, so that it can be sent again without harm. None if the system has

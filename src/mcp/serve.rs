@@ -21,7 +21,7 @@ use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::{ClientError, Link, LinkEvent};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::data_dir;
 use crate::log;
 use crate::platform::{self, ParentWatch};
@@ -42,6 +42,9 @@ const WAITS: Token = Token(10);
 
 /// Which of them are ready.
 type Ready = [bool; CODEX_QUEUE.0 + 1];
+
+/// A data directory that cannot be.
+const NOWHERE: &str = "/dev/null";
 
 /// Most reads of standard input before the other descriptors have their turn.
 const READS_PER_TURN: usize = 16;
@@ -72,6 +75,8 @@ struct Loop {
     signals: UnixStream,
     parent: Parent,
     config: Config,
+    /// Why nothing can be asked of any broker.
+    unusable: Option<ClientError>,
     /// The agent's end has been told to the server.
     end_told: bool,
 }
@@ -81,7 +86,7 @@ struct Loop {
 /// # Errors
 /// The process has no descriptors to begin with. Nothing else: what goes wrong later is told to the
 /// agent.
-pub(super) fn serve(config: Config) -> io::Result<()> {
+pub(super) fn serve(config: Result<Config, ConfigError>) -> io::Result<()> {
     let mut serve = Loop::new(config)?;
     let result = serve.run();
     serve.push.close();
@@ -89,7 +94,21 @@ pub(super) fn serve(config: Config) -> io::Result<()> {
 }
 
 impl Loop {
-    fn new(config: Config) -> io::Result<Self> {
+    fn new(config: Result<Config, ConfigError>) -> io::Result<Self> {
+        let (config, unusable) = match config {
+            Ok(config) => (config, None),
+            Err(error) => {
+                log::error(format_args!("{error}"));
+                let reason = format!(
+                    "{error}; correct it where this MCP server is configured, and start it again"
+                );
+                // The defaults, which nobody will ask for anything.
+                let nothing =
+                    Config::from_lookup(|_| None, Some(NOWHERE.as_ref()), std::env::current_dir);
+                let error = ClientError::Settings { reason: reason.into() };
+                (nothing.map_err(io::Error::other)?, Some(error))
+            }
+        };
         let poll = Poll::new()?;
         let registry = poll.registry();
         let socket = random_id().unwrap_or_else(fallback_id);
@@ -123,6 +142,7 @@ impl Loop {
             signals,
             parent: Parent::None,
             config,
+            unusable,
             end_told: false,
         };
         this.watch_parent(Instant::now())?;
@@ -285,10 +305,13 @@ impl Loop {
     /// Asks the broker. Before the first word to it, the data directory and the push socket must be
     /// there.
     fn ask(&mut self, mut outgoing: Outgoing, now: Instant) {
+        if let Some(error) = &self.unusable {
+            return self.server.handle_finished(outgoing.purpose, Err(error.clone()), now);
+        }
         if let Request::Register(register) = &mut outgoing.request {
             if let Err(error) = data_dir::prepare(&self.config.paths) {
                 let reason = error.to_string().into();
-                let error = ClientError::StartFailed { reason };
+                let error = ClientError::DataDir { reason };
                 return self.server.handle_finished(Purpose::Register, Err(error), now);
             }
             match self.push.listen() {

@@ -14,15 +14,16 @@ use super::current_uid;
 /// connection was made: for the end that connected, it is the process that listened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerCredentials {
-    /// Its user; `None` where the platform does not tell.
+    /// Its user; `None` where the platform does not tell, or cannot name the process.
     pub uid: Option<u32>,
-    /// Its process id, which may since have ended; `None` where the platform does not tell.
+    /// Its process id, which may since have ended; `None` where the platform does not tell, or it
+    /// cannot be seen from here: it may run in another process id namespace.
     pub pid: Option<u32>,
 }
 
 impl PeerCredentials {
     /// Whether it is known to be another user's. Where the user is not known, that only its owner
-    /// can reach into `peers/` (mode 0700) has to do.
+    /// can reach into the data directory (mode 0700) has to do.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.uid.is_some_and(|uid| uid != current_uid())
@@ -33,23 +34,19 @@ impl PeerCredentials {
 ///
 /// # Errors
 ///
-/// `socket` is no socket, or ([`io::ErrorKind::NotConnected`]) there is no process at its other end
-/// that can be seen from here: it may run in another process id namespace.
+/// `socket` is no socket.
 #[cfg(target_os = "linux")]
 pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
-    let credentials = socket_peercred(socket).map_err(|errno| match errno {
-        Errno::NOTSOCK | Errno::NOPROTOOPT => errno.into(),
+    match socket_peercred(socket) {
+        Ok(credentials) => Ok(PeerCredentials {
+            uid: Some(credentials.uid.as_raw()),
+            pid: super::process::from_pid(credentials.pid),
+        }),
+        Err(errno @ (Errno::NOTSOCK | Errno::NOPROTOOPT)) => Err(errno.into()),
         // The kernel writes 0 for a process it cannot name. The type that rustix reads it into has
         // no 0, so it arrives as an error, of a number that means nothing.
-        _ => io::Error::new(
-            io::ErrorKind::NotConnected,
-            "the process at the other end cannot be seen from here",
-        ),
-    })?;
-    Ok(PeerCredentials {
-        uid: Some(credentials.uid.as_raw()),
-        pid: super::process::from_pid(credentials.pid),
-    })
+        Err(_) => Ok(PeerCredentials { uid: None, pid: None }),
+    }
 }
 
 /// Asks the kernel who is at the other end of `socket`. Here it does not tell: `getpeereid` and

@@ -82,6 +82,19 @@ pub fn is_executable_replaced(pid: u32) -> bool {
             .is_ok_and(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
 }
 
+/// Whether the process `pid` is known to be in the same network as this one, so that its ports are
+/// those of this process, too.
+#[must_use]
+pub fn shares_network(pid: u32) -> bool {
+    if cfg!(not(target_os = "linux")) {
+        // There is but one.
+        return true;
+    }
+    // network_namespaces(7); it cannot be read of a process outside of one's own user namespace.
+    let network = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    network("self").is_some_and(|own| network(&pid.to_string()) == Some(own))
+}
+
 /// A text that stays the same as long as the process `pid` lives, and differs for another that is
 /// given its id later: when it was started.
 #[must_use]
@@ -214,6 +227,7 @@ mod tests {
         assert_eq!(executable(pid), None);
         assert_eq!(start_mark(pid), None);
         assert_eq!(executable(std::process::id()), std::env::current_exe().ok());
+        assert!(shares_network(std::process::id()) && !shares_network(pid));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl BrokerLock {
         if is_held(&held, path)? {
             return Ok(None);
         }
-        let file = open(path, true)?;
+        let file = open(path, Access::Take)?;
         let metadata = file.metadata()?;
         let id = FileId::of(&metadata);
         if held.contains(&id) {
@@ -106,7 +106,8 @@ pub fn lock_holder(path: &Path) -> io::Result<Option<LockHolder>> {
     if is_held(&held, path)? {
         return Ok(Some(LockHolder { pid: Some(std::process::id()) }));
     }
-    let file = match open(path, false) {
+    // To ask needs less than to take: the directory may be mounted to be read only.
+    let file = match open(path, Access::Ask) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -138,12 +139,22 @@ fn is_held(held: &[FileId], path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Opens for reading and writing, which a lock for writing needs; close-on-exec as always with std.
-fn open(path: &Path, create: bool) -> io::Result<File> {
+/// What a lock file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// To take the lock, which needs write access (fcntl(2), `F_WRLCK`), and the file.
+    Take,
+    /// To ask who has it.
+    Ask,
+}
+
+/// Opens a lock file; close-on-exec as always with std.
+fn open(path: &Path, access: Access) -> io::Result<File> {
+    let take = access == Access::Take;
     OpenOptions::new()
         .read(true)
-        .write(true)
-        .create(create)
+        .write(take)
+        .create(take)
         .truncate(false)
         .mode(0o600)
         .custom_flags(crate::files::flags(OFlags::NOFOLLOW))

@@ -20,6 +20,7 @@ mod descriptors;
 mod inspect;
 mod lock;
 mod process;
+mod stream;
 mod terminal;
 mod watch;
 
@@ -29,9 +30,11 @@ pub use descriptors::{
     raise_descriptor_limit, redirect_stderr, redirect_stdout,
 };
 pub use inspect::{
-    ancestors, command_line, command_name, executable, is_executable_replaced, start_mark,
+    ancestors, command_line, command_name, executable, is_executable_replaced, shares_network,
+    start_mark,
 };
 pub use lock::{BrokerLock, LockHolder, lock_holder};
 pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};
+pub use stream::{Address, Listener, Stream};
 pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};
 pub use watch::{ParentWatch, ProcessWatch, watch_parent};

@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::mesh::{Caller, Interest};
 use crate::model::{Monotonic, Seq};
+use crate::platform;
 use crate::wire::buffer::{Buffer, Full};
 use crate::wire::http;
 use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
@@ -35,9 +36,9 @@ pub(super) trait Stream: Read + Write {
     fn end_output(&self) -> io::Result<()>;
 }
 
-impl Stream for mio::net::TcpStream {
+impl Stream for platform::Stream {
     fn end_output(&self) -> io::Result<()> {
-        self.shutdown(std::net::Shutdown::Write)
+        self.end_output()
     }
 }
 

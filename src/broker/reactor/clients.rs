@@ -1,7 +1,6 @@
 //! The HTTP connections: coming in, being looked after, going.
 
 use mio::Interest;
-use mio::net::TcpStream;
 
 use super::Reactor;
 use crate::api::{Code, Refusal};
@@ -13,6 +12,7 @@ use crate::broker::timers::Alarm;
 use crate::log;
 use crate::mesh::{Interest as Awaited, Lost};
 use crate::model::Monotonic;
+use crate::platform::Stream;
 use crate::store::Store;
 
 impl<S: Store> Reactor<S> {
@@ -54,15 +54,12 @@ impl<S: Store> Reactor<S> {
         }
     }
 
-    fn come_in(&mut self, mut stream: TcpStream, now: Monotonic) {
+    fn come_in(&mut self, mut stream: Stream, now: Monotonic) {
         let Some(acceptor) = &self.acceptor else { return };
         let room = acceptor.room(self.connections.len(), self.links.descriptors());
         if room == Room::Close {
             return;
         }
-        // An answer is written whole, so there is nothing to gather; it must not wait for an
-        // acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
         let token = self.connections.next_key().token(Kind::Connection);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE) {
             log::warn(format_args!("cannot serve a connection: {error}"));
@@ -152,11 +149,7 @@ impl<S: Store> Reactor<S> {
 }
 
 /// Whether the answer that gave a lock, the last of this connection, was lost.
-fn how_lost(
-    connection: &mut Connection<TcpStream>,
-    granted: Granted,
-    now: Monotonic,
-) -> Option<Lost> {
+fn how_lost(connection: &mut Connection<Stream>, granted: Granted, now: Monotonic) -> Option<Lost> {
     if connection.has_output() {
         return Some(Lost::Unwritten);
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::UnixStream;
 use mio::{Events, Interest, Poll};
 
 use super::acceptor::Acceptor;
@@ -31,6 +31,7 @@ use crate::limits::{EVENTS_PER_TURN_MAX, LAST_FRAMES_TIME_MAX, READ_BYTES_MAX};
 use crate::log;
 use crate::mesh::Lost;
 use crate::model::{Monotonic, Now, PeerId, Seq};
+use crate::platform::Stream;
 use crate::store::{Store, StoreError};
 
 /// How long what needs no answer rests after the storage has failed.
@@ -91,7 +92,7 @@ pub(super) struct Reactor<S> {
     acceptor: Option<Acceptor>,
     signals: UnixStream,
     turn: Turn<S>,
-    connections: Table<Connection<TcpStream>>,
+    connections: Table<Connection<Stream>>,
     /// Connections with something for the next turn.
     ready: VecDeque<Key>,
     held: Held,
@@ -151,8 +152,9 @@ impl<S: Store> Reactor<S> {
         let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } =
             parts;
         let registry = poll.registry();
-        let listener = Key::SINGLE.token(Kind::Listener);
-        registry.register(acceptor.listener_mut(), listener, Interest::READABLE)?;
+        for (key, listener) in acceptor.listeners_mut() {
+            registry.register(listener, key.token(Kind::Listener), Interest::READABLE)?;
+        }
         let signal = Key::SINGLE.token(Kind::Signal);
         registry.register(&mut signals, signal, Interest::READABLE)?;
         Ok(Self {
@@ -290,9 +292,9 @@ impl<S: Store> Reactor<S> {
     fn take_events(&mut self, events: &Events, now: Monotonic) {
         for event in events {
             match Key::of(event.token()) {
-                Some((Kind::Listener, _)) => {
+                Some((Kind::Listener, key)) => {
                     if let Some(acceptor) = &mut self.acceptor {
-                        acceptor.note_waiting();
+                        acceptor.note_waiting(key);
                     }
                 }
                 Some((Kind::Signal, _)) => self.take_signal(),

@@ -106,6 +106,7 @@ fn no_broker(report: &mut Report, error: &ClientError) {
         ClientError::TimedOut { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Protocol { .. } => "run `slm-mesh clean`, which ends one that hangs",
+        ClientError::Barred { .. } => "run doctor outside; nothing is known to be wrong there",
         _ => "broker.log in the data directory may say more; run `slm-mesh start` to see it start",
     };
     report.bad("broker", error.to_string(), todo);

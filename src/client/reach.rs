@@ -1,0 +1,175 @@
+//! The ways to a broker, and whose fault it is when none of them leads there.
+//!
+//! A broker listens on `broker.sock` in its data directory and on a port of the loopback. The socket
+//! is tried first: it is faster, and it is there where only the network is closed. What comes of a
+//! connection says something of the broker only if it got as far as the broker: a sandbox answers
+//! `connect` itself, and in another network the same port is nobody's, or somebody else's.
+
+use std::io;
+
+use super::error::ClientError;
+use super::locate::Broker;
+use crate::platform::{self, Address};
+
+/// Variables that sandboxes of agents set, and whose they are.
+const SANDBOXES: [(&str, &str); 2] =
+    [("CODEX_SANDBOX", "Codex"), ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex")];
+
+impl Broker {
+    /// Where it can be connected to, the best first.
+    pub(crate) fn addresses(&self) -> [Address; 2] {
+        [Address::Unix(self.socket.clone()), Address::Tcp(self.address)]
+    }
+}
+
+/// The ways that were tried in vain.
+#[derive(Debug, Default)]
+pub(super) struct Tried(Vec<(Address, io::Error)>);
+
+impl Tried {
+    /// One more.
+    pub(super) fn note(&mut self, address: Address, error: io::Error) {
+        self.0.push((address, error));
+    }
+
+    /// What that means for whoever wanted to ask `broker`.
+    pub(super) fn into_error(self, broker: &Broker) -> ClientError {
+        let reason = self.reason();
+        let is_barred = self.0.iter().any(|(_, error)| !is_of_broker(error));
+        if is_barred || is_elsewhere(broker.pid) {
+            return ClientError::Barred { by: sandbox(), reason };
+        }
+        ClientError::Unreachable { reason }
+    }
+
+    fn reason(&self) -> Box<str> {
+        // A broker may have no socket; then that is not worth a word.
+        let told = |(address, error): &&(Address, io::Error)| {
+            matches!(address, Address::Tcp(_)) || !is_absence(error)
+        };
+        let told = self.0.iter().filter(told);
+        let reasons: Vec<String> =
+            told.map(|(address, error)| format!("{address}: {error}")).collect();
+        reasons.join("; ").into()
+    }
+}
+
+/// What becomes of a connection that was there, and broke.
+pub(super) fn broken(address: &Address, error: &io::Error) -> ClientError {
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
+        _ => format!("{address}: {error}"),
+    };
+    ClientError::Unreachable { reason: reason.into() }
+}
+
+/// Whether the broker runs, and perhaps in another network than this process: the same port is
+/// another one there.
+fn is_elsewhere(pid: Option<u32>) -> bool {
+    // One that has just ended refuses for that reason.
+    pid.is_none_or(|pid| !platform::shares_network(pid) && platform::is_alive(pid))
+}
+
+/// There is no such socket, or its path is too long for any.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+}
+
+/// Whether an attempt to connect got as far as the broker, or the place where it should be: nobody
+/// listens, or nobody answers. Everything else (EPERM, EACCES, ENETUNREACH, ...) was said by what is
+/// around the caller.
+fn is_of_broker(error: &io::Error) -> bool {
+    is_absence(error)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+        )
+}
+
+/// What to call the sandbox this process is in.
+fn sandbox() -> Box<str> {
+    let is_set = |(variable, _): &&(&str, &str)| std::env::var_os(variable).is_some();
+    match SANDBOXES.iter().find(is_set) {
+        Some((_, agent)) => format!("the sandbox of {agent}").into(),
+        None => "a sandbox or container".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn broker(pid: Option<u32>) -> Broker {
+        Broker {
+            socket: "/d/broker.sock".into(),
+            address: "127.0.0.1:7899".parse().unwrap(),
+            token: "t".into(),
+            mesh: None,
+            pid,
+        }
+    }
+
+    fn error(pid: Option<u32>, socket: Errno, port: Errno) -> ClientError {
+        let broker = broker(pid);
+        let mut tried = Tried::default();
+        for (address, errno) in broker.addresses().into_iter().zip([socket, port]) {
+            tried.note(address, errno.into());
+        }
+        tried.into_error(&broker)
+    }
+
+    #[test]
+    fn only_what_the_broker_did_is_said_of_it() {
+        let here = Some(std::process::id());
+        for socket in [Errno::NOENT, Errno::CONNREFUSED, Errno::AGAIN] {
+            for port in [Errno::CONNREFUSED, Errno::TIMEDOUT] {
+                let error = error(here, socket, port);
+                assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+            }
+        }
+        for of_caller in [
+            Errno::PERM,
+            Errno::ACCESS,
+            Errno::NETUNREACH,
+            Errno::HOSTUNREACH,
+            Errno::NETDOWN,
+            Errno::ADDRNOTAVAIL,
+            Errno::AFNOSUPPORT,
+            Errno::NOSYS,
+            Errno::MFILE,
+        ] {
+            for error in [
+                error(here, of_caller, of_caller),
+                error(here, Errno::NOENT, of_caller),
+                error(here, Errno::CONNREFUSED, of_caller),
+                error(here, of_caller, Errno::CONNREFUSED),
+            ] {
+                assert!(matches!(error, ClientError::Barred { .. }), "{error:?}");
+                let text = error.to_string();
+                assert!(!text.contains("slm-mesh clean"), "{text}");
+                assert!(text.contains("sandbox") && text.contains("mesh_send"), "{text}");
+            }
+        }
+        // In a network that is perhaps another, a port that refuses says nothing.
+        let unseen = error(None, Errno::NOENT, Errno::CONNREFUSED);
+        assert!(matches!(unseen, ClientError::Barred { .. }), "{unseen:?}");
+        let ended = error(Some(u32::MAX), Errno::NOENT, Errno::CONNREFUSED);
+        assert!(matches!(ended, ClientError::Unreachable { .. }), "{ended:?}");
+    }
+
+    #[test]
+    fn a_missing_socket_is_not_worth_a_word() {
+        let here = Some(std::process::id());
+        let text = error(here, Errno::NOENT, Errno::CONNREFUSED).to_string();
+        assert!(!text.contains("broker.sock") && text.contains("127.0.0.1:7899"), "{text}");
+        let text = error(here, Errno::CONNREFUSED, Errno::CONNREFUSED).to_string();
+        assert!(text.contains("/d/broker.sock: ") && text.contains("127.0.0.1:7899"), "{text}");
+    }
+}
