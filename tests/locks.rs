@@ -537,6 +537,48 @@ fn release_hint(broker: &Broker, a: &Peer) {
 // --- The command line -----------------------------------------------------------------------------
 
 #[test]
+fn a_lock_guards_what_is_meant_or_says_that_it_does_not() {
+    let mesh = Mesh::new();
+    let src = mesh.work().join("src");
+    std::fs::create_dir_all(src.join("[id]")).unwrap();
+    for name in ["a.ts", "b.ts", "[id]/page.tsx"] {
+        std::fs::write(src.join(name), "").unwrap();
+    }
+    let (mut a, mut b) = (Agent::new(&mesh), Agent::new(&mesh));
+    let url = format!("file://{}/a.ts", src.display());
+    for text in ["src/a.ts ", "@src/a.ts", "src/a.ts:10", "`src/a.ts`", &url] {
+        let taken = a.tool("mesh_lock", &json!({"action": "lock", "filePath": text})).ok();
+        assert_eq!(taken["lock"]["filePath"], src.join("a.ts").to_str().unwrap(), "{text}");
+        assert_eq!(taken.get("note"), None);
+        let file = json!({"action": "lock", "filePath": "src/a.ts"});
+        b.tool("mesh_lock", &file).fails("locked");
+        a.tool("mesh_lock", &json!({"action": "unlock", "filePath": text})).ok();
+    }
+    for text in ["src/*.{ts,tsx}", "src/[ab].*", "src/a.ts,src/b.ts", "!src/a.ts"] {
+        let ask = json!({"action": "lock", "filePath": text});
+        let why = a.tool("mesh_lock", &ask).fails("invalid_request");
+        assert!(why.contains("cannot be locked: "), "{text}: {why}");
+        mesh.run_words(["lock", "acquire", text]).fails(2);
+    }
+    let real = json!({"action": "lock", "filePath": "src/[id]/*"});
+    a.tool("mesh_lock", &real).ok();
+    let page = json!({"action": "lock", "filePath": "src/[id]/page.tsx"});
+    b.tool("mesh_lock", &page).fails("locked");
+    // It is found again when what it was about has gone.
+    std::fs::remove_dir_all(src.join("[id]")).unwrap();
+    a.tool("mesh_lock", &json!({"action": "unlock", "filePath": "src/[id]/*"})).ok();
+    // Where there is nothing, the answer says so.
+    for text in ["srcs/new.ts", "src/[ab].ts", "*.ts"] {
+        let taken = a.tool("mesh_lock", &json!({"action": "lock", "filePath": text})).ok();
+        assert!(taken["note"].is_string(), "{text}: {taken}");
+        a.tool("mesh_lock", &json!({"action": "unlock", "filePath": text})).ok();
+        let ran = mesh.run_words(["lock", "acquire", text]);
+        assert!(ran.err.contains(taken["note"].as_str().unwrap()), "{text}: {ran:?}");
+        ran.ok();
+    }
+}
+
+#[test]
 fn the_command_line_waits_and_leaves() {
     let mesh = Mesh::new();
     let mut a = Agent::new(&mesh);

@@ -29,12 +29,12 @@ pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
     let (start, request) = match lock {
         Lock::List => (StartPolicy::Never, Request::QueryLocks { peer_id, path: None }),
         Lock::Query { files } => {
-            let path = Some(lock_path(files)?);
+            let path = Some(lock_path(files, paths::locked_path_from)?);
             (StartPolicy::IfNeeded, Request::QueryLocks { peer_id, path })
         }
         Lock::Acquire(acquire) => return take(context, acquire),
         Lock::Release { files, force } => {
-            let path = lock_path(files)?;
+            let path = lock_path(files, paths::locked_path_from)?;
             (StartPolicy::IfNeeded, Request::Unlock { peer_id, path, force: *force })
         }
     };
@@ -60,7 +60,7 @@ pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
 fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
     let lock = LockFile {
         peer_id: Some(CLI.into()),
-        path: lock_path(&acquire.files)?,
+        path: lock_path(&acquire.files, paths::lock_path_from)?,
         shared: acquire.shared,
         reason: acquire.reason.as_deref().map(Into::into),
         ttl_minutes: acquire.ttl_minutes,
@@ -69,6 +69,10 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
     };
     let mut client = context.client(StartPolicy::IfNeeded)?;
     let wait = Duration::from_secs(acquire.wait_seconds);
+    let remark = std::env::current_dir()
+        .ok()
+        .filter(|_| !lock.path.exact)
+        .and_then(|base| paths::remark(&base, &lock.path.file_path));
     let body = match client.call_bytes(&Request::Lock(lock.clone())) {
         Err(error) if !wait.is_zero() && error.code() == Some(Code::Locked) => {
             if !context.out.json {
@@ -78,6 +82,9 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
         }
         result => result?,
     };
+    if let Some(remark) = remark {
+        note(&escape(&remark));
+    }
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);
@@ -187,8 +194,12 @@ fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
     ]
 }
 
-/// The files as the broker is told of them, with the repository they are in.
-fn lock_path(files: &LockedFiles) -> Result<LockPath> {
+/// The files as the broker is told of them, with the repository they are in. `read` makes them of
+/// what is no exact path.
+fn lock_path(
+    files: &LockedFiles,
+    read: fn(&Path, &str) -> std::result::Result<String, String>,
+) -> Result<LockPath> {
     let LockedFiles { path, exact } = files;
     if path.is_empty() {
         return Err(Failure::usage("the path is empty"));
@@ -200,7 +211,7 @@ fn lock_path(files: &LockedFiles) -> Result<LockPath> {
         let text = path.to_str().ok_or_else(|| wrong("the path is not valid UTF-8".to_owned()))?;
         let base = if text.starts_with('/') { Ok("/".into()) } else { std::env::current_dir() };
         let base = base.map_err(|error| wrong(error.to_string()))?;
-        paths::lock_path_from(&base, text).map_err(wrong)?.into()
+        read(&base, text).map_err(wrong)?.into()
     };
     let repository = if file_path.starts_with('/') {
         directory_of(&file_path).and_then(|dir| git::repository(&dir))

@@ -11,6 +11,7 @@
 //! | [`blocking`] | the driver for programs that do one thing at a time |
 //! | [`link`] | the driver for programs with a poll of their own |
 //! | [`paths`] | the one spelling of a path under which a file is locked |
+//! | `notation` | what people and agents mean who write a path in another notation |
 //!
 //! [`call`] and [`connection`] read no clock and own no socket, so that the loop of the MCP server
 //! drives them with its own poll, and tests with none.
@@ -22,6 +23,7 @@ pub mod error;
 pub mod launch;
 pub mod link;
 pub mod locate;
+mod notation;
 pub mod paths;
 mod reach;
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+pub use super::notation::remark;
+use super::notation::{repository, understand};
 use crate::api::LockInfo;
 use crate::patterns::{Pattern, escape, split_head};
 
@@ -57,16 +59,36 @@ pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
     lock.repo_id.is_none() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
 }
 
-/// What a lock on `text` is about, in the one spelling of it: links are followed up to the first
-/// wildcard, and an existing directory is everything in it. `repo:` stays as it is. A relative one is
-/// taken from `base`, which has to be absolute.
+/// What a lock on `text` is about, in the one spelling of it: written as the mesh understands it (see
+/// [`remark`] for what may be said of it then), links followed up to the first wildcard, and an existing
+/// directory is everything in it. Behind `repo:` no link is followed. A relative one is taken from
+/// `base`, which has to be absolute.
+///
+/// # Errors
+/// Why it is no path, or would guard nothing.
+pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
+    match text.strip_prefix("repo:") {
+        Some(rest) if !rest.is_empty() => {
+            Ok(format!("repo:{}", understand(repository(base), rest)?))
+        }
+        _ => spelled(base, &understand(base, text)?),
+    }
+}
+
+/// The same for what may be locked already: what was locked while it was there is found, though it is
+/// gone by now.
 ///
 /// # Errors
 /// Why it is no path.
-pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
-    if text.starts_with("repo:") {
-        return Ok(text.to_owned());
+pub fn locked_path_from(base: &Path, text: &str) -> Result<String, String> {
+    match lock_path_from(base, text) {
+        Err(_) if text.starts_with("repo:") => Ok(text.to_owned()),
+        Err(_) => spelled(base, text),
+        path => path,
     }
+}
+
+fn spelled(base: &Path, text: &str) -> Result<String, String> {
     let (head, rest) = split_head(text).map_err(|error| error.to_string())?;
     let real = canonical_from(base, Path::new(&head));
     let is_tree = rest.is_empty() && (head.ends_with('/') || real.is_dir());

@@ -1,5 +1,7 @@
 //! What an agent is told: results of tools, the reasons why there is none, and what resources read.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -7,6 +9,7 @@ use super::arguments::{Call, Tool};
 use super::trim::{Members, trim};
 use crate::api::{Filter, MessageInfo, Messages, Refusal, Request, Sent};
 use crate::client::ClientError;
+use crate::client::paths::remark;
 use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
 use crate::names;
 
@@ -104,10 +107,14 @@ pub(super) fn messages(messages: &Messages, filter: Filter) -> String {
 }
 
 /// The result of a call that is answered with what the broker said.
-pub(super) fn result(call: &Call, body: &[u8]) -> Option<String> {
-    if let Call::Ask(Request::Send(send)) = call
-        && let Some(note) = note(&send.to_peer, body)
-    {
+/// `project` is where paths begin.
+pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String> {
+    let note = match call {
+        Call::Ask(Request::Send(send)) => note(&send.to_peer, body),
+        Call::Ask(Request::Lock(lock)) => remark(project, &lock.path.file_path),
+        _ => None,
+    };
+    if let Some(note) = note {
         let mut answer: serde_json::Map<String, Value> = serde_json::from_slice(body).ok()?;
         answer.insert("note".to_owned(), note.into());
         return Some(text(&answer));
@@ -293,10 +300,10 @@ mod tests {
     #[test]
     fn lists_lose_what_agents_do_not_need() {
         let body = br#"{"ok":true,"peers":[{"id":"x","pid":7,"udsPath":"/s","summary":null}]}"#;
-        let trimmed = result(&Call::Peers(Scope::Machine), body).unwrap();
+        let trimmed = result(&Call::Peers(Scope::Machine), body, Path::new("/")).unwrap();
         assert_eq!(trimmed, r#"{"ok":true,"peers":[{"id":"x","pid":7}]}"#);
         let entry = br#"{"ok":true,"entry":null}"#;
-        assert_eq!(result(&Call::Status, entry).unwrap().as_bytes(), entry);
+        assert_eq!(result(&Call::Status, entry, Path::new("/")).unwrap().as_bytes(), entry);
     }
 
     #[test]

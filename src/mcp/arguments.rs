@@ -282,7 +282,9 @@ fn whole(value: &Value) -> Option<u64> {
 /// A file has one spelling, whoever names it, and from wherever.
 fn canonicalise(given: &mut Map<String, Value>, project: &Path) -> Result<()> {
     let Some(Value::String(path)) = given.get("filePath") else { return Ok(()) };
-    let path = paths::lock_path_from(project, path).map_err(|why| {
+    let takes = given.get("action").is_some_and(|it| it == "lock" || it == "steal");
+    let read = if takes { paths::lock_path_from } else { paths::locked_path_from };
+    let path = read(project, path).map_err(|why| {
         Refusal::new(Code::InvalidRequest, format!("`filePath` cannot be locked: {why}"))
     })?;
     given.insert("filePath".to_owned(), path.into());

@@ -120,7 +120,7 @@ impl Server {
         let text = if let Work::Tool(_, Call::Status) = &job.work {
             self.you().and_then(|you| answers::status(&body, &you))
         } else {
-            job.plain_result(&body)
+            job.plain_result(&body, &self.project.path)
         };
         if let Some(text) = text {
             self.finish(job, text, false);

@@ -1,5 +1,6 @@
 //! Tool calls and reads of resources that have no answer yet.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::answers;
@@ -132,14 +133,15 @@ impl Job {
         }
     }
 
-    /// The answer of the broker, for those that are answered with what it said.
-    pub(super) fn plain_result(&self, body: &[u8]) -> Option<String> {
+    /// The answer of the broker, for those that are answered with what it said. `project` is where
+    /// paths begin.
+    pub(super) fn plain_result(&self, body: &[u8], project: &Path) -> Option<String> {
         match &self.work {
-            Work::Tool(_, call) => answers::result(call, body),
+            Work::Tool(_, call) => answers::result(call, body, project),
             Work::Read(Resource::Topic(Topic::Peers), _) => {
-                answers::result(&Call::Peers(crate::api::Scope::Machine), body)
+                answers::result(&Call::Peers(crate::api::Scope::Machine), body, project)
             }
-            Work::Read(..) => answers::result(&Call::Status, body),
+            Work::Read(..) => answers::result(&Call::Status, body, project),
         }
     }
 
