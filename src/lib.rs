@@ -4,6 +4,7 @@
 //! The modules, in reading order. Dependencies point down only; `docs/architecture.md` has the map.
 
 pub mod model;
+pub mod text;
 pub mod names;
 pub mod limits;
 pub mod patterns;

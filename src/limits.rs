@@ -276,8 +276,6 @@ pub const RECORD_DELAY: Duration = Duration::from_millis(100);
 pub const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// Time an agent's process has to say good-bye to the broker.
 pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(300);
-/// Names tried, `name-2` and so on, when the one asked for is taken.
-pub const NAMES_TRIED_MAX: u32 = 20;
 /// A call of the broker, starting it included, fails after this.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 /// Largest reply a client accepts, bytes.

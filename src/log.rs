@@ -24,6 +24,7 @@ use crate::config::LogLevel;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES_MAX};
 use crate::paths::Paths;
 use crate::platform::{poll_writable, redirect_stderr};
+use crate::text::is_harmful;
 
 /// The least severe level that is logged, as a number.
 static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
@@ -113,7 +114,7 @@ impl fmt::Write for Escaped<'_> {
         let bytes_max = LOG_LINE_BYTES_MAX - CUT.len() - 1;
         for c in text.chars() {
             let before = self.line.len();
-            if is_unsafe(c) {
+            if is_harmful(c) {
                 self.line.extend(c.escape_default());
             } else {
                 self.line.push(c);
@@ -127,13 +128,6 @@ impl fmt::Write for Escaped<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a character would do something to a terminal or to the lines: control characters, the
-/// separators of lines and paragraphs, and the marks that turn the direction of writing.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Where lines go, and how many did not get there.

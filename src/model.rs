@@ -2,6 +2,7 @@
 //!
 //! Plain data: no I/O, no clock, no JSON shapes of the wire (those live in [`crate::api`]).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -205,6 +206,16 @@ impl Party {
     #[must_use]
     pub fn peer(&self) -> Option<PeerId> {
         if let Self::Peer(id) = self { Some(*id) } else { None }
+    }
+
+    /// What a reader is shown for this party, whose name is `name`: a script calls itself what it
+    /// likes, so that it is said to be one.
+    #[must_use]
+    pub fn shown_as<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Peer(_) | Self::Cli => Cow::Borrowed(name),
+            Self::Label(_) => Cow::Owned(format!("script {name}")),
+        }
     }
 
     /// Who reads mail under this party, if anyone does.

@@ -20,6 +20,10 @@ pub const AUTO: &str = "auto";
 /// in upper or lower case.
 pub const RESERVED: [&str; 5] = ["all", "cli", AUTO, "repo", "directory"];
 
+/// Names that would make a peer look like the mesh itself, like a person, or like a part of its
+/// agent's own conversation. A peer that asks for one, in upper or lower case, gets a number behind it.
+pub const MISLEADING: [&str; 6] = ["user", "human", "system", "assistant", "mesh", "slm-mesh"];
+
 /// What a topic begins with where a peer is named.
 pub const TOPIC: char = '#';
 
@@ -98,6 +102,18 @@ pub fn check(name: &str) -> Result<(), NameError> {
         return Err(NameError::Uuid);
     }
     Ok(())
+}
+
+/// Whether no peer gets just this name: it is one of [`MISLEADING`].
+#[must_use]
+pub fn is_misleading(name: &str) -> bool {
+    MISLEADING.iter().any(|word| word.eq_ignore_ascii_case(name))
+}
+
+/// What two names have in common that differ by case only, and are one therefore.
+#[must_use]
+pub fn key(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into()
 }
 
 /// Checks that `topic`, which stands behind a `#`, may be the name of a topic: any that has the form
@@ -279,6 +295,17 @@ mod tests {
         assert_eq!(check(&UUID[1..]), Ok(()));
         assert_eq!(check(&format!("{UUID}0")), Ok(()));
         assert_eq!(check(&UUID.replacen('0', "g", 1)), Ok(()));
+    }
+
+    #[test]
+    fn some_names_would_mislead() {
+        for word in MISLEADING {
+            assert!(is_misleading(word) && is_misleading(&word.to_uppercase()), "{word}");
+            assert_eq!(check(word), Ok(()), "{word} can be asked for");
+            assert!(!is_misleading(&with_suffix(word, 2)));
+        }
+        assert_eq!(key("Web-App"), key("wEB-aPP"));
+        assert_ne!(key("web-app"), key("web-app-2"));
     }
 
     #[test]

@@ -110,6 +110,54 @@ fn mail_is_with_the_name_and_not_with_who_had_it() {
 }
 
 #[test]
+fn a_name_that_is_taken_gets_a_number_unless_it_must_be_that_one() {
+    let broker = Broker::start();
+    let register = |name: &str, more: &Value| {
+        let mut body = json!({"pid": 1, "projectPath": "/p", "name": name});
+        for (field, value) in more.as_object().unwrap() {
+            body[field] = value.clone();
+        }
+        broker.call("/register", &body)
+    };
+    let named = |name: &str| register(name, &json!({})).json()["name"].clone();
+    assert_eq!(named("Worker"), "Worker");
+    assert_eq!(named("Worker"), "Worker-2");
+    // Names that differ by case only are one.
+    assert_eq!(named("worker"), "worker-3");
+    for taken in ["Worker", "WORKER", "worker-2"] {
+        let answer = register(taken, &json!({"exclusive": true}));
+        assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("name_taken")), "{taken}");
+    }
+    let only = register("only", &json!({"exclusive": true}));
+    assert_eq!(only.json()["name"], "only");
+    let bob = broker.register("bob");
+    for to in ["WORKER", "worker"] {
+        bob.send(&broker, to, "x");
+    }
+    assert_eq!(broker.status()["messages"]["unread"], 2);
+
+    // Nobody passes for the mesh, a person, or a part of an agent's conversation.
+    for word in ["user", "Human", "SYSTEM", "assistant", "mesh", "slm-mesh"] {
+        assert_eq!(named(word), format!("{word}-2"));
+        assert_eq!(register(word, &json!({"exclusive": true})).status, 409, "{word}");
+    }
+    for word in ["all", "CLI", "Auto", "repo", "Directory"] {
+        assert_eq!(register(word, &json!({})).status, 400, "{word}");
+    }
+    bob.send(&broker, "ALL", "to everybody");
+    assert_eq!(sent(&broker, &bob).last().unwrap()["recipients"], 10);
+}
+
+#[test]
+fn mail_waits_for_a_name_in_any_case() {
+    let broker = Broker::start();
+    let bob = broker.register("bob");
+    leave(&broker, &broker.register("Alice"));
+    bob.send(&broker, "ALICE", "waits");
+    assert_eq!(broker.register("alice").inbox(&broker), ["waits"]);
+}
+
+#[test]
 fn a_session_that_comes_back_has_its_mail() {
     let mut broker = Broker::start();
     let (bob, alice) = (broker.register("bob"), broker.register("alice"));

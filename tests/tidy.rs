@@ -13,21 +13,22 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("limits", &["api"]),
+    ("text", &[]),
     ("names", &["limits"]),
     ("patterns", &["limits"]),
     ("paths", &[]),
     ("config", &["limits", "names", "paths"]),
     ("api", &["limits", "model", "names"]),
     ("store", &["api", "config", "limits", "model"]),
-    ("mesh", &["api", "limits", "model", "names", "patterns", "store"]),
+    ("mesh", &["api", "limits", "model", "names", "patterns", "store", "text"]),
     ("wire", &["api", "limits"]),
     ("files", &["limits"]),
     ("platform", &["files", "limits"]),
     ("data_dir", &["config", "files", "limits", "paths", "platform"]),
-    ("log", &["config", "limits", "model", "paths", "platform"]),
+    ("log", &["config", "limits", "model", "paths", "platform", "text"]),
     ("agent", &["files", "limits", "names", "platform"]),
     ("skills", &[]),
     ("setup", &["files", "limits", "platform", "skills"]),
@@ -38,7 +39,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "platform", "wire",
         ],
     ),
-    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform"]),
+    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform", "text"]),
     ("guard", &["api", "client", "hook", "model"]),
     (
         "broker",
@@ -51,7 +52,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
         "mcp",
         &[
             "agent", "api", "client", "config", "data_dir", "files", "limits", "log", "model",
-            "names", "paths", "platform", "skills", "wire",
+            "names", "paths", "platform", "skills", "text", "wire",
         ],
     ),
 ];

@@ -93,6 +93,7 @@ fn register(fields: &mut Fields) -> Result<Register> {
         agent_pid: fields.small("agentPid", 1..=u32::MAX)?,
         private: fields.flag("private")?,
         acks: fields.flag("acks")?,
+        exclusive: fields.flag("exclusive")?,
         peer_id: fields.text("peerId", WHO)?,
     })
 }

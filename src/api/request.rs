@@ -98,7 +98,7 @@ pub struct Register {
     pub pid: u32,
     /// Absolute path of the project.
     pub project_path: Box<str>,
-    /// Wished name; none or `auto` for one made by the mesh.
+    /// Wished name; none or `auto` for one made by the mesh. If it is taken, it gets a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Box<str>>,
     /// The form of a name.
@@ -135,6 +135,9 @@ pub struct Register {
     pub private: bool,
     /// It confirms message frames.
     pub acks: bool,
+    /// Refused if the name is taken, rather than given another with a number.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// The id to come back under; needs that peer's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<Box<str>>,

@@ -15,6 +15,7 @@ use crate::client::{Client, ClientError};
 use crate::guard::check::{CheckError, others_locks};
 use crate::guard::install::{self, InstallError, Installed, Uninstalled};
 use crate::model::Party;
+use crate::text::quote;
 
 /// How long a commit waits for a broker that does not answer.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
@@ -132,10 +133,11 @@ fn refuse(out: &super::Out, locks: &[LockInfo]) {
     for lock in locks {
         let seconds = (lock.expires_at.0.saturating_sub(out.now.0).max(0) + 999) / 1000;
         let reason = match &lock.reason {
-            Some(reason) => format!(" ({})", escape(reason)),
+            Some(reason) => format!(" (reason {})", quote(reason)),
             None => String::new(),
         };
-        let (file, holder) = (out.path(&lock.file_path), escape(&lock.locked_by_name));
+        let (file, holder) =
+            (out.path(&lock.file_path), lock.locked_by.shown_as(&lock.locked_by_name));
         note(&format!("  {file}: {holder}{reason}, for {} more", duration(seconds)));
     }
     let peer = locks.iter().find(|lock| lock.locked_by.peer().is_some());

@@ -20,6 +20,7 @@ use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy, paths};
 use crate::limits::WAIT_SECONDS_MAX;
 use crate::model::Party;
+use crate::text::{bare_or_quoted, quote};
 
 /// How long a queue that takes nobody more is left alone.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
@@ -112,8 +113,10 @@ fn tell_who_has_it(path: &str, error: &ClientError) {
         _ => None,
     };
     let why = body.map(|Body { lock }| {
-        let reason = lock.reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-        format!(": {} is locked by {}{reason}", lock.file_path, lock.locked_by_name)
+        let reason =
+            lock.reason.map_or_else(String::new, |reason| format!(" (reason {})", quote(&reason)));
+        let holder = lock.locked_by.shown_as(&lock.locked_by_name);
+        format!(": {} is locked by {holder}{reason}", bare_or_quoted(&lock.file_path))
     });
     note(&escape(&format!("waiting for {path}{}", why.unwrap_or_default())));
 }
@@ -178,7 +181,8 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
 }
 
 fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
-    let name = escape(&lock.locked_by_name);
+    let name = lock.locked_by.shown_as(&lock.locked_by_name);
+    let name = escape(&name);
     let holder = match &lock.locked_by {
         Party::Peer(id) => format!("{name} ({})", short_id(&id.to_string())),
         Party::Cli | Party::Label(_) => name.into_owned(),

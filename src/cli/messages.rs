@@ -182,7 +182,8 @@ fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<(
 
 /// A line about the message, then its text, indented so that it cannot be taken for such a line.
 fn show_message(out: &mut Out, message: &MessageInfo) -> io::Result<()> {
-    let name = escape(&message.from_name);
+    let name = message.from_peer.shown_as(&message.from_name);
+    let name = escape(&name);
     let from = match &message.from_peer {
         Party::Peer(id) => {
             format!("{} ({})", out.style.paint(&name, Paint::Bold), short_id(&id.to_string()))

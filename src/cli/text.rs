@@ -1,42 +1,10 @@
-//! Small texts: what others wrote made harmless, ages, sizes, paths.
+//! Small texts: ages, sizes, paths; and what others wrote, made harmless.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use crate::model::Timestamp;
-
-/// `text` on one line, with everything escaped that a terminal would obey: control characters, and
-/// those that turn the direction of writing.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    escape_but(text, &[])
-}
-
-/// As [`escape`], but lines and tabs stay.
-pub(super) fn escape_lines(text: &str) -> Cow<'_, str> {
-    escape_but(text, &['\n', '\t'])
-}
-
-fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
-    let harmful = |c: char| is_harmful(c) && !kept.contains(&c);
-    if !text.contains(harmful) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if harmful(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
-}
-
-fn is_harmful(c: char) -> bool {
-    // C0, DEL, C1; line and paragraph separator; directional marks, embeddings and isolates.
-    c.is_control()
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-}
+pub(super) use crate::text::{escape, escape_lines};
 
 /// How long ago `then` was: `2 min ago`. A time to come is `in 2 min`.
 pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
@@ -103,21 +71,6 @@ pub(super) fn short_id(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_others_write_reaches_the_terminal_raw() {
-        assert_eq!(escape("plain é 漢 🙂"), "plain é 漢 🙂");
-        assert_eq!(escape("a\u{1b}[31mred\u{7}"), "a\\u{1b}[31mred\\u{7}");
-        assert_eq!(escape("a\nb\tc\rd"), "a\\nb\\tc\\rd");
-        assert_eq!(escape_lines("a\nb\tc\rd"), "a\nb\tc\\rd");
-        assert_eq!(escape("\u{9b}2J\u{7f}"), "\\u{9b}2J\\u{7f}");
-        assert_eq!(escape("\u{202e}txt"), "\\u{202e}txt");
-        for c in (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x202a, 0x2066, 0x200f]) {
-            let c = char::from_u32(c).unwrap();
-            assert!(!escape(&c.to_string()).contains(c), "{c:?}");
-        }
-        assert!(matches!(escape("plain"), Cow::Borrowed(_)));
-    }
 
     #[test]
     fn ages() {

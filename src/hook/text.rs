@@ -1,14 +1,14 @@
 //! What an agent reads: messages put into its context, and why it may not edit a file.
 //!
 //! Facts, not orders. What others wrote stands in quotes, as JSON, so that it cannot be taken for
-//! anything else: a line break is `\n`, and the slash of a closing tag is escaped, since agents wrap
-//! what they are given in tags.
+//! anything else.
 
 use std::fmt::Write;
 
 use crate::api::{LockInfo, MessageInfo};
 use crate::limits::{HOOK_EXCERPT_CHARS_MAX, HOOK_TEXT_CHARS_MAX};
 use crate::model::{MessageId, MessageKind, Party, Timestamp};
+use crate::text::{bare_or_quoted, quote};
 
 /// Room that is kept for the last line, characters.
 const LAST_LINE_CHARS: usize = 120;
@@ -86,7 +86,7 @@ pub fn pack(
 /// Why a file may not be edited: `locks` are those in the way, of which the first is told.
 #[must_use]
 pub fn denial(lock: &LockInfo, others: usize, now: Timestamp) -> String {
-    let mut text = format!("{} is locked by {}", lock.file_path, holder(lock));
+    let mut text = format!("{} is locked by {}", bare_or_quoted(&lock.file_path), holder(lock));
     let _ = match lock.reason.as_deref() {
         Some(reason) => write!(text, ", reason {}", quote(reason)),
         None => write!(text, ", who gave no reason"),
@@ -115,7 +115,7 @@ fn holder(lock: &LockInfo) -> String {
     match &lock.locked_by {
         Party::Peer(_) => lock.locked_by_name.to_string(),
         Party::Cli => "a person at the command line (cli)".into(),
-        Party::Label(_) => format!("{} (a script)", lock.locked_by_name),
+        Party::Label(_) => lock.locked_by.shown_as(&lock.locked_by_name).into_owned(),
     }
 }
 
@@ -135,7 +135,7 @@ fn sender(
         Party::Peer(_) => agent_of(&message.from_peer)
             .map_or_else(|| name.to_string(), |agent| format!("{name} ({agent})")),
         Party::Cli => "cli (a person)".into(),
-        Party::Label(_) => format!("{name} (a script)"),
+        Party::Label(_) => message.from_peer.shown_as(name).into_owned(),
     };
     let to = if message.to_peer.is_none() { " to all" } else { "" };
     let age = span(now.0.saturating_sub(message.created_at.0).max(0));
@@ -149,32 +149,6 @@ fn span(ms: i64) -> String {
         s @ 120..7200 => format!("{} min", s / 60),
         s => format!("{} h", s / 3600),
     }
-}
-
-/// `text` in quotes, with everything escaped that could change how the line is shown: control
-/// characters, separators, and what turns the direction of writing (Unicode Standard Annex 9).
-fn quote(text: &str) -> String {
-    // `\/` is a slash in JSON.
-    let mut quoted = super::quoted(text).replace("</", "<\\/");
-    if quoted.contains(is_hidden) {
-        let mut shown = String::with_capacity(quoted.len() + 16);
-        for c in quoted.chars() {
-            if is_hidden(c) {
-                let _ = write!(shown, "\\u{:04x}", u32::from(c));
-            } else {
-                shown.push(c);
-            }
-        }
-        quoted = shown;
-    }
-    quoted
-}
-
-/// Those that JSON leaves as they are. All have four digits.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The length of a text in characters, and how it begins.

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::api::{Code, Register, Registered};
 use crate::client::{ClientError, StartPolicy};
-use crate::limits::{INTERVAL_MS_MAX, INTERVAL_MS_MIN, NAMES_TRIED_MAX};
+use crate::limits::{INTERVAL_MS_MAX, INTERVAL_MS_MIN};
 use crate::model::PeerId;
-use crate::names;
 
 /// How long after a client has settled its session registers, if it calls no tool before.
 const REGISTER_DELAY: Duration = Duration::from_secs(1);
@@ -81,8 +80,6 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) struct Presence {
     asked_name: Option<Box<str>>,
-    /// The number behind the name that is asked for; 1 is none.
-    name_number: u32,
     state: State,
     identity: Option<Identity>,
     /// Someone waits for it: a broker is started whatever was before.
@@ -99,7 +96,6 @@ impl Presence {
     pub(super) fn new(asked_name: Option<&str>) -> Self {
         Self {
             asked_name: asked_name.map(Into::into),
-            name_number: 1,
             state: State::Absent,
             identity: None,
             needed: false,
@@ -206,10 +202,7 @@ impl Presence {
             register.peer_id = Some(identity.id.to_string().into());
             return Some(identity.token.clone());
         }
-        register.name = self.asked_name.as_deref().map(|name| match self.name_number {
-            1 => name.into(),
-            number => names::with_suffix(name, number).into(),
-        });
+        register.name.clone_from(&self.asked_name);
         None
     }
 
@@ -258,12 +251,6 @@ impl Presence {
         {
             // Nobody remembers this session: it is somebody new.
             self.identity = None;
-            self.name_number = 1;
-            self.state = State::Due(now);
-            return Arrival::Again;
-        }
-        if code == Some(Code::NameTaken) && self.name_number < NAMES_TRIED_MAX {
-            self.name_number += 1;
             self.state = State::Due(now);
             return Arrival::Again;
         }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::catalog;
 use super::outbox::RpcError;
 use super::waking::channel;
+use crate::text::armour;
 use crate::wire::jsonrpc::{INVALID_PARAMS, Id, UNSUPPORTED_PROTOCOL_VERSION};
 
 /// The versions with a handshake, oldest first.
@@ -292,8 +293,9 @@ macro_rules! object {
     };
 }
 
+/// Whatever others wrote in it cannot leave its quotation marks.
 struct TextBlock<'a>(&'a str);
-object!(TextBlock<'_>, this => {"type": "text", "text": this.0});
+object!(TextBlock<'_>, this => {"type": "text", "text": armour(this.0)});
 
 struct UserText<'a>(&'a str);
 object!(UserText<'_>, this => {"role": "user", "content": TextBlock(this.0)});
@@ -303,7 +305,7 @@ struct ResourceText<'a> {
     text: &'a str,
 }
 object!(ResourceText<'_>, this => {
-    "uri": this.uri, "mimeType": "application/json", "text": this.text,
+    "uri": this.uri, "mimeType": "application/json", "text": armour(this.text),
 });
 
 struct ServerInfo;

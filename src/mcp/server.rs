@@ -494,7 +494,8 @@ impl Server {
     fn message_arrived(&mut self, message: &PushedMessage, now: Instant) {
         let subscriptions = &mut self.session.subscriptions;
         subscriptions.changed(Topic::Inbox, &mut self.out);
-        let text = format!("a message from {} has come: call mesh_inbox", message.from_name);
+        let from = message.from_peer.shown_as(&message.from_name);
+        let text = format!("a message from {from} has come: call mesh_inbox");
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
         self.wake_for_message(message, now);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::api::{MessageInfo, PushedMessage};
 use crate::limits::{KNOWN_MESSAGES_MAX, NOTICE_CHARS_MAX, NOTICE_MESSAGES_MAX};
 use crate::model::MessageId;
+use crate::text::quote;
 
 /// The beginning of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,11 @@ impl Unread {
         if self.fetched.insert(id) {
             self.count += 1;
             if self.previews.len() < NOTICE_MESSAGES_MAX {
-                self.previews.push(Preview::new(id, &message.from_name, &message.text));
+                self.previews.push(Preview::new(
+                    id,
+                    &message.from_peer.shown_as(&message.from_name),
+                    &message.text,
+                ));
             }
         }
         true
@@ -99,8 +104,10 @@ impl Unread {
     /// The oldest unread messages were seen, of `count` in all.
     pub(super) fn seen(&mut self, oldest: &[MessageInfo], count: u64) {
         self.count = count;
-        let new =
-            |message: &MessageInfo| Preview::new(message.id, &message.from_name, &message.payload);
+        let new = |message: &MessageInfo| {
+            let from = message.from_peer.shown_as(&message.from_name);
+            Preview::new(message.id, &from, &message.payload)
+        };
         self.previews = oldest.iter().take(NOTICE_MESSAGES_MAX).map(new).collect();
         self.doubtful = false;
         for message in oldest {
@@ -142,8 +149,7 @@ impl Unread {
             self.count
         );
         for preview in &self.previews {
-            let text = serde_json::to_string(&preview.text).unwrap_or_default();
-            notice.extend(["\n- ", &preview.from, " wrote: ", &text]);
+            notice.extend(["\n- ", &preview.from, " wrote: ", &quote(&preview.text)]);
         }
         let shown = self.previews.len() as u64;
         if self.count > shown && shown > 0 {

@@ -26,11 +26,21 @@ impl<'a> Group<'a> {
     /// The group that `text` names, if it names one.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         match text {
-            names::ALL => Some(Self::All),
-            names::REPO => Some(Self::Repo),
-            names::DIRECTORY => Some(Self::Directory),
+            all if all.eq_ignore_ascii_case(names::ALL) => Some(Self::All),
+            repo if repo.eq_ignore_ascii_case(names::REPO) => Some(Self::Repo),
+            directory if directory.eq_ignore_ascii_case(names::DIRECTORY) => Some(Self::Directory),
             topic if topic.starts_with(names::TOPIC) => Some(Self::Topic(topic)),
             _ => None,
+        }
+    }
+
+    /// How it is written.
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::All => names::ALL,
+            Self::Repo => names::REPO,
+            Self::Directory => names::DIRECTORY,
+            Self::Topic(topic) => topic,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Mesh, Now};
 use crate::model::{Message, Party, Recipient};
+use crate::names;
 use crate::store::{InboxQuery, Store};
 
 impl<S: Store> Mesh<S> {
@@ -55,7 +56,12 @@ impl<S: Store> Mesh<S> {
         for record in stored {
             let present = self.peers.get(&record.id).expect("a stored peer is in memory");
             assert_eq!(present.record, record);
-            assert_eq!(self.names.get(&record.name), Some(&record.id), "name of {}", record.id);
+            assert_eq!(
+                self.names.get(&names::key(&record.name)),
+                Some(&record.id),
+                "name of {}",
+                record.id
+            );
             assert_eq!(self.tokens.get(&record.token_hash), Some(&record.id));
             present.link.check(record.id);
         }

@@ -39,7 +39,8 @@ impl<S: Store> Mesh<S> {
             let message = format!("no peer `{text}` is here, nor can there be: {error}");
             return Refusal::new(Code::PeerNotFound, message);
         }
-        match names::nearest(text, self.names.keys().map(|name| &**name)) {
+        let known = self.peers.values().map(|present| &*present.record.name);
+        match names::nearest(text, known) {
             Some(near) if !looks_like_id => Refusal::new(
                 Code::PeerNotFound,
                 format!(

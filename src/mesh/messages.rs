@@ -27,7 +27,7 @@ impl<S: Store> Mesh<S> {
         }
         if let Some(group) = Group::parse(&send.to_peer) {
             let members = self.members(&group, &actor, &send.place)?;
-            return self.broadcast(&actor, send, &members, now);
+            return self.broadcast(&actor, send, (group, &members), now);
         }
         let Some(recipient) = self.find_recipient(&send.to_peer)? else {
             return self.send_to_mailbox(&actor, send, now);
@@ -62,7 +62,13 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered: false, pushed: false }))
     }
 
-    fn broadcast(&mut self, actor: &Actor, send: &SendMessage, to: &[PeerId], now: Now) -> Answer {
+    fn broadcast(
+        &mut self,
+        actor: &Actor,
+        send: &SendMessage,
+        (group, to): (Group<'_>, &[PeerId]),
+        now: Now,
+    ) -> Answer {
         if to.is_empty() {
             return Ok(Reply::Sent(Sent::Broadcast {
                 message_id: None,
@@ -71,9 +77,9 @@ impl<S: Store> Mesh<S> {
                 pushed: 0,
             }));
         }
-        let address = match &*send.to_peer {
-            names::ALL => To::Many(to),
-            group => To::Group(group, to),
+        let address = match group {
+            Group::All => To::Many(to),
+            group => To::Group(group.name(), to),
         };
         let message = self.store_message(actor, send, address, now)?;
         let pushed = self.push_message(&message, to, now);
@@ -155,17 +161,21 @@ impl<S: Store> Mesh<S> {
             Failure::from(Refusal::new(Code::IdConflict, message))
         };
         let Repeated::Message(first) = first else { return Err(conflict()) };
-        let group = Group::parse(&send.to_peer).is_some();
+        let group = Group::parse(&send.to_peer);
         let same_recipient = match (&first.to, first.to_name.as_deref()) {
-            (None, _) => *send.to_peer == *first.to_group.as_deref().unwrap_or(names::ALL),
-            (Some(_), Some(name)) if *name == *send.to_peer => true,
+            (None, _) => {
+                let first = first.to_group.as_deref().unwrap_or(names::ALL);
+                group.is_some_and(|group| group.name() == first)
+            }
+            (Some(_), Some(name)) if name.eq_ignore_ascii_case(&send.to_peer) => true,
             // A recipient that has left can no longer be found by its name.
             (Some(to), name) => match self.find_recipient(&send.to_peer) {
                 Ok(Some(Recipient::Peer(id))) if name.is_some() => {
-                    Party::Peer(id) == *to || self.mailbox_of(id) == name
+                    let mailbox = self.mailbox_of(id).map(names::key);
+                    Party::Peer(id) == *to || mailbox.as_deref() == name
                 }
                 Ok(Some(recipient)) => Party::from(recipient) == *to,
-                Ok(None) | Err(_) => !group,
+                Ok(None) | Err(_) => group.is_none(),
             },
         };
         let same = same_recipient

@@ -46,6 +46,7 @@ use crate::limits::{
     AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
 };
 use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp};
+use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError};
 use delivery::Mark;
@@ -166,7 +167,7 @@ impl<S: Store> Mesh<S> {
 
     fn index(&mut self, present: Present) {
         let id = present.record.id;
-        self.names.insert(present.record.name.clone(), id);
+        self.names.insert(names::key(&present.record.name), id);
         self.tokens.insert(present.record.token_hash, id);
         self.peers.insert(id, present);
     }

@@ -103,8 +103,16 @@ impl<S: Store> Mesh<S> {
             .into());
         }
         let (name, automatic) = match asked_name(register) {
-            Some(name) => (self.free_name(name, None, now)?, false),
-            None => (self.automatic_name(register, None, now)?, true),
+            Some(asked) => {
+                let name = self.suffixed_name(asked, None, now)?;
+                if register.exclusive && *name != *asked {
+                    return Err(name_taken(asked).into());
+                }
+                // A number that the mesh had to add is not what was asked for.
+                let automatic = *name != *asked;
+                (name, automatic)
+            }
+            None => (self.automatic_name(register, now)?, true),
         };
         let id = PeerId::from_random(self.random());
         let token = hex(&self.random::<32>());
@@ -158,7 +166,9 @@ impl<S: Store> Mesh<S> {
             None => (&*kept.name, kept.name_is_automatic),
         };
         let name = self.suffixed_name(wanted, Some(id), now)?;
-        // A number that the mesh had to add is not what was asked for.
+        if register.exclusive && *name != *wanted {
+            return Err(name_taken(wanted).into());
+        }
         let automatic = made || *name != *wanted;
         let record = PeerRecord {
             started_at: kept.started_at,
@@ -170,7 +180,7 @@ impl<S: Store> Mesh<S> {
         let mailbox = self.mailbox_of(id).map(Box::from);
         let present = match self.peers.remove(&id) {
             Some(mut present) => {
-                self.names.remove(&present.record.name);
+                self.names.remove(&names::key(&present.record.name));
                 // Another mailbox: what waits in it may be older than what was pushed.
                 let of_record = (!record.name_is_automatic).then(|| record.name.clone());
                 if present.link.is_up() && of_record != mailbox {
@@ -268,7 +278,7 @@ impl<S: Store> Mesh<S> {
 
     fn leave(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
         let Some(present) = self.peers.remove(&id) else { return Ok(()) };
-        self.names.remove(&present.record.name);
+        self.names.remove(&names::key(&present.record.name));
         self.tokens.remove(&present.record.token_hash);
         self.hungry.remove(&id);
         let mut record = present.record.clone();
@@ -428,48 +438,22 @@ impl<S: Store> Mesh<S> {
 
     // Names
 
-    /// Whether `name` is free for `me`: no present peer has it, and it is not kept for another.
-    fn is_free(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<bool> {
-        if self.names.get(name).is_some_and(|id| Some(*id) != me) {
-            return Ok(false);
-        }
-        let reserved = self.store.reserved_names(reserved_since(now))?;
-        Ok(!reserved.iter().any(|(kept, of)| &**kept == name && Some(*of) != me))
-    }
-
-    fn free_name(
-        &mut self,
-        name: &str,
-        me: Option<PeerId>,
-        now: Now,
-    ) -> std::result::Result<Box<str>, Failure> {
-        if !self.is_free(name, me, now)? {
-            return Err(Refusal::new(
-                Code::NameTaken,
-                format!("the name `{name}` is taken: choose another, or `auto`"),
-            )
-            .into());
-        }
-        Ok(name.into())
-    }
-
-    fn automatic_name(
-        &mut self,
-        register: &Register,
-        me: Option<PeerId>,
-        now: Now,
-    ) -> Stored<Box<str>> {
+    fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
         let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
         let name = names::automatic_name(&register.project_path, agent);
-        self.suffixed_name(&name, me, now)
+        self.suffixed_name(&name, None, now)
     }
 
-    /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`.
+    /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,
+    /// it is not kept for another, and it misleads nobody.
     fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
         let reserved = self.store.reserved_names(reserved_since(now))?;
         let taken = |name: &str| {
-            self.names.get(name).is_some_and(|id| Some(*id) != me)
-                || reserved.iter().any(|(kept, of)| &**kept == name && Some(*of) != me)
+            names::is_misleading(name)
+                || self.names.get(&names::key(name)).is_some_and(|id| Some(*id) != me)
+                || reserved
+                    .iter()
+                    .any(|(kept, of)| kept.eq_ignore_ascii_case(name) && Some(*of) != me)
         };
         if !taken(name) {
             return Ok(name.into());
@@ -482,6 +466,11 @@ impl<S: Store> Mesh<S> {
 
 fn forbidden_resume() -> Refusal {
     Refusal::new(Code::Forbidden, "only a peer's own token brings it back or changes it")
+}
+
+fn name_taken(name: &str) -> Refusal {
+    let message = format!("the name `{name}` is taken: choose another, or leave out `exclusive`");
+    Refusal::new(Code::NameTaken, message)
 }
 
 fn asked_name(register: &Register) -> Option<&str> {

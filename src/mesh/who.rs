@@ -39,7 +39,7 @@ impl<S: Store> Mesh<S> {
         if let Some(id) = PeerId::parse(text) {
             return Ok(self.peers.contains_key(&id).then_some(id));
         }
-        if let Some(id) = self.names.get(text) {
+        if let Some(id) = self.names.get(&names::key(text)) {
             return Ok(Some(*id));
         }
         let prefix = text.to_ascii_lowercase();
@@ -60,7 +60,7 @@ impl<S: Store> Mesh<S> {
 
     /// Someone who is here and whom a message can be sent to.
     pub(super) fn find_recipient(&self, text: &str) -> Result<Option<Recipient>> {
-        if text == "cli" {
+        if text.eq_ignore_ascii_case("cli") {
             return Ok(Some(Recipient::Cli));
         }
         Ok(self.find_peer(text)?.map(Recipient::Peer))
@@ -98,7 +98,7 @@ impl<S: Store> Mesh<S> {
                     format!("`{field}` is missing: it must be a peer, `cli`, or a label"),
                 ));
             }
-            (_, Some("cli")) => Party::Cli,
+            (_, Some(text)) if text.eq_ignore_ascii_case("cli") => Party::Cli,
             (_, Some(text)) => match self.find_peer(text)? {
                 Some(id) => Party::Peer(id),
                 None if names::check(text).is_ok() => Party::Label(text.into()),

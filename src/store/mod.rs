@@ -297,6 +297,8 @@ pub trait Store {
 
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     ///
+    /// Names that differ by (ASCII) case only have one mailbox, which is named in lower case.
+    ///
     /// A present peer whose name is not automatic has the mailbox of that name, for as long as its
     /// record says so; no two have the same. Direct messages to it are put there, and what is there
     /// is in its inbox, from before it came, too. What is in a mailbox that nobody has is in no inbox.

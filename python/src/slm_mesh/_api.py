@@ -101,6 +101,7 @@ def register(
     private: bool,
     uds_path: str | None = None,
     acks: bool = False,
+    exclusive: bool = False,
     reach: str | None = None,
     resume: m.Registration | None = None,
 ) -> Request[m.Registration]:
@@ -117,6 +118,7 @@ def register(
         "private": private,
         "udsPath": uds_path,
         "acks": acks,
+        "exclusive": exclusive,
         "reach": reach,
         "peerId": resume.peer_id if resume else None,
     }

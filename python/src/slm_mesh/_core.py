@@ -44,10 +44,6 @@ LINK_TIME = 0.1
 LOOKS_MAX = 12
 #: A session that has lasted so long does not count as one that fails again and again, seconds.
 STEADY_AFTER = 10.0
-#: Most names that are tried when another session has the name meanwhile.
-NAMES_TRIED_MAX = 99
-#: Longest name.
-NAME_CHARS_MAX = 64
 
 #: What a frame raises that is not as it should be.
 _UNREADABLE = (SLMMeshError, ValueError, RecursionError, AttributeError, LookupError, TypeError)
@@ -302,11 +298,10 @@ class Core:
         path = yield Listen()
         if isinstance(path, SLMMeshError):
             return self._failed(path, clock())
-        number = 1
         first = self.identity is None
         while True:
             resume = self.identity
-            result = yield Ask(self._introduction(path, resume, number), False)
+            result = yield Ask(self._introduction(path, resume, first), False)
             now = clock()
             if isinstance(result, Registration):
                 break
@@ -318,8 +313,6 @@ class Core:
                 # Nobody remembers this session: it is somebody new.
                 log.warning("the broker has forgotten %s, which registers anew", resume.name)
                 self.identity = None
-            elif result.code == "name_taken" and not first and number < NAMES_TRIED_MAX:
-                number += 1
             else:
                 return self._failed(result, now)
         if resume is not None:
@@ -348,17 +341,15 @@ class Core:
         return None
 
     def _introduction(
-        self, path: str, resume: Registration | None, number: int
+        self, path: str, resume: Registration | None, first: bool
     ) -> api.Request[Registration]:
         project = self._project()
-        name = self._name
-        if name is not None and number > 1:
-            suffix = f"-{number}"
-            name = name[: NAME_CHARS_MAX - len(suffix)] + suffix
         return api.register(
             project_path=project.path,
             # Back under the name it had, if it is still to be had.
-            name=None if resume else name,
+            name=None if resume else self._name,
+            # A name that another has meanwhile is no reason to be left out of the mesh.
+            exclusive=first,
             agent_type=self._agent_type,
             summary=self._summary,
             git_root=project.git_root,

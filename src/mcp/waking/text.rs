@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::api::PushedMessage;
 use crate::limits::WAKE_TEXT_CHARS_MAX;
 use crate::model::{MessageId, Party};
+use crate::text::quote_within;
 
 /// How every text begins.
 const OURS: &str = "slm-mesh: ";
@@ -35,12 +36,13 @@ pub(super) struct Item {
 impl Item {
     pub(super) fn message(message: &PushedMessage, since: Instant) -> Self {
         let kind = if message.broadcast { "broadcast" } else { "message" };
+        let from = message.from_peer.shown_as(&message.from_name);
         let agent = match (&message.from_agent, &message.from_peer) {
             (Some(agent), _) => format!(" ({agent})"),
             (None, Party::Cli) => " (command line)".to_owned(),
             (None, _) => String::new(),
         };
-        let head = format!("{kind} from {}{agent}", message.from_name);
+        let head = format!("{kind} from {from}{agent}");
         Self::new(Some(message.message_id), since, head, &message.text)
     }
 
@@ -70,7 +72,7 @@ impl Item {
 
     /// The quotation in at most `chars_max` characters, and what is to be said about the rest.
     fn quoted(&self, chars_max: usize) -> (String, &'static str) {
-        let (quotation, whole) = quote(&self.body, self.is_cut, chars_max);
+        let (quotation, whole) = quote_within(&self.body, self.is_cut, chars_max);
         let rest = match (whole, self.id) {
             (true, _) => "",
             (false, Some(_)) => " (the rest by mesh_inbox)",
@@ -112,63 +114,18 @@ pub(super) fn compose(items: &[Item]) -> (String, usize) {
     (text, told)
 }
 
-/// `text` as a JSON string of at most `chars_max` characters (at least 3), with an ellipsis at its
-/// end if there `is_more` or not all has room; gives also whether it is all. Everything that could
-/// change how the line is shown is escaped: control characters, line and paragraph separators, and
-/// the characters that turn the direction of writing (Unicode Standard Annex 9, section 2).
-fn quote(text: &str, is_more: bool, chars_max: usize) -> (String, bool) {
-    let mut out = String::from("\"");
-    let mut used = 2;
-    let mut buffer = [0; 4];
-    // So much fits if an ellipsis has to follow.
-    let mut safe = out.len();
-    for c in text.chars() {
-        let piece = match c {
-            '"' => "\\\"".to_owned(),
-            '\\' => "\\\\".to_owned(),
-            '\n' => "\\n".to_owned(),
-            '\r' => "\\r".to_owned(),
-            '\t' => "\\t".to_owned(),
-            c if is_hidden(c) => format!("\\u{:04x}", u32::from(c)),
-            c => c.encode_utf8(&mut buffer).to_owned(),
-        };
-        used += piece.chars().count();
-        if used > chars_max {
-            out.truncate(safe);
-            out.push_str("…\"");
-            return (out, false);
-        }
-        out.push_str(&piece);
-        if used < chars_max {
-            safe = out.len();
-        }
-    }
-    if is_more {
-        out.truncate(safe);
-        out.push('…');
-    }
-    out.push('"');
-    (out, !is_more)
-}
-
-/// All of them are in the first plane, so that one escape is enough.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{MessageKind, Seq};
+    use crate::model::{MessageKind, PeerId, Seq};
+    use crate::text::is_harmful;
 
     pub(in crate::mcp::waking) fn pushed(n: u64, text: &str) -> PushedMessage {
         PushedMessage {
             message_id: MessageId::new(Seq(n), [0; 16]),
-            from_peer: Party::parse("b"),
+            from_peer: Party::Peer(PeerId::from_random([2; 16])),
             from_name: "bob".into(),
             from_agent: Some("codex".into()),
             text: text.into(),
@@ -185,7 +142,7 @@ pub(super) mod tests {
         let (told, count) = compose(&[Item::message(&pushed(1, text), Instant::now())]);
         assert_eq!(count, 1);
         assert!(told.chars().count() <= WAKE_TEXT_CHARS_MAX, "{}", told.chars().count());
-        assert!(told.chars().all(|c| !is_hidden(c)), "{told:?}");
+        assert!(told.chars().all(|c| !is_harmful(c)), "{told:?}");
         told
     }
 
@@ -210,17 +167,6 @@ pub(super) mod tests {
         }
         let fits = "x".repeat(3_800);
         assert!(told(&fits).ends_with("x\""));
-    }
-
-    #[test]
-    fn quotations_end_where_they_should() {
-        let short = |text: &str, is_more: bool| quote(text, is_more, 6);
-        assert_eq!(short("abcd", false), ("\"abcd\"".into(), true));
-        assert_eq!(short("abcd", true), ("\"abc…\"".into(), false));
-        assert_eq!(short("abcde", false), ("\"abc…\"".into(), false));
-        assert_eq!(short("ab\n\n", false), ("\"ab…\"".into(), false));
-        assert_eq!(short("\u{1}", false), ("\"…\"".into(), false));
-        assert_eq!(short("", false), ("\"\"".into(), true));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::api::{
 use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
 use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
 use crate::store::{Result as Stored, Store};
+use crate::text::bare_or_quoted;
 pub(super) use book::Book;
 pub(super) use grants::Grants;
 pub(super) use queue::Queue;
@@ -262,10 +263,15 @@ impl<S: Store> Mesh<S> {
             return Ok(Reply::Done {});
         }
         let path = target.text();
+        let path = bare_or_quoted(&path);
         if let Some(lock) = same.first() {
             return Err(Refusal::new(
                 Code::Forbidden,
-                format!("{} holds the lock on {path}, not {}", lock.holder_name, actor.name),
+                format!(
+                    "{} holds the lock on {path}, not {}",
+                    lock.holder.shown_as(&lock.holder_name),
+                    actor.name
+                ),
             )
             .with(Detail::Lock(Box::new(self.shown(lock))))
             .into());
@@ -273,9 +279,14 @@ impl<S: Store> Mesh<S> {
         let covering = self.locks.overlapping(&target, &self.steps).find(meant);
         let hint = match covering.filter(|_| !self.steps.are_spent()) {
             Some(lock) if lock.holder == actor.party => {
-                format!("; {} overlaps with it and is yours: unlock that", lock.path)
+                format!(
+                    "; {} overlaps with it and is yours: unlock that",
+                    bare_or_quoted(&lock.path)
+                )
             }
-            Some(lock) => format!("; {} overlaps with it: release that", lock.path),
+            Some(lock) => {
+                format!("; {} overlaps with it: release that", bare_or_quoted(&lock.path))
+            }
             None => String::new(),
         };
         Err(Refusal::new(Code::LockNotFound, format!("{path} is not locked{hint}")).into())

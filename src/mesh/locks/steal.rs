@@ -11,6 +11,7 @@ use crate::mesh::turn::Failure;
 use crate::mesh::who::Actor;
 use crate::model::{Lock, MessageKind, Now, Party, Recipient};
 use crate::store::Store;
+use crate::text::{bare_or_quoted, quote};
 
 /// Stolen locks that a message names; how many more there are, it says.
 const NAMED_MAX: usize = 20;
@@ -63,9 +64,9 @@ impl<S: Store> Mesh<S> {
             for (holder, locks) in holders {
                 if let Some(recipient) = holder.inbox() {
                     let mut text = told(actor, &locks, why);
+                    let path = bare_or_quoted(&taken.file_path);
                     // Writing to a string cannot fail.
-                    let _ =
-                        write!(text, " It now holds {} (fence {}).", taken.file_path, taken.fence);
+                    let _ = write!(text, " It now holds {path} (fence {}).", taken.fence);
                     self.alert(actor, recipient, text, now)?;
                 }
             }
@@ -97,12 +98,13 @@ impl<S: Store> Mesh<S> {
 /// Facts for the one who has lost locks.
 fn told(actor: &Actor, locks: &[&Lock], why: &str) -> String {
     let named: Vec<String> = (locks.iter().take(NAMED_MAX))
-        .map(|lock| format!("{} (fence {})", lock.path, lock.fence))
+        .map(|lock| format!("{} (fence {})", bare_or_quoted(&lock.path), lock.fence))
         .collect();
     let more = match locks.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     let what = if locks.len() == 1 { "lock" } else { "locks" };
-    format!("{} has taken your {what} on {}{more}. Reason: {why}.", actor.name, named.join(", "))
+    let thief = actor.party.shown_as(&actor.name);
+    format!("{thief} has taken your {what} on {}{more}, reason {}.", named.join(", "), quote(why))
 }

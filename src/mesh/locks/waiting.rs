@@ -12,6 +12,7 @@ use crate::mesh::turn::{Lost, Ticket};
 use crate::model::{Lock, Monotonic, Now, Party, Seq};
 use crate::patterns::Steps;
 use crate::store::{Result as Stored, Store};
+use crate::text::{bare_or_quoted, quote};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -223,24 +224,26 @@ impl<S: Store> Mesh<S> {
             None => (None, None),
         };
         let before = before.map(|waiter| {
-            format!("{} waits for {} and was before you", waiter.name, waiter.target.text())
+            let (name, path) = (waiter.party.shown_as(&waiter.name), waiter.target.text());
+            format!("{name} waits for {} and was before you", bare_or_quoted(&path))
         });
         let Some(lock) = lock else {
             // It has just become free for someone who comes first.
-            let text = before.unwrap_or_else(|| format!("{wanted} is taken"));
+            let text = before.unwrap_or_else(|| format!("{} is taken", bare_or_quoted(&wanted)));
             return Refusal::new(Code::Locked, format!("{text}: ask again with `wait`"));
         };
         let info = self.shown(lock);
+        let (path, asked) = (bare_or_quoted(&lock.path), bare_or_quoted(&wanted));
         let what = match before {
-            Some(before) => format!("{before}; {}", lock.path),
-            None if *wanted == *lock.path => wanted,
-            None => format!("{wanted} overlaps with {}, which", lock.path),
+            Some(before) => format!("{before}; {path}"),
+            None if *wanted == *lock.path => asked.into_owned(),
+            None => format!("{asked} overlaps with {path}, which"),
         };
         let left_ms = lock.expires_at.0.saturating_sub(now.wall.0).max(0);
         let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
         let shared = if lock.shared { " (shared)" } else { "" };
         let reason = match &lock.reason {
-            Some(reason) => format!(" ({reason})"),
+            Some(reason) => format!(" (reason {})", quote(reason)),
             None => String::new(),
         };
         let waiting = match info.waiting {
@@ -251,7 +254,7 @@ impl<S: Store> Mesh<S> {
         let text = format!(
             "{what} is locked{shared} by {}{reason} for {minutes} more min{waiting}: ask again with \
              `wait`, or ask them by message",
-            lock.holder_name
+            lock.holder.shown_as(&lock.holder_name)
         );
         Refusal::new(Code::Locked, text).with(Detail::Lock(Box::new(info)))
     }

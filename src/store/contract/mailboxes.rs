@@ -8,6 +8,7 @@ contract!(
     a_mailbox_goes_with_its_name,
     what_waits_is_as_any_message_to_its_holder,
     an_automatic_name_has_no_mailbox,
+    names_that_differ_by_case_have_one_mailbox,
     mailboxes_are_known_while_anything_is_left,
     a_message_tells_to_whom_it_was_sent,
     unread_direct_messages_are_told_apart,
@@ -103,6 +104,23 @@ fn an_automatic_name_has_no_mailbox(store: &mut dyn Store) {
     assert_eq!(inbox(store, 2), ["to the peer"]);
     let sent = list_sent(store, &sent_by(&party(1))).messages;
     assert_eq!((&sent[0].to, &sent[0].to_name), (&Some(party(2)), &None));
+}
+
+fn names_that_differ_by_case_have_one_mailbox(store: &mut dyn Store) {
+    register(store, 1);
+    come(store, 2, "Alice");
+    tell(store, 1, 2, "a");
+    leave(store, 2, "Alice");
+    assert!(store.mailbox_known("aLICE").unwrap());
+    send(store, &party(1), To::Name("ALICE"), "b");
+    come(store, 3, "alice");
+    assert_eq!(inbox(store, 3), ["a", "b"]);
+    let to = Party::Label("Alice".into());
+    let sender = party(1);
+    let query = SentQuery { to: Some(&to), ..sent_by(&sender) };
+    let sent = list_sent(store, &query).messages;
+    assert_eq!(texts(&sent), ["a", "b"]);
+    assert!(sent.iter().all(|message| message.to_name.as_deref() == Some("alice")));
 }
 
 fn mailboxes_are_known_while_anything_is_left(store: &mut dyn Store) {

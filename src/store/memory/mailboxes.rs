@@ -11,7 +11,7 @@ impl MemoryStore {
         let Recipient::Peer(id) = recipient else { return None };
         let record = self.peers.get(&id).map(|peer| &peer.record);
         let record = record.filter(|it| it.left_at.is_none() && !it.name_is_automatic)?;
-        Some(record.name.clone())
+        Some(record.name.to_ascii_lowercase().into())
     }
 
     /// Where the messages of a recipient are.
@@ -22,9 +22,9 @@ impl MemoryStore {
 
     /// See [`crate::store::Store::mailbox_known`].
     pub(super) fn is_mailbox_known(&self, name: &str) -> bool {
-        let place = Place::Mailbox(name.into());
+        let place = Place::mailbox(name);
         let mut records = self.peers.rows.values().map(|peer| &peer.record);
-        records.any(|record| *record.name == *name && !record.name_is_automatic)
+        records.any(|record| record.name.eq_ignore_ascii_case(name) && !record.name_is_automatic)
             || self.messages.rows.values().any(|row| row.recipients.contains_key(&place))
     }
 

@@ -324,7 +324,7 @@ impl Store for MemoryStore {
     ) -> Result<Page> {
         let to = query.to.map(|to| match (to.inbox(), to) {
             (Some(recipient), _) => self.places(recipient),
-            (None, to) => vec![Place::Mailbox(to.to_string().into())],
+            (None, to) => vec![Place::mailbox(&to.to_string())],
         });
         let mut rows: Vec<&StoredMessage> = self
             .messages_between(query.after, query.before)

@@ -51,6 +51,13 @@ pub(super) enum Place {
     Mailbox(Box<str>),
 }
 
+impl Place {
+    /// The mailbox of a name, and of every other that differs from it by case only.
+    pub(super) fn mailbox(name: &str) -> Self {
+        Self::Mailbox(name.to_ascii_lowercase().into())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StoredMessage {
     pub(super) seq: Seq,
@@ -78,7 +85,7 @@ impl StoredMessage {
                 (one(Place::Mailbox(name)), Party::from(recipient).peer())
             }
             (To::One(recipient), None) => (one(Place::Own(recipient)), None),
-            (To::Name(name), _) => (one(Place::Mailbox(name.into())), None),
+            (To::Name(name), _) => (one(Place::mailbox(name)), None),
             (To::Many(peers) | To::Group(_, peers), _) => {
                 let own = |id: &PeerId| (Place::Own(Recipient::Peer(*id)), Marks::default());
                 (peers.iter().map(own).collect(), None)

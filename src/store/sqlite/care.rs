@@ -186,7 +186,7 @@ impl Db {
                         OR EXISTS (SELECT 1 FROM peers
                             WHERE id = (SELECT name FROM parties WHERE party = ?1))
                         OR EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
-                            WHERE NOT name_is_automatic AND name = (SELECT substr(name, 2)
+                            WHERE NOT name_is_automatic AND name COLLATE NOCASE = (SELECT substr(name, 2)
                                 FROM parties WHERE party = ?1 AND name GLOB '@*'))",
                 )?
                 .query_row([party], |row| row.get(0))?;

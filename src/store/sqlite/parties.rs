@@ -36,9 +36,9 @@ pub(super) struct Known {
 /// What the name of a mailbox begins with in the table. No label does.
 const MAILBOX: char = '@';
 
-/// The mailbox of a name.
+/// The mailbox of a name, and of every other that differs from it by case only.
 pub(super) fn mailbox(name: &str) -> Party {
-    Party::Label(format!("{MAILBOX}{name}").into())
+    Party::Label(format!("{MAILBOX}{}", name.to_ascii_lowercase()).into())
 }
 
 /// The name whose mailbox this is, if it is one.
@@ -55,7 +55,7 @@ macro_rules! columns {
         "party, name, born, floor,
          (SELECT mailbox.party FROM peers CROSS JOIN parties AS mailbox
           WHERE peers.id = parties.name AND left_at IS NULL AND NOT name_is_automatic
-            AND mailbox.name = '@' || peers.name)"
+            AND mailbox.name = '@' || lower(peers.name))"
     };
 }
 

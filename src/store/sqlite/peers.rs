@@ -120,7 +120,7 @@ impl Db {
         let Some(mailbox) = self.find_party(&mailbox(name))? else { return Ok(false) };
         let mut statement = self.connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
-                    WHERE name = ?1 AND NOT name_is_automatic)
+                    WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic)
                 OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_inbox WHERE recipient = ?2)",
         )?;
         Ok(statement.query_row((name, mailbox), |row| row.get(0))?)

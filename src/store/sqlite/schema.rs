@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -231,4 +231,11 @@ ALTER TABLE messages ADD COLUMN addressed ANY;
 CREATE INDEX peers_name ON peers (name) WHERE NOT name_is_automatic;
 INSERT OR IGNORE INTO parties (name, born, floor)
     SELECT DISTINCT '@' || name, 0, 0 FROM peers WHERE NOT name_is_automatic;
+";
+
+// Names that differ by case only are one, and so are their mailboxes.
+const V5: &str = "
+DROP INDEX peers_name;
+CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
+UPDATE OR IGNORE parties SET name = lower(name) WHERE typeof(name) = 'text' AND name GLOB '@*';
 ";

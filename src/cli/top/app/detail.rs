@@ -189,7 +189,10 @@ impl App {
         let mut out = vec![
             Paragraph::Title("Lock".into()),
             Paragraph::Fact("file", self.path(&lock.file_path)),
-            Paragraph::Fact("holder", clean(&lock.locked_by_name, CHARS_MAX)),
+            Paragraph::Fact(
+                "holder",
+                clean(&lock.locked_by.shown_as(&lock.locked_by_name), CHARS_MAX),
+            ),
             Paragraph::Fact("since", self.when(lock.locked_at)),
             Paragraph::Fact("free", self.when(lock.expires_at)),
             Paragraph::Fact("fence", lock.fence.to_string()),

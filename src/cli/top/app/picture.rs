@@ -143,7 +143,7 @@ impl Picture {
                 None => short_id(&id.to_string()).to_owned(),
             },
             Party::Cli => "cli".into(),
-            Party::Label(label) => clean(label, LINE_CHARS_MAX),
+            Party::Label(label) => clean(&party.shown_as(label), LINE_CHARS_MAX),
         }
     }
 

@@ -197,7 +197,7 @@ fn lock(app: &App, painter: &mut Painter, at: usize, width: u16) -> Option<Vec<C
     let listed = app.picture.locks.get(at)?;
     let (left, changes_at) = countdown(listed.expires_at, painter.now);
     painter.changes_at(changes_at);
-    let mut holder = clean(&listed.locked_by_name, CELL_CHARS_MAX);
+    let mut holder = clean(&listed.locked_by.shown_as(&listed.locked_by_name), CELL_CHARS_MAX);
     if listed.waiting > 0 {
         holder = format!("+{} {holder}", listed.waiting);
     }
