@@ -44,7 +44,7 @@ fn turn(mesh: &mut Mesh<MemoryStore>, request: &Request) -> Reply {
     let Ok(Outcome::Reply(reply)) = mesh.handle(Caller::Broker, request, NOW) else {
         unreachable!("the benchmark's requests are granted")
     };
-    mesh.feed(NOW).unwrap();
+    mesh.feed(NOW, || true).unwrap();
     mesh.commit_turn().unwrap();
     reply
 }

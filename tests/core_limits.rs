@@ -1,16 +1,21 @@
-//! The limits of the mesh's tables, on both sides.
+//! The limits of the mesh's tables, on both sides, and of what one turn does for all peers.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test: to panic is how it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test: to panic is how it fails"
+)]
 
 use std::time::Duration;
 
 use slm_mesh::api::{Code, Endpoint, Reply, Request};
 use slm_mesh::limits::{
     LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
-    PEERS_MAX, STATE_ENTRIES_MAX,
+    PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
 };
-use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings};
-use slm_mesh::model::{Lock, Monotonic, Now, Party, StateEntry, Timestamp};
+use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
+use slm_mesh::model::{Lock, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
 
@@ -58,6 +63,50 @@ fn ask(mesh: &mut Mesh<MemoryStore>, endpoint: Endpoint, body: &str) -> Result<R
         Err(Failure::Refused(refusal)) => Err(refusal.code),
         Err(Failure::Store(error)) => panic!("{error}"),
     }
+}
+
+#[test]
+fn a_turn_without_time_feeds_one_peer_and_the_next_ones_the_others() {
+    let mut mesh = mesh();
+    let mut peers = Vec::new();
+    for n in 0..3 {
+        let body = format!(r#"{{"pid":1,"projectPath":"/w","name":"peer-{n}","acks":true}}"#);
+        let registered = ask(&mut mesh, Endpoint::Register, &body).unwrap();
+        let Reply::Registered(registered) = registered else { panic!("{registered:?}") };
+        peers.push(registered.peer_id);
+    }
+    let send = r#"{"fromPeer":"cli","toPeer":"all","payload":"x"}"#;
+    for _ in 0..70 {
+        ask(&mut mesh, Endpoint::Send, send).unwrap();
+    }
+    mesh.begin_turn(NOW).unwrap();
+    for peer in &peers {
+        mesh.link_up(*peer, true, NOW).unwrap();
+    }
+    mesh.commit_turn().unwrap();
+    let mut fed = Vec::new();
+    for turn in 0..3 {
+        mesh.begin_turn(NOW).unwrap();
+        mesh.feed(NOW, || false).unwrap();
+        mesh.commit_turn().unwrap();
+        let pushes = mesh.take_effects().pushes;
+        let Target::One(peer) = pushes[0].to else { panic!("{pushes:?}") };
+        assert_eq!(pushes.len(), WINDOW_FRAMES_MAX);
+        assert!(pushes.iter().all(|push| push.to == Target::One(peer)), "one peer");
+        assert!(!fed.contains(&peer), "each in its turn");
+        fed.push(peer);
+        // The first is hungry again at once, and has to wait for the others.
+        if turn == 0 {
+            let waiting = mesh.store_mut().undelivered(peer, Seq(0), 1).unwrap();
+            mesh.acknowledged(peer, waiting.messages[0].id, NOW);
+        }
+    }
+    // Nobody but the first has room left.
+    mesh.begin_turn(NOW).unwrap();
+    mesh.feed(NOW, || true).unwrap();
+    mesh.commit_turn().unwrap();
+    assert_eq!(mesh.take_effects().pushes.len(), 1);
+    assert!(!mesh.wants_feed());
 }
 
 #[test]

@@ -266,7 +266,9 @@ impl<S: Store> Turn<S> {
     /// The store could not even be read again after a failure: the broker has to end.
     pub(super) fn end(&mut self) -> Stored<Ended> {
         if !self.bare && self.mesh.wants_feed() {
-            self.with_mesh(Mesh::feed);
+            let (clock, started) = (self.clock, self.started);
+            let has_time = || clock.monotonic().since(started) < TURN_TIME_MAX;
+            self.with_mesh(|mesh, now| mesh.feed(now, has_time));
         }
         let wrote = self.begun && self.mesh.store_mut().turn_wrote();
         if self.begun && self.failed.is_none() {

@@ -4,6 +4,7 @@
 //! room. Otherwise it waits in the store, and [`Mesh::feed`] pushes it, in order, when there is room.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::rc::Rc;
 
 use super::Mesh;
@@ -32,6 +33,8 @@ pub(super) struct Link {
     backlog: bool,
     /// Everything up to here was pushed on this connection, or needs no push.
     pushed_to: Seq,
+    /// The store was told that everything up to here is delivered.
+    noted: Seq,
 }
 
 impl Link {
@@ -55,6 +58,15 @@ impl Link {
 
     pub(super) fn close(&mut self) {
         *self = Self::default();
+    }
+
+    /// Up to where the peer has confirmed everything, if `last` is the end of all.
+    fn delivered_to(&self, last: Seq) -> Seq {
+        match self.in_flight.front() {
+            Some(first) => Seq(first.id.seq().0.saturating_sub(1)),
+            None if self.backlog => self.pushed_to,
+            None => last,
+        }
     }
 
     fn push(&mut self, id: MessageId, bytes: usize, turn: u64) {
@@ -174,41 +186,60 @@ impl<S: Store> Mesh<S> {
         !self.hungry.is_empty()
     }
 
-    /// Pushes what waits in the store to the peers that have room for it. To be called in a turn.
+    /// Pushes what waits in the store to the peers that have room for it, one after the other, as long
+    /// as there is time; to one in any case. Who is left out comes first the next time. To be called in
+    /// a turn.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn feed(&mut self, now: Now) -> Result<()> {
-        for peer in std::mem::take(&mut self.hungry) {
-            let Some(present) = self.peers.get(&peer).filter(|present| present.link.up) else {
-                continue;
-            };
-            let link = &present.link;
-            let room = WINDOW_FRAMES_MAX.saturating_sub(link.in_flight.len());
-            if room == 0 || !link.backlog {
-                continue;
+    pub fn feed(&mut self, now: Now, mut has_time: impl FnMut() -> bool) -> Result<()> {
+        while let Some(peer) = self.next_hungry() {
+            self.fed = Some(peer);
+            if !self.feed_one(peer, now)? {
+                self.hungry.remove(&peer);
             }
-            let limit = u32::try_from(room).unwrap_or(u32::MAX);
-            let waiting = self.store.undelivered(peer, link.pushed_to, limit)?;
-            let all = waiting.len() < room;
-            let mut fitted = true;
-            for message in &waiting {
-                // Confirmed in this very turn: not marked yet, but not to be sent again.
-                if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
-                    continue;
-                }
-                let frame: Rc<[u8]> =
-                    message_line(message, self.agent_of(&message.from), now.wall).into();
-                fitted = self.push_frame(peer, message.id, &frame);
-                if !fitted {
-                    break;
-                }
-            }
-            if let Some(present) = self.peers.get_mut(&peer) {
-                present.link.backlog = !(all && fitted);
+            if !has_time() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Whose turn it is after the one who was fed last.
+    fn next_hungry(&self) -> Option<PeerId> {
+        let after = self.fed.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.hungry.range((after, Bound::Unbounded)).next();
+        next.or_else(|| self.hungry.first()).copied()
+    }
+
+    /// Gives whether there may be more that the peer has room for.
+    fn feed_one(&mut self, peer: PeerId, now: Now) -> Result<bool> {
+        let Some(present) = self.peers.get(&peer).filter(|present| present.link.up) else {
+            return Ok(false);
+        };
+        let link = &present.link;
+        let room = WINDOW_FRAMES_MAX.saturating_sub(link.in_flight.len());
+        if room == 0 || !link.backlog {
+            return Ok(false);
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let waiting = self.store.undelivered(peer, link.pushed_to, limit)?;
+        for message in &waiting.messages {
+            // Confirmed in this very turn: not marked yet, but not to be sent again.
+            if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
+                continue;
+            }
+            let frame: Rc<[u8]> =
+                message_line(message, self.agent_of(&message.from), now.wall).into();
+            if !self.push_frame(peer, message.id, &frame) {
+                return Ok(false);
+            }
+        }
+        let Some(present) = self.peers.get_mut(&peer) else { return Ok(false) };
+        let link = &mut present.link;
+        link.backlog = waiting.next.is_some();
+        link.pushed_to = link.pushed_to.max(waiting.next.unwrap_or_default());
+        Ok(link.backlog && link.has_room())
     }
 
     /// Which agent a sender is, as long as it is here.
@@ -279,6 +310,25 @@ impl<S: Store> Mesh<S> {
             }
         }
         self.marks_written = marks;
+        self.note_delivered()
+    }
+
+    /// Tells the store how far those have come whose marks were just written: a start need not look at
+    /// what is before.
+    fn note_delivered(&mut self) -> Result<()> {
+        /// Not for every message.
+        const FAR: u64 = 64;
+
+        let last = self.store.last_seq();
+        for Mark { peer, .. } in &self.marks_written {
+            let Some(present) = self.peers.get_mut(peer) else { continue };
+            let link = &mut present.link;
+            let delivered_to = link.delivered_to(last);
+            if link.up && delivered_to.0.saturating_sub(link.noted.0) >= FAR {
+                link.noted = delivered_to;
+                self.store.delivered_to(*peer, delivered_to)?;
+            }
+        }
         Ok(())
     }
 }

@@ -80,7 +80,7 @@ pub fn mesh(input: &[u8]) {
                 Err(Failure::Store(error)) => assert!(!error.to_string().is_empty(), "failed"),
             }
         }
-        mesh.feed(now).expect("feed");
+        mesh.feed(now, || true).expect("feed");
         if forget {
             mesh.abort_turn(now).expect("abort");
             // Whoever was to wait since this turn is told that it failed.

@@ -92,6 +92,8 @@ pub struct Mesh<S> {
     written_now: BTreeMap<Seq, u32>,
     /// Peers with a backlog and room for it.
     hungry: BTreeSet<PeerId>,
+    /// The one of them who was fed last.
+    fed: Option<PeerId>,
     turn: u64,
     /// When the first lock or state entry expires.
     next_expiry: Option<Timestamp>,
@@ -126,6 +128,7 @@ impl<S: Store> Mesh<S> {
             marks_written: Vec::new(),
             written_now: BTreeMap::new(),
             hungry: BTreeSet::new(),
+            fed: None,
             turn: 0,
             next_expiry: None,
             next_dead: None,

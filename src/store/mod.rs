@@ -172,6 +172,15 @@ pub struct Page {
     pub read: Vec<Receipt>,
 }
 
+/// Messages that a peer has not got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// The oldest.
+    pub messages: Vec<Message>,
+    /// Where to look on; none if there are no more.
+    pub next: Option<Seq>,
+}
+
 /// A message of which its sender is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -366,9 +375,14 @@ pub trait Store {
     fn mark_broadcast_delivered(&mut self, seq: Seq, peers: &[PeerId], at: Timestamp)
     -> Result<()>;
 
+    /// Tells that every message of a peer up to `seq` is delivered or read, which must be so: what
+    /// [`Store::undelivered`] need not look at again. Costs no write by itself.
+    fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()>;
+
     /// The oldest messages of a peer after `after` that are neither delivered nor read, at most
-    /// `limit`.
-    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>>;
+    /// `limit`. Looks at a bounded number of others, and may so give less, or nothing, though there
+    /// are more.
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Waiting>;
 
     /// The oldest unread direct messages that were sent to this peer and are in no mailbox, at most
     /// `limit`.

@@ -335,7 +335,7 @@ impl Run {
         self.check_claims();
         for peer in self.memory.connected() {
             let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
-            assert_eq!(left.unwrap(), [], "undelivered messages of {peer}, which reads");
+            assert_eq!(left.unwrap().messages, [], "undelivered messages of {peer}, which reads");
         }
         self.step(&Action::Turn(
             vec![Input::Request {

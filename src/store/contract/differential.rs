@@ -326,7 +326,7 @@ impl Pair {
 
     fn mark_delivered(&mut self) {
         let (n, now) = (1 + self.random.small(PEERS), self.now);
-        let waiting = self.both(|store| store.undelivered(peer(n), Seq(0), 10).unwrap());
+        let waiting = self.both(|store| store.undelivered(peer(n), Seq(0), 10).unwrap().messages);
         let mut seqs: Vec<Seq> = waiting.iter().map(|message| message.seq).collect();
         seqs.push(self.seq());
         seqs.retain(|_| self.random.one_in(2));
@@ -445,7 +445,7 @@ impl Pair {
             }
             4 => {
                 let (n, after) = (1 + self.random.small(PEERS), self.seq());
-                self.both(|store| store.undelivered(peer(n), after, 5).unwrap());
+                self.both(|store| store.undelivered(peer(n), after, 5).unwrap().messages);
             }
             _ => {
                 let prefix = self.random.pick(&["", "a", "a/", "z"]);

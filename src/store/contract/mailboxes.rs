@@ -69,7 +69,7 @@ fn what_waits_is_as_any_message_to_its_holder(store: &mut dyn Store) {
     turn(store, |store| store.mark_delivered(peer(2), &[ids[0].seq()], at(2)).unwrap());
     assert_eq!(store.counts().messages.undelivered, 4);
     come(store, 3, "alice");
-    let waiting = store.undelivered(peer(3), Seq(0), 10).unwrap();
+    let waiting = store.undelivered(peer(3), Seq(0), 10).unwrap().messages;
     assert_eq!(texts(&waiting), ["a", "b", "c", "d"]);
     let by = Notified { at: at(3), by: Way::Hook };
     let (read, notified) = turn(store, |store| {
@@ -78,7 +78,7 @@ fn what_waits_is_as_any_message_to_its_holder(store: &mut dyn Store) {
         (store.mark_read(inbox_of(3), &ids[2..3], at(3), None).unwrap(), notified)
     });
     assert_eq!((read.len(), notified), (1, 1));
-    assert_eq!(texts(&store.undelivered(peer(3), Seq(0), 10).unwrap()), ["d"]);
+    assert_eq!(texts(&store.undelivered(peer(3), Seq(0), 10).unwrap().messages), ["d"]);
     assert_eq!(inbox(store, 3), ["a", "b", "d"]);
     let from = party(1);
     let query = InboxQuery { from: Some(&from), limit: 2, ..unread(inbox_of(3)) };

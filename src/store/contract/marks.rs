@@ -44,7 +44,7 @@ fn the_first_notification_stands(store: &mut dyn Store) {
     assert_eq!(marks(store, 2), wanted);
     assert_eq!(marks(store, 3), [(None, None, false)]);
     assert_eq!(store.unread_count(inbox_of(2)).unwrap(), unread_before);
-    assert_eq!(store.undelivered(peer(2), Seq(0), 10).unwrap(), []);
+    assert_eq!(store.undelivered(peer(2), Seq(0), 10).unwrap().messages, []);
     let messages = store.counts().messages;
     assert_eq!((messages.total, messages.undelivered, messages.unread), (2, 1, 2));
 

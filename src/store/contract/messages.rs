@@ -10,6 +10,8 @@ contract!(
     reading_implies_delivery,
     only_its_own_messages_are_marked,
     undelivered_come_in_order,
+    undelivered_are_found_among_many_others,
+    what_comes_after_all_is_delivered_is_found,
     a_client_id_finds_its_message,
     a_client_id_finds_its_event,
     unread_is_counted,
@@ -109,7 +111,7 @@ fn reading_implies_delivery(store: &mut dyn Store) {
         turn(store, |store| store.mark_read(inbox_of(2), &[one, many], at(1), None).unwrap());
     assert_eq!(marked.len(), 2);
     turn(store, |store| store.mark_delivered(peer(2), &[one.seq(), many.seq()], at(2)).unwrap());
-    assert!(store.undelivered(peer(2), Seq(0), 10).unwrap().is_empty());
+    assert!(store.undelivered(peer(2), Seq(0), 10).unwrap().messages.is_empty());
     for message in peek(store, &all(inbox_of(2))).messages {
         assert_eq!((message.delivered_at, message.read_at), (Some(at(1)), Some(at(1))));
     }
@@ -154,7 +156,7 @@ fn undelivered_come_in_order(store: &mut dyn Store) {
         store.mark_delivered(peer(2), &[ids[5].seq()], at(1)).unwrap();
     });
     let waiting = |store: &mut dyn Store, after, limit| -> Vec<String> {
-        let messages = store.undelivered(peer(2), after, limit).unwrap();
+        let messages = store.undelivered(peer(2), after, limit).unwrap().messages;
         assert!(messages.iter().all(|m| m.delivered_at.is_none() && m.reached.is_none()));
         messages.iter().map(|message| message.payload.to_string()).collect()
     };
@@ -162,7 +164,67 @@ fn undelivered_come_in_order(store: &mut dyn Store) {
     assert_eq!(waiting(store, Seq(0), 2), ["0", "3"]);
     assert_eq!(waiting(store, ids[3].seq(), 10), ["4"]);
     assert_eq!(waiting(store, Seq(0), 0), [""; 0]);
-    assert!(store.undelivered(peer(9), Seq(0), 10).unwrap().is_empty());
+    assert!(store.undelivered(peer(9), Seq(0), 10).unwrap().messages.is_empty());
+}
+
+/// What a peer has not got, found in as many steps as it takes.
+fn all_undelivered(store: &mut dyn Store, n: u8, limit: u32) -> Vec<MessageId> {
+    let (mut ids, mut after) = (Vec::new(), Some(Seq(0)));
+    while let Some(from) = after {
+        let waiting = store.undelivered(peer(n), from, limit).unwrap();
+        assert!(waiting.messages.len() <= limit as usize);
+        assert!(waiting.next.is_none_or(|next| next > from), "it goes on");
+        ids.extend(waiting.messages.iter().map(|message| message.id));
+        after = waiting.next;
+    }
+    ids
+}
+
+fn undelivered_are_found_among_many_others(store: &mut dyn Store) {
+    register(store, 3);
+    let mut waiting = Vec::new();
+    turn(store, |store| {
+        let draft = Draft::new("x", T0);
+        for n in 0..900 {
+            let to = if n % 2 == 0 { To::Many(&[peer(2), peer(3)]) } else { To::One(inbox_of(2)) };
+            let id = post(store, &party(1), to, &draft);
+            if n % 400 < 2 {
+                waiting.push(id);
+            } else {
+                store.mark_delivered(peer(2), &[id.seq()], at(1)).unwrap();
+            }
+        }
+    });
+    assert_eq!(waiting.len(), 6);
+    for limit in [1, 4, 64] {
+        assert_eq!(all_undelivered(store, 2, limit), waiting);
+    }
+    assert_eq!(all_undelivered(store, 3, 7).len(), 450);
+    assert_eq!(store.unread_count(inbox_of(2)).unwrap(), 900);
+}
+
+fn what_comes_after_all_is_delivered_is_found(store: &mut dyn Store) {
+    register(store, 2);
+    let deliver = |store: &mut dyn Store, id: MessageId| {
+        turn(store, |store| {
+            store.mark_delivered(peer(2), &[id.seq()], at(1)).unwrap();
+            let last = store.last_seq();
+            store.delivered_to(peer(2), last).unwrap();
+        });
+        assert_eq!(all_undelivered(store, 2, 10), []);
+    };
+    let one = tell(store, 1, 2, "one");
+    deliver(store, one);
+    let many = broadcast(store, 1, &[2], "many");
+    assert_eq!(all_undelivered(store, 2, 10), [many]);
+    deliver(store, many);
+    let two = tell(store, 1, 2, "two");
+    // What did not happen tells nothing.
+    store.begin_turn().unwrap();
+    store.mark_delivered(peer(2), &[two.seq()], at(1)).unwrap();
+    store.delivered_to(peer(2), two.seq()).unwrap();
+    store.rollback_turn();
+    assert_eq!(all_undelivered(store, 2, 10), [two]);
 }
 
 fn a_client_id_finds_its_message(store: &mut dyn Store) {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
     REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
-    StoreError, To,
+    StoreError, To, Waiting,
 };
 use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
@@ -399,13 +399,27 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
+    /// There is nothing to be gained from it here, but it can be found to be wrong.
+    fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()> {
+        match self.undelivered(peer, Seq(0), 1)?.messages.first() {
+            Some(message) if message.seq <= seq => Err(StoreError::Failed(format!(
+                "message {} to {peer} is not delivered, though all up to {seq} should be",
+                message.seq
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Waiting> {
         let places = self.places(Recipient::Peer(peer));
         let rows = self.messages_between(Some(after), None).filter_map(|row| {
             let marks = row.marks_in(&places)?;
             marks.delivered_at.is_none().then(|| row.seen_with(marks))
         });
-        Ok(rows.take(limit as usize).collect())
+        let messages: Vec<Message> = rows.take(limit as usize).collect();
+        let full = messages.len() >= limit as usize;
+        let next = messages.last().filter(|_| full).map(|message| message.seq);
+        Ok(Waiting { messages, next })
     }
 
     fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {

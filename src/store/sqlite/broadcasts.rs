@@ -1,12 +1,13 @@
 //! Broadcasts: one row for all recipients, with a list that tells how each stands.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::db::{Db, Fault, Outcome};
-use super::rows::{MarkTime, notified_from_stored, notified_to_stored};
+use super::db::{Db, Fault, Outcome, Pending, damaged};
+use super::rows::{MarkTime, NOT_YET, notified_from_stored, notified_to_stored};
 use super::streams::Range;
+use super::waiting::Lists;
 use crate::model::{Notified, Reached, Seq, Timestamp, Way};
 
 /// How a message stands with one recipient.
@@ -65,6 +66,20 @@ fn entry(party: u32, marks: Marks) -> Entry {
     [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, way, r0, r1, r2, r3, r4, r5]
 }
 
+/// A mark not made yet, as it stands in an entry.
+const NOT_YET_BYTES: [u8; 6] = {
+    let [_, _, bytes @ ..] = NOT_YET.to_be_bytes();
+    bytes
+};
+
+fn is_delivered([_, _, _, _, d0, d1, d2, d3, d4, d5, ..]: &Entry) -> bool {
+    [*d0, *d1, *d2, *d3, *d4, *d5] != NOT_YET_BYTES
+}
+
+fn is_read([.., r0, r1, r2, r3, r4, r5]: &Entry) -> bool {
+    [*r0, *r1, *r2, *r3, *r4, *r5] != NOT_YET_BYTES
+}
+
 fn party_of(entry: &Entry) -> u32 {
     let [p0, p1, p2, p3, ..] = *entry;
     u32::from_be_bytes([p0, p1, p2, p3])
@@ -83,14 +98,14 @@ fn marks_of(entry: &Entry) -> Marks {
     }
 }
 
-fn entries(list: &[u8]) -> Outcome<&[Entry]> {
+pub(super) fn entries(list: &[u8]) -> Outcome<&[Entry]> {
     match list.as_chunks() {
         (entries, []) => Ok(entries),
         _ => Err(Fault::Damaged("a list of recipients ends in the middle of one".into())),
     }
 }
 
-fn find(entries: &[Entry], party: u32) -> Option<Marks> {
+pub(super) fn find(entries: &[Entry], party: u32) -> Option<Marks> {
     let place = entries.binary_search_by_key(&party, party_of).ok()?;
     entries.get(place).map(marks_of)
 }
@@ -106,6 +121,13 @@ fn reached(entries: &[Entry]) -> Reached {
     reached
 }
 
+impl Pending {
+    fn add(&mut self, list: &[Entry]) {
+        self.undelivered += u64::from(list.iter().any(|entry| !is_delivered(entry)));
+        self.unread += u64::from(list.iter().any(|entry| !is_read(entry)));
+    }
+}
+
 impl Db {
     /// Stores the list of a new broadcast; its message is stored apart.
     pub(super) fn add_broadcast(&mut self, seq: Seq, mut parties: Vec<u32>) -> Outcome<()> {
@@ -115,9 +137,11 @@ impl Db {
             .prepare_cached("INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)")?
             .execute((seq, list.as_flattened()))?;
         for party in parties {
-            self.parties.add_unread(party, 1);
+            self.parties.add_unread_broadcast(party);
         }
         self.tally.broadcast_seq = seq;
+        self.tally.pending.undelivered += 1;
+        self.tally.pending.unread += 1;
         Ok(())
     }
 
@@ -166,74 +190,67 @@ impl Db {
             return Ok(0);
         }
         let after = reached(chunks);
+        self.lists = Lists::default();
         self.begin_write()?;
         self.connection
             .prepare_cached("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1")?
             .execute((seq, list))?;
         self.wrote();
         // It counts as long as anyone is missing, so these may have been the last.
-        if before.delivered < before.recipients && after.delivered == after.recipients {
-            self.tally.messages.undelivered -= 1;
-        }
-        if before.read < before.recipients && after.read == after.recipients {
-            self.tally.messages.unread -= 1;
-        }
+        self.broadcast_done(
+            seq,
+            before.delivered < before.recipients && after.delivered == after.recipients,
+            before.read < before.recipients && after.read == after.recipients,
+        );
         for party in newly_read {
-            self.parties.add_unread(party, -1);
+            self.note_read(party, seq)?;
         }
         Ok(changed)
     }
 
-    /// Stores how far a party has read broadcasts, after it has read one.
-    pub(super) fn keep_floor(&mut self, party: u32) -> Outcome<()> {
-        Walk::unread(self, party, Range::ascending(None, None))?.peek(self, None)?;
-        let known = self.parties.known(&self.connection, party)?;
-        if known.floor > known.floor_stored {
-            known.floor_stored = known.floor;
-            self.connection
-                .prepare_cached("UPDATE parties SET floor = ?2 WHERE party = ?1")?
-                .execute((party, known.floor_stored))?;
-        }
-        Ok(())
-    }
-
     /// Takes out of the counts what goes with the lists up to `seq`, and removes them.
     pub(super) fn purge_broadcasts(&mut self, seq: Seq) -> Outcome<()> {
-        let Self { connection, parties, tally, .. } = self;
+        let mut unread: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut pending = Pending::default();
         let mut statement =
-            connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq <= ?1")?;
+            self.connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq <= ?1")?;
         let mut rows = statement.query([seq])?;
         while let Some(row) = rows.next()? {
             let list = entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?;
             for entry in list {
                 if marks_of(entry).read_at.is_none() {
-                    parties.add_unread(party_of(entry), -1);
+                    *unread.entry(party_of(entry)).or_default() += 1;
                 }
             }
-            let reached = reached(list);
-            tally.messages.undelivered -= u64::from(reached.delivered < reached.recipients);
-            tally.messages.unread -= u64::from(reached.read < reached.recipients);
+            pending.add(list);
         }
-        connection.prepare_cached("DELETE FROM broadcasts WHERE seq <= ?1")?.execute([seq])?;
+        drop(rows);
+        drop(statement);
+        let tally = &mut self.tally;
+        tally.messages.undelivered -= pending.undelivered;
+        tally.messages.unread -= pending.unread;
+        tally.pending.undelivered -= pending.undelivered;
+        tally.pending.unread -= pending.unread;
+        tally.pending_stale |= pending != Pending::default();
+        for (party, gone) in unread {
+            self.forget_unread(party, gone, seq)?;
+        }
+        self.lists = Lists::default();
+        self.connection.prepare_cached("DELETE FROM broadcasts WHERE seq <= ?1")?.execute([seq])?;
         Ok(())
     }
 
-    /// How many broadcasts are not delivered to all, and not read by all: by looking at every one.
-    pub(super) fn count_pending_broadcasts(connection: &Connection) -> Outcome<(u64, u64)> {
-        let mut statement = connection.prepare("SELECT recipients FROM broadcasts")?;
-        let mut rows = statement.query([])?;
-        let (mut undelivered, mut unread) = (0, 0);
+    /// How many broadcasts after `seq` are not done with: by looking at every one.
+    pub(super) fn count_pending(connection: &Connection, seq: Seq) -> Outcome<Pending> {
+        let mut statement =
+            connection.prepare("SELECT recipients FROM broadcasts WHERE seq > ?1")?;
+        let mut rows = statement.query([seq])?;
+        let mut pending = Pending::default();
         while let Some(row) = rows.next()? {
-            let reached = reached(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
-            undelivered += u64::from(reached.delivered < reached.recipients);
-            unread += u64::from(reached.read < reached.recipients);
+            pending.add(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
         }
-        Ok((undelivered, unread))
+        Ok(pending)
     }
-}
-
-fn damaged(error: impl std::fmt::Display) -> Fault {
-    Fault::Damaged(error.to_string())
 }
 
 /// Which broadcasts of a party are meant.
@@ -241,7 +258,6 @@ fn damaged(error: impl std::fmt::Display) -> Fault {
 enum Want {
     Any,
     Unread,
-    Undelivered,
 }
 
 /// The broadcasts for a party, found by looking at all of a range, but at no more than needed.
@@ -269,21 +285,15 @@ impl Walk {
 
     /// Those that `party` has not read, the oldest first.
     pub(super) fn unread(db: &mut Db, party: u32, range: Range) -> Outcome<Self> {
-        let floor = db.parties.known(&db.connection, party)?.floor;
+        let floor = db.parties.known(&db.connection, party)?.progress.floor;
         let rising = range.low <= floor;
         Ok(Self::new(party, None, Want::Unread, range.above(floor), rising))
     }
 
     /// Those that `party` has not read from one sender, the oldest first.
     pub(super) fn unread_from(db: &mut Db, party: u32, from: u32, range: Range) -> Outcome<Self> {
-        let floor = db.parties.known(&db.connection, party)?.floor;
+        let floor = db.parties.known(&db.connection, party)?.progress.floor;
         Ok(Self::new(party, Some(from), Want::Unread, range.above(floor), false))
-    }
-
-    /// Those that `party` has not got, the oldest first.
-    pub(super) fn undelivered(db: &mut Db, party: u32, range: Range) -> Outcome<Self> {
-        let floor = db.parties.known(&db.connection, party)?.floor;
-        Ok(Self::new(party, None, Want::Undelivered, range.above(floor), false))
     }
 
     fn new(party: u32, from: Option<u32>, want: Want, range: Range, rising: bool) -> Self {
@@ -358,7 +368,6 @@ impl Walk {
             let wanted = |marks: &Marks| match self.want {
                 Want::Any => true,
                 Want::Unread => marks.read_at.is_none(),
-                Want::Undelivered => marks.delivered_at.is_none(),
             };
             self.found.extend(marks.filter(wanted).map(|marks| (seq, marks)));
         }
@@ -366,7 +375,7 @@ impl Walk {
         self.step = (self.step * 2).min(STEP_MAX);
         if let Some(seq) = clear_to {
             let known = parties.known(connection, self.party)?;
-            known.floor = known.floor.max(seq);
+            known.progress.floor = known.progress.floor.max(seq);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::db::{Db, Fault, Outcome, Tally};
+use super::db::{Db, Fault, Outcome, Pending, Tally};
 use super::parties::{CLI, EVERYONE};
 use super::rows::NOT_YET;
 use crate::api::MessageCounts;
@@ -19,6 +19,11 @@ const LOCKS: &str = "locks";
 
 /// The key in `meta` of the highest number given, as of its writing.
 const LAST_SEQ: &str = "last_seq";
+
+/// The keys in `meta` of [`Pending`], for the broadcasts up to a number.
+const PENDING_TO: &str = "pending_to";
+const PENDING_UNDELIVERED: &str = "pending_undelivered";
+const PENDING_UNREAD: &str = "pending_unread";
 
 /// A row of `client_ids`.
 type ClientId = (u32, [u8; 16], Seq);
@@ -70,7 +75,7 @@ impl Db {
                 tally.messages.undelivered -= u64::from(row.get::<_, i64>(5)? == NOT_YET);
                 if !row.get::<_, bool>(4)? {
                     tally.messages.unread -= 1;
-                    parties.add_unread(recipient, -1);
+                    parties.add_unread_direct(recipient, -1);
                 }
             }
             if let Some(id) = row.get(6)? {
@@ -223,6 +228,8 @@ impl Db {
             self.put_meta(STATE_ENTRIES, Seq(state_entries))?;
             self.put_meta(LOCKS, Seq(locks))?;
             self.keep_last_seq()?;
+            self.keep_pending()?;
+            self.keep_progress()?;
             self.commit_turn()
         });
         match stored {
@@ -234,8 +241,21 @@ impl Db {
 
     /// Removes the stored counters, which are about to become wrong.
     pub(super) fn forget_counters(&mut self) -> Outcome<()> {
-        self.connection.prepare_cached("DELETE FROM meta WHERE key <> ?1")?.execute([LAST_SEQ])?;
+        self.connection
+            .prepare_cached("DELETE FROM meta WHERE key IN (?1, ?2, ?3, ?4)")?
+            .execute([UNDELIVERED, UNREAD, STATE_ENTRIES, LOCKS])?;
         self.tally.counters_stored = false;
+        Ok(())
+    }
+
+    /// Stores how many broadcasts are not done with.
+    pub(super) fn keep_pending(&mut self) -> Outcome<()> {
+        let Tally { pending, broadcast_seq, .. } = self.tally;
+        self.put_meta(PENDING_TO, broadcast_seq)?;
+        self.put_meta(PENDING_UNDELIVERED, Seq(pending.undelivered))?;
+        self.put_meta(PENDING_UNREAD, Seq(pending.unread))?;
+        self.tally.pending_to = broadcast_seq;
+        self.tally.pending_stale = false;
         Ok(())
     }
 
@@ -301,13 +321,19 @@ pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
         |row| row.get(0),
     )?;
     let counter = |key| meta.get(key).copied();
+    let pending_to = Seq(counter(PENDING_TO).unwrap_or(0));
+    let since = Db::count_pending(connection, pending_to)?;
+    let pending = Pending {
+        undelivered: since.undelivered + counter(PENDING_UNDELIVERED).unwrap_or(0),
+        unread: since.unread + counter(PENDING_UNREAD).unwrap_or(0),
+    };
     let counters = (counter(UNDELIVERED), counter(UNREAD), counter(STATE_ENTRIES), counter(LOCKS));
     let counters_stored = matches!(counters, (Some(_), Some(_), Some(_), Some(_)));
     let (undelivered, unread, state_entries, locks) = match counters {
         (Some(undelivered), Some(unread), Some(state), Some(locks)) => {
             (undelivered, unread, state, locks)
         }
-        _ => count(connection)?,
+        _ => count(connection, pending)?,
     };
     Ok(Tally {
         last_seq: kept_seq.max(row_seq),
@@ -319,6 +345,9 @@ pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
         mark_seq,
         latest,
         messages: MessageCounts { total: message_count, undelivered, unread },
+        pending,
+        pending_to,
+        pending_stale: false,
         events: event_count,
         state_entries,
         locks,
@@ -349,15 +378,15 @@ fn ends(connection: &Connection, table: &str) -> Outcome<(Seq, i64, u64)> {
     Ok((seq, last, count))
 }
 
-/// Undelivered and unread messages, state entries, locks: by looking at every row. (What was read is
-/// delivered.)
-fn count(connection: &Connection) -> Outcome<(u64, u64, u64, u64)> {
-    let (undelivered, unread) = Db::count_pending_broadcasts(connection)?;
+/// Undelivered and unread messages, state entries, locks: by looking at every row, but for broadcasts.
+/// (What was read is delivered.)
+fn count(connection: &Connection, broadcasts: Pending) -> Outcome<(u64, u64, u64, u64)> {
     let sql = "SELECT ifnull(sum(delivered_at = ?1), 0), count(*),
                       (SELECT count(*) FROM state), (SELECT count(*) FROM locks)
-               FROM messages WHERE is_read = 0 AND recipient <> 0";
+               FROM messages INDEXED BY messages_inbox WHERE recipient > 0 AND is_read = 0";
     let counts: (Seq, Seq, Seq, Seq) =
         connection.query_row(sql, [NOT_YET], |row| row.try_into())?;
     let (direct_undelivered, direct_unread, state, locks) = counts;
-    Ok((undelivered + direct_undelivered.0, unread + direct_unread.0, state.0, locks.0))
+    let undelivered = broadcasts.undelivered + direct_undelivered.0;
+    Ok((undelivered, broadcasts.unread + direct_unread.0, state.0, locks.0))
 }

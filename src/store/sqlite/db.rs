@@ -3,6 +3,7 @@
 use rusqlite::{Connection, ErrorCode};
 
 use super::parties::Parties;
+use super::waiting::Lists;
 use crate::api::MessageCounts;
 use crate::model::{Seq, Timestamp};
 use crate::store::{Counts, StoreError};
@@ -47,6 +48,11 @@ impl Fault {
         let Self::Sql(error) = self else { return false };
         matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
     }
+}
+
+/// A column is not what was stored there.
+pub(super) fn damaged(error: impl std::fmt::Display) -> Fault {
+    Fault::Damaged(error.to_string())
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -98,11 +104,24 @@ pub(super) struct Tally {
     /// The latest `created_at` of all messages and events.
     pub(super) latest: Timestamp,
     pub(super) messages: MessageCounts,
+    /// The broadcasts among them that somebody has not got, and has not read.
+    pub(super) pending: Pending,
+    /// `meta` holds the same of the broadcasts up to this one.
+    pub(super) pending_to: Seq,
+    /// What it holds has become wrong, and must be right when the turn commits.
+    pub(super) pending_stale: bool,
     pub(super) events: u64,
     pub(super) state_entries: u64,
     pub(super) locks: u64,
     /// `meta` holds the counters as they are: to be removed before anything changes.
     pub(super) counters_stored: bool,
+}
+
+/// How many broadcasts are not done with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) undelivered: u64,
+    pub(super) unread: u64,
 }
 
 /// What is going on between `begin_turn` and its end.
@@ -124,6 +143,7 @@ pub(super) struct Turn {
 pub(super) struct Db {
     pub(super) connection: Connection,
     pub(super) parties: Parties,
+    pub(super) lists: Lists,
     pub(super) tally: Tally,
     turn: Option<Turn>,
     /// Where the sweep for parties of no more use goes on.
@@ -139,6 +159,7 @@ impl Db {
         Self {
             connection,
             parties: Parties::default(),
+            lists: Lists::default(),
             tally,
             turn: None,
             swept_to: 0,
@@ -165,9 +186,13 @@ impl Db {
 
     pub(super) fn commit_turn(&mut self) -> Outcome<()> {
         let turn = self.check_turn()?;
+        self.lists = Lists::default();
         if turn.began {
             if turn.wrote && self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
                 self.keep_last_seq()?;
+            }
+            if self.tally.pending_stale {
+                self.keep_pending()?;
             }
             self.execute("COMMIT")?;
             self.log_growth += TURN_BYTES;
@@ -178,6 +203,7 @@ impl Db {
 
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
+        self.lists = Lists::default();
         // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
         // says so.
         if turn.began && !self.connection.is_autocommit() {
@@ -266,6 +292,16 @@ impl Db {
         tally.latest = tally.latest.max(created_at);
         self.wrote();
         Ok(())
+    }
+
+    /// Takes into account that a broadcast is now delivered to all, or read by all; or that it goes.
+    pub(super) fn broadcast_done(&mut self, seq: Seq, delivered: bool, read: bool) {
+        let tally = &mut self.tally;
+        tally.messages.undelivered -= u64::from(delivered);
+        tally.messages.unread -= u64::from(read);
+        tally.pending.undelivered -= u64::from(delivered);
+        tally.pending.unread -= u64::from(read);
+        tally.pending_stale |= (delivered || read) && seq <= tally.pending_to;
     }
 
     pub(super) fn counts(&self) -> Counts {

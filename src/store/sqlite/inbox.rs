@@ -148,7 +148,7 @@ impl Db {
             }
         }
         if marked_broadcast {
-            self.keep_floor(me)?;
+            self.keep_reading(me)?;
         }
         Ok(())
     }

@@ -3,11 +3,10 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::broadcasts::{Marks, Walk};
+use super::broadcasts::Marks;
 use super::db::{Db, Fault, Outcome};
 use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
 use super::rows::{MarkTime, NO_WAY, NOT_YET, notified_from_stored, notified_to_stored};
-use super::streams::{Merge, Range, Seqs, Source};
 use crate::model::{Message, MessageId, Notified, Party, PeerId, Recipient, Seq, Timestamp, Way};
 use crate::store::{NewMessage, Receipt, Repeated, To};
 
@@ -123,7 +122,7 @@ impl Db {
         self.tally.messages.undelivered += 1;
         self.tally.messages.unread += 1;
         if recipient != EVERYONE {
-            self.parties.add_unread(recipient, 1);
+            self.parties.add_unread_direct(recipient, 1);
         }
         Ok(())
     }
@@ -248,7 +247,7 @@ impl Db {
             receipts.push(Receipt { id: *id, from });
         }
         if marked_broadcast {
-            self.keep_floor(me)?;
+            self.keep_reading(me)?;
         }
         Ok(receipts)
     }
@@ -329,7 +328,7 @@ impl Db {
         }
         self.wrote();
         if read {
-            self.parties.add_unread(recipient, -1);
+            self.parties.add_unread_direct(recipient, -1);
             self.tally.messages.unread -= 1;
         }
         if old.delivered_at.is_none() && new.delivered_at.is_some() {
@@ -382,29 +381,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::undelivered`].
-    pub(super) fn undelivered(
-        &mut self,
-        peer: PeerId,
-        after: Seq,
-        limit: u32,
-    ) -> Outcome<Vec<Message>> {
-        let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Vec::new()) };
-        let range = Range::ascending(Some(after), None);
-        let broadcasts = Some(Walk::undelivered(self, me, range)?);
-        let boxes = self.boxes(me)?;
-        let direct = boxes.map(|one| Source::One(Seqs::waiting(one, range, limit))).collect();
-        let mut merge = Merge { range, direct, broadcasts };
-        let mut messages = Vec::new();
-        while messages.len() < limit as usize
-            && let Some(found) = merge.peek(self)?
-        {
-            messages.push(self.message_found(found.seq)?.message);
-            merge.pop(found);
-        }
-        Ok(messages)
-    }
-
     /// See [`crate::store::Store::unread_count`].
     pub(super) fn unread_count(&mut self, recipient: Recipient) -> Outcome<u64> {
         match self.find_party(&recipient.into())? {
@@ -451,20 +427,24 @@ impl Db {
 
     /// How many unread messages a party has: counted once, then kept.
     pub(super) fn unread_of(&mut self, party: u32) -> Outcome<u64> {
-        if let Some(unread) = self.parties.known(&self.connection, party)?.unread {
-            return Ok(unread);
-        }
-        let mut unread = self
+        let known = self.parties.known(&self.connection, party)?;
+        let gets_broadcasts = known.party.peer().is_some();
+        let direct = match known.unread_direct {
+            Some(direct) => direct,
+            None => self.count_unread_direct(party)?,
+        };
+        Ok(direct + if gets_broadcasts { self.unread_broadcasts_of(party)? } else { 0 })
+    }
+
+    fn count_unread_direct(&mut self, party: u32) -> Outcome<u64> {
+        let unread = self
             .connection
             .prepare_cached(
                 "SELECT count(*) FROM messages INDEXED BY messages_inbox
                  WHERE recipient = ?1 AND is_read = 0",
             )?
             .query_row([party], |row| row.get::<_, u32>(0).map(u64::from))?;
-        if self.parties.party(&self.connection, party)?.peer().is_some() {
-            unread += Walk::unread(self, party, Range::ascending(None, None))?.count(self)?;
-        }
-        self.parties.known(&self.connection, party)?.unread = Some(unread);
+        self.parties.known(&self.connection, party)?.unread_direct = Some(unread);
         Ok(unread)
     }
 }

@@ -17,10 +17,12 @@ mod messages;
 mod open;
 mod parties;
 mod peers;
+mod progress;
 mod rows;
 mod schema;
 mod state;
 mod streams;
+mod waiting;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +37,7 @@ pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
-    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Waiting,
 };
 use crate::config::Durability;
 use crate::limits;
@@ -306,7 +308,11 @@ impl Store for SqliteStore {
         self.run(|db| db.mark_broadcast_delivered(seq, peers, at))
     }
 
-    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Vec<Message>> {
+    fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()> {
+        self.run(|db| db.delivered_to(peer, seq))
+    }
+
+    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Waiting> {
         self.run(|db| db.undelivered(peer, after, limit))
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::db::{Fault, Outcome};
+use super::progress::Progress;
 use crate::model::{Party, Seq};
 
 /// The recipient in the row of a broadcast.
@@ -22,13 +23,14 @@ pub(super) struct Known {
     pub(super) party: Party,
     /// No broadcast up to this one is for it.
     pub(super) born: Seq,
-    /// No broadcast up to this one is for it and unread. May be higher than what is stored: a
-    /// lower one only means that more is looked at.
-    pub(super) floor: Seq,
-    /// What is stored.
-    pub(super) floor_stored: Seq,
-    /// Its unread messages, once they have been counted; those in its mailbox are that one's.
-    pub(super) unread: Option<u64>,
+    /// How far it has come.
+    pub(super) progress: Progress,
+    /// What is stored of that.
+    pub(super) stored: Progress,
+    /// Its unread direct messages, once they have been counted; those in its mailbox are that one's.
+    pub(super) unread_direct: Option<u64>,
+    /// The same for broadcasts.
+    pub(super) unread_broadcasts: Option<u64>,
     /// The number of the mailbox that it has.
     pub(super) mailbox: Option<u32>,
 }
@@ -52,7 +54,7 @@ pub(super) fn mailbox_name(party: &Party) -> Option<&str> {
 /// The columns that [`read`] reads. The mailbox is that of a present peer with a name of its own.
 macro_rules! columns {
     () => {
-        "party, name, born, floor,
+        "party, name, born, floor, delivered, counted, unread,
          (SELECT mailbox.party FROM peers CROSS JOIN parties AS mailbox
           WHERE peers.id = parties.name AND left_at IS NULL AND NOT name_is_automatic
             AND mailbox.name = '@' || lower(peers.name))"
@@ -91,11 +93,14 @@ impl Parties {
         }
         let (number, known) = connection
             .prepare_cached(
-                "INSERT INTO parties (name, born, floor) VALUES (?1, ?2, ?2)
-                 RETURNING party, name, born, floor, NULL",
+                "INSERT INTO parties (name, born, floor, delivered, counted, unread)
+                 VALUES (?1, ?2, ?2, ?2, ?2, 0)
+                 RETURNING party, name, born, floor, delivered, counted, unread, NULL",
             )?
             .query_row((party, broadcast_seq), read)?;
-        Ok(self.remember(number, Known { unread: Some(0), ..known }))
+        let nothing = Some(0);
+        let known = Known { unread_direct: nothing, unread_broadcasts: nothing, ..known };
+        Ok(self.remember(number, known))
     }
 
     /// What is known of a number that stands in some row.
@@ -116,11 +121,24 @@ impl Parties {
         self.known(connection, number).map(|known| known.party.clone())
     }
 
-    /// Takes into account that a party has `more` unread messages.
-    pub(super) fn add_unread(&mut self, number: u32, more: i64) {
-        if let Some(Known { unread: Some(unread), .. }) = self.known.get_mut(&number) {
+    /// Takes into account that a party has `more` unread direct messages.
+    pub(super) fn add_unread_direct(&mut self, number: u32, more: i64) {
+        if let Some(Known { unread_direct: Some(unread), .. }) = self.known.get_mut(&number) {
             *unread = unread.saturating_add_signed(more);
         }
+    }
+
+    /// Takes into account that there is a new broadcast for a party.
+    pub(super) fn add_unread_broadcast(&mut self, number: u32) {
+        if let Some(Known { unread_broadcasts: Some(unread), .. }) = self.known.get_mut(&number) {
+            *unread += 1;
+        }
+    }
+
+    /// The numbers of those remembered of whom this is so.
+    pub(super) fn numbers_of(&self, is_so: impl Fn(&Known) -> bool) -> Vec<u32> {
+        let known = self.known.iter().filter(|(_, known)| is_so(known));
+        known.map(|(number, _)| *number).collect()
     }
 
     /// The mailbox that a party has, if any.
@@ -150,14 +168,21 @@ impl Parties {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(u32, Known)> {
-    let floor = row.get(3)?;
+    let unread: Seq = row.get(6)?;
+    let progress = Progress {
+        floor: row.get(3)?,
+        delivered: row.get(4)?,
+        counted: row.get(5)?,
+        unread: unread.0,
+    };
     let known = Known {
         party: row.get(1)?,
         born: row.get(2)?,
-        floor,
-        floor_stored: floor,
-        unread: None,
-        mailbox: row.get(4)?,
+        progress,
+        stored: progress,
+        unread_direct: None,
+        unread_broadcasts: None,
+        mailbox: row.get(7)?,
     };
     Ok((row.get(0)?, known))
 }

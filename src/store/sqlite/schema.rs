@@ -234,8 +234,16 @@ INSERT OR IGNORE INTO parties (name, born, floor)
 ";
 
 // Names that differ by case only are one, and so are their mailboxes.
+//
+// How far a party has come, so that an opening need not look at all messages: no message up to
+// `delivered` is for it and undelivered; of the broadcasts up to `counted`, `unread` are for it and
+// unread.
 const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
 UPDATE OR IGNORE parties SET name = lower(name) WHERE typeof(name) = 'text' AND name GLOB '@*';
+
+ALTER TABLE parties ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE parties ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE parties ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
 ";

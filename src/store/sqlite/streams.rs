@@ -6,7 +6,6 @@ use rusqlite::Connection;
 
 use super::broadcasts::{Marks, Walk};
 use super::db::{Db, Outcome};
-use super::rows::NOT_YET;
 use crate::model::Seq;
 
 /// Numbers between two others, both excluded, up or down.
@@ -52,7 +51,7 @@ impl Range {
 }
 
 /// The statements of [`Seqs`]: what makes the rows of a range of an index. All are answered by the
-/// index alone, but for `WAITING`.
+/// index alone.
 const INBOX_UP: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
     WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
 const INBOX_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
@@ -61,9 +60,6 @@ const PAIR_UP: &str = "SELECT seq FROM messages INDEXED BY messages_pair
     WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
 const PAIR_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_pair
     WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5";
-const WAITING_UP: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
-    WHERE recipient = ?1 AND is_read = 0 AND seq > ?3 AND seq < ?4 AND delivered_at = ?2
-    ORDER BY seq LIMIT ?5";
 
 /// A range of an index of messages, read in pieces.
 #[derive(Debug)]
@@ -90,11 +86,6 @@ impl Seqs {
     pub(super) fn pair(sender: u32, recipient: u32, range: Range, piece: u32) -> Self {
         let sql = if range.ascending { PAIR_UP } else { PAIR_DOWN };
         Self::new(sql, [sender.into(), recipient.into()], range, piece)
-    }
-
-    /// Messages that a recipient has not got, the oldest first.
-    pub(super) fn waiting(recipient: u32, range: Range, piece: u32) -> Self {
-        Self::new(WAITING_UP, [recipient.into(), NOT_YET], range, piece)
     }
 
     fn new(sql: &'static str, keys: [i64; 2], range: Range, piece: u32) -> Self {

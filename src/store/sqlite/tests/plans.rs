@@ -7,6 +7,7 @@ use rusqlite::StatementStatus;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::*;
+use crate::store::sqlite::care::load_tally;
 
 /// What SQLite did.
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ fn watch(store: &mut SqliteStore) -> Arc<Mutex<Work>> {
 type Operation = (&'static str, fn(&mut SqliteStore));
 
 /// Everything that is done often, or while someone waits.
-const OPERATIONS: [Operation; 28] = [
+const OPERATIONS: [Operation; 29] = [
     ("send", |store| _ = tell(store, 1, 2, "x")),
     ("broadcast", |store| _ = broadcast(store, 1, &[2, 3], "x")),
     ("send with an id", |store| {
@@ -95,6 +96,9 @@ const OPERATIONS: [Operation; 28] = [
     ("undelivered", |store| {
         let after = Seq(store.last_seq().0 - 20);
         drop(store.undelivered(peer(2), after, 10).unwrap());
+    }),
+    ("undelivered, from the beginning", |store| {
+        drop(store.undelivered(peer(2), Seq(0), 10).unwrap());
     }),
     ("emit", |store| _ = event(store, "a.b")),
     ("events", |store| {
@@ -165,6 +169,7 @@ fn stored(rows: i64) -> (TempDir, SqliteStore) {
             }
             if n < rows - 100 {
                 store.mark_delivered(peer(2), &[id.seq()], at(n)).unwrap();
+                store.delivered_to(peer(2), id.seq()).unwrap();
             }
             post(store, &party(3), To::One(inbox_of(1)), &draft);
             emit(store, if n % 2 == 0 { "a.b" } else { "rare.x" }, None, &draft);
@@ -198,6 +203,135 @@ fn no_operation_works_more_when_there_is_more() {
     let (few, many) = (measure(300), measure(3000));
     for ((name, _), (few, many)) in OPERATIONS.iter().zip(few.iter().zip(many)) {
         assert!(f64::from(many) < 1.3 * f64::from(*few) + 100.0, "{name}: {few} -> {many}");
+    }
+}
+
+/// What an opening finds of so many messages that all were delivered and nobody has read.
+fn crashed(messages: usize) -> (TempDir, SqliteStore) {
+    let dir = TempDir::new();
+    let mut store = open(&dir.file("mesh.db"));
+    register(&mut store, 3);
+    turn(&mut store, |store| {
+        let draft = Draft::new("x", T0);
+        for n in 0..messages {
+            let to = if n % 4 == 0 { To::One(inbox_of(2)) } else { To::Many(&[peer(2), peer(3)]) };
+            let seq = post(store, &party(1), to, &draft).seq();
+            store.mark_broadcast_delivered(seq, &[peer(2), peer(3)], at(1)).unwrap();
+            store.mark_delivered(peer(2), &[seq], at(1)).unwrap();
+        }
+        let last = store.last_seq();
+        for n in 2..=3 {
+            store.delivered_to(peer(n), last).unwrap();
+            store.unread_count(inbox_of(n)).unwrap();
+        }
+    });
+    store.db.checkpoint().unwrap();
+    for n in 2..=3 {
+        tell(&mut store, 1, n, "after the checkpoint");
+    }
+    let crashed = copy(&dir, "mesh.db", "crashed.db");
+    (dir, open(&crashed))
+}
+
+#[test]
+fn a_start_looks_at_no_more_when_there_is_more_that_nobody_has_read() {
+    let measure = |messages| {
+        let (_dir, mut store) = crashed(messages);
+        assert!(!store.db.tally.counters_stored, "not closed in order");
+        let work = watch(&mut store);
+        assert_eq!(load_tally(&store.db.connection).unwrap().messages, store.counts().messages);
+        let lists = |(sql, _): &(&String, &i32)| sql.contains("SELECT recipients");
+        let looked: i32 = work.lock().unwrap().steps.iter().filter(lists).map(|it| it.1).sum();
+        assert!((1..50).contains(&looked), "{looked}");
+        work.lock().unwrap().sum = 0;
+        for n in 2..=3 {
+            let waiting = store.undelivered(peer(n), Seq(0), 64).unwrap();
+            assert_eq!(texts(&waiting.messages), ["after the checkpoint"]);
+            assert_eq!(waiting.next, None);
+        }
+        // Direct ones are counted, in their index.
+        assert_eq!(store.unread_count(inbox_of(3)).unwrap(), messages as u64 / 4 * 3 + 1);
+        let steps = work.lock().unwrap().sum;
+        assert_eq!(store.unread_count(inbox_of(2)).unwrap(), messages as u64 + 1);
+        steps
+    };
+    let (few, many) = (measure(400), measure(4000));
+    assert!(many < few + 100, "{few} -> {many}");
+}
+
+#[test]
+fn one_look_for_what_is_undelivered_is_bounded() {
+    let measure = |messages| {
+        let (_dir, mut store) = crashed(messages);
+        // As if nothing was known of anyone: a database of a former version.
+        store.db.connection.execute_batch("UPDATE parties SET delivered = 0").unwrap();
+        store.db.parties.forget_all();
+        let work = watch(&mut store);
+        let (mut after, mut most, mut looks) = (Some(Seq(0)), 0, 0);
+        while let Some(from) = after {
+            work.lock().unwrap().sum = 0;
+            after = store.undelivered(peer(2), from, 64).unwrap().next;
+            most = most.max(work.lock().unwrap().sum);
+            looks += 1;
+        }
+        assert!(looks > messages / 512, "{looks}");
+        // It goes on where it has ended, the next time, too.
+        assert_eq!(store.undelivered(peer(2), Seq(0), 64).unwrap().next, None);
+        most
+    };
+    let (few, many) = (measure(1500), measure(6000));
+    assert!(many < few + 100, "{few} -> {many}");
+}
+
+#[test]
+fn peers_that_are_fed_in_one_turn_read_the_lists_together() {
+    let (_dir, mut store) = crashed(200);
+    store.db.connection.execute_batch("UPDATE parties SET delivered = 0").unwrap();
+    store.db.parties.forget_all();
+    let work = watch(&mut store);
+    store.begin_turn().unwrap();
+    let mut steps = Vec::new();
+    for n in [3, 2] {
+        work.lock().unwrap().sum = 0;
+        store.undelivered(peer(n), Seq(0), 64).unwrap();
+        steps.push(work.lock().unwrap().sum);
+    }
+    store.rollback_turn();
+    // The second has direct messages to look at as well.
+    assert!(steps[1] < steps[0], "{steps:?}");
+}
+
+#[test]
+fn unread_broadcasts_are_counted_right_after_reading_removing_and_a_crash() {
+    let (dir, mut store) = crashed(400);
+    let oldest = peek(&mut store, &InboxQuery { limit: 40, ..unread(inbox_of(3)) });
+    let ids: Vec<MessageId> = oldest.messages.iter().map(|message| message.id).collect();
+    turn(&mut store, |store| {
+        store.mark_read(inbox_of(3), &ids[10..], at(2), None).unwrap();
+    });
+    let again = |store: &mut SqliteStore, to: &str| {
+        let mut other = open(&copy(&dir, "crashed.db", to));
+        for n in 2..=3 {
+            let counted = other.unread_count(inbox_of(n)).unwrap();
+            assert_eq!(counted, store.unread_count(inbox_of(n)).unwrap(), "{to}");
+            let page = peek(&mut other, &InboxQuery { limit: 1000, ..unread(inbox_of(n)) });
+            assert_eq!(counted, page.messages.len() as u64, "{to}");
+        }
+        assert_eq!(other.counts(), store.counts(), "{to}");
+        assert_eq!(other.integrity().unwrap(), None);
+    };
+    again(&mut store, "read.db");
+    turn(&mut store, |store| {
+        for reader in 2..=3 {
+            store.mark_read(inbox_of(reader), &ids[..20], at(2), None).unwrap();
+        }
+    });
+    assert_eq!(store.counts().messages.unread, 400 + 2 - 20);
+    again(&mut store, "read by all.db");
+    let before = PurgeBefore { messages: at(1), events: at(1), departed: T0 };
+    for step in ["20.db", "21.db", "22.db"] {
+        turn(&mut store, |store| store.purge(&before, 20).unwrap());
+        again(&mut store, step);
     }
 }
 
