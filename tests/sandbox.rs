@@ -327,6 +327,40 @@ fn a_port_of_another_network_says_nothing_of_the_broker() {
     mesh.run("status").ok();
 }
 
+/// What the Python client comes to in `sandbox`: `ok`, or the word of its error.
+fn python_client(mesh: &Mesh, sandbox: &Sandbox) -> Ran {
+    const SCRIPT: &str = "import slm_mesh\n\
+        try:\n\
+        \x20   slm_mesh.SLMMeshClient().status()\n\
+        \x20   print('ok', end='')\n\
+        except slm_mesh.SLMMeshError as error:\n\
+        \x20   print(error.code, end='')\n";
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/src");
+    let direct = mesh.command(["x"]);
+    let mut command = Command::new(&sandbox.words[0]);
+    command.args(&sandbox.words[1..]).args([&python, "-c", SCRIPT]).env_clear();
+    command.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.output().unwrap().into()
+}
+
+#[test]
+fn the_python_client_knows_the_same_sandboxes() {
+    let words = ["env", "-u", "NOTHING"];
+    for (sandbox, word) in [
+        (Sandbox::new("no sandbox", &words), "ok"),
+        (Sandbox::no_network(), "ok"),
+        (Sandbox::no_inet(), "ok"),
+        (Sandbox::no_connect(), "sandboxed"),
+    ] {
+        let Some(sandbox) = sandbox else { continue };
+        let mesh = Mesh::new();
+        mesh.start();
+        assert_eq!(python_client(&mesh, &sandbox).ok(), word, "{}", sandbox.name);
+    }
+}
+
 // --- A directory that cannot be written to -------------------------------------------------------
 
 #[test]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 import unittest
@@ -61,6 +62,20 @@ class AsyncTest(MeshTest):
             return result
 
         return asyncio.run(whole())
+
+
+class Ways(AsyncTest):
+    def test_the_socket_is_preferred_and_the_port_will_do(self) -> None:
+        async def family() -> int:
+            async with AsyncSLMMeshClient() as client:
+                await client.status()
+                transport = client._pool._idle[0]._transport
+                assert transport is not None
+                return int(transport.get_extra_info("socket").family)
+
+        self.assertEqual(self.run_async(family()), socket.AF_UNIX)
+        (self.mesh.dir / "broker.sock").unlink()
+        self.assertEqual(self.run_async(family()), socket.AF_INET)
 
 
 class Calls(AsyncTest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -255,6 +256,21 @@ class Calls(MeshTest):
         self.assertEqual(client._pool._idle, [])
         client.status()
 
+    def test_the_socket_is_preferred_and_the_port_will_do(self) -> None:
+        def family(client: SLMMeshClient) -> int:
+            client.status()
+            return int(client._pool._idle[0]._socket.family)
+
+        path = self.mesh.dir / "broker.sock"
+        self.assertEqual(family(self.client()), socket.AF_UNIX)
+        port = int((self.mesh.dir / "port").read_text())
+        self.assertEqual(family(self.client(port=port)), socket.AF_INET)
+        path.unlink()
+        self.assertEqual(family(self.client()), socket.AF_INET)
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        self.assertEqual(family(self.client()), socket.AF_INET)
+
 
 class Trouble(MeshTest):
     def test_a_wrong_token_is_refused_and_a_right_one_elsewhere_taken(self) -> None:
@@ -295,6 +311,36 @@ class Trouble(MeshTest):
                 self.client().status()
             self.assertIn("chmod 700", caught.exception.message)
         self.mesh.dir.chmod(0o700)
+
+    def test_a_data_directory_of_another_user_is_refused(self) -> None:
+        if os.geteuid() != 0:
+            self.skipTest("only root can make what belongs to another user")
+        link = self.mesh.root / "link"
+        link.symlink_to(self.mesh.dir)
+        self.client(data_dir=link).status()
+        for path in (link, self.mesh.dir / "peers", self.mesh.dir):
+            os.chown(path, 65_534, -1, follow_symlinks=False)
+            with self.refused("file_error") as caught:
+                self.client(data_dir=link).status()
+            self.assertIn("another user", caught.exception.message)
+            os.chown(path, 0, -1, follow_symlinks=False)
+        self.mesh.dir.joinpath("peers").chmod(0o777)
+        with self.refused("file_error") as caught:
+            self.client().status()
+        self.assertIn("chmod 700", caught.exception.message)
+        with self.refused("file_error"):
+            self.client(data_dir=self.mesh.dir / "port").status()
+
+    def test_what_a_sandbox_says_is_not_said_of_the_broker(self) -> None:
+        for number in (errno.EPERM, errno.EACCES, errno.ENETUNREACH, errno.EAFNOSUPPORT):
+            error = OSError(number, os.strerror(number))
+            with (
+                mock.patch.object(socket.socket, "connect", side_effect=error),
+                self.refused("sandboxed") as caught,
+            ):
+                self.client(timeout=1).status()
+            self.assertIn("sandbox", caught.exception.message)
+            self.assertIn("mesh_send", caught.exception.message)
 
     def test_a_restarted_broker_is_found_again(self) -> None:
         client = self.client()

@@ -153,8 +153,9 @@ pub(super) static ENTRIES: &[Entry] = &[
         about: &[
             "Removes sockets to which no connection can be made, and the files of a broker that \
              was killed. A broker that holds its lock but no longer answers is ended, after a \
-             check that the process is the broker of this data directory. Messages and state \
-             stay.",
+             check that the process is the broker of this data directory. One that cannot be \
+             reached because of where this runs (a sandbox, a container) is left alone. Messages \
+             and state stay.",
         ],
         options: &[],
         examples: &[("clean", "")],

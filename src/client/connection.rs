@@ -1,11 +1,11 @@
 //! One kept-alive connection to the broker, without its socket: requests in, bytes out; bytes in,
 //! answers out.
 //!
-//! Whoever owns the socket connects it to [`Broker::address`] and then, as often as there is
-//! something to ask: [`Connection::send`]; as long as [`Connection::wants_write`], hand the socket
-//! to [`Connection::write_to`] when it is writable; hand it to [`Connection::read_from`] when it is
-//! readable, and after that ask [`Connection::poll_answer`]. One request at a time: a held one would
-//! keep those behind it waiting.
+//! Whoever owns the stream connects it by one of the ways to the [`Broker`] and then, as often as
+//! there is something to ask: [`Connection::send`]; as long as [`Connection::wants_write`], hand the
+//! stream to [`Connection::write_to`] when it is writable; hand it to [`Connection::read_from`] when
+//! it is readable, and after that ask [`Connection::poll_answer`]. One request at a time: a held one
+//! would keep those behind it waiting.
 //!
 //! The first thing asked on a connection is `/health`, by the connection itself: what does not
 //! answer as the broker of this data directory gets neither a request nor a token.

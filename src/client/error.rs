@@ -161,8 +161,8 @@ impl fmt::Display for ClientError {
             Self::Barred { by, reason } => write!(
                 f,
                 "{by} keeps this program from the broker ({reason}); that says nothing of the \
-                 broker, so leave it alone: use the mesh tools of your agent (mesh_send, \
-                 mesh_inbox, mesh_lock, ...), which run outside, or run this outside"
+                 broker, so leave it alone: the mesh tools of an agent (mesh_send, mesh_inbox, \
+                 ...) mostly run outside and work, as does this program there"
             ),
             Self::TimedOut { after, in_doubt } => {
                 write!(f, "the broker has not answered within {} s; ", after.as_secs())?;

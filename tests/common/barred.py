@@ -57,4 +57,4 @@ if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(
     PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0
 ):
     sys.exit(77)
-os.execv(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[2], sys.argv[2:])

@@ -42,6 +42,7 @@ from ._models import (
     Sent,
     StateEntry,
 )
+from ._reach import no_way
 from ._wire import Answer, AnswerReader
 
 T = TypeVar("T")
@@ -61,11 +62,10 @@ class _Connection(asyncio.Protocol):
     @classmethod
     async def open(cls, broker: Broker, deadline: float) -> _Connection:
         """Connects, and makes sure that it is this broker."""
-        loop = asyncio.get_running_loop()
-        connecting = loop.create_connection(lambda: cls(broker), broker.host, broker.port)
-        # asyncio sets TCP_NODELAY by itself.
         try:
-            _, connection = await asyncio.wait_for(connecting, max(0, deadline - time.monotonic()))
+            connection = await asyncio.wait_for(
+                cls._connect(broker), max(0, deadline - time.monotonic())
+            )
         except asyncio.TimeoutError:
             raise timed_out(broker) from None
         try:
@@ -73,6 +73,27 @@ class _Connection(asyncio.Protocol):
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    @classmethod
+    async def _connect(cls, broker: Broker) -> _Connection:
+        """By the first way that leads there."""
+        loop = asyncio.get_running_loop()
+        tried: list[tuple[str, OSError]] = []
+        if broker.socket is not None:
+            path = os.fspath(broker.socket)
+            try:
+                _, connection = await loop.create_unix_connection(lambda: cls(broker), path)
+                return connection
+            except OSError as error:
+                tried.append((path, error))
+        try:
+            # asyncio sets TCP_NODELAY by itself.
+            _, connection = await loop.create_connection(
+                lambda: cls(broker), broker.host, broker.port
+            )
+        except OSError as error:
+            raise no_way(broker, [*tried, (broker.authority, error)]) from error
         return connection
 
     async def ask(self, data: bytes, deadline: float) -> Answer:

@@ -185,7 +185,9 @@ def attempt(
         if result.in_doubt and not request.repeatable:
             raise _outcome_unknown(request, result.error)
         # What is not ours may be the port of a broker that has just gone; but not for ever.
-        lasts = result.error.code == "not_our_broker" and failures > 3
+        # The broker may have been about to go; a sandbox stays.
+        patience = {"not_our_broker": 3, "sandboxed": 0}.get(result.error.code)
+        lasts = patience is not None and failures > patience
         if lasts or result.error.code == "protocol_error":
             raise result.error
         trouble, broker = result.error, None

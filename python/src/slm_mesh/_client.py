@@ -44,6 +44,7 @@ from ._models import (
     Sent,
     StateEntry,
 )
+from ._reach import no_way
 from ._wire import READ_BYTES, Answer, AnswerReader
 
 T = TypeVar("T")
@@ -61,9 +62,8 @@ class _Connection:
         self.broker = broker
         self.idle_since = 0.0
         self._answers = AnswerReader()
-        self._socket = socket.create_connection((broker.host, broker.port), timeout=_left(deadline))
+        self._socket = _connect(broker, deadline)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             check_greeting(broker, self.ask(greeting(broker), deadline))
         except BaseException:
             self._socket.close()
@@ -101,6 +101,31 @@ class _Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _connect(broker: Broker, deadline: float) -> socket.socket:
+    """By the first way that leads there."""
+    tried: list[tuple[str, OSError]] = []
+    if broker.socket is not None:
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(_left(deadline))
+                connection.connect(os.fspath(broker.socket))
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        except OSError as error:
+            tried.append((str(broker.socket), error))
+    try:
+        connection = socket.create_connection((broker.host, broker.port), timeout=_left(deadline))
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise no_way(broker, [*tried, (broker.authority, error)]) from error
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def _left(deadline: float) -> float:

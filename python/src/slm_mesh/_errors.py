@@ -28,8 +28,9 @@ class SLMMeshError(Exception):
     @property
     def code(self) -> str:
         """A stable word for it: that of the broker's refusal (``peer_not_found``), or
-        ``no_broker``, ``unreachable``, ``no_answer``, ``outcome_unknown``, ``protocol_error``,
-        ``not_our_broker``, ``start_failed``, ``file_error``, ``invalid_request``, ``closed``."""
+        ``no_broker``, ``unreachable``, ``sandboxed``, ``no_answer``, ``outcome_unknown``,
+        ``protocol_error``, ``not_our_broker``, ``start_failed``, ``file_error``,
+        ``invalid_request``, ``closed``."""
         code = self.response.get("code")
         return code if isinstance(code, str) else "protocol_error"
 

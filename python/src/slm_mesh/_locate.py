@@ -7,6 +7,7 @@ import fcntl
 import ipaddress
 import os
 import shutil
+import stat
 import struct
 import sys
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class Broker:
     token: str
     #: The id of the data directory, by which the broker is known; ``None`` without such a file.
     mesh: str | None
+    #: The Unix socket it listens on beside its port; ``None`` if the caller has named the port.
+    socket: Path | None = None
+    #: Its process, 0 if it cannot be seen from here; ``None`` if nobody has asked.
+    pid: int | None = None
 
     @property
     def authority(self) -> str:
@@ -130,10 +135,12 @@ class Place:
 
     def locate(self) -> Broker | NotReady | None:
         """Looks; ``None`` if no broker is running."""
+        pid: int | None = None
         if not self.is_given:
-            _check_private(self.data_dir)
-        if not self.is_given and not _is_locked(self.data_dir / "broker.lock"):
-            return None
+            check_data_dir(self.data_dir)
+            pid = _lock_holder(self.data_dir / "broker.lock")
+            if pid is None:
+                return None
         port = self.port
         if port is None:
             port_text = _read(self.data_dir / "port") or ""
@@ -143,7 +150,8 @@ class Place:
             raise local("file_error", f"no token is in {self.token_path}: is a broker running?")
         if not 0 < port < 65_536 or token is None:
             return NotReady()
-        return Broker(self.host, port, token, _read(self.data_dir / "mesh.id"))
+        socket = self.data_dir / "broker.sock" if self.port is None else None
+        return Broker(self.host, port, token, _read(self.data_dir / "mesh.id"), socket, pid)
 
     def absent(self, why_not_started: str) -> SLMMeshError:
         """The error for no broker."""
@@ -154,21 +162,37 @@ class Place:
         )
 
 
+def check_data_dir(directory: Path) -> None:
+    """Checks what there is of the data directory and of ``peers`` in it: directories of ours, or
+    our links to such, to which nobody else can write. Whoever can could put a port and a token of
+    his own there, so nothing in it is believed then. All programs have the same rules.
+    """
+    for path in (directory, directory / "peers"):
+        _check_private(path)
+
+
 def _check_private(directory: Path) -> None:
-    """Whoever can write to the data directory can put a port and a token of his own there, so one
-    that others can write to is refused, as the broker does."""
     try:
-        found = directory.stat()
-    except (FileNotFoundError, NotADirectoryError):
+        found = directory.lstat()
+        owners = [found.st_uid]
+        if stat.S_ISLNK(found.st_mode):
+            # Whoever made it can make it lead elsewhere; the system's own is as good as ours.
+            owners = [] if found.st_uid == 0 else owners
+            found = directory.stat()
+            owners.append(found.st_uid)
+    except FileNotFoundError:
         return
     except OSError as error:
         raise local("file_error", f"cannot look at {directory}: {error.strerror}") from error
-    if found.st_uid != os.geteuid():
-        raise local(
-            "file_error",
-            f"{directory} belongs to another user (uid {found.st_uid}, this is uid "
-            f"{os.geteuid()}); set {DATA_DIR} to a directory of your own",
-        )
+    if not stat.S_ISDIR(found.st_mode):
+        raise local("file_error", f"{directory} is not a directory; set {DATA_DIR} to another")
+    for owner in owners:
+        if owner != os.geteuid():
+            raise local(
+                "file_error",
+                f"{directory} belongs to another user (uid {owner}, this is uid {os.geteuid()}); "
+                f"set {DATA_DIR} to a directory of your own",
+            )
     if found.st_mode & 0o022:
         raise local(
             "file_error",
@@ -194,19 +218,19 @@ def _read(path: Path) -> str | None:
 # `struct flock` (fcntl(2) of Linux; sys/fcntl.h of macOS), with 64-bit offsets as Python is built.
 if sys.platform == "darwin":
     _FLOCK = struct.Struct("@qqihh0q")
-    _TYPE_AT = 3
+    _PID_AT, _TYPE_AT = 2, 3
 else:
     _FLOCK = struct.Struct("@hhqqi0q")
-    _TYPE_AT = 0
+    _TYPE_AT, _PID_AT = 0, 4
 
 
-def _is_locked(path: Path) -> bool:
-    """Whether someone holds the lock, asked without taking it, so that the question never makes a
-    broker's start fail."""
+def _lock_holder(path: Path) -> int | None:
+    """The process that holds the lock, 0 if it cannot be seen from here, ``None`` if nobody does;
+    asked without taking it, so that the question never makes a broker's start fail."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except OSError as error:
         raise local("file_error", f"cannot open {path}: {error.strerror}") from error
     try:
@@ -218,7 +242,8 @@ def _is_locked(path: Path) -> bool:
         raise local("file_error", f"cannot ask for the lock of {path}: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    return bool(_FLOCK.unpack(found)[_TYPE_AT] != fcntl.F_UNLCK)
+    answer = _FLOCK.unpack(found)
+    return None if answer[_TYPE_AT] == fcntl.F_UNLCK else int(answer[_PID_AT])
 
 
 def find_binary() -> str | None:
