@@ -222,8 +222,6 @@ pub const LAST_FRAMES_TIME_MAX: Duration = Duration::from_millis(500);
 pub const RPC_LINE_BYTES_MAX: usize = 8 * MIB;
 /// Longest id of a JSON-RPC request, bytes of its JSON text.
 pub const RPC_ID_BYTES_MAX: usize = KIB;
-/// Most messages of one JSON-RPC batch.
-pub const RPC_BATCH_MAX: usize = 256;
 /// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// Largest list of tools, bytes of JSON: each agent pays for it with context. With what stands around
@@ -245,6 +243,26 @@ pub const RPC_OUT_PAUSE_BYTES: usize = 256 * KIB;
 pub const RPC_WRITE_BYTES_MAX: usize = if cfg!(target_os = "linux") { 4 * KIB } else { 512 };
 /// Most messages an agent gets at once.
 pub const INBOX_LIMIT_MAX: u32 = 100;
+/// Longest answer of a tool with a list in it, bytes: some 10,000 tokens. Clients refuse or put aside
+/// what is over 25,000. One item that is larger is given all the same.
+pub const ANSWER_BYTES_MAX: usize = 40_000;
+/// Longest part of a message that does not fit into an answer, bytes of JSON.
+pub const PART_BYTES_MAX: usize = 37_000;
+/// How much the keys of entries that have no room in a list may take, bytes.
+pub const REMAINING_KEYS_BYTES_MAX: usize = 8_000;
+/// How much is shown of a message of one's own, characters.
+pub const SENT_CHARS_MAX: usize = 1_000;
+/// An answer that comes later than this after its call may have found nobody: no client is known to
+/// give up sooner.
+pub const ANSWER_PROMPT: Duration = Duration::from_secs(2);
+/// How long a sending of unknown outcome is known again when it is repeated.
+pub const REPEAT_TIME: Duration = Duration::from_secs(60);
+/// Most of those.
+pub const REPEATS_MAX: usize = 16;
+/// Events a notice tells of; beyond that they are counted without their type.
+pub const NOTICE_EVENTS_MAX: usize = LIST_LIMIT_MAX as usize;
+/// Longest line about events in a notice, characters.
+pub const NOTICE_EVENTS_CHARS_MAX: usize = 200;
 /// Unread messages of which a notice tells the beginning.
 pub const NOTICE_MESSAGES_MAX: usize = 3;
 /// How much of each, characters.
@@ -332,6 +350,8 @@ const _: () = {
     assert!(6 * PAYLOAD_BYTES_MAX + 16 * KIB <= FRAME_BYTES_MAX);
     assert!(FRAME_BYTES_MAX <= WINDOW_BYTES_MAX);
     assert!(BODY_BYTES_MAX <= REPLY_BYTES_MAX);
+    // A part, with names, ids and times, fits an answer.
+    assert!(PART_BYTES_MAX + 2 * KIB <= ANSWER_BYTES_MAX);
     assert!(REPLY_BYTES_MAX < CLIENT_REPLY_BYTES_MAX);
     assert!(MESSAGE_RETENTION_MS <= EVENT_RETENTION_MS);
     assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);

@@ -214,7 +214,7 @@ impl<'a> Follower<'a> {
                 ClientError::NoBroker
                 | ClientError::Unreachable { .. }
                 | ClientError::TimedOut { .. }
-                | ClientError::InDoubt
+                | ClientError::InDoubt { .. }
                 | ClientError::NotOurs { .. },
                 _,
             ) => {

@@ -146,7 +146,9 @@ fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Re
                 }
             }
             // Its broker has gone, and there may be another.
-            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
+            ClientError::Unreachable { .. }
+            | ClientError::TimedOut { .. }
+            | ClientError::InDoubt { .. } => {
                 std::thread::sleep(CROWDED_PAUSE.min(until.saturating_duration_since(begun)));
             }
             _ => return Err(error.into()),

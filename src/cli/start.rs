@@ -204,7 +204,7 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit> {
     let pid = client.broker().and_then(|broker| broker.pid);
     match client.call_bytes(&api::Request::Shutdown) {
         // It may be faster than its answer.
-        Ok(_) | Err(ClientError::InDoubt) => {}
+        Ok(_) | Err(ClientError::InDoubt { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     drop(client);

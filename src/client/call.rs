@@ -88,6 +88,26 @@ pub fn is_repeatable(request: &Request) -> bool {
     }
 }
 
+/// Whether nobody has to look what came of `request` when its answer does not come: it changes
+/// nothing, or nothing but what its client goes on to ask for by itself.
+pub(super) fn leaves_no_doubt(request: &Request) -> bool {
+    match request {
+        Request::Health
+        | Request::Status
+        | Request::Peers(_)
+        | Request::GetState { .. }
+        | Request::ListState { .. }
+        | Request::QueryLocks { .. }
+        | Request::ReadEvents(_)
+        | Request::Heartbeat { .. }
+        | Request::MarkRead { .. }
+        | Request::MarkNotified { .. } => true,
+        Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
+        Request::Register(register) => register.peer_id.is_some(),
+        _ => false,
+    }
+}
+
 #[derive(Debug)]
 enum State {
     /// This step has not been handed out yet.
@@ -129,6 +149,8 @@ pub struct Call {
     launches: u32,
     /// Port and token have been read once more after a 401.
     reread: bool,
+    /// The request has gone out and was not answered.
+    in_doubt: bool,
 }
 
 impl Call {
@@ -149,6 +171,7 @@ impl Call {
             failures: 0,
             launches: 0,
             reread: false,
+            in_doubt: false,
         }
     }
 
@@ -302,6 +325,7 @@ impl Call {
         if !matches!(self.state, State::Exchanging(_)) {
             return;
         }
+        self.in_doubt |= in_doubt;
         let lasts = match &error {
             // The files may be about to change; but not for ever.
             ClientError::NotOurs { .. } => self.failures > 3,
@@ -313,11 +337,17 @@ impl Call {
         if lasts {
             self.finish(Err(error));
         } else if in_doubt && !is_repeatable(&self.request) {
-            self.finish(Err(ClientError::InDoubt));
+            self.finish(Err(error.in_doubt()));
         } else {
             self.trouble = Some(error);
             self.pause(now);
         }
+    }
+
+    /// The broker has not answered by the time of the call. `in_doubt` as [`Connection::is_in_doubt`]
+    /// has it.
+    pub fn handle_silence(&mut self, in_doubt: bool) {
+        self.in_doubt |= in_doubt;
     }
 
     /// Looks again, at once the first time.
@@ -332,30 +362,32 @@ impl Call {
     }
 
     fn finish(&mut self, result: Result<Answer, ClientError>) {
-        self.state = State::Next(Step::Done(result));
+        self.state = State::Next(Step::Done(result.map_err(|error| self.as_it_is(error))));
+    }
+
+    /// The error, or that nobody knows what came of the request.
+    fn as_it_is(&self, error: ClientError) -> ClientError {
+        if self.in_doubt { error.told_of(&self.request) } else { error }
     }
 
     /// The time is over.
     fn give_up(&mut self, now: Instant) -> Option<Step> {
         let state = std::mem::replace(&mut self.state, State::Over);
-        let timed_out = |in_doubt| {
-            let after = now.saturating_duration_since(self.begun);
-            Err(ClientError::TimedOut { after, in_doubt })
-        };
+        let timed_out = ClientError::TimedOut { after: now.saturating_duration_since(self.begun) };
         let result = match state {
             State::Over => return None,
             State::Next(Step::Done(result)) => result,
-            State::Exchanging(_) => timed_out(!is_repeatable(&self.request)),
+            State::Exchanging(_) => Err(timed_out),
             State::Launching => Err(ClientError::StartFailed {
                 reason: format!("it was not ready within {} s", CALL_TIME_MAX.as_secs()).into(),
             }),
             _ => match (self.doubted.take(), self.trouble.take()) {
                 (Some(doubted), _) => Ok(doubted.answer),
                 (None, Some(trouble)) => Err(trouble),
-                (None, None) => timed_out(false),
+                (None, None) => Err(timed_out),
             },
         };
-        Some(Step::Done(result))
+        Some(Step::Done(result.map_err(|error| self.as_it_is(error))))
     }
 }
 
@@ -574,8 +606,47 @@ mod tests {
             if again {
                 locates(&mut call, now);
             } else {
-                assert_eq!(done(&mut call, now), Err(ClientError::InDoubt));
+                assert_eq!(done(&mut call, now).unwrap_err().word(), "outcome_unknown");
             }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_and_not_answered_has_an_unknown_outcome_however_the_call_ends() {
+        let begun = Instant::now();
+        let id = Some(Uuid::from_bytes([1; 16]));
+        let emit = Request::Emit { peer_id: None, kind: "a.b".into(), payload: "1".into(), id };
+        let lock = Request::Lock(LockFile::default());
+        for (request, in_doubt, silent, absent) in [
+            (emit.clone(), true, "outcome_unknown", "outcome_unknown"),
+            (lock, true, "outcome_unknown", "outcome_unknown"),
+            (emit, false, "no_answer", "no_broker"),
+            (Request::Status, true, "no_answer", "no_broker"),
+        ] {
+            let start =
+                || Call::new(request.clone(), StartPolicy::Never, Some(broker(1, "a")), begun);
+            // No answer at all.
+            let mut call = start();
+            call.poll(begun);
+            call.handle_silence(in_doubt);
+            let error = done(&mut call, begun + CALL_TIME_MAX).unwrap_err();
+            assert_eq!(error.word(), silent, "{request:?}");
+            // Sent on a connection that broke, and then there is nobody to ask again.
+            let mut call = start();
+            call.poll(begun);
+            call.handle_broken(broken(), in_doubt, begun);
+            locates(&mut call, begun);
+            call.handle_located(Ok(Located::Absent), begun);
+            assert_eq!(done(&mut call, begun).unwrap_err().word(), absent, "{request:?}");
+            // Asked again, and answered.
+            let mut call = start();
+            call.poll(begun);
+            call.handle_broken(broken(), in_doubt, begun);
+            locates(&mut call, begun);
+            call.handle_located(Ok(Located::Serving(broker(1, "a"))), begun);
+            call.poll(begun);
+            call.handle_answer(answer(200, "{}"), begun);
+            assert_eq!(done(&mut call, begun), Ok(answer(200, "{}")));
         }
     }
 
@@ -630,12 +701,7 @@ mod tests {
         assert_eq!(call.fails_at() - now, CALL_TIME_MAX);
         call.poll(now);
         let error = done(&mut call, now + CALL_TIME_MAX).unwrap_err();
-        assert_eq!(error, ClientError::TimedOut { after: CALL_TIME_MAX, in_doubt: false });
-
-        let mut call = Call::new(Request::Shutdown, StartPolicy::Never, known(), now);
-        call.poll(now);
-        let error = done(&mut call, now + CALL_TIME_MAX).unwrap_err();
-        assert_eq!(error, ClientError::TimedOut { after: CALL_TIME_MAX, in_doubt: true });
+        assert_eq!(error, ClientError::TimedOut { after: CALL_TIME_MAX });
 
         let held = Request::ReadEvents(ReadEvents { wait: 55, ..ReadEvents::default() });
         let call = Call::new(held, StartPolicy::Never, known(), now);

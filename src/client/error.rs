@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::api::Code;
+use super::call::leaves_no_doubt;
+use crate::api::{Code, Request};
 
 /// A refusal as it came from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +75,13 @@ pub enum ClientError {
     TimedOut {
         /// How long it was waited for.
         after: Duration,
-        /// Whether the request may have been carried out all the same, and is not one that can be
-        /// repeated without harm.
-        in_doubt: bool,
     },
-    /// The connection broke after the request had been sent, and the request is not one that can
-    /// be repeated without harm.
-    InDoubt,
+    /// The request was sent, and its answer did not come; it changes something, and whether it has
+    /// is not known.
+    InDoubt {
+        /// What came instead of the answer.
+        reason: Box<str>,
+    },
     /// What came back is no answer of a broker.
     Protocol {
         /// What is wrong with it.
@@ -127,7 +128,7 @@ impl ClientError {
             Self::Unreachable { .. } => "unreachable",
             Self::Barred { .. } => "sandboxed",
             Self::TimedOut { .. } => "no_answer",
-            Self::InDoubt => "outcome_unknown",
+            Self::InDoubt { .. } => "outcome_unknown",
             Self::Protocol { .. } => "protocol_error",
             Self::NotOurs { .. } => "not_our_broker",
             Self::TooLarge => "too_large",
@@ -136,6 +137,25 @@ impl ClientError {
             Self::DataDir { .. } => "data_dir",
             Self::File { .. } => "file_error",
         }
+    }
+
+    /// The same, told of a request that has gone out and was not answered.
+    #[must_use]
+    pub fn told_of(self, request: &Request) -> Self {
+        if leaves_no_doubt(request) { self } else { self.in_doubt() }
+    }
+
+    /// The same, told of a request that was sent and changes something.
+    pub(super) fn in_doubt(self) -> Self {
+        let reason = match self {
+            // Refusals are answers.
+            Self::Refused(_) | Self::InDoubt { .. } => return self,
+            Self::TimedOut { after } => format!("within {} s", after.as_secs()).into(),
+            Self::Unreachable { reason } | Self::Protocol { reason } => reason,
+            Self::NoBroker => "no broker is running any more".into(),
+            other => other.to_string().into(),
+        };
+        Self::InDoubt { reason }
     }
 
     /// The refusal's code, if it is one.
@@ -164,19 +184,16 @@ impl fmt::Display for ClientError {
                  broker, so leave it alone: the mesh tools of an agent (mesh_send, mesh_inbox, \
                  ...) mostly run outside and work, as does this program there"
             ),
-            Self::TimedOut { after, in_doubt } => {
-                write!(f, "the broker has not answered within {} s; ", after.as_secs())?;
-                f.write_str(if *in_doubt {
-                    "the request may have been carried out all the same, so look before you \
-                     repeat it"
-                } else {
-                    "try again, and if this lasts, `slm-mesh clean` ends a broker that no longer \
-                     answers"
-                })
-            }
-            Self::InDoubt => f.write_str(
-                "the connection to the broker broke before its answer came; the request may have \
-                 been carried out, so look before you repeat it",
+            Self::TimedOut { after } => write!(
+                f,
+                "the broker has not answered within {} s; try again, and if this lasts, `slm-mesh \
+                 clean` ends a broker that no longer answers",
+                after.as_secs()
+            ),
+            Self::InDoubt { reason } => write!(
+                f,
+                "the request was sent and not answered ({reason}); it may have been carried out, \
+                 so look before you repeat it"
             ),
             Self::Protocol { reason } => write!(
                 f,
@@ -225,11 +242,8 @@ mod tests {
         for (error, words) in [
             (ClientError::NoBroker, "slm-mesh start --detached"),
             (ClientError::Unreachable { reason: "x".into() }, "slm-mesh clean"),
-            (ClientError::InDoubt, "look before you repeat"),
-            (
-                ClientError::TimedOut { after: Duration::from_secs(5), in_doubt: false },
-                "within 5 s; try again",
-            ),
+            (ClientError::InDoubt { reason: "x".into() }, "not answered (x); it may have been"),
+            (ClientError::TimedOut { after: Duration::from_secs(5) }, "within 5 s; try again"),
         ] {
             assert!(error.to_string().contains(words), "{error}");
             assert!(!error.word().is_empty());

@@ -97,18 +97,23 @@ impl<P: PartialEq> Link<P> {
     }
 
     /// Asks the broker, when those before it have been asked; with `token`, or else with the
-    /// broker's own.
+    /// broker's own. It fails at `until`, if there is one and it comes before the time of a call is
+    /// over.
     pub fn submit(
         &mut self,
         purpose: P,
         request: Request,
         token: Option<&str>,
         start: StartPolicy,
+        until: Option<Instant>,
         now: Instant,
     ) {
         let mut call = Call::new(request, start, self.known.clone(), now);
         if let Some(token) = token {
             call = call.with_token(token);
+        }
+        if let Some(until) = until {
+            call = call.until(until);
         }
         self.queue.push_back(Asking { purpose, call });
         self.advance(now);
@@ -147,6 +152,11 @@ impl<P: PartialEq> Link<P> {
     pub fn advance(&mut self, now: Instant) {
         self.expire_queued(now);
         while let Some(asking) = self.queue.front_mut() {
+            if self.is_exchanging && asking.call.fails_at() <= now {
+                let socket = self.socket.as_ref();
+                let in_doubt = socket.is_some_and(|socket| socket.connection.is_in_doubt());
+                asking.call.handle_silence(in_doubt);
+            }
             match asking.call.poll(now) {
                 None => break,
                 Some(Step::Locate) => {

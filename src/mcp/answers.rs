@@ -1,21 +1,37 @@
 //! What an agent is told: results of tools, the reasons why there is none, and what resources read.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Tool};
-use super::trim::{Members, trim};
-use crate::api::{Filter, MessageInfo, Messages, Refusal, Request, Sent};
+use super::trim::{Keep, Members, fit, trim};
+use crate::api::{Filter, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::client::paths::remark;
+use crate::limits::SENT_CHARS_MAX;
 use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
 use crate::names;
+use crate::text::armour;
 
 /// Members of replies that an agent has no use for.
 const DROPPED_OF_PEERS: [&str; 3] = ["udsPath", "gitRoot", "lastHeartbeat"];
 const DROPPED_OF_STATUS: [&str; 2] = ["pid", "role"];
+
+/// Which part of a message, of how many; the first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) number: usize,
+    pub(super) of: usize,
+}
+
+impl Part {
+    pub(super) fn is_last(self) -> bool {
+        self.number == self.of
+    }
+}
 
 /// A message as an agent sees it.
 #[derive(Serialize)]
@@ -36,7 +52,11 @@ struct Shown<'a> {
     broadcast: bool,
     #[serde(rename = "type")]
     kind: MessageKind,
-    payload: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<usize>,
+    payload: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply_to: Option<MessageId>,
     created_at: Timestamp,
@@ -76,7 +96,9 @@ impl<'a> Shown<'a> {
             to_group: message.to_group.as_deref(),
             broadcast: message.to_peer.is_none(),
             kind: message.kind,
-            payload: &message.payload,
+            part: None,
+            of: None,
+            payload: if sent { beginning(&message.payload) } else { (&*message.payload).into() },
             reply_to: message.reply_to,
             created_at: message.created_at,
             stage: message.stage,
@@ -94,16 +116,22 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Messages as an agent sees them.
-pub(super) fn messages(messages: &Messages, filter: Filter) -> String {
-    #[derive(Serialize)]
-    struct Answer<'a> {
-        ok: bool,
-        messages: Vec<Shown<'a>>,
-        remaining: u64,
+/// The beginning of what the agent has written itself.
+fn beginning(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SENT_CHARS_MAX) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()).into(),
     }
-    let shown = messages.messages.iter().map(|message| Shown::new(message, filter)).collect();
-    text(&Answer { ok: true, messages: shown, remaining: messages.remaining })
+}
+
+/// A message as an agent sees it, or a part of it with the text of that part; armoured, so that its
+/// length is known.
+pub(super) fn message(message: &MessageInfo, filter: Filter, part: Option<(Part, &str)>) -> String {
+    let mut shown = Shown::new(message, filter);
+    if let Some((part, text)) = part {
+        (shown.part, shown.of, shown.payload) = (Some(part.number), Some(part.of), text.into());
+    }
+    armour(&text(&shown)).into_owned()
 }
 
 /// The result of a call that is answered with what the broker said.
@@ -123,7 +151,14 @@ pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String>
         Call::Peers(_) | Call::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
         _ => &[],
     };
-    trim(body, dropped)
+    let keep = match call {
+        // Without a place to begin at, the newest are meant.
+        Call::Ask(Request::ReadEvents(read)) if read.after.is_none() && read.since.is_none() => {
+            Keep::Last
+        }
+        _ => Keep::First,
+    };
+    trim(body, dropped).map(|answer| fit(armour(&answer).into_owned(), keep))
 }
 
 /// What a sender should know that the broker's answer tells in numbers only.
@@ -197,7 +232,11 @@ pub(super) fn failure(error: &ClientError, tool: Option<Tool>) -> String {
         }
         return refused_text(&body);
     }
-    text(&json!({"ok": false, "error": error.to_string(), "code": error.word()}))
+    let mut sentence = error.to_string();
+    if let (ClientError::InDoubt { .. }, Some(Tool::Send)) = (error, tool) {
+        sentence.push_str("; the same mesh_send again within a minute is not sent twice");
+    }
+    text(&json!({"ok": false, "error": sentence, "code": error.word()}))
 }
 
 /// A refusal with its sentence first.
@@ -258,20 +297,18 @@ mod tests {
         }
     }
 
+    fn seen(info: &MessageInfo, filter: Filter) -> Value {
+        serde_json::from_str(&message(info, filter, None)).unwrap()
+    }
+
     #[test]
     fn messages_say_what_their_reader_does_not_know() {
-        let list = Messages {
-            messages: vec![info(1, Some(Party::parse("bob"))), info(2, None)],
-            remaining: 3,
-        };
-        let inbox: Value = serde_json::from_str(&messages(&list, Filter::Unread)).unwrap();
-        assert_eq!(inbox["remaining"], 3);
-        let first = inbox["messages"][0].as_object().unwrap();
-        let keys: Vec<&str> = first.keys().map(String::as_str).collect();
+        let direct = info(1, Some(Party::parse("bob")));
+        let first = seen(&direct, Filter::Unread);
+        let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["createdAt", "fromName", "fromPeer", "id", "payload", "type"]);
-        assert_eq!(inbox["messages"][1]["broadcast"], true);
-        let sent: Value = serde_json::from_str(&messages(&list, Filter::Sent)).unwrap();
-        let first = &sent["messages"][0];
+        assert_eq!(seen(&info(2, None), Filter::Unread)["broadcast"], true);
+        let first = seen(&direct, Filter::Sent);
         assert_eq!((&first["toPeer"], &first["delivered"]), (&"bob".into(), &true.into()));
         assert!(first.get("fromPeer").is_none() && first.get("seq").is_none());
     }
@@ -286,15 +323,24 @@ mod tests {
             ..info(1, Some(Party::Cli))
         };
         let all = MessageInfo { recipients: Some(3), notified_count: Some(2), ..info(2, None) };
-        let list = Messages { messages: vec![told, all], remaining: 0 };
-        let sent: Value = serde_json::from_str(&messages(&list, Filter::Sent)).unwrap();
-        let (told, all) = (&sent["messages"][0], &sent["messages"][1]);
-        assert_eq!((&told["stage"], &told["notifiedBy"]), (&"notified".into(), &"hook".into()));
-        assert!(told["notifiedAt"].is_string());
+        let (sent, all) = (seen(&told, Filter::Sent), seen(&all, Filter::Sent));
+        assert_eq!((&sent["stage"], &sent["notifiedBy"]), (&"notified".into(), &"hook".into()));
+        assert!(sent["notifiedAt"].is_string());
         assert_eq!((&all["notifiedCount"], all.get("stage")), (&2.into(), None));
         // A reader has the message itself.
-        let inbox: Value = serde_json::from_str(&messages(&list, Filter::Unread)).unwrap();
-        assert_eq!(inbox["messages"][0].get("notifiedBy"), None);
+        assert_eq!(seen(&told, Filter::Unread).get("notifiedBy"), None);
+    }
+
+    #[test]
+    fn of_what_the_agent_has_written_itself_the_beginning_will_do() {
+        for (len, shown) in [(SENT_CHARS_MAX, SENT_CHARS_MAX), (60_000, SENT_CHARS_MAX + 1)] {
+            let long =
+                MessageInfo { payload: "é".repeat(len).into(), ..info(1, Some(Party::Cli)) };
+            let payload = seen(&long, Filter::Sent)["payload"].as_str().unwrap().to_owned();
+            assert_eq!(payload.chars().count(), shown);
+            assert_eq!(payload.ends_with('…'), len > SENT_CHARS_MAX);
+            assert_eq!(seen(&long, Filter::All)["payload"], *long.payload);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the call it made, and not in a request it never saw.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::project::Project;
+use super::values;
 use crate::api::{Code, Endpoint, Fetch, Filter, ListPeers, Refusal, Request, Scope};
 use crate::client::paths;
 use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX, WAIT_SECONDS_MAX};
@@ -108,6 +110,7 @@ impl Tool {
         match self {
             Self::Send => &[("to", "toPeer"), ("message", "payload")],
             Self::Events => &[("since", "after")],
+            Self::State => &[("key", "prefix")],
             _ => &[],
         }
     }
@@ -139,8 +142,12 @@ impl Tool {
             Self::Status => Call::Status,
             Self::Summary => Call::Ask(decode(Endpoint::Summary, &given)?),
             Self::State => {
-                let request = decode(Endpoint::State, &given);
-                Call::Ask(request.map_err(|refusal| hint(refusal, "`value`", VALUE_HINT))?)
+                if given.get("action").is_some_and(|action| action == "list")
+                    && let Some(key) = given.remove("key")
+                {
+                    given.insert("prefix".to_owned(), key);
+                }
+                Call::Ask(decode(Endpoint::State, &given)?)
             }
             Self::Send => {
                 for (own, wire) in self.renamed() {
@@ -178,17 +185,13 @@ impl Tool {
     /// The arguments that were given, without those that say nothing.
     fn checked(self, arguments: Option<&RawValue>) -> Result<Map<String, Value>> {
         let text = arguments.map_or("{}", RawValue::get);
-        let mut given: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+        let written: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|error| {
             Refusal::new(Code::InvalidRequest, format!("the arguments cannot be read: {error}"))
         })?;
-        // Some models fill in every argument they know of, if with nothing.
-        given.retain(|name, value| match value {
-            Value::Null => false,
-            Value::String(text) => {
-                !text.is_empty() || matches!(name.as_str(), "summary" | "value" | "message")
-            }
-            _ => true,
-        });
+        let understood = written
+            .into_iter()
+            .filter_map(|(name, raw)| values::understood(&name, raw).map(|value| (name, value)));
+        let mut given: Map<String, Value> = understood.collect();
         // Some clients cannot call a tool without arguments, and make some up.
         if self == Self::Status {
             given.clear();
@@ -208,7 +211,6 @@ impl Tool {
 }
 
 const TO_HINT: &str = "; mesh_peers lists who is there";
-const VALUE_HINT: &str = "; write other values as JSON text";
 
 /// Adds to a sentence about `what`.
 fn hint(mut refusal: Refusal, what: &str, hint: &str) -> Refusal {

@@ -8,6 +8,7 @@ use super::answers::{self, You};
 use super::arguments::{Call, Tool};
 use super::jobs::{Job, JobId, Stage, Work};
 use super::outbox::{Carried, RpcError};
+use super::portion::Portion;
 use super::protocol::{Body, Outcome};
 use super::resource::Resource;
 use super::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
@@ -30,7 +31,15 @@ impl Server {
         now: Instant,
     ) {
         match tool.read(arguments, &self.project, random_id()) {
-            Ok(call) => self.begin(asked, Work::Tool(tool, call), now),
+            Ok(mut call) => {
+                if let Call::Ask(request) = &mut call {
+                    self.outcomes.recognise(request, now);
+                    if let Request::Send(send) = request {
+                        self.reading.answered(send);
+                    }
+                }
+                self.begin(asked, Work::Tool(tool, call), now);
+            }
             Err(refusal) => {
                 let text = answers::refusal(&refusal);
                 self.answer_tool(&asked, tool, text, true, Vec::new());
@@ -66,9 +75,10 @@ impl Server {
         let job = self.jobs.find(request).and_then(|id| self.jobs.remove(id));
         if let Some(job) = job {
             self.reading.leave_turn(job.id);
-            self.out.skip(&job.asked.to);
             self.commands.push_back(Command::Forget(Purpose::Job(job.id)));
             self.proceed(now);
+        } else {
+            self.reading.given_up(request);
         }
     }
 
@@ -81,7 +91,7 @@ impl Server {
         let news = self.jobs.news();
         for id in self.jobs.waiting() {
             let Some(job) = self.jobs.get_mut(id) else { continue };
-            if job.takes_messages() && !self.reading.take_turn(id) {
+            if job.fetch().is_some() && !self.reading.take_turn(id) {
                 continue;
             }
             job.stage = Stage::Asked;
@@ -110,6 +120,7 @@ impl Server {
                     self.jobs.push(job);
                     return self.presence.handle_unknown(now);
                 }
+                self.note_outcome(&job, &error, now);
                 return self.fail(job, &error);
             }
         };
@@ -123,6 +134,9 @@ impl Server {
             job.plain_result(&body, &self.project.path)
         };
         if let Some(text) = text {
+            if let Some(Request::ReadEvents(_)) = job.change() {
+                self.events_read(&text);
+            }
             self.finish(job, text, false);
         } else {
             let reason = "it is not the JSON that was expected".into();
@@ -132,13 +146,26 @@ impl Server {
 
     /// Keeps what the broker might forget.
     fn remember(&mut self, job: &Job) {
-        if let Work::Tool(_, Call::Ask(request)) = &job.work {
-            match request {
-                Request::Summary { summary, .. } => self.summary = Some(summary.clone()),
-                Request::Subscribe { types, .. } => self.subscribed.clone_from(types),
-                Request::Unsubscribe { .. } => self.subscribed.clear(),
-                _ => {}
+        let Some(request) = job.change() else { return };
+        match request {
+            Request::Summary { summary, .. } => self.summary = Some(summary.clone()),
+            Request::Subscribe { types, .. } => {
+                self.subscribed.clone_from(types);
+                self.look_for_events(true);
             }
+            Request::Unsubscribe { .. } => self.subscribed.clear(),
+            request => self.outcomes.settled(request),
+        }
+    }
+
+    /// Keeps what nobody knows the outcome of.
+    fn note_outcome(&mut self, job: &Job, error: &ClientError, now: Instant) {
+        match job.change() {
+            Some(request) if matches!(error, ClientError::InDoubt { .. }) => {
+                self.outcomes.unknown(request, now);
+            }
+            Some(request) => self.outcomes.settled(request),
+            None => {}
         }
     }
 
@@ -171,7 +198,8 @@ impl Server {
             }
         };
         if let Work::Read(_, uri) = &job.work {
-            let body = Body::Resource { uri, text: &answers::messages(&messages, filter) };
+            let text = Portion::new(&messages, filter, &[], |_| 0).text;
+            let body = Body::Resource { uri, text: &text };
             let outcome = Outcome { era: job.asked.era, body };
             self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
             return;
@@ -180,7 +208,12 @@ impl Server {
         messages.messages.retain(|message| {
             filter == Filter::Sent || message.read_at.is_some() || !self.reading.has(message.id)
         });
+        let again = match job.fetch() {
+            Some(fetch) => self.reading.missed(fetch).to_vec(),
+            None => Vec::new(),
+        };
         if messages.messages.is_empty()
+            && again.is_empty()
             && let Some(until) = job.watch_until.filter(|until| now < *until)
             && self.can_wait()
         {
@@ -197,15 +230,6 @@ impl Server {
             self.jobs.push(job);
             return self.proceed(now);
         }
-        let ids: Vec<MessageId> = match filter {
-            Filter::Sent => Vec::new(),
-            _ => messages
-                .messages
-                .iter()
-                .filter(|message| message.read_at.is_none())
-                .map(|message| message.id)
-                .collect(),
-        };
         let is_whole =
             matches!(&job.work, Work::Tool(_, Call::Inbox { fetch: Fetch { from: None, .. }, .. }))
                 && filter == Filter::Unread;
@@ -213,16 +237,22 @@ impl Server {
             let count = messages.messages.len() as u64 + messages.remaining;
             self.unread.seen(&messages.messages, count);
         }
-        let text = answers::messages(&messages, filter);
-        let ids = if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
-            ids
+        let portion =
+            Portion::new(&messages, filter, &again, |message| self.reading.parts_of(message));
+        let mut ids = portion.read();
+        let Portion { text, given } = portion;
+        if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
+            let known: Vec<MessageId> = given.iter().map(|given| given.id).collect();
+            self.waking.forget(&known);
+            if let Some(fetch) = job.fetch() {
+                self.reading.gave(&job, fetch, again.into_iter().chain(given).collect(), now);
+            }
         } else {
             // There is no room for so much: they stay unread.
-            Vec::new()
-        };
+            ids.clear();
+        }
         self.unread.handed_over(&ids, ids.len() as u64);
-        self.waking.forget(&ids);
-        self.reading.wrote(job.id, &ids, job.asked.to.batch.is_some());
+        self.reading.wrote(job.id, &ids);
     }
 
     /// The result is there; it is told at once if it is known what is unread.
@@ -298,6 +328,7 @@ impl Server {
                     self.reading.leave_turn(id);
                     self.commands.push_back(Command::Forget(Purpose::Job(id)));
                     if let Some(job) = self.jobs.remove(id) {
+                        self.note_outcome(&job, &error, now);
                         self.fail(job, &error);
                     }
                 }
@@ -314,8 +345,7 @@ impl Server {
 
     fn answer_watcher(&mut self, id: JobId) {
         if let Some(job) = self.jobs.remove(id) {
-            let text = answers::messages(&Messages::default(), Filter::Unread);
-            self.answer_tool(&job.asked, Tool::Inbox, text, false, Vec::new());
+            self.answer_tool(&job.asked, Tool::Inbox, Portion::none(), false, Vec::new());
         }
     }
 
@@ -365,20 +395,30 @@ impl Server {
     ) -> bool {
         let mut texts = vec![text];
         let mut carried = Carried::from(messages);
-        if tool != Tool::Inbox
-            && let Some(notice) = self.unread.notice()
-        {
-            texts.push(notice);
-            carried.noticed = self.unread.noticed();
+        let mut notices: Vec<String> = Vec::new();
+        if tool != Tool::Inbox {
+            if let Some(notice) = self.unread.notice() {
+                notices.push(notice);
+                carried.noticed = self.unread.noticed();
+            }
+            notices.extend(self.reading.notice());
+        }
+        notices.extend(self.news.line());
+        if !notices.is_empty() {
+            texts.push(notices.join("\n"));
         }
         let body = Body::Tool { texts: &texts, is_error };
-        self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), carried)
+        let is_out = self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), carried);
+        if is_out {
+            self.news.told_all();
+        }
+        is_out
     }
 
     /// The agent has these messages now.
     pub(super) fn handed_over(&mut self, messages: &[MessageId], now: Instant) {
         if !messages.is_empty() {
-            self.reading.handed_over(messages);
+            self.reading.handed_over(messages, now);
             self.mark_read(now);
         }
     }

@@ -1,16 +1,20 @@
 //! Tool calls and reads of resources that have no answer yet.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::answers;
 use super::arguments::{Call, Tool, peers_request};
 use super::resource::{Resource, Topic};
 use super::session::Asked;
 use crate::api::{Fetch, Filter, ReadEvents, Request};
-use crate::client::{ClientError, is_repeatable, wait_of};
+use crate::client::{ClientError, wait_of};
 use crate::limits::CALL_TIME_MAX;
 use crate::wire::jsonrpc::Id;
+
+/// How much longer than its time a job that was asked is given: whoever asks knows whether the
+/// request has gone out, and says so when that time is over.
+const WORD_TIME: Duration = Duration::from_millis(100);
 
 /// Names a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(super) struct Job {
     pub(super) asked: Asked,
     pub(super) work: Work,
     pub(super) stage: Stage,
+    /// When it was called.
+    pub(super) begun: Instant,
     /// When it fails, unless it watches.
     pub(super) deadline: Instant,
     /// When a job that waits for messages stops waiting.
@@ -69,7 +75,7 @@ impl Job {
     pub(super) fn new(id: JobId, asked: Asked, work: Work, now: Instant) -> Self {
         let watch_until = match &work {
             Work::Tool(_, Call::Inbox { wait: wait @ 1.., .. }) => {
-                Some(now + std::time::Duration::from_secs(*wait))
+                Some(now + Duration::from_secs(*wait))
             }
             _ => None,
         };
@@ -83,7 +89,8 @@ impl Job {
             asked,
             work,
             stage: Stage::Waiting,
-            deadline: now + CALL_TIME_MAX + std::time::Duration::from_secs(held),
+            begun: now,
+            deadline: now + CALL_TIME_MAX + Duration::from_secs(held),
             watch_until,
             news: 0,
             retried: false,
@@ -98,9 +105,20 @@ impl Job {
         }
     }
 
-    /// Whether it hands messages over, which are then to be marked read.
-    pub(super) fn takes_messages(&self) -> bool {
-        matches!(&self.work, Work::Tool(_, Call::Inbox { fetch, .. }) if fetch.filter != Filter::Sent)
+    /// The messages it is to hand over, if it does that; they are then to be marked read.
+    pub(super) fn fetch(&self) -> Option<&Fetch> {
+        match &self.work {
+            Work::Tool(_, Call::Inbox { fetch, .. }) if fetch.filter != Filter::Sent => Some(fetch),
+            _ => None,
+        }
+    }
+
+    /// What it has the broker change, if it is that.
+    pub(super) fn change(&self) -> Option<&Request> {
+        match &self.work {
+            Work::Tool(_, Call::Ask(request)) => Some(request),
+            _ => None,
+        }
     }
 
     /// What the broker is asked, by the peer `own`.
@@ -138,10 +156,7 @@ impl Job {
     pub(super) fn plain_result(&self, body: &[u8], project: &Path) -> Option<String> {
         match &self.work {
             Work::Tool(_, call) => answers::result(call, body, project),
-            Work::Read(Resource::Topic(Topic::Peers), _) => {
-                answers::result(&Call::Peers(crate::api::Scope::Machine), body, project)
-            }
-            Work::Read(..) => answers::result(&Call::Status, body, project),
+            Work::Read(..) => answers::result(&Call::Ask(self.request(None)), body, project),
         }
     }
 
@@ -149,15 +164,18 @@ impl Job {
     fn due(&self) -> Instant {
         match self.stage {
             Stage::Watching { until, look_at } => look_at.map_or(until, |at| at.min(until)),
+            Stage::Asked => self.deadline + WORD_TIME,
             _ => self.deadline,
         }
     }
 
-    /// Why it fails when its time is over.
+    /// Why it fails when its time is over, and nobody has said why.
     pub(super) fn timed_out(&self) -> ClientError {
-        let asked = matches!(self.stage, Stage::Asked);
-        let in_doubt = asked && !is_repeatable(&self.request(None));
-        ClientError::TimedOut { after: CALL_TIME_MAX, in_doubt }
+        let error = ClientError::TimedOut { after: CALL_TIME_MAX };
+        match (&self.stage, self.change()) {
+            (Stage::Asked, Some(request)) => error.told_of(request),
+            _ => error,
+        }
     }
 }
 
@@ -189,6 +207,11 @@ impl Jobs {
         self.list.is_empty()
     }
 
+    /// When this job fails.
+    pub(super) fn deadline_of(&self, id: JobId) -> Option<Instant> {
+        self.list.iter().find(|job| job.id == id).map(|job| job.deadline)
+    }
+
     pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Job> {
         self.list.iter_mut().find(|job| job.id == id)
     }
@@ -200,7 +223,7 @@ impl Jobs {
 
     /// The job that answers this request.
     pub(super) fn find(&self, request: &Id) -> Option<JobId> {
-        self.list.iter().find(|job| job.asked.to.id == *request).map(|job| job.id)
+        self.list.iter().find(|job| job.asked.to == *request).map(|job| job.id)
     }
 
     /// Those for which `wanted` holds.
@@ -208,15 +231,19 @@ impl Jobs {
         self.list.iter().filter(|job| wanted(job)).map(|job| job.id).collect()
     }
 
-    /// Those that are waiting.
+    /// Those that are waiting, the oldest first; behind them those that wait for a message, the newest
+    /// first: the client may have given up the older ones without a word.
     pub(super) fn waiting(&self) -> Vec<JobId> {
-        self.ids(|job| matches!(job.stage, Stage::Waiting))
+        let waits = |job: &Job| matches!(job.stage, Stage::Waiting);
+        let mut ids = self.ids(|job| waits(job) && job.watch_until.is_none());
+        ids.extend(self.ids(|job| waits(job) && job.watch_until.is_some()).into_iter().rev());
+        ids
     }
 
     /// Whether messages are being fetched for one.
     pub(super) fn is_fetching(&self) -> bool {
         let is_asking = |job: &Job| matches!(job.stage, Stage::Waiting | Stage::Asked);
-        self.list.iter().any(|job| job.takes_messages() && is_asking(job))
+        self.list.iter().any(|job| job.fetch().is_some() && is_asking(job))
     }
 
     /// Whether the agent waits for an answer of the broker.

@@ -5,7 +5,10 @@ mod arguments;
 mod catalog;
 mod flow;
 mod jobs;
+mod news;
 mod outbox;
+mod outcomes;
+mod portion;
 mod presence;
 mod project;
 mod protocol;
@@ -20,6 +23,7 @@ mod stdio;
 mod subscriptions;
 mod trim;
 mod unread;
+mod values;
 mod waits;
 mod waking;
 

@@ -23,8 +23,6 @@ use crate::wire::jsonrpc::{INVALID_PARAMS, Id, UNSUPPORTED_PROTOCOL_VERSION};
 const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 /// What a client gets that asks for a version without a handshake, or an unknown one.
 const LEGACY_LATEST: &str = "2025-11-25";
-/// The one version that has batches (MCP 2025-03-26, Base Protocol, Batching).
-const VERSION_WITH_BATCHES: &str = "2025-03-26";
 /// The versions without a handshake.
 const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
 
@@ -47,11 +45,6 @@ pub(super) enum Era {
 /// The version a handshake ends with: the one asked for if it is known.
 pub(super) fn negotiate(asked: &str) -> &'static str {
     LEGACY_VERSIONS.into_iter().find(|version| *version == asked).unwrap_or(LEGACY_LATEST)
-}
-
-/// Whether a client of this version may send batches.
-pub(super) fn has_batches(version: &str) -> bool {
-    version == VERSION_WITH_BATCHES
 }
 
 /// Reads `params` of a method; none of them count as `{}`.

@@ -2,12 +2,22 @@
 //!
 //! A message whose answer was not taken whole is still unread. One whose mark got lost is marked
 //! again, and not shown again meanwhile.
+//!
+//! That an answer was taken does not say that anyone waited for it still: a client may have given up
+//! its call without a word. So the last messages are kept, and given again where that may be so.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::jobs::JobId;
-use crate::limits::MARK_IDS_MAX;
+use super::jobs::{Job, JobId};
+use super::portion::Given;
+use crate::api::{Fetch, Filter, SendMessage};
+use crate::limits::{ANSWER_PROMPT, INBOX_LIMIT_MAX, MARK_IDS_MAX};
 use crate::model::MessageId;
+use crate::wire::jsonrpc::Id;
+
+/// Messages of which parts were given, at most; of one that is forgotten the first comes again.
+const PARTS_MAX: usize = INBOX_LIMIT_MAX as usize;
 
 /// Whose turn it is to fetch messages: two answers at once would tell the same ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +28,27 @@ enum Turn {
     Fetching(JobId),
     /// An answer with messages has not been taken yet.
     Writing,
+}
+
+/// Whether an answer has found its caller, as far as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// It came at once.
+    None,
+    /// It came late.
+    Late,
+    /// The caller has given up.
+    GivenUp,
+}
+
+/// The last answer that had messages in it.
+#[derive(Debug)]
+struct HandOver {
+    request: Id,
+    fetch: Fetch,
+    begun: Instant,
+    doubt: Doubt,
+    messages: Vec<Given>,
 }
 
 /// See the module.
@@ -34,6 +65,9 @@ pub(super) struct Reading {
     retry_at: Option<Instant>,
     /// A look at what is unread is on its way.
     glancing: bool,
+    last: Option<HandOver>,
+    /// Messages that come in parts, with how many the agent has.
+    parts: VecDeque<(MessageId, usize)>,
 }
 
 impl Reading {
@@ -52,13 +86,92 @@ impl Reading {
         }
     }
 
-    /// An answer with these messages waits to be taken. In a batch it waits for other answers, too,
-    /// which may need the turn themselves.
-    pub(super) fn wrote(&mut self, job: JobId, messages: &[MessageId], in_batch: bool) {
+    /// An answer with these messages waits to be taken.
+    pub(super) fn wrote(&mut self, job: JobId, messages: &[MessageId]) {
         if self.turn == Turn::Fetching(job) {
-            self.turn = if messages.is_empty() || in_batch { Turn::Free } else { Turn::Writing };
+            self.turn = if messages.is_empty() { Turn::Free } else { Turn::Writing };
         }
         self.written.extend_from_slice(messages);
+    }
+
+    /// These are in the answer to `job`, which waits to be taken.
+    pub(super) fn gave(
+        &mut self,
+        job: &Job,
+        fetch: &Fetch,
+        mut messages: Vec<Given>,
+        now: Instant,
+    ) {
+        for given in &messages {
+            self.parts.retain(|(id, _)| *id != given.id);
+            if let Some(part) = given.part.filter(|part| !part.is_last()) {
+                self.parts.push_back((given.id, part.number));
+            }
+        }
+        while self.parts.len() > PARTS_MAX {
+            self.parts.pop_front();
+        }
+        messages.retain(|given| given.unread);
+        if !messages.is_empty() {
+            let (request, begun) = (job.asked.to.clone(), job.begun);
+            let fetch = fetch.clone();
+            self.last = Some(HandOver { request, fetch, begun, doubt: Doubt::None, messages });
+            self.judge(now);
+        }
+    }
+
+    /// How many parts of a message the agent has.
+    pub(super) fn parts_of(&self, message: MessageId) -> usize {
+        self.parts.iter().find(|(id, _)| *id == message).map_or(0, |(_, number)| *number)
+    }
+
+    fn judge(&mut self, now: Instant) {
+        if let Some(last) = &mut self.last
+            && now.saturating_duration_since(last.begun) > ANSWER_PROMPT
+        {
+            last.doubt = last.doubt.max(Doubt::Late);
+        }
+    }
+
+    /// The client does not want the answer to this request, which has gone out already.
+    pub(super) fn given_up(&mut self, request: &Id) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.request == *request) {
+            last.doubt = Doubt::GivenUp;
+        }
+    }
+
+    /// The agent answers: it has seen what that one wrote.
+    pub(super) fn answered(&mut self, send: &SendMessage) {
+        if let Some(last) = &mut self.last {
+            last.messages.retain(|given| {
+                let is_to = |name: &str| last.doubt < Doubt::GivenUp && name == &*send.to_peer;
+                send.reply_to != Some(given.id)
+                    && !is_to(&given.from_name)
+                    && !is_to(&given.from.to_string())
+            });
+        }
+    }
+
+    /// Messages that may have been given to nobody, and that `fetch` asks for.
+    pub(super) fn missed(&self, fetch: &Fetch) -> &[Given] {
+        let asks = |last: &&HandOver| {
+            let is_for_it = fetch.from.is_none() || fetch.from == last.fetch.from;
+            last.doubt > Doubt::None && fetch.filter == Filter::Unread && is_for_it
+        };
+        self.last.as_ref().filter(asks).map_or(&[], |last| &last.messages)
+    }
+
+    /// What is to be said of messages that were given to a call which the client had given up.
+    pub(super) fn notice(&self) -> Option<String> {
+        let last = self.last.as_ref().filter(|last| last.doubt == Doubt::GivenUp)?;
+        let count = last.messages.len();
+        let plural = if count == 1 { "" } else { "s" };
+        (count > 0).then(|| {
+            format!(
+                "[mesh] {count} message{plural} came with the answer to a call that was given up; \
+                 mesh_inbox gives them again."
+            )
+        })
     }
 
     /// Whether the agent has this message already, or is about to.
@@ -67,7 +180,8 @@ impl Reading {
     }
 
     /// The agent has these now.
-    pub(super) fn handed_over(&mut self, messages: &[MessageId]) {
+    pub(super) fn handed_over(&mut self, messages: &[MessageId], now: Instant) {
+        self.judge(now);
         self.written.retain(|message| !messages.contains(message));
         self.handed.extend_from_slice(messages);
         if self.turn == Turn::Writing && self.written.is_empty() {
@@ -131,14 +245,12 @@ mod tests {
         assert!(reading.take_turn(a) && reading.take_turn(a) && !reading.take_turn(b));
         reading.leave_turn(b);
         assert!(!reading.take_turn(b));
-        reading.wrote(a, &[message(1)], false);
+        reading.wrote(a, &[message(1)]);
         assert!(reading.has(message(1)) && !reading.take_turn(b));
-        reading.handed_over(&[message(1)]);
+        reading.handed_over(&[message(1)], Instant::now());
         assert!(reading.has(message(1)) && reading.take_turn(b));
-        reading.wrote(b, &[], false);
+        reading.wrote(b, &[]);
         assert!(reading.take_turn(a));
-        reading.wrote(a, &[message(2)], true);
-        assert!(reading.take_turn(b), "of the same batch");
     }
 
     #[test]
@@ -147,9 +259,9 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let mut reading = Reading::default();
         assert_eq!(reading.take_marks(now), None);
-        reading.handed_over(&[message(1), message(2)]);
+        reading.handed_over(&[message(1), message(2)], now);
         assert_eq!(reading.take_marks(now), Some(vec![message(1), message(2)]));
-        reading.handed_over(&[message(3)]);
+        reading.handed_over(&[message(3)], now);
         assert_eq!(reading.take_marks(now), None);
         reading.not_marked(later);
         assert_eq!((reading.take_marks(now), reading.deadline()), (None, Some(later)));

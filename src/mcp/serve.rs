@@ -332,8 +332,8 @@ impl Loop {
             }
             return;
         }
-        let Outgoing { purpose, request, token, start } = outgoing;
-        self.link.submit(purpose, request, token.as_deref(), start, now);
+        let Outgoing { purpose, request, token, start, until } = outgoing;
+        self.link.submit(purpose, request, token.as_deref(), start, until, now);
     }
 
     /// Tells the server what has come of the ways to the agent; gives whether something has.

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::jobs::{JobId, Jobs};
+use super::news::News;
 use super::outbox::{Carried, Outbox};
+use super::outcomes::Outcomes;
 use super::presence::{Arrival, Order, Presence};
 use super::project::{self, Project};
 use super::reading::Reading;
@@ -51,6 +53,8 @@ pub(super) enum Purpose {
     CheckUnread,
     /// Subscribe again, under another id.
     Subscribe,
+    /// Look for events that were not pushed.
+    MissedEvents,
     /// A tool call or the read of a resource.
     Job(JobId),
 }
@@ -66,6 +70,8 @@ pub(super) struct Outgoing {
     pub(super) token: Option<Box<str>>,
     /// Whether a broker may be started for it.
     pub(super) start: StartPolicy,
+    /// When it fails, if that is to be before its own time is over.
+    pub(super) until: Option<Instant>,
 }
 
 /// What the owner of the descriptors is to do.
@@ -118,6 +124,8 @@ pub(super) struct Server {
     pub(super) unread: Unread,
     pub(super) jobs: Jobs,
     pub(super) reading: Reading,
+    pub(super) outcomes: Outcomes,
+    pub(super) news: News,
     pub(super) waking: Waking,
     pub(super) commands: VecDeque<Command>,
     /// Which agent this is, as registered.
@@ -145,6 +153,8 @@ impl Server {
             unread: Unread::default(),
             jobs: Jobs::default(),
             reading: Reading::default(),
+            outcomes: Outcomes::default(),
+            news: News::default(),
             waking: Waking::new(setup.has_inbox_socket),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
@@ -322,6 +332,7 @@ impl Server {
             request,
             token,
             start,
+            until: None,
         })));
     }
 
@@ -336,15 +347,16 @@ impl Server {
     /// for, a broker is started; to come back after a loss is the business of the registration.
     pub(super) fn ask(&mut self, purpose: Purpose, request: Request) {
         let token = self.presence.identity().map(|identity| identity.token.clone());
-        let start = match purpose {
-            Purpose::Job(_) => StartPolicy::IfNeeded,
-            _ => StartPolicy::Never,
+        let (start, until) = match purpose {
+            Purpose::Job(id) => (StartPolicy::IfNeeded, self.jobs.deadline_of(id)),
+            _ => (StartPolicy::Never, None),
         };
         self.commands.push_back(Command::Ask(Box::new(Outgoing {
             purpose,
             request,
             token,
             start,
+            until,
         })));
     }
 
@@ -363,11 +375,13 @@ impl Server {
             Purpose::MarkNotified => self.handle_recorded(result, now),
             Purpose::CheckUnread => self.handle_checked(&result, now),
             Purpose::Glance => self.handle_glance(result, now),
-            Purpose::Subscribe => {
-                if let Err(error) = result {
+            Purpose::Subscribe => match result {
+                Ok(_) => self.look_for_events(true),
+                Err(error) => {
                     log::warn(format_args!("cannot subscribe to events again: {error}"));
                 }
-            }
+            },
+            Purpose::MissedEvents => self.handle_missed_events(result, now),
             Purpose::Job(id) => self.handle_job(id, result, now),
         }
         self.proceed(now);
@@ -385,6 +399,7 @@ impl Server {
                     self.unread.doubt();
                 }
                 self.reading = Reading::default();
+                self.news = News::default();
                 self.waking.reset();
                 if !self.subscribed.is_empty() {
                     let types = self.subscribed.clone();
@@ -457,6 +472,9 @@ impl Server {
         if self.push_is_live != live {
             // What was not confirmed is pushed now, so nothing is missed.
             self.push_is_live = live;
+            if live && self.presence.is_present() {
+                self.look_for_events(false);
+            }
             self.jobs.wake_watchers(now);
             self.proceed(now);
         }
@@ -473,7 +491,7 @@ impl Server {
             }
             Frame::Event(payload) => {
                 subscriptions.changed(Topic::Events, &mut self.out);
-                self.wake_for_event(payload, now);
+                self.event_arrived(payload, now);
             }
             Frame::Shutdown(reason) if &**reason == STOPPED => {
                 if self.presence.handle_stopped(now) {

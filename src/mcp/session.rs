@@ -11,14 +11,14 @@ use serde_json::value::RawValue;
 
 use super::arguments::Tool;
 use super::catalog::Prompt;
-use super::outbox::{Address, BatchId, Outbox, RpcError};
+use super::outbox::{Outbox, RpcError};
 use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, read};
 use super::resource::{Resource, Topic};
 use super::roots;
 use super::subscriptions::Subscriptions;
 use super::waking::plan::CodexIds;
 use crate::wire::jsonrpc::{
-    self, INVALID_PARAMS, INVALID_REQUEST, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
+    self, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
 };
 
 /// The client that needs the legacy era for its channels, unless it gave us an inbox socket.
@@ -28,7 +28,7 @@ const CHANNEL_CLIENT: &str = "claude-code";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Where the answer goes.
-    pub(super) to: Address,
+    pub(super) to: Id,
     /// What it looks like.
     pub(super) era: Era,
 }
@@ -113,45 +113,9 @@ impl Session {
     /// Takes a line.
     pub(super) fn handle_line(&mut self, line: &[u8], out: &mut Outbox, todo: &mut VecDeque<Todo>) {
         match jsonrpc::parse(line) {
-            Message::Batch(messages) => self.handle_batch(messages, out, todo),
-            message => self.handle_message(message, None, out, todo),
-        }
-    }
-
-    fn handle_batch(
-        &mut self,
-        messages: Vec<Message<'_>>,
-        out: &mut Outbox,
-        todo: &mut VecDeque<Todo>,
-    ) {
-        if !self.version.is_some_and(protocol::has_batches) {
-            return out.respond_nobody(
-                INVALID_REQUEST,
-                "Invalid request: batches are not in this version of the protocol",
-            );
-        }
-        let answered = |message: &&Message<'_>| {
-            matches!(message, Message::Request { .. } | Message::Invalid { .. })
-        };
-        let answers = messages.iter().filter(answered).count();
-        let batch = (answers > 0).then(|| out.open_batch(answers));
-        for message in messages {
-            self.handle_message(message, batch, out, todo);
-        }
-    }
-
-    fn handle_message(
-        &mut self,
-        message: Message<'_>,
-        batch: Option<BatchId>,
-        out: &mut Outbox,
-        todo: &mut VecDeque<Todo>,
-    ) {
-        match message {
             Message::Request { id, method, params } => {
-                let to = Address { id, batch };
-                if let Err(error) = self.handle_request(&to, &method, params, out, todo) {
-                    out.respond::<()>(&to, Err(&error), Vec::new());
+                if let Err(error) = self.handle_request(&id, &method, params, out, todo) {
+                    out.respond::<()>(&id, Err(&error), Vec::new());
                 }
             }
             Message::Notification { method, params } => {
@@ -165,9 +129,7 @@ impl Session {
                     todo.push_back(Todo::Root(root));
                 }
             }
-            // The parser makes no batch of batches.
-            Message::Batch(_) => {}
-            Message::Invalid { id, fault } => out.respond_fault(id.as_ref(), batch, fault),
+            Message::Invalid { id, fault } => out.respond_fault(id.as_ref(), fault),
         }
     }
 
@@ -199,7 +161,7 @@ impl Session {
 
     fn handle_request(
         &mut self,
-        to: &Address,
+        to: &Id,
         method: &str,
         params: Option<&RawValue>,
         out: &mut Outbox,
@@ -212,13 +174,6 @@ impl Session {
         };
         match (method, era) {
             ("initialize", _) => {
-                if to.batch.is_some() {
-                    // MCP 2025-03-26, Lifecycle, Initialization.
-                    return Err(RpcError::new(
-                        INVALID_REQUEST,
-                        "Invalid request: `initialize` cannot be part of a batch",
-                    ));
-                }
                 let params: Initialize = read(params)?;
                 let version = protocol::negotiate(&params.protocol_version);
                 self.version = Some(version);

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::outbox::{Address, Outbox, RpcError};
+use super::outbox::{Outbox, RpcError};
 use super::protocol::{Body, Era, Outcome, SubscriptionMeta, read};
 use super::resource::{Topic, Topics};
 use crate::limits::RPC_LISTENS_MAX;
@@ -43,7 +43,7 @@ impl Level {
 /// An open `subscriptions/listen` (MCP 2026-07-28, Subscriptions).
 #[derive(Debug)]
 struct Listen {
-    to: Address,
+    to: Id,
     topics: Topics,
 }
 
@@ -83,7 +83,7 @@ impl Subscriptions {
     /// `subscriptions/listen`: says what it will tell of, and keeps the request open.
     pub(super) fn listen(
         &mut self,
-        to: &Address,
+        to: &Id,
         params: Option<&RawValue>,
         out: &mut Outbox,
     ) -> Result<(), RpcError> {
@@ -104,7 +104,7 @@ impl Subscriptions {
                 format!("There are {RPC_LISTENS_MAX} subscriptions already; cancel one first"),
             ));
         }
-        if self.listens.iter().any(|listen| listen.to.id == to.id) {
+        if self.listens.iter().any(|listen| listen.to == *to) {
             return Err(RpcError::new(INVALID_PARAMS, "This id has a subscription already"));
         }
         let mut topics = Topics::default();
@@ -114,10 +114,7 @@ impl Subscriptions {
             }
         }
         // The acknowledgement comes first (SubscriptionsAcknowledgedNotification).
-        out.notify(
-            "notifications/subscriptions/acknowledged",
-            &Acknowledged { id: &to.id, topics },
-        );
+        out.notify("notifications/subscriptions/acknowledged", &Acknowledged { id: to, topics });
         self.listens.push(Listen { to: to.clone(), topics });
         Ok(())
     }
@@ -125,14 +122,14 @@ impl Subscriptions {
     /// Ends a `subscriptions/listen` that was cancelled; gives whether there was one.
     pub(super) fn end(&mut self, id: &Id) -> bool {
         let before = self.listens.len();
-        self.listens.retain(|listen| listen.to.id != *id);
+        self.listens.retain(|listen| listen.to != *id);
         before != self.listens.len()
     }
 
     /// Ends them all: the process is about to.
     pub(super) fn end_all(&mut self, out: &mut Outbox) {
         for listen in self.listens.drain(..) {
-            let body = Body::Listen(&listen.to.id);
+            let body = Body::Listen(&listen.to);
             out.respond(&listen.to, Ok(&Outcome { era: Era::Modern, body }), Vec::new());
         }
     }
@@ -149,7 +146,7 @@ impl Subscriptions {
             out.notify(method, &Updated { uri, id: None });
         }
         for listen in self.listens.iter().filter(|listen| listen.topics.contains(topic)) {
-            out.notify(method, &Updated { uri, id: Some(&listen.to.id) });
+            out.notify(method, &Updated { uri, id: Some(&listen.to) });
         }
     }
 

@@ -48,8 +48,8 @@ impl Waits {
         let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         let (stream, launch) = (Token(self.first + 2 * at), Token(self.first + 2 * at + 1));
         let mut link = Link::new(self.config.clone(), registry, stream, launch);
-        let Outgoing { purpose, request, token, start } = outgoing;
-        link.submit(purpose, request, token.as_deref(), start, now);
+        let Outgoing { purpose, request, token, start, until } = outgoing;
+        link.submit(purpose, request, token.as_deref(), start, until, now);
         let wait = Some(Wait { purpose, link });
         match self.slots.get_mut(at) {
             Some(slot) => *slot = wait,

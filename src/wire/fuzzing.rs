@@ -171,18 +171,11 @@ fn expected_lines(stream: &[u8], line_max: usize) -> Vec<Option<Vec<u8>>> {
 ///
 /// If a message does not survive being encoded again, or its answer is not one.
 pub fn jsonrpc(line: &[u8]) {
-    match jsonrpc::parse(line) {
-        Message::Batch(messages) => {
-            assert!(!messages.is_empty());
-            messages.iter().for_each(message_survives);
-        }
-        message => {
-            if let Message::Invalid { fault: jsonrpc::Fault::Parse, .. } = message {
-                assert!(serde_json::from_slice::<serde_json::Value>(line).is_err());
-            }
-            message_survives(&message);
-        }
+    let message = jsonrpc::parse(line);
+    if let Message::Invalid { fault: jsonrpc::Fault::Parse, .. } = message {
+        assert!(serde_json::from_slice::<serde_json::Value>(line).is_err());
     }
+    message_survives(&message);
 }
 
 /// The message can be said again, and what answers it names the same request.
@@ -206,7 +199,7 @@ fn message_survives(message: &Message<'_>) {
             let id = id.as_ref();
             (None, Some((id, line(|out| jsonrpc::encode_fault(out, id, *fault)))))
         }
-        Message::Response { id: None, outcome: Ok(_) } | Message::Batch(_) => {
+        Message::Response { id: None, outcome: Ok(_) } => {
             panic!("there is no such message: {message:?}");
         }
     };
@@ -241,6 +234,6 @@ fn plain(message: &Message<'_>) -> (String, Cow<'static, str>) {
         Message::Notification { method, params } => (format!("{method:?}"), raw(*params)),
         Message::Response { id, outcome: Ok(result) } => (format!("{id:?}"), raw(Some(*result))),
         Message::Response { id, outcome: Err(error) } => (format!("{id:?} {error:?}"), raw(None)),
-        Message::Batch(_) | Message::Invalid { .. } => (format!("{message:?}"), raw(None)),
+        Message::Invalid { .. } => (format!("{message:?}"), raw(None)),
     }
 }

@@ -234,7 +234,7 @@ impl Shell {
                     Line::Events => &mut self.events,
                     Line::Queries => &mut self.queries,
                 };
-                link.submit(purpose, request, None, StartPolicy::Never, at);
+                link.submit(purpose, request, None, StartPolicy::Never, None, at);
             }
             for link in [&mut self.events, &mut self.queries] {
                 while let Some(event) = link.poll_event() {

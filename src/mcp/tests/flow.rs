@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::Frame;
 use crate::client::Refused;
 use crate::client::StartPolicy;
 use crate::mcp::server::tests::{Test, inbox, listed, message_id, pushed, refused};
@@ -37,7 +38,8 @@ fn a_call_that_has_no_answer_in_time_fails() {
     let mut test = Test::present();
     let get = test.call("mesh_state", &json!({"action": "get", "key": "k"}));
     test.asked();
-    test.pass(4_999);
+    // Whoever asks is given a moment to say why.
+    test.pass(5_099);
     test.quiet();
     test.pass(1);
     assert!(matches!(test.command(), Some(Command::Forget(Purpose::Job(_)))));
@@ -45,9 +47,199 @@ fn a_call_that_has_no_answer_in_time_fails() {
     assert!(is_error && texts[0].contains("try again"), "{texts:?}");
     let set = test.call("mesh_state", &json!({"action": "set", "key": "k", "value": "v"}));
     test.asked();
-    test.pass(5_000);
+    test.pass(5_100);
     let (texts, _) = test.result(set);
     assert!(texts[0].contains("may have been carried out"), "{texts:?}");
+}
+
+#[test]
+fn the_same_message_after_an_unknown_outcome_is_the_same_sending() {
+    let mut test = Test::present();
+    let lost = || ClientError::InDoubt { reason: "within 5 s".into() };
+    let send = |test: &mut Test, text: &str, outcome: Result<(), ClientError>| {
+        let id = test.call("mesh_send", &json!({"to": "bob", "message": text}));
+        let (purpose, request, _) = test.asked();
+        let Request::Send(message) = request else { panic!("{request:?}") };
+        match outcome {
+            Ok(()) => test.reply(purpose, &json!({"ok": true, "messageId": message_id(1)})),
+            Err(error) => test.fail(purpose, error),
+        }
+        (message.id.unwrap(), test.result(id).0.remove(0))
+    };
+    let (first, told) = send(&mut test, "hi", Err(lost()));
+    assert!(told.contains("outcome_unknown") && told.contains("is not sent twice"), "{told}");
+    assert_ne!(send(&mut test, "hello", Ok(())).0, first);
+    test.pass(30_000);
+    test.asked();
+    assert_eq!(send(&mut test, "hi", Err(lost())).0, first);
+    assert_eq!(send(&mut test, "hi", Ok(())).0, first);
+    assert_ne!(send(&mut test, "hi", Ok(())).0, first, "it is known, so this is another");
+}
+
+#[test]
+fn an_answer_that_came_late_is_given_again() {
+    let late = |after: u64| {
+        let mut test = Test::present();
+        let id = test.call("mesh_inbox", &json!({"wait": 30}));
+        let (purpose, _, _) = test.asked();
+        test.reply(purpose, &inbox(&[]));
+        test.pass(after);
+        test.server.handle_frame(&pushed(1, "hello"), test.now);
+        let (purpose, _, _) = test.asked();
+        test.reply(purpose, &inbox(&[listed(1, "hello")]));
+        test.result(id);
+        let (purpose, request, _) = test.asked();
+        assert!(matches!(request, Request::MarkRead { .. }));
+        test.reply(purpose, &json!({"ok": true, "marked": 1}));
+        test
+    };
+    let mut test = late(2_000);
+    assert_eq!(test.fetch(&[])["messages"], json!([]), "no client gives up so soon");
+
+    let mut test = late(2_001);
+    // Also one that would wait is answered at once.
+    let id = test.call("mesh_inbox", &json!({"wait": 30}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[listed(2, "more")]));
+    let (texts, _) = test.result(id);
+    let answer: serde_json::Value = serde_json::from_str(&texts[0]).unwrap();
+    let told = |n: usize| (&answer["messages"][n]["payload"], &answer["messages"][n]["repeated"]);
+    assert_eq!(told(0), (&"hello".into(), &true.into()));
+    assert_eq!(told(1), (&"more".into(), &serde_json::Value::Null));
+    let (_, request, _) = test.asked();
+    assert_eq!(request, Request::MarkRead { peer_id: None, ids: vec![message_id(2)], way: None });
+    assert_eq!(test.fetch(&[])["messages"], json!([]), "once is enough");
+
+    // Whoever answers it has seen it.
+    for reply in [
+        json!({"to": "cli", "message": "x"}),
+        json!({"to": "bob", "message": "x", "replyTo": message_id(1)}),
+    ] {
+        let mut test = late(10_000);
+        test.call("mesh_send", &reply);
+        test.asked();
+        assert_eq!(test.fetch(&[])["messages"], json!([]));
+    }
+    let mut test = late(10_000);
+    test.call("mesh_send", &json!({"to": "bob", "message": "x"}));
+    test.asked();
+    assert_eq!(test.fetch(&[])["messages"][0]["payload"], "hello");
+}
+
+#[test]
+fn an_answer_that_crossed_its_cancelling_is_given_again() {
+    let mut test = Test::present();
+    let id = test.call("mesh_inbox", &json!({}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[listed(1, "hello")]));
+    test.result(id);
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"ok": true, "marked": 1}));
+    test.cancel(id);
+    let id = test.call("mesh_lock", &json!({"action": "query"}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"ok": true, "locks": []}));
+    let (texts, _) = test.result(id);
+    assert!(texts[1].contains("1 message came with the answer to a call that was given up"));
+    assert_eq!(test.fetch(&[])["messages"][0]["repeated"], true);
+    let id = test.call("mesh_lock", &json!({"action": "query"}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"ok": true, "locks": []}));
+    assert_eq!(test.result(id).0.len(), 1);
+}
+
+#[test]
+fn of_several_that_wait_the_last_gets_the_message() {
+    let mut test = Test::present();
+    let mut wait = || {
+        let id = test.call("mesh_inbox", &json!({"wait": 30}));
+        let (purpose, _, _) = test.asked();
+        test.reply(purpose, &inbox(&[]));
+        id
+    };
+    let (given_up, alive) = (wait(), wait());
+    test.server.handle_frame(&pushed(1, "hello"), test.now);
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[listed(1, "hello")]));
+    let (texts, _) = test.result(alive);
+    assert!(texts[0].contains("hello"));
+    test.asked();
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[]));
+    test.pass(30_000);
+    let lines = test.read();
+    assert_eq!(lines[0]["id"], given_up);
+}
+
+#[test]
+fn a_large_message_is_marked_read_with_its_last_part() {
+    let mut test = Test::present();
+    let large = "x".repeat(60_000);
+    let first = test.fetch(&[listed(1, &large), listed(2, "b")]);
+    assert_eq!((&first["messages"][0]["of"], &first["remaining"]), (&2.into(), &2.into()));
+    test.quiet();
+    let second = test.fetch(&[listed(1, &large), listed(2, "b")]);
+    assert_eq!((&second["messages"][0]["part"], &second["remaining"]), (&2.into(), &0.into()));
+    assert_eq!(second["messages"][1]["payload"], "b");
+    let (_, request, _) = test.asked();
+    let ids = vec![message_id(1), message_id(2)];
+    assert_eq!(request, Request::MarkRead { peer_id: None, ids, way: None });
+    // The whole of it, should it be asked for anew.
+    let mut read = listed(1, &large);
+    read["readAt"] = "2026-04-08T10:30:01.123Z".into();
+    let id = test.call("mesh_inbox", &json!({"filter": "all"}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[read]));
+    assert!(test.result(id).0[0].contains(r#""part":1,"of":2"#));
+}
+
+#[test]
+fn subscribed_events_are_told_once_with_any_result() {
+    let mut test = Test::present();
+    let id = test.call("mesh_events", &json!({"action": "subscribe", "types": ["a.*", "#t"]}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"ok": true, "subscribed": ["a.*", "#t"]}));
+    test.result(id);
+    // Up to where there are events now.
+    let (looking, request, _) = test.asked();
+    let Request::ReadEvents(read) = request else { panic!("{request:?}") };
+    assert_eq!((read.types, read.after, read.limit), (vec!["a.*".into()], None, Some(1)));
+    let event = |n: u64| json!({"eventType": "a.b", "seq": n, "emittedBy": "cli", "data": 1});
+    test.server.handle_frame(&Frame::Event(event(7)), test.now);
+    test.server.handle_frame(&Frame::Event(event(8)), test.now);
+    let listed_event = |n: u64| {
+        json!({
+            "id": message_id(n), "type": "a.b", "payload": "1", "emittedBy": "cli",
+            "createdAt": "2026-04-08T10:30:01.123Z", "seq": n,
+        })
+    };
+    let answer = json!({"ok": true, "events": [listed_event(7)], "lastSeq": 7, "firstSeq": 1});
+    test.reply(looking, &answer);
+    let own = crate::model::PeerId::from_random([1; 16]);
+    let mine = json!({"eventType": "a.mine", "seq": 9, "emittedBy": own});
+    test.server.handle_frame(&Frame::Event(mine), test.now);
+    let id = test.call("mesh_inbox", &json!({}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &inbox(&[]));
+    let (texts, _) = test.result(id);
+    assert_eq!(texts[1..], ["[mesh] events: a.b (1); mesh_events reads them"]);
+    assert_eq!(test.fetch(&[])["remaining"], 0, "and no more of it");
+
+    // What happens while nothing can be pushed is looked for.
+    test.server.set_push_live(false, test.now);
+    test.server.set_push_live(true, test.now);
+    let (looking, request, _) = test.asked();
+    let Request::ReadEvents(read) = request else { panic!("{request:?}") };
+    assert_eq!(read.after, Some(crate::model::Seq(9)));
+    let events = [listed_event(11), listed_event(12)];
+    test.reply(looking, &json!({"ok": true, "events": events, "lastSeq": 12, "firstSeq": 1}));
+    // Those that the agent reads need not be told.
+    let id = test.call("mesh_events", &json!({"since": "11"}));
+    let (purpose, _, _) = test.asked();
+    let events = [listed_event(12)];
+    test.reply(purpose, &json!({"ok": true, "events": events, "lastSeq": 12, "firstSeq": 1}));
+    let (texts, _) = test.result(id);
+    assert_eq!(texts[1..], ["[mesh] events: a.b (1); mesh_events reads them"]);
 }
 
 #[test]

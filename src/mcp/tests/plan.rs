@@ -69,7 +69,7 @@ fn broadcasts_and_events_are_put_together_and_alerts_are_not() {
     waking.add_message(&broadcast(1), Instant::now());
     assert!(told(&mut waking, Way::InboxSocket, now).contains("broadcast from bob (codex)"));
     waking.add_message(&broadcast(2), Instant::now());
-    waking.add_event(&json!({"eventType": "a.b", "seq": 3, "data": {"x": 1}}), None, now);
+    waking.add_event(&json!({"eventType": "a.b", "seq": 3, "data": {"x": 1}}), now);
     let due = now + WAKE_DIGEST_EVERY;
     assert_eq!((waking.poll(now), waking.deadline()), (None, Some(due)));
     let alert = PushedMessage { message_type: MessageKind::Alert, ..broadcast(4) };
@@ -82,15 +82,25 @@ fn broadcasts_and_events_are_put_together_and_alerts_are_not() {
 }
 
 #[test]
-fn an_agent_does_not_wake_itself() {
-    let own = PeerId::from_random([1; 16]);
+fn events_that_no_way_has_told_are_given_back() {
+    let now = Instant::now();
+    let event = |seq: u64| json!({"eventType": "a.b", "seq": seq});
     let mut waking = claude();
-    let event = |kind: &str, by: String| json!({"eventType": kind, "emittedBy": by});
-    waking.add_event(&event("a.b", own.to_string()), Some(own), Instant::now());
-    waking.add_event(&event("message_received", "cli".into()), Some(own), Instant::now());
-    assert_eq!(waking.poll(Instant::now()), None);
-    waking.add_event(&event("a.b", "cli".into()), Some(own), Instant::now());
-    assert!(waking.poll(Instant::now()).is_some());
+    assert!(waking.add_event(&event(1), now));
+    waking.poll(now).unwrap();
+    assert!(waking.add_event(&event(2), now));
+    assert!(waking.take_untold().is_empty());
+    waking.handle(Way::InboxSocket, Outcome::Failed("gone".into()), now);
+    // What is told by the channel is seen, or is not.
+    let later = now + WAKE_DIGEST_EVERY;
+    while let Some(telling) = waking.poll(later) {
+        assert_eq!(telling.by, Way::Channel);
+    }
+    let back = [1, 2].map(|seq| (Seq(seq), "a.b".into()));
+    assert_eq!(waking.take_untold(), back);
+    assert!(!waking.add_event(&event(3), now));
+    assert!(waking.poll(later + WAKE_DIGEST_EVERY).is_some());
+    assert!(waking.take_untold().is_empty(), "whoever was told no has it");
 }
 
 #[test]
@@ -236,7 +246,7 @@ fn what_has_waited_is_looked_up_before_it_is_told() {
     for n in 2..5 {
         add(&mut waking, n, now);
     }
-    waking.add_event(&json!({"eventType": "a.b", "data": "an event"}), None, now);
+    waking.add_event(&json!({"eventType": "a.b", "data": "an event"}), now);
     assert!(!waking.wants_check(now), "it is not due");
     assert!(waking.wants_check(due) && !waking.wants_check(due));
     assert_eq!((waking.poll(due), waking.deadline()), (None, None));

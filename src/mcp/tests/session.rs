@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::limits::RPC_LISTENS_MAX;
 use crate::mcp::outbox::tests::lines;
+use crate::wire::jsonrpc::INVALID_REQUEST;
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -239,7 +240,7 @@ fn tool_calls_are_checked_as_far_as_the_protocol_goes() {
         let Some(Todo::Call { asked, tool: Tool::Inbox, .. }) = test.todo.pop_front() else {
             panic!("{params}");
         };
-        assert_eq!((asked.era, asked.to.id.as_json()), (Era::Legacy, "7"));
+        assert_eq!((asked.era, asked.to.as_json()), (Era::Legacy, "7"));
     }
 }
 
@@ -323,7 +324,7 @@ fn a_listen_is_acknowledged_first_and_ends_when_it_is_cancelled() {
 fn a_client_that_does_not_read_is_told_once() {
     let mut test = Test::legacy("2025-11-25");
     test.ask("resources/subscribe", &json!({"uri": "mesh://inbox"}));
-    let to = Address { id: Id::from(1), batch: None };
+    let to = Id::from(1);
     let large = "x".repeat(crate::limits::RPC_OUT_PAUSE_BYTES);
     test.out.respond(&to, Ok(&large), vec![]);
     for _ in 0..9 {
@@ -395,22 +396,26 @@ fn what_is_no_message_is_answered_and_does_no_harm() {
 }
 
 #[test]
-fn batches_are_served_in_the_one_version_that_has_them() {
-    let mut test = Test::legacy("2025-03-26");
-    let answers = test.send(
-        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"x"},5,
-            {"jsonrpc":"2.0","id":2,"method":"initialize","params":{"protocolVersion":"x"}}]"#
-            .replace('\n', "")
-            .as_str(),
-    );
-    assert_eq!(answers.len(), 1);
-    let answers = answers[0].as_array().unwrap();
-    assert_eq!(answers.len(), 3);
-    assert_eq!(answers[0], json!({"jsonrpc": "2.0", "id": 1, "result": {}}));
-    assert!(answers[1].get("id").is_none() && answers[2]["error"]["code"] == INVALID_REQUEST);
-    let notes =
-        r#"[{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}]"#;
-    assert!(test.send(notes).is_empty());
+fn batches_are_refused_in_every_version() {
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let mut test = Test::legacy(version);
+        let answers = test.send(
+            r#"[{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"mesh_inbox"}}]"#,
+        );
+        assert_eq!(answers.len(), 1, "{version}");
+        assert_eq!(answers[0]["error"]["code"], INVALID_REQUEST, "{version}");
+        assert!(answers[0]["error"]["message"].as_str().unwrap().contains("a line of its own"));
+        assert!(test.todo.is_empty(), "nothing of it is done");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_first_line_is_skipped() {
+    let mut test = Test::new();
+    let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}});
+    let first = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let answers = test.send(&format!("\u{feff}{first}"));
+    assert_eq!(answers[0]["result"]["protocolVersion"], "2025-11-25");
 }
 
 #[test]

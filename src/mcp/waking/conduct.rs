@@ -21,10 +21,9 @@ impl Server {
         self.waking.add_message(message, now);
     }
 
-    /// An event has been pushed.
-    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value, now: Instant) {
-        let own = self.presence.identity().map(|identity| identity.id);
-        self.waking.add_event(payload, own, now);
+    /// There is an event that the agent has subscribed to; gives whether it will be told of it.
+    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value, now: Instant) -> bool {
+        self.waking.add_event(payload, now)
     }
 
     /// The client has said which session and thread it is.
@@ -78,6 +77,9 @@ impl Server {
                     self.commands.push_back(Command::Tell(by, notice));
                 }
             }
+        }
+        for (seq, kind) in self.waking.take_untold() {
+            self.news.add(seq, &kind);
         }
         self.record(false, now);
     }

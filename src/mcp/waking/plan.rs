@@ -14,7 +14,7 @@ use super::{Notice, Outcome};
 use crate::api::PushedMessage;
 use crate::limits::{TAG_CHARS_MAX, WAKE_CERTAIN, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
 use crate::log;
-use crate::model::{MessageId, MessageKind, PeerId, Way, event_type};
+use crate::model::{MessageId, MessageKind, Seq, Way};
 
 /// Agent types, as [`crate::agent`] tells them.
 const CLAUDE_CODE: &str = "claude-code";
@@ -126,6 +126,8 @@ pub(in crate::mcp) struct Waking {
     digest_at: Option<Instant>,
     check: Check,
     in_flight: VecDeque<Flight>,
+    /// Events that the agent has to be told of otherwise.
+    untold: Vec<(Seq, Box<str>)>,
     count: u64,
     /// `reach` and `sessionId` as the broker was told them.
     introduced: (Option<&'static str>, Option<Box<str>>),
@@ -154,6 +156,7 @@ impl Waking {
         self.urgent.clear();
         self.digest.clear();
         self.in_flight.clear();
+        self.untold.clear();
         self.check = Check::None;
         self.records = Records::default();
     }
@@ -236,15 +239,20 @@ impl Waking {
         }
     }
 
-    /// Something has happened that the agent has subscribed to. What it has done itself is no news
-    /// to it, and would let it wake itself for ever; a message is told as a message.
-    pub(super) fn add_event(&mut self, payload: &Value, own: Option<PeerId>, now: Instant) {
-        let text = |key: &str| payload.get(key).and_then(Value::as_str);
-        let is_own = own.is_some_and(|own| text("emittedBy") == Some(&own.to_string()));
-        let is_message = text("eventType") == Some(event_type::MESSAGE_RECEIVED);
-        if self.way().is_some() && self.has_room() && !is_own && !is_message {
-            self.digest.push_back(Item::event(payload, now));
-        }
+    /// Something has happened that the agent has subscribed to. Gives whether it will be told of it in
+    /// a way of which it is heard whether it works; if it has not, [`Waking::take_untold`] has it.
+    pub(super) fn add_event(&mut self, payload: &Value, now: Instant) -> bool {
+        let Some((way, _)) = self.way().filter(|_| self.has_room()) else { return false };
+        let is_certain = way != Way::Channel;
+        let mut item = Item::event(payload, now);
+        item.event = item.event.filter(|_| is_certain);
+        self.digest.push_back(item);
+        is_certain
+    }
+
+    /// Events that could not be told after all.
+    pub(super) fn take_untold(&mut self) -> Vec<(Seq, Box<str>)> {
+        std::mem::take(&mut self.untold)
     }
 
     /// The agent has these, or is about to.
@@ -301,8 +309,8 @@ impl Waking {
     pub(super) fn poll(&mut self, now: Instant) -> Option<Telling> {
         let Some((by, state)) = self.way() else {
             // The notice on tool results tells it.
-            self.urgent.clear();
-            self.digest.clear();
+            let items = self.urgent.drain(..).chain(self.digest.drain(..));
+            self.untold.extend(items.filter_map(|item| item.event));
             return None;
         };
         if state == State::Busy || matches!(self.check, Check::Asked(_)) {
@@ -322,7 +330,7 @@ impl Waking {
             Way::InboxSocket => self.inbox_socket = State::Busy,
             Way::Queue => self.codex_queue = State::Busy,
             // Nothing will be heard of it.
-            _ => items.clear(),
+            _ => self.untold.extend(items.drain(..).filter_map(|item| item.event)),
         }
         if !items.is_empty() {
             self.in_flight.push_back(Flight { id, by, items });

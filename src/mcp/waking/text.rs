@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::PushedMessage;
 use crate::limits::WAKE_TEXT_CHARS_MAX;
-use crate::model::{MessageId, Party};
+use crate::model::{MessageId, Party, Seq};
 use crate::text::quote_within;
 
 /// How every text begins.
@@ -23,6 +23,8 @@ const QUOTE_CHARS_MIN: usize = 40;
 pub(super) struct Item {
     /// None for an event.
     pub(super) id: Option<MessageId>,
+    /// Which event it is, and of which type.
+    pub(super) event: Option<(Seq, Box<str>)>,
     /// When it came.
     pub(super) since: Instant,
     /// What it is and from whom.
@@ -60,14 +62,23 @@ impl Item {
             }
             (None, other) => other.to_string(),
         };
-        Self::new(None, since, format!("event {kind}"), &body)
+        let seq = payload.get("seq").and_then(Value::as_u64);
+        let event = seq.map(|seq| (Seq(seq), kind.into()));
+        Self { event, ..Self::new(None, since, format!("event {kind}"), &body) }
     }
 
     fn new(id: Option<MessageId>, since: Instant, head: String, text: &str) -> Self {
         let mut chars = text.char_indices();
         let end = chars.nth(WAKE_TEXT_CHARS_MAX).map_or(text.len(), |(at, _)| at);
         let body = text.get(..end).unwrap_or_default();
-        Self { id, since, head: head.into(), body: body.into(), is_cut: end < text.len() }
+        Self {
+            id,
+            event: None,
+            since,
+            head: head.into(),
+            body: body.into(),
+            is_cut: end < text.len(),
+        }
     }
 
     /// The quotation in at most `chars_max` characters, and what is to be said about the rest.

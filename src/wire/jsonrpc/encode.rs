@@ -108,22 +108,3 @@ fn encode_call<P: Serialize + ?Sized>(
     }
     ndjson::encode(out, &Line { jsonrpc: VERSION, id, method, params })
 }
-
-/// Appends the answers to a batch, which the other encoders have written to `answers`, as one
-/// line. No answers make no line: a batch of notifications is not answered.
-///
-/// # Errors
-///
-/// [`EncodeError::Full`]; then nothing was appended.
-pub fn encode_batch(out: &mut Buffer, answers: &[u8]) -> Result<(), EncodeError> {
-    let Some(answers) = answers.strip_suffix(b"\n") else { return Ok(()) };
-    let mut pieces: Vec<&[u8]> = vec![b"["];
-    for (index, answer) in answers.split(|byte| *byte == b'\n').enumerate() {
-        if index > 0 {
-            pieces.push(b",");
-        }
-        pieces.push(answer);
-    }
-    pieces.push(b"]\n");
-    Ok(out.extend_all(&pieces)?)
-}

@@ -9,16 +9,14 @@ mod encode;
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny};
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::ndjson;
-use crate::limits::{RPC_BATCH_MAX, RPC_ID_BYTES_MAX};
+use crate::limits::RPC_ID_BYTES_MAX;
 
-pub use encode::{
-    encode_batch, encode_error, encode_fault, encode_notification, encode_request, encode_result,
-};
+pub use encode::{encode_error, encode_fault, encode_notification, encode_request, encode_result};
 
 /// The line is not JSON (JSON-RPC 2.0 section 5.1).
 pub const PARSE_ERROR: i64 = -32700;
@@ -40,6 +38,8 @@ pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
 /// `UnsupportedProtocolVersionError`).
 pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The value of `jsonrpc` in every message.
 const VERSION: &str = "2.0";
 
@@ -72,8 +72,6 @@ pub enum Message<'a> {
         /// The `result`, or the `error`.
         outcome: Result<&'a RawValue, ErrorObject<'a>>,
     },
-    /// Several messages, none of them a batch, at least one and at most [`RPC_BATCH_MAX`].
-    Batch(Vec<Message<'a>>),
     /// None of these: to be answered with [`encode_fault`].
     Invalid {
         /// The id of the answer, if there was a valid one.
@@ -109,8 +107,9 @@ pub enum Fault {
     Params,
     /// `error` is not an object with an integer `code`.
     Error,
-    /// The batch is empty, or over [`RPC_BATCH_MAX`].
-    BatchSize,
+    /// It is an array. Of the revisions of MCP one, 2025-03-26, has batches, and no client in use
+    /// sends any.
+    Batch,
 }
 
 impl Fault {
@@ -140,9 +139,9 @@ impl fmt::Display for Fault {
             Self::Error => {
                 f.write_str("Invalid request: error must be an object with an integer code")
             }
-            Self::BatchSize => {
-                write!(f, "Invalid request: a batch must have 1 to {RPC_BATCH_MAX} messages")
-            }
+            Self::Batch => f.write_str(
+                "Invalid request: batches are not served; send each message in a line of its own",
+            ),
         }
     }
 }
@@ -202,22 +201,20 @@ impl<'de> Deserialize<'de> for Id {
 /// Reads one line, without its end. Never fails: what is no message is [`Message::Invalid`].
 #[must_use]
 pub fn parse(line: &[u8]) -> Message<'_> {
+    // Some programs begin what they write with a byte-order mark, which a reader may ignore (RFC
+    // 8259 section 8.1).
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
     let Ok(text) = ndjson::text(line) else {
         return Message::Invalid { id: None, fault: Fault::Parse };
     };
-    let fault = match text.trim_ascii_start().as_bytes().first() {
-        Some(b'{') => return parse_object(text),
-        Some(b'[') => match serde_json::from_str(text) {
-            Ok(Elements { elements, too_many: false }) if !elements.is_empty() => {
-                return Message::Batch(elements.into_iter().map(parse_element).collect());
-            }
-            Ok(_) => Fault::BatchSize,
-            Err(_) => Fault::Parse,
-        },
-        _ => match serde_json::from_str(text) {
-            Ok(IgnoredAny) => Fault::Shape,
-            Err(_) => Fault::Parse,
-        },
+    let first = text.trim_ascii_start().as_bytes().first();
+    if first == Some(&b'{') {
+        return parse_object(text);
+    }
+    let fault = match (serde_json::from_str(text), first) {
+        (Err(_), _) => Fault::Parse,
+        (Ok(IgnoredAny), Some(b'[')) => Fault::Batch,
+        (Ok(IgnoredAny), _) => Fault::Shape,
     };
     Message::Invalid { id: None, fault }
 }
@@ -315,49 +312,6 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
         serde_json::from_str(raw.get()).ok().map(Cow::Owned)
     } else {
         Some(Cow::Borrowed(inner))
-    }
-}
-
-/// The elements of a batch, as far as they are not too many.
-struct Elements<'a> {
-    elements: Vec<&'a RawValue>,
-    too_many: bool,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Elements<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a batch")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut found = Elements { elements: Vec::new(), too_many: false };
-                while let Some(element) = seq.next_element()? {
-                    if found.elements.len() < RPC_BATCH_MAX {
-                        found.elements.push(element);
-                    } else {
-                        found.too_many = true;
-                    }
-                }
-                Ok(found)
-            }
-        }
-
-        deserializer.deserialize_seq(Collect)
-    }
-}
-
-fn parse_element(raw: &RawValue) -> Message<'_> {
-    let text = raw.get();
-    if text.starts_with('{') {
-        parse_object(text)
-    } else {
-        Message::Invalid { id: None, fault: Fault::Shape }
     }
 }
 

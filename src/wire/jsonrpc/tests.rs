@@ -27,7 +27,6 @@ fn tell(message: &Message<'_>) -> String {
         Message::Response { id: of, outcome: Err(error) } => {
             format!("error {} {} {}", id(of), error.code, error.message)
         }
-        Message::Batch(messages) => messages.iter().map(tell).collect::<Vec<_>>().join("; "),
         Message::Invalid { id: of, fault } => format!("invalid {} {fault:?}", id(of)),
     }
 }
@@ -132,7 +131,8 @@ fn what_is_no_message_is_invalid() {
         ("1", "invalid - Shape"),
         ("null", "invalid - Shape"),
         ("\"x\"", "invalid - Shape"),
-        ("[]", "invalid - BatchSize"),
+        ("[]", "invalid - Batch"),
+        (r#" [{"jsonrpc":"2.0","id":1,"method":"a"}]"#, "invalid - Batch"),
     ] {
         assert_eq!(told(line.as_bytes()), expected, "{line}");
     }
@@ -157,7 +157,9 @@ fn what_is_no_json_is_a_parse_error() {
         b"\"\t\"",
         b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":{]}",
         b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}",
-        b"\xef\xbb\xbf{}",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"{\xef\xbb\xbf}",
         b"\x0c{}",
     ] {
         assert_eq!(told(line), "invalid - Parse", "{}", line.escape_ascii());
@@ -168,27 +170,6 @@ fn what_is_no_json_is_a_parse_error() {
     }
 }
 
-#[test]
-fn batches() {
-    assert_eq!(
-        told(
-            br#" [ {"jsonrpc":"2.0","id":1,"method":"a"},{"jsonrpc":"2.0","method":"b"} , 1,
-                [{"jsonrpc":"2.0","id":1,"method":"a"}], {"id":3}, {"jsonrpc":"2.0","id":4,"result":5}]"#
-        ),
-        "request 1 a; notification b; invalid - Shape; invalid - Shape; invalid 3 Version; result 4 5"
-    );
-}
-
-#[test]
-fn both_sides_of_the_limit_of_a_batch() {
-    let batch = |len: usize| format!("[{}{{}}]", "{},".repeat(len - 1));
-    match parse(batch(RPC_BATCH_MAX).as_bytes()) {
-        Message::Batch(messages) => assert_eq!(messages.len(), RPC_BATCH_MAX),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(told(batch(RPC_BATCH_MAX + 1).as_bytes()), "invalid - BatchSize");
-}
-
 /// Raw values are skipped without recursion, so depth costs no stack.
 #[test]
 fn depth_does_no_harm() {
@@ -197,7 +178,7 @@ fn depth_does_no_harm() {
         let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
         let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{nested}}}"#);
         assert!(matches!(parse(line.as_bytes()), Message::Request { params: Some(_), .. }));
-        assert!(matches!(parse(nested.as_bytes()), Message::Invalid { .. } | Message::Batch(_)));
+        assert!(matches!(parse(nested.as_bytes()), Message::Invalid { .. }));
         assert_eq!(told(open.repeat(depth).as_bytes()), "invalid - Parse");
     }
 }
@@ -247,7 +228,7 @@ fn each_fault_has_a_code_and_says_what_is_wrong() {
         Fault::Method,
         Fault::Params,
         Fault::Error,
-        Fault::BatchSize,
+        Fault::Batch,
     ] {
         let code = if fault == Fault::Parse { -32700 } else { -32600 };
         assert_eq!(fault.code(), code);
@@ -255,22 +236,6 @@ fn each_fault_has_a_code_and_says_what_is_wrong() {
         assert!(!line.contains("\"id\":"));
         assert_eq!(told(line.trim().as_bytes()), format!("error - {code} {fault}"));
     }
-}
-
-#[test]
-fn the_answers_to_a_batch_are_one_line() {
-    let mut answers = Buffer::new(1000);
-    let batch = |answers: &Buffer| written(|out| encode_batch(out, answers.as_slice()));
-    assert_eq!(batch(&answers), "");
-    encode_result(&mut answers, &Id::from(1), &()).unwrap();
-    assert_eq!(batch(&answers), "[{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":null}]\n");
-    encode_fault(&mut answers, None, Fault::Shape).unwrap();
-    let line = batch(&answers);
-    assert_eq!(line.matches('\n').count(), 1);
-    assert!(told(line.as_bytes()).starts_with("result 1 null; error - -32600 Invalid"));
-    let mut out = Buffer::new(line.len() - 1);
-    assert!(matches!(encode_batch(&mut out, answers.as_slice()), Err(EncodeError::Full)));
-    assert!(out.is_empty());
 }
 
 #[test]

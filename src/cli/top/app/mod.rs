@@ -527,7 +527,7 @@ fn is_absence(error: &ClientError) -> bool {
         ClientError::NoBroker
             | ClientError::Unreachable { .. }
             | ClientError::TimedOut { .. }
-            | ClientError::InDoubt
+            | ClientError::InDoubt { .. }
             | ClientError::NotOurs { .. }
     )
 }

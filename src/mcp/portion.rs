@@ -1,0 +1,156 @@
+//! How much of an inbox goes into one answer: no more than a client takes, or a context bears, at
+//! once.
+//!
+//! What does not fit stays unread. A message too large for any answer comes in parts, each in an
+//! answer of its own, and is read with the last.
+
+use super::answers::{self, Part};
+use crate::api::{Filter, MessageInfo, Messages};
+use crate::limits::{ANSWER_BYTES_MAX, PART_BYTES_MAX};
+use crate::model::{MessageId, Party};
+use crate::text::is_harmful;
+
+/// What stands around the messages of an answer, bytes: `{"ok":true,"messages":[],"remaining":n}`.
+const FRAME_BYTES: usize = 64;
+
+/// A message, or a part of one, in an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) id: MessageId,
+    pub(super) from: Party,
+    pub(super) from_name: Box<str>,
+    /// It had not been read before.
+    pub(super) unread: bool,
+    /// Which part of it, of how many.
+    pub(super) part: Option<Part>,
+    /// As it stands in the answer.
+    json: String,
+}
+
+impl Given {
+    /// Whether nothing of the message is left to be given.
+    fn is_last(&self) -> bool {
+        self.part.is_none_or(Part::is_last)
+    }
+}
+
+/// The messages of one answer.
+#[derive(Debug)]
+pub(super) struct Portion {
+    /// The answer.
+    pub(super) text: String,
+    /// The messages in it, but for those that are given again, and for the agent's own.
+    pub(super) given: Vec<Given>,
+}
+
+impl Portion {
+    /// Cuts `list` so that it fits into an answer, behind those that are given `again`. `parts` says
+    /// how many parts of a message the agent has.
+    pub(super) fn new(
+        list: &Messages,
+        filter: Filter,
+        again: &[Given],
+        parts: impl Fn(MessageId) -> usize,
+    ) -> Self {
+        let repeated = again.iter().map(|given| repeated(&given.json));
+        let mut texts: Vec<String> = repeated.collect();
+        let taken: usize = texts.iter().map(|text| text.len() + 1).sum();
+        let mut room = ANSWER_BYTES_MAX.saturating_sub(FRAME_BYTES + taken);
+        let mut given = Vec::new();
+        let mut new = Vec::new();
+        for at in 0..list.messages.len() {
+            // The oldest, of what is unread; else the newest.
+            let at = if filter == Filter::Unread { at } else { list.messages.len() - 1 - at };
+            let Some(message) = list.messages.get(at) else { break };
+            let next = shown(message, filter, parts(message.id));
+            let Some(left) = room.checked_sub(next.json.len() + 1) else { break };
+            room = left;
+            let goes_on = !next.is_last();
+            new.push(next.json.clone());
+            if filter != Filter::Sent {
+                given.push(next);
+            }
+            if goes_on {
+                // Nothing of the next message before the end of this one.
+                break;
+            }
+        }
+        let unfinished = given.iter().filter(|given| given.unread && !given.is_last()).count();
+        let remaining = list.remaining + (list.messages.len() - new.len() + unfinished) as u64;
+        if filter != Filter::Unread {
+            new.reverse();
+            given.reverse();
+        }
+        texts.append(&mut new);
+        let messages = texts.join(",");
+        let text = format!("{{\"ok\":true,\"messages\":[{messages}],\"remaining\":{remaining}}}");
+        Self { text, given }
+    }
+
+    /// The answer when there is nothing.
+    pub(super) fn none() -> String {
+        Self::new(&Messages::default(), Filter::Unread, &[], |_| 0).text
+    }
+
+    /// The messages that the agent has read with this.
+    pub(super) fn read(&self) -> Vec<MessageId> {
+        let read = self.given.iter().filter(|given| given.unread && given.is_last());
+        read.map(|given| given.id).collect()
+    }
+}
+
+/// A message as it is given next, if `had` parts of it were given.
+fn shown(message: &MessageInfo, filter: Filter, had: usize) -> Given {
+    let given = |part: Option<Part>, json: String| Given {
+        id: message.id,
+        from: message.from_peer.clone(),
+        from_name: message.from_name.clone(),
+        unread: message.read_at.is_none(),
+        part,
+        json,
+    };
+    let json = answers::message(message, filter, None);
+    if json.len() + FRAME_BYTES < ANSWER_BYTES_MAX {
+        return given(None, json);
+    }
+    let parts = parts(&message.payload);
+    // One that was given whole is given anew.
+    let at = if had < parts.len() { had } else { 0 };
+    let part = Part { number: at + 1, of: parts.len() };
+    let text = parts.get(at).copied().unwrap_or_default();
+    given(Some(part), answers::message(message, filter, Some((part, text))))
+}
+
+/// `text` in parts of at most [`PART_BYTES_MAX`] bytes of JSON each.
+fn parts(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut begin, mut size) = (0, 0);
+    for (at, c) in text.char_indices() {
+        let bytes = json_len(c);
+        if size + bytes > PART_BYTES_MAX {
+            parts.push(text.get(begin..at).unwrap_or_default());
+            (begin, size) = (at, 0);
+        }
+        size += bytes;
+    }
+    parts.push(text.get(begin..).unwrap_or_default());
+    parts
+}
+
+/// The most that a character takes in a JSON string with nothing harmful in it (RFC 8259, 7).
+fn json_len(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '/' => 2,
+        c if is_harmful(c) => 6 * c.len_utf16(),
+        c => c.len_utf8(),
+    }
+}
+
+/// A message, with a word that it may be known.
+fn repeated(json: &str) -> String {
+    json.replacen('{', "{\"repeated\":true,", 1)
+}
+
+#[cfg(test)]
+#[path = "tests/portion.rs"]
+mod tests;
