@@ -112,6 +112,8 @@ pub const TAG_CHARS_MAX: usize = 256;
 pub const KEY_CHARS_MAX: usize = 256;
 /// Longest state namespace, characters.
 pub const NAMESPACE_CHARS_MAX: usize = 128;
+/// Most characters of a project's folder in the namespace of its state.
+pub const NAMESPACE_FOLDER_CHARS_MAX: usize = 40;
 /// Longest type of an event, characters.
 pub const EVENT_TYPE_CHARS_MAX: usize = 128;
 /// Shortest prefix of an id that names a peer, characters.

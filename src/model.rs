@@ -607,7 +607,7 @@ pub struct Event {
     pub seq: Seq,
     /// Its id.
     pub id: MessageId,
-    /// Built in, or a name with a dot.
+    /// Built in, or a custom one, see [`event_type::is_custom`].
     pub kind: Box<str>,
     /// A JSON document.
     pub payload: Box<str>,
@@ -646,6 +646,14 @@ pub mod event_type {
         MESSAGE_READ,
         MESSAGE_UNDELIVERABLE,
     ];
+    /// What the names of further built-in types will begin with.
+    pub const PREFIX: &str = "mesh.";
+
+    /// Whether this type is not one of the mesh's own, so that parties may emit it.
+    #[must_use]
+    pub fn is_custom(kind: &str) -> bool {
+        !BUILT_IN.contains(&kind) && !kind.starts_with(PREFIX)
+    }
 }
 
 /// Whether an event type is meant by one of `patterns`: `*` for all, `prefix.*`, or a type itself.

@@ -36,6 +36,12 @@ pub const DIRECTORY: &str = "directory";
 /// The group of all peers.
 pub const ALL: &str = "all";
 
+/// The namespace of shared state that is meant on the wire if none is named; that of the whole mesh.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// What agents and people call [`DEFAULT_NAMESPACE`]: without a name they mean that of their project.
+pub const SHARED_NAMESPACE: &str = "shared";
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameError {

@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::{Mesh, PATIENCE, Running, is_there, wait_until};
+use common::{Mesh, PATIENCE, Ran, Running, is_there, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 use slm_mesh::client::ClientError;
@@ -431,13 +431,21 @@ fn peers_are_listed() {
 #[test]
 fn state_is_set_and_read() {
     let mesh = Mesh::new();
-    assert_eq!(mesh.run("state list").ok(), "No entries in the namespace default.\n");
+    let own = slm_mesh::agent::namespace::of_project(&mesh.work());
+    assert!(own.starts_with("work-"), "{own}");
+    let none =
+        format!("No entries in the namespace {own}; `--all-namespaces` shows those of all.\n");
+    assert_eq!(mesh.run("state list").ok(), none);
     let err = mesh.run("state get k").fails(1);
     assert!(err.contains("there is no `k`"), "{err}");
     let ran = mesh.run("state get k --json");
     assert_eq!((ran.code, &ran.json()["entry"]), (Some(1), &Value::Null));
 
-    assert!(mesh.run("state set k one --if-version 0").ok().starts_with("Set k (version "));
+    assert!(
+        mesh.run("state set k one --if-version 0")
+            .ok()
+            .starts_with(&format!("Set k in {own} (version "))
+    );
     assert_eq!(mesh.run("state get k").ok(), "one\n");
     let version = mesh.run("state get k --json").json()["entry"]["version"].clone();
     let conflict = mesh.run("state set k two --if-version 0 --json");
@@ -453,9 +461,44 @@ fn state_is_set_and_read() {
     assert!(list.starts_with("KEY") && list.contains("two"), "{list}");
     assert!(list.contains("from\\nstdin\\n") && !list.contains("there"), "{list}");
     assert!(mesh.run("state list --namespace n").ok().contains("GOES"));
-    assert_eq!(mesh.run("state delete k").ok(), "Deleted k.\n");
-    assert_eq!(mesh.run("state delete k").ok(), "There was no k.\n");
+    assert_eq!(mesh.run("state delete k").ok(), format!("Deleted k in {own}.\n"));
+    assert_eq!(mesh.run("state delete k").ok(), format!("There was no k in {own}.\n"));
     assert_eq!(mesh.run("state get k --namespace n").ok(), "there\n");
+}
+
+#[test]
+fn two_projects_that_set_the_same_key_do_not_meet() {
+    let mesh = Mesh::new();
+    let project = |name: &str| {
+        let dir = mesh.work().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    };
+    let (web, api) = (project("web"), project("api"));
+    let run = |dir: &std::path::Path, line: &str| -> Ran {
+        mesh.command(line.split_whitespace()).current_dir(dir).output().unwrap().into()
+    };
+    run(&web, "state set port 3000").ok();
+    run(&api, "state set port 4000").ok();
+    assert_eq!(run(&web, "state get port").ok(), "3000\n");
+    assert_eq!(run(&api, "state get port").ok(), "4000\n");
+
+    // What is everyone's is found by its own name only, and one is told that it is there.
+    run(&web, "state set leader me --namespace shared").ok();
+    assert_eq!(run(&api, "state get leader --namespace shared").ok(), "me\n");
+    let err = run(&api, "state get leader").fails(1);
+    assert!(err.contains("but there is one in the whole mesh's: `--namespace shared`"), "{err}");
+    assert_eq!(run(&api, "state get leader --json").json()["inDefault"], true);
+    let on_the_wire = Request::GetState { namespace: "default".into(), key: "leader".into() };
+    let reply: slm_mesh::api::EntryReply = mesh.client().call(&on_the_wire).unwrap();
+    assert_eq!(&*reply.entry.unwrap().value, "me");
+
+    let list = run(&api, "state list --all-namespaces").ok();
+    assert!(list.starts_with("NAMESPACE") && list.lines().count() == 4, "{list}");
+    assert!(list.contains("shared") && list.contains("3000") && list.contains("4000"), "{list}");
+    let json = run(&api, "state list --all-namespaces --json").json();
+    assert_eq!(json["entries"].as_array().unwrap().len(), 3);
+    assert!(!run(&api, "state list").ok().contains("3000"));
 }
 
 #[test]
@@ -513,7 +556,9 @@ fn events_are_listed() {
     assert_eq!(json["events"].as_array().unwrap().len(), 1);
     assert!(mesh.run("events --since 1h --type other.*").ok().contains("[1"));
     assert_eq!(mesh.run("events --type no.such").ok(), "No such events are kept.\n");
-    mesh.run("emit plain").fails(1);
+    mesh.run("emit deployed").ok();
+    mesh.run("emit mesh.deployed").fails(1);
+    mesh.run("emit peer_joined").fails(1);
 }
 
 #[test]

@@ -36,6 +36,18 @@ pub struct Repository {
 #[must_use]
 pub fn repository(dir: &Path) -> Option<Repository> {
     let dir = dir.canonicalize().ok()?;
+    let (root, git_dir, common_dir) = directories_of(&dir)?;
+    Some(Repository { root: root.to_owned(), branch: branch(&git_dir), id: id_of(&common_dir) })
+}
+
+/// The directory that all working trees of the repository of `dir` share.
+pub(super) fn common_dir_of(dir: &Path) -> Option<PathBuf> {
+    directories_of(&dir.canonicalize().ok()?).map(|(_, _, common_dir)| common_dir)
+}
+
+/// The top of the working tree, the directory with its state, and the one that all working trees
+/// share.
+fn directories_of(dir: &Path) -> Option<(&Path, PathBuf, PathBuf)> {
     let (root, git_dir) = dir.ancestors().find_map(|dir| match git_dir_in(dir) {
         GitDir::Missing => None,
         GitDir::Broken => Some(None),
@@ -45,7 +57,7 @@ pub fn repository(dir: &Path) -> Option<Repository> {
     if !common_dir.join("objects").is_dir() {
         return None;
     }
-    Some(Repository { root: root.to_owned(), branch: branch(&git_dir), id: id_of(&common_dir) })
+    Some((root, git_dir, common_dir))
 }
 
 /// What `.git` in a directory is.

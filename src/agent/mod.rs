@@ -6,4 +6,5 @@
 pub mod above;
 pub mod detect;
 pub mod git;
+pub mod namespace;
 pub mod variables;

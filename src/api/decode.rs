@@ -15,7 +15,7 @@ use crate::limits::{
     PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
     WAIT_SECONDS_MAX,
 };
-use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way};
+use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way, event_type};
 use crate::names;
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -31,7 +31,6 @@ const VALUE: Text = Text::bytes(0, PAYLOAD_BYTES_MAX);
 const KEY: Text = Text::chars(1, KEY_CHARS_MAX);
 const NAMESPACE: Text = Text::chars(1, NAMESPACE_CHARS_MAX);
 const EVENT_TYPE: Text = Text::chars(1, EVENT_TYPE_CHARS_MAX);
-const DEFAULT_NAMESPACE: &str = "default";
 /// The largest number JSON clients handle exactly.
 const SEQ_MAX: u64 = (1 << 53) - 1;
 
@@ -221,17 +220,22 @@ fn messages(fields: &mut Fields) -> Result<Request> {
 fn state(fields: &mut Fields) -> Result<Request> {
     let action = action(fields, &["get", "set", "list", "delete"])?;
     let namespace =
-        fields.text("namespace", NAMESPACE)?.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
+        fields.text("namespace", NAMESPACE)?.unwrap_or_else(|| names::DEFAULT_NAMESPACE.into());
     let version = |fields: &mut Fields| {
         fields.number("ifVersion", 0..=SEQ_MAX).map(|version| version.map(Seq))
     };
     Ok(match action {
         "get" => Request::GetState { namespace, key: fields.need_text("key", KEY)? },
-        "list" => Request::ListState {
-            namespace,
-            prefix: fields.text("prefix", Text::chars(0, KEY_CHARS_MAX))?,
-            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
-        },
+        "list" => {
+            let namespace = (!fields.flag("allNamespaces")?).then_some(namespace);
+            let prefix = fields.text("prefix", Text::chars(0, KEY_CHARS_MAX))?;
+            if namespace.is_none() && prefix.is_some() {
+                let message = "`prefix` is for one namespace: leave out `allNamespaces`";
+                return Err(Refusal::new(Code::InvalidRequest, message));
+            }
+            let limit = fields.small("limit", 1..=LIST_LIMIT_MAX)?;
+            Request::ListState { namespace, prefix, limit }
+        }
         "set" => Request::SetState(SetState {
             peer_id: fields.text("peerId", WHO)?,
             namespace,
@@ -338,8 +342,8 @@ fn events(fields: &mut Fields) -> Result<Request> {
             if !is_custom_type(&kind) {
                 return Err(Refusal::field(
                     "type",
-                    "a name of [A-Za-z0-9._-] with a dot inside, such as build.finished (types \
-                     without a dot are the mesh's own)",
+                    "a name of [A-Za-z0-9._-] that is none of the mesh's own types (peer_joined and \
+                     the like, and whatever begins with `mesh.`), such as build.finished",
                 ));
             }
             Request::Emit {
@@ -361,10 +365,12 @@ fn is_type_word(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
-/// A name with a dot inside: `build.finished`.
+/// A name that a party may emit: `build.finished`, `deployed`.
 fn is_custom_type(kind: &str) -> bool {
     is_type_word(kind)
-        && kind.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && !rest.is_empty())
+        && !kind.starts_with('.')
+        && !kind.ends_with('.')
+        && event_type::is_custom(kind)
 }
 
 /// `*`, `prefix.*`, or a type.
@@ -433,7 +439,10 @@ mod tests {
             (E::Lock, r#"{"action":"lock","filePath":"a","wait":56}"#, ["wait", "0 to 55"]),
             (E::Lock, r#"{"action":"lock","filePath":"a","place":"x"}"#, ["place", "UUID"]),
             (E::Lock, r#"{"action":"query","filePath":""}"#, ["filePath", "1 to 4096"]),
-            (E::Events, r#"{"action":"emit","type":"plain"}"#, ["type", "dot"]),
+            (E::Events, r#"{"action":"emit","type":"mesh.plain"}"#, ["type", "mesh"]),
+            (E::Events, r#"{"action":"emit","type":"peer_joined"}"#, ["type", "mesh's own"]),
+            (E::Events, r#"{"action":"emit","type":"a b"}"#, ["type", "name"]),
+            (E::State, r#"{"action":"list","allNamespaces":true,"prefix":"a"}"#, ["prefix", "one"]),
             (E::Events, r#"{"action":"read","types":["b*"]}"#, ["types", "prefix"]),
             (E::Events, r#"{"action":"subscribe","types":[]}"#, ["types", "at least one"]),
             (E::Peers, r#"{"scope":"repo"}"#, ["repo", "gitRoot"]),
@@ -560,7 +569,12 @@ mod tests {
             Request::Claim(Claim::default()),
             Request::Claim(Claim { peer_id: me.clone(), limit: Some(7), ..Claim::default() }),
             Request::GetState { namespace: "n".into(), key: "k".into() },
-            Request::ListState { namespace: "n".into(), prefix: Some("p".into()), limit: Some(9) },
+            Request::ListState {
+                namespace: Some("n".into()),
+                prefix: Some("p".into()),
+                limit: Some(9),
+            },
+            Request::ListState { namespace: None, prefix: None, limit: None },
             Request::SetState(SetState {
                 peer_id: me.clone(),
                 namespace: "n".into(),

@@ -28,12 +28,15 @@ pub struct MarkedReply {
 pub struct EntryReply {
     /// None if there is none.
     pub entry: Option<StateInfo>,
+    /// There is none, but one of this key in the namespace `default`.
+    #[serde(default, rename = "inDefault")]
+    pub in_default: bool,
 }
 
 /// Answer to `POST /state`, `list`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct EntriesReply {
-    /// By key.
+    /// By namespace and key.
     pub entries: Vec<StateInfo>,
     /// Whether some did not fit the answer.
     #[serde(default)]
@@ -151,16 +154,18 @@ mod tests {
             version: Seq(2),
             expires_at: None,
         };
-        let reply = Reply::Entry { entry: Some(entry.clone()) };
+        let found = |entry| Reply::Entry { namespace: "n".into(), entry, in_default: false };
+        let reply = found(Some(entry.clone()));
         assert_eq!(read::<EntryReply>(&reply).entry.as_ref(), Some(&entry));
-        assert_eq!(read::<EntryReply>(&Reply::Entry { entry: None }).entry, None);
-        let reply = Reply::Entries { entries: vec![entry.clone()], remaining: 1 };
+        assert_eq!(read::<EntryReply>(&found(None)).entry, None);
+        let reply = Reply::Entries { namespace: None, entries: vec![entry.clone()], remaining: 1 };
         assert_eq!(
             read::<EntriesReply>(&reply),
             EntriesReply { entries: vec![entry], remaining: 1 }
         );
         assert_eq!(read::<MarkedReply>(&Reply::Marked { marked: 3 }), MarkedReply { marked: 3 });
-        assert!(read::<DeletedReply>(&Reply::Deleted { deleted: true }).deleted);
+        let deleted = Reply::Deleted { namespace: "n".into(), deleted: true };
+        assert!(read::<DeletedReply>(&deleted).deleted);
 
         let lock = LockInfo {
             file_path: "/f".into(),

@@ -481,7 +481,7 @@ impl LockInfo {
 pub struct EventInfo {
     /// Its id.
     pub id: MessageId,
-    /// Built in, or a name with a dot.
+    /// Built in, or a custom one.
     #[serde(rename = "type")]
     pub kind: Box<str>,
     /// A JSON document, as a string.
@@ -555,12 +555,20 @@ pub enum Reply {
     },
     /// `POST /state`, `get` and `set`
     Entry {
+        /// That of the entry.
+        namespace: Box<str>,
         /// Null if there is none.
         entry: Option<StateInfo>,
+        /// There is none, but one of this key in the namespace `default`.
+        #[serde(rename = "inDefault", skip_serializing_if = "std::ops::Not::not")]
+        in_default: bool,
     },
     /// `POST /state`, `list`
     Entries {
-        /// By key.
+        /// That of the entries, unless they are of all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<Box<str>>,
+        /// By namespace and key.
         entries: Vec<StateInfo>,
         /// Those that did not fit the answer (0 or 1: 1 stands for one or more).
         #[serde(skip_serializing_if = "is_zero")]
@@ -568,6 +576,8 @@ pub enum Reply {
     },
     /// `POST /state`, `delete`
     Deleted {
+        /// That of the entry.
+        namespace: Box<str>,
         /// Whether there was one.
         deleted: bool,
     },
@@ -696,7 +706,8 @@ mod tests {
     fn replies_begin_with_ok() {
         assert_eq!(text(&Reply::Done {}), r#"{"ok":true}"#);
         assert_eq!(text(&Reply::Heartbeat { unread: 2 }), r#"{"ok":true,"unread":2}"#);
-        assert_eq!(text(&Reply::Entry { entry: None }), r#"{"ok":true,"entry":null}"#);
+        let none = Reply::Entry { namespace: "n".into(), entry: None, in_default: false };
+        assert_eq!(text(&none), r#"{"ok":true,"namespace":"n","entry":null}"#);
         let id = MessageId::new(Seq(1), [0; 16]);
         assert_eq!(
             text(&Reply::Sent(Sent::Direct {

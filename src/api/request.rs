@@ -478,8 +478,9 @@ pub enum Request {
     },
     /// `POST /state`, `list`
     ListState {
-        /// Default `default`.
-        namespace: Box<str>,
+        /// Default `default`; none for all of them, in order.
+        #[serde(flatten, serialize_with = "or_all_namespaces")]
+        namespace: Option<Box<str>>,
         /// Only keys that begin so.
         #[serde(skip_serializing_if = "Option::is_none")]
         prefix: Option<Box<str>>,
@@ -545,7 +546,7 @@ pub enum Request {
         /// Who; with a peer token that peer by default.
         #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
-        /// A name with a dot.
+        /// A name that is none of the mesh's own types.
         #[serde(rename = "type")]
         kind: Box<str>,
         /// A JSON document.
@@ -625,6 +626,21 @@ impl Request {
 fn nothing<S: serde::Serializer>(serializer: S) -> std::result::Result<S::Ok, S::Error> {
     use serde::ser::SerializeMap;
     serializer.serialize_map(Some(0))?.end()
+}
+
+/// The namespace of a list, or that all are meant.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn or_all_namespaces<S: serde::Serializer>(
+    namespace: &Option<Box<str>>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    let mut map = serializer.serialize_map(Some(1))?;
+    match namespace {
+        Some(namespace) => map.serialize_entry("namespace", namespace)?,
+        None => map.serialize_entry("allNamespaces", &true)?,
+    }
+    map.end()
 }
 
 /// Writes a JSON document that is kept as text.

@@ -253,16 +253,21 @@ pub(super) static ENTRIES: &[Entry] = &[
         usage: &[
             "state get <key> [--namespace N]",
             "state set <key> <value> [--if-version V] [--ttl T] [--namespace N]",
-            "state list [--prefix P] [--namespace N]",
+            "state list [--prefix P] [--namespace N | --all-namespaces]",
             "state delete <key> [--if-version V] [--namespace N]",
         ],
         about: &[
             "`get` prints the bare value and a newline; exit code 1 if there is none. On a terminal \
              its control characters are shown escaped; into a file or pipe it is written as it \
              is. A <value> of `-` is read from the standard input.",
+            "Each project has a namespace of its own, so that two that both set `port` do not meet.",
         ],
         options: &[
-            ("--namespace N", "where the key lives (default: default)"),
+            (
+                "--namespace N",
+                "where the key lives (default: this project's own; shared: everyone's)",
+            ),
+            ("--all-namespaces", "those of all projects"),
             ("--if-version V", "only if the entry has this version (0: only if it is new)"),
             ("--ttl T", "it goes away after this time: seconds, or 10m, 2h, 1d"),
             ("--prefix P", "only keys that begin so"),
@@ -345,8 +350,8 @@ pub(super) static ENTRIES: &[Entry] = &[
         summary: "emit an event of your own",
         usage: &["emit <type> [json]"],
         about: &[
-            "<type> is a name with a dot inside. The second word is its payload, any JSON: a text \
-             needs quotes of its own. `-` reads it from the standard input.",
+            "<type> is a name that is none of the mesh's own types. The second word is its payload, \
+             any JSON: a text needs quotes of its own. `-` reads it from the standard input.",
         ],
         options: &[],
         examples: &[

@@ -156,7 +156,7 @@ pub struct Inbox {
 /// `state`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Where; `default` if none.
+    /// Where; in the project's own namespace if none.
     pub namespace: Option<String>,
     /// What.
     pub action: StateAction,
@@ -185,6 +185,8 @@ pub enum StateAction {
     List {
         /// Only keys that begin so.
         prefix: Option<String>,
+        /// Those of all projects.
+        all_namespaces: bool,
     },
     /// Delete an entry.
     Delete {
@@ -287,7 +289,7 @@ pub struct Events {
 /// `emit`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emit {
-    /// A name with a dot.
+    /// A name that is none of the mesh's own types.
     pub kind: String,
     /// JSON; null if none.
     pub payload: Option<Text>,

@@ -151,12 +151,19 @@ fn limit(words: &mut Words, min: u32) -> Result<Option<u32>> {
 
 pub(super) fn state(entry: &Entry, mut words: Words) -> Result<Command> {
     let namespace = words.text("--namespace")?;
+    let all_namespaces = words.flag("--all-namespaces");
     let prefix = words.text("--prefix")?;
     let version = |text: &str| text.parse().ok().map(Seq);
     let if_version = words.value("--if-version", "a version, or 0 for `not there yet`", version)?;
     let expected = "a time such as 90, 90s, 10m, 2h or 1d, at most a year";
     let ttl_seconds = words.value("--ttl", expected, ttl_seconds)?;
     let action = action(&mut words, &["get", "set", "list", "delete"])?;
+    only_for(&words, "--all-namespaces", all_namespaces, action, &["list"])?;
+    if all_namespaces && (namespace.is_some() || prefix.is_some()) {
+        return Err(
+            words.error("`--all-namespaces` goes with neither `--namespace` nor `--prefix`")
+        );
+    }
     only_for(&words, "--prefix", prefix.is_some(), action, &["list"])?;
     only_for(&words, "--if-version", if_version.is_some(), action, &["set", "delete"])?;
     only_for(&words, "--ttl", ttl_seconds.is_some(), action, &["set"])?;
@@ -171,7 +178,7 @@ pub(super) fn state(entry: &Entry, mut words: Words) -> Result<Command> {
     let key = texts.next().unwrap_or_default();
     let action = match action {
         "get" => StateAction::Get { key },
-        "list" => StateAction::List { prefix },
+        "list" => StateAction::List { prefix, all_namespaces },
         "delete" => StateAction::Delete { key, if_version },
         _ => {
             let value = Text::from_word(texts.next().unwrap_or_default());
@@ -482,8 +489,17 @@ mod tests {
         assert_eq!(command("state get k"), state(None, StateAction::Get { key: key() }));
         assert_eq!(
             command("state --namespace n list --prefix a/"),
-            state(Some("n"), StateAction::List { prefix: Some("a/".into()) })
+            state(
+                Some("n"),
+                StateAction::List { prefix: Some("a/".into()), all_namespaces: false }
+            )
         );
+        assert_eq!(
+            command("state list --all-namespaces"),
+            state(None, StateAction::List { prefix: None, all_namespaces: true })
+        );
+        assert!(refused("state list --all-namespaces --prefix a").contains("neither"));
+        assert!(refused("state get k --all-namespaces").contains("--all-namespaces"));
         assert_eq!(
             command("state set k - --if-version 0 --ttl 2h"),
             state(

@@ -6,18 +6,18 @@ use super::messages::{CLI, read_text};
 use super::out::Paint;
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, escape_lines, short_id};
-use super::{Context, Exit, Failure, Result, State, StateAction};
+use super::{Context, Exit, Failure, Out, Result, State, StateAction};
+use crate::agent::namespace;
 use crate::api::{DeletedReply, EntriesReply, EntryReply, Request, SetState, StateInfo};
 use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
 
-/// Where keys live when the command line does not say.
-const DEFAULT_NAMESPACE: &str = "default";
 /// The first characters of a value are enough for a list.
 const VALUE_CHARS_MAX: usize = 200;
 
 pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
-    let namespace = state.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
+    let own = std::env::current_dir().map(|here| namespace::of_project(&here)).unwrap_or_default();
+    let namespace = namespace::on_the_wire(state.namespace.as_deref(), &own);
     let request = request(namespace, &state.action)?;
     let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
     match &state.action {
@@ -26,20 +26,25 @@ pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
             context.out.document(&body)?;
             Ok(Exit::Done)
         }
-        StateAction::List { .. } => listed(context, namespace, &body),
+        StateAction::List { all_namespaces, .. } => {
+            let namespace = (!all_namespaces).then_some(namespace);
+            listed(context, namespace, &body)
+        }
         StateAction::Set { key, .. } => {
             let reply: EntryReply = read_reply(&body)?;
             let version = reply.entry.as_ref().map_or(0, |entry| entry.version.0);
             let goes = reply.entry.and_then(|entry| entry.expires_at);
             let goes =
                 goes.map_or_else(String::new, |at| format!(", goes away {}", context.out.age(at)));
-            writeln!(context.out, "Set {} (version {version}{goes}).", escape(key))?;
+            let told = escape(namespace::as_told(namespace));
+            writeln!(context.out, "Set {} in {told} (version {version}{goes}).", escape(key))?;
             Ok(Exit::Done)
         }
         StateAction::Delete { key, .. } => {
             let reply: DeletedReply = read_reply(&body)?;
             let text = if reply.deleted { "Deleted" } else { "There was no" };
-            writeln!(context.out, "{text} {}.", escape(key))?;
+            let told = escape(namespace::as_told(namespace));
+            writeln!(context.out, "{text} {} in {told}.", escape(key))?;
             Ok(Exit::Done)
         }
     }
@@ -50,9 +55,11 @@ fn request(namespace: &str, action: &StateAction) -> Result<Request> {
     let peer_id = Some(CLI.into());
     Ok(match action {
         StateAction::Get { key } => Request::GetState { namespace, key: key.as_str().into() },
-        StateAction::List { prefix } => {
-            Request::ListState { namespace, prefix: prefix.as_deref().map(Into::into), limit: None }
-        }
+        StateAction::List { prefix, all_namespaces } => Request::ListState {
+            namespace: (!all_namespaces).then_some(namespace),
+            prefix: prefix.as_deref().map(Into::into),
+            limit: None,
+        },
         StateAction::Set { key, value, if_version, ttl_seconds } => Request::SetState(SetState {
             peer_id,
             namespace,
@@ -79,7 +86,11 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
         return Ok(if reply.entry.is_some() { Exit::Done } else { Exit::Failed });
     }
     let Some(entry) = reply.entry else {
-        let message = format!("there is no `{key}` in the namespace `{namespace}`");
+        let told = namespace::as_told(namespace);
+        let mut message = format!("there is no `{key}` in the namespace `{told}`");
+        if reply.in_default {
+            message.push_str(", but there is one in the whole mesh's: `--namespace shared`");
+        }
         return Err(Failure::other("no_entry", message));
     };
     if out.is_terminal {
@@ -90,12 +101,20 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
     Ok(Exit::Done)
 }
 
-fn listed(context: &mut Context, namespace: &str, body: &[u8]) -> Result<Exit> {
+/// `namespace`: none if the entries are of all.
+fn listed(context: &mut Context, namespace: Option<&str>, body: &[u8]) -> Result<Exit> {
     let reply: EntriesReply = read_reply(body)?;
     let out = &mut context.out;
     if reply.entries.is_empty() {
-        writeln!(out, "No entries in the namespace {}.", escape(namespace))?;
+        let place = namespace.map_or_else(
+            || "any namespace".into(),
+            |namespace| format!("the namespace {}", escape(namespace::as_told(namespace))),
+        );
+        writeln!(out, "No entries in {place}; `--all-namespaces` shows those of all.")?;
         return Ok(Exit::Done);
+    }
+    if namespace.is_none() {
+        return listed_by_namespace(out, &reply);
     }
     let mut table = Table::new([
         elastic("KEY", 16),
@@ -115,15 +134,43 @@ fn listed(context: &mut Context, namespace: &str, body: &[u8]) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, entry: &StateInfo) -> [Cell; 6] {
-    let shown = entry
-        .value
-        .char_indices()
-        .nth(VALUE_CHARS_MAX)
-        .and_then(|(end, _)| entry.value.get(..end).map(|start| format!("{}…", escape(start))));
+fn listed_by_namespace(out: &mut Out, reply: &EntriesReply) -> Result<Exit> {
+    let mut table = Table::new([
+        elastic("NAMESPACE", 16),
+        elastic("KEY", 16),
+        elastic("VALUE", 12),
+        elastic("BY", 8),
+        fixed("SET"),
+    ]);
+    for entry in &reply.entries {
+        table.push([
+            escape(namespace::as_told(&entry.namespace)).into(),
+            Cell::painted(escape(&entry.key), Paint::Bold),
+            start_of(&entry.value).into(),
+            escape(short_id(&entry.updated_by.to_string())).into(),
+            out.age(entry.updated_at).into(),
+        ]);
+    }
+    table.write(out, &out.style.clone())?;
+    if reply.remaining > 0 {
+        writeln!(out, "There are more; `--namespace N` shows those of one namespace.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// As much of a value as a list has room for.
+fn start_of(value: &str) -> String {
+    let end = value.char_indices().nth(VALUE_CHARS_MAX).map(|(end, _)| end);
+    match end.and_then(|end| value.get(..end)) {
+        Some(start) => format!("{}…", escape(start)),
+        None => escape(value).into_owned(),
+    }
+}
+
+fn row(out: &Out, entry: &StateInfo) -> [Cell; 6] {
     [
         Cell::painted(escape(&entry.key), Paint::Bold),
-        shown.unwrap_or_else(|| escape(&entry.value).into_owned()).into(),
+        start_of(&entry.value).into(),
         entry.version.to_string().into(),
         escape(short_id(&entry.updated_by.to_string())).into(),
         out.age(entry.updated_at).into(),

@@ -136,7 +136,8 @@ impl Job {
                 Resource::Topic(Topic::Locks) => Request::QueryLocks { peer_id: None, path: None },
                 Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
                 Resource::State(namespace) => {
-                    Request::ListState { namespace: namespace.clone(), prefix: None, limit: None }
+                    let namespace = Some(namespace.clone());
+                    Request::ListState { namespace, prefix: None, limit: None }
                 }
             },
         }

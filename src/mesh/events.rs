@@ -76,7 +76,7 @@ impl<S: Store> Mesh<S> {
                 continue;
             }
             let frame = line.get_or_insert_with(|| {
-                let custom = !event_type::BUILT_IN.contains(&kind);
+                let custom = event_type::is_custom(kind);
                 event_line(kind, payload, custom, seq, by, now.wall).into()
             });
             self.effects.pushes.push(Push {

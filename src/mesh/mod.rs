@@ -306,13 +306,9 @@ impl<S: Store> Mesh<S> {
                 self.mark_notified(caller, peer_id.as_deref(), ids, *way, now)?
             }
             Request::Claim(claim) => self.claim(caller, claim, now)?,
-            Request::GetState { namespace, key } => {
-                self.count(caller, None, now)?;
-                let entry = self.store.state(namespace, key)?;
-                Reply::Entry { entry: entry.map(Into::into) }
-            }
+            Request::GetState { namespace, key } => self.get_state(caller, namespace, key, now)?,
             Request::ListState { namespace, prefix, limit } => {
-                self.list_state(caller, namespace, prefix.as_deref(), *limit, now)?
+                self.list_state(caller, namespace.as_deref(), prefix.as_deref(), *limit, now)?
             }
             Request::SetState(set) => self.set_state(caller, set, now)?,
             Request::DeleteState { peer_id, namespace, key, if_version } => {

@@ -7,16 +7,32 @@ use super::{EXPIRE_ROWS_MAX, Now};
 use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, entry_size};
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
 use crate::model::{Party, Seq, StateEntry, event_type};
+use crate::names::DEFAULT_NAMESPACE;
 use crate::store::{Result as Stored, StateChange, StateOutcome, Store};
 
 type Answer = std::result::Result<Reply, Failure>;
 
 impl<S: Store> Mesh<S> {
+    /// `POST /state`, `get`
+    pub(super) fn get_state(
+        &mut self,
+        caller: Caller,
+        namespace: &str,
+        key: &str,
+        now: Now,
+    ) -> Answer {
+        self.count(caller, None, now)?;
+        let entry = self.store.state(namespace, key)?;
+        let elsewhere = entry.is_none() && namespace != DEFAULT_NAMESPACE;
+        let in_default = elsewhere && self.store.state(DEFAULT_NAMESPACE, key)?.is_some();
+        Ok(Reply::Entry { namespace: namespace.into(), entry: entry.map(Into::into), in_default })
+    }
+
     /// `POST /state`, `list`
     pub(super) fn list_state(
         &mut self,
         caller: Caller,
-        namespace: &str,
+        namespace: Option<&str>,
         prefix: Option<&str>,
         limit: Option<u32>,
         now: Now,
@@ -37,6 +53,7 @@ impl<S: Store> Mesh<S> {
         cut |= entries.len() > wanted;
         entries.truncate(wanted);
         Ok(Reply::Entries {
+            namespace: namespace.map(Into::into),
             entries: entries.into_iter().map(Into::into).collect(),
             remaining: u64::from(cut),
         })
@@ -75,7 +92,11 @@ impl<S: Store> Mesh<S> {
         }
         let payload = changed(&entry, version, false);
         self.event_at((version, id), event_type::STATE_CHANGED, &payload, Some(&actor.party), now)?;
-        Ok(Reply::Entry { entry: Some(entry.into()) })
+        Ok(Reply::Entry {
+            namespace: set.namespace.clone(),
+            entry: Some(entry.into()),
+            in_default: false,
+        })
     }
 
     /// `POST /state`, `delete`
@@ -94,14 +115,15 @@ impl<S: Store> Mesh<S> {
         let present = self.store.state(namespace, key)?;
         check_version(present.as_ref(), if_version)?;
         let change = StateChange { namespace, key, if_version };
-        match self.store.delete_state(&change)? {
+        let deleted = match self.store.delete_state(&change)? {
             StateOutcome::Conflict(present) => return Err(conflict(present).into()),
-            StateOutcome::Done(None) => return Ok(Reply::Deleted { deleted: false }),
+            StateOutcome::Done(None) => false,
             StateOutcome::Done(Some(entry)) => {
                 self.state_removed(&entry, Some(&actor.party), now)?;
+                true
             }
-        }
-        Ok(Reply::Deleted { deleted: true })
+        };
+        Ok(Reply::Deleted { namespace: namespace.into(), deleted })
     }
 
     fn state_removed(&mut self, entry: &StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {

@@ -409,10 +409,10 @@ pub trait Store {
     fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>>;
 
     /// Entries by key (in the order of their bytes), at most `limit`; `keep` as for
-    /// [`Store::inbox`].
+    /// [`Store::inbox`]. Without a namespace those of all, in order; `prefix` is empty then.
     fn list_state(
         &mut self,
-        namespace: &str,
+        namespace: Option<&str>,
         prefix: &str,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,

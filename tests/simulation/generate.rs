@@ -360,7 +360,7 @@ fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
         }
         1 => json!({"action": "unsubscribe", "peerId": me}),
         2..5 => {
-            let kind = pick(rng, &["build.done", "build.failed", "deploy.x", "plain"]);
+            let kind = pick(rng, &["build.done", "build.failed", "deploy.x", "deployed", "mesh.x"]);
             let mut body =
                 json!({"action": "emit", "peerId": me, "type": kind, "payload": {"n": 1}});
             let id = client_id(rng);

@@ -285,7 +285,7 @@ impl Oracle {
             Reply::Sent(Sent::Broadcast { message_id: Some(id), .. }) => {
                 self.message(*id, vec![], body, known, now);
             }
-            Reply::Entry { entry: Some(entry) } if body["action"] == "set" => {
+            Reply::Entry { entry: Some(entry), .. } if body["action"] == "set" => {
                 let last = (self.versions)
                     .insert((entry.namespace.clone(), entry.key.clone()), entry.version);
                 assert!(last < Some(entry.version), "versions of {} only grow", entry.key);

@@ -643,7 +643,7 @@ class SLMMeshClient:
     def emit(
         self, type: str, payload: Any = None, *, id: str | None = None, peer: str | None = None
     ) -> int:
-        """Emits an event of one's own, whose type has a dot inside; gives its ``seq``."""
+        """Emits an event of one's own, whose type is none of the mesh's own; gives its ``seq``."""
         return self._ask(api.emit(type, payload, id, peer))
 
 

@@ -311,6 +311,26 @@ class Lock:
         )
 
 
+#: The types of the mesh itself, beside those that begin with ``mesh.``.
+BUILT_IN_TYPES = frozenset(
+    (
+        "peer_joined",
+        "peer_left",
+        "state_changed",
+        "file_locked",
+        "file_unlocked",
+        "message_received",
+        "message_read",
+        "message_undeliverable",
+    )
+)
+
+
+def is_built_in(kind: str) -> bool:
+    """Whether an event type is one of the mesh's own."""
+    return kind in BUILT_IN_TYPES or kind.startswith("mesh.")
+
+
 @dataclass(frozen=True)
 class MeshEvent:
     """Something that has happened."""
@@ -351,8 +371,8 @@ class MeshEvent:
         obj = dict(part(frame, "payload"))
         kind, seq = text(obj, "eventType"), number(obj, "seq")
         del obj["eventType"], obj["seq"]
-        # Types with a dot are custom ones, whose payload may be any JSON.
-        payload = obj.get("data") if "." in kind else obj
+        # A custom type may have any JSON.
+        payload = obj if is_built_in(kind) else obj.get("data")
         return cls(
             id=None,
             seq=seq,

@@ -144,7 +144,7 @@ impl Pair {
         self.both(|store| store.locks().unwrap());
         self.both(|store| store.present_peers().unwrap());
         self.both(|store| store.reserved_names(Timestamp(0)).unwrap());
-        for namespace in ["default", "other"] {
+        for namespace in [Some("default"), Some("other"), None] {
             self.both(|store| store.list_state(namespace, "", 1000, &mut |_| true).unwrap());
         }
         let types = [];
@@ -451,7 +451,7 @@ impl Pair {
                 let prefix = self.random.pick(&["", "a", "a/", "z"]);
                 let limit = self.random.pick(&[0, 1, 10]);
                 self.both(|store| {
-                    store.list_state("default", prefix, limit, &mut |_| true).unwrap()
+                    store.list_state(Some("default"), prefix, limit, &mut |_| true).unwrap()
                 });
             }
         }

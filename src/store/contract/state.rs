@@ -72,7 +72,7 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     let other = StateEntry { namespace: "other".into(), ..entry("a", "x", Seq(1)) };
     set(store, &other, None);
     let mut list = |prefix: &str, limit| -> Vec<String> {
-        let entries = store.list_state("default", prefix, limit, &mut |_| true).unwrap();
+        let entries = store.list_state(Some("default"), prefix, limit, &mut |_| true).unwrap();
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
     assert_eq!(list("", 100), ["Z", "a", "a/", "a/x", "ab", "a\u{10ffff}", "b", "\u{e4}"]);
@@ -80,11 +80,11 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     assert_eq!(list("a", 2), ["a", "a/"]);
     assert_eq!(list("a/", 100), ["a/", "a/x"]);
     assert_eq!(list("c", 100), [""; 0]);
-    let kept = store.list_state("default", "a", 9, &mut |entry| &*entry.key < "a/x").unwrap();
+    let kept = store.list_state(Some("default"), "a", 9, &mut |entry| &*entry.key < "a/x").unwrap();
     assert_eq!(kept.len(), 2);
-    let kept = store.list_state("default", "a", 9, &mut |_| false).unwrap();
+    let kept = store.list_state(Some("default"), "a", 9, &mut |_| false).unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!(store.list_state("none", "", 9, &mut |_| true).unwrap(), []);
+    assert_eq!(store.list_state(Some("none"), "", 9, &mut |_| true).unwrap(), []);
 }
 
 fn entries_expire_in_order(store: &mut dyn Store) {

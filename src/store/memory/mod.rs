@@ -483,13 +483,15 @@ impl Store for MemoryStore {
 
     fn list_state(
         &mut self,
-        namespace: &str,
+        namespace: Option<&str>,
         prefix: &str,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
         let entries = self.state.rows.values();
-        let matching = entries.filter(|e| *e.namespace == *namespace && e.key.starts_with(prefix));
+        let matching = entries.filter(|entry| {
+            namespace.is_none_or(|it| *it == *entry.namespace) && entry.key.starts_with(prefix)
+        });
         Ok(offer(matching.cloned(), limit, keep))
     }
 

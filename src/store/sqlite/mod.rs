@@ -342,7 +342,7 @@ impl Store for SqliteStore {
 
     fn list_state(
         &mut self,
-        namespace: &str,
+        namespace: Option<&str>,
         prefix: &str,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,

@@ -31,16 +31,22 @@ impl Db {
     /// See [`crate::store::Store::list_state`].
     pub(super) fn list_state(
         &self,
-        namespace: &str,
+        namespace: Option<&str>,
         prefix: &str,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Outcome<Vec<StateEntry>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-             FROM state WHERE namespace = ?1 AND key >= ?2 ORDER BY key LIMIT ?3",
-        )?;
-        let mut rows = statement.query((namespace, prefix, limit))?;
+        let mut statement = self.connection.prepare_cached(match namespace {
+            Some(_) => {
+                "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
+                 FROM state WHERE namespace = ?1 AND key >= ?2 ORDER BY key LIMIT ?3"
+            }
+            None => {
+                "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
+                 FROM state WHERE namespace >= ?1 AND key >= ?2 ORDER BY namespace, key LIMIT ?3"
+            }
+        })?;
+        let mut rows = statement.query((namespace.unwrap_or_default(), prefix, limit))?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
             let entry = entry(row)?;
