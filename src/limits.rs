@@ -201,6 +201,13 @@ pub const WINDOW_BYTES_MAX: usize = MIB;
 pub const UPDATES_BACKLOG_BYTES: usize = 256 * KIB;
 /// Longest line a peer may send back on its push socket, bytes.
 pub const ACK_LINE_BYTES_MAX: usize = 4 * KIB;
+/// Most that is read of one push socket in one turn, bytes: more than the acknowledgements of a whole
+/// window.
+pub const PUSH_READ_BYTES_MAX: usize = 16 * KIB;
+/// Most that is read of all push sockets in one turn, bytes.
+pub const PUSH_READ_BYTES_PER_TURN: usize = 256 * KIB;
+/// Most that is read of a push socket once its process has ended, bytes: what a socket holds.
+pub const LAST_WORDS_BYTES_MAX: usize = 256 * KIB;
 /// First pause before a push socket is connected to again.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest such pause.

@@ -17,8 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::broker::{Broker, Setup};
-use common::eventually;
+use common::http::request;
 use common::peer::{Peer, Pushes};
+use common::{eventually, wait_until};
 use serde_json::{Value, json};
 
 const BUILT_IN_UPDATES: [&str; 2] = ["peer_update", "lock_update"];
@@ -310,6 +311,47 @@ fn another_socket_takes_the_place_of_the_first() {
     assert_eq!(first.frame(), None, "the first is closed");
     let mut second = bob.with_listener(listener).accept();
     assert_eq!(second.message().0, "one");
+}
+
+#[test]
+fn a_socket_that_was_given_up_and_taken_again_is_connected_to_again() {
+    let broker = Broker::start();
+    let (alice, bob) = (broker.register("alice"), broker.listening_peer("bob", true));
+    let mut pushes = bob.accept();
+    let connected = || broker.status()["push"]["connected"].clone();
+    let mut without = bob.fields.clone();
+    without["peerId"] = bob.id.as_str().into();
+    without.as_object_mut().unwrap().remove("udsPath");
+    // One after the other, and both in one turn.
+    for at_once in [false, true] {
+        alice.send(&broker, "bob", &format!("before, {at_once}"));
+        let (text, id) = pushes.message();
+        assert_eq!(text, format!("before, {at_once}"));
+        pushes.ack(&id);
+        let mut with = bob.fields.clone();
+        with["peerId"] = bob.id.as_str().into();
+        if at_once {
+            let request = |body: &Value| {
+                let body = body.to_string();
+                let token = Some(bob.token.as_str());
+                request(broker.port, "POST", "/register", token, Some(body.as_bytes()))
+            };
+            let mut http = broker.connect();
+            http.send(&[request(&without), request(&with)].concat());
+            assert_eq!((http.answer().status, http.answer().status), (200, 200));
+        } else {
+            bob.ok(&broker, "/register", &without);
+            assert_eq!(pushes.frame(), None, "what the core has ended is closed");
+            wait_until("it is not connected", || connected() == 0);
+            bob.ok(&broker, "/register", &with);
+        }
+        pushes = bob.accept();
+        wait_until("it is connected", || connected() == 1);
+        alice.send(&broker, "bob", &format!("after, {at_once}"));
+        let (text, id) = pushes.message();
+        assert_eq!(text, format!("after, {at_once}"));
+        pushes.ack(&id);
+    }
 }
 
 /// Not a test of its own: a peer in another process, that listens on a socket until it is killed.

@@ -5,7 +5,7 @@
 //! again, less and less often, until a heartbeat says that the peer is still there. The end of a
 //! connection proves nothing about the process; that is what the watch is for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -15,11 +15,13 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::push::{Frame, PushConnection, State};
+use super::push::{Frame, Heard, PushConnection, State};
 use super::sockets::Sockets;
 use super::table::{Key, Kind, Table};
 use super::timers::{Alarm, Timers};
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, CONNECT_ATTEMPTS_MAX};
+use crate::limits::{
+    BACKOFF_MAX, BACKOFF_MIN, CONNECT_ATTEMPTS_MAX, PUSH_READ_BYTES_MAX, PUSH_READ_BYTES_PER_TURN,
+};
 use crate::log;
 use crate::mesh::{Push, Target};
 use crate::model::{MessageId, Monotonic, PeerId, Seq};
@@ -57,6 +59,8 @@ pub(super) enum News {
     Down(PeerId),
     /// Whether its process is watched has changed.
     Process(PeerId, bool),
+    /// Its process has ended, and all that it said before was told.
+    Ended(PeerId),
     /// The process that it said it is has ended.
     NamedEnded(PeerId),
     /// It has acknowledged a message.
@@ -77,8 +81,8 @@ pub(super) struct Links {
     watches: Table<Watch>,
     /// Connections with frames of this turn.
     touched: Vec<Key>,
-    /// Connections that have more to say.
-    unread: Vec<Key>,
+    /// Connections that may have something to say, each once.
+    unread: VecDeque<Key>,
     /// What has happened since it was last asked.
     news: Vec<News>,
 }
@@ -93,7 +97,7 @@ impl Links {
             pushes: Table::new(),
             watches: Table::new(),
             touched: Vec::new(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
             news: Vec::new(),
         }
     }
@@ -130,11 +134,7 @@ impl Links {
             }
             known => {
                 if known.is_some() {
-                    // Another socket: the one before is of no more use, nor is its process.
-                    self.drop_push(peer);
-                    self.drop_watch(peer);
-                    self.forget(peer, timers);
-                    self.news.push(News::Process(peer, false));
+                    self.disconnect(peer, timers);
                 }
                 let link =
                     Link { path, push: None, watch: None, attempts: 0, since: now, alarm: None };
@@ -142,6 +142,14 @@ impl Links {
             }
         }
         self.try_now(peer, now, timers);
+    }
+
+    /// The socket of a peer is of no more use to it, nor is the process there.
+    pub(super) fn disconnect(&mut self, peer: PeerId, timers: &mut Timers) {
+        self.drop_push(peer);
+        self.drop_watch(peer);
+        self.forget(peer, timers);
+        self.news.push(News::Process(peer, false));
     }
 
     /// The time for another attempt has come.
@@ -266,55 +274,70 @@ impl Links {
 
     // Events
 
-    /// Something has happened to a push connection.
+    /// Something has happened to a push connection; [`Links::read`] is due.
     pub(super) fn event(
         &mut self,
         key: Key,
         event: &mio::event::Event,
-        scratch: &mut [u8],
         now: Monotonic,
         timers: &mut Timers,
     ) {
+        let Some(push) = self.pushes.get_mut(key) else { return };
         let closed = event.is_read_closed() || event.is_error();
+        if closed {
+            push.note_hung_up();
+        }
         if event.is_readable() || closed {
-            self.read(key, closed, scratch, now, timers);
+            self.note_unread(key);
         }
         if event.is_writable() && self.pushes.get(key).is_some_and(PushConnection::has_frames) {
             self.flush_one(key, now, timers);
         }
     }
 
-    /// Goes on with those that had more to say than their share of a turn.
-    pub(super) fn read_on(&mut self, scratch: &mut [u8], now: Monotonic, timers: &mut Timers) {
-        for key in std::mem::take(&mut self.unread) {
-            self.read(key, false, scratch, now, timers);
+    fn note_unread(&mut self, key: Key) {
+        if let Some(push) = self.pushes.get_mut(key)
+            && !std::mem::replace(&mut push.marks.unread, true)
+        {
+            self.unread.push_back(key);
         }
     }
 
-    fn read(
-        &mut self,
-        key: Key,
-        to_the_end: bool,
-        scratch: &mut [u8],
-        now: Monotonic,
-        timers: &mut Timers,
-    ) {
+    /// Reads what peers have said: of each its share, and of all no more than one turn may take. The
+    /// others come first in the next.
+    pub(super) fn read(&mut self, scratch: &mut [u8], now: Monotonic, timers: &mut Timers) {
+        // Those that have more to say come back into the queue, for the next turn.
+        let shares = PUSH_READ_BYTES_PER_TURN / PUSH_READ_BYTES_MAX;
+        for _ in 0..self.unread.len().min(shares) {
+            let Some(key) = self.unread.pop_front() else { return };
+            self.read_one(key, scratch, now, timers);
+        }
+    }
+
+    fn read_one(&mut self, key: Key, scratch: &mut [u8], now: Monotonic, timers: &mut Timers) {
         let Some(push) = self.pushes.get_mut(key) else { return };
+        push.marks.unread = false;
         let peer = push.peer;
         let news = &mut self.news;
-        let state = push.read(scratch, to_the_end, |id| news.push(News::Acknowledged(peer, id)));
-        if push.marks.unread {
-            self.unread.push(key);
-        }
-        if state == State::Gone {
-            self.ended(peer, now, timers);
+        match push.read(scratch, |id| news.push(News::Acknowledged(peer, id))) {
+            Heard::Part => self.note_unread(key),
+            Heard::All if push.has_ended() => news.push(News::Ended(peer)),
+            Heard::All => {}
+            Heard::End => self.ended(peer, now, timers),
         }
     }
 
     /// A connection has ended: perhaps the peer comes back.
     fn ended(&mut self, peer: PeerId, now: Monotonic, timers: &mut Timers) {
         log::debug(format_args!("peer {peer}: its socket has hung up"));
+        let push = self.by_peer.get(&peer).and_then(|link| link.push);
+        let process_ended =
+            push.and_then(|key| self.pushes.get(key)).is_some_and(PushConnection::has_ended);
         self.drop_push(peer);
+        if process_ended {
+            self.news.push(News::Ended(peer));
+            return;
+        }
         if let Some(link) = self.by_peer.get_mut(&peer) {
             // One that hangs up as soon as it is connected to is not tried without end.
             let lasted = now.since(link.since) >= BACKOFF_MAX;
@@ -323,22 +346,24 @@ impl Links {
         self.back_off(peer, now, timers);
     }
 
-    /// The process of a peer has ended; gives which peer. What it said before is read first.
-    pub(super) fn process_ended(&mut self, key: Key, scratch: &mut [u8]) -> Option<PeerId> {
-        let Watch { peer, named, .. } = self.watches.get(key)?;
+    /// The process of a peer has ended. What it said before is read first, so that is told when
+    /// [`Links::read`] has come to the end of it.
+    pub(super) fn process_ended(&mut self, key: Key) {
+        let Some(Watch { peer, named, .. }) = self.watches.get(key) else { return };
         let (peer, named) = (*peer, *named);
         if named {
             self.drop_named(peer);
             self.news.push(News::NamedEnded(peer));
-            return None;
+            return;
         }
-        if let Some(push) = self.by_peer.get(&peer).and_then(|link| link.push)
-            && let Some(push) = self.pushes.get_mut(push)
-        {
-            let news = &mut self.news;
-            push.read(scratch, true, |id| news.push(News::Acknowledged(peer, id)));
+        let key = self.by_peer.get(&peer).and_then(|link| link.push);
+        match key.and_then(|key| Some((key, self.pushes.get_mut(key)?))) {
+            Some((key, push)) => {
+                push.note_ended();
+                self.note_unread(key);
+            }
+            None => self.news.push(News::Ended(peer)),
         }
-        Some(peer)
     }
 
     // Frames
@@ -495,5 +520,48 @@ mod tests {
             }
         }
         assert!(pause(8, 255) >= BACKOFF_MAX / 2);
+    }
+
+    #[test]
+    fn peers_that_write_without_end_have_their_shares_of_each_turn_and_one_place_in_the_queue() {
+        let dir = std::env::temp_dir().join(format!("slm-links-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let mut links = Links::new(registry, Sockets::new(dir.clone()));
+        let (mut timers, now) = (Timers::default(), Monotonic::default());
+        let mut scratch = vec![0; crate::limits::READ_BYTES_MAX];
+        let mut ends = Vec::new();
+        let shares = PUSH_READ_BYTES_PER_TURN / PUSH_READ_BYTES_MAX;
+        for n in 0..=u8::try_from(shares).unwrap() {
+            let path = dir.join(format!("{n}.sock"));
+            let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let peer = PeerId::from_random([n; 16]);
+            links.connect(peer, path.to_str().unwrap().into(), now, &mut timers);
+            let (end, _) = listener.accept().unwrap();
+            end.set_nonblocking(true).unwrap();
+            ends.push(end);
+        }
+        let fill = |end: &std::os::unix::net::UnixStream| {
+            let mut written = 0;
+            while let Ok(bytes) = io::Write::write(&mut &*end, &[b'\n'; 4096]) {
+                written += bytes;
+            }
+            written
+        };
+        assert!(ends.iter().all(|end| fill(end) > PUSH_READ_BYTES_MAX));
+        let keys: Vec<Key> = links.by_peer.values().filter_map(|link| link.push).collect();
+        for _ in 0..5 {
+            // As many events as there may be.
+            for key in keys.iter().chain(&keys) {
+                links.note_unread(*key);
+            }
+            assert_eq!(links.unread.len(), shares + 1);
+            links.read(&mut scratch, now, &mut timers);
+            assert!(links.is_busy());
+            let read: usize = ends.iter().map(fill).sum();
+            assert!(read <= PUSH_READ_BYTES_PER_TURN, "{read}");
+        }
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

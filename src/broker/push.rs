@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::api::read_ack;
 use crate::limits::{
-    ACK_LINE_BYTES_MAX, FRAMES_PER_WRITE_MAX, READ_BYTES_MAX, READS_PER_TURN_MAX,
+    ACK_LINE_BYTES_MAX, FRAMES_PER_WRITE_MAX, LAST_WORDS_BYTES_MAX, PUSH_READ_BYTES_MAX,
     UPDATES_BACKLOG_BYTES,
 };
 use crate::log;
@@ -35,6 +35,17 @@ pub(super) enum State {
     Gone,
 }
 
+/// How much was read of what a peer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// All there is for now.
+    All,
+    /// A turn's share; there may be more.
+    Part,
+    /// Everything: the connection has ended.
+    End,
+}
+
 /// A push connection.
 #[derive(Debug)]
 pub(super) struct PushConnection<T> {
@@ -47,6 +58,11 @@ pub(super) struct PushConnection<T> {
     /// Bytes of all frames that are not out.
     waiting_bytes: usize,
     lines: LineDecoder,
+    /// The peer has hung up, or may have: what it said before is to be read to the end.
+    hung_up: bool,
+    /// The process at the other end has ended: how much is still read of what it said before. More
+    /// is not its own, but of others that have the socket from it.
+    last_words: Option<usize>,
     /// The core knows of it. Before that, it gets nothing.
     pub(super) announced: bool,
     /// What its owner notes about it.
@@ -58,7 +74,7 @@ pub(super) struct PushConnection<T> {
 pub(super) struct Marks {
     /// The poll reports when it can be written to.
     pub(super) armed: bool,
-    /// There is more to read, and it is in the queue for that.
+    /// There may be more to read, and it is in the queue for that.
     pub(super) unread: bool,
     /// It has frames that came with this turn.
     pub(super) touched: bool,
@@ -73,6 +89,8 @@ impl<T: Read + Write> PushConnection<T> {
             written: 0,
             waiting_bytes: 0,
             lines: LineDecoder::new(ACK_LINE_BYTES_MAX),
+            hung_up: false,
+            last_words: None,
             announced: false,
             marks: Marks::default(),
         }
@@ -80,6 +98,21 @@ impl<T: Read + Write> PushConnection<T> {
 
     pub(super) fn stream_mut(&mut self) -> &mut T {
         &mut self.stream
+    }
+
+    /// Notes that the peer may have hung up.
+    pub(super) fn note_hung_up(&mut self) {
+        self.hung_up = true;
+    }
+
+    /// Notes that the process at the other end has ended.
+    pub(super) fn note_ended(&mut self) {
+        self.last_words.get_or_insert(LAST_WORDS_BYTES_MAX);
+    }
+
+    /// Whether the process at the other end has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.last_words.is_some()
     }
 
     /// Whether frames wait.
@@ -147,41 +180,40 @@ impl<T: Read + Write> PushConnection<T> {
         }
     }
 
-    /// Reads what the peer says, and reports each acknowledgement. With `to_the_end`, more than a
-    /// turn's share, until there is nothing left.
+    /// Reads what the peer says, at most its share of a turn, and reports each acknowledgement.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
-        to_the_end: bool,
         mut acknowledged: impl FnMut(MessageId),
-    ) -> State {
-        let wanted = scratch.len().min(READ_BYTES_MAX);
-        let mut reads = 0;
-        self.marks.unread = false;
-        loop {
-            if reads == READS_PER_TURN_MAX && !to_the_end {
-                self.marks.unread = true;
-                return State::Fine;
-            }
-            reads += 1;
+    ) -> Heard {
+        let mut share = PUSH_READ_BYTES_MAX;
+        while share > 0 {
+            let wanted = scratch.len().min(share).min(self.last_words.unwrap_or(usize::MAX));
             let target = scratch.get_mut(..wanted).unwrap_or_default();
             match self.stream.read(target) {
-                Ok(0) => return State::Gone,
+                // Nothing was wanted: these were the last words.
+                Ok(0) if wanted == 0 => return Heard::All,
+                Ok(0) => return Heard::End,
                 Ok(read) => {
+                    share = share.saturating_sub(read);
+                    if let Some(left) = &mut self.last_words {
+                        *left = left.saturating_sub(read);
+                    }
                     self.take_lines(target.get(..read).unwrap_or_default(), &mut acknowledged);
                     // Less than was asked for: the stream is empty, says epoll(7). Its end would be
-                    // an event of its own.
-                    if read < wanted && !to_the_end {
-                        return State::Fine;
+                    // an event of its own, if there was none yet.
+                    if read < wanted && !self.hung_up && self.last_words.is_none() {
+                        return Heard::All;
                     }
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => return State::Fine,
-                    _ => return State::Gone,
+                    io::ErrorKind::WouldBlock => return Heard::All,
+                    _ => return Heard::End,
                 },
             }
         }
+        Heard::Part
     }
 
     fn take_lines(&mut self, bytes: &[u8], acknowledged: &mut impl FnMut(MessageId)) {
@@ -264,37 +296,72 @@ mod tests {
         let (mut push, mut peer) = pair();
         let ids: Vec<MessageId> = (0..40).map(|i| MessageId::new(Seq(i), [1; 16])).collect();
         let mut seen = Vec::new();
-        let mut scratch = vec![0; READ_BYTES_MAX];
+        let mut scratch = vec![0; PUSH_READ_BYTES_MAX];
         let acks: Vec<String> = ids.iter().map(|id| format!("{{\"ack\":\"{id}\"}}\n")).collect();
         let text = acks.concat();
         for byte in text.as_bytes() {
             peer.write_all(&[*byte]).unwrap();
-            assert_eq!(push.read(&mut scratch, false, |id| seen.push(id)), State::Fine);
+            assert_eq!(push.read(&mut scratch, |id| seen.push(id)), Heard::All);
         }
         assert_eq!(seen, ids);
         seen.clear();
         peer.write_all(format!("{text}nonsense\n{}\n{text}", "x".repeat(5000)).as_bytes()).unwrap();
         drop(peer);
-        assert_eq!(push.read(&mut scratch, true, |id| seen.push(id)), State::Gone);
+        push.note_hung_up();
+        assert_eq!(push.read(&mut scratch, |id| seen.push(id)), Heard::End);
         assert_eq!(seen, [ids.clone(), ids].concat());
     }
 
     #[test]
     fn a_peer_that_writes_without_end_has_its_share() {
         let (mut push, mut peer) = pair();
-        while peer.write(&[b'\n'; 4096]).is_ok() {}
-        let mut small = [0; 16];
-        assert_eq!(push.read(&mut small, false, |_| {}), State::Fine);
-        assert!(push.marks.unread);
-        assert_eq!(push.read(&mut small, true, |_| {}), State::Fine);
-        assert!(!push.marks.unread);
+        let mut scratch = vec![0; 1000];
+        let fill = |peer: &mut UnixStream| while peer.write(&[b'\n'; 4096]).is_ok() {};
+        let waiting = |push: &PushConnection<UnixStream>| {
+            usize::try_from(rustix::io::ioctl_fionread(&push.stream).unwrap()).unwrap()
+        };
+        // Whether it has hung up or not: a share is a share.
+        for hung_up in [false, true] {
+            fill(&mut peer);
+            push.hung_up = hung_up;
+            let before = waiting(&push);
+            assert_eq!(push.read(&mut scratch, |_| {}), Heard::Part);
+            assert_eq!(before - waiting(&push), PUSH_READ_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn of_a_process_that_has_ended_so_much_is_read_and_no_more() {
+        let (mut push, mut peer) = pair();
+        let id = MessageId::new(Seq(1), [1; 16]);
+        peer.write_all(format!("{{\"ack\":\"{id}\"}}\n").as_bytes()).unwrap();
+        let mut scratch = vec![0; 64 * 1024];
+        let mut seen = Vec::new();
+        push.note_ended();
+        assert_eq!(push.read(&mut scratch, |id| seen.push(id)), Heard::All);
+        assert_eq!(seen, [id]);
+        // Its children go on writing.
+        let (mut push, mut peer) = pair();
+        push.note_ended();
+        let mut heard = 0;
+        loop {
+            while peer.write(&[b'\n'; 4096]).is_ok() {}
+            match push.read(&mut scratch, |_| {}) {
+                Heard::Part => heard += PUSH_READ_BYTES_MAX,
+                Heard::All => break,
+                Heard::End => panic!("it is not closed"),
+            }
+            // That it has ended is told again: nothing is given anew.
+            push.note_ended();
+        }
+        assert_eq!(heard, LAST_WORDS_BYTES_MAX);
     }
 
     #[test]
     fn the_end_of_the_peer_is_noticed_by_reading_and_by_writing() {
         let (mut push, peer) = pair();
         drop(peer);
-        assert_eq!(push.read(&mut [0; 16], false, |_| {}), State::Gone);
+        assert_eq!(push.read(&mut [0; 16], |_| {}), Heard::End);
         push.add(frame("x\n", Some(1)));
         assert_eq!(push.flush(|_| panic!("it was not written")), State::Gone);
     }

@@ -221,7 +221,7 @@ impl<S: Store> Mesh<S> {
     /// If the store cannot even be read: the broker must stop.
     pub fn abort_turn(&mut self, now: Now) -> Result<()> {
         self.store.rollback_turn();
-        self.effects = Effects::default();
+        let ended = std::mem::take(&mut self.effects).disconnect;
         let mut marks = std::mem::take(&mut self.marks_written);
         marks.append(&mut self.marks);
         self.marks = marks;
@@ -231,7 +231,15 @@ impl<S: Store> Mesh<S> {
             present.link.abort(turn);
             present.claims.abort(turn);
         }
-        self.load(now)
+        self.load(now)?;
+        // A link that was ended is not up again: it is ended, and made anew.
+        for id in &ended {
+            let record = self.peers.get(id).map(|present| &present.record);
+            let path = record.and_then(|record| record.uds_path.clone());
+            self.effects.connect.extend(path.map(|path| (*id, path)));
+        }
+        self.effects.disconnect = ended;
+        Ok(())
     }
 
     /// What the shell has to do, now that the turn has committed.
@@ -430,7 +438,7 @@ impl<S: Store> Mesh<S> {
         let size = self.store.size();
         let stale = self.peers.values().filter(|peer| self.is_stale(peer, now)).count() as u64;
         let total = self.peers.len() as u64;
-        let up = self.peers.values().filter(|peer| peer.link.is_up()).count();
+        let up = self.connected().count();
         Reply::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime: now.mono.since(self.started).as_secs(),
@@ -461,6 +469,11 @@ impl<S: Store> Mesh<S> {
     #[must_use]
     pub fn is_present(&self, peer: PeerId) -> bool {
         self.peers.contains_key(&peer)
+    }
+
+    /// The peers whose link is up.
+    pub fn connected(&self) -> impl Iterator<Item = PeerId> {
+        self.peers.iter().filter(|(_, peer)| peer.link.is_up()).map(|(id, _)| *id)
     }
 
     /// Tells every peer that the broker goes away, in the next effects.

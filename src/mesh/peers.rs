@@ -183,15 +183,18 @@ impl<S: Store> Mesh<S> {
                 self.names.remove(&names::key(&present.record.name));
                 // Another mailbox: what waits in it may be older than what was pushed.
                 let of_record = (!record.name_is_automatic).then(|| record.name.clone());
-                if present.link.is_up() && of_record != mailbox {
-                    present.link.open();
-                    self.hungry.insert(id);
+                if of_record != mailbox {
                     self.effects.inboxes.push(Recipient::Peer(id));
+                    if present.link.is_up() {
+                        present.link.open();
+                        self.hungry.insert(id);
+                    }
                 }
                 // Another socket is another connection.
                 if present.record.uds_path != record.uds_path {
                     present.link.close();
                     self.hungry.remove(&id);
+                    self.effects.disconnect.push(id);
                 }
                 present.record = record;
                 present.is_alive(now);

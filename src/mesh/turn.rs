@@ -156,6 +156,9 @@ pub struct Departed {
 pub struct Effects {
     /// Frames, in order.
     pub pushes: Vec<Push>,
+    /// Peers whose link is ended: they have no socket any more, or another. To be done before what
+    /// follows, for they may be in there, too.
+    pub disconnect: Vec<PeerId>,
     /// Peers whose link should be up and is not known to be: connect to their socket. Given at
     /// registration and with each heartbeat.
     pub connect: Vec<(PeerId, Box<str>)>,

@@ -220,6 +220,11 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
         let mut body = client.register.clone();
         body["peerId"] = json!(client.id);
         maybe!(rng, 5, body, "name", json!(pick(rng, &NAMES)));
+        // Without its socket, with another, and with that again.
+        maybe!(rng, 8, body, "udsPath", json!(format!("/d/peers/{}.sock", client.id)));
+        if rng.chance(8) {
+            body.as_object_mut().unwrap().remove("udsPath");
+        }
         let token = match rng.below(12) {
             0 => Token::Broker,
             1 => Token::Peer("not a token".into()),
@@ -231,6 +236,7 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     let n = rng.below(10_000);
     let mut body = json!({"pid": 1 + n, "projectPath": pick(rng, &PROJECTS)});
     maybe!(rng, 30, body, "name", json!(pick(rng, &NAMES)));
+    maybe!(rng, 30, body, "exclusive", json!(true));
     maybe!(rng, 60, body, "agentType", json!(pick(rng, &["claude-code", "codex", "b ad"])));
     maybe!(rng, 70, body, "udsPath", json!(format!("/d/peers/{n}.sock")));
     maybe!(rng, 50, body, "acks", json!(true));

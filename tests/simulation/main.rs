@@ -261,6 +261,7 @@ impl Run {
         // What has expired is removed first; see `check_invariants`.
         self.step(&Action::Turn(vec![Input::Tick], End::Commit));
         let now = self.memory.now;
+        self.memory.check_shell();
         self.memory.mesh().check_invariants(now);
         self.disk.mesh().check_invariants(now);
         self.oracle.check_inboxes(&mut self.memory, &self.known);

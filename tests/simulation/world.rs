@@ -245,10 +245,33 @@ impl<B: Backend> World<B> {
         seen
     }
 
+    /// What must hold between the mesh and its shell.
+    pub(crate) fn check_shell(&mut self) {
+        let up: Vec<PeerId> = self.mesh().connected().collect();
+        assert_eq!(up, self.connected(), "what the core thinks is connected is");
+        let inboxes: Vec<Recipient> = (self.held.iter())
+            .filter(|held| matches!(&held.request, Request::Fetch(fetch) if fetch.from.is_none()))
+            .filter(|held| !held.body.contains("after") && !held.body.contains("before"))
+            .filter_map(|held| match held.on {
+                Interest::Inbox(recipient) => Some(recipient),
+                _ => None,
+            })
+            .collect();
+        for recipient in inboxes {
+            let unread = self.mesh().store_mut().unread_count(recipient).unwrap();
+            assert_eq!(unread, 0, "someone waits for what is in the inbox of {recipient:?}");
+        }
+    }
+
     fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {
         let now = self.now;
         let mut answers = Vec::new();
-        for (at, input) in inputs.iter().enumerate() {
+        // The shell tells of its connections before it asks anything.
+        let is_news = |input: &Input| matches!(input, Input::LinkUp { .. } | Input::LinkDown(_));
+        for (at, input) in inputs.iter().enumerate().filter(|(_, input)| is_news(input)) {
+            self.input(at, input, &mut answers, seen);
+        }
+        for (at, input) in inputs.iter().enumerate().filter(|(_, input)| !is_news(input)) {
             self.input(at, input, &mut answers, seen);
         }
         let late = self.grant_locks(&mut answers);
@@ -487,8 +510,13 @@ impl<B: Backend> World<B> {
             self.connectable.remove(&departed.peer);
             seen.departed.push(departed.peer);
         }
+        for peer in effects.disconnect {
+            self.sockets.remove(&peer);
+            self.connectable.remove(&peer);
+        }
         for (peer, _) in effects.connect {
-            if !self.sockets.contains_key(&peer) {
+            // It may have left in the same turn.
+            if !self.sockets.contains_key(&peer) && self.mesh().is_present(peer) {
                 self.connectable.insert(peer);
             }
         }

@@ -300,15 +300,13 @@ impl<S: Store> Reactor<S> {
                 Some((Kind::Signal, _)) => self.take_signal(),
                 Some((Kind::Connection, key)) => self.connection_event(key, event, now),
                 Some((Kind::Push, key)) => {
-                    self.links.event(key, event, &mut self.scratch, now, &mut self.timers);
+                    self.links.event(key, event, now, &mut self.timers);
                 }
-                Some((Kind::Watch, key)) => {
-                    self.crashed.extend(self.links.process_ended(key, &mut self.scratch));
-                }
+                Some((Kind::Watch, key)) => self.links.process_ended(key),
                 None => {}
             }
         }
-        self.links.read_on(&mut self.scratch, now, &mut self.timers);
+        self.links.read(&mut self.scratch, now, &mut self.timers);
     }
 
     fn take_signal(&mut self) {

@@ -62,6 +62,7 @@ impl<S: Store> Reactor<S> {
                     mesh.link_down(peer);
                 }
                 News::Process(peer, known) => mesh.process_known(peer, known, now),
+                News::Ended(peer) => self.crashed.push(peer),
                 News::NamedEnded(peer) => mesh.named_process_ended(peer),
                 News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
                 News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
@@ -238,6 +239,9 @@ impl<S: Store> Reactor<S> {
             let remove = departed.uds_path.as_deref().filter(|_| crashed);
             log::info(format_args!("peer {}: left ({})", departed.peer, departed.reason.as_str()));
             self.links.depart(departed.peer, remove, &mut self.timers);
+        }
+        for peer in effects.disconnect {
+            self.links.disconnect(peer, &mut self.timers);
         }
         for (peer, path) in effects.connect {
             // It may have left in the same turn.
