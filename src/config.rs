@@ -435,6 +435,10 @@ fn data_dir_of<L: Fn(&str) -> Option<OsString>>(
         (DATA_DIR, PathBuf::from(value))
     } else {
         let home = env.get("HOME").ok_or(ConfigError::NoHome)?;
+        if !Path::new(&home).is_absolute() {
+            // It would be another mesh in each directory.
+            return Err(invalid("HOME", &home, "an absolute path".to_owned()));
+        }
         ("HOME", Path::new(&home).join(".slm-mesh"))
     };
     let first = path.components().next();
@@ -824,6 +828,10 @@ mod tests {
         assert_eq!(data_dir(&[("HOME", "/root/")]).to_str(), Some("/root/.slm-mesh"));
         for bad in ["~", "~/x", "~user"] {
             assert!(refused(DATA_DIR, bad).contains("with ~ written out"));
+        }
+        for bad in ["home", "./home", "~", "."] {
+            let error = read(&[("HOME", bad)]).unwrap_err().to_string();
+            assert!(error.starts_with("HOME is") && error.ends_with("an absolute path"), "{error}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// Names tried for a temporary file; a second one is needed only after a crash, or when two
 /// processes with the same id (in two containers) write here.
@@ -62,18 +63,31 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// The file cannot be read, is not a regular file ([`io::ErrorKind::InvalidInput`]) or is too long
 /// ([`io::ErrorKind::FileTooLarge`]).
 pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        // Opening a named pipe would wait for its writer.
-        .custom_flags(flags(OFlags::NONBLOCK))
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+    let file = open_regular(path, OpenOptions::new().read(true), OFlags::empty())?;
     let mut bytes = Vec::new();
     let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     file.take(bound).read_to_end(&mut bytes)?;
     if bytes.len() > bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// Opens `path` if it is a regular file, or was made just now, with these flags beside those of
+/// `options`. Nothing else that may have this name makes it wait: a named pipe without anyone at its
+/// other end, a device.
+///
+/// # Errors
+///
+/// It cannot be opened, or it is no regular file ([`io::ErrorKind::InvalidInput`]).
+pub fn open_regular(path: &Path, options: &mut OpenOptions, more: OFlags) -> io::Result<File> {
+    let not_regular = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    // Means nothing to a regular file.
+    let opened = options.custom_flags(flags(more | OFlags::NONBLOCK)).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        // A pipe that nobody reads or a socket, a device that is not there, a link that is not to
+        // be followed: open(2).
+        Some(Errno::NXIO | Errno::NODEV | Errno::LOOP) => not_regular(),
+        _ => error,
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
 /// Flags of open(2) as std takes them.
@@ -127,6 +141,12 @@ pub(crate) mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// A named pipe with nobody at either end.
+    pub(crate) fn make_pipe(path: &Path) {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -201,12 +221,20 @@ pub(crate) mod tests {
     fn only_regular_files_are_read() {
         let dir = TempDir::new();
         let pipe = dir.path().join("pipe");
-        let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        make_pipe(&pipe);
+        let write = open_regular(&pipe, OpenOptions::new().append(true), OFlags::empty());
+        assert_eq!(write.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         for path in [pipe.as_path(), dir.path(), Path::new("/dev/null")] {
             assert_eq!(read_bounded(path, 9).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
         let missing = dir.path().join("missing");
         assert_eq!(read_bounded(&missing, 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let link = dir.path().join("link");
+        std::fs::write(&missing, "").unwrap();
+        std::os::unix::fs::symlink(&missing, &link).unwrap();
+        let mut reading = OpenOptions::new();
+        assert!(open_regular(&link, reading.read(true), OFlags::empty()).is_ok());
+        let refused = open_regular(&link, &mut reading, OFlags::NOFOLLOW).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -19,8 +19,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
 use crate::config::LogLevel;
+use crate::files::open_regular;
 use crate::limits::{LOG_BYTES_MAX, LOG_LINE_BYTES_MAX};
 use crate::paths::Paths;
 use crate::platform::{poll_writable, redirect_stderr};
@@ -43,7 +45,8 @@ pub fn is_on(level: LogLevel) -> bool {
 }
 
 /// Makes `broker.log` the standard error of this process, and keeps it from growing without end:
-/// at [`LOG_BYTES_MAX`] it becomes `broker.log.1`, in place of the one before.
+/// at [`LOG_BYTES_MAX`] it becomes `broker.log.1`, in place of the one before. So does what has this
+/// name and is no file: links are not followed.
 ///
 /// # Errors
 ///
@@ -185,7 +188,16 @@ enum Written {
 
 impl LogFile {
     fn open(path: PathBuf, old_path: PathBuf, bytes_max: u64) -> io::Result<Self> {
-        Ok(Self { file: open(&path)?, path, old_path, bytes_max })
+        let file = match open(&path) {
+            // Not what we have written: a link, whose target is nobody's log, or a pipe, which
+            // nobody may ever read.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                std::fs::rename(&path, &old_path)?;
+                open(&path)
+            }
+            file => file,
+        };
+        Ok(Self { file: file?, path, old_path, bytes_max })
     }
 
     fn write(&mut self, line: &str) -> io::Result<Written> {
@@ -217,7 +229,8 @@ impl LogFile {
 
 /// Each write goes to the end, whoever else writes to the file.
 fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut options = OpenOptions::new();
+    let file = open_regular(path, options.append(true).create(true).mode(0o600), OFlags::NOFOLLOW)?;
     // Whatever the umask, and whoever made the file.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
@@ -229,7 +242,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::files::tests::TempDir;
+    use crate::files::tests::{TempDir, make_pipe};
 
     fn text_of(level: LogLevel, text: &str) -> String {
         line("2026-04-08T10:30:01.123456Z".parse().unwrap(), level, format_args!("{text}"))
@@ -300,6 +313,25 @@ mod tests {
         assert_eq!(log.write("123456789").unwrap(), Written::ToFile);
         assert_eq!(log.write("c").unwrap(), Written::ToNewFile);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_file_is_moved_aside_and_no_link_is_followed() {
+        let dir = TempDir::new();
+        let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
+        let others = dir.path().join("others");
+        std::fs::write(&others, "theirs").unwrap();
+        std::os::unix::fs::symlink(&others, &path).unwrap();
+        let mut log = LogFile::open(path.clone(), old.clone(), 10).unwrap();
+        log.write("a").unwrap();
+        assert_eq!(std::fs::read(&others).unwrap(), b"theirs");
+        assert!(old.symlink_metadata().unwrap().is_symlink());
+        assert!(path.symlink_metadata().unwrap().is_file());
+        std::fs::remove_file(&path).unwrap();
+        make_pipe(&path);
+        let mut log = LogFile::open(path.clone(), old, 10).unwrap();
+        log.write("b").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"b");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use common::{Mesh, Ran, is_there};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -293,6 +294,32 @@ fn what_others_change_meanwhile_stays() {
     let said = mesh.run("setup --uninstall --yes").ok();
     assert!(said.contains("No agent has anything of slm-mesh."), "{said}");
     assert!(!is_there(mesh.data_dir().join("setup")));
+}
+
+#[test]
+fn those_who_set_up_at_once_all_remember_what_they_did() {
+    let mesh = mesh();
+    for agents in [["cursor", "cursor", "cursor"], ["cursor", "gemini-cli", "codex"]] {
+        for (_, file, _) in servers() {
+            let toml = Path::new(file).extension().is_some_and(|extension| extension == "toml");
+            put(&mesh.home().join(file), if toml { "a = 1\n" } else { "{\"a\": 1}\n" });
+        }
+        let before = tree(&mesh.home());
+        for round in 0..5 {
+            let start = |agent: &str, more: &[&str]| {
+                let words = [&["setup", agent, "--yes"], more].concat();
+                mesh.command(words).stdout(Stdio::null()).spawn().unwrap()
+            };
+            for more in [&[][..], &["--uninstall"]] {
+                let all: Vec<_> = agents.iter().map(|agent| start(agent, more)).collect();
+                for mut one in all {
+                    assert!(one.wait().unwrap().success(), "{agents:?} {round}");
+                }
+            }
+            assert_eq!(tree(&mesh.home()), before, "{agents:?} {round}: as it was");
+            assert!(!is_there(mesh.data_dir().join("setup")), "nothing is remembered of it");
+        }
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
     }
     let mut failures = Vec::new();
     if write || (wanted.uninstall && !wanted.dry_run) {
+        let _turn = setup.take_turn().map_err(|why| Failure::other("setup_record", why))?;
         let files = plans.iter().flat_map(|plan| plan.files.iter().flatten());
         for file in files {
             if let Err(why) = setup.apply(file, wanted.uninstall) {

@@ -3,14 +3,10 @@
 //! The broker itself is not in here. Started in the background it says one line on its standard
 //! output, `ready <port>` or `error <text>`, and leaves its standard descriptors after that.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 
 use super::{Context, Exit, Failure, Result};
 use crate::client::launch::{broker_environment, own_executable};
@@ -37,8 +33,9 @@ const SAID_BYTES_MAX: usize = 8192;
 pub(super) fn detached(context: &mut Context) -> Result<Exit> {
     let config = &context.config;
     data_dir::prepare(&config.paths)?;
-    // Whoever comes here at the same time waits for the first one, and then finds its broker.
-    let turn = take_turn(config);
+    // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
+    // directory cannot be locked the lock of the broker decides, as it does in the end anyway.
+    let turn = platform::lock_dir(config.paths.dir());
     let broker = match locate(config)? {
         Located::Serving(broker) => broker,
         Located::NotReady { .. } | Located::Absent => start(config)?,
@@ -55,19 +52,6 @@ pub(super) fn detached(context: &mut Context) -> Result<Exit> {
         writeln!(out, "ready {port}")?;
     }
     Ok(Exit::Done)
-}
-
-/// A lock on the data directory itself, so that of many starts at once one does the work. Where a
-/// directory cannot be locked the lock of the broker decides, as it does in the end anyway.
-fn take_turn(config: &Config) -> Option<File> {
-    let dir = File::open(config.paths.dir()).ok()?;
-    loop {
-        match flock(&dir, FlockOperation::LockExclusive) {
-            Ok(()) => return Some(dir),
-            Err(Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    }
 }
 
 fn start(config: &Config) -> Result<Broker> {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::git::{self, GitError};
 use super::script::{self, KEPT_SUFFIX, Owner};
+use crate::files::read_bounded;
+use crate::limits::SETUP_FILE_BYTES_MAX;
 
 /// The hook that git runs before it makes a commit; githooks(5).
 const HOOK: &str = "pre-commit";
@@ -169,7 +171,7 @@ fn places(hooks: &Path) -> (PathBuf, PathBuf) {
 
 /// What the hook has in it; none if there is no hook. One that leads nowhere is a hook, too.
 fn read(hook: &Path) -> Result<Option<Vec<u8>>, InstallError> {
-    match fs::read(hook) {
+    match read_bounded(hook, SETUP_FILE_BYTES_MAX) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(exists(hook).then(Vec::new)),
         Err(error) => Err(at(hook)(error)),

@@ -151,14 +151,9 @@ enum Access {
 /// Opens a lock file; close-on-exec as always with std.
 fn open(path: &Path, access: Access) -> io::Result<File> {
     let take = access == Access::Take;
-    OpenOptions::new()
-        .read(true)
-        .write(take)
-        .create(take)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(crate::files::flags(OFlags::NOFOLLOW))
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(take).create(take).truncate(false).mode(0o600);
+    crate::files::open_regular(path, &mut options, OFlags::NOFOLLOW)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod lock;
 mod process;
 mod stream;
 mod terminal;
+mod turns;
 mod watch;
 
 pub use credentials::{PeerCredentials, peer_credentials};
@@ -37,4 +38,5 @@ pub use lock::{BrokerLock, LockHolder, lock_holder};
 pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};
 pub use stream::{Address, Listener, Stream};
 pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};
+pub use turns::lock_dir;
 pub use watch::{ParentWatch, ProcessWatch, watch_parent};

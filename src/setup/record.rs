@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::plan::Memory;
 use crate::files;
 use crate::limits::{SETUP_FILE_BYTES_MAX, SETUP_RECORD_BYTES_MAX};
+use crate::platform;
 
 /// What was done to a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,39 @@ pub struct Entry {
 pub struct Record {
     dir: PathBuf,
     files: BTreeMap<PathBuf, Entry>,
+}
+
+/// The right to change the record and the files it tells of. Others wait until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    dir: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Turn {
+    /// Takes the turn for the record in `dir`. No person may be waited for with it in hand.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    fn take(dir: &Path) -> io::Result<Self> {
+        loop {
+            make_private(dir)?;
+            let lock = platform::lock_dir(dir);
+            let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
+            let locked = lock.as_ref().map(File::metadata).transpose()?.map(place);
+            // Whoever had it before may have removed the directory that was locked.
+            if locked.is_none() || locked == dir.metadata().ok().map(place) {
+                return Ok(Self { dir: dir.to_owned(), _lock: lock });
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Goes if nothing is in it; before the lock does.
+        let _ = std::fs::remove_dir(&self.dir);
+    }
 }
 
 /// As it is written.
@@ -76,6 +112,17 @@ impl Record {
             return Err(format!("{} was written by a newer slm-mesh; use that", path.display()));
         }
         Ok(Self { dir, files: written.files })
+    }
+
+    /// Waits for everyone else who changes the record, and reads it anew.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn take_turn(&mut self) -> Result<Turn, String> {
+        let turn = Turn::take(&self.dir)
+            .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
+        *self = Self::load(self.dir.clone())?;
+        Ok(turn)
     }
 
     /// What was done to `path`.
@@ -132,10 +179,7 @@ impl Record {
         if !self.files.is_empty() {
             return self.save();
         }
-        std::fs::remove_file(self.dir.join("record.json"))?;
-        // Something else in it stays.
-        let _ = std::fs::remove_dir(&self.dir);
-        Ok(())
+        std::fs::remove_file(self.dir.join("record.json"))
     }
 
     fn save(&self) -> io::Result<()> {
@@ -180,9 +224,35 @@ mod tests {
         let mut record = Record::load(dir.clone()).unwrap();
         assert_eq!(record.get(path), Some(&entry));
         assert_eq!(record.backup(path).unwrap(), b"before");
+        let turn = record.take_turn().unwrap();
         record.forget(path).unwrap();
+        drop(turn);
         assert!(!dir.exists());
         assert_eq!(Record::load(dir).unwrap().get(path), None);
+    }
+
+    #[test]
+    fn whoever_has_the_turn_is_waited_for_and_has_written_all() {
+        let temp = TempDir::new();
+        let dir = temp.path().join("setup");
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let dir = &dir;
+                scope.spawn(move || {
+                    let mut record = Record::load(dir.clone()).unwrap();
+                    for round in 0..20 {
+                        let path = PathBuf::from(format!("/{n}"));
+                        let _turn = record.take_turn().unwrap();
+                        record.set(&path, Entry::default()).unwrap();
+                        // The last one out removes the directory, and the next makes it anew.
+                        if round < 19 {
+                            record.forget(&path).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(Record::load(dir).unwrap().files.len(), 8);
     }
 
     #[test]

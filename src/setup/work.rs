@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::agents::{Agent, Part, Place, Target};
 use super::disk::{self, File};
 use super::plan::{self, Found, Memory};
-use super::record::{Record, hash};
+use super::record::{Record, Turn, hash};
 use super::{ENTRY, Trouble};
 
 /// What is to happen to a file.
@@ -210,25 +210,27 @@ impl Setup {
         Ok(plan)
     }
 
-    /// Does what was planned. A file that someone has changed in the meantime is planned once more.
+    /// Waits until nobody else changes the files and the record, and knows what they have done.
+    ///
+    /// # Errors
+    /// The record cannot be had; the text says what to do.
+    pub fn take_turn(&mut self) -> Result<Turn, String> {
+        self.record.take_turn()
+    }
+
+    /// Does what was planned, in a turn: planned once more, since others may have changed the file or
+    /// the record in the meantime.
     ///
     /// # Errors
     /// A sentence that says what is wrong; the file is as it was then.
     pub fn apply(&mut self, planned: &FilePlan, uninstall: bool) -> Result<(), String> {
-        if planned.action == Action::Keep {
-            // What stays there is no longer ours.
-            return if uninstall { self.forget(&planned.path) } else { Ok(()) };
-        }
-        let now = disk::read(&planned.path)?;
-        let again = if now == planned.old {
-            None
-        } else if uninstall {
-            Some(self.uninstall_file(&planned.target)?)
+        if uninstall {
+            let planned = self.uninstall_file(&planned.target)?;
+            self.apply_uninstall(&planned)
         } else {
-            Some(self.install_file(&planned.target)?)
-        };
-        let planned = again.as_ref().unwrap_or(planned);
-        if uninstall { self.apply_uninstall(planned) } else { self.apply_install(planned) }
+            let planned = self.install_file(&planned.target)?;
+            self.apply_install(&planned)
+        }
     }
 
     fn apply_install(&mut self, planned: &FilePlan) -> Result<(), String> {
@@ -265,7 +267,8 @@ impl Setup {
     fn apply_uninstall(&mut self, planned: &FilePlan) -> Result<(), String> {
         let path = &planned.path;
         match planned.action {
-            Action::Keep => return Ok(()),
+            // What stays there is no longer ours.
+            Action::Keep => {}
             Action::Remove => disk::remove(path)?,
             Action::Create | Action::Change => {
                 disk::write(path, planned.old.as_ref(), planned.after.as_bytes())?;

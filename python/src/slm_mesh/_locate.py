@@ -62,7 +62,9 @@ def default_data_dir() -> Path:
     home = os.environ.get("HOME")
     if not home:
         raise local("file_error", f"neither {DATA_DIR} nor HOME is set: set one of them")
-    return Path(home).absolute() / ".slm-mesh"
+    if not Path(home).is_absolute():
+        raise local("file_error", f"HOME is {home!r}: it must be an absolute path")
+    return Path(home) / ".slm-mesh"
 
 
 def checked_data_dir(value: str | os.PathLike[str], name: str) -> Path:
@@ -204,7 +206,11 @@ def _check_private(directory: Path) -> None:
 def _read(path: Path) -> str | None:
     """The text of a small file; ``None`` if there is none, or nothing in it."""
     try:
-        with path.open("rb") as file:
+        # Opening a named pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise local("file_error", f"{path} is no regular file")
             data = file.read(_FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         return None
