@@ -403,6 +403,66 @@ fn hooks_may_lie_elsewhere() {
 }
 
 #[test]
+fn working_trees_with_hooks_of_their_own_are_named() {
+    let repo = Repo::new();
+    let tree = repo.mesh.home().join("tree");
+    repo.git(&["worktree", "add", "-q", tree.to_str().unwrap()]).ok();
+    repo.git(&["config", "core.hooksPath", "hooks"]).ok();
+    let states = || {
+        let told = repo.guard(&repo.dir, "status --json").json();
+        let trees = told["worktrees"].as_array().unwrap().iter();
+        let words: Vec<&str> = trees.map(|it| it["state"].as_str().unwrap()).collect();
+        (words.join(" "), told["guarded"] == true)
+    };
+    assert_eq!(states(), ("none none".to_owned(), false));
+    assert!(repo.mesh.run("doctor").out.contains("are not guarded"));
+    let said = repo.guard(&repo.dir, "install").ok();
+    assert!(said.contains("tree: not guarded") && said.contains("in each of them"), "{said}");
+    assert_eq!(states(), ("guarded none".to_owned(), false));
+    let unreached = repo.guard(&repo.dir, "install --json").json()["unreached"].clone();
+    assert_eq!(unreached[0]["worktree"], tree.to_str().unwrap());
+    assert_eq!(unreached[0]["hook"], tree.join("hooks/pre-commit").to_str().unwrap());
+    let said = repo.guard(&tree, "install").ok();
+    assert!(!said.contains("does not reach"), "{said}");
+    assert_eq!(states(), ("guarded guarded".to_owned(), true));
+    assert!(repo.mesh.run("doctor").out.contains("guarded in 2 working trees"));
+    // What keeps a guard from running is told.
+    let hook = tree.join("hooks/pre-commit");
+    fs::set_permissions(&hook, PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(states(), ("guarded broken".to_owned(), false));
+    fs::write(&hook, "#!/bin/sh\n").unwrap();
+    assert_eq!(states(), ("guarded other".to_owned(), false));
+    assert!(repo.guard(&repo.dir, "status").ok().contains("another hook"));
+    // One that has gone is not there to be guarded.
+    fs::remove_dir_all(&tree).unwrap();
+    assert_eq!(states(), ("guarded".to_owned(), true));
+}
+
+#[test]
+fn hooks_of_all_repositories_are_written_to_only_when_asked() {
+    let repo = Repo::new();
+    let hooks = repo.mesh.home().join("all hooks");
+    repo.git(&["config", "--global", "core.hooksPath", hooks.to_str().unwrap()]).ok();
+    let err = repo.guard(&repo.dir, "install").fails(1);
+    assert!(err.contains("(global)") && err.contains("`--global`"), "{err}");
+    assert!(!is_there(&hooks) && !is_there(repo.hook()));
+    repo.guard(&repo.dir, "install --global").ok();
+    assert!(is_there(hooks.join("pre-commit")));
+    assert!(repo.guard(&repo.dir, "status").ok().contains("of all repositories"));
+    repo.mesh.start();
+    let mut bob = Session::new(&repo.mesh, "bob", None, None);
+    repo.write("a", "1");
+    bob.lock(&repo.path("a"), None, 5);
+    repo.refused("a");
+    repo.guard(&repo.dir, "uninstall").ok();
+    assert!(!is_there(hooks.join("pre-commit")));
+    // The way out that the refusal names.
+    repo.git(&["config", "core.hooksPath", ".git/hooks"]).ok();
+    repo.guard(&repo.dir, "install").ok();
+    assert!(is_there(repo.hook()));
+}
+
+#[test]
 fn what_others_have_changed_is_left_alone() {
     let repo = Repo::new();
     repo.guard(&repo.dir, "install").ok();
@@ -463,7 +523,7 @@ fn check_tells_people_and_scripts() {
     let err = repo.guard(&repo.mesh.home(), "install").fails(1);
     assert!(err.contains("not a git repository"), "{err}");
     for (line, words) in [
-        ("", "one of install, uninstall, check is missing"),
+        ("", "one of install, uninstall, check, status is missing"),
         ("instal", "did you mean `install`?"),
         ("install --quiet", "`--quiet` belongs to `check`"),
         ("install more", "unexpected word"),

@@ -447,12 +447,20 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "guard",
         group: Group::Agents,
         summary: "keep files that others have locked out of git commits",
-        usage: &["guard install [--uninstall]", "guard uninstall", "guard check [--quiet]"],
+        usage: &[
+            "guard install [--uninstall] [--global]",
+            "guard uninstall",
+            "guard status",
+            "guard check [--quiet]",
+        ],
         about: &[
             "`install` adds a pre-commit hook to the repository of this directory, where \
              core.hooksPath says or where all its working trees have their hooks. A hook that is \
-             there already is kept and run first. `uninstall` takes the guard out and puts that \
-             hook back as it was.",
+             there already is kept and run first. Working trees with hooks of their own are named. \
+             Hooks that all your repositories share (core.hooksPath in the configuration of the user \
+             or the system) are written to only with --global. `uninstall` takes the guard out and \
+             puts the hook of before back as it was.",
+            "`status` tells for each working tree whether its commits are guarded.",
             "`check` is what the hook runs: it exits with 1 if someone else has locked a file of the \
              commit, and with 0 in any other case, also without a broker. Run by an agent, its own \
              locks are fine; run by you, those of `cli` are. The commit of a merge is never \
@@ -460,6 +468,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         ],
         options: &[
             ("--uninstall", "the same as `guard uninstall`"),
+            ("--global", "also if the hooks are those of all repositories"),
             ("-q, --quiet", "say nothing but why a commit is refused"),
         ],
         examples: &[("guard install", ""), ("guard check", "would this commit be refused?")],

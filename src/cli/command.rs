@@ -223,6 +223,8 @@ pub enum Lock {
 pub struct Guard {
     /// What is to be done.
     pub action: GuardAction,
+    /// Put it into hooks that all repositories share, too.
+    pub global: bool,
     /// Say nothing but why a commit is refused.
     pub quiet: bool,
 }
@@ -236,6 +238,8 @@ pub enum GuardAction {
     Uninstall,
     /// Look at the commit that is being made.
     Check,
+    /// Tell which working trees are guarded.
+    Status,
 }
 
 /// What a lock is about.

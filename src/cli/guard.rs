@@ -14,6 +14,7 @@ use crate::api::LockInfo;
 use crate::client::{Client, ClientError};
 use crate::guard::check::{CheckError, others_locks};
 use crate::guard::install::{self, InstallError, Installed, Uninstalled};
+use crate::guard::status::{self, State, Tree};
 use crate::model::Party;
 use crate::text::quote;
 
@@ -25,31 +26,40 @@ pub(super) fn run(context: &mut Context, guard: Guard, data_dir: Option<&Path>) 
         Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
     })?;
     match guard.action {
-        GuardAction::Install => install(context, &here, data_dir),
+        GuardAction::Install => install(context, &here, data_dir, guard.global),
         GuardAction::Uninstall => uninstall(context, &here),
+        GuardAction::Status => tell_status(context, &here),
         GuardAction::Check => check(context, &here, guard.quiet),
     }
 }
 
-fn install(context: &mut Context, here: &Path, data_dir: Option<&Path>) -> Result<Exit> {
+fn install(
+    context: &mut Context,
+    here: &Path,
+    data_dir: Option<&Path>,
+    global: bool,
+) -> Result<Exit> {
     #[derive(Serialize)]
     struct Document {
         ok: bool,
         hook: String,
         installed: bool,
         kept: Option<String>,
+        unreached: Vec<ShownTree>,
     }
     let program = env::current_exe().map_err(|error| {
         Failure::other("guard", format!("the program's own place is not known: {error}"))
     })?;
     // A hook runs elsewhere.
     let data_dir = data_dir.map(|_| context.config.paths.dir());
-    let Installed { hook, already, kept } =
-        install::install(here, &program, data_dir).map_err(|error| failure(&error))?;
+    let Installed { hook, already, kept, unreached } =
+        install::install(here, &program, data_dir, global).map_err(|error| failure(&error))?;
     let out = &mut context.out;
     if out.json {
         let kept = kept.as_deref().map(shown);
-        let document = Document { ok: true, hook: shown(&hook), installed: !already, kept };
+        let unreached = unreached.iter().map(ShownTree::of).collect();
+        let (hook, installed) = (shown(&hook), !already);
+        let document = Document { ok: true, hook, installed, kept, unreached };
         out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
         return Ok(Exit::Done);
     }
@@ -62,6 +72,82 @@ fn install(context: &mut Context, here: &Path, data_dir: Option<&Path>) -> Resul
     if let Some(kept) = kept {
         let kept = out.path(&shown(&kept));
         writeln!(out, "The hook that was there before is run first; it is {kept}.")?;
+    }
+    if !unreached.is_empty() {
+        writeln!(out, "It does not reach these working trees, which have hooks of their own:")?;
+        for tree in &unreached {
+            tree_line(out, tree)?;
+        }
+        writeln!(out, "Run `slm-mesh guard install` in each of them, too.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A working tree in a document.
+#[derive(Serialize)]
+struct ShownTree {
+    worktree: String,
+    hook: Option<String>,
+    state: State,
+}
+
+impl ShownTree {
+    fn of(tree: &Tree) -> Self {
+        let hook = tree.hook.as_deref().map(shown);
+        Self { worktree: shown(&tree.path), hook, state: tree.state }
+    }
+}
+
+fn tree_line(out: &mut super::Out, tree: &Tree) -> Result<()> {
+    let path = out.path(&shown(&tree.path));
+    let hook = tree
+        .hook
+        .as_deref()
+        .map_or_else(String::new, |hook| format!(": {}", out.path(&shown(hook))));
+    writeln!(out, "  {path}: {}{hook}", in_words(tree.state))?;
+    Ok(())
+}
+
+/// How it stands with the commits of a working tree.
+pub(super) fn in_words(state: State) -> &'static str {
+    match state {
+        State::Guarded => "guarded",
+        State::Broken => {
+            "the guard cannot run, since its program has gone or it may not be executed"
+        }
+        State::Changed => "the guard, with changes by someone",
+        State::Other => "not guarded, another hook",
+        State::None => "not guarded",
+        State::Unknown => "cannot be told",
+    }
+}
+
+fn tell_status(context: &mut Context, here: &Path) -> Result<Exit> {
+    #[derive(Serialize)]
+    struct Document {
+        ok: bool,
+        guarded: bool,
+        shared: Option<String>,
+        worktrees: Vec<ShownTree>,
+    }
+    let status = status::status(here).map_err(|error| failure(&error.into()))?;
+    let guarded = status.trees.iter().all(|tree| tree.state == State::Guarded);
+    let out = &mut context.out;
+    if out.json {
+        let worktrees = status.trees.iter().map(ShownTree::of).collect();
+        let document = Document { ok: true, guarded, shared: status.shared, worktrees };
+        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        return Ok(Exit::Done);
+    }
+    writeln!(out, "Commits in the working trees of this repository:")?;
+    for tree in &status.trees {
+        tree_line(out, tree)?;
+    }
+    if let Some(scope) = &status.shared {
+        writeln!(out, "The hooks are those of all repositories (core.hooksPath is {scope}).")?;
+    }
+    if !guarded {
+        writeln!(out, "`slm-mesh guard install` guards the working tree in which it is run.")?;
     }
     Ok(Exit::Done)
 }
@@ -164,6 +250,7 @@ fn failure(error: &InstallError) -> Failure {
         InstallError::Changed(_) | InstallError::InTheWay { .. } | InstallError::Husky(_) => {
             "hook_in_the_way"
         }
+        InstallError::Shared { .. } => "hooks_shared",
         InstallError::File { .. } => "file_error",
     };
     Failure::other(code, error.to_string())

@@ -261,15 +261,18 @@ pub(super) fn hook(entry: &Entry, words: Words) -> Result<Command> {
 pub(super) fn guard(entry: &Entry, mut words: Words) -> Result<Command> {
     let quiet = words.flag(["-q", "--quiet"]);
     let undo = words.flag("--uninstall");
-    let action = action(&mut words, &["install", "uninstall", "check"])?;
+    let global = words.flag("--global");
+    let action = action(&mut words, &["install", "uninstall", "check", "status"])?;
     only_for(&words, "--quiet", quiet, action, &["check"])?;
     only_for(&words, "--uninstall", undo, action, &["install"])?;
+    only_for(&words, "--global", global, action, &["install"])?;
     let action = match action {
         "install" if !undo => GuardAction::Install,
         "check" => GuardAction::Check,
+        "status" => GuardAction::Status,
         _ => GuardAction::Uninstall,
     };
-    alone(entry, words, Command::Guard(Guard { action, quiet }))
+    alone(entry, words, Command::Guard(Guard { action, global, quiet }))
 }
 
 pub(super) fn help(entry: &Entry, words: Words) -> Result<Command> {
@@ -472,11 +475,15 @@ mod tests {
         }
         assert!(refused("hook").contains("<agent> is missing"));
         assert!(refused("hook claude").contains("did you mean `claude-code`?"));
-        let guard = |action, quiet| Command::Guard(Guard { action, quiet });
+        let guard = |action, quiet| Command::Guard(Guard { action, global: false, quiet });
         assert_eq!(command("guard install"), guard(GuardAction::Install, false));
         assert_eq!(command("guard uninstall"), guard(GuardAction::Uninstall, false));
         assert_eq!(command("guard install --uninstall"), guard(GuardAction::Uninstall, false));
         assert_eq!(command("guard check -q"), guard(GuardAction::Check, true));
+        assert_eq!(command("guard status"), guard(GuardAction::Status, false));
+        let global = Guard { action: GuardAction::Install, global: true, quiet: false };
+        assert_eq!(command("guard install --global"), Command::Guard(global));
+        assert!(refused("guard check --global").contains("belongs to `install`"));
         assert!(refused("guard check --uninstall").contains("belongs to `install`"));
     }
 

@@ -46,6 +46,39 @@ pub fn hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
     git(top, &["rev-parse", "--git-path", "hooks"]).map(|bytes| top.join(path(&bytes)))
 }
 
+/// From where `core.hooksPath` is set, as git calls it (`system`, `global`, `local`, `worktree`,
+/// `command`); none if it is not set.
+#[must_use]
+pub fn hooks_path_scope(top: &Path) -> Option<String> {
+    let bytes = git(top, &["config", "--show-scope", "--get", "core.hooksPath"]).ok()?;
+    let scope = bytes.split(|byte| *byte == b'\t').next()?;
+    String::from_utf8(scope.to_vec()).ok()
+}
+
+/// The working trees of the repository that has `top`, the main one first; those that are not there any
+/// more are left out.
+///
+/// # Errors
+/// Git cannot be run.
+pub fn working_trees(top: &Path) -> Result<Vec<PathBuf>, GitError> {
+    const LIST: [&str; 3] = ["worktree", "list", "--porcelain"];
+    // `-z` came with git 2.36.
+    let (bytes, end) = match git(top, &["worktree", "list", "--porcelain", "-z"]) {
+        Ok(bytes) => (bytes, 0),
+        Err(_) => (git(top, &LIST)?, b'\n'),
+    };
+    let mut trees: Vec<PathBuf> = Vec::new();
+    for line in bytes.split(|byte| *byte == end) {
+        if let Some(tree) = line.strip_prefix(b"worktree ") {
+            trees.push(OsStr::from_bytes(tree).into());
+        } else if line == b"bare" {
+            trees.pop();
+        }
+    }
+    trees.retain(|tree| tree.is_dir());
+    Ok(trees)
+}
+
 /// Whether the commit that is being made is that of a merge.
 #[must_use]
 pub fn is_merging(dir: &Path) -> bool {

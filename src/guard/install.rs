@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::git::{self, GitError};
 use super::script::{self, KEPT_SUFFIX, Owner};
+use super::status::{State, Tree, is_husky, shared_scope, status};
 use crate::files::read_bounded;
 use crate::limits::SETUP_FILE_BYTES_MAX;
 
 /// The hook that git runs before it makes a commit; githooks(5).
-const HOOK: &str = "pre-commit";
+pub(super) const HOOK: &str = "pre-commit";
 
 /// What an installation has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Installed {
     pub already: bool,
     /// The hook that was there before it, and is run first.
     pub kept: Option<PathBuf>,
+    /// Working trees of the repository that have hooks of their own and no guard among them.
+    pub unreached: Vec<Tree>,
 }
 
 /// What taking it out has done.
@@ -52,6 +55,13 @@ pub enum InstallError {
     },
     /// The hooks are made by Husky, which would overwrite it.
     Husky(PathBuf),
+    /// The hooks are those of all repositories.
+    Shared {
+        /// Where they are.
+        hooks: PathBuf,
+        /// For whom, as git calls it: `global` or `system`.
+        scope: String,
+    },
     /// A file could not be read or written.
     File {
         /// Which.
@@ -87,6 +97,13 @@ impl fmt::Display for InstallError {
                  pre-commit hook instead",
                 dir.display()
             ),
+            Self::Shared { hooks, scope } => write!(
+                f,
+                "core.hooksPath is set for all repositories ({scope}), to {}: run this with `--global` \
+                 to have the guard there for all of them, or first give this repository hooks of its \
+                 own, with `git config core.hooksPath .git/hooks`",
+                hooks.display()
+            ),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -100,8 +117,9 @@ impl From<GitError> for InstallError {
     }
 }
 
-/// Puts the guard, which runs `program`, into the repository of `dir`. A hook that is there is kept
-/// beside it and run first. Done already is done.
+/// Puts the guard, which runs `program`, into the repository of `dir`; into hooks that all repositories
+/// share only if `global` is set. A hook that is there is kept beside it and run first. Done already is
+/// done.
 ///
 /// # Errors
 /// See [`InstallError`]; nothing has changed then.
@@ -109,18 +127,31 @@ pub fn install(
     dir: &Path,
     program: &Path,
     data_dir: Option<&Path>,
+    global: bool,
 ) -> Result<Installed, InstallError> {
-    let hooks = git::hooks_dir(&git::top(dir)?)?;
-    if hooks.ends_with(".husky/_") {
+    let top = git::top(dir)?;
+    let hooks = git::hooks_dir(&top)?;
+    if is_husky(&hooks) {
         return Err(InstallError::Husky(hooks));
     }
-    let (hook, kept) = places(&hooks);
+    if let Some(scope) = shared_scope(&top).filter(|_| !global) {
+        return Err(InstallError::Shared { hooks, scope });
+    }
+    let installed = put(&hooks, program, data_dir)?;
+    let trees = status(dir)?.trees;
+    let unreached = trees.into_iter().filter(|tree| tree.state != State::Guarded).collect();
+    Ok(Installed { unreached, ..installed })
+}
+
+fn put(hooks: &Path, program: &Path, data_dir: Option<&Path>) -> Result<Installed, InstallError> {
+    let unreached = Vec::new();
+    let (hook, kept) = places(hooks);
     let wanted = script::text(program, data_dir);
     match read(&hook)? {
         Some(present) => match script::owner(&present) {
             Owner::Guard if present == wanted && is_executable(&hook) => {
                 let kept = exists(&kept).then_some(kept);
-                return Ok(Installed { hook, already: true, kept });
+                return Ok(Installed { hook, already: true, kept, unreached });
             }
             Owner::Guard => {}
             Owner::Changed => return Err(InstallError::Changed(hook)),
@@ -129,15 +160,15 @@ pub fn install(
                 let new = write_beside(&hook, &wanted)?;
                 rename(&hook, &kept).inspect_err(|_| drop(fs::remove_file(&new)))?;
                 rename(&new, &hook)?;
-                return Ok(Installed { hook, already: false, kept: Some(kept) });
+                return Ok(Installed { hook, already: false, kept: Some(kept), unreached });
             }
         },
-        None => fs::create_dir_all(&hooks).map_err(at(&hooks))?,
+        None => fs::create_dir_all(hooks).map_err(at(hooks))?,
     }
     let new = write_beside(&hook, &wanted)?;
     rename(&new, &hook)?;
     let kept = exists(&kept).then_some(kept);
-    Ok(Installed { hook, already: false, kept })
+    Ok(Installed { hook, already: false, kept, unreached })
 }
 
 /// Takes the guard out of the repository of `dir`; the hook that was there before it is there again.
@@ -165,12 +196,12 @@ pub fn uninstall(dir: &Path) -> Result<Uninstalled, InstallError> {
     Ok(Uninstalled { hook, absent: present.is_none(), restored })
 }
 
-fn places(hooks: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn places(hooks: &Path) -> (PathBuf, PathBuf) {
     (hooks.join(HOOK), hooks.join(format!("{HOOK}{KEPT_SUFFIX}")))
 }
 
 /// What the hook has in it; none if there is no hook. One that leads nowhere is a hook, too.
-fn read(hook: &Path) -> Result<Option<Vec<u8>>, InstallError> {
+pub(super) fn read(hook: &Path) -> Result<Option<Vec<u8>>, InstallError> {
     match read_bounded(hook, SETUP_FILE_BYTES_MAX) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(exists(hook).then(Vec::new)),

@@ -6,9 +6,11 @@
 //! | `script` | the hook's text, and whether a file is one; no I/O |
 //! | `git` | what git is asked |
 //! | `install` | puts the hook in its place and takes it out |
+//! | `status` | which working trees it reaches |
 //! | `check` | what the hook runs |
 
 pub mod check;
 pub mod git;
 pub mod install;
 mod script;
+pub mod status;

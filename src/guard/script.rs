@@ -1,7 +1,8 @@
 //! The text of the hook.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// Behind the name of a hook that was there before; it is run first, under this name.
 pub(super) const KEPT_SUFFIX: &str = ".before-slm-mesh";
@@ -23,6 +24,9 @@ const TAIL: &str = "
 # Only a lock stops a commit; a fault of the guard does not.
 [ $? -ne 1 ]
 ";
+
+/// A quote within a word in quotes.
+const QUOTE: &[u8] = b"'\\''";
 
 const MARK: &[u8] = b"# slm-mesh guard:";
 
@@ -61,12 +65,27 @@ pub(super) fn owner(text: &[u8]) -> Owner {
     }
 }
 
+/// The program that the guard `text` runs.
+pub(super) fn program(text: &[u8]) -> Option<PathBuf> {
+    let word = text.strip_prefix(HEAD.as_bytes())?;
+    let end = word.windows(MIDDLE.len()).position(|window| window == MIDDLE.as_bytes())?;
+    let mut rest = word.get(..end)?.strip_prefix(b"'")?.strip_suffix(b"'")?;
+    let mut path = Vec::with_capacity(rest.len());
+    while let Some(at) = rest.windows(QUOTE.len()).position(|window| window == QUOTE) {
+        path.extend(rest.get(..at)?);
+        path.push(b'\'');
+        rest = rest.get(at + QUOTE.len()..)?;
+    }
+    path.extend(rest);
+    Some(OsString::from_vec(path).into())
+}
+
 /// A path as one word of the shell, whatever is in it.
 fn quote(path: &Path) -> Vec<u8> {
     let mut word = vec![b'\''];
     for byte in path.as_os_str().as_bytes() {
         match byte {
-            b'\'' => word.extend(b"'\\''"),
+            b'\'' => word.extend(QUOTE),
             byte => word.push(*byte),
         }
     }
@@ -83,6 +102,9 @@ mod tests {
         let plain = text(Path::new("/usr/bin/slm-mesh"), None);
         let other = text(Path::new("/it's here/slm-mesh"), Some(Path::new("/d d")));
         assert_eq!((owner(&plain), owner(&other)), (Owner::Guard, Owner::Guard));
+        for path in ["/usr/bin/slm-mesh", "/it's 'here'/slm-mesh", "/'", "/''x"] {
+            assert_eq!(program(&text(Path::new(path), None)), Some(path.into()));
+        }
         let changed = [&plain[..], b"echo more\n"].concat();
         assert_eq!(owner(&changed), Owner::Changed);
         assert_eq!(owner(b"#!/bin/sh\nexit 0\n"), Owner::Other);

@@ -5,6 +5,7 @@
 
 mod agents;
 mod files;
+mod guard;
 mod push;
 
 use std::io::{self, Write};
@@ -78,6 +79,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
         }
     };
     agents::check(&mut report, context);
+    guard::check(&mut report, &context.out);
     if let Some(peers) = &live {
         self::peers(&mut report, &context.out, peers);
     }
