@@ -18,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::agent::Agent;
 use common::broker::Broker;
@@ -234,6 +235,31 @@ fn where_only_the_network_is_closed_the_mesh_works() {
 }
 
 #[test]
+fn a_container_may_know_the_data_directory_by_another_path() {
+    let mesh = Mesh::new();
+    mesh.start();
+    let other = mesh.work().join("mounted");
+    fs::create_dir(&other).unwrap();
+    let script = format!(
+        "mount --bind {} {} && exec \"$0\" \"$@\"",
+        mesh.data_dir().display(),
+        other.display()
+    );
+    let words = ["unshare", "-n", "-m", "sh", "-c", &script];
+    let Some(sandbox) = Sandbox::new("a mount elsewhere (unshare -m)", &words) else { return };
+    let mut command = sandbox.command(&mesh, &["mcp"]);
+    command.env("SLM_MESH_DATA_DIR", &other);
+    let mut inside = agent_by(command);
+    wait_until("it is pushed to", || {
+        inside.tool("mesh_status", &json!({})).ok()["you"]["push"] == json!(true)
+    });
+    let (_, name) = inside.who();
+    mesh.run_words(["send", &name, "hello inside"]).ok();
+    let got = inside.tool("mesh_inbox", &json!({"wait": 5})).ok();
+    assert!(got.to_string().contains("hello inside"), "{got}");
+}
+
+#[test]
 fn the_first_command_of_the_day_may_come_from_a_closed_network() {
     let Some(sandbox) = Sandbox::no_network() else { return };
     let mesh = Mesh::new();
@@ -359,6 +385,23 @@ fn the_python_client_knows_the_same_sandboxes() {
         mesh.start();
         assert_eq!(python_client(&mesh, &sandbox).ok(), word, "{}", sandbox.name);
     }
+}
+
+#[test]
+fn a_broker_that_starts_is_not_taken_for_one_that_hangs() {
+    let mesh = Mesh::new();
+    mesh.start();
+    let pid = mesh.broker_pid();
+    // As before it serves; and for longer than any client waits.
+    let (port, aside) = (mesh.data_dir().join("port"), mesh.work().join("port"));
+    fs::rename(&port, &aside).unwrap();
+    let mut command = mesh.command(["clean"]);
+    let mut cleaning = command.spawn().unwrap();
+    std::thread::sleep(slm_mesh::limits::CALL_TIME_MAX + Duration::from_secs(1));
+    assert!(cleaning.try_wait().unwrap().is_none(), "it waits");
+    fs::rename(&aside, &port).unwrap();
+    Ran::from(cleaning.wait_with_output().unwrap()).ok();
+    assert_eq!(mesh.broker_pid(), pid);
 }
 
 // --- A directory that cannot be written to -------------------------------------------------------

@@ -99,30 +99,36 @@ pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
 /// connect to either. Then the broker would hold the lock for nobody, and could not push.
 pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError> {
     let (listener, port) = bind(config)?;
-    let mut listeners = vec![Listener::Tcp(listener)];
-    let mut address = Address::Tcp(SocketAddr::new(config.host, port));
+    let listener = Listener::Tcp(listener);
     let path = config.paths.socket();
     match bind_socket(&path) {
-        Ok(listener) => {
-            listeners.push(Listener::Unix(listener));
-            address = Address::Unix(path);
-        }
+        Ok(socket) => return Ok((vec![listener, Listener::Unix(socket)], port)),
         Err(error) => log::warn(format_args!(
             "cannot listen on {} ({error}): clients use the port instead",
             path.display()
         )),
     }
+    let address = Address::Tcp(SocketAddr::new(config.host, port));
     match address.connect_until(Instant::now() + REACH_TIME_MAX) {
-        Ok(_) => Ok((listeners, port)),
+        Ok(_) => Ok((vec![listener], port)),
         Err(source) => Err(StartError::OutOfReach { address, source }),
     }
 }
 
-/// For this user only, whatever the umask.
+/// A listener for this user only, whatever the umask, to which one can connect from here.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let private = std::fs::Permissions::from_mode(0o600);
+    let tried = std::fs::set_permissions(path, private)
+        .and_then(|()| Address::Unix(path.to_owned()).connect());
+    match tried {
+        Ok(_) => Ok(listener),
+        Err(error) => {
+            // Nobody is to find what leads nowhere; if it stays, it is refused there.
+            let _ = std::fs::remove_file(path);
+            Err(error)
+        }
+    }
 }
 
 /// The first port that is free, of those that may be used.

@@ -186,7 +186,7 @@ impl Links {
     }
 
     fn open(&mut self, peer: PeerId, path: &Path, now: Monotonic) -> io::Result<()> {
-        self.sockets.check(path).map_err(io::Error::other)?;
+        let path = self.sockets.find(path).map_err(io::Error::other)?;
         // A Unix socket is connected at once or not at all.
         let mut stream = UnixStream::connect(path)?;
         let credentials = peer_credentials(&stream)?;

@@ -25,12 +25,14 @@ impl Sockets {
         Self { peers, real }
     }
 
-    /// Whether `path` may be connected to.
+    /// Where to connect to if a client says that it listens on `path`. One in a container may know
+    /// our directory by another path, so of a directory that is not ours but is called `peers`, too,
+    /// only the name in it counts.
     ///
     /// # Errors
     /// What is wrong with it, to stand behind "it".
-    pub(super) fn check(&self, path: &Path) -> Result<(), &'static str> {
-        self.check_place(path)?;
+    pub(super) fn find(&self, path: &Path) -> Result<PathBuf, &'static str> {
+        let path = self.place(path)?;
         // Of the name itself, not of what it may lead to.
         let Ok(metadata) = path.symlink_metadata() else { return Err("does not exist") };
         if !metadata.file_type().is_socket() {
@@ -39,10 +41,10 @@ impl Sockets {
         if metadata.uid() != current_uid() {
             return Err("belongs to another user");
         }
-        Ok(())
+        Ok(path)
     }
 
-    fn check_place(&self, path: &Path) -> Result<(), &'static str> {
+    fn place(&self, path: &Path) -> Result<PathBuf, &'static str> {
         if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err("is too long for a socket");
         }
@@ -51,8 +53,11 @@ impl Sockets {
         if !path.is_absolute() || !path.components().all(normal) {
             return Err("is not an absolute path without `..`");
         }
-        match path.parent() {
-            Some(parent) if parent == self.peers || parent == self.real => Ok(()),
+        match (path.parent(), path.file_name()) {
+            (Some(parent), _) if parent == self.peers || parent == self.real => Ok(path.to_owned()),
+            (Some(parent), Some(name)) if parent.file_name() == self.peers.file_name() => {
+                Ok(self.peers.join(name))
+            }
             _ => Err("is not in the directory `peers` of the broker's data directory"),
         }
     }
@@ -64,10 +69,8 @@ impl Sockets {
 
     /// Removes the socket of a peer that has crashed, and the token beside it.
     pub(super) fn remove(&self, path: &Path) {
-        if self.check(path).is_err() {
-            return;
-        }
-        for file in [path, &path.with_extension("token")] {
+        let Ok(path) = self.find(path) else { return };
+        for file in [&path, &path.with_extension("token")] {
             match std::fs::remove_file(file) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -93,7 +96,9 @@ mod tests {
         let sockets = Sockets::new(peers.clone());
         let good = peers.join("a.sock");
         let _listener = UnixListener::bind(&good).unwrap();
-        assert_eq!(sockets.check(&good), Ok(()));
+        assert_eq!(sockets.find(&good).as_deref(), Ok(&*good));
+        // As a container has it that knows the directory by another path.
+        assert_eq!(sockets.find("/mnt/mesh/peers/a.sock".as_ref()).as_deref(), Ok(&*good));
 
         let outside = temp.path().join("b.sock");
         let _outside = UnixListener::bind(&outside).unwrap();
@@ -109,19 +114,22 @@ mod tests {
             (peers.join("link.sock"), "is not a socket"),
             (peers.join("file.sock"), "is not a socket"),
             (peers.join("missing.sock"), "does not exist"),
+            ("/mnt/mesh/peers/missing.sock".into(), "does not exist"),
+            ("/mnt/mesh/peers/../a.sock".into(), "without `..`"),
+            ("/mnt/mesh/a.sock".into(), "is not in"),
             (peers.clone(), "is not in"),
             ("a.sock".into(), "absolute"),
             ("".into(), "absolute"),
             ("/".into(), "is not in"),
             (peers.join("x".repeat(200)), "too long"),
         ] {
-            let error = sockets.check(&bad).unwrap_err();
+            let error = sockets.find(&bad).unwrap_err();
             assert!(error.contains(why), "{}: {error}", bad.display());
         }
         // Another name of the same directory.
         let alias = temp.path().join("alias");
         symlink(&peers, &alias).unwrap();
-        assert_eq!(Sockets::new(alias).check(&good), Ok(()));
+        assert_eq!(Sockets::new(alias).find(&good).as_deref(), Ok(&*good));
     }
 
     #[test]

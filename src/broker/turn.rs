@@ -248,7 +248,7 @@ impl<S: Store> Turn<S> {
         if let Request::Register(register) = &asked
             && let Some(path) = &register.uds_path
         {
-            self.sockets.check(path.as_ref().as_ref()).map_err(|why| {
+            self.sockets.find(path.as_ref().as_ref()).map_err(|why| {
                 let expected = self.sockets.expected();
                 Refusal::new(
                     Code::InvalidRequest,

@@ -8,10 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::out::note;
+use super::start::START_TIME_MAX;
 use super::text::count;
 use super::{Context, Exit, Failure, Result};
 use crate::api::{ListPeers, PeersReply, Request};
-use crate::client::{Client, ClientError, StartPolicy};
+use crate::client::locate::locate;
+use crate::client::{Client, ClientError, Located, StartPolicy};
 use crate::config::Config;
 use crate::platform::{self, Address, BrokerLock, LockHolder, ProcessWatch, Signal};
 
@@ -34,6 +37,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
     let config = &context.config;
     let mut done = Done::default();
     let mut live = HashSet::new();
+    wait_for_start(config)?;
     match Client::open(config, StartPolicy::Never) {
         Ok(client) => live = live_sockets(client),
         Err(ClientError::NoBroker) => done.files = clean_broker(config)?,
@@ -53,6 +57,23 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
         (sockets, done.files + tokens)
     };
     report(context, &done)
+}
+
+/// One that starts is not one that hangs, though it may have much to do before it serves, such as
+/// mending a database; and one that stops is soon gone.
+fn wait_for_start(config: &Config) -> Result<()> {
+    let deadline = Instant::now() + START_TIME_MAX;
+    let mut told = false;
+    while matches!(locate(config)?, Located::NotReady(ClientError::Unreachable { .. })) {
+        if Instant::now() >= deadline {
+            break;
+        }
+        if !std::mem::replace(&mut told, true) {
+            note("a broker is starting or stopping; waiting for it");
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
 }
 
 fn report(context: &mut Context, done: &Done) -> Result<Exit> {

@@ -17,7 +17,7 @@ use crate::platform::{self, LockHolder};
 use crate::{api, data_dir, files};
 
 /// How long a broker may take until it serves. Its clients wait for less.
-const START_TIME_MAX: Duration = Duration::from_secs(30);
+pub(super) const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long another broker that holds the lock is waited for.
 const OTHER_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long a broker may take to stop.
@@ -38,7 +38,7 @@ pub(super) fn detached(context: &mut Context) -> Result<Exit> {
     let turn = platform::lock_dir(config.paths.dir());
     let broker = match locate(config)? {
         Located::Serving(broker) => broker,
-        Located::NotReady { .. } | Located::Absent => start(config)?,
+        Located::NotReady(_) | Located::Absent => start(config)?,
     };
     drop(turn);
     let out = &mut context.out;
@@ -74,7 +74,7 @@ fn start(config: &Config) -> Result<Broker> {
     loop {
         match (locate(config)?, &reason) {
             (Located::Serving(broker), _) => return Ok(broker),
-            (Located::NotReady { .. }, _) if Instant::now() < deadline => {
+            (Located::NotReady(_), _) if Instant::now() < deadline => {
                 std::thread::sleep(LOOK_INTERVAL);
             }
             (_, Some(reason)) => return Err(start_failed(reason.clone())),

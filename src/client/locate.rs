@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::error::ClientError;
+use super::reach;
 use crate::config::Config;
 use crate::data_dir;
 use crate::files;
@@ -34,11 +35,8 @@ pub enum Located {
     /// A broker serves.
     Serving(Broker),
     /// A broker holds the lock and has not said yet where it serves, or no longer does: it is about
-    /// to start, or about to end.
-    NotReady {
-        /// Its process, if it can be seen from here.
-        pid: Option<u32>,
-    },
+    /// to start, or about to end. What to tell if that lasts.
+    NotReady(ClientError),
     /// No broker is running.
     Absent,
 }
@@ -63,7 +61,7 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
     // Not zero, and written to the end: both files appear whole, by rename.
     let port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
     let (Some(port), Some(token)) = (port, token) else {
-        return Ok(Located::NotReady { pid });
+        return Ok(Located::NotReady(reach::not_ready(pid)));
     };
     let mesh = read(paths.mesh_id())?;
     let address = SocketAddr::new(config.host, port);
@@ -126,11 +124,11 @@ mod tests {
         for (path, text) in [(paths.port(), "x"), (paths.port(), "0"), (paths.token(), "")] {
             let before = std::fs::read(&path).unwrap();
             std::fs::write(&path, text).unwrap();
-            assert_eq!(locate(&config), Ok(Located::NotReady { pid }), "{text:?}");
+            assert_eq!(locate(&config), Ok(Located::NotReady(reach::not_ready(pid))), "{text:?}");
             std::fs::write(&path, before).unwrap();
         }
         std::fs::remove_file(paths.port()).unwrap();
-        assert_eq!(locate(&config), Ok(Located::NotReady { pid }));
+        assert_eq!(locate(&config), Ok(Located::NotReady(reach::not_ready(pid))));
         drop(lock);
         assert_eq!(locate(&config), Ok(Located::Absent));
     }

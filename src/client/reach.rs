@@ -54,6 +54,16 @@ impl Tried {
     }
 }
 
+/// What a broker that holds the lock and does not say where it serves means.
+pub(super) fn not_ready(pid: Option<u32>) -> ClientError {
+    let process = pid.map_or_else(String::new, |pid| format!(" of process {pid}"));
+    let reason = format!("the broker{process} is starting, stopping or stuck").into();
+    if is_elsewhere(pid) {
+        return ClientError::Barred { by: sandbox(), reason };
+    }
+    ClientError::Unreachable { reason }
+}
+
 /// What becomes of a connection that was there, and broke.
 pub(super) fn broken(address: &Address, error: &io::Error) -> ClientError {
     let reason = match error.kind() {
@@ -162,6 +172,16 @@ mod tests {
         assert!(matches!(unseen, ClientError::Barred { .. }), "{unseen:?}");
         let ended = error(Some(u32::MAX), Errno::NOENT, Errno::CONNREFUSED);
         assert!(matches!(ended, ClientError::Unreachable { .. }), "{ended:?}");
+    }
+
+    #[test]
+    fn a_broker_that_is_not_ready_is_named_if_it_can_be_seen() {
+        let own = std::process::id();
+        let near = not_ready(Some(own)).to_string();
+        assert!(near.contains(&format!("process {own}")) && near.contains("clean"), "{near}");
+        let far = not_ready(None);
+        assert!(matches!(far, ClientError::Barred { .. }), "{far:?}");
+        assert!(!far.to_string().contains("clean"), "{far}");
     }
 
     #[test]

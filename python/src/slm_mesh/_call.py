@@ -186,7 +186,7 @@ def attempt(
             raise _outcome_unknown(request, result.error)
         # What is not ours may be the port of a broker that has just gone; but not for ever.
         # The broker may have been about to go; a sandbox stays.
-        patience = {"not_our_broker": 3, "sandboxed": 0}.get(result.error.code)
+        patience = {"not_our_broker": 3, "sandboxed": 6}.get(result.error.code)
         lasts = patience is not None and failures > patience
         if lasts or result.error.code == "protocol_error":
             raise result.error
