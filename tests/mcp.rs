@@ -336,13 +336,25 @@ fn state_is_shared_and_guarded_by_versions() {
     assert_eq!(entry["value"], "2");
     assert!(entry.get("expiresAt").is_none());
     let get = json!({"action": "get", "key": "other"});
-    assert_eq!(a.tool("mesh_state", &get).texts[0], r#"{"ok":true,"entry":null}"#);
+    let own = slm_mesh::agent::namespace::of_project(&mesh.work());
+    let none = format!(r#"{{"ok":true,"namespace":"{own}","entry":null}}"#);
+    assert_eq!(a.tool("mesh_state", &get).texts[0], none);
+    // What is everyone's has a name of its own, and one is told that it is there.
+    let shared = json!({"action": "set", "key": "other", "value": "3", "namespace": "shared"});
+    assert_eq!(b.tool("mesh_state", &shared).ok()["namespace"], "shared");
+    let found = a.tool("mesh_state", &get).ok();
+    assert_eq!(found["note"], "there is one in the namespace shared");
+    let ran = mesh.run_words(["state", "get", "other", "--namespace", "shared"]);
+    assert_eq!(ran.ok(), "3\n");
+    assert_eq!(mesh.run("state get k").ok(), "2\n", "agents and people of a project have one");
     let list = a.tool("mesh_state", &json!({"action": "list"})).ok();
     assert_eq!(list["entries"].as_array().unwrap().len(), 1);
-    let uri = json!({"uri": "mesh://state/default"});
-    let read = &a.request("resources/read", &uri)["result"]["contents"][0];
-    let text: Value = serde_json::from_str(read["text"].as_str().unwrap()).unwrap();
-    assert_eq!(text["entries"][0]["value"], "2");
+    for (namespace, value) in [(&*own, "2"), ("shared", "3"), ("default", "3")] {
+        let uri = json!({"uri": format!("mesh://state/{namespace}")});
+        let read = &a.request("resources/read", &uri)["result"]["contents"][0];
+        let text: Value = serde_json::from_str(read["text"].as_str().unwrap()).unwrap();
+        assert_eq!(text["entries"][0]["value"], value);
+    }
     let delete = json!({"action": "delete", "key": "k"});
     assert_eq!(b.tool("mesh_state", &delete).ok()["deleted"], true);
 }
@@ -620,7 +632,7 @@ fn what_others_wrote_cannot_leave_its_quotation_marks() {
         ("mesh_peers", json!({})),
         ("mesh_lock", json!({"action": "query"})),
         ("mesh_lock", json!({"action": "lock", "filePath": "/l/a.rs"})),
-        ("mesh_state", json!({"action": "list", "namespace": "default"})),
+        ("mesh_state", json!({"action": "list", "namespace": "shared"})),
         ("mesh_events", json!({"types": ["*"], "limit": 100})),
         ("mesh_inbox", json!({})),
     ] {

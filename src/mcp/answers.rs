@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use super::arguments::{Call, Tool};
 use super::trim::{Keep, Members, fit, trim};
+use crate::agent::namespace::as_told;
 use crate::api::{Filter, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::client::paths::remark;
 use crate::limits::SENT_CHARS_MAX;
 use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
-use crate::names;
+use crate::names::{self, SHARED_NAMESPACE};
 use crate::text::armour;
 
 /// Members of replies that an agent has no use for.
@@ -147,6 +148,15 @@ pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String>
         answer.insert("note".to_owned(), note.into());
         return Some(text(&answer));
     }
+    if let Call::Ask(
+        Request::GetState { .. }
+        | Request::ListState { .. }
+        | Request::SetState(_)
+        | Request::DeleteState { .. },
+    ) = call
+    {
+        return state(body);
+    }
     let dropped: &[&str] = match call {
         Call::Peers(_) | Call::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
         _ => &[],
@@ -159,6 +169,34 @@ pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String>
         _ => Keep::First,
     };
     trim(body, dropped).map(|answer| fit(armour(&answer).into_owned(), keep))
+}
+
+/// The result of `mesh_state`: the namespace is told once, by the name that agents have for it.
+fn state(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Place<'a> {
+        /// None from a broker of an earlier version, which may run on after an update.
+        #[serde(borrow)]
+        namespace: Option<Cow<'a, str>>,
+        #[serde(default, rename = "inDefault")]
+        in_default: bool,
+    }
+    let place: Place<'_> = serde_json::from_slice(body).ok()?;
+    let trimmed = trim(body, &["namespace", "inDefault"])?;
+    let Members(members) = serde_json::from_str(&trimmed).ok()?;
+    let mut out = String::from("{\"ok\":true");
+    if let Some(namespace) = place.namespace {
+        out.extend([",\"namespace\":", &text(as_told(&namespace))]);
+    }
+    for (name, value) in members.iter().filter(|(name, _)| name != "ok") {
+        out.extend([",", &text(name), ":", value.get()]);
+    }
+    if place.in_default {
+        let note = format!("there is one in the namespace {SHARED_NAMESPACE}");
+        out.extend([",\"note\":", &text(&note)]);
+    }
+    out.push('}');
+    Some(fit(armour(&out).into_owned(), Keep::First))
 }
 
 /// What a sender should know that the broker's answer tells in numbers only.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::project::Project;
 use super::values;
+use crate::agent::namespace;
 use crate::api::{Code, Endpoint, Fetch, Filter, ListPeers, Refusal, Request, Scope};
 use crate::client::paths;
 use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX, WAIT_SECONDS_MAX};
@@ -146,6 +147,12 @@ impl Tool {
                     && let Some(key) = given.remove("key")
                 {
                     given.insert("prefix".to_owned(), key);
+                }
+                let own = namespace::of_project(&project.path);
+                let named = given.get("namespace").and_then(Value::as_str);
+                if named.is_some() || !given.contains_key("namespace") {
+                    let meant = namespace::on_the_wire(named, &own).into();
+                    given.insert("namespace".to_owned(), meant);
                 }
                 Call::Ask(decode(Endpoint::State, &given)?)
             }

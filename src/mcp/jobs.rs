@@ -7,6 +7,7 @@ use super::answers;
 use super::arguments::{Call, Tool, peers_request};
 use super::resource::{Resource, Topic};
 use super::session::Asked;
+use crate::agent::namespace::on_the_wire;
 use crate::api::{Fetch, Filter, ReadEvents, Request};
 use crate::client::{ClientError, wait_of};
 use crate::limits::CALL_TIME_MAX;
@@ -136,7 +137,7 @@ impl Job {
                 Resource::Topic(Topic::Locks) => Request::QueryLocks { peer_id: None, path: None },
                 Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
                 Resource::State(namespace) => {
-                    let namespace = Some(namespace.clone());
+                    let namespace = Some(on_the_wire(Some(namespace), "").into());
                     Request::ListState { namespace, prefix: None, limit: None }
                 }
             },

@@ -86,7 +86,7 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
         (T::Lock, json!({"action": "steal", "filePath": "a"}), vec!["`reason` is missing"]),
         (T::Lock, json!({"action": "lock", "filePath": "a\\b"}), vec!["`filePath`", "backslash"]),
         (T::Events, json!({"action": "emit"}), vec!["`type` is missing"]),
-        (T::Events, json!({"action": "emit", "type": "plain"}), vec!["`type`", "dot"]),
+        (T::Events, json!({"action": "emit", "type": "peer_left"}), vec!["`type`", "mesh"]),
         (T::Events, json!({"action": "subscribe"}), vec!["`types`", "at least one"]),
         (T::Events, json!({"types": "a b"}), vec!["`types`", "list"]),
         (T::Events, json!({"types": [5]}), vec!["`types`", "list"]),

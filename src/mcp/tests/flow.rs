@@ -15,12 +15,14 @@ fn a_call_waits_for_the_mesh_and_acts_as_its_peer() {
     assert_eq!(outgoing.token.as_deref(), Some("t"));
     assert_eq!(outgoing.start, StartPolicy::IfNeeded);
     // Nothing is pushed yet, so what is unread has to be looked up.
-    test.reply(outgoing.purpose, &json!({"entry": null}));
+    let none = json!({"ok": true, "namespace": "p-1", "entry": null, "inDefault": true});
+    test.reply(outgoing.purpose, &none);
     let (purpose, _, _) = test.asked();
     assert_eq!(purpose, Purpose::Glance);
     test.reply(purpose, &inbox(&[listed(1, "hello")]));
     let (texts, is_error) = test.result(id);
-    assert_eq!((&*texts[0], is_error), (r#"{"entry":null}"#, false));
+    let answer = r#"{"ok":true,"namespace":"p-1","entry":null,"note":"there is one in the namespace shared"}"#;
+    assert_eq!((&*texts[0], is_error), (answer, false));
     assert!(texts[1].contains("1 unread") && texts[1].contains(r#"cli wrote: "hello""#));
     // With a push connection it need not.
     test.server.set_push_live(true, test.now);
