@@ -208,6 +208,58 @@ class Calls(MeshTest):
         with client.lock("deploy", resolve=False, peer="a-script") as label:
             self.assertEqual(label.file_path, "deploy")
 
+    def test_a_lock_guards_what_is_meant_or_is_refused(self) -> None:
+        client = self.client()
+        root = Path(os.path.realpath(self.mesh.root / "project"))
+        for directory in ("src/app/[id]", "@types"):
+            (root / directory).mkdir(parents=True)
+        for name in ("src/a.ts", "src/b c.ts", "src/app/[id]/page.tsx", "a:10", "star*.ts"):
+            (root / name).touch()
+        here = os.getcwd()
+        os.chdir(root)
+        self.addCleanup(os.chdir, here)
+        for text, expected in {
+            "src/a.ts ": "src/a.ts",
+            "`src/a.ts`": "src/a.ts",
+            "@src/a.ts": "src/a.ts",
+            "src/a.ts:10:5": "src/a.ts",
+            "src/a.ts#L3-L4": "src/a.ts",
+            f"file://{root}/src/b%20c.ts": "src/b c.ts",
+            "a:10": "a:10",
+            "@types/x": "@types/x",
+            "src": "src/**",
+            "src/*.ts": "src/*.ts",
+            "src/app/[id]/*": "src/app/[id]/*",
+            "src/**/[id]/*": "src/**/[id]/*",
+            "port:3000": "port:3000",
+            "new/": "new/**",
+        }.items():
+            with self.subTest(text), client.lock(text) as lock:
+                self.assertEqual(lock.file_path, f"{root}/{expected}")
+        for text in (
+            "src/*.{ts,tsx}",
+            "src/{a,b}.ts",
+            "src/[a-c].*",
+            "src/a.ts,src/new.ts",
+            "src/a.ts star*.ts",
+            "https://example.com/a.ts",
+            "~nobody/x",
+            "!src/a.ts",
+            "",
+            "src/*.@(ts|tsx)",
+        ):
+            with self.subTest(text), self.refused("invalid_request"):
+                client.lock(text)
+        # A path object is a file, and what was locked is found again when its file has gone.
+        with client.lock(root / "star*.ts") as lock:
+            self.assertEqual((lock.file_path, lock.pattern), (f"{root}/star*.ts", False))
+            self.assertEqual(client.locks(root / "star1.ts"), [])
+        self.assertEqual(client.locks(), [])
+        client.lock("src/app/[id]/*")
+        (root / "src/app/[id]/page.tsx").unlink()
+        (root / "src/app/[id]").rmdir()
+        client.unlock("src/app/[id]/*")
+
     def test_events_are_read_followed_and_emitted(self) -> None:
         client = self.client()
         start = client.events().last_seq

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from . import _models as m
+from . import _paths
 from ._errors import local
 from ._wire import encode_body
 
@@ -69,9 +70,20 @@ def _wait(wait: float) -> int:
     return int(-(-wait // 1))
 
 
-def path_text(path: str | os.PathLike[str], resolve: bool = True) -> str:
-    """The one spelling of a path: links followed as far as it exists, the rest normalised."""
-    return os.path.realpath(path) if resolve else os.fspath(path)
+def lock_path(path: str | os.PathLike[str], resolve: bool = True) -> str:
+    """The one spelling of a path that is to be locked; see :mod:`slm_mesh._paths`."""
+    if not resolve:
+        return os.fspath(path)
+    try:
+        return _paths.lock_path(path)
+    except ValueError as why:
+        message = f"{os.fspath(path)!r} cannot be locked: {why}"
+        raise local("invalid_request", message) from None
+
+
+def locked_path(path: str | os.PathLike[str], resolve: bool = True) -> str:
+    """The same for one that may be locked already."""
+    return _paths.locked_path(path) if resolve else os.fspath(path)
 
 
 def _strings(values: str | Iterable[str] | None) -> list[str] | None:

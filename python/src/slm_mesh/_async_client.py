@@ -562,11 +562,11 @@ class AsyncSLMMeshClient:
     ) -> AsyncHeldLock:
         """As :meth:`SLMMeshClient.lock`: to be awaited, or for an ``async with`` block, at whose
         end it is released."""
-        request = api.lock(api.path_text(path, resolve), reason, ttl_minutes, peer)
+        request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
         return AsyncHeldLock(lambda: self._ask(request), lambda lock: self._release(lock, peer))
 
     async def _release(self, lock: Lock, peer: str | None) -> None:
-        request = api.unlock(lock.file_path, False, peer)
+        request = api.unlock(lock.spelling, False, peer)
         try:
             await self._ask(request)
         except OutcomeUnknownError:
@@ -586,13 +586,13 @@ class AsyncSLMMeshClient:
         peer: str | None = None,
     ) -> None:
         """As :meth:`SLMMeshClient.unlock`."""
-        await self._ask(api.unlock(api.path_text(path, resolve), force, peer))
+        await self._ask(api.unlock(api.locked_path(path, resolve), force, peer))
 
     async def locks(
         self, path: str | os.PathLike[str] | None = None, *, resolve: bool = True
     ) -> list[Lock]:
         """As :meth:`SLMMeshClient.locks`."""
-        return await self._ask(api.locks(None if path is None else api.path_text(path, resolve)))
+        return await self._ask(api.locks(None if path is None else api.locked_path(path, resolve)))
 
     # Events.
 

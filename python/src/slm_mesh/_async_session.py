@@ -357,7 +357,7 @@ class AsyncSession(AsyncSLMMeshClient):
         peer: str | None = None,
     ) -> AsyncHeldLock:
         """As :meth:`Session.lock`: to be awaited, or for an ``async with`` block."""
-        request = api.lock(api.path_text(path, resolve), reason, ttl_minutes, peer)
+        request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
         take: Callable[[], Awaitable[Lock]] = lambda: self._ask(request)  # noqa: E731
         if peer is not None:
             return AsyncHeldLock(take, lambda lock: self._release(lock, peer))

@@ -566,9 +566,12 @@ class SLMMeshClient:
         """Locks a file, or renews one's own lock; :class:`LockedError` if someone else has it.
 
         The result is a context manager that releases it. The path is sent in its one spelling,
-        with links followed; ``resolve=False`` sends it as it is, for what is no file.
+        with links followed; ``resolve=False`` sends it as it is, for what is no file. A text may
+        be a pattern or ``repo:path``, and a place in a file, a mention or a ``file://`` URL is
+        understood; what would guard nothing is refused with ``invalid_request``. A path object
+        is one file or directory, whatever its name.
         """
-        request = api.lock(api.path_text(path, resolve), reason, ttl_minutes, peer)
+        request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
 
         def release(lock: HeldLock) -> None:
             self._release(lock, peer)
@@ -576,7 +579,7 @@ class SLMMeshClient:
         return HeldLock(**vars(self._ask(request)), _release=release)
 
     def _release(self, lock: Lock, peer: str | None) -> None:
-        request = api.unlock(lock.file_path, False, peer)
+        request = api.unlock(lock.spelling, False, peer)
         try:
             self._ask(request)
         except OutcomeUnknownError:
@@ -596,13 +599,13 @@ class SLMMeshClient:
         peer: str | None = None,
     ) -> None:
         """Releases a lock; with ``force`` anyone's."""
-        self._ask(api.unlock(api.path_text(path, resolve), force, peer))
+        self._ask(api.unlock(api.locked_path(path, resolve), force, peer))
 
     def locks(
         self, path: str | os.PathLike[str] | None = None, *, resolve: bool = True
     ) -> list[Lock]:
         """The live locks, all or that of one file."""
-        return self._ask(api.locks(None if path is None else api.path_text(path, resolve)))
+        return self._ask(api.locks(None if path is None else api.locked_path(path, resolve)))
 
     # Events.
 

@@ -496,13 +496,14 @@ class Core:
                 continue
             holding.renew_at = clock() + 5.0
             lock = holding.lock
-            found = yield Ask(api.locks(lock.file_path), False)
+            found = yield Ask(api.locks(lock.spelling), False)
             if isinstance(found, SLMMeshError):
                 self._handle_refusal(found, clock())
                 return
             if holding not in self.holdings:
                 continue
-            if [held.fence for held in found] != [lock.fence]:
+            # Beside it there may be another of ours that overlaps.
+            if lock.fence not in [held.fence for held in found]:
                 # Not taken again: what it protected may have been touched.
                 holding.lost = SLMMeshError(
                     f"the lock on {lock.file_path} was lost while it was held: look at the file "
@@ -512,7 +513,7 @@ class Core:
                 )
                 log.warning("%s", holding.lost.message)
                 continue
-            request = api.lock(lock.file_path, holding.reason, holding.ttl_minutes, None)
+            request = api.lock(lock.spelling, holding.reason, holding.ttl_minutes, None)
             renewed = yield Ask(request, False)
             if isinstance(renewed, Lock) and renewed.fence == lock.fence:
                 holding.renew_at = clock() + holding.seconds / 2

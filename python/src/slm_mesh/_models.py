@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from . import _paths
 from ._errors import SLMMeshError, local
 
 Json = Mapping[str, Any]
@@ -296,6 +297,15 @@ class Lock:
     locked_by_name: str | None = None
     #: Grows with each new holder of a file, so a stale holder can be told from the present one.
     fence: int = 0
+    #: It is of a directory or a pattern.
+    pattern: bool = False
+
+    @property
+    def spelling(self) -> str:
+        """The path as a request names it: in that of one file no character is a wildcard."""
+        if self.pattern or not self.file_path.startswith("/"):
+            return self.file_path
+        return _paths.escape(self.file_path)
 
     @classmethod
     def from_json(cls, obj: Json) -> Lock:
@@ -308,6 +318,7 @@ class Lock:
             reason=text_or_none(obj, "reason"),
             locked_by_name=text_or_none(obj, "lockedByName"),
             fence=number(obj, "fence", 0),
+            pattern=obj.get("pattern") is True,
         )
 
 
