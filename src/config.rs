@@ -92,8 +92,9 @@ pub struct Config {
     pub durability: Durability,
     /// Whether the lock gate takes a free file for the agent that is about to edit it.
     pub auto_lock: bool,
-    /// How long a hook may take once it has its input, ms.
-    pub hook_ms: u32,
+    /// How long a hook may take once it has its input, ms; `None`: as long as each kind of hook has
+    /// by itself.
+    pub hook_ms: Option<u32>,
     /// The least severe lines that are logged.
     pub log: LogLevel,
 }
@@ -199,9 +200,7 @@ impl Config {
                 &[("normal", Durability::Normal), ("full", Durability::Full)],
             )?,
             auto_lock: env.boolean(AUTO_LOCK, true)?,
-            hook_ms: env
-                .number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?
-                .unwrap_or(limits::HOOK_MS_DEFAULT),
+            hook_ms: env.number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?,
             log: env.word(
                 LOG,
                 LogLevel::Info,
@@ -597,7 +596,7 @@ mod tests {
             name: None,
             durability: Durability::Normal,
             auto_lock: true,
-            hook_ms: 45,
+            hook_ms: None,
             log: LogLevel::Info,
         };
         assert_eq!(config(&[]), expected);
@@ -666,7 +665,7 @@ mod tests {
                 name: Some("reviewer".to_owned()),
                 durability: Durability::Full,
                 auto_lock: false,
-                hook_ms: 100,
+                hook_ms: Some(100),
                 log: LogLevel::Debug,
             }
         );

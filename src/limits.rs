@@ -148,6 +148,10 @@ pub const LOCK_STEPS_MAX: u32 = 1_000_000;
 pub const LOCK_CANDIDATE_STEPS: usize = 32;
 /// Most locks that one request can steal.
 pub const LOCKS_STOLEN_MAX: usize = 100;
+/// Most files of one request for locks, all of which it gets or none.
+pub const LOCK_FILES_MAX: usize = 256;
+/// Files of which it is remembered, for each peer, that one of its subagents is at them.
+pub const SUBAGENT_EDITS_MAX: usize = 1000;
 /// Most state entries.
 pub const STATE_ENTRIES_MAX: u64 = 100_000;
 /// Most event types (or patterns) one peer subscribes to, or one read asks for.
@@ -185,9 +189,12 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.
 pub const REGISTRATIONS_PER_WINDOW: u32 = 2000;
+/// Requests of a peer's hooks in [`RATE_WINDOW`], counted apart from its other ones: 200 hooks a
+/// second, each with up to three.
+pub const HOOK_REQUESTS_PER_WINDOW: u32 = 6000;
 /// Questions after the peer of a session in [`RATE_WINDOW`], for all callers together: each hook of
 /// each agent asks one or two.
-pub const SESSION_LOOKUPS_PER_WINDOW: u32 = 5000;
+pub const SESSION_LOOKUPS_PER_WINDOW: u32 = 20_000;
 /// Failed authentications in [`RATE_WINDOW`], for all callers together.
 pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
 
@@ -313,12 +320,17 @@ pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 /// How long a hook takes at most once it has its input, when nothing else is set, ms. With the start
 /// and the end of the process it stays below 50.
 pub const HOOK_MS_DEFAULT: u32 = 45;
+/// The same of a hook before an edit, where there is a broker: a gate that has not looked is no gate.
+/// Agents give it 5 s.
+pub const HOOK_EDIT_MS_DEFAULT: u32 = 2000;
 /// Longest time that may be set for it (`SLM_MESH_HOOK_MS`), ms.
 pub const HOOK_MS_MAX: u32 = 60_000;
 /// The last part of that time, kept for marking read what has been written out, ms.
 pub const HOOK_MARK_MS: u32 = 8;
+/// How long a hook before an edit has to say what it has found out, however late that is.
+pub const HOOK_LAST_WORD: Duration = Duration::from_millis(500);
 /// How long a hook waits for its agent to write the input.
-pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(1);
+pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest input of a hook, bytes: it has the text of a file, or the output of a tool, inside.
 pub const HOOK_INPUT_BYTES_MAX: usize = 16 * MIB;
 /// Most that a hook puts into an agent's context at once, characters.
@@ -327,10 +339,10 @@ pub const HOOK_TEXT_CHARS_MAX: usize = 4_000;
 pub const HOOK_MESSAGES_MAX: u32 = 20;
 /// How much is shown of a message that is too long for it, characters.
 pub const HOOK_EXCERPT_CHARS_MAX: usize = 200;
-/// Most files of one edit for which the gate takes locks; the others are only looked at.
-pub const HOOK_LOCKS_MAX: usize = 32;
 /// How long the gate takes a file for, minutes.
 pub const HOOK_LOCK_MINUTES: u32 = 2;
+/// How long a subagent counts as being at a file that it has said it edits.
+pub const SUBAGENT_EDIT_TIME: Duration = Duration::from_secs(120);
 
 // --- Files --------------------------------------------------------------------------------------
 

@@ -12,14 +12,15 @@ mod common;
 use std::io::{Write, pipe};
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::agent::Agent;
 use common::session::{Session, edit, hook};
 use common::{Mesh, PATIENCE, Running, is_there, send_signal, wait_until};
 use serde_json::{Value, json};
-use slm_mesh::api::{Fetch, Filter, MessageInfo, Messages, Request};
+use slm_mesh::api::{Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request};
 use slm_mesh::config::{AUTO_LOCK, HOOK_MS, LOG, RATE_LIMIT};
+use slm_mesh::limits::LOCK_FILES_MAX;
 use slm_mesh::model::Way;
 
 /// A mesh whose broker runs and whose hooks have time: how fast they are is not tested here.
@@ -182,6 +183,95 @@ fn a_patch_is_one_edit_of_all_its_files() {
     assert_eq!(held, ["gone.rs", "new.rs", "sub/a.rs", "sub/b.rs"].map(|name| path(&mesh, name)));
 }
 
+/// As models write it who have no tool for patches.
+#[test]
+fn a_patch_in_a_shell_command_is_an_edit() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    std::fs::create_dir(mesh.work().join("sub")).unwrap();
+    let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n-x\n+y\n*** End Patch";
+    let ask = |tool: &str, command: Value| {
+        let input = json!({
+            "session_id": "s-1", "cwd": mesh.work(), "hook_event_name": "PreToolUse",
+            "tool_name": tool, "tool_input": {"command": command},
+        });
+        hook(&mesh, "codex", &input)
+    };
+    for (tool, command, name) in [
+        ("Bash", json!(format!("apply_patch <<'EOF'\n{patch}\nEOF")), "a.rs"),
+        ("Bash", json!(format!("cd sub && apply_patch <<EOF\n{patch}\nEOF\n")), "sub/a.rs"),
+        ("shell", json!(["apply_patch", patch]), "a.rs"),
+        ("shell", json!(["bash", "-lc", format!("apply_patch <<'X'\n{patch}\nX")]), "a.rs"),
+        ("apply_patch", json!(["apply_patch", patch]), "a.rs"),
+    ] {
+        let file = path(&mesh, name);
+        bob.lock(&file, None, 5);
+        let reason = denied("codex", &ask(tool, command.clone()));
+        assert!(reason.starts_with(&format!("{file} is locked by bob")), "{reason}");
+        bob.unlock(&file);
+        ask(tool, command).is_silent();
+        assert_eq!(alice.only_lock().locked_by.to_string(), alice.id);
+        alice.unlock(&file);
+    }
+    ask("Bash", json!("ls -l")).is_silent();
+    let told = ask("Bash", json!("apply_patch < x.patch")).warned();
+    assert!(told.contains("could not tell which files"), "{told}");
+    assert!(alice.locks().is_empty());
+}
+
+#[test]
+fn a_large_patch_is_one_request_and_all_or_nothing() {
+    let mesh = Mesh::new().with(RATE_LIMIT, "5");
+    mesh.start();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let patch = |files: usize| {
+        let files: Vec<_> = (0..files).map(|n| format!("*** Add File: f{n}.rs\n+x\n")).collect();
+        let patch = format!("*** Begin Patch\n{}*** End Patch", files.concat());
+        json!({
+            "session_id": "s-1", "cwd": mesh.work(), "hook_event_name": "PreToolUse",
+            "tool_name": "apply_patch", "tool_input": {"command": patch},
+        })
+    };
+    // More than one request takes: those beyond are looked at.
+    for (files, locked, held) in [(200, 199, 200), (300, 299, LOCK_FILES_MAX)] {
+        let last = path(&mesh, &format!("f{locked}.rs"));
+        bob.lock(&last, None, 5);
+        let reason = denied("codex", &hook(&mesh, "codex", &patch(files)));
+        assert!(reason.starts_with(&format!("{last} is locked by bob")), "{reason}");
+        bob.unlock(&last);
+        hook(&mesh, "codex", &patch(files)).is_silent();
+        let row = alice.row();
+        assert_eq!(row.locks, held as u64);
+    }
+}
+
+/// Two subagents of one session are one peer: neither is kept from anything, and the second is told.
+#[test]
+fn a_subagent_is_told_that_another_is_at_the_file() {
+    let mesh = mesh();
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let (file, other) = (path(&mesh, "a.rs"), path(&mesh, "b.rs"));
+    let ask = |agent: &str, subagent: Option<&str>, file: &str| {
+        let mut input = edit("s-1", file);
+        input["agent_id"] = json!(subagent);
+        hook(&mesh, agent, &input)
+    };
+    for agent in ["claude-code", "codex"] {
+        ask(agent, Some("x1"), &file).is_silent();
+        ask(agent, Some("x1"), &file).is_silent();
+        ask(agent, Some("x2"), &other).is_silent();
+        // The session's own agent gives no id.
+        ask(agent, None, &file).is_silent();
+        let told = ask(agent, Some("x2"), &file).warned();
+        assert!(told.contains("(\"x1\") began to edit") && told.contains("a.rs"), "{told}");
+        assert!(ask(agent, Some("x1"), &file).warned().contains("\"x2\""));
+        mesh.kill_broker();
+        mesh.start();
+    }
+}
+
 #[test]
 fn locks_are_taken_only_if_that_is_wanted() {
     let mesh = mesh().with(AUTO_LOCK, "0");
@@ -196,21 +286,108 @@ fn locks_are_taken_only_if_that_is_wanted() {
 
 // --- Who it acts for -----------------------------------------------------------------------------
 
+/// A gate that cannot take a lock can still see one.
 #[test]
-fn without_a_session_everything_is_allowed() {
+fn a_gate_sees_the_locks_of_others_whoever_it_acts_for() {
     let mesh = mesh();
     let mut bob = Session::new(&mesh, "bob", Some("s-2"), None);
-    let file = path(&mesh, "a.rs");
+    let (file, free) = (path(&mesh, "a.rs"), path(&mesh, "b.rs"));
     let lock = bob.lock(&file, None, 5);
+    let ask = |file: &str| hook(&mesh, "claude-code", &edit("s-1", file));
     // Nobody has this session, and this process is nobody's agent.
-    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    denied("claude-code", &ask(&file));
+    ask(&free).is_silent();
     // A session that has left no token, and one whose token is of no use.
     let alice = Session::new(&mesh, "alice", Some("s-1"), None);
     std::fs::write(&alice.token_file, "x".repeat(64)).unwrap();
-    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    denied("claude-code", &ask(&file));
     std::fs::remove_file(&alice.token_file).unwrap();
-    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    denied("claude-code", &ask(&file));
+    ask(&free).is_silent();
     assert_eq!(bob.only_lock(), lock);
+}
+
+/// A peer whose session nobody knows may be the one that asks.
+#[test]
+fn what_may_be_its_own_is_not_kept_from_an_agent() {
+    let mesh = mesh();
+    let mut unsaid = Session::of_type(&mesh, "unsaid", "claude-code", None, None);
+    let mut other = Session::of_type(&mesh, "other", "codex", None, None);
+    let (file, taken) = (path(&mesh, "a.rs"), path(&mesh, "b.rs"));
+    unsaid.lock(&file, None, 5);
+    other.lock(&taken, None, 5);
+    let told = hook(&mesh, "claude-code", &edit("s-1", &file)).warned();
+    assert!(told.contains("locked by \"unsaid\"") && told.contains("mesh_status"), "{told}");
+    denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &taken)));
+}
+
+/// A forked or nested session has the variables of the one above it.
+#[test]
+fn of_several_with_one_session_the_one_whose_agent_is_above_is_meant() {
+    let mesh = mesh();
+    let parent = slm_mesh::platform::parent().unwrap();
+    let mut near = Session::new(&mesh, "near", Some("s-1"), Some(me()));
+    let _far = Session::new(&mesh, "far", Some("s-1"), Some(parent));
+    let mut elsewhere = Session::new(&mesh, "elsewhere", Some("s-1"), Some(u32::MAX / 2));
+    let file = path(&mesh, "a.rs");
+    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    assert_eq!(near.only_lock().locked_by.to_string(), near.id);
+    elsewhere.send("near", "hello");
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert!(text.contains("\"hello\""), "{text}");
+}
+
+#[test]
+fn where_two_could_be_meant_a_hook_does_nothing_and_says_so() {
+    let mesh = mesh();
+    let mut one = Session::new(&mesh, "one", Some("s-1"), None);
+    let mut two = Session::new(&mesh, "two", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", Some("s-2"), None);
+    bob.send("one", "for one");
+    bob.send("two", "for two");
+    let ran = hook(&mesh, "claude-code", &context("PostToolUse"));
+    assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
+    assert!(ran.err.contains("WARN") && ran.err.contains("one, two"), "{ran:?}");
+    assert_eq!((one.unread(), two.unread()), (vec!["for one".into()], vec!["for two".into()]));
+
+    let file = path(&mesh, "a.rs");
+    let ask = || hook(&mesh, "claude-code", &edit("s-1", &file));
+    assert!(ask().warned().contains("has locked nothing"));
+    assert!(one.locks().is_empty());
+    two.lock(&file, None, 5);
+    assert!(ask().warned().contains("locked by \"two\""));
+    two.unlock(&file);
+    bob.lock(&file, None, 5);
+    let ran = ask();
+    assert_eq!(ran.json()["hookSpecificOutput"]["permissionDecision"], "deny", "{ran:?}");
+}
+
+/// An agent begins another session in the same process (`/clear`), or goes back to one (`/resume`).
+#[test]
+fn a_session_that_begins_is_bound_to_the_peer_of_its_process() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), Some(me()));
+    // Another window has the session that this one goes back to.
+    let mut bob = Session::new(&mesh, "bob", Some("s-2"), Some(u32::MAX / 2));
+    let mut carol = Session::new(&mesh, "carol", None, None);
+    let start = |session: &str, source: &str| {
+        let event = "SessionStart";
+        json!({"session_id": session, "hook_event_name": event, "source": source})
+    };
+    for (session, source) in [("s-9", "clear"), ("s-2", "resume")] {
+        carol.send("alice", source);
+        let text = injected(&hook(&mesh, "claude-code", &start(session, source)));
+        assert!(text.contains(source), "{text}");
+        let mut client = mesh.client();
+        let ask = ListPeers { session_id: Some(session.into()), ..ListPeers::default() };
+        let found: PeersReply = client.call(&Request::Peers(ask)).unwrap();
+        assert!(found.peers.iter().any(|peer| peer.name == "alice".into()), "{found:?}");
+    }
+    carol.send("bob", "not for alice");
+    hook(&mesh, "claude-code", &json!({"session_id": "s-2", "hook_event_name": "Stop"}))
+        .is_silent();
+    assert_eq!(bob.unread(), ["not for alice"]);
+    assert!(alice.unread().is_empty());
 }
 
 #[test]
@@ -295,11 +472,59 @@ fn a_broker_that_does_not_answer_is_not_waited_for() {
     let pid = mesh.broker_pid().unwrap();
     send_signal(pid, "STOP");
     let begun = Instant::now();
-    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    let told = hook(&mesh, "claude-code", &edit("s-1", &file)).warned();
+    assert!(told.contains("could not look") && told.contains("allowed"), "{told}");
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
     // A client of any other kind waits 5 s.
     let took = begun.elapsed();
     send_signal(pid, "CONT");
     assert!(took < slm_mesh::limits::CALL_TIME_MAX, "{took:?}");
+}
+
+/// Agents give a hook seconds, and it uses them before an edit.
+#[test]
+fn a_broker_that_is_slow_is_waited_for_before_an_edit() {
+    let mesh = Mesh::new();
+    mesh.start();
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let file = path(&mesh, "a.rs");
+    bob.lock(&file, None, 5);
+    let pid = mesh.broker_pid().unwrap();
+    send_signal(pid, "STOP");
+    let mut command = mesh.command(["hook", "claude-code"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let input = edit("s-1", &file).to_string();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // Several times what any other hook has.
+    std::thread::sleep(Duration::from_millis(400));
+    send_signal(pid, "CONT");
+    denied("claude-code", &child.wait_with_output().unwrap().into());
+}
+
+#[test]
+fn a_gate_never_loses_to_the_limits_of_rates() {
+    let mesh = Mesh::new().with(RATE_LIMIT, "10");
+    mesh.start();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let (file, free) = (path(&mesh, "a.rs"), path(&mesh, "b.rs"));
+    bob.lock(&file, None, 5);
+    // All that an agent itself may ask for is spent.
+    let all = Request::QueryLocks { peer_id: None, path: None };
+    while alice.client.call_bytes(&all).is_ok() {}
+    for _ in 0..30 {
+        denied("claude-code", &hook(&mesh, "claude-code", &edit("s-1", &file)));
+        hook(&mesh, "claude-code", &edit("s-1", &free)).is_silent();
+    }
+    // And hooks spend nothing of it.
+    let mut carol = Session::new(&mesh, "carol", Some("s-3"), None);
+    for _ in 0..15 {
+        hook(&mesh, "claude-code", &edit("s-3", &path(&mesh, "c.rs"))).is_silent();
+        let after = json!({"session_id": "s-3", "hook_event_name": "PostToolUse"});
+        hook(&mesh, "claude-code", &after).is_silent();
+    }
+    carol.client.call_bytes(&all).unwrap();
 }
 
 #[test]
@@ -330,9 +555,11 @@ fn what_is_not_understood_is_allowed() {
 fn wrong_settings_stop_no_edit() {
     let mesh = mesh().with("SLM_MESH_PORT", "broken");
     let input = edit("s-1", "/tmp/a.rs");
-    hook(&mesh, "claude-code", &input).is_silent();
+    let told = hook(&mesh, "claude-code", &input).warned();
+    assert!(told.contains("SLM_MESH_PORT is \\\"broken\\\""), "{told}");
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
     let mesh = mesh.with(LOG, "debug");
-    let ran = hook(&mesh, "claude-code", &input);
+    let ran = hook(&mesh, "claude-code", &context("PostToolUse"));
     assert_eq!((ran.code, &*ran.out), (Some(0), ""), "{ran:?}");
     assert!(ran.err.contains("SLM_MESH_PORT is \"broken\""), "{ran:?}");
 }
@@ -564,5 +791,5 @@ fn the_hook_of_a_real_session_acts_for_it() {
     // With the session goes its token.
     agent.end();
     assert_eq!(tokens(), 0);
-    hook(&mesh, "claude-code", &edit("s-1", &file)).is_silent();
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
 }

@@ -402,6 +402,39 @@ fn a_wait_survives_the_broker() {
 }
 
 #[test]
+fn the_locks_of_several_files_are_taken_all_or_none() {
+    let broker = Broker::start();
+    let (alice, bob) = (broker.register("alice"), broker.register("bob"));
+    let several = |action: &str, files: &[&str]| json!({"action": action, "filePaths": files});
+    for file in ["/b", "/c"] {
+        take(&broker, &bob, file, &json!({"reason": "mine"}));
+    }
+    let refused = alice.call(&broker, "/lock", &several("lock", &["/a", "/b", "/c", "/d"]));
+    assert_eq!((refused.status, refused.code().as_str()), (409, "locked"));
+    let body = refused.json();
+    let paths: Vec<_> =
+        body["locks"].as_array().unwrap().iter().map(|it| &it["filePath"]).collect();
+    assert_eq!(
+        (&body["lock"]["filePath"], paths),
+        (&json!("/b"), vec![&json!("/b"), &json!("/c")])
+    );
+    assert_eq!(locks_of(&broker, &json!({"action": "query"})), ["/b", "/c"]);
+    assert_eq!(locks_of(&broker, &several("query", &["/x", "/c", "/b", "/c"])), ["/b", "/c"]);
+
+    release(&broker, &bob, "/b");
+    release(&broker, &bob, "/c");
+    let all = ["/d", "/a", "/b", "/a"];
+    let given = alice.ok(&broker, "/lock", &several("lock", &all));
+    let fences = |answer: &Value| -> Vec<u64> {
+        answer["locks"].as_array().unwrap().iter().map(|it| it["fence"].as_u64().unwrap()).collect()
+    };
+    let first = fences(&given);
+    assert!(first.len() == 4 && first[1] == first[3], "{given}");
+    // The same again is the same holding.
+    assert_eq!(fences(&alice.ok(&broker, "/lock", &several("lock", &all))), first);
+}
+
+#[test]
 fn a_stolen_lock_is_told_to_who_had_it() {
     let broker = Broker::start();
     let [a, b, c] = ["a", "b", "c"].map(|name| broker.register(name));

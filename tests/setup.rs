@@ -201,7 +201,7 @@ fn hooks_have_the_form_of_each_agent() {
             &[
                 ("SessionStart", ""),
                 ("UserPromptSubmit", ""),
-                ("PreToolUse", "apply_patch|Write|Edit"),
+                ("PreToolUse", "apply_patch|Write|Edit|Bash"),
                 ("PostToolUse", ""),
                 ("Stop", ""),
             ],
@@ -237,6 +237,7 @@ fn hooks_have_the_form_of_each_agent() {
         assert_eq!(hooks["version"], 1);
         for event in ["sessionStart", "postToolUse", "preToolUse", "stop"] {
             assert_eq!(hooks["hooks"][event][0]["command"], hook("cursor"));
+            assert_eq!(hooks["hooks"][event][0]["timeout"], 5);
         }
         assert_eq!(hooks["hooks"]["preToolUse"][0]["matcher"], "Write|Delete");
     });

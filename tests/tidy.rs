@@ -39,7 +39,13 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "platform", "wire",
         ],
     ),
-    ("hook", &["agent", "api", "client", "config", "files", "limits", "model", "platform", "text"]),
+    (
+        "hook",
+        &[
+            "agent", "api", "client", "config", "files", "limits", "log", "model", "platform",
+            "text",
+        ],
+    ),
     ("guard", &["api", "client", "files", "hook", "limits", "model"]),
     (
         "broker",

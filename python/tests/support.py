@@ -22,6 +22,10 @@ T = TypeVar("T")
 #: Longest time anything is waited for, seconds.
 PATIENCE = 20.0
 
+#: Variables that say something of a mesh, or of an agent, which may be running these tests.
+FOREIGN = ("SLM_MESH_", "CLAUDE", "CODEX_", "QWEN_CODE", "GEMINI_CLI", "OPENCODE", "CLINE_ACTIVE",
+           "ANTIGRAVITY_AGENT", "CURSOR_")
+
 
 def binary() -> str:
     """The program under test."""
@@ -53,8 +57,8 @@ class Mesh:
         self.process: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
-        """What programs of this mesh run with."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("SLM_MESH_")}
+        """What programs of this mesh run with: nothing of an agent that runs the tests."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
         return {**clean, **self.settings, "SLM_MESH_DATA_DIR": str(self.dir)}
 
     def start(self) -> None:

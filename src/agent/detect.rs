@@ -109,10 +109,10 @@ pub fn agent_type(client_name: Option<&str>) -> String {
     })
 }
 
-/// Whether the process `pid` runs a program that is known to be an agent.
+/// The type of the agent whose program the process `pid` runs; none if it is no agent's that is known.
 #[must_use]
-pub fn is_agent(pid: u32) -> bool {
-    agent_of_program(&program(pid)).is_some()
+pub fn agent_of(pid: u32) -> Option<&'static str> {
+    agent_of_program(&program(pid))
 }
 
 pub(super) fn program(pid: u32) -> Program {

@@ -4,6 +4,7 @@
 //! nothing that is missing or broken is an error: the mesh works without knowing any of it.
 
 pub mod above;
+pub mod codex;
 pub mod detect;
 pub mod git;
 pub mod namespace;

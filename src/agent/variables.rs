@@ -25,6 +25,16 @@ pub(super) const MARKS: &[(&str, &str)] = &[
     ("CURSOR_TRACE_ID", "cursor"),
 ];
 
+/// Of these, the ones that are set in the terminals of an editor, too, where a person works.
+const IN_TERMINALS: &[&str] = &["CURSOR_TRACE_ID"];
+
+/// Whether the environment of this process is that of the commands which an agent of this type runs.
+#[must_use]
+pub fn is_of_commands(agent: &str) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    MARKS.iter().any(|(name, of)| *of == agent && !IN_TERMINALS.contains(name) && is_set(name))
+}
+
 /// What an agent says in a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {

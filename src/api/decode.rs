@@ -6,14 +6,14 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, Place, ReadEvents,
-    Register, Request, Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
-    LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX,
-    PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
-    WAIT_SECONDS_MAX,
+    LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX,
+    PATH_BYTES_MAX, PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX,
+    TAG_CHARS_MAX, WAIT_SECONDS_MAX,
 };
 use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way, event_type};
 use crate::names;
@@ -129,6 +129,7 @@ fn list_peers(fields: &mut Fields) -> Result<ListPeers> {
         agent_pids: fields
             .list("agentPids", AGENT_PIDS_MAX, "process ids", pid)?
             .unwrap_or_default(),
+        agents: fields.flag("agents")?,
     })
 }
 
@@ -257,10 +258,12 @@ fn lock(fields: &mut Fields) -> Result<Request> {
     let action = action(fields, &["lock", "unlock", "query"])?;
     let peer_id = fields.text("peerId", WHO)?;
     Ok(match action {
+        "lock" if fields.has("filePaths") => Request::LockFiles(lock_files(fields, peer_id)?),
         "lock" => Request::Lock(lock_file(fields, peer_id)?),
         "unlock" => {
             Request::Unlock { peer_id, path: lock_path(fields)?, force: fields.flag("force")? }
         }
+        _ if fields.has("filePaths") => Request::QueryFiles { peer_id, paths: lock_paths(fields)? },
         _ if fields.has("filePath") => {
             Request::QueryLocks { peer_id, path: Some(lock_path(fields)?) }
         }
@@ -289,6 +292,41 @@ fn lock_file(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFile>
         return Err(Refusal::new(Code::InvalidRequest, message));
     }
     Ok(lock)
+}
+
+fn lock_files(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFiles> {
+    if let Some(other) = ["steal", "wait", "place"].into_iter().find(|name| fields.has(name)) {
+        let message = format!(
+            "`{other}` is for one lock: leave it out, or send one `filePath` instead of `filePaths`"
+        );
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    Ok(LockFiles {
+        peer_id,
+        paths: lock_paths(fields)?,
+        shared: fields.flag("shared")?,
+        reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
+        ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
+        subagent: fields.text("subagent", TAG)?,
+    })
+}
+
+fn lock_paths(fields: &mut Fields) -> Result<LockPaths> {
+    if fields.has("filePath") {
+        let message = "`filePath` and `filePaths` are two ways of saying it: send one";
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    let path = |value: &Value| value.as_str().filter(|path| PATH.fits(path)).map(Into::into);
+    let what = "paths of 1 to 4096 bytes, and not empty";
+    let file_paths: Option<Vec<_>> = fields.list("filePaths", LOCK_FILES_MAX, what, path)?;
+    Ok(LockPaths {
+        file_paths: file_paths.filter(|paths| !paths.is_empty()).ok_or_else(|| {
+            Refusal::field("filePaths", &format!("a list of 1 to {LOCK_FILES_MAX} paths"))
+        })?,
+        exact: fields.flag("exact")?,
+        repo_id: fields.text("repoId", PATH)?,
+        git_root: fields.text("gitRoot", PATH)?,
+    })
 }
 
 fn lock_path(fields: &mut Fields) -> Result<LockPath> {
@@ -439,6 +477,11 @@ mod tests {
             (E::Lock, r#"{"action":"lock","filePath":"a","wait":56}"#, ["wait", "0 to 55"]),
             (E::Lock, r#"{"action":"lock","filePath":"a","place":"x"}"#, ["place", "UUID"]),
             (E::Lock, r#"{"action":"query","filePath":""}"#, ["filePath", "1 to 4096"]),
+            (E::Lock, r#"{"action":"lock","filePaths":[]}"#, ["filePaths", "1 to 256"]),
+            (E::Lock, r#"{"action":"query","filePaths":[""]}"#, ["filePaths", "1 to 4096"]),
+            (E::Lock, r#"{"action":"lock","filePaths":["a"],"wait":1}"#, ["`wait`", "one lock"]),
+            (E::Lock, r#"{"action":"lock","filePaths":["a"],"steal":true}"#, ["`steal`", "one"]),
+            (E::Lock, r#"{"action":"query","filePaths":["a"],"filePath":"a"}"#, ["two", "one"]),
             (E::Events, r#"{"action":"emit","type":"mesh.plain"}"#, ["type", "mesh"]),
             (E::Events, r#"{"action":"emit","type":"peer_joined"}"#, ["type", "mesh's own"]),
             (E::Events, r#"{"action":"emit","type":"a b"}"#, ["type", "name"]),
@@ -476,6 +519,11 @@ mod tests {
         let path = |n: usize| format!(r#"{{"action":"lock","filePath":"{}"}}"#, "p".repeat(n));
         assert!(decode(Endpoint::Lock, &path(PATH_BYTES_MAX)).is_ok());
         assert!(decode(Endpoint::Lock, &path(PATH_BYTES_MAX + 1)).is_err());
+        let files = |n: usize| {
+            format!(r#"{{"action":"lock","filePaths":[{}]}}"#, vec![r#""p""#; n].join(","))
+        };
+        assert!(decode(Endpoint::Lock, &files(LOCK_FILES_MAX)).is_ok());
+        assert!(decode(Endpoint::Lock, &files(LOCK_FILES_MAX + 1)).is_err());
         let types = |n: usize| {
             format!(r#"{{"action":"read","types":[{}]}}"#, vec![r#""a.b""#; n].join(","))
         };
@@ -534,6 +582,7 @@ mod tests {
                 scope: Scope::Directory { project_path: "/p".into() },
                 include_stale: true,
                 agent_pids: vec![1, 2],
+                agents: true,
                 ..ListPeers::default()
             }),
             Request::Peers(ListPeers {
@@ -634,6 +683,31 @@ mod tests {
             let body = request.body();
             let text = String::from_utf8(body.clone()).unwrap();
             assert_eq!(Request::decode(request.endpoint(), &body), Ok(request), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_an_edit_are_read_as_clients_write_them() {
+        for request in [
+            Request::LockFiles(LockFiles {
+                paths: LockPaths {
+                    file_paths: vec!["a".into(), "/b".into()],
+                    exact: true,
+                    repo_id: Some("/r/.git".into()),
+                    git_root: Some("/r".into()),
+                },
+                shared: true,
+                ttl_minutes: Some(2),
+                subagent: Some("s".into()),
+                ..LockFiles::default()
+            }),
+            Request::QueryFiles {
+                peer_id: Some("me".into()),
+                paths: LockPaths { file_paths: vec!["a".into()], ..LockPaths::default() },
+            },
+        ] {
+            let body = request.body();
+            assert_eq!(Request::decode(request.endpoint(), &body), Ok(request));
         }
     }
 

@@ -44,7 +44,7 @@ impl Text {
         format!("a string of {} to {} {unit}", self.min, self.max)
     }
 
-    fn fits(self, text: &str) -> bool {
+    pub(super) fn fits(self, text: &str) -> bool {
         let length = match self.unit {
             Unit::Bytes => text.len(),
             // No text has more characters than bytes, so most need not be counted.

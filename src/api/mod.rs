@@ -17,19 +17,19 @@ pub(crate) use push::{
     ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
 };
 pub use read::{
-    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LocksReply, MarkedReply,
-    PeersReply,
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply, LocksReply,
+    MarkedReply, PeersReply,
 };
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
     MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Registered, Reply,
-    Sent, StateInfo, Status, TotalCount,
+    Sent, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockPath, Place, ReadEvents,
-    Register, Request, Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 
 /// Appends the fields of `value`, which is written as an object, to an object whose beginning stands

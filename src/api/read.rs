@@ -3,7 +3,7 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-use super::reply::{LockInfo, PeerInfo, Sent, StateInfo};
+use super::reply::{LockInfo, PeerInfo, Sent, StateInfo, SubagentEdit};
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.
@@ -58,6 +58,16 @@ pub struct LockReply {
     /// Names of those from whom it was taken.
     #[serde(default, rename = "stolenFrom")]
     pub stolen_from: Vec<Box<str>>,
+}
+
+/// Answer to `POST /lock`, `lock` with `filePaths`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LockedAllReply {
+    /// In the order in which they were asked for.
+    pub locks: Vec<LockInfo>,
+    /// Other subagents of the peer that are at one of the files.
+    #[serde(default)]
+    pub subagents: Vec<SubagentEdit>,
 }
 
 /// Answer to `POST /lock`, `query`.
@@ -183,6 +193,10 @@ mod tests {
         let reply = LockReply { lock: lock.clone(), stolen_from: vec!["a".into()] };
         let (lock_again, stolen_from) = (lock.clone(), reply.stolen_from.clone());
         assert_eq!(read::<LockReply>(&Reply::Locked { lock: lock_again, stolen_from }), reply);
+        let edit = SubagentEdit { file_path: "/f".into(), subagent: "s".into(), ms_ago: 3 };
+        let (locks, subagents) = (vec![lock.clone()], vec![edit]);
+        let reply = Reply::LockedAll { locks: locks.clone(), subagents: subagents.clone() };
+        assert_eq!(read::<LockedAllReply>(&reply), LockedAllReply { locks, subagents });
         let reply = Reply::Locks { locks: vec![lock.clone()], remaining: 0 };
         assert_eq!(read::<LocksReply>(&reply), LocksReply { locks: vec![lock], remaining: 0 });
         let reply = Reply::Peers { peers: vec![], remaining: 0 };

@@ -92,6 +92,8 @@ pub enum Detail {
     None,
     /// `lock`: the one in the way.
     Lock(Box<LockInfo>),
+    /// `locks`: those in the way, as far as they fit the answer, and `lock`, the first of them.
+    Locks(Vec<LockInfo>),
     /// `entry`: the present one, or null.
     Entry(Option<Box<StateInfo>>),
     /// `retryAfterMs`, and the header `Retry-After`.
@@ -147,6 +149,10 @@ impl Serialize for Refusal {
         match &self.detail {
             Detail::None | Detail::Allow(_) => {}
             Detail::Lock(lock) => map.serialize_entry("lock", lock)?,
+            Detail::Locks(locks) => {
+                map.serialize_entry("lock", &locks.first())?;
+                map.serialize_entry("locks", locks)?;
+            }
             Detail::Entry(entry) => map.serialize_entry("entry", entry)?,
             Detail::RetryAfterMs(ms) => map.serialize_entry("retryAfterMs", ms)?,
         }

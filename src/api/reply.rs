@@ -589,6 +589,14 @@ pub enum Reply {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         stolen_from: Vec<Box<str>>,
     },
+    /// `POST /lock`, `lock` with `filePaths`
+    LockedAll {
+        /// In the order in which they were asked for, as far as they fit the answer.
+        locks: Vec<LockInfo>,
+        /// Other subagents of the peer that are at one of the files.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        subagents: Vec<SubagentEdit>,
+    },
     /// `POST /lock`, `query`
     Locks {
         /// By path.
@@ -611,6 +619,18 @@ pub enum Reply {
         /// Its place in the sequence.
         seq: Seq,
     },
+}
+
+/// A subagent that has said that it edits a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubagentEdit {
+    /// Which file.
+    pub file_path: Box<str>,
+    /// The agent's id of it.
+    pub subagent: Box<str>,
+    /// How long ago it said so, ms.
+    pub ms_ago: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

@@ -184,6 +184,9 @@ pub struct ListPeers {
     /// Only those of one of these agent processes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agent_pids: Vec<u32>,
+    /// With what is known of their agents, as it is told to who asks for one of these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub agents: bool,
 }
 
 /// Sends a message: `POST /send`.
@@ -374,6 +377,59 @@ pub struct LockFile {
     pub place: Option<Uuid>,
 }
 
+/// Several paths, each read as [`LockPath`] reads one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockPaths {
+    /// 1 to [`crate::limits::LOCK_FILES_MAX`].
+    pub file_paths: Vec<Box<str>>,
+    /// They are files, whatever characters they have.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
+    /// The repository they are in; that of the peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_id: Option<Box<str>>,
+    /// The root of the working tree they are in; that of the peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git_root: Option<Box<str>>,
+}
+
+impl LockPaths {
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = LockPath> {
+        self.file_paths.iter().map(|path| LockPath {
+            file_path: path.clone(),
+            exact: self.exact,
+            repo_id: self.repo_id.clone(),
+            git_root: self.git_root.clone(),
+        })
+    }
+}
+
+/// Takes or renews the locks of all files of an edit, or of none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockFiles {
+    /// Who; with a peer token that peer by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_id: Option<Box<str>>,
+    /// Which files.
+    #[serde(flatten)]
+    pub paths: LockPaths,
+    /// To read only: others may share them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Box<str>>,
+    /// For how long, 1 to 1,440.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_minutes: Option<u32>,
+    /// Which of the peer's subagents is about to edit them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subagent: Option<Box<str>>,
+}
+
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -505,6 +561,8 @@ pub enum Request {
     },
     /// `POST /lock`, `lock`
     Lock(LockFile),
+    /// `POST /lock`, `lock` with `filePaths`
+    LockFiles(LockFiles),
     /// `POST /lock`, `unlock`
     Unlock {
         /// Who; with a peer token that peer by default.
@@ -524,6 +582,15 @@ pub enum Request {
         /// Those that overlap with this, or all.
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         path: Option<LockPath>,
+    },
+    /// `POST /lock`, `query` with `filePaths`
+    QueryFiles {
+        /// To which project relative paths belong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// Those that overlap with any of these.
+        #[serde(flatten)]
+        paths: LockPaths,
     },
     /// `POST /events`, `read`
     ReadEvents(ReadEvents),
@@ -581,7 +648,11 @@ impl Request {
             | Self::ListState { .. }
             | Self::SetState(_)
             | Self::DeleteState { .. } => Endpoint::State,
-            Self::Lock(_) | Self::Unlock { .. } | Self::QueryLocks { .. } => Endpoint::Lock,
+            Self::Lock(_)
+            | Self::LockFiles(_)
+            | Self::Unlock { .. }
+            | Self::QueryLocks { .. }
+            | Self::QueryFiles { .. } => Endpoint::Lock,
             Self::ReadEvents(_)
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
@@ -597,9 +668,9 @@ impl Request {
             Self::ListState { .. } => "list",
             Self::SetState(_) => "set",
             Self::DeleteState { .. } => "delete",
-            Self::Lock(_) => "lock",
+            Self::Lock(_) | Self::LockFiles(_) => "lock",
             Self::Unlock { .. } => "unlock",
-            Self::QueryLocks { .. } => "query",
+            Self::QueryLocks { .. } | Self::QueryFiles { .. } => "query",
             Self::ReadEvents(_) => "read",
             Self::Subscribe { .. } => "subscribe",
             Self::Unsubscribe { .. } => "unsubscribe",

@@ -177,7 +177,7 @@ fn headers(detail: &Detail) -> (Option<&'static str>, Option<u64>) {
     match detail {
         Detail::Allow(methods) => (Some(methods), None),
         Detail::RetryAfterMs(ms) => (None, Some(ms.div_ceil(1000))),
-        Detail::None | Detail::Lock(_) | Detail::Entry(_) => (None, None),
+        Detail::None | Detail::Lock(_) | Detail::Locks(_) | Detail::Entry(_) => (None, None),
     }
 }
 

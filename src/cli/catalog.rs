@@ -54,6 +54,7 @@ impl Group {
 pub(super) const GLOBAL_OPTIONS: &[(&str, &str)] = &[
     ("--json", "one JSON document and nothing else, errors too"),
     ("--data-dir DIR", "the files of the mesh, instead of SLM_MESH_DATA_DIR or ~/.slm-mesh"),
+    ("--as NAME", "act as NAME, or with `cli` as the person; an agent's command acts as the agent"),
     ("-h, --help", "this text"),
 ];
 

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 
 use uuid::Uuid;
 
+use super::actor::CLI;
 use super::catalog::{self, Entry};
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::names;
 
 /// What holds for every command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Global {
     pub json: bool,
     /// The data directory, before the environment's.
     pub data_dir: Option<OsString>,
+    /// In whose name the command acts.
+    pub acts_as: Option<String>,
 }
 
 /// A command line.
@@ -326,7 +330,13 @@ impl Invocation {
     pub fn parse(line: Vec<OsString>) -> Result<Self> {
         let mut words = Words::new(line);
         let help = words.flag(["-h", "--help"]);
-        let global = Global { json: words.flag("--json"), data_dir: words.os_value("--data-dir")? };
+        let global = Global {
+            json: words.flag("--json"),
+            data_dir: words.os_value("--data-dir")?,
+            acts_as: words.value("--as", "a name, or `cli`", |name| {
+                (name == CLI || names::check(name).is_ok()).then(|| name.to_owned())
+            })?,
+        };
         let command = match words.command()? {
             Some(name) => {
                 let entry = find(&name)?;
@@ -336,7 +346,7 @@ impl Invocation {
             None if help => Command::Help(None),
             None if words.flag(["-V", "--version"]) => Command::Version,
             None => {
-                let known = ["--json", "--data-dir", "--help", "--version", "-h", "-V"];
+                let known = ["--json", "--data-dir", "--as", "--help", "--version", "-h", "-V"];
                 // A command after `--` is meant as one, but that is not where commands stand.
                 words.rest(&[], 0, &known)?;
                 Command::Bare

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use serde_json::value::RawValue;
 
 use super::command::new_id;
-use super::messages::{CLI, read_text};
+use super::messages::read_text;
 use super::out::{Out, Paint, note};
 use super::table::{Cell, Table, cut, elastic, fixed};
 use super::text::{escape, short_id};
@@ -243,13 +243,14 @@ pub(super) fn emit(context: &mut Context, event: &Emit) -> Result<Exit> {
         Some(text) => payload(text)?,
         None => "null".into(),
     };
+    let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
     let request = Request::Emit {
-        peer_id: Some(CLI.into()),
+        peer_id: acting.peer_id,
         kind: event.kind.as_str().into(),
         payload,
         id: new_id(),
     };
-    let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
+    let body = acting.client.call_bytes(&request)?;
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);

@@ -23,7 +23,7 @@ pub(super) fn text(name: Option<&str>) -> String {
 fn about_program() -> String {
     let mut out = format!("slm-mesh {VERSION}\n\n");
     paragraph(&mut out, "", ABOUT);
-    out.push_str("\nUsage: slm-mesh [--json] [--data-dir DIR] <command>\n");
+    out.push_str("\nUsage: slm-mesh [--json] [--data-dir DIR] [--as NAME] <command>\n");
     let width = ENTRIES.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
     for group in Group::ALL {
         let _ = write!(out, "\n{}:\n", group.title());

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGINT;
 
+use super::actor::{Acting, CLI};
 use super::command::new_id;
-use super::messages::CLI;
 use super::out::{Paint, note};
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, short_id};
@@ -27,19 +27,22 @@ const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
     let peer_id: Option<Box<str>> = Some(CLI.into());
-    let (start, request) = match lock {
-        Lock::List => (StartPolicy::Never, Request::QueryLocks { peer_id, path: None }),
+    let (mut client, request) = match lock {
+        Lock::List => {
+            (context.client(StartPolicy::Never)?, Request::QueryLocks { peer_id, path: None })
+        }
         Lock::Query { files } => {
             let path = Some(lock_path(files, paths::locked_path_from)?);
-            (StartPolicy::IfNeeded, Request::QueryLocks { peer_id, path })
+            (context.client(StartPolicy::IfNeeded)?, Request::QueryLocks { peer_id, path })
         }
         Lock::Acquire(acquire) => return take(context, acquire),
         Lock::Release { files, force } => {
             let path = lock_path(files, paths::locked_path_from)?;
-            (StartPolicy::IfNeeded, Request::Unlock { peer_id, path, force: *force })
+            let Acting { client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
+            (client, Request::Unlock { peer_id, path, force: *force })
         }
     };
-    let body = context.client(start)?.call_bytes(&request)?;
+    let body = client.call_bytes(&request)?;
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);
@@ -59,16 +62,17 @@ pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
 }
 
 fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
+    let path = lock_path(&acquire.files, paths::lock_path_from)?;
+    let Acting { mut client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
     let lock = LockFile {
-        peer_id: Some(CLI.into()),
-        path: lock_path(&acquire.files, paths::lock_path_from)?,
+        peer_id,
+        path,
         shared: acquire.shared,
         reason: acquire.reason.as_deref().map(Into::into),
         ttl_minutes: acquire.ttl_minutes,
         steal: acquire.steal,
         ..LockFile::default()
     };
-    let mut client = context.client(StartPolicy::IfNeeded)?;
     let wait = Duration::from_secs(acquire.wait_seconds);
     let remark = std::env::current_dir()
         .ok()

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use super::actor::{Acting, CLI};
 use super::command::new_id;
 use super::out::{Out, Paint, note};
 use super::peers::{directory, repository};
@@ -14,8 +15,6 @@ use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::model::{MessageId, MessageKind, Party};
 use crate::names;
 
-/// Who a person at the command line is in the mesh.
-pub(super) const CLI: &str = "cli";
 /// Everyone.
 const ALL: &str = "all";
 /// Messages shown when the command line does not say.
@@ -23,16 +22,18 @@ const INBOX_LIMIT: u32 = 100;
 
 pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
     let to = message.to.as_deref().unwrap_or(ALL);
+    let payload = read_text(&message.message)?.into();
+    let mut acting = context.acting(message.from.as_deref(), StartPolicy::IfNeeded)?;
     let request = Request::Send(SendMessage {
-        from_peer: Some(message.from.as_deref().unwrap_or(CLI).into()),
+        from_peer: acting.peer_id,
         to_peer: to.into(),
-        payload: read_text(&message.message)?.into(),
+        payload,
         kind: message.kind,
         reply_to: message.reply_to,
         id: new_id(),
         place: place(to)?,
     });
-    let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
+    let body = acting.client.call_bytes(&request)?;
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);
@@ -113,14 +114,16 @@ pub(super) fn read_text(text: &Text) -> Result<String> {
 }
 
 pub(super) fn inbox(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
-    let whose: Box<str> = inbox.peer.as_deref().unwrap_or(CLI).into();
+    let Acting { mut client, peer_id, name } = context.acting(None, StartPolicy::IfNeeded)?;
+    let peer_id = inbox.peer.as_deref().map(Into::into).or(peer_id);
+    let whose = peer_id.clone().unwrap_or(name);
     if inbox.sent {
-        return sent::run(context, &whose, inbox.limit.unwrap_or(INBOX_LIMIT));
+        let limit = inbox.limit.unwrap_or(INBOX_LIMIT);
+        return sent::run(context, client, peer_id, &whose, limit);
     }
-    let mut client = context.client(StartPolicy::IfNeeded)?;
     // Peeked first, and marked read only when they are written out: a closed pipe loses nothing.
     let body = client.call_bytes(&Request::Fetch(Fetch {
-        peer_id: Some(whose.clone()),
+        peer_id: peer_id.clone(),
         filter: if inbox.all { Filter::All } else { Filter::Unread },
         limit: Some(inbox.limit.unwrap_or(INBOX_LIMIT)),
         peek: true,
@@ -138,13 +141,17 @@ pub(super) fn inbox(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
     if inbox.peek || ids.is_empty() {
         return Ok(Exit::Done);
     }
-    Ok(mark_read(&mut client, whose, ids, context.out.json))
+    Ok(mark_read(&mut client, peer_id, ids, context.out.json))
 }
 
 /// The result is written already, so what goes wrong here is only noted.
-fn mark_read(client: &mut Client, whose: Box<str>, ids: Vec<MessageId>, json: bool) -> Exit {
-    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id: Some(whose), ids, way: None })
-    else {
+fn mark_read(
+    client: &mut Client,
+    peer_id: Option<Box<str>>,
+    ids: Vec<MessageId>,
+    json: bool,
+) -> Exit {
+    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id, ids, way: None }) else {
         return Exit::Done;
     };
     if error.code() == Some(Code::Forbidden) {

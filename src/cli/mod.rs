@@ -5,6 +5,7 @@
 //! What others wrote never reaches a terminal raw. With `--json` one document is written and nothing
 //! else, errors too.
 
+mod actor;
 mod catalog;
 mod clean;
 mod command;
@@ -53,6 +54,8 @@ type Result<T> = std::result::Result<T, Failure>;
 struct Context {
     config: Config,
     out: Out,
+    /// In whose name it is to act (`--as`).
+    acts_as: Option<String>,
 }
 
 impl Context {
@@ -101,7 +104,22 @@ fn work(invocation: &Invocation) -> Result<Exit> {
     if !matches!(invocation.command, Command::Doctor | Command::Guard(_)) {
         data_dir::check(&config.paths)?;
     }
-    let context = &mut Context { config, out };
+    let acts_as = invocation.global.acts_as.clone();
+    let context = &mut Context { config, out, acts_as };
+    match &invocation.command {
+        Command::Stop => context.is_for_person("to stop the broker")?,
+        Command::Clean => context.is_for_person("to tidy up")?,
+        Command::Lock(Lock::Release { force: true, .. }) => {
+            context.is_for_person("to force a lock open")?;
+        }
+        Command::Guard(Guard { action: GuardAction::Uninstall, .. }) => {
+            context.is_for_person("to take the guard out")?;
+        }
+        Command::SetUp(SetUp { uninstall: true, .. }) => {
+            context.is_for_person("to take the mesh out of agents' settings")?;
+        }
+        _ => {}
+    }
     let exit = match &invocation.command {
         Command::Bare => status::run(context, StartPolicy::IfNeeded),
         Command::Status => status::run(context, StartPolicy::Never),

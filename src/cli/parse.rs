@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn global_options_stand_before_or_after_the_command() {
-        let global = Global { json: true, data_dir: Some("/d".into()) };
+        let global = Global { json: true, data_dir: Some("/d".into()), acts_as: None };
         for line in ["--json --data-dir /d status", "status --data-dir=/d --json"] {
             assert_eq!(
                 parse(line).unwrap(),

@@ -8,17 +8,23 @@ use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, short_id};
 use super::{Context, Exit, Out, Result};
 use crate::api::{Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request};
+use crate::client::Client;
 use crate::client::blocking::read_reply;
-use crate::client::{Client, StartPolicy};
 use crate::model::{Party, PeerId, Stage};
 
 /// Names of the peers that are here.
 type Names = HashMap<PeerId, Box<str>>;
 
-pub(super) fn run(context: &mut Context, whose: &str, limit: u32) -> Result<Exit> {
-    let mut client = context.client(StartPolicy::IfNeeded)?;
+/// Shows what `peer_id`, called `whose`, has sent.
+pub(super) fn run(
+    context: &mut Context,
+    mut client: Client,
+    peer_id: Option<Box<str>>,
+    whose: &str,
+    limit: u32,
+) -> Result<Exit> {
     let body = client.call_bytes(&Request::Fetch(Fetch {
-        peer_id: Some(whose.into()),
+        peer_id,
         filter: Filter::Sent,
         limit: Some(limit),
         ..Fetch::default()

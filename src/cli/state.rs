@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::messages::{CLI, read_text};
+use super::messages::read_text;
 use super::out::Paint;
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, escape_lines, short_id};
@@ -18,8 +18,16 @@ const VALUE_CHARS_MAX: usize = 200;
 pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
     let own = std::env::current_dir().map(|here| namespace::of_project(&here)).unwrap_or_default();
     let namespace = namespace::on_the_wire(state.namespace.as_deref(), &own);
-    let request = request(namespace, &state.action)?;
-    let body = context.client(StartPolicy::IfNeeded)?.call_bytes(&request)?;
+    let (mut client, peer_id) = match &state.action {
+        StateAction::Set { .. } | StateAction::Delete { .. } => {
+            let acting = context.acting(None, StartPolicy::IfNeeded)?;
+            (acting.client, acting.peer_id)
+        }
+        StateAction::Get { .. } | StateAction::List { .. } => {
+            (context.client(StartPolicy::IfNeeded)?, None)
+        }
+    };
+    let body = client.call_bytes(&request(namespace, &state.action, peer_id)?)?;
     match &state.action {
         StateAction::Get { key } => got(context, namespace, key, &body),
         _ if context.out.json => {
@@ -50,9 +58,8 @@ pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
     }
 }
 
-fn request(namespace: &str, action: &StateAction) -> Result<Request> {
+fn request(namespace: &str, action: &StateAction, peer_id: Option<Box<str>>) -> Result<Request> {
     let namespace = namespace.into();
-    let peer_id = Some(CLI.into());
     Ok(match action {
         StateAction::Get { key } => Request::GetState { namespace, key: key.as_str().into() },
         StateAction::List { prefix, all_namespaces } => Request::ListState {

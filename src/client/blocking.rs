@@ -11,7 +11,7 @@ use super::error::ClientError;
 use super::launch;
 use super::locate::{Broker, locate};
 use super::reach::{self, Tried};
-use crate::api::Request;
+use crate::api::{Code, Request};
 use crate::config::Config;
 use crate::platform::{Address, Stream, poll_readable, poll_writable};
 
@@ -23,6 +23,8 @@ pub struct Client {
     token: Option<Box<str>>,
     /// When every call fails, however long it might take.
     deadline: Option<Instant>,
+    /// It waits out the limits of rates.
+    patient: bool,
     link: Option<Link>,
 }
 
@@ -54,8 +56,14 @@ impl Client {
     /// # Errors
     /// No broker, none that can be reached, or none that could be started.
     pub fn open(config: &Config, start: StartPolicy) -> Result<Self, ClientError> {
-        let mut client =
-            Self { config: config.clone(), start, token: None, deadline: None, link: None };
+        let mut client = Self {
+            config: config.clone(),
+            start,
+            token: None,
+            deadline: None,
+            patient: false,
+            link: None,
+        };
         client.call_bytes(&Request::Health)?;
         Ok(client)
     }
@@ -66,7 +74,13 @@ impl Client {
     pub fn until(config: &Config, deadline: Instant) -> Self {
         let start = StartPolicy::Never;
         let deadline = Some(deadline);
-        Self { config: config.clone(), start, token: None, deadline, link: None }
+        Self { config: config.clone(), start, token: None, deadline, patient: false, link: None }
+    }
+
+    /// From now on, a request that comes too soon is made again when it may be, if that is before
+    /// the deadline.
+    pub fn wait_out_rate_limits(&mut self) {
+        self.patient = true;
     }
 
     /// From now on, calls fail at `deadline`.
@@ -77,6 +91,11 @@ impl Client {
     /// From now on, acts as the peer whose token this is.
     pub fn use_token(&mut self, token: &str) {
         self.token = Some(token.into());
+    }
+
+    /// From now on, acts as whoever has the broker's token.
+    pub fn use_broker_token(&mut self) {
+        self.token = None;
     }
 
     /// From now on, starts a broker or not.
@@ -104,6 +123,21 @@ impl Client {
     /// # Errors
     /// Any [`ClientError`].
     pub fn call_bytes(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
+        loop {
+            let result = self.call_once(request);
+            let Err(ClientError::Refused(refused)) = &result else { return result };
+            let again = refused
+                .retry_after
+                .filter(|_| self.patient && refused.code() == Some(Code::RateLimited));
+            let Some(pause) = again else { return result };
+            if self.deadline.is_none_or(|deadline| Instant::now() + pause >= deadline) {
+                return result;
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn call_once(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
         let known = self.live_link().map(|link| link.broker.clone());
         let mut call = Call::new(request.clone(), self.start, known, Instant::now());
         if let Some(token) = &self.token {

@@ -68,6 +68,8 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::GetState { .. }
         | Request::ListState { .. }
         | Request::QueryLocks { .. }
+        | Request::QueryFiles { .. }
+        | Request::LockFiles(_)
         | Request::ReadEvents(_)
         | Request::Heartbeat { .. }
         | Request::Lock(LockFile { steal: false, .. })

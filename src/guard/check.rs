@@ -6,7 +6,7 @@ use std::path::Path;
 use super::git::{self, GitError};
 use crate::api::{LockInfo, LocksReply, Request};
 use crate::client::{Client, ClientError, paths};
-use crate::hook::session;
+use crate::hook::session::{self, Found};
 use crate::model::Party;
 
 /// Why it cannot be told. Nobody is kept from anything then.
@@ -42,8 +42,12 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
     if locks.is_empty() {
         return Ok(locks);
     }
-    let me = session::find(client, None, None)?.map_or(Party::Cli, |peer| Party::Peer(peer.id));
-    locks.retain(|lock| lock.locked_by != me);
+    let found = session::find_of_command(client, Some(dir))?;
+    locks.retain(|lock| match &found {
+        Found::Nobody(_) => lock.locked_by != Party::Cli,
+        // Where it may be one of several, their locks are not certainly another's.
+        found => !found.may_be(&lock.locked_by),
+    });
     if locks.is_empty() || git::is_merging(dir) {
         return Ok(Vec::new());
     }

@@ -7,10 +7,10 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+use super::{Edited, HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -22,13 +22,15 @@ struct Asked<'a> {
     tool_input: Option<&'a RawValue>,
     stop_hook_active: Option<bool>,
     /// Only there in a subagent.
-    agent_id: Option<IgnoredAny>,
+    agent_id: Option<Value>,
+    /// Of `SessionStart`.
+    source: Option<Box<str>>,
 }
 
 /// Reads an event. `edited` tells which files a tool of this name and input changes.
 pub(super) fn read(
     input: &[u8],
-    edited: fn(&str, Option<&RawValue>) -> Vec<PathBuf>,
+    edited: fn(&str, Option<&RawValue>) -> Edited,
 ) -> Option<HookEvent> {
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     let kind = match input.hook_event_name.as_str() {
@@ -44,23 +46,28 @@ pub(super) fn read(
     if kind != Kind::BeforeEdit && input.agent_id.is_some() {
         return None;
     }
-    let (mut tool, mut files) = (None, Vec::new());
+    let mut event = HookEvent::of(kind, input.session_id, input.cwd);
     if kind == Kind::BeforeEdit {
-        files = edited(input.tool_name.as_deref()?, input.tool_input);
-        tool = input.tool_name;
-        if files.is_empty() {
+        let tool = input.tool_name?;
+        let edited = edited(&tool, input.tool_input);
+        if edited.is_nothing() {
             return None;
         }
+        event = event.editing(tool, edited);
+        event.subagent = input.agent_id.map(|id| match id {
+            Value::String(id) => id.into(),
+            other => other.to_string().into(),
+        });
     }
-    Some(HookEvent { kind, session: input.session_id, cwd: input.cwd, tool, files })
+    Some(HookEvent { source: input.source, ..event })
 }
 
 /// The files that a tool of Claude Code changes. `MultiEdit` is one of older versions.
-pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Vec<PathBuf> {
+pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     match tool {
-        "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]),
-        "NotebookEdit" => file_in(input, &["notebook_path"]),
-        _ => Vec::new(),
+        "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]).into(),
+        "NotebookEdit" => file_in(input, &["notebook_path"]).into(),
+        _ => Edited::default(),
     }
 }
 
@@ -68,6 +75,11 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
         (Verdict::Inject(text), Kind::Context(name)) => Output::line(format!(
             r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
+            quoted(text)
+        )),
+        // Without a decision, so that whoever else decides about it still does.
+        (Verdict::Warn(text), _) => Output::line(format!(
+            r#"{{"hookSpecificOutput":{{"hookEventName":"PreToolUse","additionalContext":{}}}}}"#,
             quoted(text)
         )),
         (Verdict::Deny(reason), _) => Output::line(format!(

@@ -28,35 +28,40 @@ struct Asked<'a> {
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;
-    let tool = input.tool_name.as_deref();
-    let (kind, files) = match (input.hook_event_name.as_str(), tool) {
-        ("sessionStart", _) => (Kind::Context("sessionStart"), Vec::new()),
-        ("postToolUse", tool) if !reads_inbox(tool) => (Kind::Context("postToolUse"), Vec::new()),
-        ("preToolUse", Some("Write" | "Edit" | "Delete")) => {
-            (Kind::BeforeEdit, file_in(input.tool_input, &["file_path", "path"]))
+    let workspace = input.workspace_roots.and_then(|roots| roots.into_iter().next());
+    let cwd = input.cwd.filter(|cwd| cwd.is_absolute()).or(workspace);
+    let event = |kind| HookEvent::of(kind, input.session_id.or(input.conversation_id), cwd);
+    Some(match (input.hook_event_name.as_str(), input.tool_name) {
+        ("sessionStart", _) => event(Kind::Context("sessionStart")),
+        ("postToolUse", tool) if !reads_inbox(tool.as_deref()) => {
+            event(Kind::Context("postToolUse"))
+        }
+        ("preToolUse", Some(tool)) if matches!(&*tool, "Write" | "Edit" | "Delete") => {
+            let files = file_in(input.tool_input, &["file_path", "path"]);
+            if files.is_empty() {
+                return None;
+            }
+            event(Kind::BeforeEdit).editing(tool, files.into())
         }
         ("stop", _) if input.loop_count.unwrap_or(0) == 0 => {
             if input.status.is_some_and(|status| &*status != "completed") {
                 return None;
             }
-            (Kind::Stop, Vec::new())
+            event(Kind::Stop)
         }
         _ => return None,
-    };
-    let edits = kind == Kind::BeforeEdit;
-    if edits && files.is_empty() {
-        return None;
-    }
-    let workspace = input.workspace_roots.and_then(|roots| roots.into_iter().next());
-    let cwd = input.cwd.filter(|cwd| cwd.is_absolute()).or(workspace);
-    let session = input.session_id.or(input.conversation_id);
-    Some(HookEvent { kind, session, cwd, tool: input.tool_name.filter(|_| edits), files })
+    })
 }
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
         (Verdict::Inject(text), Kind::Context(_)) => {
             Output::line(format!(r#"{{"additional_context":{}}}"#, quoted(text)))
+        }
+        // Without `permission`, so that whoever else decides about it still does.
+        (Verdict::Warn(text), _) => {
+            let text = quoted(text);
+            Output::line(format!(r#"{{"user_message":{text},"agent_message":{text}}}"#))
         }
         (Verdict::Deny(reason), _) => {
             let reason = quoted(reason);

@@ -1,100 +1,172 @@
 //! The lock gate: nobody edits what another has locked, and who edits holds the lock.
+//!
+//! All files of an edit are asked for in one request, and each is its or none is.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
+use super::session::Found;
+use crate::api::{
+    Code, LockFiles, LockInfo, LockPaths, LockedAllReply, LocksReply, Request, SubagentEdit,
+};
 use crate::client::{Client, ClientError, paths};
-use crate::limits::{HOOK_LOCK_MINUTES, HOOK_LOCKS_MAX};
-use crate::model::{PeerId, Timestamp};
+use crate::limits::{HOOK_LOCK_MINUTES, LOCK_FILES_MAX};
+use crate::model::{Party, PeerId, Seq};
+
+/// What is about to be edited.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Edit {
+    /// Canonical paths, each once.
+    pub(super) files: Vec<Box<str>>,
+    /// The repository and the working tree that they are all in.
+    pub(super) tree: Option<(Box<str>, Box<str>)>,
+    /// By which subagent.
+    pub(super) subagent: Option<Box<str>>,
+}
+
+/// Who is about to do it.
+#[derive(Clone, Debug)]
+pub(super) enum Editor {
+    /// This peer; with its token the files are locked for it.
+    Peer { id: PeerId, take: bool },
+    /// One of these, or somebody who is no peer.
+    OneOf(Vec<PeerId>),
+}
+
+impl Editor {
+    /// Whoever `found` may be. `take` if the files may be locked for it.
+    pub(super) fn of(found: &Found, take: bool) -> Self {
+        match found {
+            Found::One(peer) => Self::Peer { id: peer.id, take },
+            found => Self::OneOf(found.possible().iter().map(|peer| peer.id).collect()),
+        }
+    }
+
+    fn may_be(&self, holder: &Party) -> bool {
+        holder.peer().is_some_and(|holder| match self {
+            Self::Peer { id, .. } => *id == holder,
+            Self::OneOf(ids) => ids.contains(&holder),
+        })
+    }
+}
 
 /// Whether files may be edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// They may.
-    Allowed,
-    /// This lock is in the way, and so many others of these files.
-    Locked(Box<LockInfo>, usize),
+    /// They may; other subagents of the editor are at some of them.
+    Allowed(Vec<SubagentEdit>),
+    /// They may, and are not locked for the editor, for this reason.
+    NotTaken(Box<str>),
+    /// They may, since who has locked them may be the editor itself.
+    MaybeOwn(Box<str>),
+    /// These locks are in the way, at least one.
+    Locked(Vec<LockInfo>),
+    /// Someone else comes first, in these words.
+    Behind(Box<str>),
 }
 
-/// Asks for `me` whether `files` (canonical paths, each once) may be edited; with `take`, they are
-/// locked for it if so.
+/// Rules about an edit.
+///
+/// # Errors
+/// It could not be looked.
 pub(super) fn rule(
     client: &mut Client,
-    files: &[Box<str>],
-    me: PeerId,
-    take: bool,
+    edit: &Edit,
+    editor: &Editor,
 ) -> Result<Ruling, ClientError> {
-    if let ([file], true) = (files, take) {
-        // One request does it.
-        return Ok(match lock(client, file)? {
-            Ok(_) => Ruling::Allowed,
-            Err(held) => Ruling::Locked(held, 0),
-        });
-    }
-    // All are looked at before one is taken.
-    let path = if let [file] = files { Some(exact(file)) } else { None };
-    let is_one = path.is_some();
-    let present: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path })?;
-    let in_the_way = |lock: &&LockInfo| {
-        lock.locked_by.peer() != Some(me)
-            && (is_one || files.iter().any(|file| paths::lock_covers(lock, file)))
-    };
-    let mut others = present.locks.iter().filter(in_the_way);
-    if let Some(first) = others.next() {
-        return Ok(Ruling::Locked(Box::new(first.clone()), others.count()));
-    }
-    if !take {
-        return Ok(Ruling::Allowed);
-    }
-    let mut taken: Vec<&Box<str>> = Vec::new();
-    for file in files.iter().take(HOOK_LOCKS_MAX) {
-        match lock(client, file)? {
-            Ok(new) if new => taken.push(file),
-            Ok(_) => {}
-            // Someone came between. What was free before stays free.
-            Err(held) => {
-                for file in taken {
-                    let path = exact(file);
-                    let unlock = Request::Unlock { peer_id: None, path, force: false };
-                    client.call_bytes(&unlock)?;
-                }
-                return Ok(Ruling::Locked(held, 0));
-            }
+    let mut not_taken = None;
+    if let Editor::Peer { take: true, .. } = editor {
+        let (first, rest) = edit.files.split_at(edit.files.len().min(LOCK_FILES_MAX));
+        // More than one request can have are looked at, before the others are taken.
+        let (_, others) = look(client, rest, edit, editor)?;
+        if !others.is_empty() {
+            return Ok(Ruling::Locked(others));
+        }
+        match take(client, first, edit) {
+            Ok(ruling) => return Ok(ruling),
+            // What keeps them from being locked says nothing of whether they may be edited.
+            Err(ClientError::Refused(refused)) => not_taken = Some(refused.message),
+            Err(error) => return Err(error),
         }
     }
-    Ok(Ruling::Allowed)
+    let (own, others) = look(client, &edit.files, edit, editor)?;
+    Ok(match (own.into_iter().next(), editor, not_taken) {
+        _ if !others.is_empty() => Ruling::Locked(others),
+        (Some(lock), Editor::OneOf(_), _) => Ruling::MaybeOwn(lock.locked_by_name),
+        (_, _, Some(reason)) => Ruling::NotTaken(reason),
+        (_, _, None) => Ruling::Allowed(Vec::new()),
+    })
 }
 
-/// Takes or renews a lock: whether it is new, or the one in the way. A renewal without a reason
-/// leaves the one there is, and never shortens the time.
-fn lock(client: &mut Client, file: &str) -> Result<Result<bool, Box<LockInfo>>, ClientError> {
+/// Takes or renews the locks of these files. A renewal without a reason leaves the one there is, and
+/// never shortens the time. A refusal that has nothing to do with locks is an error.
+fn take(client: &mut Client, files: &[Box<str>], edit: &Edit) -> Result<Ruling, ClientError> {
     #[derive(Deserialize)]
     struct InTheWay {
-        lock: LockInfo,
+        #[serde(default)]
+        locks: Vec<LockInfo>,
     }
-    let ask = Request::Lock(LockFile {
-        path: exact(file),
+    let ask = Request::LockFiles(LockFiles {
+        paths: paths_of(files, edit),
         ttl_minutes: Some(HOOK_LOCK_MINUTES),
-        ..LockFile::default()
+        subagent: edit.subagent.clone(),
+        ..LockFiles::default()
     });
-    match client.call::<LockReply>(&ask) {
-        Ok(LockReply { lock, .. }) => Ok(Ok(is_new(lock.locked_at, lock.expires_at))),
+    match client.call::<LockedAllReply>(&ask) {
+        Ok(LockedAllReply { subagents, .. }) => Ok(Ruling::Allowed(subagents)),
         Err(ClientError::Refused(refused)) if refused.code() == Some(Code::Locked) => {
-            match serde_json::from_slice::<InTheWay>(&refused.body) {
-                Ok(InTheWay { lock }) => Ok(Err(Box::new(lock))),
-                Err(_) => Err(ClientError::Refused(refused)),
-            }
+            Ok(match serde_json::from_slice(&refused.body) {
+                Ok(InTheWay { locks }) if !locks.is_empty() => Ruling::Locked(locks),
+                _ => Ruling::Behind(refused.message),
+            })
         }
         Err(error) => Err(error),
     }
 }
 
-/// A file, whatever characters it has.
-fn exact(file: &str) -> LockPath {
-    LockPath { exact: true, ..LockPath::of(file) }
+/// The locks on these files: those that are the editor's, or may be, and those of others.
+fn look(
+    client: &mut Client,
+    files: &[Box<str>],
+    edit: &Edit,
+    editor: &Editor,
+) -> Result<(Vec<LockInfo>, Vec<LockInfo>), ClientError> {
+    let mut found: BTreeMap<Seq, LockInfo> = BTreeMap::new();
+    for files in files.chunks(LOCK_FILES_MAX) {
+        look_at(client, files, edit, &mut found)?;
+    }
+    Ok(found.into_values().partition(|lock| editor.may_be(&lock.locked_by)))
 }
 
-/// A renewed lock was taken earlier than the time it asks for before its end.
-fn is_new(locked_at: Timestamp, expires_at: Timestamp) -> bool {
-    locked_at.plus_ms(i64::from(HOOK_LOCK_MINUTES) * 60_000) == expires_at
+fn look_at(
+    client: &mut Client,
+    files: &[Box<str>],
+    edit: &Edit,
+    found: &mut BTreeMap<Seq, LockInfo>,
+) -> Result<(), ClientError> {
+    let ask = Request::QueryFiles { peer_id: None, paths: paths_of(files, edit) };
+    match client.call::<LocksReply>(&ask) {
+        Ok(LocksReply { locks, .. }) => {
+            // A broker of before tells all there are, and not which are on these files.
+            let is_on = |lock: &LockInfo| {
+                lock.repo_id.is_some() || files.iter().any(|file| paths::lock_covers(lock, file))
+            };
+            found.extend(locks.into_iter().filter(is_on).map(|lock| (lock.fence, lock)));
+            Ok(())
+        }
+        // Too much to compare at once, where many patterns are locked.
+        Err(error) if error.code() == Some(Code::InvalidRequest) && files.len() > 1 => {
+            let (one, other) = files.split_at(files.len() / 2);
+            look_at(client, one, edit, found)?;
+            look_at(client, other, edit, found)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Files, whatever characters they have.
+fn paths_of(files: &[Box<str>], edit: &Edit) -> LockPaths {
+    let (repo_id, git_root) = edit.tree.clone().unzip();
+    LockPaths { file_paths: files.to_vec(), exact: true, repo_id, git_root }
 }

@@ -18,26 +18,28 @@ struct Asked<'a> {
     tool_name: Option<Box<str>>,
     #[serde(borrow)]
     tool_input: Option<&'a RawValue>,
+    /// Of `SessionStart`.
+    source: Option<Box<str>>,
 }
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;
-    let tool = input.tool_name.as_deref();
-    let (kind, files) = match (input.hook_event_name.as_str(), tool) {
-        ("SessionStart", _) => (Kind::Context("SessionStart"), Vec::new()),
-        ("BeforeAgent", _) => (Kind::Context("BeforeAgent"), Vec::new()),
-        ("AfterTool", tool) if !reads_inbox(tool) => (Kind::Context("AfterTool"), Vec::new()),
-        ("BeforeTool", Some("write_file" | "replace")) => {
-            (Kind::BeforeEdit, file_in(input.tool_input, &["file_path"]))
+    let event = |kind| HookEvent::of(kind, input.session_id, input.cwd);
+    Some(match (input.hook_event_name.as_str(), input.tool_name) {
+        ("SessionStart", _) => {
+            HookEvent { source: input.source, ..event(Kind::Context("SessionStart")) }
+        }
+        ("BeforeAgent", _) => event(Kind::Context("BeforeAgent")),
+        ("AfterTool", tool) if !reads_inbox(tool.as_deref()) => event(Kind::Context("AfterTool")),
+        ("BeforeTool", Some(tool)) if matches!(&*tool, "write_file" | "replace") => {
+            let files = file_in(input.tool_input, &["file_path"]);
+            if files.is_empty() {
+                return None;
+            }
+            event(Kind::BeforeEdit).editing(tool, files.into())
         }
         _ => return None,
-    };
-    let edits = kind == Kind::BeforeEdit;
-    if edits && files.is_empty() {
-        return None;
-    }
-    let tool = input.tool_name.filter(|_| edits);
-    Some(HookEvent { kind, session: input.session_id, cwd: input.cwd, tool, files })
+    })
 }
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
@@ -46,6 +48,10 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
             r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
             quoted(text)
         )),
+        // Nothing else of what may be said before a tool is shown to anyone.
+        (Verdict::Warn(text), _) => {
+            Output::line(format!(r#"{{"systemMessage":{}}}"#, quoted(text)))
+        }
         (Verdict::Deny(reason), _) => {
             Output::line(format!(r#"{{"decision":"deny","reason":{}}}"#, quoted(reason)))
         }

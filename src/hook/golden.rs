@@ -23,7 +23,7 @@ struct Case {
     answers: BTreeMap<String, Answer>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Event {
     kind: String,
@@ -32,6 +32,18 @@ struct Event {
     tool: Option<Box<str>>,
     #[serde(default)]
     files: Vec<PathBuf>,
+    #[serde(default)]
+    unseen: bool,
+    subagent: Option<Box<str>>,
+    source: Option<Box<str>>,
+}
+
+/// The parts of an event, to be compared.
+impl From<HookEvent> for Event {
+    fn from(event: HookEvent) -> Self {
+        let HookEvent { kind: at, session, cwd, tool, files, unseen, subagent, source } = event;
+        Self { kind: kind(at), session, cwd, tool, files, unseen, subagent, source }
+    }
 }
 
 #[derive(Deserialize)]
@@ -67,6 +79,7 @@ fn kind(kind: Kind) -> String {
 fn verdict(name: &str) -> Verdict {
     match name {
         "inject" => Verdict::Inject(TEXT.into()),
+        "warn" => Verdict::Warn(TEXT.into()),
         "deny" => Verdict::Deny(TEXT.into()),
         "continue" => Verdict::Continue(TEXT.into()),
         "silent" => Verdict::Silent,
@@ -80,12 +93,7 @@ fn every_event_is_read_and_answered_as_its_vendor_says() {
         let cases: Vec<Case> = serde_json::from_str(text).unwrap();
         for Case { about, input, event, answers } in cases {
             let read = agent.read(input.get().as_bytes());
-            let seen = read.as_ref().map(|event| {
-                let HookEvent { kind: at, session, cwd, tool, files } = event.clone();
-                (kind(at), session, cwd, tool, files)
-            });
-            let expected = event.map(|e| (e.kind, e.session, e.cwd, e.tool, e.files));
-            assert_eq!(seen, expected, "{agent:?}: {about}");
+            assert_eq!(read.clone().map(Event::from), event, "{agent:?}: {about}");
             assert_eq!(answers.is_empty(), read.is_none(), "{agent:?}: {about}");
             for (name, answer) in answers {
                 let output = agent.write(read.as_ref().unwrap(), &verdict(&name));

@@ -5,14 +5,17 @@
 //! |---|---|
 //! | `claude`, `codex`, `gemini`, `cursor`, `windsurf` | the form in which one agent asks and is answered; no I/O |
 //! | `patch` | which files a patch changes |
+//! | `shell` | which patches a shell command applies |
 //! | `text` | what is put into the context, and what a refusal says |
+//! | `warning` | what is said of an edit that is allowed |
 //! | `session` | which peer the hook acts for |
 //! | `gate` | who may edit |
 //! | `stdio` | input and output within a time |
 //! | `run` | all of it in its order |
 //!
 //! A hook never gets into anyone's way: without a broker, without a session, on any error and when
-//! its time is up it says nothing and ends well, which every agent takes for a yes.
+//! its time is up it ends well, which every agent takes for a yes. Before an edit it has time to look,
+//! and where it could not look all the same it says so; else it says nothing.
 
 mod claude;
 mod codex;
@@ -24,8 +27,10 @@ mod golden;
 mod patch;
 mod run;
 pub mod session;
+mod shell;
 mod stdio;
 pub mod text;
+mod warning;
 mod windsurf;
 
 use std::borrow::Cow;
@@ -64,6 +69,53 @@ pub struct HookEvent {
     pub tool: Option<Box<str>>,
     /// The files it will change, at [`Kind::BeforeEdit`].
     pub files: Vec<PathBuf>,
+    /// It will change others, too, or may, whose names cannot be told.
+    pub unseen: bool,
+    /// The agent's id of the subagent that does it, if it gives one.
+    pub subagent: Option<Box<str>>,
+    /// At the start of a session: how it came to be, `clear` for example.
+    pub source: Option<Box<str>>,
+}
+
+impl HookEvent {
+    /// An event of a session in which no file is changed.
+    fn of(kind: Kind, session: Option<Box<str>>, cwd: Option<PathBuf>) -> Self {
+        let (tool, subagent, source) = (None, None, None);
+        Self { kind, session, cwd, tool, files: Vec::new(), unseen: false, subagent, source }
+    }
+
+    /// The same for a tool that is about to change files.
+    fn editing(self, tool: Box<str>, edited: Edited) -> Self {
+        let Edited { files, unseen } = edited;
+        Self { kind: Kind::BeforeEdit, tool: Some(tool), files, unseen, ..self }
+    }
+}
+
+/// What a tool is about to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Edited {
+    /// These files.
+    files: Vec<PathBuf>,
+    /// Others, too, or maybe, whose names cannot be told.
+    unseen: bool,
+}
+
+impl Edited {
+    fn is_nothing(&self) -> bool {
+        self.files.is_empty() && !self.unseen
+    }
+
+    fn add(&mut self, file: PathBuf) {
+        if !self.files.contains(&file) {
+            self.files.push(file);
+        }
+    }
+}
+
+impl From<Vec<PathBuf>> for Edited {
+    fn from(files: Vec<PathBuf>) -> Self {
+        Self { files, unseen: false }
+    }
 }
 
 /// The points of a turn at which there is something to do.
@@ -84,6 +136,8 @@ pub enum Verdict {
     Silent,
     /// Put this into the context.
     Inject(String),
+    /// Edit, and know this.
+    Warn(String),
     /// Do not edit, for this reason.
     Deny(String),
     /// Do not stop yet: here is something new.
@@ -163,6 +217,12 @@ fn text_in(object: Option<&RawValue>, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
 }
 
+/// The first of `names` that is a list of texts in the JSON object `object`.
+fn words_in(object: Option<&RawValue>, names: &[&str]) -> Option<Vec<String>> {
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
+    names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
+}
+
 /// As [`text_in`], as the path of the one file that is edited.
 fn file_in(object: Option<&RawValue>, names: &[&str]) -> Vec<PathBuf> {
     text_in(object, names).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect()
@@ -232,13 +292,7 @@ mod tests {
 
     #[test]
     fn silence_is_no_byte_and_no_error() {
-        let event = HookEvent {
-            kind: Kind::BeforeEdit,
-            session: None,
-            cwd: None,
-            tool: None,
-            files: Vec::new(),
-        };
+        let event = HookEvent::of(Kind::BeforeEdit, None, None);
         for agent in Agent::ALL {
             assert_eq!(agent.write(&event, &Verdict::Silent), Output::default());
         }

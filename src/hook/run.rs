@@ -13,13 +13,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::gate::{self, Ruling};
+use super::gate::{self, Edit, Editor, Ruling};
+use super::session::{Asker, Found};
 use super::text::{self, Packed};
-use super::{Agent, HookEvent, Kind, Verdict, session, stdio};
-use crate::api::{Claim, Claimant, ListPeers, Messages, PeerInfo, PeersReply, Request};
+use super::{Agent, HookEvent, Kind, Verdict, session, stdio, warning};
+use crate::agent::git;
+use crate::api::{Claim, Claimant, Code, ListPeers, Messages, PeerInfo, PeersReply, Request};
 use crate::client::{Client, ClientError, paths};
 use crate::config::{Config, LOG};
-use crate::limits::{HOOK_INPUT_TIME_MAX, HOOK_MARK_MS, HOOK_MESSAGES_MAX, PATH_BYTES_MAX};
+use crate::limits::{
+    HOOK_EDIT_MS_DEFAULT, HOOK_INPUT_TIME_MAX, HOOK_LAST_WORD, HOOK_MARK_MS, HOOK_MESSAGES_MAX,
+    HOOK_MS_DEFAULT, PATH_BYTES_MAX,
+};
+use crate::log;
 use crate::model::{MessageId, Party, Timestamp, Way};
 
 /// What is left to do once the answer has been written.
@@ -43,70 +49,176 @@ pub fn run(agent: Agent, data_dir: Option<&OsStr>) -> ExitCode {
     };
     let config = match Config::from_env(data_dir) {
         Ok(config) => config,
-        Err(error) => {
-            debug(&error);
-            return ExitCode::SUCCESS;
-        }
+        Err(error) => return say(agent, &event, &blind(&event, &error), Instant::now()).1,
     };
+    log::set_level(config.log);
     // All of its time is spent below: what it takes to start is not measured here.
-    let end = Instant::now() + Duration::from_millis(config.hook_ms.into());
+    let own_ms =
+        if event.kind == Kind::BeforeEdit { HOOK_EDIT_MS_DEFAULT } else { HOOK_MS_DEFAULT };
+    let end = Instant::now() + Duration::from_millis(config.hook_ms.unwrap_or(own_ms).into());
     let answer_by = end.checked_sub(Duration::from_millis(HOOK_MARK_MS.into())).unwrap_or(end);
     let mut client = Client::until(&config, answer_by);
-    let (verdict, marks) = match decide(&mut client, &config, agent, &event) {
-        Ok(decided) => decided,
-        Err(error) => {
-            debug(&error);
-            return ExitCode::SUCCESS;
+    let decided = match event.kind {
+        Kind::BeforeEdit => {
+            edit(&mut client, &config, agent, &event).map(|it| (it, Marks::default()))
         }
+        _ => inbox(&mut client, &config, agent, &event),
     };
-    let output = agent.write(&event, &verdict);
-    let written = stdio::write_all(io::stdout(), &output.stdout, answer_by)
-        && stdio::write_all(io::stderr(), &output.stderr, answer_by);
+    let (verdict, marks) = decided.unwrap_or_else(|error| match error {
+        // Nothing is locked where nobody is.
+        ClientError::NoBroker => (Verdict::Silent, Marks::default()),
+        error => (blind(&event, &error), Marks::default()),
+    });
+    let (written, exit) = say(agent, &event, &verdict, answer_by);
     if written {
         client.set_deadline(end);
         if let Err(error) = mark(&mut client, marks) {
             debug(&error);
         }
-    } else {
-        debug(&"the answer could not be written");
     }
-    ExitCode::from(output.exit)
+    exit
 }
 
-fn decide(
+/// What is said if nobody could look.
+fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
+    debug(error);
+    match event.kind {
+        Kind::BeforeEdit => Verdict::Warn(warning::blind(error)),
+        Kind::Context(_) | Kind::Stop => Verdict::Silent,
+    }
+}
+
+/// Writes the answer, and gives whether it was taken, and with what to end.
+fn say(agent: Agent, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool, ExitCode) {
+    let output = agent.write(event, verdict);
+    // What was found out late is said all the same: an agent waits longer than we do.
+    let by = match event.kind {
+        Kind::BeforeEdit => by.max(Instant::now() + HOOK_LAST_WORD),
+        _ => by,
+    };
+    let written = stdio::write_all(io::stdout(), &output.stdout, by)
+        && stdio::write_all(io::stderr(), &output.stderr, by);
+    if !written {
+        debug(&"the answer could not be written");
+    }
+    (written, ExitCode::from(output.exit))
+}
+
+/// Whose session this is; nobody's, if that cannot be told, which is said in the log.
+fn find(client: &mut Client, agent: Agent, event: &HookEvent) -> Result<Found, ClientError> {
+    let found = session::find(
+        client,
+        &Asker {
+            session: event.session.as_deref(),
+            agent: Some(agent.name()),
+            cwd: event.cwd.as_deref(),
+            inherited: false,
+            begins: event.source.is_some(),
+        },
+    )?;
+    match &found {
+        Found::One(_) => {}
+        Found::Several(peers) => {
+            let names: Vec<&str> = peers.iter().map(|peer| &*peer.name).collect();
+            log::warn(format_args!(
+                "this hook of {} may be of one of these sessions, and cannot tell whether and of \
+                 which, so it does nothing for any: {}",
+                agent.name(),
+                names.join(", ")
+            ));
+        }
+        Found::Nobody(_) => debug(&"no session of this agent is in the mesh"),
+    }
+    Ok(found)
+}
+
+/// Whether the files may be edited.
+fn edit(
+    client: &mut Client,
+    config: &Config,
+    agent: Agent,
+    event: &HookEvent,
+) -> Result<Verdict, ClientError> {
+    client.wait_out_rate_limits();
+    let files = canonical(&event.files, event.cwd.as_deref());
+    let mut remarks: Vec<String> = Vec::new();
+    if event.unseen {
+        remarks.push(warning::unseen());
+    }
+    if !files.is_empty() {
+        let edit = Edit { tree: tree_of(&files), files, subagent: event.subagent.clone() };
+        let found = find(client, agent, event)?;
+        match rule(client, config, &edit, &found)? {
+            Ruling::Allowed(subagents) if subagents.is_empty() => {}
+            Ruling::Allowed(subagents) => remarks.push(warning::subagents(&subagents)),
+            Ruling::NotTaken(reason) => remarks.push(warning::not_taken(&reason)),
+            Ruling::MaybeOwn(holder) => remarks.push(warning::maybe_own(&holder)),
+            Ruling::Locked(locks) => {
+                let (first, others) = (locks.first(), locks.len().saturating_sub(1));
+                let reason = first.map(|lock| text::denial(lock, others, now()));
+                return Ok(Verdict::Deny(reason.unwrap_or_default()));
+            }
+            Ruling::Behind(words) => {
+                return Ok(Verdict::Deny(format!("{words}. The edit was not made.")));
+            }
+        }
+        if matches!(found, Found::Several(_)) {
+            remarks.push(warning::ambiguous());
+        }
+    }
+    Ok(if remarks.is_empty() { Verdict::Silent } else { Verdict::Warn(remarks.join("\n")) })
+}
+
+/// The ruling about an edit of whoever was found, whose token is used if it has left one.
+fn rule(
+    client: &mut Client,
+    config: &Config,
+    edit: &Edit,
+    found: &Found,
+) -> Result<Ruling, ClientError> {
+    let token = found.one().and_then(|peer| session::token(config, peer));
+    if let Some(token) = &token {
+        client.use_token(token);
+        let ruling = gate::rule(client, edit, &Editor::of(found, config.auto_lock));
+        match ruling {
+            Err(error) if error.code() == Some(Code::Unauthorized) => debug(&error),
+            ruling => return ruling,
+        }
+    }
+    // Whatever is locked can be seen with the broker's token, too.
+    client.use_broker_token();
+    gate::rule(client, edit, &Editor::of(found, false))
+}
+
+/// What waits, under a claim.
+fn inbox(
     client: &mut Client,
     config: &Config,
     agent: Agent,
     event: &HookEvent,
 ) -> Result<(Verdict, Marks), ClientError> {
-    let nothing = Ok((Verdict::Silent, Marks::default()));
-    let Some(me) = session::find(client, event.session.as_deref(), Some(agent.name()))? else {
-        debug(&"no session of this agent is in the mesh");
-        return nothing;
-    };
+    let nothing = (Verdict::Silent, Marks::default());
+    let Found::One(me) = find(client, agent, event)? else { return Ok(nothing) };
     let Some(token) = session::token(config, &me) else {
         debug(&"the session has left no token");
-        return nothing;
+        return Ok(nothing);
     };
-    if event.kind != Kind::BeforeEdit {
-        return inbox(client, &token, event.kind);
-    }
-    let files = canonical(&event.files, event.cwd.as_deref());
-    if files.is_empty() {
-        return nothing;
-    }
     client.use_token(&token);
-    match gate::rule(client, &files, me.id, config.auto_lock)? {
-        Ruling::Allowed => nothing,
-        Ruling::Locked(lock, others) => {
-            Ok((Verdict::Deny(text::denial(&lock, others, now())), Marks::default()))
+    let known = me.session_id.as_deref();
+    if let Some(session) = event.session.as_deref().filter(|session| Some(*session) != known)
+        && (event.source.is_some() || known.is_none())
+    {
+        // From now on it is found by it, and taken for no other.
+        let session_id = Some(session.into());
+        let bind = Request::Heartbeat { peer_id: None, git_branch: None, session_id };
+        if let Err(error) = client.call_bytes(&bind) {
+            debug(&error);
         }
     }
+    claim(client, event.kind)
 }
 
-/// What waits, under a claim.
-fn inbox(client: &mut Client, token: &str, kind: Kind) -> Result<(Verdict, Marks), ClientError> {
-    client.use_token(token);
+fn claim(client: &mut Client, kind: Kind) -> Result<(Verdict, Marks), ClientError> {
     let limit = Some(HOOK_MESSAGES_MAX);
     let claim = Request::Claim(Claim { peer_id: None, claim: Claimant::Hook, limit });
     let Messages { messages, remaining } = client.call(&claim)?;
@@ -168,6 +280,16 @@ fn canonical(files: &[PathBuf], cwd: Option<&Path>) -> Vec<Box<str>> {
         }
     }
     names
+}
+
+/// The repository and the working tree of `files`, if all are in one.
+fn tree_of(files: &[Box<str>]) -> Option<(Box<str>, Box<str>)> {
+    let directory = Path::new(&**files.first()?).ancestors().skip(1).find(|it| it.is_dir())?;
+    let repository = git::repository(directory)?;
+    let mut paths = files.iter().map(|file| Path::new(&**file));
+    let is_whole = paths.all(|path| path.starts_with(&repository.root));
+    let root = repository.root.to_str().filter(|_| is_whole)?;
+    Some((repository.id.into(), root.into()))
 }
 
 fn now() -> Timestamp {

@@ -1,56 +1,220 @@
-//! Which peer a hook, or a command that an agent runs, acts for.
+//! Which peer a hook, or a command that an agent runs, acts for. It is told by facts, in this order: the
+//! session that the agent names, together with the agent's kind; the agent's place among the processes
+//! above. Where two could be meant, none is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::agent::detect;
+use crate::agent::above::{self, Above};
+use crate::agent::{codex, variables};
 use crate::api::{ListPeers, PeerInfo, PeersReply, Request};
 use crate::client::{Client, ClientError};
 use crate::config::Config;
 use crate::files::read_bounded;
 use crate::limits::TAG_CHARS_MAX;
+use crate::model::Party;
 use crate::platform;
 
 /// Longest file of a token, bytes.
 const TOKEN_BYTES_MAX: usize = 1024;
 
-/// The peer of the agent's session: that of the session's name if the agent gives one and the mesh
-/// knows it, else that of an agent among the processes above this one. `agent` is the type of agent
-/// that asks; a peer of another type is not its session. `None`: there is none to be found.
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This peer's.
+    One(Box<PeerInfo>),
+    /// Of one of these perhaps, and it cannot be told of which, or whether.
+    Several(Vec<PeerInfo>),
+    /// Of nobody who is known to be it. It may be one of these all the same.
+    Nobody(Vec<PeerInfo>),
+}
+
+impl Found {
+    /// The one it is.
+    #[must_use]
+    pub fn one(&self) -> Option<&PeerInfo> {
+        if let Self::One(peer) = self { Some(peer) } else { None }
+    }
+
+    /// Those it may be.
+    #[must_use]
+    pub fn possible(&self) -> &[PeerInfo] {
+        match self {
+            Self::One(peer) => std::slice::from_ref(peer),
+            Self::Several(peers) | Self::Nobody(peers) => peers,
+        }
+    }
+
+    /// Whether it may be `party`.
+    #[must_use]
+    pub fn may_be(&self, party: &Party) -> bool {
+        party.peer().is_some_and(|id| self.possible().iter().any(|peer| peer.id == id))
+    }
+
+    fn of(peers: Vec<PeerInfo>) -> Self {
+        match <[PeerInfo; 1]>::try_from(peers) {
+            Ok([peer]) => Self::One(Box::new(peer)),
+            Err(peers) if peers.is_empty() => Self::Nobody(peers),
+            Err(peers) => Self::Several(peers),
+        }
+    }
+}
+
+/// What is known of who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Asker<'a> {
+    /// The agent's name for its session.
+    pub session: Option<&'a str>,
+    /// The type of the agent. A peer of another type is not its session.
+    pub agent: Option<&'a str>,
+    /// Where the agent works.
+    pub cwd: Option<&'a Path>,
+    /// The session is known from a variable, which may be that of an agent further above.
+    pub inherited: bool,
+    /// The session has just begun in the agent's process, which may have been in another before.
+    pub begins: bool,
+}
+
+/// Whether this process is a command that an agent runs for itself, in the shell it has as a tool: the
+/// agent's variables and the processes above agree. Which agent that is.
+#[must_use]
+pub fn agent_of_command() -> Option<&'static str> {
+    let agent = above::above(std::process::id()).nearest?.agent;
+    variables::is_of_commands(agent).then_some(agent)
+}
+
+/// The session of the agent above, if there is one, for a command that is run in it.
 ///
 /// # Errors
 /// Any [`ClientError`].
-pub fn find(
-    client: &mut Client,
-    session: Option<&str>,
-    agent: Option<&str>,
-) -> Result<Option<PeerInfo>, ClientError> {
+pub fn find_of_command(client: &mut Client, cwd: Option<&Path>) -> Result<Found, ClientError> {
+    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
+    let session = agent.and_then(variables::session);
+    let session = session.as_deref();
+    find(client, &Asker { session, agent, cwd, inherited: true, begins: false })
+}
+
+/// The peer of the session of `asker`.
+///
+/// # Errors
+/// Any [`ClientError`].
+pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError> {
+    let mut search = Search { client, asker, above: above::above(std::process::id()) };
     let fits = |session: &&str| (1..=TAG_CHARS_MAX).contains(&session.chars().count());
-    if let Some(session) = session.filter(fits) {
-        let ask = ListPeers { session_id: Some(session.into()), ..ListPeers::default() };
-        if let Some(peer) = newest(ask_peers(client, ask)?) {
-            return Ok(Some(peer));
+    let session = asker.session.filter(fits);
+    if asker.begins && !search.is_shared() {
+        let found = search.by_process(session)?;
+        if found.one().is_some() {
+            return Ok(found);
         }
     }
-    let above = up_to_agent(platform::ancestors(std::process::id()), detect::is_agent);
-    if above.is_empty() {
-        return Ok(None);
-    }
-    let of_agent = |peers: Vec<PeerInfo>| -> Vec<PeerInfo> {
-        peers.into_iter().filter(|peer| may_be(&peer.agent_type, agent)).collect()
-    };
-    let ask = ListPeers { agent_pids: above.clone(), ..ListPeers::default() };
-    let peers = of_agent(ask_peers(client, ask)?);
-    if peers.len() < 2 {
-        return Ok(peers.into_iter().next());
-    }
-    // The answer does not say which belongs to which process, and the nearest is meant.
-    for pid in above {
-        let ask = ListPeers { agent_pids: vec![pid], ..ListPeers::default() };
-        if let Some(peer) = newest(of_agent(ask_peers(client, ask)?)) {
-            return Ok(Some(peer));
+    if let Some(session) = session {
+        let named =
+            search.ask(ListPeers { session_id: Some(session.into()), ..ListPeers::default() })?;
+        // A forked or nested session has the variables of the one above it.
+        let nearest = search.nearest(&named);
+        match named.len() {
+            0 => {}
+            _ if nearest.len() == 1 => return Ok(Found::of(nearest)),
+            1 if !asker.inherited || named.iter().all(|peer| peer.agent_pid.is_none()) => {
+                return Ok(Found::of(named));
+            }
+            1 => {}
+            _ => return Ok(Found::Several(named)),
         }
     }
-    Ok(None)
+    match search.by_process(session)? {
+        Found::Nobody(_) => search.anyone(session),
+        found => Ok(found),
+    }
+}
+
+struct Search<'a> {
+    client: &'a mut Client,
+    asker: &'a Asker<'a>,
+    above: Above,
+}
+
+impl Search<'_> {
+    /// Peers of the agent's type that answer to `list` and whose processes are there.
+    fn ask(&mut self, list: ListPeers) -> Result<Vec<PeerInfo>, ClientError> {
+        // A session that was silent for a while is the same session.
+        let list = ListPeers { include_stale: true, agents: true, ..list };
+        let PeersReply { mut peers, .. } = self.client.call(&Request::Peers(list))?;
+        peers.retain(|peer| may_be(&peer.agent_type, self.asker.agent));
+        if peers.len() > 1 {
+            peers.retain(|peer| peer.host.is_some() || platform::start_mark(peer.pid).is_some());
+        }
+        Ok(peers)
+    }
+
+    /// The processes above, as far as the agent.
+    fn pids(&self) -> Vec<u32> {
+        let agent = self.above.nearest.map(|nearest| nearest.pid);
+        self.above.below.iter().copied().chain(agent).collect()
+    }
+
+    /// Whether sessions of several terminals run in the agent's process.
+    fn is_shared(&self) -> bool {
+        self.above.nearest.is_some_and(|nearest| codex::is_shared(nearest.pid))
+    }
+
+    /// Of `peers`, those whose agent is the nearest above.
+    fn nearest(&self, peers: &[PeerInfo]) -> Vec<PeerInfo> {
+        let pids = self.pids();
+        let place = |peer: &PeerInfo| {
+            let agent = peer.agent_pid?;
+            pids.iter().position(|pid| *pid == agent)
+        };
+        let first = peers.iter().filter_map(place).min();
+        let is_first = |peer: &&PeerInfo| first.is_some() && place(peer) == first;
+        peers.iter().filter(is_first).cloned().collect()
+    }
+
+    /// By the agent's place among the processes above.
+    fn by_process(&mut self, session: Option<&str>) -> Result<Found, ClientError> {
+        let agent_pids = self.pids();
+        if agent_pids.is_empty() {
+            return Ok(Found::Nobody(Vec::new()));
+        }
+        let there = self.ask(ListPeers { agent_pids, ..ListPeers::default() })?;
+        let mut there = self.nearest(&there);
+        let is_shared = self.is_shared();
+        if is_shared {
+            // A session that is known to be another is no candidate.
+            there.retain(|peer| peer.session_id.is_none() || peer.session_id.as_deref() == session);
+        }
+        if is_shared || there.len() > 1 {
+            let cwd = self.asker.cwd.map(canonical);
+            let is_here = |peer: &PeerInfo| {
+                cwd.as_ref().is_none_or(|cwd| canonical(Path::new(&*peer.project_path)) == *cwd)
+            };
+            there.retain(is_here);
+        }
+        if is_shared && !there.is_empty() {
+            return Ok(self.by_window(there));
+        }
+        Ok(Found::of(there))
+    }
+
+    /// Of sessions in one process and one directory, the one that was started by the only terminal
+    /// there. If there is another terminal, its session may just not be in the mesh yet.
+    fn by_window(&self, mut there: Vec<PeerInfo>) -> Found {
+        let windows = self.asker.cwd.and_then(codex::windows).unwrap_or_default();
+        let [window] = windows[..] else { return Found::Several(there) };
+        there.retain(|peer| codex::started(peer.pid).is_some_and(|at| at >= window.started));
+        Found::of(there)
+    }
+
+    /// Nobody, but it may be one who is not known to be in another session.
+    fn anyone(&mut self, session: Option<&str>) -> Result<Found, ClientError> {
+        let mut peers = self.ask(ListPeers::default())?;
+        peers.retain(|peer| peer.session_id.is_none() || session.is_none());
+        Ok(Found::Nobody(peers))
+    }
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The token that the peer has left beside its socket, for such as us.
@@ -66,28 +230,6 @@ pub fn token(config: &Config, peer: &PeerInfo) -> Option<String> {
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
-fn ask_peers(client: &mut Client, mut ask: ListPeers) -> Result<Vec<PeerInfo>, ClientError> {
-    // A session that was silent for a while is the same session.
-    ask.include_stale = true;
-    let reply: PeersReply = client.call(&Request::Peers(ask))?;
-    Ok(reply.peers)
-}
-
-/// Of several under one session the last one that came: an agent that starts its MCP server again
-/// may leave the old one to the broker's patience.
-fn newest(peers: Vec<PeerInfo>) -> Option<PeerInfo> {
-    peers.into_iter().max_by_key(|peer| peer.started_at)
-}
-
-/// The processes as far as the first agent among them: what lies above that one is another session,
-/// which has started this one.
-fn up_to_agent(mut above: Vec<u32>, is_agent: impl Fn(u32) -> bool) -> Vec<u32> {
-    if let Some(at) = above.iter().position(|pid| is_agent(*pid)) {
-        above.truncate(at + 1);
-    }
-    above
-}
-
 /// Whether a peer of the type `peer` may be the session of `agent`. A type that is not known may be
 /// any agent's.
 fn may_be(peer: &str, agent: Option<&str>) -> bool {
@@ -97,13 +239,6 @@ fn may_be(peer: &str, agent: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_agent_is_the_last_that_counts() {
-        assert_eq!(up_to_agent(vec![5, 4, 3, 1], |pid| pid == 4 || pid == 3), [5, 4]);
-        assert_eq!(up_to_agent(vec![5, 4, 1], |_| false), [5, 4, 1]);
-        assert_eq!(up_to_agent(vec![], |_| true), [0; 0]);
-    }
 
     #[test]
     fn another_agents_peer_is_not_ours() {

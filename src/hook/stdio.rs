@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde::de::IgnoredAny;
 
-use crate::limits::{HOOK_INPUT_BYTES_MAX, LOG_LINE_BYTES_MAX};
+use crate::limits::{HOOK_INPUT_BYTES_MAX, HOOK_INPUT_TIME_MAX, LOG_LINE_BYTES_MAX};
 use crate::platform::{poll_readable, poll_writable};
 
 /// Bytes read at once.
@@ -20,6 +20,8 @@ pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> 
     let mut bytes = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut too_long = false;
+    // One that never ends is given up.
+    let last = deadline + HOOK_INPUT_TIME_MAX;
     loop {
         if !poll_readable(&stream, Some(std::time::Duration::ZERO)).ok()? {
             if !too_long && is_complete(&bytes) {
@@ -29,6 +31,7 @@ pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> 
             poll_readable(&stream, Some(left)).ok()?;
             continue;
         }
+        // What is there is read, however late it has become: this process may be a slow one.
         match stream.read(&mut chunk) {
             Ok(0) => return (!too_long).then_some(bytes),
             Ok(_) if too_long => {}
@@ -42,7 +45,7 @@ pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= last {
             return None;
         }
     }

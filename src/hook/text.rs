@@ -143,7 +143,7 @@ fn sender(
 }
 
 /// A time in its largest whole unit.
-fn span(ms: i64) -> String {
+pub(super) fn span(ms: i64) -> String {
     match ms / 1000 {
         s @ ..120 => format!("{s} s"),
         s @ 120..7200 => format!("{} min", s / 60),

@@ -28,9 +28,9 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     if files.is_empty() {
         return None;
     }
-    let tool = Some(input.agent_action_name.into());
     // Its working directory is that of the process: the root of the workspace.
-    Some(HookEvent { kind: Kind::BeforeEdit, session: input.trajectory_id, cwd: None, tool, files })
+    let event = HookEvent::of(Kind::BeforeEdit, input.trajectory_id, None);
+    Some(event.editing(input.agent_action_name.into(), files.into()))
 }
 
 pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
@@ -38,6 +38,8 @@ pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
         Verdict::Deny(reason) => {
             Output { stdout: String::new(), stderr: format!("{reason}\n"), exit: REFUSED }
         }
+        // It shows what a hook says (`show_output`).
+        Verdict::Warn(text) => Output { stderr: format!("{text}\n"), ..Output::default() },
         Verdict::Silent | Verdict::Inject(_) | Verdict::Continue(_) => Output::default(),
     }
 }

@@ -45,7 +45,7 @@ use crate::api::{
 use crate::limits::{
     AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
 };
-use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp};
+use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp, Way};
 use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError};
@@ -84,6 +84,8 @@ pub struct Mesh<S> {
     steps: Steps,
     waiting_steps: Steps,
     rates: Rates,
+    /// What is being handled is one of the requests that hooks make.
+    of_hook: bool,
     effects: Effects,
     /// Confirmed messages to be marked in the next turn, and those marked in this one.
     marks: Vec<Mark>,
@@ -123,6 +125,7 @@ impl<S: Store> Mesh<S> {
             steps: Steps::of(LOCK_STEPS_MAX),
             waiting_steps: Steps::of(LOCK_STEPS_MAX),
             rates: Rates::new(settings.rate_limit),
+            of_hook: false,
             effects: Effects::default(),
             marks: Vec::new(),
             marks_written: Vec::new(),
@@ -280,6 +283,7 @@ impl<S: Store> Mesh<S> {
     ) -> Handled {
         self.steps.renew(LOCK_STEPS_MAX);
         let until = held.map(|held| held.until);
+        self.of_hook = is_of_hook(request);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
@@ -323,11 +327,17 @@ impl<S: Store> Mesh<S> {
                 self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version, now)?
             }
             Request::Lock(lock) => return self.lock(caller, lock, now, held),
+            Request::LockFiles(lock) => self.lock_files(caller, lock, now)?,
             Request::Unlock { peer_id, path, force } => {
                 self.unlock(caller, peer_id.as_deref(), path, *force, now)?
             }
             Request::QueryLocks { peer_id, path } => {
-                self.query_locks(caller, peer_id.as_deref(), path.as_ref(), now)?
+                let paths = path.clone().map(|path| vec![path]);
+                self.query_locks(caller, peer_id.as_deref(), paths, now)?
+            }
+            Request::QueryFiles { peer_id, paths } => {
+                let paths = paths.each().collect();
+                self.query_locks(caller, peer_id.as_deref(), Some(paths), now)?
             }
             Request::ReadEvents(read) => return self.read_events(caller, read, now, until),
             Request::Subscribe { peer_id, types } => {
@@ -518,6 +528,20 @@ impl<S: Store> Mesh<S> {
     fn next_id(&mut self) -> (Seq, MessageId) {
         let seq = self.store.next_seq();
         (seq, MessageId::new(seq, self.random()))
+    }
+}
+
+/// Whether this is what a hook asks, by which it is counted apart: which session it is of, the gate
+/// before an edit, and messages that it gives to its agent.
+fn is_of_hook(request: &Request) -> bool {
+    match request {
+        Request::Peers(list) => {
+            list.agents || list.session_id.is_some() || !list.agent_pids.is_empty()
+        }
+        Request::MarkRead { way, .. } => *way == Some(Way::Hook),
+        Request::MarkNotified { way, .. } => *way == Way::Hook,
+        Request::Claim(_) | Request::LockFiles(_) | Request::QueryFiles { .. } => true,
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::claims::Claims;
 use super::delivery::Link;
+use super::locks::Edits;
 use super::paths::normalise;
 use super::turn::{Caller, Departed, Failure, Push, Target};
 use super::who::{Right, hash_token, not_found};
@@ -35,6 +36,8 @@ pub(super) struct Present {
     pub(super) claims: Claims,
     /// A hook has claimed messages: its agent has hooks, and they work.
     pub(super) has_hooks: bool,
+    /// What its subagents are at.
+    pub(super) edits: Edits,
 }
 
 impl Present {
@@ -48,6 +51,7 @@ impl Present {
             seen,
             claims: Claims::default(),
             has_hooks: false,
+            edits: Edits::default(),
         }
     }
 
@@ -398,12 +402,7 @@ impl<S: Store> Mesh<S> {
 
     /// `POST /peers`
     pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers, now: Now) -> Answer {
-        let is_lookup = list.session_id.is_some() || !list.agent_pids.is_empty();
-        if is_lookup && caller == Caller::Broker {
-            self.rates.take(Lane::Lookup, now.mono)?;
-        } else {
-            self.count(caller, None, now)?;
-        }
+        self.count(caller, None, now)?;
         let exclude = match &list.exclude_id {
             Some(text) => self.find_peer(text)?,
             None => None,
@@ -429,7 +428,7 @@ impl<S: Store> Mesh<S> {
                 let heartbeat = present.last_heartbeat;
                 let info =
                     PeerInfo::new(&present.record, status, heartbeat, locks, present.reach());
-                if is_lookup { info.with_agent(&present.record) } else { info }
+                if self.of_hook { info.with_agent(&present.record) } else { info }
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::api::{Code, Detail, Refusal};
 use crate::limits::{
-    AUTH_FAILURES_PER_WINDOW, HEARTBEATS_PER_WINDOW, RATE_WINDOW, REGISTRATIONS_PER_WINDOW,
-    SESSION_LOOKUPS_PER_WINDOW,
+    AUTH_FAILURES_PER_WINDOW, HEARTBEATS_PER_WINDOW, HOOK_REQUESTS_PER_WINDOW, RATE_WINDOW,
+    REGISTRATIONS_PER_WINDOW, SESSION_LOOKUPS_PER_WINDOW,
 };
 use crate::model::{Monotonic, PeerId};
 
@@ -41,6 +41,9 @@ pub(super) enum Lane {
     Peer(PeerId),
     /// Its heartbeats, counted apart so that a busy peer is never taken for dead.
     Heartbeat(PeerId),
+    /// What its hooks ask, counted apart so that a gate is never closed or opened by how much its
+    /// agent asks, nor the agent kept waiting by its hooks.
+    Hook(PeerId),
     /// The command line and all labels together.
     Shared,
     /// Registrations.
@@ -52,11 +55,19 @@ pub(super) enum Lane {
     Unauthenticated,
 }
 
+/// Those of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerBuckets {
+    requests: Bucket,
+    heartbeats: Bucket,
+    hooks: Bucket,
+}
+
 /// All buckets; no more of them than peers, and a handful.
 #[derive(Debug)]
 pub(super) struct Rates {
     limit: u32,
-    peers: BTreeMap<PeerId, (Bucket, Bucket)>,
+    peers: BTreeMap<PeerId, PeerBuckets>,
     shared: Bucket,
     register: Bucket,
     lookup: Bucket,
@@ -81,11 +92,13 @@ impl Rates {
         if self.limit == 0 {
             return Ok(());
         }
+        let peers = &mut self.peers;
         let (bucket, size) = match lane {
-            Lane::Peer(id) => (&mut self.peers.entry(id).or_default().0, self.limit),
+            Lane::Peer(id) => (&mut peers.entry(id).or_default().requests, self.limit),
             Lane::Heartbeat(id) => {
-                (&mut self.peers.entry(id).or_default().1, HEARTBEATS_PER_WINDOW)
+                (&mut peers.entry(id).or_default().heartbeats, HEARTBEATS_PER_WINDOW)
             }
+            Lane::Hook(id) => (&mut peers.entry(id).or_default().hooks, HOOK_REQUESTS_PER_WINDOW),
             Lane::Shared => (&mut self.shared, self.limit),
             Lane::Register => (&mut self.register, REGISTRATIONS_PER_WINDOW),
             Lane::Lookup => (&mut self.lookup, SESSION_LOOKUPS_PER_WINDOW),
@@ -160,6 +173,10 @@ mod tests {
             rates.take(Lane::Heartbeat(peer), at(0)).unwrap();
         }
         assert!(rates.take(Lane::Heartbeat(peer), at(0)).is_err());
+        for _ in 0..HOOK_REQUESTS_PER_WINDOW {
+            rates.take(Lane::Hook(peer), at(0)).unwrap();
+        }
+        assert!(rates.take(Lane::Hook(peer), at(0)).is_err());
         assert!(rates.take(Lane::Register, at(0)).is_ok());
         assert_eq!(rates.peers().count(), 1);
         rates.forget(peer);

@@ -163,6 +163,9 @@ impl<S: Store> Mesh<S> {
     /// Counts a request against the rate of its actor, or else of its caller.
     pub(super) fn count(&mut self, caller: Caller, actor: Option<&Party>, now: Now) -> Result<()> {
         let lane = match (actor, caller) {
+            (Some(Party::Peer(id)), _) if self.of_hook => Lane::Hook(*id),
+            (None, Caller::Peer(id)) if self.of_hook => Lane::Hook(id),
+            (None, Caller::Broker) if self.of_hook => Lane::Lookup,
             (Some(Party::Peer(id)), _) => Lane::Peer(*id),
             (None, Caller::Peer(id)) => Lane::Peer(id),
             _ => Lane::Shared,

@@ -72,6 +72,23 @@ pub fn executable(pid: u32) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// The processes of this machine that can be seen. `None` where the system does not list them in
+/// files.
+#[must_use]
+pub fn processes() -> Option<Vec<u32>> {
+    if !has_proc() {
+        return None;
+    }
+    let entries = std::fs::read_dir("/proc").ok()?.flatten();
+    Some(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The working directory of the process `pid`. `None` also where the system does not tell.
+#[must_use]
+pub fn working_directory(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
 /// Whether the program of a process has been removed or replaced since it started. Where the system
 /// does not tell, it has not.
 #[must_use]

@@ -31,8 +31,8 @@ pub use descriptors::{
     raise_descriptor_limit, redirect_stderr, redirect_stdout,
 };
 pub use inspect::{
-    ancestors, command_line, command_name, executable, is_executable_replaced, shares_network,
-    start_mark,
+    ancestors, command_line, command_name, executable, is_executable_replaced, processes,
+    shares_network, start_mark, working_directory,
 };
 pub use lock::{BrokerLock, LockHolder, lock_holder};
 pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};

@@ -43,8 +43,11 @@ pub enum HookShape {
         /// With a name, which the agent shows.
         name: bool,
     },
-    /// `{"version": 1, "hooks": {"<event>": [{"command", "matcher"}]}}`
-    Versioned,
+    /// `{"version": 1, "hooks": {"<event>": [{"command", "matcher", "timeout"}]}}`
+    Versioned {
+        /// The time limit, seconds.
+        timeout: u32,
+    },
     /// `{"hooks": {"<event>": [{"command", "show_output"}]}}`
     Plain,
 }
@@ -201,7 +204,7 @@ const CLAUDE_EVENTS: &[Event] = &[
 const CODEX_EVENTS: &[Event] = &[
     ("SessionStart", None),
     ("UserPromptSubmit", None),
-    ("PreToolUse", Some("apply_patch|Write|Edit")),
+    ("PreToolUse", Some("apply_patch|Write|Edit|Bash")),
     ("PostToolUse", None),
     ("Stop", None),
 ];
@@ -311,7 +314,11 @@ pub static AGENTS: &[Agent] = &[
             let dir = place.project.as_ref().unwrap_or(&place.home).join(".cursor");
             Some(Files {
                 server: (dir.join("mcp.json"), MCP_SERVERS),
-                hooks: Some((dir.join("hooks.json"), HookShape::Versioned, CURSOR_EVENTS)),
+                hooks: Some((
+                    dir.join("hooks.json"),
+                    HookShape::Versioned { timeout: 5 },
+                    CURSOR_EVENTS,
+                )),
                 commands: None,
             })
         },

@@ -381,7 +381,10 @@ fn element(shape: HookShape, command: &str, matcher: Option<&'static str>) -> No
             let hooks = ("hooks", Node::List(vec![Node::Map(hook)]));
             Node::Map(matcher.into_iter().chain([hooks]).collect())
         }
-        HookShape::Versioned => Node::Map([command].into_iter().chain(matcher).collect()),
+        HookShape::Versioned { timeout } => {
+            let timeout = ("timeout", Node::Number(timeout));
+            Node::Map([command].into_iter().chain(matcher).chain([timeout]).collect())
+        }
         // What the hook says is its reason for a refusal.
         HookShape::Plain => Node::Map(vec![command, ("show_output", Node::Bool(true))]),
     }
@@ -457,7 +460,7 @@ fn install_hooks(
     let has = |text: &str, path: &[&str]| {
         json::read(text, |root| root.and_then(|root| json::find(root, path)).is_some())
     };
-    if shape == HookShape::Versioned && !has(&text, &["version"])? {
+    if matches!(shape, HookShape::Versioned { .. }) && !has(&text, &["version"])? {
         planned.memory.note_made(&["version"]);
         text = json::set(&text, &["version"], &New::Value(&Node::Number(1)))?;
     }

@@ -37,22 +37,28 @@ impl Session {
         session: Option<&str>,
         agent: Option<u32>,
     ) -> Self {
+        Self::with(mesh, name, |register| {
+            register.agent_type = Some(agent_type.into());
+            register.session_id = session.map(Into::into);
+            register.agent_pid = agent;
+        })
+    }
+
+    /// One that says something else of itself, too.
+    pub fn with(mesh: &Mesh, name: &str, change: impl FnOnce(&mut Register)) -> Self {
         let socket = mesh.data_dir().join("peers").join(format!("{name}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         let mut client = Client::open(&mesh.config(), StartPolicy::Never).unwrap();
-        let registered: Registered = client
-            .call(&Request::Register(Box::new(Register {
-                pid: std::process::id(),
-                project_path: mesh.work().to_str().unwrap().into(),
-                name: Some(name.into()),
-                agent_type: Some(agent_type.into()),
-                uds_path: Some(socket.to_str().unwrap().into()),
-                session_id: session.map(Into::into),
-                agent_pid: agent,
-                private: true,
-                ..Register::default()
-            })))
-            .unwrap();
+        let mut register = Register {
+            pid: std::process::id(),
+            project_path: mesh.work().to_str().unwrap().into(),
+            name: Some(name.into()),
+            uds_path: Some(socket.to_str().unwrap().into()),
+            private: true,
+            ..Register::default()
+        };
+        change(&mut register);
+        let registered: Registered = client.call(&Request::Register(Box::new(register))).unwrap();
         client.use_token(&registered.peer_token);
         let token_file = socket.with_extension("token");
         let mut file = std::fs::OpenOptions::new();
@@ -134,6 +140,16 @@ pub fn edit(session: &str, file: &str) -> Value {
 }
 
 impl Ran {
+    /// What it says of an edit that it allows, in the form of Claude Code and Codex.
+    #[track_caller]
+    pub fn warned(&self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        let output = &self.json()["hookSpecificOutput"];
+        assert!(output.get("permissionDecision").is_none(), "{self:?}");
+        assert_eq!(output["hookEventName"], "PreToolUse", "{self:?}");
+        output["additionalContext"].as_str().unwrap_or_else(|| panic!("{self:?}")).into()
+    }
+
     /// It said nothing and ended well.
     #[track_caller]
     pub fn is_silent(&self) {

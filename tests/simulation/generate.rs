@@ -336,6 +336,15 @@ fn state(rng: &mut Rng, known: &Known, me: &Value) -> Value {
 }
 
 fn lock(rng: &mut Rng, me: &Value) -> Value {
+    if rng.chance(12) {
+        let files: Vec<_> = (0..=rng.below(3)).map(|_| pick(rng, &PATHS)).collect();
+        let action = pick(rng, &["lock", "lock", "query"]);
+        let mut body = json!({"action": action, "peerId": me, "filePaths": files});
+        maybe!(rng, 30, body, "shared", json!(true));
+        let subagent = pick(rng, &["s1", "s2"]);
+        maybe!(rng, 50, body, "subagent", json!(subagent));
+        return body;
+    }
     let action = pick(rng, &["lock", "lock", "unlock", "query"]);
     let mut body = json!({"action": action});
     maybe!(rng, 95, body, "filePath", json!(pick(rng, &PATHS)));

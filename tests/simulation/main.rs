@@ -137,6 +137,7 @@ fn check_coverage(met: &BTreeSet<String>) {
         "told again who holds a lock",
         "locked, shared true",
         "locked, pattern true",
+        "locked, several files",
         "State get",
         "State list",
         "State set",

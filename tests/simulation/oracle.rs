@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slm_mesh::api::{Endpoint, MessageInfo, Refusal, Reply, Sent};
+use slm_mesh::api::{Endpoint, LockInfo, MessageInfo, Refusal, Reply, Sent};
 use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
 use slm_mesh::mesh::Lost;
 use slm_mesh::model::{
@@ -254,6 +254,15 @@ impl Oracle {
         known.last_seq = known.last_seq.max(seq.0);
     }
 
+    fn fence(&mut self, lock: &LockInfo, known: &mut Known) {
+        // Of those who share, the first may renew what it has had for long.
+        if !self.seqs.contains(&lock.fence) {
+            let last = self.fences.insert(lock.file_path.clone(), lock.fence);
+            assert!(last < Some(lock.fence), "fences of {} only grow", lock.file_path);
+            self.number(lock.fence, known);
+        }
+    }
+
     fn reply(&mut self, reply: &Reply, body: &Value, known: &mut Known, now: Now) {
         match reply {
             Reply::Registered(registered) => {
@@ -299,12 +308,20 @@ impl Oracle {
                 self.tell(lock.fence);
                 self.met.insert(format!("locked, shared {}", lock.shared));
                 self.met.insert(format!("locked, pattern {}", lock.pattern));
-                // Of those who share, the first may renew what it has had for long.
-                if !self.seqs.contains(&lock.fence) {
-                    let last = self.fences.insert(lock.file_path.clone(), lock.fence);
-                    assert!(last < Some(lock.fence), "fences of {} only grow", lock.file_path);
-                    self.number(lock.fence, known);
+                self.fence(lock, known);
+            }
+            Reply::LockedAll { locks, subagents } => {
+                let files = body["filePaths"].as_array().unwrap();
+                assert_eq!(locks.len(), files.len(), "all or none: {locks:?}");
+                for lock in locks {
+                    self.tell(lock.fence);
+                    self.fence(lock, known);
                 }
+                for edit in subagents {
+                    assert_ne!(body["subagent"], *edit.subagent, "{edit:?}");
+                    self.met.insert("another subagent".to_owned());
+                }
+                self.met.insert("locked, several files".to_owned());
             }
             Reply::Emitted { event_id, seq } => {
                 assert_eq!(event_id.seq(), *seq);
@@ -348,10 +365,10 @@ impl Oracle {
         // A prefix or a name may be a peer now and a label later: another sender.
         let from = body["fromPeer"].as_str().unwrap_or_default();
         let lasting = PeerId::parse(from).is_some() || ["cli", "script-1"].contains(&from);
-        if let Some(client_id) = body["id"].as_str().filter(|_| lasting) {
+        if let Some(client_id) = body["id"].as_str() {
             let from = body["fromPeer"].to_string();
             let first = *self.first_answers.entry((from, client_id.to_owned())).or_insert(id);
-            if first != id {
+            if lasting && first != id {
                 let gone = self.acked.get(&first).is_none_or(|first| self.may_be_gone(first.at));
                 assert!(gone, "sending again gives the first answer");
             }

@@ -8,15 +8,19 @@
 //! | `grants` | which of them are freed if an answer is lost |
 //! | `queue` | who waits, in order |
 //! | `waiting` | who may have a lock now, and what the others are told |
+//! | `edit` | the locks of all files of an edit, and which subagents are at them |
 //! | `steal` | taking a lock from someone |
 
 mod book;
+mod edit;
 mod grants;
 mod index;
 mod queue;
 mod steal;
 mod target;
 mod waiting;
+
+use std::collections::BTreeMap;
 
 use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right};
@@ -29,6 +33,7 @@ use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
 use crate::store::{Result as Stored, Store};
 use crate::text::bare_or_quoted;
 pub(super) use book::Book;
+pub(super) use edit::Edits;
 pub(super) use grants::Grants;
 pub(super) use queue::Queue;
 use queue::Waiter;
@@ -161,15 +166,9 @@ impl<S: Store> Mesh<S> {
         stolen_from: Vec<Box<str>>,
         now: Now,
     ) -> Answer {
+        self.check_room(std::slice::from_ref(ask))?;
         let Ask { actor, target, shared } = ask;
         let own = self.locks.own(&actor.party, target).cloned();
-        if own.is_none() && self.locks.len() as u64 >= LOCKS_MAX {
-            return Err(Refusal::new(
-                Code::StorageFull,
-                format!("there are {LOCKS_MAX} locks, which is the most: release some first"),
-            )
-            .into());
-        }
         let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
         let expires_at = now.wall.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
@@ -215,6 +214,17 @@ impl<S: Store> Mesh<S> {
         self.queue.stir_party(&actor.party);
         self.lock_taken(&lock, id, now)?;
         Ok(Reply::Locked { lock: self.shown(&lock), stolen_from })
+    }
+
+    /// Refuses if there is no room for as many new locks.
+    fn check_room(&self, asks: &[Ask]) -> std::result::Result<(), Refusal> {
+        let is_new = |ask: &&Ask| self.locks.own(&ask.actor.party, &ask.target).is_none();
+        let new = asks.iter().filter(is_new).count();
+        if new == 0 || (self.locks.len() + new) as u64 <= LOCKS_MAX {
+            return Ok(());
+        }
+        let message = format!("there are {LOCKS_MAX} locks, which is the most: release some first");
+        Err(Refusal::new(Code::StorageFull, message))
     }
 
     fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId), now: Now) -> Stored<()> {
@@ -297,25 +307,28 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         peer: Option<&str>,
-        path: Option<&LockPath>,
+        paths: Option<Vec<LockPath>>,
         now: Now,
     ) -> Answer {
         self.count(caller, None, now)?;
         let asker = match (caller, peer) {
             (Caller::Peer(me), None) => Party::Peer(me),
-            (_, Some(text)) if path.is_some() => self.correspondent(text)?,
+            (_, Some(text)) if paths.is_some() => self.correspondent(text)?,
             _ => Party::Cli,
         };
-        let (locks, remaining) = match path {
+        let (locks, remaining) = match paths {
             None => self.shown_all(self.locks.len(), self.locks.by_path()),
-            Some(path) => {
-                let target = self.target(&asker, path)?;
-                let mut found: Vec<&Lock> = self.locks.overlapping(&target, &self.steps).collect();
-                if self.steps.are_spent() {
-                    return Err(self.too_much(&target).into());
+            Some(paths) => {
+                let mut found: BTreeMap<(&str, Seq), &Lock> = BTreeMap::new();
+                for path in paths {
+                    let target = self.target(&asker, &path)?;
+                    let overlapping = self.locks.overlapping(&target, &self.steps);
+                    found.extend(overlapping.map(|lock| ((&*lock.path, lock.fence), lock)));
+                    if self.steps.are_spent() {
+                        return Err(self.too_much(&target).into());
+                    }
                 }
-                found.sort_by(|a, b| (&a.path, a.fence).cmp(&(&b.path, b.fence)));
-                self.shown_all(found.len(), found.into_iter())
+                self.shown_all(found.len(), found.into_values())
             }
         };
         let is_told = |holder: &Party| {

@@ -1,0 +1,142 @@
+//! What is particular to Codex: its terminal sessions share one process, `codex app-server`, in which
+//! their threads run, and which starts the MCP servers and hooks of all of them. So the process tree
+//! does not tell one from another, and a thread goes on for a while when its terminal is closed.
+
+use std::path::{Path, PathBuf};
+
+use super::detect;
+use crate::platform;
+
+const CODEX: &str = "codex";
+/// The command of the shared process.
+const SERVER: &str = "app-server";
+/// Commands of Codex that are no terminal session.
+const OTHERS: [&str; 7] =
+    [SERVER, "exec", "queue", "mcp-server", "mcp", "exec-server", "completion"];
+/// Another directory than the one it was started in.
+const DIRECTORY: [&str; 2] = ["-C", "--cd"];
+
+/// A terminal session of Codex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Its process.
+    pub pid: u32,
+    /// When that was started, in the system's own count.
+    pub started: u64,
+}
+
+/// Whether the process `pid` is one in which the threads of several terminal sessions run. That of an
+/// editor is the editor's own.
+#[must_use]
+pub fn is_shared(pid: u32) -> bool {
+    let is_server = detect::agent_of(pid) == Some(CODEX)
+        && platform::command_line(pid).is_some_and(|line| line.iter().any(|word| word == SERVER));
+    let parent = || platform::ancestors(pid).first().copied();
+    is_server && parent().and_then(detect::agent_of).is_none_or(|agent| agent == CODEX)
+}
+
+/// The terminal sessions of Codex in `directory`. `None` where the system does not tell which
+/// processes there are.
+#[must_use]
+pub fn windows(directory: &Path) -> Option<Vec<Window>> {
+    let directory = directory.canonicalize().ok()?;
+    let mut found = Vec::new();
+    for pid in platform::processes()? {
+        if is_window(pid) && directory_of(pid).is_some_and(|it| it == directory) {
+            found.push(Window { pid, started: started(pid)? });
+        }
+    }
+    // Its launcher, a script, is in the same directory.
+    let launchers: Vec<u32> =
+        found.iter().filter_map(|it| platform::ancestors(it.pid).first().copied()).collect();
+    found.retain(|window| !launchers.contains(&window.pid));
+    Some(found)
+}
+
+/// When a process was started, in the count of [`Window::started`].
+#[must_use]
+pub fn started(pid: u32) -> Option<u64> {
+    platform::start_mark(pid)?.parse().ok()
+}
+
+fn is_window(pid: u32) -> bool {
+    detect::agent_of(pid) == Some(CODEX)
+        && platform::command_line(pid)
+            .is_some_and(|line| !line.iter().any(|word| OTHERS.contains(&word.as_str())))
+}
+
+fn directory_of(pid: u32) -> Option<PathBuf> {
+    let here = platform::working_directory(pid)?;
+    let line = platform::command_line(pid)?;
+    let mut words = line.iter().skip_while(|word| !DIRECTORY.contains(&word.as_str())).skip(1);
+    let joined = line.iter().find_map(|word| word.strip_prefix("--cd="));
+    match words.next().map(String::as_str).or(joined) {
+        Some(other) => here.join(other).canonicalize().ok(),
+        None => Some(here),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    /// A process that is called `codex` and waits for its input to end.
+    fn stand_in(dir: &TempDir, cwd: &Path, arguments: &[&str]) -> Child {
+        let program = dir.path().join("codex");
+        if !program.exists() {
+            symlink(Path::new("/bin/sh").canonicalize().unwrap(), &program).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.args(["-c", "read line; true"]).args(arguments).current_dir(cwd);
+        command.stdin(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn end(mut child: Child) {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_terminal_sessions_of_a_directory_are_found_and_nothing_else() {
+        let dir = TempDir::new();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::create_dir(&there).unwrap();
+        symlink(&here, dir.path().join("link")).unwrap();
+        if windows(&here).is_none() {
+            return;
+        }
+        let pids = |dir: &Path| -> Vec<u32> {
+            let mut pids: Vec<u32> = windows(dir).unwrap().iter().map(|it| it.pid).collect();
+            pids.sort_unstable();
+            pids
+        };
+        assert!(pids(&here).is_empty());
+        let window = stand_in(&dir, &here, &[]);
+        let moved = stand_in(&dir, &there, &["-C", "../here"]);
+        let others = [
+            stand_in(&dir, &there, &[]),
+            stand_in(&dir, &here, &["app-server"]),
+            stand_in(&dir, &here, &["exec", "do it"]),
+        ];
+        let mut expected = vec![window.id(), moved.id()];
+        expected.sort_unstable();
+        while pids(&here) != expected {
+            std::thread::yield_now();
+        }
+        assert_eq!(pids(&dir.path().join("link")), expected);
+        assert!(is_shared(others[1].id()) && !is_shared(window.id()));
+        let started_at = windows(&here).unwrap().iter().map(|it| it.started).min();
+        assert!(started_at.is_some() && started_at <= started(others[2].id()));
+        end(window);
+        end(moved);
+        while !pids(&here).is_empty() {
+            std::thread::yield_now();
+        }
+        others.into_iter().for_each(end);
+    }
+}

@@ -1,0 +1,78 @@
+//! In whose name a command acts: the person's, but for one that an agent runs in the shell it has as a
+//! tool, which acts as that agent. It is known by the agent's variables and by the processes above,
+//! where both agree. That is no barrier: whoever runs as the same user may say what they like.
+
+use std::env;
+use std::io::{self, Write};
+
+use super::text::escape;
+use super::{Context, Failure, Result};
+use crate::client::{Client, StartPolicy};
+use crate::hook::session::{self, Found};
+
+/// Who a person at the command line is in the mesh.
+pub(super) const CLI: &str = "cli";
+
+/// Someone who acts, with the means to.
+pub(super) struct Acting {
+    /// Asks as them.
+    pub(super) client: Client,
+    /// How they are named in a request; none if the client's token says it.
+    pub(super) peer_id: Option<Box<str>>,
+    /// What they are called.
+    pub(super) name: Box<str>,
+}
+
+impl Context {
+    /// Whoever this command acts for. `from` is who it says itself.
+    pub(super) fn acting(&self, from: Option<&str>, start: StartPolicy) -> Result<Acting> {
+        if let (Some(from), Some(given)) = (from, &self.acts_as)
+            && from != given
+        {
+            return Err(Failure::usage("`--from` and `--as` both say who acts: give one of them"));
+        }
+        let named = from.or(self.acts_as.as_deref());
+        let agent = if named.is_none() { session::agent_of_command() } else { None };
+        let mut client = self.client(start)?;
+        let Some(agent) = agent else {
+            let name: Box<str> = named.unwrap_or(CLI).into();
+            return Ok(Acting { client, peer_id: Some(name.clone()), name });
+        };
+        let cwd = env::current_dir().ok();
+        let found = session::find_of_command(&mut client, cwd.as_deref())?;
+        let token = found.one().and_then(|me| session::token(&self.config, me));
+        let (Found::One(me), Some(token)) = (found, token) else {
+            return Err(Failure::other(
+                "unknown_session",
+                format!(
+                    "{agent} runs this, and which of its sessions in the mesh that is cannot be \
+                     told: use the mesh tools (mesh_status first), or `--as NAME`, which is `--as \
+                     cli` for what your user has asked for"
+                ),
+            ));
+        };
+        client.use_token(&token);
+        if !self.out.json {
+            // Where the standard error is closed there is nobody to tell.
+            let _ = writeln!(io::stderr().lock(), "as {}", escape(&me.name));
+        }
+        Ok(Acting { client, peer_id: None, name: me.name })
+    }
+
+    /// Refuses `what`, which is the person's to do, to an agent that does not say that it was asked to.
+    pub(super) fn is_for_person(&self, what: &str) -> Result<()> {
+        if self.acts_as.as_deref() == Some(CLI) {
+            return Ok(());
+        }
+        match session::agent_of_command() {
+            None => Ok(()),
+            Some(agent) => Err(Failure::other(
+                "as_cli_only",
+                format!(
+                    "{agent} runs this, and {what} is for its user to do: with `--as cli` it is done \
+                     in their name, if they have asked for it"
+                ),
+            )),
+        }
+    }
+}
