@@ -302,7 +302,7 @@ fn a_wait_ends_when_a_message_comes() {
     let mesh = Mesh::new();
     let (mut a, mut b) = (Agent::new(&mesh), Agent::new(&mesh));
     let (_, b_name) = b.who();
-    a.who();
+    let (_, a_name) = a.who();
     let waiting = b.ask_tool("mesh_inbox", &json!({"wait": 50}));
     let cancelled = b.ask_tool("mesh_inbox", &json!({"wait": 50, "from": "cli"}));
     // Others are served meanwhile.
@@ -313,6 +313,8 @@ fn a_wait_ends_when_a_message_comes() {
     let begun = Instant::now();
     assert_eq!(b.tool_answer(waiting).ok()["messages"][0]["payload"], "now");
     assert!(begun.elapsed() < SOON);
+    // Who answers has seen it, and is not given it again, however late it was.
+    b.tool("mesh_send", &json!({"to": a_name, "message": "seen"})).ok();
 
     let begun = Instant::now();
     assert_eq!(b.tool("mesh_inbox", &json!({"wait": 1})).ok()["messages"], json!([]));
@@ -488,6 +490,7 @@ fn a_broker_that_crashes_is_replaced() {
     // Pushes come again.
     a.tool("mesh_send", &json!({"to": b_who.1, "message": "again"})).ok();
     assert_eq!(b.tool("mesh_inbox", &json!({"wait": 20})).ok()["messages"][0]["payload"], "again");
+    b.tool("mesh_send", &json!({"to": a.who().1, "message": "seen"})).ok();
 
     // Nobody has to call for it: a wait survives it, too.
     let waiting = b.ask_tool("mesh_inbox", &json!({"wait": 50}));

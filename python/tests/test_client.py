@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from unittest import mock
@@ -459,16 +460,28 @@ class Trouble(MeshTest):
         self.assertEqual([m.payload for m in sender.inbox(peek=True)], ["once"])
 
     def test_an_unknown_outcome_is_told(self) -> None:
-        client = self.client(timeout=0.3)
-        client.status()
+        changes: list[Callable[[SLMMeshClient], object]] = [
+            lambda client: client.state_set("k", "v"),
+            lambda client: client.send("cli", "x"),
+            lambda client: client.emit("a.b", 1),
+            lambda client: client.lock("/x"),
+        ]
+        # Each has a connection already: on a new one nothing would be sent.
+        clients = [self.client(timeout=0.3) for _ in changes]
+        looking, late = self.client(timeout=0.3), self.client(timeout=0.3)
+        for client in (*clients, looking):
+            client.status()
         pid = self.mesh.broker_pid()
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
-            with self.assertRaises(OutcomeUnknownError):
-                client.state_set("k", "v")
+            for client, change in zip(clients, changes, strict=True):
+                with self.assertRaises(OutcomeUnknownError):
+                    change(client)
             with self.refused("no_answer"):
-                client.status()
+                looking.status()
+            with self.refused("no_answer"):
+                late.send("cli", "x")
         finally:
             os.kill(pid, signal.SIGCONT)
         self.client().status()

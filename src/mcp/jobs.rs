@@ -238,7 +238,10 @@ impl Jobs {
     pub(super) fn waiting(&self) -> Vec<JobId> {
         let waits = |job: &Job| matches!(job.stage, Stage::Waiting);
         let mut ids = self.ids(|job| waits(job) && job.watch_until.is_none());
-        ids.extend(self.ids(|job| waits(job) && job.watch_until.is_some()).into_iter().rev());
+        let mut watchers = self.ids(|job| waits(job) && job.watch_until.is_some());
+        // Those that have looked stand behind those that have not.
+        watchers.sort_by_key(|id| std::cmp::Reverse(id.0));
+        ids.append(&mut watchers);
         ids
     }
 

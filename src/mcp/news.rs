@@ -131,9 +131,12 @@ impl Server {
     ) {
         let held = self.news.held.take().unwrap_or_default();
         let found = result.map(|body| serde_json::from_slice::<Events>(&body));
+        // What has been pushed up to there is among what was found.
+        let mut found_up_to = None;
         match found {
             Ok(Ok(events)) => {
                 let since = self.news.known.replace(events.last_seq);
+                found_up_to = since.map(|_| events.last_seq);
                 for event in events.events.iter().filter(|_| since.is_some()) {
                     let by = event.emitted_by.as_ref().map(ToString::to_string);
                     if self.is_news(&event.kind, by.as_deref()) {
@@ -145,8 +148,7 @@ impl Server {
             Ok(Err(_)) | Err(ClientError::Refused(_)) => self.news.known = None,
             Err(error) => log::debug(format_args!("cannot look for events: {error}")),
         }
-        let known = self.news.known;
-        for payload in held.iter().filter(|payload| seq_of(payload) > known) {
+        for payload in held.iter().filter(|payload| seq_of(payload) > found_up_to) {
             self.event_arrived(payload, now);
         }
     }

@@ -34,6 +34,8 @@ class Request(Generic[T]):
     #: Whether it may be sent again when it is not known whether it was carried out: it changes
     #: nothing, or the second time changes nothing.
     repeatable: bool = False
+    #: Whether one that is repeatable changes something that whoever made it has to know of.
+    changes: bool = False
     #: The field that names who acts, where the token does not tell.
     actor: str | None = None
     #: Who acts, if the caller has said so.
@@ -210,7 +212,15 @@ def send(
         "replyTo": reply_to,
         "id": id or str(uuid.uuid4()),
     }
-    return Request("/send", body, m.Sent.from_json, repeatable=True, actor="fromPeer", peer=peer)
+    return Request(
+        "/send",
+        body,
+        m.Sent.from_json,
+        repeatable=True,
+        changes=True,
+        actor="fromPeer",
+        peer=peer,
+    )
 
 
 def json_text(value: Any) -> str:
@@ -324,7 +334,9 @@ def lock(
     def read(obj: dict[str, Any]) -> m.Lock:
         return m.Lock.from_json(m.part(obj, "lock"))
 
-    return Request("/lock", body, read, repeatable=True, actor="peerId", peer=peer)
+    return Request(
+        "/lock", body, read, repeatable=True, changes=True, actor="peerId", peer=peer
+    )
 
 
 def unlock(path: str, force: bool, peer: str | None) -> Request[None]:
@@ -403,6 +415,7 @@ def emit(type: str, payload: Any, id: str | None, peer: str | None) -> Request[i
         body,
         lambda obj: m.number(obj, "seq"),
         repeatable=True,
+        changes=True,
         actor="peerId",
         peer=peer,
     )

@@ -104,6 +104,8 @@ def attempt(
     doubted: tuple[Answer, Broker, float] | None = None
     failures = launches = 0
     reread = False
+    # It has gone out, and was not answered.
+    in_doubt = False
     back_until = begun
 
     def pause() -> Pause | None:
@@ -119,7 +121,8 @@ def attempt(
         if time.monotonic() >= deadline:
             if doubted is not None:
                 raise refused(doubted[0].status, doubted[0].body)
-            raise trouble or local("no_answer", f"no answer within {timeout:g} s")
+            error = trouble or local("no_answer", f"no answer within {timeout:g} s")
+            raise _as_it_is(request, error, in_doubt)
         if broker is None:
             found = place.locate()
             if found is None:
@@ -129,7 +132,7 @@ def attempt(
                         yield wait
                     continue
                 if not start:
-                    raise place.absent(place.not_started)
+                    raise _as_it_is(request, place.absent(place.not_started), in_doubt)
                 if launches == _LAUNCHES_MAX:
                     raise local(
                         "start_failed",
@@ -182,20 +185,24 @@ def attempt(
             continue
         known.broker = None
         back_until = time.monotonic() + _RETURN_TIME_MAX
+        in_doubt = in_doubt or result.in_doubt
         if result.in_doubt and not request.repeatable:
-            raise _outcome_unknown(request, result.error)
+            raise _as_it_is(request, result.error, in_doubt)
         # What is not ours may be the port of a broker that has just gone; but not for ever.
         # The broker may have been about to go; a sandbox stays.
         patience = {"not_our_broker": 3, "sandboxed": 6}.get(result.error.code)
         lasts = patience is not None and failures > patience
         if lasts or result.error.code == "protocol_error":
-            raise result.error
+            raise _as_it_is(request, result.error, in_doubt)
         trouble, broker = result.error, None
         if wait := pause():
             yield wait
 
 
-def _outcome_unknown(request: Request[Any], error: SLMMeshError) -> SLMMeshError:
+def _as_it_is(request: Request[Any], error: SLMMeshError, in_doubt: bool) -> SLMMeshError:
+    """``error``, or that nobody knows what came of a request that was sent and changes something."""
+    if not in_doubt or (request.repeatable and not request.changes):
+        return error
     return local(
         "outcome_unknown",
         f"{request.path} was sent and not answered ({error.message}): look whether it was carried "

@@ -224,7 +224,7 @@ fn subscribed_events_are_told_once_with_any_result() {
     let (purpose, _, _) = test.asked();
     test.reply(purpose, &inbox(&[]));
     let (texts, _) = test.result(id);
-    assert_eq!(texts[1..], ["[mesh] events: a.b (1); mesh_events reads them"]);
+    assert_eq!(texts[1..], ["[mesh] events: a.b (2); mesh_events reads them"]);
     assert_eq!(test.fetch(&[])["remaining"], 0, "and no more of it");
 
     // What happens while nothing can be pushed is looked for.
@@ -233,6 +233,8 @@ fn subscribed_events_are_told_once_with_any_result() {
     let (looking, request, _) = test.asked();
     let Request::ReadEvents(read) = request else { panic!("{request:?}") };
     assert_eq!(read.after, Some(crate::model::Seq(9)));
+    // Pushed as well, while it was looked for.
+    test.server.handle_frame(&Frame::Event(event(12)), test.now);
     let events = [listed_event(11), listed_event(12)];
     test.reply(looking, &json!({"ok": true, "events": events, "lastSeq": 12, "firstSeq": 1}));
     // Those that the agent reads need not be told.
