@@ -106,32 +106,38 @@ fn lists_are_cut_and_say_how_to_go_on() {
     agent.tool("mesh_state", &json!({"action": "set", "key": "large", "value": large})).ok();
     let got = agent.tool("mesh_state", &json!({"action": "get", "key": "large"})).ok();
     assert_eq!(got["entry"]["value"], *large);
+}
 
+/// Reads events of the type `a.b`: the numbers in them, and the answer.
+fn read_events(agent: &mut Agent, since: &Value) -> (Vec<u64>, Value) {
+    let answer = agent.tool("mesh_events", &json!({"types": "a.b", "since": since}));
+    assert!(answer.texts[0].len() <= ANSWER_BYTES_MAX, "{}", answer.texts[0].len());
+    let answer = answer.ok();
+    let number = |event: &Value| {
+        let payload: Value = serde_json::from_str(event["payload"].as_str().unwrap()).unwrap();
+        payload["n"].as_u64().unwrap()
+    };
+    (answer["events"].as_array().unwrap().iter().map(number).collect(), answer)
+}
+
+#[test]
+fn events_are_read_in_portions_and_none_is_left_out() {
+    let mesh = unlimited();
+    let mut agent = Agent::new(&mesh);
     for n in 0..6 {
-        let event = json!({"action": "emit", "type": "a.b", "payload": {"n": n, "x": value}});
+        let payload = json!({"n": n, "x": "x".repeat(15_000)});
+        let event = json!({"action": "emit", "type": "a.b", "payload": payload});
         agent.tool("mesh_events", &event).ok();
     }
-    let read = |agent: &mut Agent, since: &Value| {
-        let answer = agent.tool("mesh_events", &json!({"types": "a.b", "since": since}));
-        assert!(answer.texts[0].len() <= ANSWER_BYTES_MAX);
-        let answer = answer.ok();
-        let events = answer["events"].as_array().unwrap();
-        let number = |event: &Value| {
-            let payload: Value = serde_json::from_str(event["payload"].as_str().unwrap()).unwrap();
-            payload["n"].as_u64().unwrap()
-        };
-        (events.iter().map(number).collect::<Vec<_>>(), answer["lastSeq"].clone(), answer)
-    };
-    let (mut all, mut since) = (Vec::new(), json!(0));
-    while all.len() < 6 {
-        let (some, last, answer) = read(&mut agent, &since);
-        all.extend(some);
-        since = last;
-        assert_eq!(answer["remaining"].as_u64().unwrap_or(0), 6 - all.len() as u64);
+    let (mut numbers, mut since) = (Vec::new(), json!(0));
+    while numbers.len() < 6 {
+        let (some, answer) = read_events(&mut agent, &since);
+        numbers.extend(some);
+        assert_eq!(answer["remaining"].as_u64().unwrap_or(0), 6 - numbers.len() as u64);
+        since = answer["lastSeq"].clone();
     }
-    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
-    let (newest, _, _) = read(&mut agent, &Value::Null);
-    assert_eq!(newest, [4, 5]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(read_events(&mut agent, &Value::Null).0, [4, 5], "the newest");
 }
 
 #[test]
