@@ -60,6 +60,11 @@ impl Sandbox {
         Self::filter("a filter of sockets (seccomp)", "inet")
     }
 
+    /// No Unix sockets.
+    fn no_unix() -> Option<Self> {
+        Self::filter("a filter of Unix sockets (seccomp)", "unix")
+    }
+
     /// No connections.
     fn no_connect() -> Option<Self> {
         Self::filter("a filter of connections (seccomp)", "connect")
@@ -235,6 +240,17 @@ fn where_only_the_network_is_closed_the_mesh_works() {
 }
 
 #[test]
+fn where_only_unix_sockets_are_closed_the_port_will_do() {
+    let Some(sandbox) = Sandbox::no_unix() else { return };
+    let mesh = Mesh::new();
+    mesh.start();
+    sandbox.run(&mesh, "send cli from-inside").ok();
+    let mut inside = agent_by(sandbox.command(&mesh, &["mcp"]));
+    inside.who();
+    assert!(inbox(&mesh).contains("from-inside"));
+}
+
+#[test]
 fn a_container_may_know_the_data_directory_by_another_path() {
     let mesh = Mesh::new();
     mesh.start();
@@ -306,7 +322,10 @@ fn where_connections_are_closed_the_sandbox_is_named_and_the_broker_left_alone()
 
 #[test]
 fn a_broker_that_nobody_in_there_could_reach_does_not_stay() {
-    for sandbox in [Sandbox::no_connect(), Sandbox::no_inet()].into_iter().flatten() {
+    // Where there are no Unix sockets, one that serves those in there could push to nobody, and
+    // would keep everyone outside from having one.
+    let sandboxes = [Sandbox::no_connect(), Sandbox::no_inet(), Sandbox::no_unix()];
+    for sandbox in sandboxes.into_iter().flatten() {
         let mesh = Mesh::new();
         for line in ["send cli first", "start --detached", "start"] {
             let said = sandbox.run(&mesh, line).fails(1);
@@ -378,6 +397,7 @@ fn the_python_client_knows_the_same_sandboxes() {
         (Sandbox::new("no sandbox", &words), "ok"),
         (Sandbox::no_network(), "ok"),
         (Sandbox::no_inet(), "ok"),
+        (Sandbox::no_unix(), "ok"),
         (Sandbox::no_connect(), "sandboxed"),
     ] {
         let Some(sandbox) = sandbox else { continue };

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -96,7 +96,8 @@ pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
 ///
 /// # Errors
 /// [`StartError::Bind`]; [`StartError::OutOfReach`] if a process in this one's place could not
-/// connect to either. Then the broker would hold the lock for nobody, and could not push.
+/// connect to either, or may have no Unix sockets at all. Then the broker would hold the lock for
+/// nobody, or for those in here only, and could push to no one.
 pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError> {
     let (listener, port) = bind(config)?;
     let listener = Listener::Tcp(listener);
@@ -107,6 +108,10 @@ pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError
             "cannot listen on {} ({error}): clients use the port instead",
             path.display()
         )),
+    }
+    // As a peer's are connected to; a file system without sockets does not matter to this.
+    if let Err(source) = UnixDatagram::unbound() {
+        return Err(StartError::OutOfReach { address: Address::Unix(path), source });
     }
     let address = Address::Tcp(SocketAddr::new(config.host, port));
     match address.connect_until(Instant::now() + REACH_TIME_MAX) {

@@ -12,8 +12,11 @@ use super::locate::Broker;
 use crate::platform::{self, Address};
 
 /// Variables that sandboxes of agents set, and whose they are.
-const SANDBOXES: [(&str, &str); 2] =
-    [("CODEX_SANDBOX", "Codex"), ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex")];
+const SANDBOXES: [(&str, &str); 3] = [
+    ("CODEX_SANDBOX", "Codex"),
+    ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex"),
+    ("SANDBOX_RUNTIME", "Claude Code"),
+];
 
 impl Broker {
     /// Where it can be connected to, the best first.

@@ -1,6 +1,7 @@
 """Runs a program behind a seccomp filter, as sandboxes of agents do.
 
     barred.py inet PROGRAM ...     no sockets but Unix ones: socket() gives EPERM
+    barred.py unix PROGRAM ...     no Unix sockets, as with Claude Code
     barred.py connect PROGRAM ...  no connections at all: connect() gives EPERM
 
 Exits with 77 if the kernel does not let it.
@@ -34,6 +35,14 @@ FILTERS = {
         instruction(JUMP_EQUAL, SOCKET, 0, 3),
         instruction(LOAD, ARG_0),
         instruction(JUMP_EQUAL, socket.AF_UNIX, 1, 0),
+        instruction(RETURN, EPERM),
+        instruction(RETURN, ALLOW),
+    ],
+    "unix": [
+        instruction(LOAD, NR),
+        instruction(JUMP_EQUAL, SOCKET, 0, 3),
+        instruction(LOAD, ARG_0),
+        instruction(JUMP_EQUAL, socket.AF_UNIX, 0, 1),
         instruction(RETURN, EPERM),
         instruction(RETURN, ALLOW),
     ],

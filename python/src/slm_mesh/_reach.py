@@ -17,7 +17,11 @@ from ._errors import SLMMeshError, local
 from ._locate import Broker
 
 #: Variables that sandboxes of agents set, and whose they are.
-_SANDBOXES = {"CODEX_SANDBOX": "Codex", "CODEX_SANDBOX_NETWORK_DISABLED": "Codex"}
+_SANDBOXES = {
+    "CODEX_SANDBOX": "Codex",
+    "CODEX_SANDBOX_NETWORK_DISABLED": "Codex",
+    "SANDBOX_RUNTIME": "Claude Code",
+}
 #: What is said where the broker is, or should be: nobody listens, or nobody answers.
 _OF_BROKER = {
     errno.ECONNREFUSED,

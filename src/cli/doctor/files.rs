@@ -1,7 +1,6 @@
 //! The data directory, and what was left in it.
 
 use std::collections::HashSet;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,11 +10,10 @@ use crate::cli::clean;
 use crate::cli::out::Out;
 use crate::cli::text::count;
 use crate::config::Config;
-use crate::platform::current_uid;
+use crate::data_dir;
 
-/// Mode bits of group and others, and those by which they may write.
+/// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
-const OTHERS_WRITE: u32 = 0o022;
 
 /// Looks at the directory before anything is made in it.
 pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
@@ -23,34 +21,23 @@ pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
     let paths = &config.paths;
     let dir = paths.dir();
     let name = |path: &Path| out.path(&path.to_string_lossy());
-    let metadata = match std::fs::metadata(dir) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match (data_dir::check(paths), std::fs::metadata(dir)) {
+        (Err(error), _) => {
+            report.bad(CHECK, error.to_string(), "until then, nothing in it is believed");
+        }
+        (Ok(()), Ok(metadata)) => {
+            let mode = metadata.mode() & 0o777;
+            if mode & OTHERS != 0 {
+                let text = format!("{} can be looked into by others (mode {mode:03o})", name(dir));
+                report.note(CHECK, text, "the next start of the broker closes it");
+            } else {
+                report.ok(CHECK, format!("{}, mode {mode:03o}", name(dir)));
+            }
+        }
+        (Ok(()), Err(_)) => {
             report.note(CHECK, format!("{} is new; the broker makes it", name(dir)), "");
             return;
         }
-        Err(error) => {
-            report.bad(
-                CHECK,
-                format!("{}: {error}", name(dir)),
-                "mend it or set SLM_MESH_DATA_DIR",
-            );
-            return;
-        }
-    };
-    let mode = metadata.mode() & 0o777;
-    if metadata.uid() != current_uid() {
-        let text = format!("{} belongs to another user (uid {})", name(dir), metadata.uid());
-        report.bad(CHECK, text, "set SLM_MESH_DATA_DIR to a directory of your own");
-    } else if mode & OTHERS_WRITE != 0 {
-        let text = format!("{} can be written to by others (mode {mode:03o})", name(dir));
-        let todo = format!("look at what is in it, then close it: chmod 700 {}", dir.display());
-        report.bad(CHECK, text, todo);
-    } else if mode & OTHERS != 0 {
-        let text = format!("{} can be looked into by others (mode {mode:03o})", name(dir));
-        report.note(CHECK, text, "the next start of the broker closes it");
-    } else {
-        report.ok(CHECK, format!("{}, mode {mode:03o}", name(dir)));
     }
     for path in [paths.token(), paths.db(), paths.mesh_id(), paths.shared_secret(), paths.peers()] {
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
