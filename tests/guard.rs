@@ -19,6 +19,7 @@ use std::process::Command;
 use common::session::Session;
 use common::{Mesh, Ran, is_there};
 use serde_json::Value;
+use slm_mesh::api::{LockFile, LockPath, Request};
 use slm_mesh::config::RATE_LIMIT;
 
 /// A repository with a commit, in the working directory of a mesh.
@@ -460,6 +461,45 @@ fn hooks_of_all_repositories_are_written_to_only_when_asked() {
     repo.git(&["config", "core.hooksPath", ".git/hooks"]).ok();
     repo.guard(&repo.dir, "install").ok();
     assert!(is_there(repo.hook()));
+}
+
+#[test]
+fn a_lock_on_the_file_in_all_working_trees_is_seen_in_each() {
+    let repo = Repo::guarded();
+    let tree = repo.mesh.home().join("tree");
+    repo.git(&["worktree", "add", "-q", tree.to_str().unwrap()]).ok();
+    repo.write("src/a", "1");
+    fs::write(tree.join("free"), "1").unwrap();
+    fs::write(tree.join("b"), "1").unwrap();
+    // Another repository has the same path.
+    let other = repo.mesh.home().join("other");
+    fs::create_dir(&other).unwrap();
+    repo.git_in(&other, &["init", "-q"]).ok();
+    repo.guard(&other, "install").ok();
+    fs::write(other.join("b"), "1").unwrap();
+
+    let mut bob = Session::new(&repo.mesh, "bob", None, None);
+    let repo_id = repo.path(".git");
+    for path in ["repo:src/**", "repo:b"] {
+        let ask = Request::Lock(LockFile {
+            path: LockPath {
+                repo_id: Some(repo_id.as_str().into()),
+                git_root: Some(repo.dir.to_str().unwrap().into()),
+                ..LockPath::of(path)
+            },
+            ..LockFile::default()
+        });
+        bob.client.call_bytes(&ask).unwrap();
+    }
+    repo.refused("repo:src/**: bob");
+    repo.git_in(&tree, &["add", "b"]).ok();
+    let ran = repo.git_in(&tree, &["commit", "-q", "-m", "x"]);
+    assert!(ran.code == Some(1) && ran.err.contains("repo:b: bob"), "{ran:?}");
+    repo.git_in(&tree, &["reset", "-q", "b"]).ok();
+    repo.git_in(&tree, &["add", "free"]).ok();
+    repo.git_in(&tree, &["commit", "-q", "-m", "x"]).ok();
+    repo.git_in(&other, &["add", "b"]).ok();
+    repo.git_in(&other, &["commit", "-q", "-m", "x"]).ok();
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What the hook runs: which files of the coming commit others have locked.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::git::{self, GitError};
+use crate::agent::git::repository;
 use crate::api::{LockInfo, LocksReply, Request};
 use crate::client::{Client, ClientError, paths};
+use crate::hook::locks_on;
 use crate::hook::session::{self, Found};
 use crate::model::Party;
 
@@ -38,7 +40,20 @@ impl From<GitError> for CheckError {
 /// Broker or git gave no answer.
 pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, CheckError> {
     let all = Request::QueryLocks { peer_id: None, path: None };
-    let LocksReply { mut locks, .. } = client.call(&all)?;
+    let LocksReply { locks, .. } = client.call(&all)?;
+    if locks.is_empty() || git::is_merging(dir) {
+        return Ok(Vec::new());
+    }
+    let top = git::top(dir)?;
+    // A lock has a name in UTF-8; what has none cannot be locked.
+    let staged: BTreeSet<Box<str>> = git::staged(dir)?
+        .iter()
+        .filter_map(|file| paths::canonical_from(&top, file).into_os_string().into_string().ok())
+        .map(Into::into)
+        .collect();
+    let staged: Vec<Box<str>> = staged.into_iter().collect();
+    let tree = repository(&top).and_then(|it| Some((it.id.into(), it.root.to_str()?.into())));
+    let mut locks = locks_on(client, &staged, tree.as_ref())?;
     if locks.is_empty() {
         return Ok(locks);
     }
@@ -48,15 +63,5 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
         // Where it may be one of several, their locks are not certainly another's.
         found => !found.may_be(&lock.locked_by),
     });
-    if locks.is_empty() || git::is_merging(dir) {
-        return Ok(Vec::new());
-    }
-    let top = git::top(dir)?;
-    // A lock has a name in UTF-8; what has none cannot be locked.
-    let staged: HashSet<String> = git::staged(dir)?
-        .iter()
-        .filter_map(|file| paths::canonical_from(&top, file).into_os_string().into_string().ok())
-        .collect();
-    locks.retain(|lock| staged.iter().any(|file| paths::lock_covers(lock, file)));
     Ok(locks)
 }

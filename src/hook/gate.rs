@@ -14,13 +14,16 @@ use crate::client::{Client, ClientError, paths};
 use crate::limits::{HOOK_LOCK_MINUTES, LOCK_FILES_MAX};
 use crate::model::{Party, PeerId, Seq};
 
+/// The id of a repository, and the root of a working tree of it.
+pub type Tree = (Box<str>, Box<str>);
+
 /// What is about to be edited.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edit {
     /// Canonical paths, each once.
     pub(super) files: Vec<Box<str>>,
     /// The repository and the working tree that they are all in.
-    pub(super) tree: Option<(Box<str>, Box<str>)>,
+    pub(super) tree: Option<Tree>,
     /// By which subagent.
     pub(super) subagent: Option<Box<str>>,
 }
@@ -108,7 +111,7 @@ fn take(client: &mut Client, files: &[Box<str>], edit: &Edit) -> Result<Ruling, 
         locks: Vec<LockInfo>,
     }
     let ask = Request::LockFiles(LockFiles {
-        paths: paths_of(files, edit),
+        paths: paths_of(files, edit.tree.as_ref()),
         ttl_minutes: Some(HOOK_LOCK_MINUTES),
         subagent: edit.subagent.clone(),
         ..LockFiles::default()
@@ -132,20 +135,34 @@ fn look(
     edit: &Edit,
     editor: &Editor,
 ) -> Result<(Vec<LockInfo>, Vec<LockInfo>), ClientError> {
+    let found = locks_on(client, files, edit.tree.as_ref())?;
+    Ok(found.into_iter().partition(|lock| editor.may_be(&lock.locked_by)))
+}
+
+/// The locks on these files (canonical paths), each once; those of the whole repository, too, where
+/// `tree` tells which and in what working tree they are.
+///
+/// # Errors
+/// Any [`ClientError`].
+pub fn locks_on(
+    client: &mut Client,
+    files: &[Box<str>],
+    tree: Option<&Tree>,
+) -> Result<Vec<LockInfo>, ClientError> {
     let mut found: BTreeMap<Seq, LockInfo> = BTreeMap::new();
     for files in files.chunks(LOCK_FILES_MAX) {
-        look_at(client, files, edit, &mut found)?;
+        look_at(client, files, tree, &mut found)?;
     }
-    Ok(found.into_values().partition(|lock| editor.may_be(&lock.locked_by)))
+    Ok(found.into_values().collect())
 }
 
 fn look_at(
     client: &mut Client,
     files: &[Box<str>],
-    edit: &Edit,
+    tree: Option<&Tree>,
     found: &mut BTreeMap<Seq, LockInfo>,
 ) -> Result<(), ClientError> {
-    let ask = Request::QueryFiles { peer_id: None, paths: paths_of(files, edit) };
+    let ask = Request::QueryFiles { peer_id: None, paths: paths_of(files, tree) };
     match client.call::<LocksReply>(&ask) {
         Ok(LocksReply { locks, .. }) => {
             // A broker of before tells all there are, and not which are on these files.
@@ -158,15 +175,15 @@ fn look_at(
         // Too much to compare at once, where many patterns are locked.
         Err(error) if error.code() == Some(Code::InvalidRequest) && files.len() > 1 => {
             let (one, other) = files.split_at(files.len() / 2);
-            look_at(client, one, edit, found)?;
-            look_at(client, other, edit, found)
+            look_at(client, one, tree, found)?;
+            look_at(client, other, tree, found)
         }
         Err(error) => Err(error),
     }
 }
 
 /// Files, whatever characters they have.
-fn paths_of(files: &[Box<str>], edit: &Edit) -> LockPaths {
-    let (repo_id, git_root) = edit.tree.clone().unzip();
+fn paths_of(files: &[Box<str>], tree: Option<&Tree>) -> LockPaths {
+    let (repo_id, git_root) = tree.cloned().unzip();
     LockPaths { file_paths: files.to_vec(), exact: true, repo_id, git_root }
 }

@@ -33,6 +33,8 @@ pub mod text;
 mod warning;
 mod windsurf;
 
+pub use gate::{Tree, locks_on};
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
