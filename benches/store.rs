@@ -39,11 +39,13 @@ fn record(n: u8) -> PeerRecord {
         reach: None,
         session_id: None,
         agent_pid: None,
+        agent_start: None,
         private: false,
         acks: true,
         subscriptions: Vec::new(),
         started_at: T0,
         last_heartbeat: T0,
+        away_at: None,
         left_at: None,
         resumable: true,
     }

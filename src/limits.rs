@@ -185,6 +185,13 @@ pub const PURGE_ROWS_MAX: u32 = 500;
 
 /// The time over which a full bucket refills.
 pub const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How long a session that comes back waits for the end of the server that it had before.
+pub const SERVER_END_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long the locks of a peer stay whose server has gone while its agent goes on.
+pub const AWAY_LOCKS_MAX: Duration = Duration::from_secs(30);
+/// How long such a peer is away before it has left. Its session may be continued later, too.
+pub const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// Heartbeats a peer may send in [`RATE_WINDOW`], counted apart from its other requests.
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.

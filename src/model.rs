@@ -465,6 +465,9 @@ pub struct PeerRecord {
     pub session_id: Option<Box<str>>,
     /// The agent's process.
     pub agent_pid: Option<u32>,
+    /// When that process started, in the words of the system, where it tells: another that is given
+    /// the same id has another start.
+    pub agent_start: Option<Box<str>>,
     /// Only its own token speaks for it.
     pub private: bool,
     /// It confirms message frames.
@@ -475,10 +478,20 @@ pub struct PeerRecord {
     pub started_at: Timestamp,
     /// The last heartbeat that was stored (later ones are only in memory).
     pub last_heartbeat: Timestamp,
+    /// Since when its server is gone while its agent goes on; none while it is here, or has left.
+    pub away_at: Option<Timestamp>,
     /// When it left; none while it is present.
     pub left_at: Option<Timestamp>,
     /// It may come back under this id (not after it unregistered).
     pub resumable: bool,
+}
+
+impl PeerRecord {
+    /// Whether it is a session of an agent's process on this machine, and so can be known again.
+    #[must_use]
+    pub fn is_session(&self) -> bool {
+        self.session_id.is_some() && self.agent_start.is_some() && self.host.is_none()
+    }
 }
 
 /// A message as one recipient or its sender sees it.

@@ -404,7 +404,9 @@ fn a_sender_sees_how_far_its_messages_came() {
     assert_eq!(json["messages"][1]["notifiedBy"], "inbox-socket");
     assert_eq!(json["messages"][0]["toPeer"], json!(bob));
     // Its name stays with what was sent to it: whoever has it next has that, too.
-    mesh.client().call_bytes(&Request::Unregister { peer_id: Some("bob".into()) }).unwrap();
+    mesh.client()
+        .call_bytes(&Request::Unregister { peer_id: Some("bob".into()), away: false })
+        .unwrap();
     assert!(mesh.run("inbox --sent").ok().contains("\nbob  read"));
     assert!(mesh.run("inbox --sent --peer bob").ok().starts_with("bob has sent no messages"));
     mesh.run("inbox --sent --peek").fails(2);

@@ -140,7 +140,7 @@ fn every_agent_is_kept_from_what_another_has_locked() {
         hook(&mesh, agent, &input).is_silent();
         assert_eq!(mine.only_lock().locked_by.to_string(), mine.id, "{agent}");
         // With it goes its lock.
-        mine.client.call_bytes(&Request::Unregister { peer_id: None }).unwrap();
+        mine.client.call_bytes(&Request::Unregister { peer_id: None, away: false }).unwrap();
         bob.lock(&file, Some("moving \"things\""), 7);
     }
 }

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath,
+    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
@@ -51,7 +51,10 @@ impl Request {
             Endpoint::Status => Self::Status,
             Endpoint::Shutdown => Self::Shutdown,
             Endpoint::Register => Self::Register(Box::new(register(fields)?)),
-            Endpoint::Unregister => Self::Unregister { peer_id: fields.text("peerId", WHO)? },
+            Endpoint::Unregister => Self::Unregister {
+                peer_id: fields.text("peerId", WHO)?,
+                away: fields.flag("away")?,
+            },
             Endpoint::Heartbeat => Self::Heartbeat {
                 peer_id: fields.text("peerId", WHO)?,
                 git_branch: fields.text("gitBranch", TAG)?,
@@ -94,6 +97,7 @@ fn register(fields: &mut Fields) -> Result<Register> {
         acks: fields.flag("acks")?,
         exclusive: fields.flag("exclusive")?,
         peer_id: fields.text("peerId", WHO)?,
+        facts: Facts::default(),
     })
 }
 
@@ -572,7 +576,7 @@ mod tests {
                 agent_pid: Some(3),
                 ..Register::default()
             })),
-            Request::Unregister { peer_id: me.clone() },
+            Request::Unregister { peer_id: me.clone(), away: true },
             Request::Heartbeat {
                 peer_id: me.clone(),
                 git_branch: Some("main".into()),

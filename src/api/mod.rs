@@ -28,8 +28,8 @@ pub use reply::{
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Claimant, Endpoint, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Claimant, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath,
+    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 
 /// Appends the fields of `value`, which is written as an object, to an object whose beginning stands

@@ -122,6 +122,10 @@ pub struct Registered {
     pub peer_token: Box<str>,
     /// How often it should send a heartbeat, ms.
     pub heartbeat_ms: u64,
+    /// It is a former peer again, because it is the same session of the same agent: with all that
+    /// was that peer's, and with a new token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
 }
 
 /// Whether a peer's heartbeat is fresh.
@@ -132,6 +136,8 @@ pub enum PeerStatus {
     Active,
     /// It is not, but the peer can still be written to.
     Stale,
+    /// Its server is gone while its agent goes on; what is sent to it waits.
+    Away,
 }
 
 /// A peer as listed.

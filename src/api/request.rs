@@ -141,6 +141,23 @@ pub struct Register {
     /// The id to come back under; needs that peer's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<Box<str>>,
+    /// What the broker has found out; never on the wire.
+    #[serde(skip)]
+    pub facts: Facts,
+}
+
+/// What a broker finds out of the processes of a peer that registers, since what a peer says of
+/// itself proves nothing. Whatever could not be told is not so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// When the agent's process that it names started.
+    pub agent_start: Option<Box<str>>,
+    /// The process behind its socket descends from that process.
+    pub descends: bool,
+    /// The server of the peer that it might continue is gone.
+    pub former_gone: bool,
+    /// The agent's process of that peer has ended.
+    pub former_ended: bool,
 }
 
 /// Which peers are meant: `scope` of `POST /peers`, with what it compares.
@@ -473,6 +490,9 @@ pub enum Request {
         /// Who; with a peer token that peer by default.
         #[serde(skip_serializing_if = "Option::is_none")]
         peer_id: Option<Box<str>>,
+        /// The session may go on without it and come back: away, if its agent's process lives.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        away: bool,
     },
     /// `POST /heartbeat`
     Heartbeat {

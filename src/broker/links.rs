@@ -458,8 +458,13 @@ impl Links {
         self.drop_named(peer);
         self.forget(peer, timers);
         if let Some(path) = remove {
-            self.sockets.remove(Path::new(path));
+            self.remove_socket(path);
         }
+    }
+
+    /// Removes the socket of a server that has crashed.
+    pub(super) fn remove_socket(&self, path: &str) {
+        self.sockets.remove(Path::new(path));
     }
 
     fn drop_push(&mut self, peer: PeerId) {

@@ -31,11 +31,13 @@ pub(super) enum Kind {
     Push,
     /// The process of a peer.
     Watch,
+    /// The process of an agent.
+    Agent,
 }
 
 impl Kind {
-    const ALL: [Self; 5] =
-        [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch];
+    const ALL: [Self; 6] =
+        [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch, Self::Agent];
 }
 
 /// A place in a [`Table`], and which of its holders is meant.

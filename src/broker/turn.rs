@@ -8,6 +8,7 @@ use super::answers::{Address, Answers};
 use super::clock::Clock;
 use super::connection::{Flow, Hold, Incoming};
 use super::gate::{Gate, malformed};
+use super::returning;
 use super::sockets::Sockets;
 use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
@@ -149,7 +150,8 @@ impl<S: Store> Turn<S> {
             Ok(admitted) => admitted,
             Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
         };
-        match self.ask(|mesh, now| mesh.handle(caller, &asked, now)) {
+        let mut asked = asked;
+        match self.look_and_ask(&mut asked, |mesh, asked, now| mesh.handle(caller, asked, now)) {
             Ok(Outcome::Reply(mut reply)) => {
                 if let Reply::Registered(registered) = &mut reply {
                     log::info(format_args!(
@@ -179,8 +181,10 @@ impl<S: Store> Turn<S> {
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
         let again = Held { on: hold.on, until: hold.until };
-        let outcome =
-            self.ask(|mesh, now| mesh.handle_held(hold.caller, &hold.request, again, now));
+        let caller = hold.caller;
+        let outcome = self.look_and_ask(&mut hold.request, |mesh, asked, now| {
+            mesh.handle_held(caller, asked, again, now)
+        });
         let address = address(to, hold.connection);
         match outcome {
             Ok(Outcome::Reply(reply)) => {
@@ -200,6 +204,19 @@ impl<S: Store> Turn<S> {
             }
         }
         Ok(())
+    }
+
+    /// Asks the mesh, in the turn. Of a registration it is told what the kernel says.
+    fn look_and_ask(
+        &mut self,
+        asked: &mut Request,
+        handle: impl FnOnce(&mut Mesh<S>, &Request, Now) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Refusal> {
+        if let Request::Register(register) = asked {
+            let sockets = self.sockets.clone();
+            self.with_mesh(|mesh, _| returning::look(mesh, register, &sockets));
+        }
+        self.ask(|mesh, now| handle(mesh, asked, now))
     }
 
     /// Asks the mesh, in the turn. A failure of the store becomes that of the whole turn.

@@ -61,6 +61,7 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
     let status = match peer.status {
         PeerStatus::Active => Cell::painted("active", Paint::Good),
         PeerStatus::Stale => Cell::painted("stale", Paint::Warn),
+        PeerStatus::Away => Cell::painted("away", Paint::Warn),
     };
     let text = |text: &Option<Box<str>>| Cell::from(escape(text.as_deref().unwrap_or_default()));
     [

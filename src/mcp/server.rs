@@ -24,7 +24,7 @@ use super::unread::Unread;
 use super::waking::Notice;
 use super::waking::plan::Waking;
 use crate::agent::detect;
-use crate::api::{Code, Frame, PushedMessage, Registered, Request};
+use crate::api::{Code, Frame, PushedMessage, Register, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
 use crate::log;
@@ -134,6 +134,8 @@ pub(super) struct Server {
     client_is_met: bool,
     /// The client has told where its project is.
     root_is_told: bool,
+    /// The session that it was registered with, or is being so.
+    session_told: Option<Box<str>>,
     /// Whether the broker can push to this session.
     pub(super) push_is_live: bool,
     /// What was last told about the work of this agent, in case the broker forgets it.
@@ -160,6 +162,7 @@ impl Server {
             agent_type: crate::names::UNKNOWN_AGENT.into(),
             client_is_met: false,
             root_is_told: false,
+            session_told: None,
             push_is_live: false,
             summary: None,
             subscribed: Vec::new(),
@@ -276,7 +279,7 @@ impl Server {
             self.mark_read(now);
             self.record(true, now);
             if self.presence.is_present() {
-                self.ask(Purpose::Unregister, Request::Unregister { peer_id: None });
+                self.unregister();
             } else if !self.presence.is_registering() {
                 self.ending = Ending::Over;
             }
@@ -325,6 +328,7 @@ impl Server {
         register.summary.clone_from(&self.summary);
         self.introduce(&mut register);
         let token = self.presence.fill(&mut register);
+        self.tell_session(&mut register);
         let request = Request::Register(Box::new(register));
         let purpose = Purpose::Register;
         self.commands.push_back(Command::Ask(Box::new(Outgoing {
@@ -334,6 +338,24 @@ impl Server {
             start,
             until: None,
         })));
+    }
+
+    /// Puts into `register` which session it is, unless that was told already: a hook may have said
+    /// meanwhile that the agent is in another.
+    fn tell_session(&mut self, register: &mut Register) {
+        if let Some(session) = self.waking.session_id() {
+            register.session_id = Some(session);
+        }
+        if register.peer_id.is_some() && register.session_id == self.session_told {
+            register.session_id = None;
+        } else {
+            self.session_told.clone_from(&register.session_id);
+        }
+    }
+
+    /// Says good-bye. The agent may only start its server anew, which the broker can tell.
+    fn unregister(&mut self) {
+        self.ask(Purpose::Unregister, Request::Unregister { peer_id: None, away: true });
     }
 
     fn heartbeat(&mut self) {
@@ -392,10 +414,12 @@ impl Server {
             serde_json::from_slice::<Registered>(&body)
                 .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
         });
+        let resumed = result.as_ref().is_ok_and(|registered| registered.resumed);
         match self.presence.handle_registered(result, now) {
             Arrival::New => {
                 self.unread.reset();
-                if self.presence.asks_for_a_name() {
+                // Something may have waited for it.
+                if resumed || self.presence.asks_for_a_name() {
                     self.unread.doubt();
                 }
                 self.reading = Reading::default();
@@ -413,13 +437,14 @@ impl Server {
             }
             Arrival::Again => {}
             Arrival::Failed(error) => {
+                self.session_told = None;
                 log::warn(format_args!("not in the mesh: {error}"));
                 self.fail_waiting(&error);
             }
         }
         if let Ending::Leaving(_) = self.ending {
             if self.presence.is_present() {
-                self.ask(Purpose::Unregister, Request::Unregister { peer_id: None });
+                self.unregister();
             } else {
                 self.ending = Ending::Over;
             }

@@ -18,6 +18,7 @@ impl<S: Store> Mesh<S> {
     #[expect(clippy::expect_used, reason = "a check: to panic is what it is for")]
     pub fn check_invariants(&mut self, now: Now) {
         self.check_caches();
+        self.check_away();
         let locks = self.store.locks().expect("locks");
         assert!(self.locks.iter().eq(&locks), "the locks in memory are those in the store");
         self.check_queue();

@@ -26,13 +26,15 @@ mod paths;
 mod peers;
 mod rate_limit;
 mod receipts;
+mod returning;
 mod state;
 mod turn;
 mod who;
 
+pub use returning::Former;
 pub use turn::{
     Caller, Departed, Effects, Entropy, Failure, Held, Interest, Lost, Outcome, Push, Settings,
-    Target, Ticket,
+    Target, Ticket, WatchAgent,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +103,8 @@ pub struct Mesh<S> {
     next_expiry: Option<Timestamp>,
     /// No peer without a known process is due to be removed before this.
     next_dead: Option<Monotonic>,
+    /// No peer that is away has anything to lose before this.
+    next_away: Option<Monotonic>,
     next_purge: Monotonic,
 }
 
@@ -135,6 +139,7 @@ impl<S: Store> Mesh<S> {
             turn: 0,
             next_expiry: None,
             next_dead: None,
+            next_away: None,
             next_purge: now.mono,
             settings,
         };
@@ -144,6 +149,7 @@ impl<S: Store> Mesh<S> {
                 mesh.effects.connect.push((*id, path.clone()));
             }
             mesh.effects.watch.extend(present.named_process());
+            mesh.effects.agents.extend(present.agent());
         }
         Ok(mesh)
     }
@@ -156,7 +162,7 @@ impl<S: Store> Mesh<S> {
         self.tokens.clear();
         for record in self.store.present_peers()? {
             let present = match known.remove(&record.id) {
-                Some(present) => Present { record, ..present },
+                Some(present) => present.with(record, now),
                 None => Present::new(record, now, Seen::BeforeStart),
             };
             self.index(present);
@@ -168,6 +174,7 @@ impl<S: Store> Mesh<S> {
         self.hungry = self.peers.keys().copied().collect();
         self.note_expiries()?;
         self.next_dead = Some(now.mono.plus(self.settings.dead));
+        self.next_away = self.peers.values().filter_map(Present::next_away).min();
         Ok(())
     }
 
@@ -292,7 +299,7 @@ impl<S: Store> Mesh<S> {
         }
         let reply = match request {
             Request::Health => self.health(now),
-            Request::Register(register) => self.register(caller, register, now)?,
+            Request::Register(register) => return self.register(caller, register, now, held),
             _ if matches!(caller, Caller::Unknown(_)) => {
                 return Err(self.refuse_unauthenticated(now).into());
             }
@@ -300,7 +307,9 @@ impl<S: Store> Mesh<S> {
                 self.count(caller, None, now)?;
                 self.status(now)
             }
-            Request::Unregister { peer_id } => self.unregister(caller, peer_id.as_deref(), now)?,
+            Request::Unregister { peer_id, away } => {
+                self.unregister(caller, peer_id.as_deref(), *away, now)?
+            }
             Request::Heartbeat { peer_id, git_branch, session_id } => {
                 let news = (git_branch.as_deref(), session_id.as_deref());
                 self.heartbeat(caller, peer_id.as_deref(), news, now)?
@@ -404,6 +413,7 @@ impl<S: Store> Mesh<S> {
     /// Those of the store.
     pub fn tick(&mut self, now: Now) -> Result<()> {
         self.remove_dead(now)?;
+        self.end_away(now)?;
         self.end_absent(now);
         if now.mono >= self.next_purge {
             let before = PurgeBefore {
@@ -428,7 +438,10 @@ impl<S: Store> Mesh<S> {
         let counts = self.store.counts();
         let rows = counts.messages.total + counts.events > 0;
         let purge = rows.then_some(self.next_purge);
-        [expiry, self.next_dead, purge, self.next_absent()].into_iter().flatten().min()
+        [expiry, self.next_dead, self.next_away, purge, self.next_absent()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     // What the shell asks

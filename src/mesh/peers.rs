@@ -4,7 +4,8 @@ use super::claims::Claims;
 use super::delivery::Link;
 use super::locks::Edits;
 use super::paths::normalise;
-use super::turn::{Caller, Departed, Failure, Push, Target};
+use super::returning::{Away, Newcomer};
+use super::turn::{Caller, Departed, Failure, Push, Target, WatchAgent};
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen, reserved_since};
 use crate::api::{
@@ -38,12 +39,17 @@ pub(super) struct Present {
     pub(super) has_hooks: bool,
     /// What its subagents are at.
     pub(super) edits: Edits,
+    /// The process of its agent is watched and runs.
+    pub(super) agent_lives: bool,
+    /// Its server is gone while its agent goes on.
+    pub(super) away: Option<Away>,
 }
 
 impl Present {
     pub(super) fn new(record: PeerRecord, now: Now, seen: Seen) -> Self {
         Self {
             last_heartbeat: record.last_heartbeat,
+            away: record.away_at.map(|at| Away::since(at, now)),
             record,
             link: Link::default(),
             process_known: false,
@@ -52,12 +58,25 @@ impl Present {
             claims: Claims::default(),
             has_hooks: false,
             edits: Edits::default(),
+            agent_lives: false,
         }
+    }
+
+    /// The same with the record that is stored: the turn that had changed it has failed.
+    pub(super) fn with(self, record: PeerRecord, now: Now) -> Self {
+        let away = record.away_at.map(|at| match self.away {
+            Some(away) => away.after_failure(now),
+            None => Away::since(at, now),
+        });
+        Self { record, away, ..self }
     }
 
     /// How its agent can be told, as far as is known: the hooks of an agent reach it with its next
     /// turn, whatever its peer has said.
     fn reach(&self) -> &str {
+        if self.away.is_some() {
+            return reach::NONE;
+        }
         let said = match (&self.record.reach, &self.record.uds_path) {
             (Some(reach), _) => reach,
             (None, Some(_)) => "push",
@@ -76,6 +95,15 @@ impl Present {
         record.host.is_none().then_some((record.id, record.pid))
     }
 
+    /// The process of its agent, if it says which, and when that started.
+    pub(super) fn agent(&self) -> Option<WatchAgent> {
+        let PeerRecord { id, agent_pid: Some(pid), agent_start: Some(start), .. } = &self.record
+        else {
+            return None;
+        };
+        Some(WatchAgent { peer: *id, pid: *pid, start: start.clone() })
+    }
+
     fn is_alive(&mut self, now: Now) {
         self.last_seen = now.mono;
         self.last_heartbeat = now.wall;
@@ -84,28 +112,43 @@ impl Present {
 }
 
 impl<S: Store> Mesh<S> {
-    /// `POST /register`: comes in, comes back, or changes what it said.
-    pub(super) fn register(&mut self, caller: Caller, register: &Register, now: Now) -> Answer {
+    /// What a registration is refused for, whoever it is of.
+    pub(super) fn check_registration(
+        &mut self,
+        register: &Register,
+        now: Now,
+    ) -> std::result::Result<(), Refusal> {
         self.rates.take(Lane::Register, now.mono)?;
-        check_register(register)?;
-        if let Some(id) = &register.peer_id {
-            return self.resume(caller, id, register, now);
-        }
+        check_register(register)
+    }
+
+    /// Whether somebody may come in without an id.
+    pub(super) fn check_newcomer(
+        &mut self,
+        caller: Caller,
+        now: Now,
+    ) -> std::result::Result<(), Refusal> {
         match caller {
-            Caller::Broker => {}
+            Caller::Broker => Ok(()),
             Caller::Peer(_) => {
                 let message = "a peer's token brings back that peer: send its `peerId` too";
-                return Err(Refusal::new(Code::Forbidden, message).into());
+                Err(Refusal::new(Code::Forbidden, message))
             }
-            Caller::Unknown(_) => return Err(self.refuse_unauthenticated(now).into()),
+            Caller::Unknown(_) => Err(self.refuse_unauthenticated(now)),
         }
-        if self.peers.len() >= PEERS_MAX {
-            return Err(Refusal::new(
-                Code::Unavailable,
-                format!("{PEERS_MAX} peers are here, which is the most: end some first"),
-            )
-            .into());
+    }
+
+    fn check_peer_room(&self) -> std::result::Result<(), Refusal> {
+        if self.peers.len() < PEERS_MAX {
+            return Ok(());
         }
+        let message = format!("{PEERS_MAX} peers are here, which is the most: end some first");
+        Err(Refusal::new(Code::Unavailable, message))
+    }
+
+    /// Somebody new comes in.
+    pub(super) fn come_new(&mut self, register: &Register, now: Now) -> Answer {
+        self.check_peer_room()?;
         let (name, automatic) = match asked_name(register) {
             Some(asked) => {
                 let name = self.suffixed_name(asked, None, now)?;
@@ -119,21 +162,28 @@ impl<S: Store> Mesh<S> {
             None => (self.automatic_name(register, now)?, true),
         };
         let id = PeerId::from_random(self.random());
-        let token = hex(&self.random::<32>());
-        let record = record(register, id, name, automatic, hash_token(&token), now);
+        let (token, token_hash) = self.new_token();
+        let record = record(register, id, name, automatic, token_hash, now);
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, now, Seen::Now), true, now)?;
-        Ok(self.registered(id, token.into()))
+        Ok(self.registered(id, token.into(), false))
     }
 
-    fn registered(&self, id: PeerId, peer_token: Box<str>) -> Reply {
+    pub(super) fn new_token(&mut self) -> (String, [u8; 32]) {
+        let token = hex(&self.random::<32>());
+        let hash = hash_token(&token);
+        (token, hash)
+    }
+
+    pub(super) fn registered(&self, id: PeerId, peer_token: Box<str>, resumed: bool) -> Reply {
         let name = self.peers.get(&id).map(|peer| peer.record.name.clone()).unwrap_or_default();
         let heartbeat_ms = u64::try_from(self.settings.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        Reply::Registered(Registered { peer_id: id, name, peer_token, heartbeat_ms })
+        Reply::Registered(Registered { peer_id: id, name, peer_token, heartbeat_ms, resumed })
     }
 
     /// Comes back under an id, or changes what a present peer said.
-    fn resume(&mut self, caller: Caller, id: &str, register: &Register, now: Now) -> Answer {
+    pub(super) fn resume(&mut self, caller: Caller, register: &Register, now: Now) -> Answer {
+        let id = register.peer_id.as_deref().unwrap_or_default();
         let gone = || {
             let message = format!("no peer `{id}` can come back here: register without `peerId`");
             Refusal::new(Code::PeerNotFound, message)
@@ -161,9 +211,46 @@ impl<S: Store> Mesh<S> {
                 _ => forbidden_resume().into(),
             });
         }
+        if let Some(former) = self.was_another(&kept, register)? {
+            self.leave(id, LeaveReason::CleanExit, now)?;
+            return self.continue_as(former, register, now);
+        }
+        self.readmit(kept, register, now)?;
+        Ok(self.registered(id, Box::default(), false))
+    }
+
+    /// The peer that a present one turns out to be, now that it knows its session: only while nobody
+    /// has had to do with it yet.
+    fn was_another(
+        &mut self,
+        kept: &PeerRecord,
+        register: &Register,
+    ) -> Stored<Option<PeerRecord>> {
+        let is_fresh = kept.session_id.is_none()
+            && kept.left_at.is_none()
+            && !register.exclusive
+            && self.locks.count_of(&Party::Peer(kept.id)) == 0
+            && self.store.unread_count(Recipient::Peer(kept.id))? == 0;
+        if !is_fresh {
+            return Ok(None);
+        }
+        Ok(match self.newcomer(register)? {
+            Newcomer::Continues(former) => Some(*former),
+            Newcomer::New | Newcomer::Waits(_) => None,
+        })
+    }
+
+    /// Lets a peer in that is known: with what it says now, and with what it was.
+    pub(super) fn readmit(
+        &mut self,
+        kept: PeerRecord,
+        register: &Register,
+        now: Now,
+    ) -> std::result::Result<(), Failure> {
+        let id = kept.id;
         let absent = kept.left_at.is_some();
-        if absent && self.peers.len() >= PEERS_MAX {
-            return Err(Refusal::new(Code::Unavailable, "too many peers are here").into());
+        if absent {
+            self.check_peer_room()?;
         }
         let (wanted, made) = match asked_name(register) {
             Some(asked) => (asked, false),
@@ -174,11 +261,20 @@ impl<S: Store> Mesh<S> {
             return Err(name_taken(wanted).into());
         }
         let automatic = made || *name != *wanted;
+        let said = record(register, id, name, automatic, kept.token_hash, now);
+        // Which session it is, and of which process, it need not say again: a hook may know better.
+        let (agent_pid, agent_start) = match said.agent_pid {
+            Some(pid) => (Some(pid), said.agent_start.clone()),
+            None => (kept.agent_pid, kept.agent_start),
+        };
         let record = PeerRecord {
             started_at: kept.started_at,
-            summary: register.summary.clone().filter(|s| !s.is_empty()).or(kept.summary),
+            summary: said.summary.clone().or(kept.summary),
             subscriptions: kept.subscriptions,
-            ..record(register, id, name, automatic, kept.token_hash, now)
+            session_id: said.session_id.clone().or(kept.session_id),
+            agent_pid,
+            agent_start,
+            ..said
         };
         self.store.put_peer(&record)?;
         let mailbox = self.mailbox_of(id).map(Box::from);
@@ -202,12 +298,17 @@ impl<S: Store> Mesh<S> {
                 }
                 present.record = record;
                 present.is_alive(now);
+                if present.away.take().is_some() {
+                    let (name, status) = (&present.record.name, [("status", "active")]);
+                    let frame = peer_line("state_changed", id, name, &status, now.wall);
+                    self.tell_others(Some(id), frame);
+                }
                 present
             }
             None => Present::new(record, now, Seen::Now),
         };
         self.come_in(present, absent, now)?;
-        Ok(self.registered(id, Box::default()))
+        Ok(())
     }
 
     fn come_in(&mut self, present: Present, announce: bool, now: Now) -> Stored<()> {
@@ -217,6 +318,7 @@ impl<S: Store> Mesh<S> {
             self.effects.connect.push((id, path.clone()));
         }
         self.effects.watch.extend(present.named_process());
+        self.effects.agents.extend(present.agent());
         let dead_at = now.mono.plus(self.settings.dead);
         self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
         let joined = announce.then(|| {
@@ -251,9 +353,19 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /unregister`
-    pub(super) fn unregister(&mut self, caller: Caller, peer: Option<&str>, now: Now) -> Answer {
+    pub(super) fn unregister(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        away: bool,
+        now: Now,
+    ) -> Answer {
         let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
-        self.leave(id, LeaveReason::CleanExit, now)?;
+        if away && caller == Caller::Peer(id) {
+            self.lose_server(id, LeaveReason::CleanExit, now)?;
+        } else {
+            self.leave_for_good(id, now)?;
+        }
         Ok(Reply::Done {})
     }
 
@@ -262,7 +374,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn process_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
-        self.leave(peer, LeaveReason::Crashed, now)
+        self.lose_server(peer, LeaveReason::Crashed, now)
     }
 
     /// The process that a peer said it is has ended. That is no proof, since it may have named any:
@@ -283,7 +395,17 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    fn leave(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+    /// Leaves. A session may be continued later; what has none comes back only after a crash.
+    pub(super) fn leave(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+        let is_session = self.peers.get(&id).is_some_and(|present| present.record.is_session());
+        self.depart(id, reason, is_session || reason != LeaveReason::CleanExit, now)
+    }
+
+    fn leave_for_good(&mut self, id: PeerId, now: Now) -> Stored<()> {
+        self.depart(id, LeaveReason::CleanExit, false, now)
+    }
+
+    fn depart(&mut self, id: PeerId, reason: LeaveReason, resumable: bool, now: Now) -> Stored<()> {
         let Some(present) = self.peers.remove(&id) else { return Ok(()) };
         self.names.remove(&names::key(&present.record.name));
         self.tokens.remove(&present.record.token_hash);
@@ -293,7 +415,8 @@ impl<S: Store> Mesh<S> {
         self.left.push(present);
         record.last_heartbeat = self.left.last().map_or(now.wall, |left| left.last_heartbeat);
         record.left_at = Some(now.wall);
-        record.resumable = reason != LeaveReason::CleanExit;
+        record.away_at = None;
+        record.resumable = resumable;
         if !record.resumable {
             record.subscriptions.clear();
         }
@@ -307,6 +430,7 @@ impl<S: Store> Mesh<S> {
         let payload =
             serde_json::json!({"peerId": id, "name": record.name, "reason": reason.as_str()});
         self.event(event_type::PEER_LEFT, &payload.to_string(), Some(&Party::Peer(id)), now)?;
+        self.effects.gone.push(id);
         self.effects.departed.push(Departed { peer: id, reason, uds_path: record.uds_path });
         Ok(())
     }
@@ -321,7 +445,7 @@ impl<S: Store> Mesh<S> {
             }
         }
         let dead = self.settings.dead;
-        let mortal = |present: &&Present| !present.process_known;
+        let mortal = |present: &&Present| !present.process_known && present.away.is_none();
         let is_dead = |present: &&Present| now.mono.since(present.last_seen) >= dead;
         let ids: Vec<PeerId> = (self.peers.values().filter(mortal).filter(is_dead))
             .map(|present| present.record.id)
@@ -335,7 +459,9 @@ impl<S: Store> Mesh<S> {
     }
 
     pub(super) fn is_stale(&self, present: &Present, now: Now) -> bool {
-        present.seen != Seen::Now || now.mono.since(present.last_seen) >= self.settings.stale
+        present.away.is_some()
+            || present.seen != Seen::Now
+            || now.mono.since(present.last_seen) >= self.settings.stale
     }
 
     /// `POST /heartbeat`, with the branch and the session that it has now, if it says so.
@@ -413,16 +539,16 @@ impl<S: Store> Mesh<S> {
             let session = || record.session_id == list.session_id;
             exclude != Some(record.id)
                 && in_scope(record, &list.scope)
-                && (list.include_stale || !self.is_stale(present, now))
+                && (list.include_stale || present.away.is_some() || !self.is_stale(present, now))
                 && (list.session_id.is_none() || session())
                 && (list.agent_pids.is_empty() || agent())
         };
         let mut peers: Vec<PeerInfo> = (self.peers.values().filter(wanted))
             .map(|present| {
-                let status = if self.is_stale(present, now) {
-                    PeerStatus::Stale
-                } else {
-                    PeerStatus::Active
+                let status = match present.away {
+                    Some(_) => PeerStatus::Away,
+                    None if self.is_stale(present, now) => PeerStatus::Stale,
+                    None => PeerStatus::Active,
                 };
                 let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
                 let heartbeat = present.last_heartbeat;
@@ -522,11 +648,13 @@ fn record(
         reach: register.reach.clone(),
         session_id: register.session_id.clone(),
         agent_pid: register.agent_pid,
+        agent_start: register.facts.agent_start.clone(),
         private: register.private,
         acks: register.acks,
         subscriptions: Vec::new(),
         started_at: now.wall,
         last_heartbeat: now.wall,
+        away_at: None,
         left_at: None,
         resumable: true,
     }

@@ -56,6 +56,8 @@ pub enum Interest {
     Events,
     /// Its turn for a lock.
     Lock(Ticket),
+    /// The end of this peer's server.
+    Gone(PeerId),
 }
 
 /// A place in the queue for locks; one with a lower number came before.
@@ -151,6 +153,17 @@ pub struct Departed {
     pub uds_path: Option<Box<str>>,
 }
 
+/// A process of an agent that is to be watched for a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchAgent {
+    /// For which.
+    pub peer: PeerId,
+    /// The process.
+    pub pid: u32,
+    /// When it started: another that has been given its id is not meant.
+    pub start: Box<str>,
+}
+
 /// What the shell has to do after a turn.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -165,6 +178,13 @@ pub struct Effects {
     /// Peers on this machine, and the process that each said it is: to be watched where no
     /// connection tells which it is. Given at registration.
     pub watch: Vec<(PeerId, u32)>,
+    /// Peers on this machine, and the process of their agent: what the shell finds out of that it
+    /// tells with [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
+    pub agents: Vec<WatchAgent>,
+    /// Sockets of peers that stay, whose server has crashed: to be removed.
+    pub abandoned: Vec<Box<str>>,
+    /// Peers whose server has gone, for held requests.
+    pub gone: Vec<PeerId>,
     /// Peers whose link is to be closed.
     pub departed: Vec<Departed>,
     /// Inboxes that have news, for held requests.

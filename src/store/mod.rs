@@ -304,6 +304,10 @@ pub trait Store {
     /// The record of a peer, present or not.
     fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>>;
 
+    /// Of the peers that were this session of this type of agent, have left and may come back, the one
+    /// that left last; of several at one time, the one with the highest id.
+    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>>;
+
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     ///
     /// Names that differ by (ASCII) case only have one mailbox, which is named in lower case.

@@ -131,6 +131,10 @@ fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[Peer
             None => Input::Tick,
         },
         8 if rng.chance(60) => Input::AnswerLost { nth: rng.below(8), written: rng.chance(60) },
+        8 if rng.chance(10) => match rng.pick(&known.clients) {
+            Some(client) => Input::AgentEnded(client.id),
+            None => Input::Tick,
+        },
         8 if rng.chance(20) => Input::HangUp(rng.below(8)),
         8 => Input::Tick,
         _ => request(rng, known),
@@ -191,8 +195,16 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
     }
     let (endpoint, body) = match rng.below(30) {
         0..3 => return register(rng, known),
-        3 if rng.chance(40) => (Endpoint::Unregister, json!({"peerId": me})),
-        4 | 5 => (Endpoint::Heartbeat, json!({"peerId": me, "gitBranch": "main"})),
+        3 if rng.chance(40) => {
+            let mut body = json!({"peerId": me});
+            maybe!(rng, 60, body, "away", json!(true));
+            (Endpoint::Unregister, body)
+        }
+        4 | 5 => {
+            let mut body = json!({"peerId": me, "gitBranch": "main"});
+            maybe!(rng, 10, body, "sessionId", json!(pick(rng, &["s", "t"])));
+            (Endpoint::Heartbeat, body)
+        }
         6 => (Endpoint::Peers, peers(rng, known)),
         7 => (Endpoint::Summary, json!({"peerId": me, "summary": pick(rng, &["", "refactoring"])})),
         8..14 => (Endpoint::Send, send(rng, known, &me)),
@@ -243,12 +255,19 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     maybe!(rng, 30, body, "private", json!(true));
     maybe!(rng, 30, body, "gitRoot", json!("/w"));
     maybe!(rng, 30, body, "repoId", json!("/w/.git"));
-    maybe!(rng, 30, body, "agentPid", json!(7));
+    maybe!(rng, 50, body, "agentPid", json!(pick(rng, &["7", "7", "8"]).parse::<u32>().unwrap()));
+    maybe!(rng, 50, body, "sessionId", json!(pick(rng, &["s", "s", "t"])));
+    // What the kernel would say; no broker reads it.
+    let mut facts = json!({"start": pick(rng, &["then", "then", "later"])});
+    for fact in ["descends", "gone", "ended"] {
+        maybe!(rng, 70, facts, fact, json!(true));
+    }
+    body["facts"] = facts;
     maybe!(rng, 50, body, "reach", json!(pick(rng, &REACHES)));
     let token = match rng.pick(&known.clients) {
         Some(client) if rng.clone().chance(5) => Token::Peer(client.token.clone()),
-        // A mesh with a dozen peers is large enough.
-        Some(_) if known.clients.len() > 12 => Token::Peer("full".into()),
+        // A mesh with a dozen peers is large enough; some of them may come back.
+        Some(_) if known.clients.len() > 12 && rng.clone().chance(70) => Token::Peer("full".into()),
         _ => Token::Broker,
     };
     Input::Request { token, endpoint: Endpoint::Register, body: body.to_string() }

@@ -162,6 +162,9 @@ fn check_coverage(met: &BTreeSet<String>) {
         "undeliverable",
         "message_undeliverable",
         "to a topic",
+        "away",
+        "resumed",
+        "registered late",
     ]
     .map(String::from)
     .to_vec();
@@ -268,6 +271,7 @@ impl Run {
         self.oracle.check_inboxes(&mut self.memory, &self.known);
         self.oracle.check_inboxes(&mut self.disk, &self.known);
         self.oracle.check_undeliverable(&mut self.memory);
+        self.oracle.check_tokens(&mut self.memory);
         self.oracle.check_receipts(&mut self.memory, &self.known);
         let a = contents(self.memory.mesh().store_mut(), &self.known).unwrap();
         let b = contents(self.disk.mesh().store_mut(), &self.known).unwrap();

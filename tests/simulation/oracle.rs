@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slm_mesh::api::{Endpoint, LockInfo, MessageInfo, Refusal, Reply, Sent};
+use slm_mesh::api::{Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply, Sent};
 use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
-use slm_mesh::mesh::Lost;
+use slm_mesh::mesh::{Caller, Lost};
 use slm_mesh::model::{
     Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
 };
@@ -54,6 +54,8 @@ pub(crate) struct Oracle {
     labels: BTreeSet<Party>,
     /// Topics that peers have subscribed to.
     topics: BTreeSet<(PeerId, Box<str>)>,
+    /// Tokens of servers in whose place there is another.
+    ended_tokens: Vec<String>,
     /// Peers that have claimed messages.
     with_hooks: BTreeSet<PeerId>,
     /// The latest wall time there was: what is a day older than that may be gone.
@@ -137,7 +139,12 @@ impl Oracle {
                 known.last_seq = known.last_seq.max(lock.fence.0);
             }
             self.met.insert("answered late".to_owned());
-            assert!(body.contains("wait"), "only what waits is held: {body}");
+            if let Answer::Reply(reply @ Reply::Registered(_)) = answer {
+                self.met.insert("registered late".to_owned());
+                self.reply(reply, &serde_json::from_str(body).unwrap(), known, now);
+            }
+            let waits = body.contains("wait") || body.contains("sessionId");
+            assert!(waits, "only what waits is held: {body}");
         }
         for (fence, lost) in &seen.lost {
             let may_be_read = match lost {
@@ -270,7 +277,16 @@ impl Oracle {
                 register.as_object_mut().unwrap().remove("peerId");
                 let id = registered.peer_id;
                 match known.clients.iter_mut().find(|client| client.id == id) {
-                    Some(client) => client.name = registered.name.to_string(),
+                    Some(client) => {
+                        client.name = registered.name.to_string();
+                        let token = registered.peer_token.to_string();
+                        // The core leaves it empty for who came with it.
+                        assert_eq!(!token.is_empty(), registered.resumed, "another server");
+                        if registered.resumed {
+                            self.met.insert("resumed".to_owned());
+                            self.ended_tokens.push(std::mem::replace(&mut client.token, token));
+                        }
+                    }
                     None => known.clients.push(Client {
                         id,
                         name: registered.name.to_string(),
@@ -335,7 +351,12 @@ impl Oracle {
                 }
             }
             Reply::Peers { peers, .. } => {
-                for peer in peers.iter().filter(|peer| self.with_hooks.contains(&peer.id)) {
+                let away = |peer: &PeerInfo| peer.status == PeerStatus::Away;
+                if peers.iter().any(away) {
+                    self.met.insert("away".to_owned());
+                }
+                let here = peers.iter().filter(|peer| !away(peer));
+                for peer in here.filter(|peer| self.with_hooks.contains(&peer.id)) {
                     let told = [reach::WAKES, reach::NEXT_TURN].contains(&&*peer.reach);
                     assert!(told, "{} has hooks: {}", peer.name, peer.reach);
                 }
@@ -382,6 +403,13 @@ impl Oracle {
 
     fn may_be_gone(&self, at: Timestamp) -> bool {
         at.0 + MESSAGE_RETENTION_MS <= self.wall_max
+    }
+
+    /// A token that has ended is nobody's.
+    pub(crate) fn check_tokens<B: Backend>(&self, world: &mut World<B>) {
+        for token in &self.ended_tokens {
+            assert!(matches!(world.mesh().authenticate(token), Caller::Unknown(_)), "{token}");
+        }
     }
 
     /// What was told to be undeliverable lies where nobody can read it.
@@ -452,14 +480,18 @@ impl Oracle {
             assert_ne!(sender, Some(recipient), "nobody gets what it sends to many");
         }
         let store = world.mesh().store_mut();
-        let holders: BTreeMap<Box<str>, Recipient> = (store.present_peers().unwrap().into_iter())
+        let here = store.present_peers().unwrap();
+        // Some may have come and not have been told.
+        let unknown: Vec<PeerId> = here.iter().map(|record| record.id).collect();
+        let holders: BTreeMap<Box<str>, Recipient> = (here.into_iter())
             .filter(|record| !record.name_is_automatic)
             .map(|record| (record.name, Recipient::Peer(record.id)))
             .collect();
         let mut kept = BTreeSet::new();
         let peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
         let others = self.labels.iter().cloned().chain([Party::Cli]);
-        for sender in peers.iter().copied().map(Party::Peer).chain(others) {
+        let senders: BTreeSet<PeerId> = peers.iter().copied().chain(unknown).collect();
+        for sender in senders.into_iter().map(Party::Peer).chain(others) {
             let query =
                 SentQuery { sender: &sender, to: None, before: None, after: None, limit: u32::MAX };
             for message in store.sent(&query, &mut |_| true).unwrap().messages {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use slm_mesh::api::{DatabaseStatus, Endpoint, Frame, Refusal, Reply, Request, read_frame};
+use serde_json::Value;
+use slm_mesh::api::{DatabaseStatus, Endpoint, Facts, Frame, Refusal, Reply, Request, read_frame};
 use slm_mesh::mesh::{
     self, Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
     Ticket,
@@ -50,6 +51,7 @@ pub(crate) enum Input {
         frames: usize,
     },
     ProcessEnded(PeerId),
+    AgentEnded(PeerId),
     Tick,
     /// The client of a request that waits for a lock goes away.
     HangUp(usize),
@@ -115,6 +117,18 @@ pub(crate) struct Seen {
 struct Socket {
     /// Frames written to it and not read.
     frames: VecDeque<(Option<Seq>, String)>,
+}
+
+/// What the kernel would say of a registration.
+fn facts(body: &str) -> Facts {
+    let body: Value = serde_json::from_str(body).unwrap();
+    let is = |fact: &str| body["facts"][fact] == true;
+    Facts {
+        agent_start: body["agentPid"].as_u64().and(body["facts"]["start"].as_str()).map(Into::into),
+        descends: is("descends"),
+        former_gone: is("gone"),
+        former_ended: is("ended"),
+    }
 }
 
 /// A request of a turn, and what came of it so far.
@@ -307,6 +321,7 @@ impl<B: Backend> World<B> {
         seen.late.extend(late);
         let effects = self.mesh().take_effects();
         let (inboxes, events) = (effects.inboxes.clone(), effects.events);
+        let gone = effects.gone.clone();
         self.carry_out(effects, seen);
         for (at, body, caller, request, answer) in answers {
             match answer {
@@ -326,7 +341,7 @@ impl<B: Backend> World<B> {
                 Err(refusal) => seen.answers.push((at, Answer::Refused(refusal))),
             }
         }
-        self.wake(&inboxes, events, seen);
+        self.wake(&inboxes, events, &gone, seen);
     }
 
     /// Asks again for requests that wait for locks and have an answer now, in the turn.
@@ -381,13 +396,14 @@ impl<B: Backend> World<B> {
     }
 
     /// Asks again for held requests that have news or no time left: in a turn of their own.
-    fn wake(&mut self, inboxes: &[Recipient], events: bool, seen: &mut Seen) {
+    fn wake(&mut self, inboxes: &[Recipient], events: bool, gone: &[PeerId], seen: &mut Seen) {
         let now = self.now;
         let due = |held: &Held| {
             held.until <= now.mono
                 || match held.on {
                     Interest::Inbox(recipient) => inboxes.contains(&recipient),
                     Interest::Events => events,
+                    Interest::Gone(peer) => gone.contains(&peer),
                     // Those are asked in the turn that lets them go on.
                     Interest::Lock(_) => false,
                 }
@@ -423,6 +439,10 @@ impl<B: Backend> World<B> {
                     Token::Peer(token) => mesh.authenticate(token),
                 };
                 let request = match Request::decode(*endpoint, body.as_bytes()) {
+                    Ok(Request::Register(mut register)) => {
+                        register.facts = facts(body);
+                        Request::Register(register)
+                    }
                     Ok(request) => request,
                     Err(refusal) => {
                         answers.push((at, body.clone(), caller, Request::Health, Err(refusal)));
@@ -449,6 +469,7 @@ impl<B: Backend> World<B> {
             }
             Input::Read { peer, frames } => self.read(*peer, *frames, seen),
             Input::ProcessEnded(peer) => self.mesh().process_ended(*peer, now).unwrap(),
+            Input::AgentEnded(peer) => self.mesh().agent_ended(*peer, now).unwrap(),
             Input::Tick => self.mesh().tick(now).unwrap(),
             Input::HangUp(n) => {
                 let tickets: Vec<Ticket> = (self.held.iter())
@@ -513,6 +534,10 @@ impl<B: Backend> World<B> {
         for peer in effects.disconnect {
             self.sockets.remove(&peer);
             self.connectable.remove(&peer);
+        }
+        for agent in effects.agents {
+            // Not every process can be watched.
+            self.mesh().agent_lives(agent.peer, agent.pid == 7);
         }
         for (peer, _) in effects.connect {
             // It may have left in the same turn.

@@ -56,7 +56,8 @@ impl<S: Store> Reactor<S> {
 
     fn come_in(&mut self, mut stream: Stream, now: Monotonic) {
         let Some(acceptor) = &self.acceptor else { return };
-        let room = acceptor.room(self.connections.len(), self.links.descriptors());
+        let peers = self.links.descriptors() + self.agents.descriptors();
+        let room = acceptor.room(self.connections.len(), peers);
         if room == Room::Close {
             return;
         }

@@ -19,6 +19,7 @@ use mio::net::UnixStream;
 use mio::{Events, Interest, Poll};
 
 use super::acceptor::Acceptor;
+use super::agents::Agents;
 use super::answers::unavailable;
 use super::clock::Clock;
 use super::connection::Connection;
@@ -106,6 +107,11 @@ pub(super) struct Reactor<S> {
     crashed: Vec<PeerId>,
     /// Those of which it was told in this turn.
     crashed_now: Vec<PeerId>,
+    agents: Agents,
+    /// Peers whose agent's process has ended, of which the core has not been told, and those of which
+    /// it was told in this turn.
+    alone: Vec<PeerId>,
+    alone_now: Vec<PeerId>,
     /// Locks whose new holders may not have got the answer, and those of which the core was told in
     /// this turn.
     lost: Vec<(Seq, Lost)>,
@@ -152,6 +158,7 @@ impl<S: Store> Reactor<S> {
         let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } =
             parts;
         let registry = poll.registry();
+        let agents = Agents::new(registry.try_clone()?);
         for (key, listener) in acceptor.listeners_mut() {
             registry.register(listener, key.token(Kind::Listener), Interest::READABLE)?;
         }
@@ -172,6 +179,9 @@ impl<S: Store> Reactor<S> {
             came_up: Vec::new(),
             crashed: Vec::new(),
             crashed_now: Vec::new(),
+            agents,
+            alone: Vec::new(),
+            alone_now: Vec::new(),
             lost: Vec::new(),
             lost_now: Vec::new(),
             idle_timeout,
@@ -249,6 +259,7 @@ impl<S: Store> Reactor<S> {
     fn wants_turn_of_its_own(&self) -> bool {
         !self.came_up.is_empty()
             || !self.crashed.is_empty()
+            || !self.alone.is_empty()
             || !self.lost.is_empty()
             || self.turn.mesh.wants_feed()
             || self.turn.mesh.has_waiters()
@@ -303,6 +314,7 @@ impl<S: Store> Reactor<S> {
                     self.links.event(key, event, now, &mut self.timers);
                 }
                 Some((Kind::Watch, key)) => self.links.process_ended(key),
+                Some((Kind::Agent, key)) => self.alone.extend(self.agents.ended(key)),
                 None => {}
             }
         }

@@ -76,6 +76,11 @@ impl<S: Store> Reactor<S> {
         for peer in &self.crashed_now {
             self.turn.with_mesh(|mesh, now| mesh.process_ended(*peer, now));
         }
+        // After the servers: of those that ended with their agent it is told how they ended.
+        self.alone_now.append(&mut self.alone);
+        for peer in &self.alone_now {
+            self.turn.with_mesh(|mesh, now| mesh.agent_ended(*peer, now));
+        }
         self.lost_now.append(&mut self.lost);
         for (fence, lost) in &self.lost_now {
             self.turn.with_mesh(|mesh, now| mesh.grant_lost(*fence, *lost, now));
@@ -177,6 +182,7 @@ impl<S: Store> Reactor<S> {
             Ended::Empty => self.answer(now.mono),
             Ended::Committed { effects, wrote } => {
                 self.crashed_now.clear();
+                self.alone_now.clear();
                 self.note_holds(now.mono);
                 self.note_grants(now.mono);
                 self.lost_now.clear();
@@ -196,6 +202,7 @@ impl<S: Store> Reactor<S> {
                 }
                 // That they have crashed was forgotten with the turn.
                 self.crashed.append(&mut self.crashed_now);
+                self.alone.append(&mut self.alone_now);
                 self.lost.append(&mut self.lost_now);
                 self.failing = true;
                 self.resting = Some(now.mono.plus(REST));
@@ -239,9 +246,13 @@ impl<S: Store> Reactor<S> {
             let remove = departed.uds_path.as_deref().filter(|_| crashed);
             log::info(format_args!("peer {}: left ({})", departed.peer, departed.reason.as_str()));
             self.links.depart(departed.peer, remove, &mut self.timers);
+            self.agents.forget(departed.peer);
         }
         for peer in effects.disconnect {
             self.links.disconnect(peer, &mut self.timers);
+        }
+        for path in effects.abandoned {
+            self.links.remove_socket(&path);
         }
         for (peer, path) in effects.connect {
             // It may have left in the same turn.
@@ -255,8 +266,19 @@ impl<S: Store> Reactor<S> {
                 self.links.watch_named(peer, pid);
             }
         }
-        self.woken.extend(self.held.woken(&effects.inboxes, effects.events));
-        if effects.shutdown {
+        for wanted in effects.agents {
+            let peer = wanted.peer;
+            if self.turn.mesh.is_present(peer) {
+                match self.agents.watch(wanted) {
+                    Some(true) => self.turn.mesh.agent_lives(peer, true),
+                    Some(false) => self.alone.push(peer),
+                    None => {}
+                }
+            }
+        }
+        let Effects { inboxes, events, gone, shutdown, .. } = effects;
+        self.woken.extend(self.held.woken(&inboxes, events, &gone));
+        if shutdown {
             log::info(format_args!("asked to stop by a request"));
             self.end = Some(End::Stopped);
         }

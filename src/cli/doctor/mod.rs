@@ -205,6 +205,11 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
                 format!("{name}: not heard of since {}", out.age(peer.last_heartbeat)),
                 "if its agent is gone, it is removed by itself",
             ),
+            (PeerStatus::Away, _) => report.note(
+                CHECK,
+                format!("{name}: away, its MCP server is gone while the agent goes on"),
+                "start the server again in the agent, or end the agent",
+            ),
             (PeerStatus::Active, "none") => report.note(
                 CHECK,
                 format!("{name}: reach none, it finds its messages when it looks"),

@@ -32,7 +32,7 @@ struct Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         // It would be noticed by its process, too.
-        let _ = self.client.call_bytes(&Request::Unregister { peer_id: None });
+        let _ = self.client.call_bytes(&Request::Unregister { peer_id: None, away: false });
         let _ = std::fs::remove_file(&self.socket);
     }
 }

@@ -15,6 +15,7 @@ fn registered(id: u8, token: &str) -> Result<Registered, ClientError> {
         name: "webapp".into(),
         peer_token: token.into(),
         heartbeat_ms: 15_000,
+        resumed: false,
     })
 }
 

@@ -46,11 +46,8 @@ impl Server {
 
     /// Puts into `register` how the agent can be told, as it is known now.
     pub(in crate::mcp) fn introduce(&mut self, register: &mut Register) {
-        let (reach, session_id) = self.waking.introduce();
+        let (reach, _) = self.waking.introduce();
         register.reach = Some(reach.into());
-        if session_id.is_some() {
-            register.session_id = session_id;
-        }
     }
 
     /// Tells what is to be told, and says so to the broker. While messages are being fetched nothing

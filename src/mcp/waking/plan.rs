@@ -186,8 +186,9 @@ impl Waking {
     }
 
     /// The session of the agent, if it has told it itself.
-    pub(super) fn session_id(&self) -> Option<Box<str>> {
-        self.codex.session.clone().filter(|_| self.agent == Agent::Codex)
+    pub(in crate::mcp) fn session_id(&self) -> Option<Box<str>> {
+        let CodexIds { thread, session } = &self.codex;
+        session.as_ref().or(thread.as_ref()).filter(|_| self.agent == Agent::Codex).cloned()
     }
 
     /// Whether messages go to the inbox socket, as far as is known.

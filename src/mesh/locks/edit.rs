@@ -22,6 +22,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         let actor = self.acting(caller, wanted.peer_id.as_deref(), "peerId", Right::Speak, now)?;
+        self.check_here(&actor)?;
         let mut asks = Vec::with_capacity(wanted.paths.file_paths.len());
         for path in wanted.paths.each() {
             let target = self.target(&actor.party, &path)?;

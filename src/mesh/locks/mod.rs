@@ -154,6 +154,7 @@ impl<S: Store> Mesh<S> {
         } else {
             self.acting(caller, peer, "peerId", Right::Speak, now)?
         };
+        self.check_here(&actor)?;
         let target = self.target(&actor.party, &wanted.path)?;
         Ok(Ask { actor, target, shared: wanted.shared })
     }
@@ -399,10 +400,20 @@ impl<S: Store> Mesh<S> {
 
     /// Frees everything that someone who has left held, and whatever it waited for goes on without.
     pub(super) fn release_all(&mut self, holder: &Party, now: Now) -> Stored<()> {
-        self.queue.end_all_of(holder, &self.steps);
+        self.end_waits(holder);
+        self.release_locks(holder, "peer_left", now)
+    }
+
+    /// Whatever someone waited for goes on without.
+    pub(super) fn end_waits(&mut self, party: &Party) {
+        self.queue.end_all_of(party, &self.steps);
+    }
+
+    /// Frees every lock of someone.
+    pub(super) fn release_locks(&mut self, holder: &Party, reason: &str, now: Now) -> Stored<()> {
         for fence in self.locks.fences_of(holder) {
             if let Some(lock) = self.locks.get(fence).cloned() {
-                self.free(&lock, "peer_left", Some(holder), now)?;
+                self.free(&lock, reason, Some(holder), now)?;
             }
         }
         Ok(())

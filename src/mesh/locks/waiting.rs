@@ -241,6 +241,14 @@ impl<S: Store> Mesh<S> {
         };
         let left_ms = lock.expires_at.0.saturating_sub(now.wall.0).max(0);
         let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
+        let time = match self.away_ms(&lock.holder, now) {
+            // Its server has gone while its agent goes on.
+            Some(ms) => {
+                let seconds = (ms.min(left_ms) + 999) / 1000;
+                format!("{seconds} more s, since they are away, unless they come back")
+            }
+            None => format!("{minutes} more min"),
+        };
         let shared = if lock.shared { " (shared)" } else { "" };
         let reason = match &lock.reason {
             Some(reason) => format!(" (reason {})", quote(reason)),
@@ -252,7 +260,7 @@ impl<S: Store> Mesh<S> {
             many => format!(", and {many} wait"),
         };
         let text = format!(
-            "{what} is locked{shared} by {}{reason} for {minutes} more min{waiting}: ask again with \
+            "{what} is locked{shared} by {}{reason} for {time}{waiting}: ask again with \
              `wait`, or ask them by message",
             lock.holder.shown_as(&lock.holder_name)
         );

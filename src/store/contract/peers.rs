@@ -6,6 +6,7 @@ contract!(
     a_record_comes_back_as_it_was,
     present_peers_come_by_id,
     automatic_names_stay_reserved,
+    a_session_is_that_of_the_peer_that_left_last,
     a_new_peer_gets_no_older_broadcast,
 );
 
@@ -22,9 +23,11 @@ fn a_record_comes_back_as_it_was(store: &mut dyn Store) {
         reach: Some("push".into()),
         session_id: Some("s".into()),
         agent_pid: Some(u32::MAX),
+        agent_start: Some("12345".into()),
         private: true,
         acks: true,
         subscriptions: vec!["a.*".into(), "peer_left".into()],
+        away_at: Some(at(6)),
         left_at: Some(at(7)),
         resumable: false,
         ..record(1)
@@ -60,6 +63,31 @@ fn automatic_names_stay_reserved(store: &mut dyn Store) {
     });
     let names = store.reserved_names(at(10)).unwrap();
     assert_eq!(names, [("peer-3".into(), peer(3)), ("peer-1".into(), peer(1))]);
+}
+
+fn a_session_is_that_of_the_peer_that_left_last(store: &mut dyn Store) {
+    let left = |n, ms: Option<i64>, agent: &str, session: &str| PeerRecord {
+        agent_type: agent.into(),
+        session_id: Some(session.into()),
+        left_at: ms.map(at),
+        ..record(n)
+    };
+    turn(store, |store| {
+        store.put_peer(&left(1, Some(10), "codex", "s")).unwrap();
+        store.put_peer(&left(2, Some(30), "codex", "s")).unwrap();
+        store.put_peer(&left(3, Some(20), "codex", "s")).unwrap();
+        store
+            .put_peer(&PeerRecord { resumable: false, ..left(4, Some(40), "codex", "s") })
+            .unwrap();
+        store.put_peer(&left(5, None, "codex", "s")).unwrap();
+        store.put_peer(&left(6, Some(40), "zed", "s")).unwrap();
+        store.put_peer(&left(7, Some(40), "codex", "t")).unwrap();
+        store.put_peer(&PeerRecord { left_at: Some(at(50)), ..record(8) }).unwrap();
+    });
+    let mut of = |agent, session| store.left_session(agent, session).unwrap().map(|peer| peer.id);
+    assert_eq!(of("codex", "s"), Some(peer(2)));
+    assert_eq!(of("zed", "s"), Some(peer(6)));
+    assert_eq!((of("zed", "t"), of("unknown", "s"), of("unknown", "")), (None, None, None));
 }
 
 fn a_new_peer_gets_no_older_broadcast(store: &mut dyn Store) {

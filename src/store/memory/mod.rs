@@ -231,6 +231,17 @@ impl Store for MemoryStore {
         Ok(self.peers.get(&id).map(|peer| peer.record.clone()))
     }
 
+    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>> {
+        let is_it = |record: &&PeerRecord| {
+            record.left_at.is_some()
+                && record.resumable
+                && *record.agent_type == *agent_type
+                && record.session_id.as_deref() == Some(session)
+        };
+        let records = self.peers.rows.values().map(|peer| &peer.record);
+        Ok(records.filter(is_it).max_by_key(|record| (record.left_at, record.id)).cloned())
+    }
+
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
         self.check_turn()?;
         let left_seq = self.last_seq;

@@ -239,6 +239,10 @@ impl Store for SqliteStore {
         self.run(|db| db.peer(id))
     }
 
+    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>> {
+        self.run(|db| db.left_session(agent_type, session))
+    }
+
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
         self.run(|db| db.put_peer(record))
     }

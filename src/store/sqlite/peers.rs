@@ -34,6 +34,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
         last_heartbeat: row.get(20)?,
         left_at: row.get(21)?,
         resumable: row.get(22)?,
+        agent_start: row.get(23)?,
+        away_at: row.get(24)?,
     })
 }
 
@@ -42,7 +44,7 @@ macro_rules! columns {
     () => {
         "id, name, name_is_automatic, token_hash, agent_type, pid, project_path, git_root,
          git_branch, repo_id, uds_path, summary, host, reach, session_id, agent_pid, private, acks,
-         subscriptions, started_at, last_heartbeat, left_at, resumable"
+         subscriptions, started_at, last_heartbeat, left_at, resumable, agent_start, away_at"
     };
 }
 
@@ -68,6 +70,17 @@ impl Db {
         Ok(statement.query_row([id], record).optional()?)
     }
 
+    /// See [`crate::store::Store::left_session`].
+    pub(super) fn left_session(&self, agent: &str, session: &str) -> Outcome<Option<PeerRecord>> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM peers INDEXED BY peers_session WHERE session_id = ?1 AND agent_type = ?2
+                AND left_at IS NOT NULL AND resumable ORDER BY left_at DESC, id DESC LIMIT 1"
+        ))?;
+        Ok(statement.query_row((session, agent), record).optional()?)
+    }
+
     /// See [`crate::store::Store::put_peer`].
     pub(super) fn put_peer(&mut self, record: &PeerRecord) -> Outcome<()> {
         self.begin_write()?;
@@ -81,7 +94,7 @@ impl Db {
                 "INSERT OR REPLACE INTO peers (",
                 columns!(),
                 ", left_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
-                 ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)"
+                 ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"
             ))?
             .execute(params![
                 record.id,
@@ -107,6 +120,8 @@ impl Db {
                 record.last_heartbeat,
                 record.left_at,
                 record.resumable,
+                record.agent_start,
+                record.away_at,
                 self.tally.last_seq,
             ])?;
         let has_mailbox = record.left_at.is_none() && !record.name_is_automatic;

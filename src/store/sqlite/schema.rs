@@ -238,6 +238,9 @@ INSERT OR IGNORE INTO parties (name, born, floor)
 // How far a party has come, so that an opening need not look at all messages: no message up to
 // `delivered` is for it and undelivered; of the broadcasts up to `counted`, `unread` are for it and
 // unread.
+//
+// When the process of a peer's agent started, which tells it from another of the same id, and since
+// when a peer is away. A session that comes back is looked for by its id.
 const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
@@ -246,4 +249,8 @@ UPDATE OR IGNORE parties SET name = lower(name) WHERE typeof(name) = 'text' AND 
 ALTER TABLE parties ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE parties ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE parties ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE peers ADD COLUMN agent_start TEXT;
+ALTER TABLE peers ADD COLUMN away_at INTEGER;
+CREATE INDEX peers_session ON peers (session_id) WHERE session_id IS NOT NULL;
 ";

@@ -158,6 +158,7 @@ impl App {
         let status = match peer.status {
             PeerStatus::Active => "active",
             PeerStatus::Stale => "stale: not heard of for a while",
+            PeerStatus::Away => "away: its MCP server is gone while the agent goes on",
         };
         let facts = [
             ("name", Some(clean(&peer.name, CHARS_MAX))),

@@ -141,9 +141,16 @@ fn aged(painter: &mut Painter, at: crate::model::Timestamp) -> Cell {
 
 fn peer(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
     let peer = app.picture.peers.get(at)?;
-    let is_stale = peer.status == PeerStatus::Stale;
+    let absent = match peer.status {
+        PeerStatus::Active => None,
+        PeerStatus::Stale => Some("stale"),
+        PeerStatus::Away => Some("away"),
+    };
     let name = clean(&peer.name, CELL_CHARS_MAX);
-    let reach = if is_stale { ("stale".into(), Tint::Bad) } else { cleaned(Some(&peer.reach)) };
+    let reach = match absent {
+        Some(word) => (word.into(), Tint::Bad),
+        None => cleaned(Some(&peer.reach)),
+    };
     let agent = cleaned(Some(&peer.agent_type));
     let branch = cleaned(peer.git_branch.as_deref());
     let summary = cleaned(peer.summary.as_deref());

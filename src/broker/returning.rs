@@ -1,0 +1,112 @@
+//! What the kernel says of a peer that registers and of the one it might be: the facts by which the
+//! mesh knows a session again.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::sockets::Sockets;
+use crate::api::{Facts, Register};
+use crate::mesh::Mesh;
+use crate::platform::{ancestors, is_alive, peer_credentials, start_mark};
+use crate::store::{Result as Stored, Store};
+
+/// Fills in the facts of a registration. They are looked for only where they can make a difference,
+/// but for the start of the agent's process. To be called in a turn.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn look<S: Store>(
+    mesh: &mut Mesh<S>,
+    register: &mut Register,
+    sockets: &Sockets,
+) -> Stored<()> {
+    let agent = register.agent_pid.filter(|_| register.host.is_none());
+    let agent_start = agent.and_then(start_mark).map(Into::into);
+    register.facts = Facts { agent_start, ..Facts::default() };
+    let (Some(agent), Some(socket)) = (agent, &register.uds_path) else { return Ok(()) };
+    let Some(former) = mesh.former(register)? else { return Ok(()) };
+    let (former_pid, former_start) = &former.agent;
+    register.facts = Facts {
+        descends: sockets.find(Path::new(&**socket)).is_ok_and(|path| descends(&path, agent)),
+        former_gone: former.socket.is_some_and(|path| is_abandoned(Path::new(&*path), sockets)),
+        former_ended: !is_process(*former_pid, former_start),
+        ..std::mem::take(&mut register.facts)
+    };
+    Ok(())
+}
+
+/// Whether the process that listens on `socket` is `agent`, or was started by it or its descendants.
+fn descends(socket: &Path, agent: u32) -> bool {
+    let listener = connect(socket).and_then(|stream| peer_credentials(&stream));
+    let Some(pid) = listener.ok().filter(|it| !it.is_foreign()).and_then(|it| it.pid) else {
+        return false;
+    };
+    is_alive(agent) && (pid == agent || ancestors(pid).contains(&agent))
+}
+
+/// Whether nobody listens on the socket any more.
+fn is_abandoned(socket: &Path, sockets: &Sockets) -> bool {
+    match sockets.find(socket) {
+        Err(_) => !socket.exists(),
+        Ok(path) => connect(&path).is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        }),
+    }
+}
+
+/// Without waiting: whoever has no room for connections is there.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    mio::net::UnixStream::connect(socket).map(Into::into)
+}
+
+/// Whether the process with this id is the one that started then, and runs.
+fn is_process(pid: u32, start: &str) -> bool {
+    is_alive(pid) && start_mark(pid).as_deref() == Some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn a_listener_descends_from_itself_and_from_those_above_it() {
+        let dir = TempDir::new();
+        let path = dir.path().join("a.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let me = std::process::id();
+        assert!(descends(&path, me));
+        assert!(ancestors(me).into_iter().all(|above| descends(&path, above)));
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        assert!(!descends(&path, child.id()), "it is below");
+        assert!(!descends(&dir.path().join("none"), me));
+        let start = start_mark(child.id()).unwrap();
+        assert!(is_process(child.id(), &start) && !is_process(child.id(), "another"));
+        child.kill().unwrap();
+        // Until somebody waits for it, its id and its start are still there to be read.
+        while is_process(child.id(), &start) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_abandoned_when_nobody_listens() {
+        let dir = TempDir::new();
+        let peers = dir.path().join("peers");
+        std::fs::create_dir(&peers).unwrap();
+        let sockets = Sockets::new(peers.clone());
+        let path = peers.join("a.sock");
+        assert!(is_abandoned(&path, &sockets));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(!is_abandoned(&path, &sockets));
+        drop(listener);
+        assert!(is_abandoned(&path, &sockets));
+        // What may not be connected to says nothing.
+        assert!(!is_abandoned(dir.path(), &sockets));
+    }
+}

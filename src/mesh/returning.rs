@@ -1,0 +1,295 @@
+//! Sessions that go on while their server does not: away, and back as the same peer.
+//!
+//! An agent starts its MCP server anew (it was told to, was updated, or the server has crashed), or
+//! somebody continues a session in a new process of the agent. What a newcomer says of itself proves
+//! nothing: the shell asks the kernel, and what it found comes in as [`Facts`](crate::api::Facts).
+
+use super::peers::Present;
+use super::turn::{Caller, Failure, Held, Interest, Outcome};
+use super::who::Actor;
+use super::{Handled, Mesh};
+use crate::api::{Code, Refusal, Register, Reply, peer_line};
+use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
+use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp};
+use crate::store::{Result as Stored, Store};
+
+/// That a peer's server is gone while its agent goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Away {
+    /// How the server went: what the peer's leaving will be called, unless it comes back.
+    reason: LeaveReason,
+    /// Until when its locks stay; none once they are free.
+    locks_until: Option<Monotonic>,
+    /// Until when it may come back without having left.
+    until: Monotonic,
+}
+
+impl Away {
+    fn new(reason: LeaveReason, now: Now) -> Self {
+        let mono = now.mono;
+        let locks_until = Some(mono.plus(AWAY_LOCKS_MAX));
+        Self { reason, locks_until, until: mono.plus(AWAY_TIME_MAX) }
+    }
+
+    /// As it is for one that was away before this broker started.
+    pub(super) fn since(at: Timestamp, now: Now) -> Self {
+        let gone_ms = u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0);
+        let gone = std::time::Duration::from_millis(gone_ms);
+        let left = |whole: std::time::Duration| now.mono.plus(whole.saturating_sub(gone));
+        Self {
+            reason: LeaveReason::Crashed,
+            locks_until: Some(left(AWAY_LOCKS_MAX)),
+            until: left(AWAY_TIME_MAX),
+        }
+    }
+
+    /// The same after a turn that has failed, in which its locks may have been freed.
+    pub(super) fn after_failure(self, now: Now) -> Self {
+        Self { locks_until: self.locks_until.or(Some(now.mono)), ..self }
+    }
+
+    fn next(&self) -> Monotonic {
+        self.locks_until.map_or(self.until, |at| at.min(self.until))
+    }
+}
+
+impl Present {
+    /// When it has something to lose, if it is away.
+    pub(super) fn next_away(&self) -> Option<Monotonic> {
+        self.away.as_ref().map(Away::next)
+    }
+}
+
+/// A peer that a newcomer might continue, and what is to be found out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Which.
+    pub peer: PeerId,
+    /// Its agent's process, and when that started.
+    pub agent: (u32, Box<str>),
+    /// The socket of its server, if that has not said good-bye and there is no connection to it.
+    pub socket: Option<Box<str>>,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug)]
+pub(super) enum Newcomer {
+    /// Somebody new.
+    New,
+    /// That peer, which is here or was.
+    Continues(Box<PeerRecord>),
+    /// Perhaps that peer, if its server ends.
+    Waits(PeerId),
+}
+
+impl<S: Store> Mesh<S> {
+    /// The peer that `register` might continue: the same session of the same type of agent. For the
+    /// shell, which then fills in `facts`. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn former(&mut self, register: &Register) -> Stored<Option<Former>> {
+        let Some(record) = self.former_record(register)? else { return Ok(None) };
+        let link_is_up = self.peers.get(&record.id).is_some_and(|present| present.link.is_up());
+        let agent = record.agent_pid.zip(record.agent_start);
+        let socket = record.uds_path.filter(|_| record.left_at.is_none() && !link_is_up);
+        Ok(agent.map(|agent| Former { peer: record.id, agent, socket }))
+    }
+
+    fn former_record(&mut self, register: &Register) -> Stored<Option<PeerRecord>> {
+        let Register { agent_type: Some(agent), session_id: Some(session), .. } = register else {
+            return Ok(None);
+        };
+        if register.agent_pid.is_none() || register.host.is_some() || register.uds_path.is_none() {
+            return Ok(None);
+        }
+        let own = register.peer_id.as_deref().and_then(PeerId::parse);
+        let same = |record: &PeerRecord| {
+            record.agent_type == *agent
+                && record.session_id.as_ref() == Some(session)
+                && Some(record.id) != own
+        };
+        // Of several, the one that waits for its server, of this very agent if there is one.
+        let rank = |present: &&Present| {
+            (present.record.agent_pid == register.agent_pid, present.away.is_some())
+        };
+        let here = self.peers.values().filter(|present| same(&present.record)).max_by_key(rank);
+        match here {
+            Some(present) => Ok(Some(present.record.clone())),
+            None => self.store.left_session(agent, session),
+        }
+    }
+
+    /// Who it is that registers without an id, or under one that had no session before.
+    pub(super) fn newcomer(&mut self, register: &Register) -> Stored<Newcomer> {
+        let facts = &register.facts;
+        if !facts.descends {
+            return Ok(Newcomer::New);
+        }
+        let Some(former) = self.former_record(register)? else { return Ok(Newcomer::New) };
+        let same_agent = former.agent_pid == register.agent_pid
+            && facts.agent_start.is_some()
+            && former.agent_start == facts.agent_start;
+        // Another process continues the session only when the one before has ended.
+        if former.host.is_some() || !(same_agent || facts.former_ended) {
+            return Ok(Newcomer::New);
+        }
+        let is_gone = former.left_at.is_some() || former.away_at.is_some() || facts.former_gone;
+        Ok(if is_gone { Newcomer::Continues(Box::new(former)) } else { Newcomer::Waits(former.id) })
+    }
+
+    /// `POST /register`: comes in, comes back, or changes what it said.
+    pub(super) fn register(
+        &mut self,
+        caller: Caller,
+        register: &Register,
+        now: Now,
+        held: Option<Held>,
+    ) -> Handled {
+        let (until, is_late) = match held {
+            Some(held) => (held.until, held.until <= now.mono),
+            None => (now.mono.plus(SERVER_END_TIME_MAX), false),
+        };
+        if held.is_none() {
+            self.check_registration(register, now)?;
+        }
+        if register.peer_id.is_some() {
+            return Ok(Outcome::Reply(self.resume(caller, register, now)?));
+        }
+        self.check_newcomer(caller, now)?;
+        match self.newcomer(register)? {
+            Newcomer::Waits(peer) if !is_late => {
+                Ok(Outcome::Hold { on: Interest::Gone(peer), until })
+            }
+            Newcomer::Continues(former) => {
+                Ok(Outcome::Reply(self.continue_as(*former, register, now)?))
+            }
+            Newcomer::New | Newcomer::Waits(_) => Ok(Outcome::Reply(self.come_new(register, now)?)),
+        }
+    }
+
+    /// The session of `former` has another server, and so another token.
+    pub(super) fn continue_as(
+        &mut self,
+        former: PeerRecord,
+        register: &Register,
+        now: Now,
+    ) -> std::result::Result<Reply, Failure> {
+        let (token, token_hash) = self.new_token();
+        let (id, ended) = (former.id, former.token_hash);
+        self.readmit(PeerRecord { token_hash, ..former }, register, now)?;
+        self.tokens.remove(&ended);
+        Ok(self.registered(id, token.into(), true))
+    }
+
+    /// Whether a peer that loses its server may come back: its agent has a session, and goes on.
+    fn may_return(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|present| {
+            present.agent_lives && present.record.is_session() && present.away.is_none()
+        })
+    }
+
+    /// The server of a peer is gone. If its agent goes on the peer is away, otherwise it leaves.
+    pub(super) fn lose_server(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+        if !self.may_return(id) {
+            return match self.peers.get(&id) {
+                Some(present) if present.away.is_some() => Ok(()),
+                _ => self.leave(id, reason, now),
+            };
+        }
+        let Some(present) = self.peers.get_mut(&id) else { return Ok(()) };
+        let record = PeerRecord {
+            uds_path: None,
+            away_at: Some(now.wall),
+            last_heartbeat: present.last_heartbeat,
+            ..present.record.clone()
+        };
+        self.store.put_peer(&record)?;
+        let away = Away::new(reason, now);
+        self.next_away = Some(self.next_away.map_or(away.next(), |next| next.min(away.next())));
+        self.effects.disconnect.push(id);
+        let crashed = reason == LeaveReason::Crashed;
+        self.effects.abandoned.extend(present.record.uds_path.take().filter(|_| crashed));
+        present.link.close();
+        present.process_known = false;
+        present.away = Some(away);
+        let frame = peer_line("state_changed", id, &record.name, &[("status", "away")], now.wall);
+        present.record = record;
+        self.hungry.remove(&id);
+        self.end_waits(&Party::Peer(id));
+        self.effects.gone.push(id);
+        self.tell_others(Some(id), frame);
+        Ok(())
+    }
+
+    /// Whether the process of a peer's agent is watched and runs.
+    pub fn agent_lives(&mut self, peer: PeerId, lives: bool) {
+        if let Some(present) = self.peers.get_mut(&peer) {
+            present.agent_lives = lives;
+        }
+    }
+
+    /// The process of a peer's agent has ended: nobody is left to come back. To be called in a turn.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn agent_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+        self.agent_lives(peer, false);
+        match self.peers.get(&peer).and_then(|present| present.away) {
+            Some(away) => self.leave(peer, away.reason, now),
+            // Its server says good-bye itself, or ends.
+            None => Ok(()),
+        }
+    }
+
+    /// Frees the locks of those that have been away for too long, and ends their time.
+    pub(super) fn end_away(&mut self, now: Now) -> Stored<()> {
+        if self.next_away.is_none_or(|at| at > now.mono) {
+            return Ok(());
+        }
+        let away = |(id, present): (&PeerId, &Present)| Some((*id, present.away?));
+        let all: Vec<(PeerId, Away)> = self.peers.iter().filter_map(away).collect();
+        for (id, away) in all {
+            if away.until <= now.mono {
+                self.leave(id, LeaveReason::Timeout, now)?;
+            } else if away.locks_until.is_some_and(|at| at <= now.mono) {
+                self.release_locks(&Party::Peer(id), "expired", now)?;
+                if let Some(away) = self.peers.get_mut(&id).and_then(|it| it.away.as_mut()) {
+                    away.locks_until = None;
+                }
+            }
+        }
+        self.next_away = self.peers.values().filter_map(Present::next_away).min();
+        Ok(())
+    }
+
+    /// Whether locks may be taken for someone: not for one that is away.
+    pub(super) fn check_here(&self, actor: &Actor) -> std::result::Result<(), Refusal> {
+        let present = actor.party.peer().and_then(|id| self.peers.get(&id));
+        if present.is_none_or(|present| present.away.is_none()) {
+            return Ok(());
+        }
+        let message = format!("{} is away: it takes locks when it is back", actor.name);
+        Err(Refusal::new(Code::Forbidden, message))
+    }
+
+    /// How long the locks of a holder stay at most because it is away.
+    pub(super) fn away_ms(&self, holder: &Party, now: Now) -> Option<i64> {
+        let present = self.peers.get(&holder.peer()?)?;
+        let left = present.away?.locks_until?.since(now.mono);
+        i64::try_from(left.as_millis()).ok()
+    }
+
+    /// What must hold of those that are away.
+    pub(super) fn check_away(&self) {
+        for (id, present) in &self.peers {
+            assert_eq!(present.away.is_some(), present.record.away_at.is_some(), "{id} is away");
+            let Some(away) = present.away else { continue };
+            assert!(present.record.is_session(), "{id} has a session to come back to");
+            assert!(present.record.uds_path.is_none() && !present.link.is_up(), "{id} has a link");
+            assert!(self.next_away.is_some_and(|at| at <= away.next()), "{id} is forgotten");
+            let locks = self.locks.count_of(&Party::Peer(*id));
+            assert!(away.locks_until.is_some() || locks == 0, "{id} keeps its locks for too long");
+        }
+    }
+}
