@@ -134,7 +134,7 @@ impl Server {
             job.plain_result(&body, &self.project.path)
         };
         if let Some(text) = text {
-            if let Some(Request::ReadEvents(_)) = job.change() {
+            if let Some(Request::ReadEvents(_)) = job.asked_as_is() {
                 self.events_read(&text);
             }
             self.finish(job, text, false);
@@ -146,7 +146,7 @@ impl Server {
 
     /// Keeps what the broker might forget.
     fn remember(&mut self, job: &Job) {
-        let Some(request) = job.change() else { return };
+        let Some(request) = job.asked_as_is() else { return };
         match request {
             Request::Summary { summary, .. } => self.summary = Some(summary.clone()),
             Request::Subscribe { types, .. } => {
@@ -158,14 +158,10 @@ impl Server {
         }
     }
 
-    /// Keeps what nobody knows the outcome of.
+    /// Keeps what nobody knows the outcome of. Another failure of the same says nothing of that.
     fn note_outcome(&mut self, job: &Job, error: &ClientError, now: Instant) {
-        match job.change() {
-            Some(request) if matches!(error, ClientError::InDoubt { .. }) => {
-                self.outcomes.unknown(request, now);
-            }
-            Some(request) => self.outcomes.settled(request),
-            None => {}
+        if let (ClientError::InDoubt { .. }, Some(request)) = (error, job.asked_as_is()) {
+            self.outcomes.unknown(request, now);
         }
     }
 

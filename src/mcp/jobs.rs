@@ -114,8 +114,8 @@ impl Job {
         }
     }
 
-    /// What it has the broker change, if it is that.
-    pub(super) fn change(&self) -> Option<&Request> {
+    /// What the broker is asked, if that stands already.
+    pub(super) fn asked_as_is(&self) -> Option<&Request> {
         match &self.work {
             Work::Tool(_, Call::Ask(request)) => Some(request),
             _ => None,
@@ -174,7 +174,7 @@ impl Job {
     /// Why it fails when its time is over, and nobody has said why.
     pub(super) fn timed_out(&self) -> ClientError {
         let error = ClientError::TimedOut { after: CALL_TIME_MAX };
-        match (&self.stage, self.change()) {
+        match (&self.stage, self.asked_as_is()) {
             (Stage::Asked, Some(request)) => error.told_of(request),
             _ => error,
         }

@@ -91,7 +91,7 @@ pub(super) enum Keep {
 }
 
 /// The lists in answers of the broker.
-const LISTS: [&str; 4] = ["peers", "entries", "locks", "events"];
+const LISTS: [&str; 5] = ["peers", "entries", "locks", "events", "stolenFrom"];
 const ENTRIES: &str = "entries";
 
 /// A trimmed answer whose list is cut, if it is too long otherwise; at least one item stays, and

@@ -74,6 +74,7 @@ fn the_same_message_after_an_unknown_outcome_is_the_same_sending() {
     test.pass(30_000);
     test.asked();
     assert_eq!(send(&mut test, "hi", Err(lost())).0, first);
+    assert_eq!(send(&mut test, "hi", Err(refused(Code::RateLimited))).0, first);
     assert_eq!(send(&mut test, "hi", Ok(())).0, first);
     assert_ne!(send(&mut test, "hi", Ok(())).0, first, "it is known, so this is another");
 }
