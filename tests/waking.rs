@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::agent::Agent;
+use common::stand_in::StandIn;
 use common::{Mesh, PATIENCE, eventually, is_there, send_signal, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{ListPeers, Request};
@@ -324,6 +325,48 @@ fn an_idle_codex_is_told_by_its_queue() {
     wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "queue");
     sleeper.tool("mesh_inbox", &json!({})).ok();
     wait_until("it is read", || sent(&mut sender)["stage"] == "read");
+}
+
+/// The sessions of all terminals run in one process, which outlives them and would answer.
+#[test]
+fn a_codex_whose_terminal_is_closed_is_not_woken() {
+    let mesh = mesh().with("SLM_MESH_HEARTBEAT_MS", "100");
+    let said = mesh.work().join("said");
+    let bin = program(&mesh, &format!("echo x >>'{}'", said.display()));
+    if slm_mesh::agent::codex::windows(&mesh.work()).is_none() {
+        return;
+    }
+    let terminal = StandIn::new(&mesh, "codex", &[], &[]);
+    let words = ["-c", "\"$1\" mcp; true", "app-server", env!("CARGO_BIN_EXE_slm-mesh")];
+    let mut server = mesh.command_of(mesh.home().join("codex"));
+    let path = std::env::join_paths([&*bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    server.args(words).env("PATH", path).env("SLM_MESH_NAME", "sleeper");
+    server.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut sleeper = Agent::of(server.spawn().unwrap());
+    let params = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "codex-mcp-client", "version": "1"},
+    });
+    sleeper.request("initialize", &params);
+    sleeper.notify("notifications/initialized", &json!({}));
+    let call = json!({
+        "name": "mesh_status", "arguments": {},
+        "_meta": {"threadId": "019-thread", "sessionId": "019-session"},
+    });
+    assert!(sleeper.request("tools/call", &call)["result"].is_object());
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    wait_until("it is known", || reach(&mut sender, "sleeper") == "wakes");
+    send(&mut sender, "sleeper", "while it is open");
+    wait_until("it is told", || is_there(&said));
+
+    terminal.end();
+    wait_until("all know", || reach(&mut sender, "sleeper") == "next-call");
+    std::fs::remove_file(&said).unwrap();
+    send(&mut sender, "sleeper", "when it is closed");
+    wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
+    let _terminal = StandIn::new(&mesh, "codex", &[], &[]);
+    wait_until("all know again", || reach(&mut sender, "sleeper") == "wakes");
+    assert!(!is_there(&said), "it was queued for a session that nobody sees");
 }
 
 #[test]

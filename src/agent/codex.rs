@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::detect;
+use super::{above, detect};
 use crate::platform;
 
 const CODEX: &str = "codex";
@@ -51,6 +51,15 @@ pub fn windows(directory: &Path) -> Option<Vec<Window>> {
         found.iter().filter_map(|it| platform::ancestors(it.pid).first().copied()).collect();
     found.retain(|window| !launchers.contains(&window.pid));
     Some(found)
+}
+
+/// Whether someone may see what the session of this process does, which works in `directory`: its
+/// terminal is there, or it has none that could be closed. Also where that cannot be told.
+#[must_use]
+pub fn is_watched(directory: &Path) -> bool {
+    let nearest = above::above(std::process::id()).nearest;
+    !nearest.is_some_and(|nearest| is_shared(nearest.pid))
+        || windows(directory).is_none_or(|windows| !windows.is_empty())
 }
 
 /// When a process was started, in the count of [`Window::started`].

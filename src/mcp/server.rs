@@ -360,6 +360,7 @@ impl Server {
 
     fn heartbeat(&mut self) {
         self.project.refresh();
+        self.look_for_terminal();
         let git_branch = self.project.git_branch();
         let beat = Request::Heartbeat { peer_id: None, git_branch, session_id: None };
         self.ask(Purpose::Heartbeat, beat);

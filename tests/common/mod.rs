@@ -19,6 +19,7 @@ pub mod broker;
 pub mod http;
 pub mod peer;
 pub mod session;
+pub mod stand_in;
 pub mod screen;
 
 use std::ffi::OsStr;
@@ -98,9 +99,15 @@ impl Mesh {
     /// The binary, about to be run with `arguments`: nothing in its environment but this mesh, and
     /// nothing on its standard input.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slm-mesh"));
+        let mut command = self.command_of(env!("CARGO_BIN_EXE_slm-mesh"));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Any program, about to be run so. An agent that runs the tests leaves no trace in it.
+    pub fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .envs(self.environment())
             .current_dir(self.work())

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::plan::{CodexIds, Telling};
 use super::{Outcome, channel};
+use crate::agent::codex;
 use crate::api::{Fetch, Messages, PushedMessage, Register, Request};
 use crate::client::ClientError;
 use crate::limits::INBOX_LIMIT_MAX;
@@ -30,12 +31,21 @@ impl Server {
     pub(in crate::mcp) fn identify(&mut self, ids: CodexIds) {
         self.waking.identify(ids);
         self.prepare_queue();
+        // It may have been opened again.
+        self.look_for_terminal();
     }
 
     /// It is known which agent this is.
     pub(in crate::mcp) fn meet_agent(&mut self) {
         self.waking.meet(&self.agent_type, self.session.has_channel());
         self.prepare_queue();
+    }
+
+    /// Looks whether the terminal of a Codex session is still there.
+    pub(in crate::mcp) fn look_for_terminal(&mut self) {
+        if self.waking.has_queue() {
+            self.waking.watch(codex::is_watched(&self.project.path));
+        }
     }
 
     fn prepare_queue(&mut self) {
@@ -53,6 +63,9 @@ impl Server {
     /// Tells what is to be told, and says so to the broker. While messages are being fetched nothing
     /// is told: they may be among them.
     pub(in crate::mcp) fn wake(&mut self, now: Instant) {
+        if self.waking.is_about_to_queue(now) {
+            self.look_for_terminal();
+        }
         let is_there = self.presence.is_present() || self.presence.is_registering();
         if is_there && self.waking.has_changed() {
             self.presence.introduce_again(now);

@@ -118,6 +118,8 @@ pub(in crate::mcp) struct Waking {
     codex: CodexIds,
     /// The thread that the queue was prepared for.
     queue_thread: Option<Box<str>>,
+    /// Its terminal is closed: what is queued would be answered with nobody watching.
+    is_unwatched: bool,
     /// Messages to be told at once.
     urgent: VecDeque<Item>,
     /// Broadcasts and events.
@@ -185,6 +187,22 @@ impl Waking {
         Some(thread)
     }
 
+    /// Whether something is about to be queued for a thread: whether its terminal is there is looked at
+    /// before.
+    pub(super) fn is_about_to_queue(&mut self, now: Instant) -> bool {
+        matches!(self.way(), Some((Way::Queue, State::Free))) && self.next(now).is_some()
+    }
+
+    /// Whether the agent has a queue, so that it counts whether its terminal is there.
+    pub(super) fn has_queue(&self) -> bool {
+        self.agent == Agent::Codex && self.codex_queue.is_on()
+    }
+
+    /// Whether the terminal of the session is there.
+    pub(super) fn watch(&mut self, is_watched: bool) {
+        self.is_unwatched = !is_watched;
+    }
+
     /// The session of the agent, if it has told it itself.
     pub(in crate::mcp) fn session_id(&self) -> Option<Box<str>> {
         let CodexIds { thread, session } = &self.codex;
@@ -221,7 +239,9 @@ impl Waking {
                 Some((Way::InboxSocket, self.inbox_socket))
             }
             Agent::ClaudeCode if self.has_channel => Some((Way::Channel, State::Free)),
-            Agent::Codex if self.codex_queue.is_on() => Some((Way::Queue, self.codex_queue)),
+            Agent::Codex if self.codex_queue.is_on() && !self.is_unwatched => {
+                Some((Way::Queue, self.codex_queue))
+            }
             _ => None,
         }
     }
