@@ -376,7 +376,7 @@ fn a_port_of_another_network_says_nothing_of_the_broker() {
 fn python_client(mesh: &Mesh, sandbox: &Sandbox) -> Ran {
     const SCRIPT: &str = "import slm_mesh\n\
         try:\n\
-        \x20   slm_mesh.SLMMeshClient().status()\n\
+        \x20   slm_mesh.MeshClient().status()\n\
         \x20   print('ok', end='')\n\
         except slm_mesh.SLMMeshError as error:\n\
         \x20   print(error.code, end='')\n";

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slm_mesh import SLMMeshClient, SLMMeshError
+from slm_mesh import MeshClient, SLMMeshError
 
 T = TypeVar("T")
 
@@ -23,8 +23,17 @@ T = TypeVar("T")
 PATIENCE = 20.0
 
 #: Variables that say something of a mesh, or of an agent, which may be running these tests.
-FOREIGN = ("SLM_MESH_", "CLAUDE", "CODEX_", "QWEN_CODE", "GEMINI_CLI", "OPENCODE", "CLINE_ACTIVE",
-           "ANTIGRAVITY_AGENT", "CURSOR_")
+FOREIGN = (
+    "SLM_MESH_",
+    "CLAUDE",
+    "CODEX_",
+    "QWEN_CODE",
+    "GEMINI_CLI",
+    "OPENCODE",
+    "CLINE_ACTIVE",
+    "ANTIGRAVITY_AGENT",
+    "CURSOR_",
+)
 
 
 def binary() -> str:
@@ -134,9 +143,9 @@ class MeshTest(unittest.TestCase):
         if self.starts:
             self.mesh.start()
 
-    def client(self, **arguments: Any) -> SLMMeshClient:
+    def client(self, **arguments: Any) -> MeshClient:
         """A client, closed at the end of the test."""
-        client = SLMMeshClient(**arguments)
+        client = MeshClient(**arguments)
         self.addCleanup(client.close)
         return client
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 from unittest import mock
 
 from slm_mesh import (
+    AsyncMeshClient,
     AsyncSession,
-    AsyncSLMMeshClient,
     LockedError,
-    Message,
+    MeshClient,
     NoBrokerError,
     OutcomeUnknownError,
-    SLMMeshClient,
     VersionConflictError,
 )
 from slm_mesh import _core as core
+from slm_mesh.models import Message
 from support import PATIENCE, MeshTest, binary
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class AsyncTest(MeshTest):
 class Ways(AsyncTest):
     def test_the_socket_is_preferred_and_the_port_will_do(self) -> None:
         async def family() -> int:
-            async with AsyncSLMMeshClient() as client:
+            async with AsyncMeshClient() as client:
                 await client.status()
                 transport = client._pool._idle[0]._transport
                 assert transport is not None
@@ -80,12 +80,12 @@ class Ways(AsyncTest):
 
 class Calls(AsyncTest):
     def test_every_method_of_the_client_is_there(self) -> None:
-        names = [name for name in dir(SLMMeshClient) if not name.startswith("_")]
-        self.assertEqual([n for n in names if not hasattr(AsyncSLMMeshClient, n)], [])
+        names = [name for name in dir(MeshClient) if not name.startswith("_")]
+        self.assertEqual([n for n in names if not hasattr(AsyncMeshClient, n)], [])
 
     def test_calls(self) -> None:
         async def work() -> None:
-            async with AsyncSLMMeshClient() as client, AsyncSLMMeshClient() as bob:
+            async with AsyncMeshClient() as client, AsyncMeshClient() as bob:
                 health, status = await asyncio.gather(client.health(), client.status())
                 self.assertEqual(status.version, health.version)
                 await bob.register(name="bob")
@@ -124,7 +124,7 @@ class Calls(AsyncTest):
         path = self.mesh.root / "f"
 
         async def work() -> None:
-            async with AsyncSLMMeshClient() as client:
+            async with AsyncMeshClient() as client:
                 async with client.lock(path, reason="mine", peer="one") as lock:
                     with self.assertRaises(LockedError):
                         await client.lock(path, peer="two")
@@ -141,7 +141,7 @@ class Calls(AsyncTest):
         path = self.mesh.root / "f"
 
         async def work() -> None:
-            async with AsyncSLMMeshClient() as client:
+            async with AsyncMeshClient() as client:
 
                 async def hold() -> None:
                     async with client.lock(path):
@@ -161,7 +161,7 @@ class Calls(AsyncTest):
 
     def test_a_call_that_is_cancelled_does_not_spoil_the_next(self) -> None:
         async def work() -> None:
-            async with AsyncSLMMeshClient() as client:
+            async with AsyncMeshClient() as client:
                 await client.status()
                 for steps in range(20):
                     task = asyncio.create_task(client.state_list())
@@ -176,7 +176,7 @@ class Calls(AsyncTest):
 
     def test_restarts_and_unknown_outcomes(self) -> None:
         async def work() -> None:
-            async with AsyncSLMMeshClient(timeout=0.5) as client:
+            async with AsyncMeshClient(timeout=0.5) as client:
                 await client.status()
                 self.mesh.kill()
                 self.mesh.start()
@@ -191,7 +191,7 @@ class Calls(AsyncTest):
                 os.kill(pid, signal.SIGCONT)
                 self.mesh.kill()
                 with self.assertRaises(NoBrokerError):
-                    await AsyncSLMMeshClient().status()
+                    await AsyncMeshClient().status()
 
         self.run_async(work())
 
@@ -201,7 +201,7 @@ class Calls(AsyncTest):
 
         async def work() -> None:
             port = int((self.mesh.dir / "port").read_text())
-            async with AsyncSLMMeshClient(port=port, token_path=token) as client:
+            async with AsyncMeshClient(port=port, token_path=token) as client:
                 with self.refused("unauthorized"):
                     await client.status()
             seen: list[bytes] = []
@@ -214,7 +214,7 @@ class Calls(AsyncTest):
 
             server = await asyncio.start_server(serve, "127.0.0.1", 0)
             other = server.sockets[0].getsockname()[1]
-            async with AsyncSLMMeshClient(port=other, token_path=token) as client:
+            async with AsyncMeshClient(port=other, token_path=token) as client:
                 with self.refused("protocol_error"):
                     await client.status()
             server.close()
@@ -254,7 +254,7 @@ class Sessions(AsyncTest):
 
     def test_who_does_not_take_gets_all_later(self) -> None:
         async def work() -> None:
-            async with AsyncSession(name="bob") as bob, AsyncSLMMeshClient() as client:
+            async with AsyncSession(name="bob") as bob, AsyncMeshClient() as client:
                 count = core.QUEUE_MAX + 200
                 for number in range(count):
                     await client.send("bob", str(number))
@@ -267,7 +267,7 @@ class Sessions(AsyncTest):
 
     def test_listening_ends_and_a_loop_that_was_left_has_marked(self) -> None:
         async def work() -> str | None:
-            async with AsyncSession(name="bob") as bob, AsyncSLMMeshClient() as client:
+            async with AsyncSession(name="bob") as bob, AsyncMeshClient() as client:
                 self.assertEqual([m async for m in bob.listen(timeout=0.01)], [])
                 self.assertEqual([e async for e in bob.listen_events(timeout=0.01)], [])
                 sent = await client.send("bob", "last")

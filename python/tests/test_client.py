@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable
@@ -15,14 +16,15 @@ from unittest import mock
 
 from slm_mesh import (
     LockedError,
+    MeshClient,
     NoBrokerError,
     OutcomeUnknownError,
-    SLMMeshClient,
     SLMMeshError,
     VersionConflictError,
     __version__,
 )
 from slm_mesh._client import _Connection
+from slm_mesh._locate import look_at_project
 from support import Background, MeshTest, binary, eventually
 
 
@@ -131,6 +133,40 @@ class Calls(MeshTest):
         self.assertEqual(bob.send("cli", "once", id=id).message_id, first.message_id)
         with self.refused("id_conflict"):
             bob.send("cli", "another", id=id)
+
+    def test_each_project_has_a_namespace_of_its_own(self) -> None:
+        web, api = (self.mesh.root / name for name in ("web", "api"))
+        for folder in (web, api):
+            folder.mkdir()
+        client = self.client()
+
+        def state(folder: Path, *words: str) -> str:
+            """The command line, in a project."""
+            ran = subprocess.run(
+                [binary(), "state", *words],
+                cwd=folder,
+                env=self.mesh.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
+            return ran.stdout
+
+        # It is the one that the program means there, in a repository, too.
+        subprocess.run(["git", "init", "-q", str(api)], check=True)
+        (api / "src").mkdir()
+        for folder, value in ((web, "3000"), (api / "src", "4000")):
+            state(folder, "set", "port", value)
+            namespace = look_at_project(folder).namespace
+            entry = client.state_get("port", namespace)
+            assert entry is not None, namespace
+            self.assertEqual(entry.value, value)
+        client.state_set("leader", "me", "shared")
+        self.assertEqual(state(web, "get", "leader", "--namespace", "shared"), "me\n")
+        entry = client.state_get("leader", "default")
+        assert entry is not None
+        self.assertEqual(entry.namespace, "default")
+        self.assertIsNone(client.state_get("leader"))
 
     def test_state_with_compare_and_set(self) -> None:
         client = self.client()
@@ -280,7 +316,7 @@ class Calls(MeshTest):
         later = self.client().emit("build.finished")
         self.assertEqual(waiting.result().seq, later)
         with self.refused("invalid_request"):
-            client.emit("nodot")
+            client.emit("mesh.own")
         with self.refused("invalid_request"):
             client.events(wait=56)
         with self.refused("peer_not_found"):
@@ -310,7 +346,7 @@ class Calls(MeshTest):
         client.status()
 
     def test_the_socket_is_preferred_and_the_port_will_do(self) -> None:
-        def family(client: SLMMeshClient) -> int:
+        def family(client: MeshClient) -> int:
             client.status()
             return int(client._pool._idle[0]._socket.family)
 
@@ -350,9 +386,9 @@ class Trouble(MeshTest):
             {"timeout": float("nan")},
         ):
             with self.refused("invalid_request"):
-                SLMMeshClient(**arguments)
+                MeshClient(**arguments)
         with self.refused("file_error"):
-            SLMMeshClient(data_dir="~/mesh")
+            MeshClient(data_dir="~/mesh")
 
     def test_a_data_directory_that_others_can_write_to_is_refused(self) -> None:
         for mode, code in ((0o777, "file_error"), (0o720, "file_error"), (0o755, None)):
@@ -460,7 +496,7 @@ class Trouble(MeshTest):
         self.assertEqual([m.payload for m in sender.inbox(peek=True)], ["once"])
 
     def test_an_unknown_outcome_is_told(self) -> None:
-        changes: list[Callable[[SLMMeshClient], object]] = [
+        changes: list[Callable[[MeshClient], object]] = [
             lambda client: client.state_set("k", "v"),
             lambda client: client.send("cli", "x"),
             lambda client: client.emit("a.b", 1),
@@ -495,7 +531,7 @@ class NoBroker(MeshTest):
             self.client().status()
         self.assertIn(str(self.mesh.dir), caught.exception.message)
         self.assertIn("slm-mesh start --detached", caught.exception.message)
-        self.assertIsNone(caught.exception.status_code)
+        self.assertEqual(caught.exception.status_code, 0)
         self.assertFalse(self.mesh.dir.exists())
 
     def test_files_of_a_killed_broker_are_not_believed(self) -> None:
@@ -589,7 +625,7 @@ class NoBroker(MeshTest):
 
 class Use(MeshTest):
     def test_it_is_a_context_manager_and_threads_share_it(self) -> None:
-        with SLMMeshClient() as client:
+        with MeshClient() as client:
             workers = [
                 Background(lambda: [client.state_list() for _ in range(20)]) for _ in range(8)
             ]

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from slm_mesh import Lock, LockedError, Message, NoBrokerError, Session, SLMMeshError
+from slm_mesh import LockedError, NoBrokerError, Session, SLMMeshError
 from slm_mesh import _core as core
+from slm_mesh.models import Lock, Message
 from support import PATIENCE, Background, MeshTest, binary, eventually
 
 

@@ -8,10 +8,9 @@ import unittest
 from datetime import datetime, timezone
 from pathlib import Path
 
-from slm_mesh import MeshEvent, Message, SLMMeshError
+from slm_mesh import SLMMeshError
 from slm_mesh._core import KNOWN_MAX, QUEUE_MAX, Mailbox
 from slm_mesh._locate import look_at_project, loopback_host
-from slm_mesh._models import Messages
 from slm_mesh._wire import (
     ANSWER_BYTES_MAX,
     BODY_BYTES_MAX,
@@ -22,6 +21,7 @@ from slm_mesh._wire import (
     encode_body,
     encode_request,
 )
+from slm_mesh.models import MeshEvent, Message, Messages
 
 
 def answer(body: bytes, *fields: str, status: str = "200 OK") -> bytes:

@@ -1,12 +1,16 @@
 """Client of slm-mesh, the mesh for AI coding agents on one machine.
 
-``Session`` is a peer: it sends, gets messages pushed, locks files. ``SLMMeshClient`` only asks.
-``AsyncSession`` and ``AsyncSLMMeshClient`` are the same for asyncio.
+``Session`` is a peer: it sends, gets messages pushed, locks files. ``MeshClient`` only asks.
+``AsyncSession`` and ``AsyncMeshClient`` are the same for asyncio. What they return is in
+``slm_mesh.models``.
+
+``SLMMeshClient`` has the calls that programs of the field know, and returns the types beside it,
+which are in ``slm_mesh.types``.
 """
 
-from ._async_client import AsyncSLMMeshClient
+from ._async_client import AsyncMeshClient
 from ._async_session import AsyncSession
-from ._client import HeldLock, SLMMeshClient
+from ._client import HeldLock, MeshClient
 from ._errors import (
     LockedError,
     NoBrokerError,
@@ -14,41 +18,37 @@ from ._errors import (
     SLMMeshError,
     VersionConflictError,
 )
-from ._models import (
-    BrokerHealth,
+from ._session import Session
+from ._version import __version__
+from .client import SLMMeshClient
+from .types import (
     BrokerStatus,
     Lock,
     MeshEvent,
-    MeshEvents,
     Message,
-    Messages,
+    MessageStats,
     Peer,
-    Registration,
-    Sent,
+    PeerStats,
     StateEntry,
 )
-from ._session import Session
-from ._version import __version__
 
 __all__ = [
-    "AsyncSLMMeshClient",
+    "AsyncMeshClient",
     "AsyncSession",
-    "BrokerHealth",
     "BrokerStatus",
     "HeldLock",
     "Lock",
     "LockedError",
+    "MeshClient",
     "MeshEvent",
-    "MeshEvents",
     "Message",
-    "Messages",
+    "MessageStats",
     "NoBrokerError",
     "OutcomeUnknownError",
     "Peer",
-    "Registration",
+    "PeerStats",
     "SLMMeshClient",
     "SLMMeshError",
-    "Sent",
     "Session",
     "StateEntry",
     "VersionConflictError",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from . import _models as m
 from . import _paths
+from . import models as m
 from ._errors import local
 from ._wire import encode_body
 
@@ -118,10 +118,11 @@ def register(
     exclusive: bool = False,
     reach: str | None = None,
     resume: m.Registration | None = None,
+    pid: int | None = None,
 ) -> Request[m.Registration]:
-    """`/register`; with ``resume`` to come back."""
+    """`/register`; with ``resume`` to come back. ``pid``: this process unless given."""
     body = {
-        "pid": os.getpid(),
+        "pid": pid or os.getpid(),
         "projectPath": project_path,
         "name": name,
         "agentType": agent_type,
@@ -334,9 +335,7 @@ def lock(
     def read(obj: dict[str, Any]) -> m.Lock:
         return m.Lock.from_json(m.part(obj, "lock"))
 
-    return Request(
-        "/lock", body, read, repeatable=True, changes=True, actor="peerId", peer=peer
-    )
+    return Request("/lock", body, read, repeatable=True, changes=True, actor="peerId", peer=peer)
 
 
 def unlock(path: str, force: bool, peer: str | None) -> Request[None]:

@@ -29,8 +29,18 @@ from ._call import (
 )
 from ._client import IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, NOT_OURS_ANY_MORE
 from ._errors import OutcomeUnknownError, SLMMeshError, local
-from ._locate import Broker, Place, launch_command, launch_failed, launch_result, look_at_project
-from ._models import (
+from ._locate import (
+    Broker,
+    Place,
+    launch_command,
+    launch_failed,
+    launch_result,
+    look_at_project,
+    namespace_on_the_wire,
+)
+from ._reach import no_way
+from ._wire import Answer, AnswerReader
+from .models import (
     BrokerHealth,
     BrokerStatus,
     Lock,
@@ -42,8 +52,6 @@ from ._models import (
     Sent,
     StateEntry,
 )
-from ._reach import no_way
-from ._wire import Answer, AnswerReader
 
 T = TypeVar("T")
 
@@ -293,8 +301,8 @@ class AsyncHeldLock:
                 raise
 
 
-class AsyncSLMMeshClient:
-    """:class:`SLMMeshClient` for asyncio: the same arguments and methods, to be awaited.
+class AsyncMeshClient:
+    """:class:`MeshClient` for asyncio: the same arguments and methods, to be awaited.
 
     It belongs to one event loop. Calls may be made side by side by several tasks.
     """
@@ -316,6 +324,8 @@ class AsyncSLMMeshClient:
         self._place = Place(data_dir, host, port, token_path)
         self._start = start
         self._default_peer = peer
+        #: Where the project is, if not around the working directory.
+        self._directory: str | None = None
         self._identity: Registration | None = None
         self._known = Known()
         self._pool = _Pool()
@@ -347,7 +357,7 @@ class AsyncSLMMeshClient:
         self._pool.close()
         self._pool = _Pool()
 
-    async def __aenter__(self) -> AsyncSLMMeshClient:
+    async def __aenter__(self) -> AsyncMeshClient:
         return self
 
     async def __aexit__(
@@ -364,6 +374,9 @@ class AsyncSLMMeshClient:
         if self._identity is None:
             return Actor(None, self._default_peer)
         return Actor(self._identity.peer_token, self._identity.peer_id)
+
+    def _namespace(self, named: str | None) -> str:
+        return namespace_on_the_wire(named, self._directory)
 
     async def _ask(self, request: api.Request[T]) -> T:
         return await self._ask_as(request, self._start, self.timeout)
@@ -392,11 +405,11 @@ class AsyncSLMMeshClient:
     # The broker.
 
     async def health(self) -> BrokerHealth:
-        """As :meth:`SLMMeshClient.health`."""
+        """As :meth:`MeshClient.health`."""
         return await self._ask(api.health())
 
     async def status(self) -> BrokerStatus:
-        """As :meth:`SLMMeshClient.status`."""
+        """As :meth:`MeshClient.status`."""
         return await self._ask(api.status())
 
     # Peers.
@@ -411,7 +424,7 @@ class AsyncSLMMeshClient:
         private: bool = False,
         resume: Registration | None = None,
     ) -> Registration:
-        """As :meth:`SLMMeshClient.register`."""
+        """As :meth:`MeshClient.register`."""
         project = look_at_project(project_path)
         identity = await self._ask(
             api.register(
@@ -430,17 +443,17 @@ class AsyncSLMMeshClient:
         return identity
 
     async def unregister(self, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.unregister`."""
+        """As :meth:`MeshClient.unregister`."""
         await self._ask(api.unregister(peer))
         if peer is None:
             self._identity = None
 
     async def heartbeat(self, git_branch: str | None = None, peer: str | None = None) -> int:
-        """As :meth:`SLMMeshClient.heartbeat`."""
+        """As :meth:`MeshClient.heartbeat`."""
         return await self._ask(api.heartbeat(git_branch, peer))
 
     async def set_summary(self, summary: str, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.set_summary`."""
+        """As :meth:`MeshClient.set_summary`."""
         await self._ask(api.set_summary(summary, peer))
 
     async def peers(
@@ -453,7 +466,7 @@ class AsyncSLMMeshClient:
         exclude_id: str | None = None,
         include_stale: bool = False,
     ) -> list[Peer]:
-        """As :meth:`SLMMeshClient.peers`."""
+        """As :meth:`MeshClient.peers`."""
         return await self._ask(
             api.peers(scope, project_path, git_root, repo_id, exclude_id, include_stale)
         )
@@ -470,7 +483,7 @@ class AsyncSLMMeshClient:
         id: str | None = None,
         peer: str | None = None,
     ) -> Sent:
-        """As :meth:`SLMMeshClient.send`."""
+        """As :meth:`MeshClient.send`."""
         return await self._ask(api.send(to, payload, type, reply_to, id, peer))
 
     async def broadcast(
@@ -482,7 +495,7 @@ class AsyncSLMMeshClient:
         id: str | None = None,
         peer: str | None = None,
     ) -> Sent:
-        """As :meth:`SLMMeshClient.broadcast`."""
+        """As :meth:`MeshClient.broadcast`."""
         return await self.send("all", payload, type, reply_to=reply_to, id=id, peer=peer)
 
     async def inbox(
@@ -497,7 +510,7 @@ class AsyncSLMMeshClient:
         wait: float = 0,
         peer: str | None = None,
     ) -> Messages:
-        """As :meth:`SLMMeshClient.inbox`."""
+        """As :meth:`MeshClient.inbox`."""
         messages = await self._ask(api.fetch(filter, sender, limit, before, after, wait, peer))
         unread = [message.id for message in messages if message.read_at is None]
         if unread and not peek and filter != "sent":
@@ -506,7 +519,7 @@ class AsyncSLMMeshClient:
         return messages
 
     async def mark_read(self, ids: str | Iterable[str], peer: str | None = None) -> int:
-        """As :meth:`SLMMeshClient.mark_read`."""
+        """As :meth:`MeshClient.mark_read`."""
         marked = 0
         every = [ids] if isinstance(ids, str) else list(ids)
         for at in range(0, len(every), api.MARK_READ_IDS_MAX):
@@ -515,39 +528,41 @@ class AsyncSLMMeshClient:
 
     # Shared state.
 
-    async def state_get(self, key: str, namespace: str = "default") -> StateEntry | None:
-        """As :meth:`SLMMeshClient.state_get`."""
-        return await self._ask(api.state_get(key, namespace))
+    async def state_get(self, key: str, namespace: str | None = None) -> StateEntry | None:
+        """As :meth:`MeshClient.state_get`."""
+        return await self._ask(api.state_get(key, self._namespace(namespace)))
 
     async def state_set(
         self,
         key: str,
         value: str,
-        namespace: str = "default",
+        namespace: str | None = None,
         *,
         if_version: int | None = None,
         ttl_seconds: int | None = None,
         peer: str | None = None,
     ) -> StateEntry:
-        """As :meth:`SLMMeshClient.state_set`."""
-        return await self._ask(api.state_set(key, value, namespace, if_version, ttl_seconds, peer))
+        """As :meth:`MeshClient.state_set`."""
+        return await self._ask(
+            api.state_set(key, value, self._namespace(namespace), if_version, ttl_seconds, peer)
+        )
 
     async def state_list(
-        self, namespace: str = "default", *, prefix: str | None = None, limit: int = 1000
+        self, namespace: str | None = None, *, prefix: str | None = None, limit: int = 1000
     ) -> list[StateEntry]:
-        """As :meth:`SLMMeshClient.state_list`."""
-        return await self._ask(api.state_list(namespace, prefix, limit))
+        """As :meth:`MeshClient.state_list`."""
+        return await self._ask(api.state_list(self._namespace(namespace), prefix, limit))
 
     async def state_delete(
         self,
         key: str,
-        namespace: str = "default",
+        namespace: str | None = None,
         *,
         if_version: int | None = None,
         peer: str | None = None,
     ) -> bool:
-        """As :meth:`SLMMeshClient.state_delete`."""
-        return await self._ask(api.state_delete(key, namespace, if_version, peer))
+        """As :meth:`MeshClient.state_delete`."""
+        return await self._ask(api.state_delete(key, self._namespace(namespace), if_version, peer))
 
     # Locks.
 
@@ -560,7 +575,7 @@ class AsyncSLMMeshClient:
         resolve: bool = True,
         peer: str | None = None,
     ) -> AsyncHeldLock:
-        """As :meth:`SLMMeshClient.lock`: to be awaited, or for an ``async with`` block, at whose
+        """As :meth:`MeshClient.lock`: to be awaited, or for an ``async with`` block, at whose
         end it is released."""
         request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
         return AsyncHeldLock(lambda: self._ask(request), lambda lock: self._release(lock, peer))
@@ -585,13 +600,13 @@ class AsyncSLMMeshClient:
         resolve: bool = True,
         peer: str | None = None,
     ) -> None:
-        """As :meth:`SLMMeshClient.unlock`."""
+        """As :meth:`MeshClient.unlock`."""
         await self._ask(api.unlock(api.locked_path(path, resolve), force, peer))
 
     async def locks(
         self, path: str | os.PathLike[str] | None = None, *, resolve: bool = True
     ) -> list[Lock]:
-        """As :meth:`SLMMeshClient.locks`."""
+        """As :meth:`MeshClient.locks`."""
         return await self._ask(api.locks(None if path is None else api.locked_path(path, resolve)))
 
     # Events.
@@ -605,13 +620,13 @@ class AsyncSLMMeshClient:
         limit: int = 50,
         wait: float = 0,
     ) -> MeshEvents:
-        """As :meth:`SLMMeshClient.events`."""
+        """As :meth:`MeshClient.events`."""
         return await self._ask(api.events(types, since, after, limit, wait))
 
     async def follow(
         self, types: str | Iterable[str] | None = None, *, after: int | None = None
     ) -> AsyncIterator[MeshEvent]:
-        """As :meth:`SLMMeshClient.follow`."""
+        """As :meth:`MeshClient.follow`."""
         kinds = types if types is None or isinstance(types, str) else list(types)
         if after is None:
             after = (await self.events(kinds, limit=1)).last_seq
@@ -622,15 +637,15 @@ class AsyncSLMMeshClient:
             after = found.last_seq
 
     async def subscribe(self, types: str | Iterable[str], peer: str | None = None) -> list[str]:
-        """As :meth:`SLMMeshClient.subscribe`."""
+        """As :meth:`MeshClient.subscribe`."""
         return await self._ask(api.subscribe(types, peer))
 
     async def unsubscribe(self, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.unsubscribe`."""
+        """As :meth:`MeshClient.unsubscribe`."""
         await self._ask(api.unsubscribe(peer))
 
     async def emit(
         self, type: str, payload: Any = None, *, id: str | None = None, peer: str | None = None
     ) -> int:
-        """As :meth:`SLMMeshClient.emit`."""
+        """As :meth:`MeshClient.emit`."""
         return await self._ask(api.emit(type, payload, id, peer))

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from . import _api as api
-from ._async_client import AsyncHeldLock, AsyncSLMMeshClient
+from ._async_client import AsyncHeldLock, AsyncMeshClient
 from ._client import NOT_OURS_ANY_MORE
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
 from ._locate import NO_BINARY, look_at_project
-from ._models import Lock, MeshEvent, Message, Registration
 from ._session import FAREWELL_TIME_MAX, is_own_user, make_listener, started_by_default
 from ._wire import LineReader, ack_line
+from .models import Lock, MeshEvent, Message, Registration
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class _Push(asyncio.Protocol):
             self._transport.abort()
 
 
-class AsyncSession(AsyncSLMMeshClient):
+class AsyncSession(AsyncMeshClient):
     """:class:`Session` for asyncio: the same arguments and methods, to be awaited::
 
     async with AsyncSession(name="watcher") as session:
@@ -108,7 +108,7 @@ class AsyncSession(AsyncSLMMeshClient):
         )
         if start is None and port is None and not self._start:
             self._place.not_started = NO_BINARY
-        directory = look_at_project(project_path).path
+        directory = self._directory = look_at_project(project_path).path
         self._core = Core(
             self._place,
             lambda: look_at_project(directory),
@@ -329,7 +329,7 @@ class AsyncSession(AsyncSLMMeshClient):
             await super().unregister(peer)
 
     async def set_summary(self, summary: str, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.set_summary`."""
+        """As :meth:`MeshClient.set_summary`."""
         await super().set_summary(summary, peer)
         if peer is None:
             self._core.summarised(summary)
@@ -342,7 +342,7 @@ class AsyncSession(AsyncSLMMeshClient):
         return subscribed
 
     async def unsubscribe(self, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.unsubscribe`."""
+        """As :meth:`MeshClient.unsubscribe`."""
         await super().unsubscribe(peer)
         if peer is None:
             self._core.subscribed([])

@@ -200,7 +200,7 @@ def attempt(
 
 
 def _as_it_is(request: Request[Any], error: SLMMeshError, in_doubt: bool) -> SLMMeshError:
-    """``error``, or that nobody knows what came of a request that was sent and changes something."""
+    """``error``, or that nobody knows what came of a request that was sent and changes things."""
     if not in_doubt or (request.repeatable and not request.changes):
         return error
     return local(

@@ -30,8 +30,18 @@ from ._call import (
     unreachable,
 )
 from ._errors import LockedError, OutcomeUnknownError, SLMMeshError, local
-from ._locate import Broker, Place, launch_command, launch_failed, launch_result, look_at_project
-from ._models import (
+from ._locate import (
+    Broker,
+    Place,
+    launch_command,
+    launch_failed,
+    launch_result,
+    look_at_project,
+    namespace_on_the_wire,
+)
+from ._reach import no_way
+from ._wire import READ_BYTES, Answer, AnswerReader
+from .models import (
     BrokerHealth,
     BrokerStatus,
     Lock,
@@ -44,8 +54,6 @@ from ._models import (
     Sent,
     StateEntry,
 )
-from ._reach import no_way
-from ._wire import READ_BYTES, Answer, AnswerReader
 
 T = TypeVar("T")
 
@@ -258,7 +266,7 @@ class HeldLock(Lock):
 NOT_OURS_ANY_MORE = ("lock_not_found", "forbidden")
 
 
-class SLMMeshClient:
+class MeshClient:
     """A client of the broker.
 
     Port and token are found in the data directory (``data_dir``, else ``SLM_MESH_DATA_DIR``, else
@@ -292,6 +300,8 @@ class SLMMeshClient:
         self._place = Place(data_dir, host, port, token_path)
         self._start = start
         self._default_peer = peer
+        #: Where the project is, if not around the working directory.
+        self._directory: str | None = None
         self._identity: Registration | None = None
         self._known = Known()
         self._pool = _Pool()
@@ -323,7 +333,7 @@ class SLMMeshClient:
         self._pool.close()
         self._pool = _Pool()
 
-    def __enter__(self) -> SLMMeshClient:
+    def __enter__(self) -> MeshClient:
         return self
 
     def __exit__(
@@ -340,6 +350,9 @@ class SLMMeshClient:
         if self._identity is None:
             return Actor(None, self._default_peer)
         return Actor(self._identity.peer_token, self._identity.peer_id)
+
+    def _namespace(self, named: str | None) -> str:
+        return namespace_on_the_wire(named, self._directory)
 
     def _ask(self, request: api.Request[T]) -> T:
         return self._ask_as(request, self._start, self.timeout)
@@ -517,15 +530,16 @@ class SLMMeshClient:
 
     # Shared state.
 
-    def state_get(self, key: str, namespace: str = "default") -> StateEntry | None:
-        """The entry, if there is one."""
-        return self._ask(api.state_get(key, namespace))
+    def state_get(self, key: str, namespace: str | None = None) -> StateEntry | None:
+        """The entry, if there is one. Without ``namespace`` it is in that of the project around the
+        working directory (of a session: around its project); ``shared`` is the whole mesh's."""
+        return self._ask(api.state_get(key, self._namespace(namespace)))
 
     def state_set(
         self,
         key: str,
         value: str,
-        namespace: str = "default",
+        namespace: str | None = None,
         *,
         if_version: int | None = None,
         ttl_seconds: int | None = None,
@@ -533,24 +547,26 @@ class SLMMeshClient:
     ) -> StateEntry:
         """Sets a value of at most 64 KiB. With ``if_version`` only if the entry has that version
         (0: only if there is none); otherwise :class:`VersionConflictError`."""
-        return self._ask(api.state_set(key, value, namespace, if_version, ttl_seconds, peer))
+        return self._ask(
+            api.state_set(key, value, self._namespace(namespace), if_version, ttl_seconds, peer)
+        )
 
     def state_list(
-        self, namespace: str = "default", *, prefix: str | None = None, limit: int = 1000
+        self, namespace: str | None = None, *, prefix: str | None = None, limit: int = 1000
     ) -> list[StateEntry]:
         """The entries, by key."""
-        return self._ask(api.state_list(namespace, prefix, limit))
+        return self._ask(api.state_list(self._namespace(namespace), prefix, limit))
 
     def state_delete(
         self,
         key: str,
-        namespace: str = "default",
+        namespace: str | None = None,
         *,
         if_version: int | None = None,
         peer: str | None = None,
     ) -> bool:
         """Deletes an entry; gives whether there was one."""
-        return self._ask(api.state_delete(key, namespace, if_version, peer))
+        return self._ask(api.state_delete(key, self._namespace(namespace), if_version, peer))
 
     # Locks.
 
@@ -650,4 +666,4 @@ class SLMMeshClient:
         return self._ask(api.emit(type, payload, id, peer))
 
 
-__all__ = ["HeldLock", "LockedError", "Message", "SLMMeshClient"]
+__all__ = ["HeldLock", "LockedError", "MeshClient", "Message"]

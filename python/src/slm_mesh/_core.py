@@ -16,8 +16,8 @@ from typing import Any
 from . import _api as api
 from ._errors import SLMMeshError
 from ._locate import Broker, NotReady, Place, Project
-from ._models import Lock, MeshEvent, Message, Messages, Registration, text
 from ._wire import ack_line
+from .models import Lock, MeshEvent, Message, Messages, Registration, text
 
 log = logging.getLogger("slm_mesh")
 
@@ -439,7 +439,7 @@ class Core:
     def _handle_refusal(self, error: SLMMeshError, now: float) -> None:
         if error.code in ("unauthorized", "peer_not_found"):
             self.handle_unknown(now)
-        elif error.status_code is None:
+        elif error.status_code == 0:
             self._doubt(now)
 
     def _mark(self, clock: Callable[[], float]) -> Work:
@@ -508,7 +508,7 @@ class Core:
                 holding.lost = SLMMeshError(
                     f"the lock on {lock.file_path} was lost while it was held: look at the file "
                     "before you go on",
-                    None,
+                    0,
                     {"code": "lock_lost"},
                 )
                 log.warning("%s", holding.lost.message)

@@ -10,14 +10,14 @@ class SLMMeshError(Exception):
     """A call has no result.
 
     ``message`` says what is wrong and what to do.
-    ``status_code`` is the HTTP status of a refusal, and ``None`` if there was no answer.
+    ``status_code`` is the HTTP status of a refusal, and 0 if there was no answer.
     ``response`` is the answer's JSON object; without an answer it holds ``code`` only.
     """
 
     def __init__(
         self,
         message: str,
-        status_code: int | None = None,
+        status_code: int = 0,
         response: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class OutcomeUnknownError(SLMMeshError):
 
 def local(code: str, message: str, kind: type[SLMMeshError] = SLMMeshError) -> SLMMeshError:
     """An error that no broker has answered."""
-    return kind(message, None, {"code": code})
+    return kind(message, 0, {"code": code})
 
 
 def refused(status: int, response: Mapping[str, Any]) -> SLMMeshError:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import ipaddress
 import os
+import re
 import shutil
 import stat
 import struct
@@ -24,6 +26,10 @@ NO_BINARY = (
     f", and none can be started: slm-mesh is not on the PATH and {BIN} is not set; install it or "
     "name it there"
 )
+#: What the namespace of the whole mesh is called by people and agents, and on the wire.
+SHARED_NAMESPACE, DEFAULT_NAMESPACE = "shared", "default"
+#: Most characters of the folder in a project's namespace, and those of the hash behind it.
+NAMESPACE_FOLDER_CHARS_MAX, NAMESPACE_HASH_CHARS = 40, 10
 #: Longest file that is read here, bytes.
 _FILE_BYTES_MAX = 1024
 #: Longest path of a socket, bytes: `sun_path` less its final zero (unix(7), unix(4) of macOS).
@@ -299,6 +305,28 @@ class Project:
     git_branch: str | None = None
     #: The same for all work trees of one repository: the real path of its common directory.
     repo_id: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """That of the project's shared state: the name of its folder and a hash of its path. In a
+        repository the folder is that of the repository, so that all its directories and working
+        trees have one. The program makes the same (``agent::namespace``)."""
+        folder = self.repo_id or self.path
+        if os.path.basename(folder) == ".git":
+            folder = os.path.dirname(folder)
+        name = re.sub("[^a-z0-9._]+", "-", os.path.basename(folder).lower())
+        name = name.lstrip("-.")[:NAMESPACE_FOLDER_CHARS_MAX].rstrip("-.")
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:NAMESPACE_HASH_CHARS]
+        return f"{name}-{digest}" if name else digest
+
+
+def namespace_on_the_wire(
+    named: str | None, directory: str | os.PathLike[str] | None = None
+) -> str:
+    """The namespace that is meant in a project: its own if none is named."""
+    if named is None:
+        return look_at_project(directory).namespace
+    return DEFAULT_NAMESPACE if named == SHARED_NAMESPACE else named
 
 
 def look_at_project(directory: str | os.PathLike[str] | None) -> Project:

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _api as api
-from ._client import NOT_OURS_ANY_MORE, HeldLock, SLMMeshClient
+from ._client import NOT_OURS_ANY_MORE, HeldLock, MeshClient
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
 from ._locate import NO_BINARY, check_socket_path, find_binary, look_at_project
-from ._models import Lock, MeshEvent, Message, Registration
 from ._wire import READ_BYTES, LineReader, ack_line
+from .models import Lock, MeshEvent, Message, Registration
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ class _Push:
         self._woken.close()
 
 
-class Session(SLMMeshClient):
+class Session(MeshClient):
     """A peer of the mesh for as long as a ``with`` block lasts::
 
         with Session(name="watcher") as session:
@@ -216,7 +216,7 @@ class Session(SLMMeshClient):
 
     It registers, sends heartbeats from a thread of its own, gets its messages pushed, comes back
     under its old id when the broker has been restarted, and unregisters at the end. It has every
-    method of :class:`SLMMeshClient`, and acts as itself.
+    method of :class:`MeshClient`, and acts as itself.
 
     ``name``: refused if another peer has it (``name_taken``); without it the broker makes one.
     ``private``: nobody else can speak for it, not even with the broker's token.
@@ -225,7 +225,7 @@ class Session(SLMMeshClient):
     none before its next call.
     ``resume``: the ``registration`` of an earlier session that did not unregister; it comes back as
     that one, with its inbox.
-    The others are those of :class:`SLMMeshClient` and :meth:`SLMMeshClient.register`.
+    The others are those of :class:`MeshClient` and :meth:`MeshClient.register`.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Session(SLMMeshClient):
         )
         if start is None and port is None and not self._start:
             self._place.not_started = NO_BINARY
-        directory = look_at_project(project_path).path
+        directory = self._directory = look_at_project(project_path).path
         #: Everything in the core is read and changed with this in hand.
         self._guard = threading.Condition(threading.Lock())
         self._core = Core(
@@ -439,14 +439,14 @@ class Session(SLMMeshClient):
             super().unregister(peer)
 
     def set_summary(self, summary: str, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.set_summary`."""
+        """As :meth:`MeshClient.set_summary`."""
         super().set_summary(summary, peer)
         if peer is None:
             with self._guard:
                 self._core.summarised(summary)
 
     def subscribe(self, types: str | Iterable[str], peer: str | None = None) -> list[str]:
-        """As :meth:`SLMMeshClient.subscribe`; what comes is yielded by :meth:`listen_events`."""
+        """As :meth:`MeshClient.subscribe`; what comes is yielded by :meth:`listen_events`."""
         subscribed = super().subscribe(types, peer)
         if peer is None:
             with self._guard:
@@ -454,7 +454,7 @@ class Session(SLMMeshClient):
         return subscribed
 
     def unsubscribe(self, peer: str | None = None) -> None:
-        """As :meth:`SLMMeshClient.unsubscribe`."""
+        """As :meth:`MeshClient.unsubscribe`."""
         super().unsubscribe(peer)
         if peer is None:
             with self._guard:
@@ -469,7 +469,7 @@ class Session(SLMMeshClient):
         resolve: bool = True,
         peer: str | None = None,
     ) -> HeldLock:
-        """As :meth:`SLMMeshClient.lock`. In a ``with`` block the session renews it, so that it does
+        """As :meth:`MeshClient.lock`. In a ``with`` block the session renews it, so that it does
         not run out; if it was lost all the same, the end of the block raises ``lock_lost``."""
         held = super().lock(path, reason, ttl_minutes=ttl_minutes, resolve=resolve, peer=peer)
         if peer is not None:
