@@ -272,6 +272,22 @@ fn a_server_that_lives_on_is_another_peer_after_2_seconds() {
 }
 
 #[test]
+fn a_session_is_continued_only_while_nobody_is_in_it() {
+    let mut world = World::new();
+    let first = world.come("s", 7, &child_of("then"));
+    let nested = world.come("s", 8, &child_of("later"));
+    assert_ne!(nested.peer_id, first.peer_id);
+    world.ask(Some(&first.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
+    let ended = Facts { former_ended: true, ..child_of("last") };
+    let third = world.come("s", 9, &ended);
+    assert!(![first.peer_id, nested.peer_id].contains(&third.peer_id));
+    for peer in [&nested, &third] {
+        world.ask(Some(&peer.peer_token), Endpoint::Unregister, &json!({})).unwrap();
+    }
+    assert_eq!(world.come("s", 10, &ended).peer_id, first.peer_id);
+}
+
+#[test]
 fn locks_of_one_that_is_away_stay_for_30_seconds_and_never_past_their_time() {
     let mut world = World::new();
     let first = world.come("s", 7, &child_of("then"));

@@ -82,6 +82,10 @@ pub(super) enum Newcomer {
     Waits(PeerId),
 }
 
+fn is_same_session(one: &PeerRecord, other: &PeerRecord) -> bool {
+    one.agent_type == other.agent_type && one.session_id == other.session_id
+}
+
 impl<S: Store> Mesh<S> {
     /// The peer that `register` might continue: the same session of the same type of agent. For the
     /// shell, which then fills in `facts`. To be called in a turn.
@@ -130,8 +134,14 @@ impl<S: Store> Mesh<S> {
         let same_agent = former.agent_pid == register.agent_pid
             && facts.agent_start.is_some()
             && former.agent_start == facts.agent_start;
-        // Another process continues the session only when the one before has ended.
-        if former.host.is_some() || !(same_agent || facts.former_ended) {
+        // Another process continues the session only when the one before has ended, and no other is
+        // in it.
+        let is_other = |present: &Present| {
+            let record = &present.record;
+            record.id != former.id && present.away.is_none() && is_same_session(record, &former)
+        };
+        let may_continue = facts.former_ended && !self.peers.values().any(is_other);
+        if former.host.is_some() || !(same_agent || may_continue) {
             return Ok(Newcomer::New);
         }
         let is_gone = former.left_at.is_some() || former.away_at.is_some() || facts.former_gone;

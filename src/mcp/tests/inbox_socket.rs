@@ -219,3 +219,14 @@ fn a_session_that_closes_in_the_middle_has_not_been_told() {
     drop(accept(&listener));
     test.fails("reset");
 }
+
+#[test]
+fn the_socket_of_another_session_is_not_ours() {
+    let own = std::process::id();
+    assert!(is_our_agent(own));
+    assert!(is_our_agent(crate::platform::parent().unwrap()));
+    let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    assert!(!is_our_agent(child.id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -19,6 +19,7 @@ use mio::{Interest, Registry, Token};
 use serde_json::json;
 
 use super::{Adapter, Notice, Outcome};
+use crate::agent::above;
 use crate::agent::variables::{self, Said};
 use crate::limits::{INBOX_SOCKET_DOUBT, INBOX_SOCKET_TIME_MAX, READ_BYTES_MAX};
 use crate::platform::peer_credentials;
@@ -97,9 +98,15 @@ impl InboxSocket {
 
     fn connect(&self) -> io::Result<Connection> {
         let mut stream = UnixStream::connect(&self.path)?;
-        // The token is for this user's session and nobody else's.
-        if peer_credentials(&stream).is_ok_and(|credentials| credentials.is_foreign()) {
-            return Err(io::Error::other("another user listens there"));
+        // The token is for this user's session and nobody else's. A session within another has the
+        // variables of that one if it has no socket of its own.
+        if let Ok(listener) = peer_credentials(&stream) {
+            if listener.is_foreign() {
+                return Err(io::Error::other("another user listens there"));
+            }
+            if listener.pid.is_some_and(|pid| !is_our_agent(pid)) {
+                return Err(io::Error::other("it is the socket of another session"));
+            }
         }
         self.registry.register(
             &mut stream,
@@ -250,6 +257,14 @@ impl Adapter for InboxSocket {
         });
         in_doubt.map(|(_, at)| *at).into_iter().chain(current).min()
     }
+}
+
+/// Whether a process is the one that started this, or between that and this.
+fn is_our_agent(pid: u32) -> bool {
+    let own = std::process::id();
+    let above = above::above(own);
+    let nearest = above.nearest.is_some_and(|nearest| nearest.pid == pid);
+    pid == own || nearest || above.below.contains(&pid)
 }
 
 fn is_socket(path: &Path) -> bool {
