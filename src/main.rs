@@ -12,6 +12,10 @@ fn main() -> ExitCode {
     let json = cli::wants_json(&line);
     let invocation = match Invocation::parse(line) {
         Ok(invocation) => invocation,
+        // As with settings: the entry of an agent's server is one.
+        Err(error) if error.command == Some("mcp") && !platform::stdin_is_terminal() => {
+            return finish(mcp::run(Err(error)), json);
+        }
         Err(error) => return cli::finish(Err(Failure::Usage(error)), json),
     };
     match invocation.command {

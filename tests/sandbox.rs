@@ -628,6 +628,14 @@ fn an_agent_is_told_what_is_wrong_with_the_settings() {
 }
 
 #[test]
+fn an_agent_is_told_what_is_wrong_with_the_entry() {
+    let mesh = Mesh::new();
+    let mut agent = agent_by(mesh.command(["mcp", "--datadir", "/x"]));
+    let said = agent.tool("mesh_status", &json!({})).fails("invalid_setting");
+    assert!(said.contains("--datadir"), "{said}");
+}
+
+#[test]
 fn booleans_are_the_usual_words() {
     for word in ["true", "on", "yes", "1", "false", "off", "no", "0", "True"] {
         for variable in ["SLM_MESH_AUTO_LOCK", "SLM_MESH_DISCOVERY"] {

@@ -105,7 +105,7 @@ pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError
     match bind_socket(&path) {
         Ok(socket) => return Ok((vec![listener, Listener::Unix(socket)], port)),
         Err(error) => log::warn(format_args!(
-            "cannot listen on {} ({error}): clients use the port instead",
+            "{} cannot be used ({error}): clients use the port instead",
             path.display()
         )),
     }

@@ -27,26 +27,27 @@ mod values;
 mod waits;
 mod waking;
 
+use std::fmt;
 use std::io;
 
 use uuid::{Builder, Uuid};
 
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::log;
 
 /// Serves one agent at standard input and output, until it closes the input, this process is asked
 /// to end (SIGTERM, SIGINT), or its parent has ended.
 ///
-/// Settings that cannot be used are no reason not to: clients show a server that ends at its start as
+/// Settings that cannot be used, and why, are no reason not to: clients show a server that ends at its start as
 /// failed, without its reason. So it serves, and whatever tool is called says what is wrong.
 ///
 /// # Errors
 /// The process has no descriptors to begin with. What goes wrong later is told to the agent.
-pub fn run(config: Result<Config, ConfigError>) -> io::Result<()> {
+pub fn run(config: Result<Config, impl fmt::Display>) -> io::Result<()> {
     if let Ok(config) = &config {
         log::set_level(config.log);
     }
-    serve::serve(config)
+    serve::serve(config.map_err(|error| error.to_string()))
 }
 
 /// A random id for what is sent, so that it can be sent again without harm. None if the system has

@@ -21,7 +21,7 @@ use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::{ClientError, Link, LinkEvent};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::data_dir;
 use crate::log;
 use crate::platform::{self, ParentWatch};
@@ -86,7 +86,7 @@ struct Loop {
 /// # Errors
 /// The process has no descriptors to begin with. Nothing else: what goes wrong later is told to the
 /// agent.
-pub(super) fn serve(config: Result<Config, ConfigError>) -> io::Result<()> {
+pub(super) fn serve(config: Result<Config, String>) -> io::Result<()> {
     let mut serve = Loop::new(config)?;
     let result = serve.run();
     serve.push.close();
@@ -94,7 +94,7 @@ pub(super) fn serve(config: Result<Config, ConfigError>) -> io::Result<()> {
 }
 
 impl Loop {
-    fn new(config: Result<Config, ConfigError>) -> io::Result<Self> {
+    fn new(config: Result<Config, String>) -> io::Result<Self> {
         let (config, unusable) = match config {
             Ok(config) => (config, None),
             Err(error) => {
