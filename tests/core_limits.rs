@@ -262,6 +262,61 @@ fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
 }
 
 #[test]
+fn the_locks_of_one_who_leaves_are_freed_over_several_turns() {
+    const LOCKS: usize = 700;
+    let mut mesh = mesh();
+    let register = r#"{"pid":1,"projectPath":"/w","name":"a"}"#;
+    ask(&mut mesh, Endpoint::Register, register).unwrap();
+    for n in 0..LOCKS {
+        ask(&mut mesh, Endpoint::Lock, &lock_body("a", &format!("/w/{n}"), "")).unwrap();
+    }
+    let held =
+        |mesh: &mut Mesh<MemoryStore>| match ask(mesh, Endpoint::Lock, r#"{"action":"query"}"#) {
+            Ok(Reply::Locks { locks, .. }) => locks.len(),
+            other => panic!("{other:?}"),
+        };
+    ask(&mut mesh, Endpoint::Unregister, r#"{"peerId":"a"}"#).unwrap();
+    let mut before = LOCKS;
+    let mut turns = 0;
+    // The broker has turns of its own until they are free.
+    while mesh.next_deadline(NOW) == Some(NOW.mono) && before > 0 {
+        mesh.check_invariants(NOW);
+        let now = held(&mut mesh);
+        assert!(now < before && before - now <= 512, "{before} {now}");
+        before = now;
+        turns += 1;
+    }
+    assert_eq!(before, 0);
+    assert!(turns > 1);
+    mesh.check_invariants(NOW);
+
+    // A broker that was ended meanwhile goes on with it.
+    ask(&mut mesh, Endpoint::Register, register).unwrap();
+    for n in 0..LOCKS {
+        ask(&mut mesh, Endpoint::Lock, &lock_body("a", &format!("/w/{n}"), "")).unwrap();
+    }
+    ask(&mut mesh, Endpoint::Unregister, r#"{"peerId":"a"}"#).unwrap();
+    let mut mesh = mesh_over(mesh.into_store());
+    assert!(held(&mut mesh) > 0);
+    while held(&mut mesh) > 0 {
+        mesh.check_invariants(NOW);
+    }
+
+    // Where many are told of each, fewer are freed at once.
+    ask(&mut mesh, Endpoint::Register, register).unwrap();
+    for n in 0..LOCKS {
+        ask(&mut mesh, Endpoint::Lock, &lock_body("a", &format!("/w/{n}"), "")).unwrap();
+    }
+    for n in 0..PEERS_MAX / 2 {
+        let body = format!(r#"{{"pid":1,"projectPath":"/w","name":"peer-{n}"}}"#);
+        ask(&mut mesh, Endpoint::Register, &body).unwrap();
+    }
+    let before = held(&mut mesh);
+    ask(&mut mesh, Endpoint::Unregister, r#"{"peerId":"a"}"#).unwrap();
+    assert!(before - held(&mut mesh) <= 2 * 86);
+}
+
+#[test]
 fn waiters_for_locks() {
     let mut mesh = mesh();
     let wait = |who: &str, path: &str| {

@@ -27,7 +27,12 @@ impl<S: Store> Mesh<S> {
             *held.entry(lock.holder.clone()).or_default() += 1;
             assert!(lock.fence <= self.store.last_seq(), "a fence is a number that was given");
             if let Party::Peer(id) = &lock.holder {
-                assert!(self.peers.contains_key(id), "{} is held by {id}, who left", lock.path);
+                let leaves = self.leaving.contains_key(&lock.fence);
+                assert!(
+                    leaves || self.peers.contains_key(id),
+                    "{} is held by {id}, who left",
+                    lock.path
+                );
             }
         }
         assert_eq!(self.store.counts().locks, locks.len() as u64, "counted locks");

@@ -60,7 +60,7 @@ type Handled = std::result::Result<Outcome, Failure>;
 
 /// How often retention is looked after, once nothing more is to be removed.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
-/// Rows of one kind that expire in one turn; what is more expires in the next.
+/// Most rows of one kind that expire in one turn; what is more expires in the next.
 const EXPIRE_ROWS_MAX: u32 = 256;
 
 /// A mesh.
@@ -81,6 +81,8 @@ pub struct Mesh<S> {
     grants: locks::Grants,
     /// Who waits for one.
     queue: locks::Queue,
+    /// The locks of those who have left, and why each is to be freed.
+    leaving: BTreeMap<Seq, &'static str>,
     /// For comparing files of locks: what is left to the request in hand, and what to those who wait,
     /// in this turn.
     steps: Steps,
@@ -126,6 +128,7 @@ impl<S: Store> Mesh<S> {
             locks: locks::Book::default(),
             grants: locks::Grants::default(),
             queue: locks::Queue::default(),
+            leaving: BTreeMap::new(),
             steps: Steps::of(LOCK_STEPS_MAX),
             waiting_steps: Steps::of(LOCK_STEPS_MAX),
             rates: Rates::new(settings.rate_limit),
@@ -168,6 +171,7 @@ impl<S: Store> Mesh<S> {
             self.index(present);
         }
         self.locks = locks::Book::of(self.store.locks()?);
+        self.find_leaving();
         self.queue.stir_all();
         let peers = &self.peers;
         self.rates.retain(|id| peers.contains_key(&id));
@@ -195,6 +199,7 @@ impl<S: Store> Mesh<S> {
     pub fn begin_turn(&mut self, now: Now) -> Result<()> {
         self.begin_bare_turn()?;
         self.write_marks()?;
+        self.free_leaving(now)?;
         self.expire(now)
     }
 
@@ -438,7 +443,8 @@ impl<S: Store> Mesh<S> {
         let counts = self.store.counts();
         let rows = counts.messages.total + counts.events > 0;
         let purge = rows.then_some(self.next_purge);
-        [expiry, self.next_dead, self.next_away, purge, self.next_absent()]
+        let leaving = (!self.leaving.is_empty()).then_some(now.mono);
+        [expiry, self.next_dead, self.next_away, purge, self.next_absent(), leaving]
             .into_iter()
             .flatten()
             .min()

@@ -1,9 +1,9 @@
 //! Shared state: entries with versions and lifetimes.
 
 use super::Mesh;
+use super::Now;
 use super::turn::{Caller, Failure};
 use super::who::Right;
-use super::{EXPIRE_ROWS_MAX, Now};
 use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, entry_size};
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
 use crate::model::{Party, Seq, StateEntry, event_type};
@@ -133,7 +133,7 @@ impl<S: Store> Mesh<S> {
     }
 
     pub(super) fn expire_state(&mut self, now: Now) -> Stored<()> {
-        for entry in self.store.expire_state(now.wall, EXPIRE_ROWS_MAX)? {
+        for entry in self.store.expire_state(now.wall, self.rows_in_turn())? {
             self.state_removed(&entry, None, now)?;
         }
         Ok(())

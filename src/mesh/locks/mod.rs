@@ -10,11 +10,13 @@
 //! | `waiting` | who may have a lock now, and what the others are told |
 //! | `edit` | the locks of all files of an edit, and which subagents are at them |
 //! | `steal` | taking a lock from someone |
+//! | `leaving` | what those who have left held |
 
 mod book;
 mod edit;
 mod grants;
 mod index;
+mod leaving;
 mod queue;
 mod steal;
 mod target;
@@ -174,6 +176,8 @@ impl<S: Store> Mesh<S> {
         let expires_at = now.wall.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
         if let Some(own) = own.as_ref().filter(|own| own.shared == *shared) {
+            // Its holder had left, and is back in time.
+            self.leaving.remove(&own.fence);
             // A renewal has no number of its own: it is the same holding.
             self.grants.remove(own.fence);
             let renewed = Lock {
@@ -409,18 +413,8 @@ impl<S: Store> Mesh<S> {
         self.queue.end_all_of(party, &self.steps);
     }
 
-    /// Frees every lock of someone.
-    pub(super) fn release_locks(&mut self, holder: &Party, reason: &str, now: Now) -> Stored<()> {
-        for fence in self.locks.fences_of(holder) {
-            if let Some(lock) = self.locks.get(fence).cloned() {
-                self.free(&lock, reason, Some(holder), now)?;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn expire_locks(&mut self, now: Now) -> Stored<()> {
-        for lock in self.store.expire_locks(now.wall, EXPIRE_ROWS_MAX)? {
+        for lock in self.store.expire_locks(now.wall, self.rows_in_turn())? {
             self.lock_freed(&lock, serde_json::json!({"reason": "expired"}), None, now)?;
         }
         Ok(())

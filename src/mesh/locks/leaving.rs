@@ -1,0 +1,54 @@
+//! The locks of those who have left, or were away for too long: freed a few in each turn, as each is
+//! told to everybody.
+
+use super::EXPIRE_ROWS_MAX;
+use crate::mesh::Mesh;
+use crate::model::{Now, Party};
+use crate::store::{Result as Stored, Store};
+
+/// Peers and subscriptions that an event is compared with in about the time it takes to store one.
+const READERS_PER_ROW: usize = 500;
+/// Rows that are looked after in a turn however many are to be told.
+const ROWS_MIN: u32 = 4;
+
+impl<S: Store> Mesh<S> {
+    /// How many locks or entries may go in one turn, by how many are told of each.
+    pub(in crate::mesh) fn rows_in_turn(&self) -> u32 {
+        let readers: usize =
+            self.peers.values().map(|present| 1 + present.record.subscriptions.len()).sum();
+        let share = u32::try_from(1 + readers / READERS_PER_ROW).unwrap_or(u32::MAX);
+        (EXPIRE_ROWS_MAX / share).max(ROWS_MIN)
+    }
+
+    /// Frees the first of the locks of `holder`, and the others in the next turns.
+    pub(in crate::mesh) fn release_locks(
+        &mut self,
+        holder: &Party,
+        reason: &'static str,
+        now: Now,
+    ) -> Stored<()> {
+        self.leaving.extend(self.locks.fences_of(holder).into_iter().map(|it| (it, reason)));
+        self.free_leaving(now)
+    }
+
+    /// Frees a few of the locks of those who have left.
+    pub(in crate::mesh) fn free_leaving(&mut self, now: Now) -> Stored<()> {
+        for _ in 0..self.rows_in_turn() {
+            let Some((fence, reason)) = self.leaving.pop_first() else { break };
+            if let Some(lock) = self.locks.get(fence).cloned() {
+                self.free(&lock, reason, Some(&lock.holder), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds such locks among those in the store.
+    pub(in crate::mesh) fn find_leaving(&mut self) {
+        let reason = |holder: &Party| match self.peers.get(&holder.peer()?) {
+            None => Some("peer_left"),
+            Some(present) => present.away.filter(|it| it.locks_until.is_none()).map(|_| "expired"),
+        };
+        let leaving = self.locks.iter().filter_map(|it| Some((it.fence, reason(&it.holder)?)));
+        self.leaving = leaving.collect();
+    }
+}
