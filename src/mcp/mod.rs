@@ -4,6 +4,7 @@ mod answers;
 mod arguments;
 mod catalog;
 mod flow;
+mod handover;
 mod jobs;
 mod news;
 mod outbox;

@@ -1,0 +1,141 @@
+//! Messages from the broker to the agent: fetched, put into an answer, handed over, marked read.
+
+use std::time::Instant;
+
+use super::arguments::{Call, Tool};
+use super::jobs::{Job, JobId, Stage, Work};
+use super::portion::Portion;
+use super::protocol::{Body, Outcome};
+use super::server::{LOOK_EVERY, Purpose, Server, is_unknown};
+use crate::api::{Fetch, Filter, Messages, Request};
+use crate::client::ClientError;
+use crate::limits::CALL_TIME_MAX;
+use crate::log;
+use crate::model::MessageId;
+
+impl Server {
+    /// Messages have come for a job that is no longer listed.
+    pub(super) fn handle_messages(
+        &mut self,
+        mut job: Job,
+        filter: Filter,
+        body: &[u8],
+        now: Instant,
+    ) {
+        let mut messages: Messages = match serde_json::from_slice(body) {
+            Ok(messages) => messages,
+            Err(error) => {
+                self.reading.leave_turn(job.id);
+                let reason = error.to_string().into();
+                return self.fail(job, &ClientError::Protocol { reason });
+            }
+        };
+        if let Work::Read(_, uri) = &job.work {
+            let text = Portion::new(&messages, filter, &[], |_| 0).text;
+            let body = Body::Resource { uri, text: &text };
+            let outcome = Outcome { era: job.asked.era, body };
+            self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
+            return;
+        }
+        // Those it has already are not told again before their mark is made.
+        messages.messages.retain(|message| {
+            filter == Filter::Sent || message.read_at.is_some() || !self.reading.has(message.id)
+        });
+        let again = match job.fetch() {
+            Some(fetch) => self.reading.missed(fetch).to_vec(),
+            None => Vec::new(),
+        };
+        if messages.messages.is_empty()
+            && again.is_empty()
+            && let Some(until) = job.watch_until.filter(|until| now < *until)
+            && self.can_wait()
+        {
+            self.reading.leave_turn(job.id);
+            job.stage = if job.news == self.jobs.news() {
+                // Nobody tells when there is no connection for it.
+                let look_at = (!self.push_is_live).then(|| now + LOOK_EVERY);
+                Stage::Watching { until, look_at }
+            } else {
+                // Something came while the answer was on its way: it is asked for again.
+                job.deadline = now + CALL_TIME_MAX;
+                Stage::Waiting
+            };
+            self.jobs.push(job);
+            return self.proceed(now);
+        }
+        let is_whole =
+            matches!(&job.work, Work::Tool(_, Call::Inbox { fetch: Fetch { from: None, .. }, .. }))
+                && filter == Filter::Unread;
+        if is_whole {
+            let count = messages.messages.len() as u64 + messages.remaining;
+            self.unread.seen(&messages.messages, count);
+        }
+        let portion =
+            Portion::new(&messages, filter, &again, |message| self.reading.parts_of(message));
+        let mut ids = portion.read();
+        let Portion { text, given } = portion;
+        if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
+            let known: Vec<MessageId> = given.iter().map(|given| given.id).collect();
+            self.waking.forget(&known);
+            if let Some(fetch) = job.fetch() {
+                self.reading.gave(&job, fetch, again.into_iter().chain(given).collect(), now);
+            }
+        } else {
+            // There is no room for so much: they stay unread.
+            ids.clear();
+        }
+        self.unread.handed_over(&ids, ids.len() as u64);
+        self.reading.wrote(job.id, &ids);
+    }
+
+    /// No message will come in time for those that wait for one.
+    pub(super) fn answer_watchers(&mut self) {
+        for id in self.jobs.ids(|job| matches!(job.stage, Stage::Watching { .. })) {
+            self.answer_watcher(id);
+        }
+    }
+
+    pub(super) fn answer_watcher(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(id) {
+            self.answer_tool(&job.asked, Tool::Inbox, Portion::none(), false, Vec::new());
+        }
+    }
+
+    /// The agent has these messages now.
+    pub(super) fn handed_over(&mut self, messages: &[MessageId], now: Instant) {
+        if !messages.is_empty() {
+            self.reading.handed_over(messages, now);
+            self.mark_read(now);
+        }
+    }
+
+    /// Marks what the agent has, if it is time to.
+    pub(super) fn mark_read(&mut self, now: Instant) {
+        if self.presence.is_present()
+            && let Some(ids) = self.reading.take_marks(now)
+        {
+            // What is read is not notified any more.
+            self.record(true, now);
+            self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids, way: None });
+        }
+    }
+
+    /// What came of a mark.
+    pub(super) fn handle_marked(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        match result {
+            Ok(_) => self.reading.marked(),
+            Err(error) => {
+                log::debug(format_args!("messages could not be marked read: {error}"));
+                if is_unknown(&error) {
+                    self.presence.handle_unknown(now);
+                }
+                let pause = match &error {
+                    ClientError::Refused(refused) => refused.retry_after,
+                    _ => None,
+                };
+                self.reading.not_marked(now + pause.unwrap_or(LOOK_EVERY));
+            }
+        }
+        self.mark_read(now);
+    }
+}
