@@ -8,6 +8,8 @@ use crate::store::{Result as Stored, Store};
 
 /// Peers and subscriptions that an event is compared with in about the time it takes to store one.
 const READERS_PER_ROW: usize = 500;
+/// They are freed in each turn, whatever else it does: so few of what may go in one.
+const LEAVING_SHARE: u32 = 8;
 /// Rows that are looked after in a turn however many are to be told.
 const ROWS_MIN: u32 = 4;
 
@@ -33,7 +35,8 @@ impl<S: Store> Mesh<S> {
 
     /// Frees a few of the locks of those who have left.
     pub(in crate::mesh) fn free_leaving(&mut self, now: Now) -> Stored<()> {
-        for _ in 0..self.rows_in_turn() {
+        // The turn has time left for requests then.
+        for _ in 0..(self.rows_in_turn() / LEAVING_SHARE).max(1) {
             let Some((fence, reason)) = self.leaving.pop_first() else { break };
             if let Some(lock) = self.locks.get(fence).cloned() {
                 self.free(&lock, reason, Some(&lock.holder), now)?;
