@@ -69,7 +69,7 @@ impl World {
         // As the shell does: these processes can be watched, and run.
         for agent in &self.effects.agents {
             mesh.process_known(agent.peer, true, now);
-            mesh.agent_lives(agent.peer, true);
+            mesh.agent_lives(agent.peer);
         }
         mesh.check_invariants(now);
         result
@@ -161,7 +161,7 @@ impl World {
         self.now.mono = Monotonic::default();
         let mut mesh = mesh(store, self.now);
         for agent in mesh.take_effects().agents {
-            mesh.agent_lives(agent.peer, true);
+            mesh.agent_lives(agent.peer);
         }
         self.mesh = Some(mesh);
     }

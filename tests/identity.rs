@@ -266,6 +266,11 @@ fn whom_a_server_names_as_its_agent_must_be_above_it() {
     let mut child = Running(Command::new("sleep").arg("600").spawn().unwrap());
     let stranger = Session::of_type(&mesh, "other", "claude-code", Some("s"), Some(child.0.id()));
     assert_ne!(stranger.id, id);
+    // Nor is it away when it goes: whatever that process is, it will start no server for it.
+    let mut other = mesh.client();
+    other.use_token(&std::fs::read_to_string(&stranger.token_file).unwrap());
+    other.call_bytes(&Request::Unregister { peer_id: None, away: true }).unwrap();
+    assert_eq!(of_session(&mesh, "s").len(), 1);
     child.0.kill().unwrap();
     let second = Session::of_type(&mesh, "second", "claude-code", Some("s"), Some(me));
     assert_eq!((&second.id, &*second.name), (&id, "second"));

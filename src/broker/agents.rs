@@ -10,7 +10,7 @@ use mio::{Interest, Registry};
 use super::table::{Key, Kind, Table};
 use crate::mesh::WatchAgent;
 use crate::model::PeerId;
-use crate::platform::{ProcessWatch, start_mark};
+use crate::platform::{ProcessWatch, ancestors, start_mark};
 
 /// One process, watched for all the peers that name it.
 #[derive(Debug)]
@@ -74,6 +74,16 @@ impl Agents {
         let key = self.watched.insert(Agent { pid, start, process, peers: BTreeSet::new() });
         self.by_pid.insert(pid, key);
         Ok(Some(key))
+    }
+
+    /// Whether the agent of a peer runs, and the process `pid` is it or was started by it or its
+    /// descendants. What a peer says of itself proves nothing: one in a container knows processes by
+    /// other ids.
+    pub(super) fn are_above(&self, peer: PeerId, pid: u32) -> bool {
+        let agent = self.by_peer.get(&peer).and_then(|key| self.watched.get(*key));
+        agent.is_some_and(|agent| {
+            !agent.process.has_ended() && (pid == agent.pid || ancestors(pid).contains(&agent.pid))
+        })
     }
 
     /// A process has ended: the peers that had named it.
@@ -155,6 +165,9 @@ mod tests {
         let start = start_mark(me).unwrap();
         agents.watch(wanted(1, me, &start));
         agents.watch(wanted(2, me, &start));
+        let one = PeerId::from_random([1; 16]);
+        assert!(agents.are_above(one, me) && !agents.are_above(one, 1));
+        assert!(!agents.are_above(PeerId::from_random([3; 16]), me), "it has named nobody");
         agents.forget(PeerId::from_random([1; 16]));
         assert_eq!(agents.descriptors(), 1);
         agents.forget(PeerId::from_random([2; 16]));

@@ -55,6 +55,8 @@ struct Watch {
 pub(super) enum News {
     /// There is a connection to this peer; its process is watched, or not.
     Up(PeerId, bool),
+    /// The process that listens on this peer's socket.
+    Listens(PeerId, u32),
     /// There is none any more.
     Down(PeerId),
     /// Whether its process is watched has changed.
@@ -213,6 +215,7 @@ impl Links {
             link.since = now;
         }
         self.news.push(News::Up(peer, known));
+        self.news.extend(credentials.pid.map(|pid| News::Listens(peer, pid)));
         Ok(())
     }
 

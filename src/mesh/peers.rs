@@ -39,7 +39,7 @@ pub(super) struct Present {
     pub(super) has_hooks: bool,
     /// What its subagents are at.
     pub(super) edits: Edits,
-    /// The process of its agent is watched and runs.
+    /// The process of its agent is watched and runs, and its server descends from that.
     pub(super) agent_lives: bool,
     /// Its server is gone while its agent goes on.
     pub(super) away: Option<Away>,
@@ -296,6 +296,9 @@ impl<S: Store> Mesh<S> {
                     self.hungry.remove(&id);
                     self.effects.disconnect.push(id);
                 }
+                // Of another agent nothing is known yet.
+                present.agent_lives &= present.record.agent_start == record.agent_start
+                    && present.record.agent_pid == record.agent_pid;
                 present.record = record;
                 present.is_alive(now);
                 if present.away.take().is_some() {

@@ -232,10 +232,11 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Whether the process of a peer's agent is watched and runs.
-    pub fn agent_lives(&mut self, peer: PeerId, lives: bool) {
+    /// The process of a peer's agent is watched and runs, and the one that listens on the peer's socket
+    /// descends from it.
+    pub fn agent_lives(&mut self, peer: PeerId) {
         if let Some(present) = self.peers.get_mut(&peer) {
-            present.agent_lives = lives;
+            present.agent_lives = true;
         }
     }
 
@@ -244,8 +245,9 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn agent_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
-        self.agent_lives(peer, false);
-        match self.peers.get(&peer).and_then(|present| present.away) {
+        let Some(present) = self.peers.get_mut(&peer) else { return Ok(()) };
+        present.agent_lives = false;
+        match present.away {
             Some(away) => self.leave(peer, away.reason, now),
             // Its server says good-bye itself, or ends.
             None => Ok(()),

@@ -178,8 +178,8 @@ pub struct Effects {
     /// Peers on this machine, and the process that each said it is: to be watched where no
     /// connection tells which it is. Given at registration.
     pub watch: Vec<(PeerId, u32)>,
-    /// Peers on this machine, and the process of their agent: what the shell finds out of that it
-    /// tells with [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
+    /// Peers on this machine, and the process of their agent, to be watched: what the shell finds out
+    /// of that it tells with [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
     pub agents: Vec<WatchAgent>,
     /// Sockets of peers that stay, whose server has crashed: to be removed.
     pub abandoned: Vec<Box<str>>,

@@ -536,8 +536,10 @@ impl<B: Backend> World<B> {
             self.connectable.remove(&peer);
         }
         for agent in effects.agents {
-            // Not every process can be watched.
-            self.mesh().agent_lives(agent.peer, agent.pid == 7);
+            // Not every process is what it is said to be.
+            if agent.pid == 7 {
+                self.mesh().agent_lives(agent.peer);
+            }
         }
         for (peer, _) in effects.connect {
             // It may have left in the same turn.

@@ -57,6 +57,11 @@ impl<S: Store> Reactor<S> {
             let mesh = &mut self.turn.mesh;
             match news {
                 News::Up(peer, known) => self.came_up.push((peer, known)),
+                News::Listens(peer, pid) => {
+                    if self.agents.are_above(peer, pid) {
+                        mesh.agent_lives(peer);
+                    }
+                }
                 News::Down(peer) => {
                     self.came_up.retain(|(other, _)| *other != peer);
                     mesh.link_down(peer);
@@ -268,12 +273,8 @@ impl<S: Store> Reactor<S> {
         }
         for wanted in effects.agents {
             let peer = wanted.peer;
-            if self.turn.mesh.is_present(peer) {
-                match self.agents.watch(wanted) {
-                    Some(true) => self.turn.mesh.agent_lives(peer, true),
-                    Some(false) => self.alone.push(peer),
-                    None => {}
-                }
+            if self.turn.mesh.is_present(peer) && self.agents.watch(wanted) == Some(false) {
+                self.alone.push(peer);
             }
         }
         let Effects { inboxes, events, gone, shutdown, .. } = effects;
