@@ -46,7 +46,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "text",
         ],
     ),
-    ("guard", &["api", "client", "files", "hook", "limits", "model"]),
+    ("guard", &["agent", "api", "client", "files", "hook", "limits", "model"]),
     (
         "broker",
         &[

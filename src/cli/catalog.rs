@@ -437,8 +437,9 @@ pub(super) static ENTRIES: &[Entry] = &[
              waiting messages are put into the context, and an edit of a file that someone else has \
              locked is refused.",
             "Without a broker, without a session of the agent in the mesh, on any error and after \
-             SLM_MESH_HOOK_MS it says nothing and exits with 0. SLM_MESH_LOG=debug makes it say why. \
-             It starts no broker.",
+             SLM_MESH_HOOK_MS (45; before an edit 2000) it says nothing and exits with 0; before an \
+             edit it tells the agent if it could not look. SLM_MESH_LOG=debug makes it say why. It \
+             starts no broker.",
         ],
         options: &[],
         examples: &[("hook claude-code", "as a command in ~/.claude/settings.json")],

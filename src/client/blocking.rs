@@ -436,6 +436,32 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_came_too_soon_is_made_again_by_who_has_time() {
+        const SOON: &str = r#"{"ok":false,"error":"x","code":"rate_limited","retryAfterMs":20}"#;
+        const LATE: &str = r#"{"ok":false,"error":"x","code":"rate_limited","retryAfterMs":60000}"#;
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let too_many = |body| Reaction::Answer(429, body);
+        let reactions = vec![
+            too_many(SOON),
+            too_many(SOON),
+            too_many(SOON),
+            Reaction::Answer(200, "{}"),
+            too_many(LATE),
+        ];
+        let asked = serve(&config, "t", reactions);
+        let mut client = Client::until(&config, Instant::now() + Duration::from_secs(20));
+        let limited = Some(Code::RateLimited);
+        assert_eq!(client.call_bytes(&Request::Status).unwrap_err().code(), limited);
+        client.wait_out_rate_limits();
+        assert_eq!(client.call_bytes(&Request::Status).unwrap(), b"{}");
+        // Longer than there is time.
+        assert_eq!(client.call_bytes(&Request::Status).unwrap_err().code(), limited);
+        assert_eq!(asked.iter().count(), 5);
+    }
+
+    #[test]
     fn port_and_token_are_read_once_more_after_a_401() {
         let temp = TempDir::new();
         let config = config(&temp);
