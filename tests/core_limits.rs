@@ -225,7 +225,9 @@ fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
         let body = lock_body(&format!("bot-{n}"), &costly_pattern(), more);
         let request = Request::decode(Endpoint::Lock, body.as_bytes()).unwrap();
         match mesh.handle(Caller::Broker, &request, NOW) {
-            Ok(Outcome::Hold { on, until }) => waiting.push((Held { on, until }, request)),
+            Ok(Outcome::Hold { on, until }) => {
+                waiting.push((Held { on, until, hung_up: false }, request));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -355,7 +357,7 @@ fn waiters_for_locks() {
         mesh.handle(Caller::Broker, &holder.unwrap(), NOW).unwrap();
         let ticket = mesh.next_waiter().unwrap();
         assert_eq!(*on, Interest::Lock(ticket));
-        let held = Held { on: *on, until: *until };
+        let held = Held { on: *on, until: *until, hung_up: false };
         let outcome = mesh.handle_held(Caller::Broker, request, held, NOW);
         assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))));
         assert_eq!(mesh.next_waiter(), None);

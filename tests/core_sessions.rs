@@ -123,7 +123,7 @@ impl World {
             };
             match outcome.unwrap() {
                 Outcome::Reply(Reply::Registered(registered)) => Ok(registered),
-                Outcome::Hold { on, until } => Err(Held { on, until }),
+                Outcome::Hold { on, until } => Err(Held { on, until, hung_up: false }),
                 Outcome::Reply(other) => panic!("{other:?}"),
             }
         })

@@ -21,6 +21,7 @@ use crate::wire::http::server::{self as http, Method};
 
 /// What came of a turn.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart")]
 pub(super) enum Ended {
     /// It never began: no request was one for the mesh.
     Empty,
@@ -168,7 +169,14 @@ impl<S: Store> Turn<S> {
             Ok(Outcome::Hold { on, until }) => {
                 self.holds.push(to);
                 let connection = request.connection;
-                Flow::Hold(Box::new(Hold { caller, request: asked, on, until, connection }))
+                Flow::Hold(Box::new(Hold {
+                    caller,
+                    request: asked,
+                    on,
+                    until,
+                    hung_up: false,
+                    connection,
+                }))
             }
             Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, true)),
         }
@@ -180,7 +188,7 @@ impl<S: Store> Turn<S> {
     /// It has to wait on: the request back.
     pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
         self.requests += 1;
-        let again = Held { on: hold.on, until: hold.until };
+        let again = Held { on: hold.on, until: hold.until, hung_up: hold.hung_up };
         let caller = hold.caller;
         let outcome = self.look_and_ask(&mut hold.request, |mesh, asked, now| {
             mesh.handle_held(caller, asked, again, now)

@@ -50,9 +50,19 @@ impl<S: Store> Mesh<S> {
 
     fn append(&mut self, event: &NewEvent<'_>, now: Now) -> Stored<()> {
         self.store.append_event(event)?;
-        self.effects.events = true;
+        self.note_event(event.kind);
         self.push_event(event.kind, event.payload, event.seq, event.emitted_by, now);
         Ok(())
+    }
+
+    /// There is news for held requests that ask for this type.
+    pub(super) fn note_event(&mut self, kind: &str) {
+        let events = &mut self.effects.events;
+        if events.iter().any(|known| known == kind) {
+            return;
+        }
+        let built_in = event_type::BUILT_IN.iter().find(|known| **known == kind);
+        events.push(built_in.map_or_else(|| kind.to_owned().into(), |known| (*known).into()));
     }
 
     /// Whether anyone subscribed to anything.

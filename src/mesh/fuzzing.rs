@@ -73,7 +73,7 @@ pub fn mesh(input: &[u8]) {
         while let Some(ticket) = late.next().or_else(|| mesh.next_waiter()) {
             let Some(at) = waiting.iter().position(|wait| wait.0 == ticket) else { continue };
             let (_, request, until) = waiting.remove(at);
-            let held = Held { on: Interest::Lock(ticket), until };
+            let held = Held { on: Interest::Lock(ticket), until, hung_up: false };
             match mesh.handle_held(Caller::Broker, &request, held, now) {
                 Ok(Outcome::Hold { .. }) => assert!(until > now.mono, "held beyond its time"),
                 Ok(Outcome::Reply(_)) | Err(Failure::Refused(_)) => {}

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::groups::Group;
-use super::turn::{Caller, Failure, Interest, Outcome};
+use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
     Budget, Code, Fetch, Filter, Messages, Refusal, Reply, SendMessage, Sent, message_size,
 };
-use crate::model::{Message, Monotonic, Now, Party, PeerId, Reached, Recipient, event_type};
+use crate::model::{Message, Now, Party, PeerId, Reached, Recipient, event_type};
 use crate::names;
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
 
@@ -140,7 +140,7 @@ impl<S: Store> Mesh<S> {
             read_at: None,
             reached: None,
         };
-        self.effects.events = true;
+        self.note_event(event_type::MESSAGE_RECEIVED);
         if self.has_subscribers() {
             let payload = crate::store::message_event_payload(
                 id,
@@ -202,8 +202,12 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         fetch: &Fetch,
         now: Now,
-        held: Option<Monotonic>,
+        held: Option<Held>,
     ) -> Handled {
+        if held.is_some_and(|held| held.hung_up) {
+            // Nobody would see what it marks read.
+            return Ok(Outcome::Reply(Reply::Messages(Messages::default())));
+        }
         let reads = !fetch.peek && fetch.filter != Filter::Sent;
         let right = if reads { Right::Speak } else { Right::Oversee };
         let who = fetch.peer_id.as_deref();
@@ -245,7 +249,8 @@ impl<S: Store> Mesh<S> {
         let mut page = self.store.inbox(&query, reads.then_some(now.wall), &mut keep)?;
         self.was_read(recipient, std::mem::take(&mut page.read), now)?;
         if page.messages.is_empty() && fetch.wait > 0 {
-            let until = held.unwrap_or_else(|| now.mono.plus(Duration::from_secs(fetch.wait)));
+            let until = held
+                .map_or_else(|| now.mono.plus(Duration::from_secs(fetch.wait)), |held| held.until);
             if now.mono < until {
                 return Ok(Outcome::Hold { on: Interest::Inbox(recipient), until });
             }

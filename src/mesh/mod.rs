@@ -171,6 +171,7 @@ impl<S: Store> Mesh<S> {
             self.index(present);
         }
         self.locks = locks::Book::of(self.store.locks()?);
+        self.locks.pass_to(now.wall);
         self.find_leaving();
         self.queue.stir_all();
         let peers = &self.peers;
@@ -197,6 +198,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store; then [`Mesh::abort_turn`] is due.
     pub fn begin_turn(&mut self, now: Now) -> Result<()> {
+        self.locks.pass_to(now.wall);
         self.begin_bare_turn()?;
         self.write_marks()?;
         self.free_leaving(now)?;
@@ -296,6 +298,7 @@ impl<S: Store> Mesh<S> {
         self.steps.renew(LOCK_STEPS_MAX);
         let until = held.map(|held| held.until);
         self.of_hook = is_of_hook(request);
+        self.locks.pass_to(now.wall);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
@@ -310,7 +313,7 @@ impl<S: Store> Mesh<S> {
             }
             Request::Status => {
                 self.count(caller, None, now)?;
-                self.status(now)
+                self.status(now)?
             }
             Request::Unregister { peer_id, away } => {
                 self.unregister(caller, peer_id.as_deref(), *away, now)?
@@ -324,7 +327,7 @@ impl<S: Store> Mesh<S> {
                 self.summary(caller, peer_id.as_deref(), summary, now)?
             }
             Request::Send(send) => self.send(caller, send, now)?,
-            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, until),
+            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
             Request::MarkRead { peer_id, ids, way } => {
                 self.mark_read(caller, peer_id.as_deref(), ids, *way, now)?
             }
@@ -393,7 +396,7 @@ impl<S: Store> Mesh<S> {
 
     /// Removes what has expired.
     fn expire(&mut self, now: Now) -> Result<()> {
-        if self.next_expiry.is_none_or(|at| at > now.wall) {
+        if !self.lags(now) {
             return Ok(());
         }
         self.expire_locks(now)?;
@@ -406,6 +409,12 @@ impl<S: Store> Mesh<S> {
         let state = self.store.next_state_expiry()?;
         self.next_expiry = lock.into_iter().chain(state).min();
         Ok(())
+    }
+
+    /// Whether something that has expired by `now` may still be stored: no more is removed in a turn
+    /// than it has time for.
+    fn lags(&self, now: Now) -> bool {
+        self.next_expiry.is_some_and(|at| at <= now.wall)
     }
 
     fn note_expiry(&mut self, at: Timestamp) {
@@ -462,13 +471,15 @@ impl<S: Store> Mesh<S> {
         })
     }
 
-    fn status(&self, now: Now) -> Reply {
+    fn status(&mut self, now: Now) -> Result<Reply> {
         let counts = self.store.counts();
+        let locks = if self.lags(now) { self.locks.live() as u64 } else { counts.locks };
+        let entries = self.state_entries(now)?;
         let size = self.store.size();
         let stale = self.peers.values().filter(|peer| self.is_stale(peer, now)).count() as u64;
         let total = self.peers.len() as u64;
         let up = self.connected().count();
-        Reply::Status(Box::new(Status {
+        Ok(Reply::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime: now.mono.since(self.started).as_secs(),
             pid: self.settings.pid,
@@ -476,8 +487,8 @@ impl<S: Store> Mesh<S> {
             role: "broker".into(),
             peers: PeerCounts { active: total - stale, stale, total },
             messages: counts.messages,
-            locks: ActiveCount { active: counts.locks },
-            state: EntryCount { entries: counts.state_entries },
+            locks: ActiveCount { active: locks },
+            state: EntryCount { entries },
             events: TotalCount { total: counts.events },
             push: ConnectedCount { connected: up as u64 },
             db: DatabaseStatus {
@@ -485,7 +496,7 @@ impl<S: Store> Mesh<S> {
                 wal_size_bytes: size.wal_bytes,
                 recovered_from: self.settings.recovered_from.clone(),
             },
-        }))
+        })))
     }
 
     /// How many peers are present.

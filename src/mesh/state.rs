@@ -22,9 +22,9 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         self.count(caller, None, now)?;
-        let entry = self.store.state(namespace, key)?;
+        let entry = self.live_state(namespace, key, now)?;
         let elsewhere = entry.is_none() && namespace != DEFAULT_NAMESPACE;
-        let in_default = elsewhere && self.store.state(DEFAULT_NAMESPACE, key)?.is_some();
+        let in_default = elsewhere && self.live_state(DEFAULT_NAMESPACE, key, now)?.is_some();
         Ok(Reply::Entry { namespace: namespace.into(), entry: entry.map(Into::into), in_default })
     }
 
@@ -47,8 +47,13 @@ impl<S: Store> Mesh<S> {
         };
         let limit = limit.unwrap_or(LIST_LIMIT_MAX);
         // One more than asked for tells whether there is more.
-        let mut entries =
-            self.store.list_state(namespace, prefix.unwrap_or(""), limit + 1, &mut keep)?;
+        let mut entries = self.store.list_state(
+            namespace,
+            prefix.unwrap_or(""),
+            now.wall,
+            limit + 1,
+            &mut keep,
+        )?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         cut |= entries.len() > wanted;
         entries.truncate(wanted);
@@ -62,14 +67,17 @@ impl<S: Store> Mesh<S> {
     /// `POST /state`, `set`
     pub(super) fn set_state(&mut self, caller: Caller, set: &SetState, now: Now) -> Answer {
         let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak, now)?;
-        let present = self.store.state(&set.namespace, &set.key)?;
+        let present = self.live_state(&set.namespace, &set.key, now)?;
         check_version(present.as_ref(), set.if_version)?;
-        if present.is_none() && self.store.counts().state_entries >= STATE_ENTRIES_MAX {
+        if present.is_none() && self.state_entries(now)? >= STATE_ENTRIES_MAX {
             return Err(Refusal::new(
                 Code::StorageFull,
                 format!("there are {STATE_ENTRIES_MAX} state entries: delete some first"),
             )
             .into());
+        }
+        if present.is_none() && self.lags(now) {
+            self.drop_expired(&set.namespace, &set.key, now)?;
         }
         let (version, id) = self.next_id();
         let expires_at = set.ttl_seconds.map(|seconds| {
@@ -112,8 +120,11 @@ impl<S: Store> Mesh<S> {
         // Scripts need not say who they are to delete.
         let peer = peer.or((caller == Caller::Broker).then_some("cli"));
         let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
-        let present = self.store.state(namespace, key)?;
+        let present = self.live_state(namespace, key, now)?;
         check_version(present.as_ref(), if_version)?;
+        if present.is_none() {
+            return Ok(Reply::Deleted { namespace: namespace.into(), deleted: false });
+        }
         let change = StateChange { namespace, key, if_version };
         let deleted = match self.store.delete_state(&change)? {
             StateOutcome::Conflict(present) => return Err(conflict(present).into()),
@@ -124,6 +135,28 @@ impl<S: Store> Mesh<S> {
             }
         };
         Ok(Reply::Deleted { namespace: namespace.into(), deleted })
+    }
+
+    /// An entry, unless it has expired, however far its removal has come.
+    fn live_state(&mut self, namespace: &str, key: &str, now: Now) -> Stored<Option<StateEntry>> {
+        let entry = self.store.state(namespace, key)?;
+        Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > now.wall)))
+    }
+
+    /// Removes an entry that has expired and is still stored, before another takes its place.
+    fn drop_expired(&mut self, namespace: &str, key: &str, now: Now) -> Stored<()> {
+        let change = StateChange { namespace, key, if_version: None };
+        match self.store.delete_state(&change)? {
+            StateOutcome::Done(Some(entry)) => self.state_removed(&entry, None, now),
+            StateOutcome::Done(None) | StateOutcome::Conflict(_) => Ok(()),
+        }
+    }
+
+    /// How many entries there are, without those that have expired.
+    pub(super) fn state_entries(&mut self, now: Now) -> Stored<u64> {
+        let stored = self.store.counts().state_entries;
+        let expired = if self.lags(now) { self.store.expired_state(now.wall)? } else { 0 };
+        Ok(stored.saturating_sub(expired))
     }
 
     fn state_removed(&mut self, entry: &StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {

@@ -1,5 +1,6 @@
 //! What goes into the core and what comes out of it in a turn.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub enum Caller {
 pub enum Interest {
     /// A message in this inbox.
     Inbox(Recipient),
-    /// An event of any type.
+    /// An event of the types that it asks for.
     Events,
     /// Its turn for a lock.
     Lock(Ticket),
@@ -71,6 +72,8 @@ pub struct Held {
     pub on: Interest,
     /// When its time is over.
     pub until: Monotonic,
+    /// Its client has hung up, and would not get what it is given.
+    pub hung_up: bool,
 }
 
 /// How the answer to a request was lost.
@@ -189,8 +192,8 @@ pub struct Effects {
     pub departed: Vec<Departed>,
     /// Inboxes that have news, for held requests.
     pub inboxes: Vec<Recipient>,
-    /// There are new events, for held requests.
-    pub events: bool,
+    /// Of which types there are new events, for held requests; each once.
+    pub events: Vec<Cow<'static, str>>,
     /// The broker is asked to stop.
     pub shutdown: bool,
 }

@@ -412,12 +412,14 @@ pub trait Store {
     /// An entry.
     fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>>;
 
-    /// Entries by key (in the order of their bytes), at most `limit`; `keep` as for
-    /// [`Store::inbox`]. Without a namespace those of all, in order; `prefix` is empty then.
+    /// Entries by key (in the order of their bytes), at most `limit`, without those that expire at
+    /// or before `now`; `keep` as for [`Store::inbox`]. Without a namespace those of all, in order;
+    /// `prefix` is empty then.
     fn list_state(
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
+        now: Timestamp,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>>;
@@ -430,6 +432,9 @@ pub trait Store {
 
     /// When the first entry expires.
     fn next_state_expiry(&mut self) -> Result<Option<Timestamp>>;
+
+    /// How many entries there are that expire at or before `now`.
+    fn expired_state(&mut self, now: Timestamp) -> Result<u64>;
 
     /// Removes and gives at most `limit` entries that expire at or before `now`, the first first.
     fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>>;

@@ -363,7 +363,11 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
     for name in ["alice", "bob", "auto"] {
         let _ = writeln!(out, "{name} {}", store.mailbox_known(name)?);
     }
-    let _ = writeln!(out, "{:?}", store.list_state(None, "", u32::MAX, &mut |_| true)?);
+    let _ = writeln!(
+        out,
+        "{:?}",
+        store.list_state(None, "", Timestamp(i64::MIN), u32::MAX, &mut |_| true)?
+    );
     let peers = known.clients.iter().map(|client| client.id).collect::<BTreeSet<PeerId>>();
     for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
         let inbox = InboxQuery {

@@ -1,16 +1,18 @@
 //! One mesh over one backend, and the shell around it, played: sockets, crashes, restarts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::Value;
-use slm_mesh::api::{DatabaseStatus, Endpoint, Facts, Frame, Refusal, Reply, Request, read_frame};
+use slm_mesh::api::{
+    DatabaseStatus, Endpoint, Facts, Frame, Messages, Refusal, Reply, Request, read_frame,
+};
 use slm_mesh::mesh::{
     self, Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
-    Ticket,
 };
-use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
-use slm_mesh::store::Store;
+use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq, type_matches};
+use slm_mesh::store::{EventQuery, Store};
 
 use crate::rng::Rng;
 
@@ -53,7 +55,7 @@ pub(crate) enum Input {
     ProcessEnded(PeerId),
     AgentEnded(PeerId),
     Tick,
-    /// The client of a request that waits for a lock goes away.
+    /// The client of a held request goes away.
     HangUp(usize),
     /// An answer that gave a lock to someone who had waited is lost: it was not written, or its
     /// connection is reset now.
@@ -140,6 +142,15 @@ struct Held {
     request: Request,
     on: Interest,
     until: Monotonic,
+}
+
+impl Held {
+    fn event_types(&self) -> &[Box<str>] {
+        match &self.request {
+            Request::ReadEvents(read) => &read.types,
+            _ => &[],
+        }
+    }
 }
 
 struct SeededEntropy(Rng);
@@ -275,6 +286,14 @@ impl<B: Backend> World<B> {
             let unread = self.mesh().store_mut().unread_count(recipient).unwrap();
             assert_eq!(unread, 0, "someone waits for what is in the inbox of {recipient:?}");
         }
+        let store = self.mesh.as_mut().unwrap().store_mut();
+        for held in &self.held {
+            let Request::ReadEvents(read) = &held.request else { continue };
+            let query =
+                EventQuery { types: &read.types, since: read.since, after: read.after, limit: 1 };
+            let page = store.events(&query, &mut |_| true).unwrap();
+            assert_eq!(page.events, [], "someone waits for what has happened");
+        }
     }
 
     fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {
@@ -320,7 +339,7 @@ impl<B: Backend> World<B> {
         self.granted.append(&mut self.granted_now);
         seen.late.extend(late);
         let effects = self.mesh().take_effects();
-        let (inboxes, events) = (effects.inboxes.clone(), effects.events);
+        let (inboxes, events) = (effects.inboxes.clone(), effects.events.clone());
         let gone = effects.gone.clone();
         self.carry_out(effects, seen);
         for (at, body, caller, request, answer) in answers {
@@ -341,7 +360,7 @@ impl<B: Backend> World<B> {
                 Err(refusal) => seen.answers.push((at, Answer::Refused(refusal))),
             }
         }
-        self.wake(&inboxes, events, &gone, seen);
+        self.wake(&inboxes, &events, &gone, seen);
     }
 
     /// Asks again for requests that wait for locks and have an answer now, in the turn.
@@ -355,7 +374,7 @@ impl<B: Backend> World<B> {
             );
             if let Some((_, _, caller, request, answer)) = since_now {
                 let Ok(Outcome::Hold { until, .. }) = *answer else { unreachable!() };
-                let held = mesh::Held { on, until };
+                let held = mesh::Held { on, until, hung_up: false };
                 let mesh = self.mesh.as_mut().unwrap();
                 *answer = match mesh.handle_held(*caller, request, held, now) {
                     Err(Failure::Store(error)) => panic!("{error}"),
@@ -383,7 +402,7 @@ impl<B: Backend> World<B> {
 
     fn ask_again(&mut self, held: &Held) -> Option<Answer> {
         let now = self.now;
-        let again = mesh::Held { on: held.on, until: held.until };
+        let again = mesh::Held { on: held.on, until: held.until, hung_up: false };
         match self.mesh().handle_held(held.caller, &held.request, again, now) {
             Ok(Outcome::Reply(reply)) => Some(Answer::Reply(reply)),
             Ok(Outcome::Hold { until, .. }) => {
@@ -396,13 +415,21 @@ impl<B: Backend> World<B> {
     }
 
     /// Asks again for held requests that have news or no time left: in a turn of their own.
-    fn wake(&mut self, inboxes: &[Recipient], events: bool, gone: &[PeerId], seen: &mut Seen) {
+    fn wake(
+        &mut self,
+        inboxes: &[Recipient],
+        events: &[Cow<'static, str>],
+        gone: &[PeerId],
+        seen: &mut Seen,
+    ) {
         let now = self.now;
         let due = |held: &Held| {
             held.until <= now.mono
                 || match held.on {
                     Interest::Inbox(recipient) => inboxes.contains(&recipient),
-                    Interest::Events => events,
+                    Interest::Events => {
+                        events.iter().any(|kind| type_matches(held.event_types(), kind))
+                    }
                     Interest::Gone(peer) => gone.contains(&peer),
                     // Those are asked in the turn that lets them go on.
                     Interest::Lock(_) => false,
@@ -472,15 +499,29 @@ impl<B: Backend> World<B> {
             Input::AgentEnded(peer) => self.mesh().agent_ended(*peer, now).unwrap(),
             Input::Tick => self.mesh().tick(now).unwrap(),
             Input::HangUp(n) => {
-                let tickets: Vec<Ticket> = (self.held.iter())
-                    .filter_map(|held| match held.on {
-                        Interest::Lock(ticket) => Some(ticket),
-                        _ => None,
-                    })
-                    .collect();
-                if let Some(ticket) = tickets.get(n % tickets.len().max(1)) {
-                    self.held.retain(|held| held.on != Interest::Lock(*ticket));
-                    self.mesh().withdraw(*ticket);
+                if self.held.is_empty() {
+                    return;
+                }
+                let held = self.held.remove(n % self.held.len());
+                match held.on {
+                    Interest::Lock(ticket) => self.mesh().withdraw(ticket),
+                    Interest::Inbox(recipient) => {
+                        let unread = self.mesh().store_mut().unread_count(recipient).unwrap();
+                        let again = mesh::Held {
+                            on: held.on,
+                            until: now.mono.min(held.until),
+                            hung_up: true,
+                        };
+                        let answer =
+                            self.mesh().handle_held(held.caller, &held.request, again, now);
+                        // Its peer may have left.
+                        if let Ok(Outcome::Reply(reply)) = answer {
+                            assert_eq!(reply, Reply::Messages(Messages::default()));
+                        }
+                        let left = self.mesh().store_mut().unread_count(recipient).unwrap();
+                        assert_eq!(left, unread, "nothing is marked read for nobody");
+                    }
+                    Interest::Events | Interest::Gone(_) => {}
                 }
             }
             Input::AnswerLost { nth, written } => {

@@ -75,8 +75,20 @@ pub(super) struct Hold {
     pub(super) on: Interest,
     /// How long.
     pub(super) until: Monotonic,
+    /// Its client has hung up.
+    pub(super) hung_up: bool,
     /// What becomes of the connection after the answer.
     pub(super) connection: http::server::Connection,
+}
+
+impl Hold {
+    /// The types of events that it waits for; none: all.
+    pub(super) fn event_types(&self) -> &[Box<str>] {
+        match &self.request {
+            api::Request::ReadEvents(read) => &read.types,
+            _ => &[],
+        }
+    }
 }
 
 /// What is to be done about a connection.
@@ -253,6 +265,7 @@ impl<T: Stream> Connection<T> {
         match &mut self.hold {
             Some(hold) => {
                 hold.until = hold.until.min(now);
+                hold.hung_up = true;
                 true
             }
             None => false,

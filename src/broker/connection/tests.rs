@@ -134,6 +134,7 @@ impl Test {
                             request: api::Request::Status,
                             on: Interest::Inbox(Recipient::Cli),
                             until,
+                            hung_up: false,
                             connection: request.connection,
                         }));
                     }

@@ -131,7 +131,7 @@ impl<S: Store> Reactor<S> {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         if let Some(hold) = connection.held() {
-            self.held.remove(key, hold.on);
+            self.held.remove(key, hold.on, hold.event_types());
             if let Awaited::Lock(ticket) = hold.on {
                 self.turn.mesh.withdraw(ticket);
             }

@@ -116,7 +116,7 @@ impl<S: Store> Reactor<S> {
     fn ask_one_again(&mut self, key: Key, now: Monotonic) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
         let Some(hold) = connection.take_hold() else { return false };
-        self.held.remove(key, hold.on);
+        self.held.remove(key, hold.on, hold.event_types());
         if let Err(hold) = self.turn.ask_again(key, hold) {
             connection.put_hold(hold);
             self.settle(key, Progress::Fine, now);
@@ -228,7 +228,7 @@ impl<S: Store> Reactor<S> {
         for key in keys {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(hold) = connection.held() else { continue };
-            self.held.add(key, hold.on);
+            self.held.add(key, hold.on, hold.event_types());
             // Its client had gone before it was held: there will be no event.
             if connection.has_hung_up() {
                 self.end_hold(key, now);
@@ -278,7 +278,7 @@ impl<S: Store> Reactor<S> {
             }
         }
         let Effects { inboxes, events, gone, shutdown, .. } = effects;
-        self.woken.extend(self.held.woken(&inboxes, events, &gone));
+        self.woken.extend(self.held.woken(&inboxes, &events, &gone));
         if shutdown {
             log::info(format_args!("asked to stop by a request"));
             self.end = Some(End::Stopped);

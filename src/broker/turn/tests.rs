@@ -173,6 +173,7 @@ fn a_turn_that_fails_fails_for_all_who_depended_on_it() {
             request: Request::Status,
             on: crate::mesh::Interest::Events,
             until: Monotonic::default(),
+            hung_up: false,
             connection: http::Connection::Keep,
         }))
     });
@@ -213,6 +214,7 @@ fn a_held_request_is_asked_again_until_there_is_something() {
         request: Request::Fetch(fetch),
         on: crate::mesh::Interest::Events,
         until,
+        hung_up: false,
         connection: http::Connection::Keep,
     });
     let hold = test.turn.ask_again(key, hold).unwrap_err();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
 use super::target::Target;
-use crate::model::{Lock, Party, Seq};
+use crate::model::{Lock, Party, Seq, Timestamp};
 use crate::patterns::Steps;
 
 /// See the module.
@@ -14,9 +14,20 @@ pub(in crate::mesh) struct Book {
     index: Index,
     holders: BTreeMap<Party, BTreeSet<Seq>>,
     paths: BTreeSet<(Box<str>, Seq)>,
+    /// What time it is: what has expired by now is in here until it is removed, and found by nobody.
+    now: Timestamp,
 }
 
 impl Book {
+    /// It is `now`.
+    pub(in crate::mesh) fn pass_to(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    fn is_live(&self, lock: &Lock) -> bool {
+        lock.expires_at > self.now
+    }
+
     /// A book of these.
     pub(in crate::mesh) fn of(locks: Vec<Lock>) -> Self {
         let mut book = Self::default();
@@ -53,23 +64,37 @@ impl Book {
         self.locks.get(&fence)
     }
 
-    /// All of them, by path.
+    /// All live ones, by path.
     pub(super) fn by_path(&self) -> impl Iterator<Item = &Lock> {
-        self.paths.iter().filter_map(|(_, fence)| self.locks.get(fence))
+        let locks = self.paths.iter().filter_map(|(_, fence)| self.locks.get(fence));
+        locks.filter(|lock| self.is_live(lock))
     }
 
-    /// By fence.
+    /// All of them by fence, with those that have expired.
     pub(in crate::mesh) fn iter(&self) -> impl Iterator<Item = &Lock> {
         self.locks.values()
     }
 
+    /// How many there are, with those that have expired.
     pub(in crate::mesh) fn len(&self) -> usize {
         self.locks.len()
     }
 
-    /// How many locks someone holds.
+    /// How many live ones there are.
+    pub(in crate::mesh) fn live(&self) -> usize {
+        self.locks.values().filter(|lock| self.is_live(lock)).count()
+    }
+
+    /// Whether someone holds any.
+    pub(in crate::mesh) fn has_any_of(&self, holder: &Party) -> bool {
+        self.holders.contains_key(holder)
+    }
+
+    /// How many live locks someone holds.
     pub(in crate::mesh) fn count_of(&self, holder: &Party) -> usize {
-        self.holders.get(holder).map_or(0, BTreeSet::len)
+        let fences = self.holders.get(holder).into_iter().flatten();
+        let locks = fences.filter_map(|fence| self.locks.get(fence));
+        locks.filter(|lock| self.is_live(lock)).count()
     }
 
     /// The fences of someone's locks.
@@ -84,7 +109,18 @@ impl Book {
         steps: &Steps,
     ) -> impl Iterator<Item = &Lock> {
         let fences = self.index.overlapping(target, steps);
-        fences.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)))
+        let locks = fences.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)));
+        locks.filter(|lock| self.is_live(lock))
+    }
+
+    /// At most `limit` of those on files of `target` that have expired: on just these files first.
+    pub(super) fn expired(&self, target: &Target, steps: &Steps, limit: usize) -> Vec<Lock> {
+        let around = self.index.overlapping(target, steps);
+        let around = around.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)));
+        let here: BTreeSet<Seq> = self.at(target).map(|lock| lock.fence).collect();
+        let around = around.filter(|lock| !here.contains(&lock.fence));
+        let all = self.at(target).chain(around);
+        all.filter(|lock| !self.is_live(lock)).take(limit).cloned().collect()
     }
 
     /// Those that keep `party` from holding `target`.
@@ -106,6 +142,10 @@ impl Book {
 
     /// The locks on just these files.
     pub(super) fn same(&self, target: &Target) -> impl Iterator<Item = &Lock> {
+        self.at(target).filter(|lock| self.is_live(lock))
+    }
+
+    fn at(&self, target: &Target) -> impl Iterator<Item = &Lock> {
         let text: Box<str> = target.text().into();
         let range = (text.clone(), Seq(0))..=(text, Seq(u64::MAX));
         self.paths

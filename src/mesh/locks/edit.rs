@@ -29,7 +29,7 @@ impl<S: Store> Mesh<S> {
             asks.push(Ask { actor: actor.clone(), target, shared: wanted.shared });
         }
         self.check_all(&asks, now)?;
-        self.check_room(&asks)?;
+        self.check_room(&asks, now)?;
         let each = LockFile {
             reason: wanted.reason.clone(),
             ttl_minutes: wanted.ttl_minutes,

@@ -169,9 +169,15 @@ impl<S: Store> Mesh<S> {
         stolen_from: Vec<Box<str>>,
         now: Now,
     ) -> Answer {
-        self.check_room(std::slice::from_ref(ask))?;
+        self.check_room(std::slice::from_ref(ask), now)?;
         let Ask { actor, target, shared } = ask;
         let own = self.locks.own(&actor.party, target).cloned();
+        if own.is_none() && self.lags(now) {
+            // Before it is taken anew, everyone is told that it was free.
+            for lock in self.locks.expired(target, &self.steps, EXPIRE_ROWS_MAX as usize) {
+                self.free(&lock, "expired", None, now)?;
+            }
+        }
         let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
         let expires_at = now.wall.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
@@ -222,14 +228,18 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Refuses if there is no room for as many new locks.
-    fn check_room(&self, asks: &[Ask]) -> std::result::Result<(), Refusal> {
+    fn check_room(&mut self, asks: &[Ask], now: Now) -> std::result::Result<(), Failure> {
         let is_new = |ask: &&Ask| self.locks.own(&ask.actor.party, &ask.target).is_none();
         let new = asks.iter().filter(is_new).count();
-        if new == 0 || (self.locks.len() + new) as u64 <= LOCKS_MAX {
+        let is_full = |mesh: &Self| (mesh.locks.len() + new) as u64 > LOCKS_MAX;
+        if new > 0 && is_full(self) && self.lags(now) {
+            self.expire_locks(now)?;
+        }
+        if new == 0 || !is_full(self) {
             return Ok(());
         }
         let message = format!("there are {LOCKS_MAX} locks, which is the most: release some first");
-        Err(Refusal::new(Code::StorageFull, message))
+        Err(Refusal::new(Code::StorageFull, message).into())
     }
 
     fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId), now: Now) -> Stored<()> {
@@ -322,7 +332,7 @@ impl<S: Store> Mesh<S> {
             _ => Party::Cli,
         };
         let (locks, remaining) = match paths {
-            None => self.shown_all(self.locks.len(), self.locks.by_path()),
+            None => self.shown_all(self.locks.live(), self.locks.by_path()),
             Some(paths) => {
                 let mut found: BTreeMap<(&str, Seq), &Lock> = BTreeMap::new();
                 for path in paths {

@@ -54,7 +54,7 @@ impl<S: Store> Mesh<S> {
 
     /// Whether a lock of `party` is what `waiter` waits for.
     fn holds_back(&self, party: &Party, waiter: &Waiter, steps: &Steps) -> bool {
-        if self.locks.count_of(party) == 0 {
+        if !self.locks.has_any_of(party) {
             return false;
         }
         let mut in_way = self.locks.in_way_of(&waiter.party, &waiter.target, waiter.shared, steps);

@@ -145,7 +145,7 @@ impl Pair {
         self.both(|store| store.present_peers().unwrap());
         self.both(|store| store.reserved_names(Timestamp(0)).unwrap());
         for namespace in [Some("default"), Some("other"), None] {
-            self.both(|store| store.list_state(namespace, "", 1000, &mut |_| true).unwrap());
+            self.both(|store| store.list_state(namespace, "", at(0), 1000, &mut |_| true).unwrap());
         }
         let types = [];
         let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: 10_000 };
@@ -449,9 +449,10 @@ impl Pair {
             }
             _ => {
                 let prefix = self.random.pick(&["", "a", "a/", "z"]);
-                let limit = self.random.pick(&[0, 1, 10]);
+                let (limit, now) = (self.random.pick(&[0, 1, 10]), self.now);
+                self.both(|store| store.expired_state(now).unwrap());
                 self.both(|store| {
-                    store.list_state(Some("default"), prefix, limit, &mut |_| true).unwrap()
+                    store.list_state(Some("default"), prefix, now, limit, &mut |_| true).unwrap()
                 });
             }
         }

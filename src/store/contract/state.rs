@@ -72,7 +72,8 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     let other = StateEntry { namespace: "other".into(), ..entry("a", "x", Seq(1)) };
     set(store, &other, None);
     let mut list = |prefix: &str, limit| -> Vec<String> {
-        let entries = store.list_state(Some("default"), prefix, limit, &mut |_| true).unwrap();
+        let entries =
+            store.list_state(Some("default"), prefix, at(0), limit, &mut |_| true).unwrap();
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
     assert_eq!(list("", 100), ["Z", "a", "a/", "a/x", "ab", "a\u{10ffff}", "b", "\u{e4}"]);
@@ -80,11 +81,12 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     assert_eq!(list("a", 2), ["a", "a/"]);
     assert_eq!(list("a/", 100), ["a/", "a/x"]);
     assert_eq!(list("c", 100), [""; 0]);
-    let kept = store.list_state(Some("default"), "a", 9, &mut |entry| &*entry.key < "a/x").unwrap();
+    let kept =
+        store.list_state(Some("default"), "a", at(0), 9, &mut |entry| &*entry.key < "a/x").unwrap();
     assert_eq!(kept.len(), 2);
-    let kept = store.list_state(Some("default"), "a", 9, &mut |_| false).unwrap();
+    let kept = store.list_state(Some("default"), "a", at(0), 9, &mut |_| false).unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!(store.list_state(Some("none"), "", 9, &mut |_| true).unwrap(), []);
+    assert_eq!(store.list_state(Some("none"), "", at(0), 9, &mut |_| true).unwrap(), []);
 }
 
 fn entries_expire_in_order(store: &mut dyn Store) {
@@ -101,6 +103,16 @@ fn entries_expire_in_order(store: &mut dyn Store) {
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
     assert_eq!(expire(store, at(9), 10), [""; 0]);
+    // Until then they are stored, and not listed.
+    let live = |store: &mut dyn Store, now, limit| -> Vec<String> {
+        let entries = store.list_state(Some("default"), "", now, limit, &mut |_| true).unwrap();
+        entries.iter().map(|entry| entry.key.to_string()).collect()
+    };
+    assert_eq!(live(store, at(9), 9), ["a", "b", "c", "d", "forever"]);
+    assert_eq!(live(store, at(10), 9), ["a", "d", "forever"]);
+    assert_eq!(live(store, at(10), 2), ["a", "d"]);
+    assert_eq!(live(store, at(30), 9), ["forever"]);
+    assert_eq!([9, 10, 20, 30].map(|ms| store.expired_state(at(ms)).unwrap()), [0, 2, 3, 4]);
     assert_eq!(expire(store, at(20), 2), ["b", "c"]);
     assert_eq!(expire(store, at(20), 2), ["d"]);
     // A new value without an end takes the end away.

@@ -496,12 +496,15 @@ impl Store for MemoryStore {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
+        now: Timestamp,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
         let entries = self.state.rows.values();
         let matching = entries.filter(|entry| {
-            namespace.is_none_or(|it| *it == *entry.namespace) && entry.key.starts_with(prefix)
+            namespace.is_none_or(|it| *it == *entry.namespace)
+                && entry.key.starts_with(prefix)
+                && entry.expires_at.is_none_or(|at| at > now)
         });
         Ok(offer(matching.cloned(), limit, keep))
     }
@@ -529,6 +532,12 @@ impl Store for MemoryStore {
 
     fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
         Ok(self.state.rows.values().filter_map(|entry| entry.expires_at).min())
+    }
+
+    fn expired_state(&mut self, now: Timestamp) -> Result<u64> {
+        let entries = self.state.rows.values();
+        let expired = entries.filter(|entry| entry.expires_at.is_some_and(|at| at <= now));
+        Ok(expired.count() as u64)
     }
 
     fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {

@@ -348,10 +348,11 @@ impl Store for SqliteStore {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
+        now: Timestamp,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
-        self.run(|db| db.list_state(namespace, prefix, limit, keep))
+        self.run(|db| db.list_state(namespace, prefix, now, limit, keep))
     }
 
     fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {
@@ -364,6 +365,10 @@ impl Store for SqliteStore {
 
     fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
         self.run(|db| db.next_state_expiry())
+    }
+
+    fn expired_state(&mut self, now: Timestamp) -> Result<u64> {
+        self.run(|db| db.expired_state(now))
     }
 
     fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {

@@ -33,20 +33,25 @@ impl Db {
         &self,
         namespace: Option<&str>,
         prefix: &str,
+        now: Timestamp,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Outcome<Vec<StateEntry>> {
         let mut statement = self.connection.prepare_cached(match namespace {
             Some(_) => {
                 "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-                 FROM state WHERE namespace = ?1 AND key >= ?2 ORDER BY key LIMIT ?3"
+                 FROM state WHERE namespace = ?1 AND key >= ?2
+                    AND (expires_at IS NULL OR expires_at > ?3)
+                 ORDER BY key LIMIT ?4"
             }
             None => {
                 "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-                 FROM state WHERE namespace >= ?1 AND key >= ?2 ORDER BY namespace, key LIMIT ?3"
+                 FROM state WHERE namespace >= ?1 AND key >= ?2
+                    AND (expires_at IS NULL OR expires_at > ?3)
+                 ORDER BY namespace, key LIMIT ?4"
             }
         })?;
-        let mut rows = statement.query((namespace.unwrap_or_default(), prefix, limit))?;
+        let mut rows = statement.query((namespace.unwrap_or_default(), prefix, now, limit))?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
             let entry = entry(row)?;
@@ -121,6 +126,15 @@ impl Db {
              WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1",
         )?;
         Ok(statement.query_row([], |row| row.get(0)).optional()?)
+    }
+
+    /// See [`crate::store::Store::expired_state`].
+    pub(super) fn expired_state(&self, now: Timestamp) -> Outcome<u64> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT count(*) FROM state INDEXED BY state_expiry WHERE expires_at <= ?1",
+        )?;
+        let count: Seq = statement.query_row([now], |row| row.get(0))?;
+        Ok(count.0)
     }
 
     /// See [`crate::store::Store::expire_state`].

@@ -123,8 +123,8 @@ const OPERATIONS: [Operation; 29] = [
             store.set_state(&entry("k", "v", version), None).unwrap();
             store.expire_state(at(-1), 10).unwrap();
         });
-        drop(store.list_state(Some("default"), "k", 10, &mut |_| true).unwrap());
-        drop(store.list_state(None, "", 10, &mut |_| true).unwrap());
+        drop(store.list_state(Some("default"), "k", Timestamp(0), 10, &mut |_| true).unwrap());
+        drop(store.list_state(None, "", Timestamp(0), 10, &mut |_| true).unwrap());
         store.next_state_expiry().unwrap();
         let change = StateChange { namespace: "default", key: "k", if_version: None };
         turn(store, |store| store.delete_state(&change).unwrap());
