@@ -39,6 +39,8 @@ pub const STALE_MS: &str = "SLM_MESH_STALE_MS";
 pub const DEAD_MS: &str = "SLM_MESH_DEAD_MS";
 /// The variable of [`Config::lock_ttl_min`].
 pub const LOCK_TTL_MIN: &str = "SLM_MESH_LOCK_TTL_MIN";
+/// The variable of [`Config::connection_mib`].
+pub const CONNECTION_MIB: &str = "SLM_MESH_CONNECTION_MIB";
 /// The variable of [`Config::rate_limit`].
 pub const RATE_LIMIT: &str = "SLM_MESH_RATE_LIMIT";
 /// The variable of [`Config::name`].
@@ -86,6 +88,8 @@ pub struct Config {
     pub lock_ttl_min: u32,
     /// Requests a peer may make in [`limits::RATE_WINDOW`]; `None`: any number.
     pub rate_limit: Option<u32>,
+    /// What all HTTP connections to the broker together may have buffered, MiB.
+    pub connection_mib: u32,
     /// The name this session asks for; `None`: an automatic one.
     pub name: Option<String>,
     /// What an acknowledged write survives.
@@ -193,6 +197,13 @@ impl Config {
                 1..=limits::RATE_LIMIT_MAX,
                 " requests in 10 s",
             )?,
+            connection_mib: env
+                .number(
+                    CONNECTION_MIB,
+                    limits::CONNECTION_MIB_MIN..=limits::CONNECTION_MIB_MAX,
+                    " MiB",
+                )?
+                .unwrap_or(limits::CONNECTION_MIB_DEFAULT),
             name: name_of(&env)?,
             durability: env.word(
                 DURABILITY,
@@ -593,6 +604,7 @@ mod tests {
             dead_ms: 60_000,
             lock_ttl_min: 10,
             rate_limit: Some(100),
+            connection_mib: 64,
             name: None,
             durability: Durability::Normal,
             auto_lock: true,
@@ -614,6 +626,7 @@ mod tests {
             DEAD_MS,
             LOCK_TTL_MIN,
             RATE_LIMIT,
+            CONNECTION_MIB,
             NAME,
             DURABILITY,
             AUTO_LOCK,
@@ -640,6 +653,7 @@ mod tests {
             (DEAD_MS, "300"),
             (LOCK_TTL_MIN, "20"),
             (RATE_LIMIT, "7"),
+            (CONNECTION_MIB, "100"),
             (NAME, "reviewer"),
             (DURABILITY, "full"),
             (AUTO_LOCK, "0"),
@@ -662,6 +676,7 @@ mod tests {
                 dead_ms: 300,
                 lock_ttl_min: 20,
                 rate_limit: Some(7),
+                connection_mib: 100,
                 name: Some("reviewer".to_owned()),
                 durability: Durability::Full,
                 auto_lock: false,
@@ -683,6 +698,7 @@ mod tests {
             (DEAD_MS, ["30001", "86400000"], ["9", "86400001"]),
             (LOCK_TTL_MIN, ["1", "1440"], ["0", "1441"]),
             (RATE_LIMIT, ["0", "1000000"], ["1000001", "4294967296"]),
+            (CONNECTION_MIB, ["16", "4096"], ["15", "4097"]),
             (HOOK_MS, ["10", "60000"], ["9", "60001"]),
         ] {
             for value in good {

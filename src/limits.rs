@@ -25,6 +25,12 @@ pub const REQUEST_BYTES_MAX: usize = 2 * LEADING_BLANK_LINES_MAX + HEAD_BYTES_MA
 pub const INTERIM_RESPONSES_MAX: usize = 8;
 /// Most bytes taken from a stream in one read.
 pub const READ_BYTES_MAX: usize = 64 * KIB;
+/// Memory of what all HTTP connections have buffered, MiB, when nothing else is set.
+pub const CONNECTION_MIB_DEFAULT: u32 = 64;
+/// Least that may be set: the longest answer must fit.
+pub const CONNECTION_MIB_MIN: u32 = 16;
+/// Most that may be set.
+pub const CONNECTION_MIB_MAX: u32 = 4096;
 /// Most HTTP connections at once, before what the descriptor limit leaves is counted.
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Time a client has to send one request, from its first byte.
@@ -81,8 +87,11 @@ pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 pub const DESCRIPTORS_RESERVED: usize = 32;
 /// HTTP connections that are served however few descriptors there are.
 pub const CONNECTIONS_MIN: usize = 4;
-/// HTTP connections over the limit that are told so; more are closed without a word.
+/// HTTP connections over the limit that are kept until their clients have read that there are too
+/// many. With more, the first has had its time.
 pub const CONNECTIONS_REFUSED_MAX: usize = 16;
+/// Connections that wait to be accepted, before the system turns clients away.
+pub const LISTEN_BACKLOG: i32 = 1024;
 /// How long to wait for someone else to free a descriptor before accepting again.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

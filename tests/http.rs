@@ -247,6 +247,56 @@ fn a_body_has_a_length_and_that_has_a_limit() {
 }
 
 #[test]
+fn who_may_not_ask_is_refused_before_the_body() {
+    let broker = Broker::start();
+    let head = |token: &str, host: &str, path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\n{token}Content-Length: {BODY_MAX}\r\n\r\n{{"
+        )
+    };
+    let own = format!("127.0.0.1:{}", broker.port);
+    let valid = format!("Authorization: Bearer {}\r\n", broker.token);
+    for (token, host, path, status, code) in [
+        ("", &*own, "/send", 401, "unauthorized"),
+        ("Authorization: Bearer 00\r\n", &*own, "/send", 401, "unauthorized"),
+        (&*valid, "evil.example", "/send", 403, "forbidden"),
+        (&*valid, &*own, "/nowhere", 404, "unknown_endpoint"),
+    ] {
+        let mut http = broker.connect();
+        http.send(head(token, host, path).as_bytes());
+        assert_last(&mut http, status, code);
+    }
+    // Who may is not disturbed by it, and neither is the answer to its request.
+    let mut http = broker.connect();
+    http.send(head(&valid, &own, "/peers").as_bytes());
+    assert!(http.is_quiet(Duration::from_millis(100)));
+    let mut rest = vec![b' '; BODY_MAX - 1];
+    rest[BODY_MAX - 2] = b'}';
+    http.send(&rest);
+    assert_eq!(http.answer().status, 200);
+}
+
+#[test]
+fn what_all_connections_have_buffered_is_bounded() {
+    let broker = Setup::new().with("SLM_MESH_CONNECTION_MIB", "16").start();
+    let head = format!(
+        "POST /send HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {BODY_MAX}\r\n\r\n",
+        broker.port, broker.token
+    );
+    let part = [head.into_bytes(), vec![b' '; BODY_MAX - 1]].concat();
+    // Twice as many as there is room for.
+    let mut connections: Vec<Http> = (0..32).map(|_| broker.connect()).collect();
+    for http in &mut connections {
+        // One that is refused meanwhile may not take the rest.
+        let _ = http.stream.write_all(&part);
+    }
+    let refused = connections.iter_mut().map(|http| !http.is_quiet(Duration::from_millis(20)));
+    assert!(refused.filter(|refused| *refused).count() >= 16);
+    assert_eq!(broker.status()["peers"]["total"], 0, "others are served");
+}
+
+#[test]
 fn a_head_has_limits() {
     let broker = Broker::start();
     let start = format!("GET /health HTTP/1.1\r\nHost: localhost:{}\r\n", broker.port);

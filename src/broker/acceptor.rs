@@ -4,8 +4,7 @@ use std::io;
 
 use super::table::{Key, Table};
 use crate::limits::{
-    ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN, CONNECTIONS_REFUSED_MAX,
-    DESCRIPTORS_RESERVED,
+    ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, CONNECTIONS_MAX, CONNECTIONS_MIN, DESCRIPTORS_RESERVED,
 };
 use crate::log;
 use crate::model::Monotonic;
@@ -18,8 +17,6 @@ pub(super) enum Room {
     Serve,
     /// Tell it that there are too many.
     Refuse,
-    /// Close it.
-    Close,
 }
 
 /// The listeners, and whether they are to be listened to.
@@ -100,13 +97,7 @@ impl Acceptor {
     pub(super) fn room(&self, connections: usize, of_peers: usize) -> Room {
         let left = self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).saturating_sub(of_peers);
         let limit = left.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
-        if connections < limit {
-            Room::Serve
-        } else if connections < limit + CONNECTIONS_REFUSED_MAX {
-            Room::Refuse
-        } else {
-            Room::Close
-        }
+        if connections < limit { Room::Serve } else { Room::Refuse }
     }
 }
 
@@ -154,7 +145,6 @@ mod tests {
         };
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX - 1, 4000), Room::Serve);
         assert_eq!(room(u64::MAX, CONNECTIONS_MAX, 4000), Room::Refuse);
-        assert_eq!(room(u64::MAX, CONNECTIONS_MAX + CONNECTIONS_REFUSED_MAX, 4000), Room::Close);
         assert_eq!(room(100, 67, 0), Room::Serve);
         assert_eq!(room(100, 68, 0), Room::Refuse);
         assert_eq!(room(100, 47, 20), Room::Serve);

@@ -19,7 +19,7 @@ use super::neighbour::{Neighbour, ask};
 use super::{Mode, StartError};
 use crate::config::Config;
 use crate::files::{read_bounded, write_private};
-use crate::limits::LOCK_TIME_MAX;
+use crate::limits::{LISTEN_BACKLOG, LOCK_TIME_MAX};
 use crate::log;
 use crate::mesh::Entropy;
 use crate::paths::Paths;
@@ -101,9 +101,14 @@ pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
 pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError> {
     let (listener, port) = bind(config)?;
     let listener = Listener::Tcp(listener);
+    widen(&listener);
     let path = config.paths.socket();
     match bind_socket(&path) {
-        Ok(socket) => return Ok((vec![listener, Listener::Unix(socket)], port)),
+        Ok(socket) => {
+            let socket = Listener::Unix(socket);
+            widen(&socket);
+            return Ok((vec![listener, socket], port));
+        }
         Err(error) => log::warn(format_args!(
             "{} cannot be used ({error}): clients use the port instead",
             path.display()
@@ -117,6 +122,13 @@ pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError
     match address.connect_until(Instant::now() + REACH_TIME_MAX) {
         Ok(_) => Ok((vec![listener], port)),
         Err(source) => Err(StartError::OutOfReach { address, source }),
+    }
+}
+
+/// Lets more clients wait than the system would: a hundred agents may start at once.
+fn widen(listener: &Listener) {
+    if let Err(error) = listener.set_backlog(LISTEN_BACKLOG) {
+        log::warn(format_args!("few clients can wait for the broker: {error}"));
     }
 }
 

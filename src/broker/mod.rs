@@ -181,6 +181,7 @@ fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<
         turn: Turn::new(mesh, gate, sockets.clone(), clock),
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
+        buffered_max: config.connection_mib as usize * 1024 * 1024,
         is_ruined: SqliteStore::is_corrupt,
     });
     Ok((reactor.map_err(lacking("wait for events"))?, port, token))

@@ -121,6 +121,17 @@ impl<S: Store> Turn<S> {
     /// Takes what the connection `to` has for the turn.
     pub(super) fn take(&mut self, to: Key, incoming: &Incoming<'_>) -> Flow {
         let owed = match incoming {
+            Incoming::Head(request) => {
+                return match self.whose(request) {
+                    Ok(_) => Flow::Next(0),
+                    Err(refusal) => {
+                        let without_body = request.method == Method::Head;
+                        let close = address(to, http::Connection::Close);
+                        let address = Address { without_body, ..close };
+                        Flow::Refuse(self.answers.refusal(address, &refusal, false))
+                    }
+                };
+            }
             Incoming::Request(request) => {
                 self.requests += 1;
                 match self.request(to, request) {
@@ -248,11 +259,11 @@ impl<S: Store> Turn<S> {
         outcome.unwrap_or_else(|| Err(Refusal::new(Code::Unavailable, "the storage failed")))
     }
 
-    /// Who asks for what, if that is to be asked here at all.
-    fn admit(&mut self, request: &http::Request<'_>) -> Result<(Caller, Request), Refusal> {
+    /// Where a request goes and who asks, if it may be asked here at all: by its head alone.
+    fn whose(&mut self, request: &http::Request<'_>) -> Result<(Endpoint, Caller), Refusal> {
         let endpoint = self.gate.check(request)?;
         if endpoint == Endpoint::Health {
-            return Ok((Caller::Broker, Request::Health));
+            return Ok((endpoint, Caller::Broker));
         }
         let caller = match request.token {
             Some(token) if self.gate.is_broker_token(token) => Caller::Broker,
@@ -262,6 +273,15 @@ impl<S: Store> Turn<S> {
         // Only a peer that comes back may have a token that is not known here.
         if matches!(caller, Caller::Unknown(_)) && endpoint != Endpoint::Register {
             return Err(self.mesh.refuse_unauthenticated(self.now));
+        }
+        Ok((endpoint, caller))
+    }
+
+    /// Who asks for what, if that is to be asked here at all.
+    fn admit(&mut self, request: &http::Request<'_>) -> Result<(Caller, Request), Refusal> {
+        let (endpoint, caller) = self.whose(request)?;
+        if endpoint == Endpoint::Health {
+            return Ok((caller, Request::Health));
         }
         let asked = match Request::decode(endpoint, request.body) {
             Ok(asked) => asked,

@@ -167,6 +167,20 @@ pub enum Listener {
 }
 
 impl Listener {
+    /// How many clients may wait to be accepted.
+    ///
+    /// # Errors
+    ///
+    /// That cannot be set.
+    pub fn set_backlog(&self, clients: i32) -> io::Result<()> {
+        // A second listen(2) only changes this.
+        match self {
+            Self::Unix(listener) => rustix::net::listen(listener, clients)?,
+            Self::Tcp(listener) => rustix::net::listen(listener, clients)?,
+        }
+        Ok(())
+    }
+
     /// Takes the next connection that waits.
     ///
     /// # Errors

@@ -69,6 +69,12 @@ impl Buffer {
         self.len() == 0
     }
 
+    /// Memory that it holds, bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Number of bytes that still fit.
     #[must_use]
     pub fn room(&self) -> usize {

@@ -45,6 +45,8 @@ impl Stream for platform::Stream {
 /// What a connection has for the turn.
 #[derive(Debug)]
 pub(super) enum Incoming<'b> {
+    /// The head of a request whose body is still to come: to be refused now, or not.
+    Head(Request<'b>),
     /// A request.
     Request(Request<'b>),
     /// A client that asks whether to send its body.
@@ -60,6 +62,8 @@ pub(super) enum Flow {
     Next(usize),
     /// The same, but the turn takes no more.
     Full(usize),
+    /// The same, and it is the last answer of the connection.
+    Refuse(usize),
     /// The answer has to wait, and so have the requests behind it.
     Hold(Box<Hold>),
 }
@@ -181,6 +185,8 @@ pub(super) struct Marks {
     pub(super) armed: bool,
     /// The time of its alarm.
     pub(super) alarm: Option<Monotonic>,
+    /// What it had buffered when that was last counted.
+    pub(super) buffered: usize,
     /// The lock for which it had waited, until it is known to have the answer.
     pub(super) granted: Option<Granted>,
 }
@@ -223,6 +229,11 @@ impl<T: Stream> Connection<T> {
     /// Whether a read or a write has failed: the client has reset the connection.
     pub(super) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Memory of what came and was not decoded, and of answers that the client has not taken, bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
     }
 
     /// Whether answers wait for the client to take them.
@@ -288,6 +299,12 @@ impl<T: Stream> Connection<T> {
     /// As [`Connection::answer`].
     pub(super) fn answer_continue(&mut self) -> Result<(), Full> {
         encode_continue(&mut self.output)
+    }
+
+    /// What came and was not decoded is no request any more.
+    pub(super) fn forget_input(&mut self) {
+        self.input.clear();
+        self.undecoded = false;
     }
 
     /// After the answers that were added, the connection is closed.

@@ -141,7 +141,16 @@ impl<T: Stream> Connection<T> {
             if self.is_paused() {
                 return (used, Stop::Paused);
             }
-            let incoming = match self.decoder.decode(rest) {
+            let decoded = self.decoder.decode(rest);
+            if let Ok(Decoded::Incomplete | Decoded::Continue) = decoded
+                && let Some(head) = self.decoder.head(rest)
+                && let Flow::Refuse(bytes) = take(Incoming::Head(head))
+            {
+                self.owed += bytes;
+                self.refuse_all();
+                continue;
+            }
+            let incoming = match decoded {
                 Ok(Decoded::Incomplete) => {
                     self.undecoded = false;
                     return (used, Stop::Incomplete);
@@ -162,7 +171,8 @@ impl<T: Stream> Connection<T> {
                 }
             };
             match take(incoming) {
-                Flow::Next(bytes) => self.owed += bytes,
+                // Only a head is refused, and that is seen to above.
+                Flow::Next(bytes) | Flow::Refuse(bytes) => self.owed += bytes,
                 Flow::Full(owed) => {
                     self.owed += owed;
                     self.undecoded = used < bytes.len();

@@ -140,6 +140,7 @@ impl Test {
                     }
                     (body, request.connection)
                 }
+                Incoming::Head(_) => return Flow::Next(0),
                 Incoming::Continue => {
                     taken.push("+".into());
                     answers.push(None);

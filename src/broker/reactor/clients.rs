@@ -6,9 +6,10 @@ use super::Reactor;
 use crate::api::{Code, Refusal};
 use crate::broker::acceptor::Room;
 use crate::broker::answers::{last_words, unavailable};
-use crate::broker::connection::{Connection, Expired, Granted, Progress};
+use crate::broker::connection::{Connection, Expired, Flow, Granted, Progress};
 use crate::broker::table::{Key, Kind};
 use crate::broker::timers::Alarm;
+use crate::limits::CONNECTIONS_REFUSED_MAX;
 use crate::log;
 use crate::mesh::{Interest as Awaited, Lost};
 use crate::model::Monotonic;
@@ -58,8 +59,8 @@ impl<S: Store> Reactor<S> {
         let Some(acceptor) = &self.acceptor else { return };
         let peers = self.links.descriptors() + self.agents.descriptors();
         let room = acceptor.room(self.connections.len(), peers);
-        if room == Room::Close {
-            return;
+        if room == Room::Refuse && self.refused.len() >= CONNECTIONS_REFUSED_MAX {
+            self.let_go_of_first(now);
         }
         let token = self.connections.next_key().token(Kind::Connection);
         if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE) {
@@ -70,8 +71,44 @@ impl<S: Store> Reactor<S> {
         if room == Room::Refuse {
             let refusal = unavailable("too many connections: close some, or use them again");
             self.dismiss(key, &refusal, now);
+            self.refused.push_back(key);
         } else {
             self.settle(key, Progress::Fine, now);
+        }
+    }
+
+    /// Makes room for one more connection to be refused. The first that was has its answer; what its
+    /// client has sent is read, since unread it would make a reset of the end.
+    fn let_go_of_first(&mut self, now: Monotonic) {
+        let Some(key) = self.refused.pop_front() else { return };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.note_readable(true);
+            let _ = connection.serve(now, &mut self.scratch, |_| Flow::Next(0));
+            self.drop_connection(key, now);
+        }
+    }
+
+    /// Ends the connections that have most in memory, until what is left of all together may stay:
+    /// requests that are not complete, and answers that are not taken.
+    pub(super) fn bound_buffers(&mut self, now: Monotonic) {
+        if self.buffered <= self.buffered_max {
+            return;
+        }
+        let buffered = self.connections.iter_mut().map(|(key, it)| (it.marks.buffered, key));
+        let mut largest: Vec<(usize, Key)> = buffered.collect();
+        largest.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, key) in largest {
+            if self.buffered <= self.buffered_max {
+                return;
+            }
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.forget_input();
+            if connection.has_output() || connection.held().is_some() {
+                self.drop_connection(key, now);
+            } else {
+                let refusal = unavailable("too much is being sent to the broker: try again");
+                self.dismiss(key, &refusal, now);
+            }
         }
     }
 
@@ -114,6 +151,9 @@ impl<S: Store> Reactor<S> {
             connection.marks.queued = true;
             self.ready.push_back(key);
         }
+        self.buffered -= connection.marks.buffered;
+        connection.marks.buffered = connection.buffered();
+        self.buffered += connection.marks.buffered;
         let alarm = Alarm::Connection(key);
         self.timers.wake_by(connection.deadline(), alarm, &mut connection.marks.alarm);
     }
@@ -130,6 +170,7 @@ impl<S: Store> Reactor<S> {
     fn drop_connection(&mut self, key: Key, now: Monotonic) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
+        self.buffered -= connection.marks.buffered;
         if let Some(hold) = connection.held() {
             self.held.remove(key, hold.on, hold.event_types());
             if let Awaited::Lock(ticket) = hold.on {

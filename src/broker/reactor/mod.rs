@@ -94,6 +94,11 @@ pub(super) struct Reactor<S> {
     signals: UnixStream,
     turn: Turn<S>,
     connections: Table<Connection<Stream>>,
+    /// What all of them have buffered, bytes, and how much that may be.
+    buffered: usize,
+    buffered_max: usize,
+    /// Those that were told that there are too many: the first first.
+    refused: VecDeque<Key>,
     /// Connections with something for the next turn.
     ready: VecDeque<Key>,
     held: Held,
@@ -145,6 +150,8 @@ pub(super) struct Parts<S> {
     pub(super) links: Links,
     /// Time without peers after which the broker stops.
     pub(super) idle_timeout: Option<Duration>,
+    /// What all connections may have buffered, bytes.
+    pub(super) buffered_max: usize,
     /// Whether the store has become useless, so that only another start can help.
     pub(super) is_ruined: fn(&S) -> bool,
 }
@@ -155,8 +162,17 @@ impl<S: Store> Reactor<S> {
     /// # Errors
     /// The poll has no room.
     pub(super) fn new(parts: Parts<S>) -> io::Result<Self> {
-        let Parts { poll, clock, mut acceptor, mut signals, turn, links, idle_timeout, is_ruined } =
-            parts;
+        let Parts {
+            poll,
+            clock,
+            mut acceptor,
+            mut signals,
+            turn,
+            links,
+            idle_timeout,
+            buffered_max,
+            is_ruined,
+        } = parts;
         let registry = poll.registry();
         let agents = Agents::new(registry.try_clone()?);
         for (key, listener) in acceptor.listeners_mut() {
@@ -171,6 +187,9 @@ impl<S: Store> Reactor<S> {
             signals,
             turn,
             connections: Table::new(),
+            buffered: 0,
+            buffered_max,
+            refused: VecDeque::new(),
             ready: VecDeque::new(),
             held: Held::default(),
             woken: VecDeque::new(),

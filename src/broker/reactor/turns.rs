@@ -43,6 +43,7 @@ impl<S: Store> Reactor<S> {
         let ended = self.turn.end()?;
         let failed = if let Ended::Failed(error) = &ended { Some(error.to_string()) } else { None };
         self.after_turn(ended, now);
+        self.bound_buffers(now.mono);
         match failed {
             Some(error) if (self.is_ruined)(self.turn.mesh.store_mut()) => {
                 Err(Fatal::Store(StoreError::Failed(error)))
@@ -162,7 +163,7 @@ impl<S: Store> Reactor<S> {
     fn serve(&mut self, now: Monotonic) {
         // Those that come back into the queue meanwhile are for the next turn.
         for _ in 0..self.ready.len() {
-            if self.turn.is_full() {
+            if self.turn.is_full() || self.buffered > self.buffered_max {
                 break;
             }
             let Some(key) = self.ready.pop_front() else { break };

@@ -20,6 +20,7 @@ pub struct RequestDecoder {
     search: HeadSearch,
     head: Option<Head>,
     continued: bool,
+    shown: bool,
     failed: Option<RequestError>,
 }
 
@@ -184,6 +185,14 @@ impl RequestDecoder {
         let decoded = self.advance(buffered);
         self.failed = decoded.err();
         decoded
+    }
+
+    /// The head of a request whose body is not complete, without that body: for whoever would refuse
+    /// it anyway. Given once a request; `buffered` is what was decoded last.
+    pub fn head<'b>(&mut self, buffered: &'b [u8]) -> Option<Request<'b>> {
+        let head = self.head.filter(|_| !self.shown)?;
+        self.shown = true;
+        Some(head.request(buffered, &[], head.len))
     }
 
     /// Whether a request has begun and is not complete: a client has
