@@ -1,7 +1,7 @@
 //! Groups: messages to the peers of a repository, of a directory, of a topic, or to all.
 
 use super::Mesh;
-use super::peers::in_scope;
+use super::roster::in_scope;
 use super::turn::Failure;
 use super::who::Actor;
 use crate::api::{Code, Place, Refusal, Scope};

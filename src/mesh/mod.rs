@@ -24,6 +24,7 @@ mod mailboxes;
 mod messages;
 mod paths;
 mod peers;
+mod roster;
 mod rate_limit;
 mod receipts;
 mod returning;

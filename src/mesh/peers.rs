@@ -1,4 +1,4 @@
-//! Peers: coming, staying, going, and who is here.
+//! Peers: coming, staying, going.
 
 use super::claims::Claims;
 use super::delivery::Link;
@@ -8,10 +8,7 @@ use super::returning::{Away, Newcomer};
 use super::turn::{Caller, Departed, Failure, Push, Target, WatchAgent};
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen, reserved_since};
-use crate::api::{
-    Code, ListPeers, PeerInfo, PeerStatus, Refusal, Register, Registered, Reply, Scope, fit,
-    peer_line,
-};
+use crate::api::{Code, Refusal, Register, Registered, Reply, peer_line};
 use crate::limits::PEERS_MAX;
 use crate::model::{
     LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp, event_type, reach,
@@ -73,7 +70,7 @@ impl Present {
 
     /// How its agent can be told, as far as is known: the hooks of an agent reach it with its next
     /// turn, whatever its peer has said.
-    fn reach(&self) -> &str {
+    pub(super) fn reach(&self) -> &str {
         if self.away.is_some() {
             return reach::NONE;
         }
@@ -529,44 +526,6 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Done {})
     }
 
-    /// `POST /peers`
-    pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers, now: Now) -> Answer {
-        self.count(caller, None, now)?;
-        let exclude = match &list.exclude_id {
-            Some(text) => self.find_peer(text)?,
-            None => None,
-        };
-        let wanted = |present: &&Present| {
-            let record = &present.record;
-            let agent = || record.agent_pid.is_some_and(|pid| list.agent_pids.contains(&pid));
-            let session = || record.session_id == list.session_id;
-            exclude != Some(record.id)
-                && in_scope(record, &list.scope)
-                && (list.include_stale || present.away.is_some() || !self.is_stale(present, now))
-                && (list.session_id.is_none() || session())
-                && (list.agent_pids.is_empty() || agent())
-        };
-        let mut peers: Vec<PeerInfo> = (self.peers.values().filter(wanted))
-            .map(|present| {
-                let status = match present.away {
-                    Some(_) => PeerStatus::Away,
-                    None if self.is_stale(present, now) => PeerStatus::Stale,
-                    None => PeerStatus::Active,
-                };
-                let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
-                let heartbeat = present.last_heartbeat;
-                let info =
-                    PeerInfo::new(&present.record, status, heartbeat, locks, present.reach());
-                if self.of_hook { info.with_agent(&present.record) } else { info }
-            })
-            .collect();
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
-        let total = peers.len();
-        let peers = fit(peers.into_iter());
-        let remaining = (total - peers.len()) as u64;
-        Ok(Reply::Peers { peers, remaining })
-    }
-
     // Names
 
     fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
@@ -660,20 +619,6 @@ fn record(
         away_at: None,
         left_at: None,
         resumable: true,
-    }
-}
-
-pub(super) fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
-    let same = |path: &str, other: &Option<Box<str>>| {
-        other.as_deref().is_some_and(|other| normalise(path, None) == other)
-    };
-    match scope {
-        Scope::Machine => true,
-        Scope::Directory { project_path } => normalise(project_path, None) == *record.project_path,
-        Scope::Repo { git_root, repo_id } => {
-            git_root.as_ref().is_some_and(|root| same(root, &record.git_root))
-                || repo_id.as_ref().is_some_and(|repo| same(repo, &record.repo_id))
-        }
     }
 }
 
