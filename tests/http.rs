@@ -297,6 +297,24 @@ fn what_all_connections_have_buffered_is_bounded() {
 }
 
 #[test]
+fn whoever_is_beyond_the_limit_of_connections_is_told_so() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let broker = Broker::start();
+    let mut connections = Vec::new();
+    let mut statuses = Vec::new();
+    // Many more than are told so at once.
+    while statuses.iter().filter(|status| **status == 503).count() < 100 {
+        let mut http = broker.connect();
+        http.send(&health(broker.port));
+        statuses.push(http.answer().status);
+        connections.push(http);
+    }
+    assert!(statuses.is_sorted(), "each of those beyond the limit is told: {statuses:?}");
+}
+
+#[test]
 fn a_head_has_limits() {
     let broker = Broker::start();
     let start = format!("GET /health HTTP/1.1\r\nHost: localhost:{}\r\n", broker.port);
