@@ -22,7 +22,11 @@ impl Entropy for Counter {
     }
 }
 
-const NOW: Now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic(Duration::ZERO) };
+const NOW: Now = Now {
+    wall: Timestamp(1_800_000_000_000),
+    mono: Monotonic(Duration::ZERO),
+    boot: Monotonic(Duration::ZERO),
+};
 
 fn mesh() -> Mesh<MemoryStore> {
     let settings = Settings {
@@ -33,6 +37,7 @@ fn mesh() -> Mesh<MemoryStore> {
         rate_limit: 0,
         pid: 1,
         port: 1,
+        boot_id: None,
         mesh_id: "bench".into(),
         recovered_from: None,
     };

@@ -187,6 +187,9 @@ pub const LOCK_PLACE_KEPT: Duration = Duration::from_secs(5);
 pub const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a state entry, seconds (a year).
 pub const STATE_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
+/// How long the wall clock has to keep step, after the machine was started anew, before it is asked how
+/// much time has passed; until then nothing is removed for its age.
+pub const CLOCK_STEADY_TIME: Duration = Duration::from_secs(3600);
 /// Rows removed in one step of retention, so that no turn waits long for it.
 pub const PURGE_ROWS_MAX: u32 = 500;
 

@@ -70,13 +70,54 @@ impl Monotonic {
     }
 }
 
-/// What time it is: the wall clock for what is stored and shown, the monotonic one for measuring.
+/// What time it is: the wall clock for what is shown, the monotonic one for measuring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Wall clock; may jump either way.
     pub wall: Timestamp,
-    /// Monotonic clock; never goes back.
+    /// Monotonic clock; never goes back, and stands still while the machine sleeps.
     pub mono: Monotonic,
+    /// Time since the machine was started, its sleep included.
+    pub boot: Monotonic,
+}
+
+/// A point of the mesh's own time, ms, by which things expire and grow old. It goes on with the time
+/// that passes, whatever the wall clock does; where that has always been right, it is the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MeshTime(pub i64);
+
+impl MeshTime {
+    /// This time moved by `ms`, which may be negative; saturates.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Ms until `later`; negative if that was before.
+    #[must_use]
+    pub fn ms_until(self, later: Self) -> i64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// What is known of the clocks at some time, for whoever starts the mesh again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeMark {
+    /// The mesh's own time.
+    pub at: MeshTime,
+    /// What the wall clock said.
+    pub wall: Timestamp,
+    /// Which running of the machine it was, if that is known.
+    pub boot_id: Option<Uuid>,
+    /// For how long the machine had been running.
+    pub boot: Monotonic,
+    /// Since when in that running the wall clock had kept step.
+    pub steady_since: Monotonic,
+    /// How far the wall clock is ahead of the mesh's time when it is right, ms.
+    pub believed_ms: i64,
+    /// The machine was started anew, and how long before that everything up to here came is not known
+    /// yet.
+    pub unseen_to: Option<Seq>,
 }
 
 /// A number of the one sequence that messages and events share. It only grows and is never used
@@ -479,7 +520,7 @@ pub struct PeerRecord {
     /// The last heartbeat that was stored (later ones are only in memory).
     pub last_heartbeat: Timestamp,
     /// Since when its server is gone while its agent goes on; none while it is here, or has left.
-    pub away_at: Option<Timestamp>,
+    pub away_at: Option<MeshTime>,
     /// When it left; none while it is present.
     pub left_at: Option<Timestamp>,
     /// It may come back under this id (not after it unregistered).
@@ -572,7 +613,7 @@ pub struct StateEntry {
     /// When.
     pub updated_at: Timestamp,
     /// When it goes away by itself.
-    pub expires_at: Option<Timestamp>,
+    pub expires_at: Option<MeshTime>,
 }
 
 /// A live lock.
@@ -599,7 +640,7 @@ pub struct Lock {
     /// Since when.
     pub locked_at: Timestamp,
     /// Until when, unless renewed.
-    pub expires_at: Timestamp,
+    pub expires_at: MeshTime,
     /// The sequence number of the taking: grows with each holder, so a stale one can be told. No two
     /// locks have the same.
     pub fence: Seq,

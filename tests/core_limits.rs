@@ -15,7 +15,7 @@ use slm_mesh::limits::{
     PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
 };
 use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
-use slm_mesh::model::{Lock, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
+use slm_mesh::model::{Lock, MeshTime, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
 
@@ -30,7 +30,11 @@ impl Entropy for Counter {
     }
 }
 
-const NOW: Now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic(Duration::ZERO) };
+const NOW: Now = Now {
+    wall: Timestamp(1_800_000_000_000),
+    mono: Monotonic(Duration::ZERO),
+    boot: Monotonic(Duration::ZERO),
+};
 
 fn mesh() -> Mesh<MemoryStore> {
     mesh_over(MemoryStore::new())
@@ -45,6 +49,7 @@ fn mesh_over(store: MemoryStore) -> Mesh<MemoryStore> {
         rate_limit: 0,
         pid: 1,
         port: 1,
+        boot_id: None,
         mesh_id: "test".into(),
         recovered_from: None,
     };
@@ -137,7 +142,7 @@ fn locks() {
             holder_name: "cli".into(),
             reason: None,
             locked_at: NOW.wall,
-            expires_at: NOW.wall.plus_ms(60_000),
+            expires_at: MeshTime(NOW.wall.0 + 60_000),
             fence: store.next_seq(),
         };
         store.put_lock(&lock).unwrap();

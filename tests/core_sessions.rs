@@ -35,6 +35,7 @@ fn mesh(store: MemoryStore, now: Now) -> Mesh<MemoryStore> {
         rate_limit: 0,
         pid: 1,
         port: 1,
+        boot_id: Some(uuid::Uuid::max()),
         mesh_id: "test".into(),
         recovered_from: None,
     };
@@ -54,7 +55,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic::default() };
+        let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
         Self { mesh: Some(mesh(MemoryStore::new(), now)), now, effects: Effects::default() }
     }
 
@@ -78,6 +79,7 @@ impl World {
     fn pass(&mut self, seconds: u64) {
         let time = Duration::from_secs(seconds);
         self.now.mono = self.now.mono.plus(time);
+        self.now.boot = self.now.boot.plus(time);
         self.now.wall = self.now.wall.plus_ms(i64::try_from(time.as_millis()).unwrap());
         self.turn(|_, _| ());
     }
@@ -159,6 +161,7 @@ impl World {
         let store = self.mesh.take().unwrap().into_store();
         self.now.wall = self.now.wall.plus_ms(i64::try_from(seconds * 1000).unwrap());
         self.now.mono = Monotonic::default();
+        self.now.boot = self.now.boot.plus(Duration::from_secs(seconds));
         let mut mesh = mesh(store, self.now);
         for agent in mesh.take_effects().agents {
             mesh.agent_lives(agent.peer);

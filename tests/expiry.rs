@@ -13,7 +13,7 @@ use std::time::Duration;
 use slm_mesh::api::{Code, Endpoint, LockInfo, Reply, Request};
 use slm_mesh::limits::LOCKS_MAX;
 use slm_mesh::mesh::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
-use slm_mesh::model::{Now, Party, Seq, Timestamp};
+use slm_mesh::model::{MeshTime, Now, Party, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::{EventQuery, Store};
 
@@ -51,6 +51,7 @@ impl Test {
             rate_limit: 0,
             pid: 1,
             port: 1,
+            boot_id: None,
             mesh_id: "test".into(),
             recovered_from: None,
         };
@@ -62,7 +63,7 @@ impl Test {
     /// Asks all of these in one turn.
     fn turn(&mut self, asked: &[(Endpoint, String)]) -> Vec<Result<Reply, Code>> {
         if self.bare {
-            self.mesh.begin_bare_turn().unwrap();
+            self.mesh.begin_bare_turn(self.now).unwrap();
         } else {
             self.mesh.begin_turn(self.now).unwrap();
         }
@@ -221,7 +222,7 @@ fn what_has_expired_takes_no_place() {
             holder_name: "cli".into(),
             reason: None,
             locked_at: WALL,
-            expires_at: WALL,
+            expires_at: MeshTime(WALL.0),
             fence: store.next_seq(),
         };
         store.put_lock(&lock).unwrap();

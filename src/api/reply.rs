@@ -415,8 +415,9 @@ pub struct StateInfo {
     pub expires_at: Option<Timestamp>,
 }
 
-impl From<StateEntry> for StateInfo {
-    fn from(entry: StateEntry) -> Self {
+impl StateInfo {
+    /// The entry, which goes away by itself at that time.
+    pub(crate) fn new(entry: StateEntry, expires_at: Option<Timestamp>) -> Self {
         Self {
             key: entry.key,
             namespace: entry.namespace,
@@ -424,7 +425,7 @@ impl From<StateEntry> for StateInfo {
             updated_by: entry.updated_by,
             updated_at: entry.updated_at,
             version: entry.version,
-            expires_at: entry.expires_at,
+            expires_at,
         }
     }
 }
@@ -462,15 +463,15 @@ pub struct LockInfo {
 }
 
 impl LockInfo {
-    /// The lock, for which so many wait.
-    pub(crate) fn new(lock: Lock, waiting: u64) -> Self {
+    /// The lock, which is held until then and for which so many wait.
+    pub(crate) fn new(lock: Lock, expires_at: Timestamp, waiting: u64) -> Self {
         let repo_id = if lock.is_repo_wide() { lock.repo_id } else { None };
         Self {
             file_path: lock.path,
             locked_by: lock.holder,
             locked_by_name: lock.holder_name,
             locked_at: lock.locked_at,
-            expires_at: lock.expires_at,
+            expires_at,
             reason: lock.reason,
             fence: lock.fence,
             shared: lock.shared,

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::{Monotonic, Now, Timestamp};
+use crate::platform;
 
-/// Both clocks of this process.
+/// The clocks of this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -20,9 +21,9 @@ impl Clock {
         Monotonic(self.start.elapsed())
     }
 
-    /// Both.
+    /// All of them.
     pub(super) fn now(self) -> Now {
-        Now { wall: wall(), mono: self.monotonic() }
+        Now { wall: wall(), mono: self.monotonic(), boot: Monotonic(platform::time_since_boot()) }
     }
 }
 

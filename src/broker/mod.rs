@@ -205,6 +205,7 @@ fn settings(
         rate_limit: config.rate_limit.unwrap_or(0),
         pid: std::process::id(),
         port,
+        boot_id: platform::boot_id(),
         mesh_id,
         recovered_from,
     }

@@ -107,7 +107,7 @@ impl<S: Store> Turn<S> {
         if !self.begun {
             self.begun = true;
             result = if self.bare {
-                self.mesh.begin_bare_turn()
+                self.mesh.begin_bare_turn(self.now)
             } else {
                 self.mesh.begin_turn(self.now)
             };

@@ -131,7 +131,7 @@ mod tests {
 
     fn after(ms: u64) -> Now {
         let wall = Timestamp(1_800_000_000_000);
-        Now { wall, mono: Monotonic(Duration::from_millis(ms)) }
+        Now { wall, mono: Monotonic(Duration::from_millis(ms)), ..Now::default() }
     }
 
     /// A mesh with the peer `bob`, for whom there are so many messages, `1` and on.
@@ -144,6 +144,7 @@ mod tests {
             rate_limit: 0,
             pid: 1,
             port: 1,
+            boot_id: None,
             mesh_id: "test".into(),
             recovered_from: None,
         };

@@ -37,10 +37,11 @@ pub fn mesh(input: &[u8]) {
         rate_limit: 0,
         pid: 1,
         port: 1,
+        boot_id: None,
         mesh_id: "fuzz".into(),
         recovered_from: None,
     };
-    let mut now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic::default() };
+    let mut now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut mesh = Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, now)
         .expect("the store in memory does not fail");
     let mut peers: Vec<PeerId> = Vec::new();

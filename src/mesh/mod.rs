@@ -13,6 +13,7 @@
 //! connections, heartbeats, rates.
 
 mod claims;
+mod clock;
 mod delivery;
 mod events;
 #[doc(hidden)]
@@ -45,10 +46,8 @@ use crate::api::{
     ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Health, PeerCounts, Refusal,
     Reply, Request, Status, TotalCount, shutdown_line,
 };
-use crate::limits::{
-    AUTO_NAME_RESERVED_MS, EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX,
-};
-use crate::model::{MessageId, Monotonic, Now, PeerId, Seq, Timestamp, Way};
+use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
+use crate::model::{MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Way};
 use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError};
@@ -70,6 +69,7 @@ pub struct Mesh<S> {
     entropy: Box<dyn Entropy>,
     settings: Settings,
     started: Monotonic,
+    clock: clock::Clock,
     /// Present peers.
     peers: BTreeMap<PeerId, Present>,
     /// Those that left in this turn: back again if it does not commit.
@@ -103,7 +103,7 @@ pub struct Mesh<S> {
     fed: Option<PeerId>,
     turn: u64,
     /// When the first lock or state entry expires.
-    next_expiry: Option<Timestamp>,
+    next_expiry: Option<MeshTime>,
     /// No peer without a known process is due to be removed before this.
     next_dead: Option<Monotonic>,
     /// No peer that is away has anything to lose before this.
@@ -117,11 +117,19 @@ impl<S: Store> Mesh<S> {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn new(store: S, entropy: Box<dyn Entropy>, settings: Settings, now: Now) -> Result<Self> {
+    pub fn new(
+        mut store: S,
+        entropy: Box<dyn Entropy>,
+        settings: Settings,
+        now: Now,
+    ) -> Result<Self> {
+        let last = store.last_time()?.map(|(mark, _)| mark);
+        let clock = clock::Clock::start(last, store.last_seq(), settings.boot_id, now);
         let mut mesh = Self {
             store,
             entropy,
             started: now.mono,
+            clock,
             peers: BTreeMap::new(),
             left: Vec::new(),
             names: BTreeMap::new(),
@@ -148,6 +156,7 @@ impl<S: Store> Mesh<S> {
             settings,
         };
         mesh.load(now)?;
+        mesh.begin_time(now);
         for (id, present) in &mesh.peers {
             if let Some(path) = &present.record.uds_path {
                 mesh.effects.connect.push((*id, path.clone()));
@@ -164,15 +173,16 @@ impl<S: Store> Mesh<S> {
         known.extend(std::mem::take(&mut self.left).into_iter().map(|left| (left.record.id, left)));
         self.names.clear();
         self.tokens.clear();
+        let time = self.time(now);
         for record in self.store.present_peers()? {
             let present = match known.remove(&record.id) {
                 Some(present) => present.with(record, now),
                 None => Present::new(record, now, Seen::BeforeStart),
             };
-            self.index(present);
+            self.index(present.away_since_before(time, now));
         }
         self.locks = locks::Book::of(self.store.locks()?);
-        self.locks.pass_to(now.wall);
+        self.locks.pass_to(time);
         self.find_leaving();
         self.queue.stir_all();
         let peers = &self.peers;
@@ -199,8 +209,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store; then [`Mesh::abort_turn`] is due.
     pub fn begin_turn(&mut self, now: Now) -> Result<()> {
-        self.locks.pass_to(now.wall);
-        self.begin_bare_turn()?;
+        self.begin_bare_turn(now)?;
         self.write_marks()?;
         self.free_leaving(now)?;
         self.expire(now)
@@ -211,8 +220,11 @@ impl<S: Store> Mesh<S> {
     ///
     /// # Errors
     /// As for [`Mesh::begin_turn`].
-    pub fn begin_bare_turn(&mut self) -> Result<()> {
+    pub fn begin_bare_turn(&mut self, now: Now) -> Result<()> {
         self.turn += 1;
+        self.clock.follow(now);
+        let time = self.time(now);
+        self.locks.pass_to(time);
         self.written_now.clear();
         self.steps.renew(LOCK_STEPS_MAX);
         self.waiting_steps.renew(LOCK_STEPS_MAX);
@@ -249,6 +261,7 @@ impl<S: Store> Mesh<S> {
             present.link.abort(turn);
             present.claims.abort(turn);
         }
+        self.abort_time()?;
         self.load(now)?;
         // A link that was ended is not up again: it is ended, and made anew.
         for id in &ended {
@@ -299,7 +312,8 @@ impl<S: Store> Mesh<S> {
         self.steps.renew(LOCK_STEPS_MAX);
         let until = held.map(|held| held.until);
         self.of_hook = is_of_hook(request);
-        self.locks.pass_to(now.wall);
+        let time = self.time(now);
+        self.locks.pass_to(time);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
@@ -415,10 +429,10 @@ impl<S: Store> Mesh<S> {
     /// Whether something that has expired by `now` may still be stored: no more is removed in a turn
     /// than it has time for.
     fn lags(&self, now: Now) -> bool {
-        self.next_expiry.is_some_and(|at| at <= now.wall)
+        self.next_expiry.is_some_and(|at| at <= self.time(now))
     }
 
-    fn note_expiry(&mut self, at: Timestamp) {
+    fn note_expiry(&mut self, at: MeshTime) {
         self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
     }
 
@@ -431,27 +445,33 @@ impl<S: Store> Mesh<S> {
         self.end_away(now)?;
         self.end_absent(now);
         if now.mono >= self.next_purge {
-            let before = PurgeBefore {
-                messages: now.wall.plus_ms(-MESSAGE_RETENTION_MS),
-                events: now.wall.plus_ms(-EVENT_RETENTION_MS),
-                departed: now.wall.plus_ms(-MESSAGE_RETENTION_MS),
-            };
-            let more = self.store.purge(&before, PURGE_ROWS_MAX)?;
+            let more = self.look_at_clocks(now)? && self.purge(now)?;
             self.next_purge = if more { now.mono } else { now.mono.plus(PURGE_INTERVAL) };
         }
         Ok(())
+    }
+
+    /// Removes what is old; gives whether there may be more.
+    fn purge(&mut self, now: Now) -> Result<bool> {
+        let time = self.time(now);
+        let before = PurgeBefore {
+            messages: time.plus_ms(-MESSAGE_RETENTION_MS),
+            events: time.plus_ms(-EVENT_RETENTION_MS),
+            departed: time.plus_ms(-MESSAGE_RETENTION_MS),
+        };
+        self.store.purge(&before, PURGE_ROWS_MAX)
     }
 
     /// When [`Mesh::tick`] is due next, if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Monotonic> {
         let expiry = self.next_expiry.map(|at| {
-            let ms = u64::try_from(at.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            let ms = u64::try_from(self.time(now).ms_until(at)).unwrap_or(0);
             now.mono.plus(Duration::from_millis(ms))
         });
-        // Nothing is removed from an empty store.
+        // In an empty store nothing grows old.
         let counts = self.store.counts();
-        let rows = counts.messages.total + counts.events > 0;
+        let rows = counts.events + counts.state_entries + counts.locks > 0;
         let purge = rows.then_some(self.next_purge);
         let leaving = (!self.leaving.is_empty()).then_some(now.mono);
         [expiry, self.next_dead, self.next_away, purge, self.next_absent(), leaving]
@@ -596,9 +616,4 @@ impl From<StoreError> for Refusal {
         };
         Self::new(code, format!("{error}; nothing of the request was kept: {what}"))
     }
-}
-
-/// Automatic names of peers that left after this are not given to others.
-fn reserved_since(now: Now) -> Timestamp {
-    now.wall.plus_ms(-AUTO_NAME_RESERVED_MS)
 }

@@ -7,11 +7,12 @@ use super::paths::normalise;
 use super::returning::{Away, Newcomer};
 use super::turn::{Caller, Departed, Failure, Push, Target, WatchAgent};
 use super::who::{Right, hash_token, not_found};
-use super::{Lane, Mesh, Seen, reserved_since};
+use super::{Lane, Mesh, Seen};
 use crate::api::{Code, Refusal, Register, Registered, Reply, peer_line};
-use crate::limits::PEERS_MAX;
+use crate::limits::{AUTO_NAME_RESERVED_MS, PEERS_MAX};
 use crate::model::{
-    LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp, event_type, reach,
+    LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp,
+    event_type, reach,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -46,7 +47,7 @@ impl Present {
     pub(super) fn new(record: PeerRecord, now: Now, seen: Seen) -> Self {
         Self {
             last_heartbeat: record.last_heartbeat,
-            away: record.away_at.map(|at| Away::since(at, now)),
+            away: None,
             record,
             link: Link::default(),
             process_known: false,
@@ -61,11 +62,15 @@ impl Present {
 
     /// The same with the record that is stored: the turn that had changed it has failed.
     pub(super) fn with(self, record: PeerRecord, now: Now) -> Self {
-        let away = record.away_at.map(|at| match self.away {
-            Some(away) => away.after_failure(now),
-            None => Away::since(at, now),
-        });
-        Self { record, away, ..self }
+        let away = self.away.filter(|_| record.away_at.is_some());
+        Self { record, away: away.map(|away| away.after_failure(now)), ..self }
+    }
+
+    /// The same, away as its record says if it is not known to be. `time` is that of the mesh.
+    pub(super) fn away_since_before(mut self, time: MeshTime, now: Now) -> Self {
+        let away = self.record.away_at.map(|at| Away::since(at.ms_until(time), now));
+        self.away = self.away.or(away);
+        self
     }
 
     /// How its agent can be told, as far as is known: the hooks of an agent reach it with its next
@@ -432,7 +437,8 @@ impl<S: Store> Mesh<S> {
         self.event(event_type::PEER_LEFT, &payload.to_string(), Some(&Party::Peer(id)), now)?;
         self.effects.gone.push(id);
         self.effects.departed.push(Departed { peer: id, reason, uds_path: record.uds_path });
-        Ok(())
+        // How long its name is kept goes by that.
+        self.note_time(now)
     }
 
     /// Removes peers that have not been heard of for too long. If this comes far too late itself (the
@@ -537,7 +543,8 @@ impl<S: Store> Mesh<S> {
     /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,
     /// it is not kept for another, and it misleads nobody.
     fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
-        let reserved = self.store.reserved_names(reserved_since(now))?;
+        let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
+        let reserved = self.store.reserved_names(since)?;
         let taken = |name: &str| {
             names::is_misleading(name)
                 || self.names.get(&names::key(name)).is_some_and(|id| Some(*id) != me)

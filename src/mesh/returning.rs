@@ -10,7 +10,7 @@ use super::who::Actor;
 use super::{Handled, Mesh};
 use crate::api::{Code, Refusal, Register, Reply, peer_line};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
-use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord, Timestamp};
+use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord};
 use crate::store::{Result as Stored, Store};
 
 /// That a peer's server is gone while its agent goes on.
@@ -31,10 +31,9 @@ impl Away {
         Self { reason, locks_until, until: mono.plus(AWAY_TIME_MAX) }
     }
 
-    /// As it is for one that was away before this broker started.
-    pub(super) fn since(at: Timestamp, now: Now) -> Self {
-        let gone_ms = u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0);
-        let gone = std::time::Duration::from_millis(gone_ms);
+    /// As it is for one that was away before this broker started, for so long.
+    pub(super) fn since(gone_ms: i64, now: Now) -> Self {
+        let gone = std::time::Duration::from_millis(u64::try_from(gone_ms).unwrap_or(0));
         let left = |whole: std::time::Duration| now.mono.plus(whole.saturating_sub(gone));
         Self {
             reason: LeaveReason::Crashed,
@@ -207,10 +206,11 @@ impl<S: Store> Mesh<S> {
                 _ => self.leave(id, reason, now),
             };
         }
+        let time = self.time(now);
         let Some(present) = self.peers.get_mut(&id) else { return Ok(()) };
         let record = PeerRecord {
             uds_path: None,
-            away_at: Some(now.wall),
+            away_at: Some(time),
             last_heartbeat: present.last_heartbeat,
             ..present.record.clone()
         };

@@ -4,7 +4,7 @@ use super::Mesh;
 use super::Now;
 use super::turn::{Caller, Failure};
 use super::who::Right;
-use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, entry_size};
+use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, StateInfo, entry_size};
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
 use crate::model::{Party, Seq, StateEntry, event_type};
 use crate::names::DEFAULT_NAMESPACE;
@@ -25,7 +25,8 @@ impl<S: Store> Mesh<S> {
         let entry = self.live_state(namespace, key, now)?;
         let elsewhere = entry.is_none() && namespace != DEFAULT_NAMESPACE;
         let in_default = elsewhere && self.live_state(DEFAULT_NAMESPACE, key, now)?.is_some();
-        Ok(Reply::Entry { namespace: namespace.into(), entry: entry.map(Into::into), in_default })
+        let entry = entry.map(|entry| self.shown_entry(entry));
+        Ok(Reply::Entry { namespace: namespace.into(), entry, in_default })
     }
 
     /// `POST /state`, `list`
@@ -50,7 +51,7 @@ impl<S: Store> Mesh<S> {
         let mut entries = self.store.list_state(
             namespace,
             prefix.unwrap_or(""),
-            now.wall,
+            self.time(now),
             limit + 1,
             &mut keep,
         )?;
@@ -59,7 +60,7 @@ impl<S: Store> Mesh<S> {
         entries.truncate(wanted);
         Ok(Reply::Entries {
             namespace: namespace.map(Into::into),
-            entries: entries.into_iter().map(Into::into).collect(),
+            entries: entries.into_iter().map(|entry| self.shown_entry(entry)).collect(),
             remaining: u64::from(cut),
         })
     }
@@ -68,7 +69,7 @@ impl<S: Store> Mesh<S> {
     pub(super) fn set_state(&mut self, caller: Caller, set: &SetState, now: Now) -> Answer {
         let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak, now)?;
         let present = self.live_state(&set.namespace, &set.key, now)?;
-        check_version(present.as_ref(), set.if_version)?;
+        self.check_version(present.as_ref(), set.if_version)?;
         if present.is_none() && self.state_entries(now)? >= STATE_ENTRIES_MAX {
             return Err(Refusal::new(
                 Code::StorageFull,
@@ -81,7 +82,8 @@ impl<S: Store> Mesh<S> {
         }
         let (version, id) = self.next_id();
         let expires_at = set.ttl_seconds.map(|seconds| {
-            now.wall.plus_ms(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
+            let ms = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+            self.time(now).plus_ms(ms)
         });
         let entry = StateEntry {
             namespace: set.namespace.clone(),
@@ -93,7 +95,7 @@ impl<S: Store> Mesh<S> {
             expires_at,
         };
         if let StateOutcome::Conflict(present) = self.store.set_state(&entry, set.if_version)? {
-            return Err(conflict(present).into());
+            return Err(self.conflict(present).into());
         }
         if let Some(at) = expires_at {
             self.note_expiry(at);
@@ -102,7 +104,7 @@ impl<S: Store> Mesh<S> {
         self.event_at((version, id), event_type::STATE_CHANGED, &payload, Some(&actor.party), now)?;
         Ok(Reply::Entry {
             namespace: set.namespace.clone(),
-            entry: Some(entry.into()),
+            entry: Some(self.shown_entry(entry)),
             in_default: false,
         })
     }
@@ -121,13 +123,13 @@ impl<S: Store> Mesh<S> {
         let peer = peer.or((caller == Caller::Broker).then_some("cli"));
         let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         let present = self.live_state(namespace, key, now)?;
-        check_version(present.as_ref(), if_version)?;
+        self.check_version(present.as_ref(), if_version)?;
         if present.is_none() {
             return Ok(Reply::Deleted { namespace: namespace.into(), deleted: false });
         }
         let change = StateChange { namespace, key, if_version };
         let deleted = match self.store.delete_state(&change)? {
-            StateOutcome::Conflict(present) => return Err(conflict(present).into()),
+            StateOutcome::Conflict(present) => return Err(self.conflict(present).into()),
             StateOutcome::Done(None) => false,
             StateOutcome::Done(Some(entry)) => {
                 self.state_removed(&entry, Some(&actor.party), now)?;
@@ -140,7 +142,7 @@ impl<S: Store> Mesh<S> {
     /// An entry, unless it has expired, however far its removal has come.
     fn live_state(&mut self, namespace: &str, key: &str, now: Now) -> Stored<Option<StateEntry>> {
         let entry = self.store.state(namespace, key)?;
-        Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > now.wall)))
+        Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > self.time(now))))
     }
 
     /// Removes an entry that has expired and is still stored, before another takes its place.
@@ -155,7 +157,7 @@ impl<S: Store> Mesh<S> {
     /// How many entries there are, without those that have expired.
     pub(super) fn state_entries(&mut self, now: Now) -> Stored<u64> {
         let stored = self.store.counts().state_entries;
-        let expired = if self.lags(now) { self.store.expired_state(now.wall)? } else { 0 };
+        let expired = if self.lags(now) { self.store.expired_state(self.time(now))? } else { 0 };
         Ok(stored.saturating_sub(expired))
     }
 
@@ -166,31 +168,41 @@ impl<S: Store> Mesh<S> {
     }
 
     pub(super) fn expire_state(&mut self, now: Now) -> Stored<()> {
-        for entry in self.store.expire_state(now.wall, self.rows_in_turn())? {
+        for entry in self.store.expire_state(self.time(now), self.rows_in_turn())? {
             self.state_removed(&entry, None, now)?;
         }
         Ok(())
     }
-}
 
-fn check_version(present: Option<&StateEntry>, wanted: Option<Seq>) -> Result<(), Refusal> {
-    let version = present.map_or(Seq(0), |entry| entry.version);
-    match wanted {
-        Some(wanted) if wanted != version => Err(conflict(present.cloned())),
-        _ => Ok(()),
+    /// The entry as it is listed.
+    pub(super) fn shown_entry(&self, entry: StateEntry) -> StateInfo {
+        let expires_at = entry.expires_at.map(|at| self.clock.on_wall(at));
+        StateInfo::new(entry, expires_at)
     }
-}
 
-fn conflict(present: Option<StateEntry>) -> Refusal {
-    let message = match &present {
-        Some(entry) => format!(
-            "the entry has version {} by now: look at it, then try again with `ifVersion` {}",
-            entry.version, entry.version
-        ),
-        None => "there is no such entry: use `ifVersion` 0 to make it".to_owned(),
-    };
-    let entry = present.map(|entry| Box::new(entry.into()));
-    Refusal::new(Code::VersionConflict, message).with(Detail::Entry(entry))
+    fn check_version(
+        &self,
+        present: Option<&StateEntry>,
+        wanted: Option<Seq>,
+    ) -> Result<(), Refusal> {
+        let version = present.map_or(Seq(0), |entry| entry.version);
+        match wanted {
+            Some(wanted) if wanted != version => Err(self.conflict(present.cloned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn conflict(&self, present: Option<StateEntry>) -> Refusal {
+        let message = match &present {
+            Some(entry) => format!(
+                "the entry has version {} by now: look at it, then try again with `ifVersion` {}",
+                entry.version, entry.version
+            ),
+            None => "there is no such entry: use `ifVersion` 0 to make it".to_owned(),
+        };
+        let entry = present.map(|entry| Box::new(self.shown_entry(entry)));
+        Refusal::new(Code::VersionConflict, message).with(Detail::Entry(entry))
+    }
 }
 
 /// The payload of `state_changed`. `version` is that of the change; after a deletion no entry has it.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::api::{Refusal, Reply};
 use crate::model::{LeaveReason, Monotonic, PeerId, Recipient, Seq};
 use crate::store::StoreError;
@@ -31,6 +33,8 @@ pub struct Settings {
     pub pid: u32,
     /// For `status`: its HTTP port.
     pub port: u16,
+    /// Which running of the machine this is, if that is known.
+    pub boot_id: Option<Uuid>,
     /// For `health`: the random id of the data dir.
     pub mesh_id: Box<str>,
     /// For `status`: where a damaged or foreign database was moved to.

@@ -9,12 +9,14 @@
 //! | other end of a socket | [`peer_credentials`]: user and pid | neither is known |
 //! | facts about a process | `/proc` | `ps` |
 //! | length of a socket's path | 107 bytes | 103 bytes |
+//! | which running of the machine | [`boot_id`] | not known |
 //!
 //! Process ids are `u32` as in std. 0, which means "my process group" to some system calls, and
 //! what is no process id at all are refused here.
 //!
-//! No rule of the mesh is decided here, and no clock is read.
+//! No rule of the mesh is decided here.
 
+mod boot;
 mod credentials;
 mod descriptors;
 mod inspect;
@@ -25,6 +27,7 @@ mod terminal;
 mod turns;
 mod watch;
 
+pub use boot::{boot_id, time_since_boot};
 pub use credentials::{PeerCredentials, peer_credentials};
 pub use descriptors::{
     close_others_on_exec, null_stdin, null_stdout, poll_readable, poll_writable,

@@ -20,10 +20,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use uuid::Uuid;
 
-use super::{EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, SentQuery, Store, To};
+use super::{
+    EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, SentQuery, Store,
+    To,
+};
 use crate::model::{
-    Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient, Seq, StateEntry,
-    Timestamp,
+    Lock, MeshTime, Message, MessageId, MessageKind, Monotonic, Party, PeerId, PeerRecord,
+    Recipient, Seq, StateEntry, TimeMark, Timestamp,
 };
 
 /// Runs tests on every backend.
@@ -78,6 +81,30 @@ pub(super) const T0: Timestamp = Timestamp(1_775_644_200_000);
 /// `ms` later.
 pub(super) fn at(ms: i64) -> Timestamp {
     T0.plus_ms(ms)
+}
+
+/// A time of the mesh.
+pub(super) fn time(ms: i64) -> MeshTime {
+    MeshTime(T0.0 + ms)
+}
+
+/// Notes that everything so far came before a time, in a turn.
+pub(super) fn note(store: &mut dyn Store, ms: i64) {
+    let mark = TimeMark {
+        at: time(ms),
+        wall: at(ms),
+        boot_id: None,
+        boot: Monotonic::default(),
+        steady_since: Monotonic::default(),
+        believed_ms: 0,
+        unseen_to: None,
+    };
+    store.note_time(&mark).unwrap();
+}
+
+/// Everything that came before a time.
+pub(super) fn before(ms: i64) -> PurgeBefore {
+    PurgeBefore { messages: time(ms), events: time(ms), departed: time(ms) }
 }
 
 pub(super) fn peer(n: u8) -> PeerId {
@@ -289,7 +316,7 @@ pub(super) fn lock(path: &str, holder: Party, fence: Seq) -> Lock {
         holder_name: "holder".into(),
         reason: None,
         locked_at: T0,
-        expires_at: at(60_000),
+        expires_at: time(60_000),
         fence,
     }
 }

@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::api::MessageCounts;
 use crate::model::{
-    Event, Lock, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord, Recipient,
-    Seq, StateEntry, Timestamp, Way,
+    Event, Lock, MeshTime, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord,
+    Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
 };
 
 /// Why a backend could not do what it was asked. The turn must be rolled back.
@@ -247,15 +247,15 @@ pub enum Repeated {
     Event(Box<Event>),
 }
 
-/// What retention removes: everything older than these.
+/// What retention removes: everything that came before these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeBefore {
-    /// Messages created before this.
-    pub messages: Timestamp,
-    /// Events created before this.
-    pub events: Timestamp,
+    /// Messages stored before this.
+    pub messages: MeshTime,
+    /// Events stored before this.
+    pub events: MeshTime,
     /// Records of peers that left before this.
-    pub departed: Timestamp,
+    pub departed: MeshTime,
 }
 
 /// A backend.
@@ -317,9 +317,9 @@ pub trait Store {
     /// is in its inbox, from before it came, too. What is in a mailbox that nobody has is in no inbox.
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()>;
 
-    /// Automatic names of peers that left after `since`, with the peer they are kept for, in the
-    /// order of their leaving.
-    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>>;
+    /// Automatic names of peers that left after `since`, as far as the marks of time tell, with the
+    /// peer they are kept for, in the order of their leaving.
+    fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>>;
 
     /// Whether the mailbox of this name was ever anyone's: there are messages in it, or a record of
     /// someone who had the name, not as an automatic one.
@@ -419,7 +419,7 @@ pub trait Store {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
-        now: Timestamp,
+        now: MeshTime,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>>;
@@ -431,13 +431,13 @@ pub trait Store {
     fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome>;
 
     /// When the first entry expires.
-    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>>;
+    fn next_state_expiry(&mut self) -> Result<Option<MeshTime>>;
 
     /// How many entries there are that expire at or before `now`.
-    fn expired_state(&mut self, now: Timestamp) -> Result<u64>;
+    fn expired_state(&mut self, now: MeshTime) -> Result<u64>;
 
     /// Removes and gives at most `limit` entries that expire at or before `now`, the first first.
-    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>>;
+    fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>>;
 
     // Locks
 
@@ -451,18 +451,28 @@ pub trait Store {
     fn locks(&mut self) -> Result<Vec<Lock>>;
 
     /// When the first lock expires.
-    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>>;
+    fn next_lock_expiry(&mut self) -> Result<Option<MeshTime>>;
 
     /// Removes and gives at most `limit` locks that expire at or before `now`, the first first, of
     /// several the one that was taken first.
-    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>>;
+    fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>>;
 
     // Care
 
-    /// Removes at most about `limit` rows of what is older than `before`; gives whether there may be
-    /// more. Messages and events go from the low end of the sequence: one that is young enough keeps
-    /// those after it, whatever their time. Records of departed peers go when every message kept was
-    /// sent after they left.
+    /// Stores what time it is: what has a number by now came before. How old a row is goes by these
+    /// marks and the numbers, never by the times that stand in it.
+    fn note_time(&mut self, mark: &TimeMark) -> Result<()>;
+
+    /// Tells that everything with a number up to `to` came so much earlier than the marks say: it is
+    /// that much older, and entries of the state expire that much earlier.
+    fn make_older(&mut self, to: Seq, ms: i64) -> Result<()>;
+
+    /// The last mark, and the highest number given when it was made.
+    fn last_time(&mut self) -> Result<Option<(TimeMark, Seq)>>;
+
+    /// Removes at most about `limit` rows of what is known to have come before `before`; gives whether
+    /// there may be more. Records of departed peers go when every message kept was sent after they
+    /// left.
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool>;
 
     /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else

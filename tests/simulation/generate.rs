@@ -57,6 +57,7 @@ const PATHS: [&str; 24] = [
     "a**",
     "a\\*",
 ];
+const HOUR_MS: u64 = 3_600_000;
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
 const WAYS: [&str; 6] =
     ["inbox-socket", "channel", "queue", "hook", "tool-result", "carrier pigeon"];
@@ -88,11 +89,17 @@ pub(crate) fn action(
     match rng.below(100) {
         0..10 => Action::Time { ms: small_time(rng), jump_ms: 0 },
         10..12 => Action::Time { ms: rng.next() % 120_000, jump_ms: 0 },
-        12 => Action::Time { ms: 0, jump_ms: (rng.next() % 7_200_000) as i64 - 3_600_000 },
+        12 => Action::Time { ms: 0, jump_ms: jump(rng) },
         // Rarely a day: retention.
-        13 if rng.chance(20) => Action::Time { ms: 1000, jump_ms: 26 * 3_600_000 },
+        13 if rng.chance(5) => Action::Time { ms: 26 * HOUR_MS, jump_ms: 0 },
+        13 if rng.chance(30) => Action::Sleep { ms: rng.next() % (9 * HOUR_MS) },
         14 => Action::Maintain,
-        15 if rng.chance(60) => Action::Restart,
+        15 if rng.chance(60) => {
+            let reboot = rng.chance(30);
+            let off = [0, 5_000, 600_000, 9 * HOUR_MS, 30 * HOUR_MS][rng.below(5)];
+            let jump_ms = if rng.chance(30) { jump(rng) } else { 0 };
+            Action::Restart { ms: if rng.chance(50) { off } else { 0 }, reboot, jump_ms }
+        }
         _ => {
             let inputs = (0..=rng.below(5).saturating_sub(1).pow(2).min(6))
                 .map(|_| input(rng, known, connectable, connected))
@@ -106,6 +113,12 @@ pub(crate) fn action(
             if rng.chance(3) { Action::BareTurn(inputs, end) } else { Action::Turn(inputs, end) }
         }
     }
+}
+
+/// What the wall clock does by itself: a correction, an hour, or years.
+fn jump(rng: &mut Rng) -> i64 {
+    let most = [100, 60_000, HOUR_MS, 30 * HOUR_MS, 10_000 * HOUR_MS][rng.below(5)];
+    (rng.next() % (2 * most)) as i64 - most as i64
 }
 
 fn small_time(rng: &mut Rng) -> u64 {

@@ -20,6 +20,7 @@
 mod generate;
 mod oracle;
 mod rng;
+mod times;
 mod world;
 
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ use oracle::Oracle;
 use rng::Rng;
 use slm_mesh::api::{Endpoint, Messages, Reply};
 use slm_mesh::limits::CLAIM_TIME;
-use slm_mesh::model::{Monotonic, Now, Party, PeerId, Recipient, Seq, Timestamp};
+use slm_mesh::model::{MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::{Options, SqliteStore};
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
@@ -165,6 +166,8 @@ fn check_coverage(met: &BTreeSet<String>) {
         "away",
         "resumed",
         "registered late",
+        "lock expired",
+        "grown old",
     ]
     .map(String::from)
     .to_vec();
@@ -209,7 +212,7 @@ fn the_mesh_keeps_its_promises() {
 fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
     let root = std::env::temp_dir().join(format!("slm-sim-{}-{seed}", std::process::id()));
     std::fs::create_dir_all(&root).unwrap();
-    let now = Now { wall: Timestamp(1_800_000_000_000), mono: Monotonic::default() };
+    let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut run = Run {
         memory: World::new(InMemory, seed, now),
         disk: World::new(OnDisk { root, lives: 0 }, seed, now),
@@ -223,7 +226,7 @@ fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
         let result = catch_unwind(AssertUnwindSafe(|| {
             run.step(&action);
             // Everything now and then: it costs more than the step.
-            if step % 25 == 24 || matches!(action, Action::Restart) {
+            if step % 25 == 24 || matches!(action, Action::Restart { .. }) {
                 run.check();
             }
         }));
@@ -272,6 +275,8 @@ impl Run {
         self.oracle.check_inboxes(&mut self.disk, &self.known);
         self.oracle.check_undeliverable(&mut self.memory);
         self.oracle.check_tokens(&mut self.memory);
+        self.oracle.check_times(&mut self.memory);
+        self.oracle.check_times(&mut self.disk);
         self.oracle.check_receipts(&mut self.memory, &self.known);
         let a = contents(self.memory.mesh().store_mut(), &self.known).unwrap();
         let b = contents(self.disk.mesh().store_mut(), &self.known).unwrap();
@@ -366,7 +371,7 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
     let _ = writeln!(
         out,
         "{:?}",
-        store.list_state(None, "", Timestamp(i64::MIN), u32::MAX, &mut |_| true)?
+        store.list_state(None, "", MeshTime(i64::MIN), u32::MAX, &mut |_| true)?
     );
     let peers = known.clients.iter().map(|client| client.id).collect::<BTreeSet<PeerId>>();
     for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {

@@ -8,18 +8,20 @@ use slm_mesh::api::{Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refus
 use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
 use slm_mesh::mesh::{Caller, Lost};
 use slm_mesh::model::{
-    Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, Timestamp, reach,
+    Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, reach,
 };
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store};
 
 use crate::generate::{Client, Known};
+use crate::times::Times;
 use crate::world::{Action, Answer, Backend, Input, Seen, Token, World};
 
 #[derive(Debug)]
 struct Acked {
     to: Vec<Recipient>,
     payload: String,
-    at: Timestamp,
+    /// When, see [`Times`].
+    at: i64,
 }
 
 /// What the holder of a lock was told.
@@ -58,8 +60,8 @@ pub(crate) struct Oracle {
     ended_tokens: Vec<String>,
     /// Peers that have claimed messages.
     with_hooks: BTreeSet<PeerId>,
-    /// The latest wall time there was: what is a day older than that may be gone.
-    wall_max: i64,
+    /// How much time has passed: what is a day old may be gone.
+    times: Times,
     /// Which request kinds and refusal codes were met.
     pub(crate) met: BTreeSet<String>,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// Learns from an action what the clients learnt, and checks it.
     pub(crate) fn learn(&mut self, action: &Action, seen: &Seen, known: &mut Known, now: Now) {
-        self.wall_max = self.wall_max.max(now.wall.0);
+        self.times.learn(action, seen, now);
         known.since = now.wall.plus_ms(-5_000).to_string();
         // What is claimed is known to one life of a broker, and to one stay of a peer.
         let forget = |oracle: &mut Self| {
@@ -122,7 +124,7 @@ impl Oracle {
             if kind == "claim" && seen.departed.is_empty() {
                 self.claim(reply, token, known, now.mono);
             }
-            self.reply(reply, &body, known, now);
+            self.reply(reply, &body, known);
             if let (Reply::Locks { locks, .. }, Token::Peer(_)) = (reply, token) {
                 let me = speakers(token, &body, known).next().map(Party::Peer);
                 for lock in locks.iter().filter(|lock| Some(&lock.locked_by) == me.as_ref()) {
@@ -141,7 +143,7 @@ impl Oracle {
             self.met.insert("answered late".to_owned());
             if let Answer::Reply(reply @ Reply::Registered(_)) = answer {
                 self.met.insert("registered late".to_owned());
-                self.reply(reply, &serde_json::from_str(body).unwrap(), known, now);
+                self.reply(reply, &serde_json::from_str(body).unwrap(), known);
             }
             let waits = body.contains("wait") || body.contains("sessionId");
             assert!(waits, "only what waits is held: {body}");
@@ -270,7 +272,7 @@ impl Oracle {
         }
     }
 
-    fn reply(&mut self, reply: &Reply, body: &Value, known: &mut Known, now: Now) {
+    fn reply(&mut self, reply: &Reply, body: &Value, known: &mut Known) {
         match reply {
             Reply::Registered(registered) => {
                 let mut register = body.clone();
@@ -305,10 +307,10 @@ impl Oracle {
                     // A name may have been given to another by now; an id is one for good.
                     to => PeerId::parse(to).map(Recipient::Peer),
                 };
-                self.message(*message_id, to.into_iter().collect(), body, known, now);
+                self.message(*message_id, to.into_iter().collect(), body, known);
             }
             Reply::Sent(Sent::Broadcast { message_id: Some(id), .. }) => {
-                self.message(*id, vec![], body, known, now);
+                self.message(*id, vec![], body, known);
             }
             Reply::Entry { entry: Some(entry), .. } if body["action"] == "set" => {
                 let last = (self.versions)
@@ -370,14 +372,7 @@ impl Oracle {
         }
     }
 
-    fn message(
-        &mut self,
-        id: MessageId,
-        to: Vec<Recipient>,
-        body: &Value,
-        known: &mut Known,
-        now: Now,
-    ) {
+    fn message(&mut self, id: MessageId, to: Vec<Recipient>, body: &Value, known: &mut Known) {
         known.messages.push(id.to_string());
         // It may be a label, the name of a peer that has left.
         self.labels.extend(body["fromPeer"].as_str().map(Party::parse));
@@ -398,11 +393,16 @@ impl Oracle {
             return;
         }
         self.number(id.seq(), known);
-        self.acked.insert(id, Acked { to, payload, at: now.wall });
+        self.acked.insert(id, Acked { to, payload, at: self.times.now() });
     }
 
-    fn may_be_gone(&self, at: Timestamp) -> bool {
-        at.0 + MESSAGE_RETENTION_MS <= self.wall_max
+    fn may_be_gone(&self, at: i64) -> bool {
+        self.times.may_be_older(at, MESSAGE_RETENTION_MS)
+    }
+
+    /// Locks last as long as was promised.
+    pub(crate) fn check_times<B: Backend>(&mut self, world: &mut World<B>) {
+        self.times.check_locks(world, &mut self.met);
     }
 
     /// A token that has ended is nobody's.
@@ -518,8 +518,9 @@ impl Oracle {
                 }
             }
         }
-        for (id, acked) in &self.acked {
-            assert!(kept.contains(id) || self.may_be_gone(acked.at), "{id} is lost");
+        for (id, acked) in self.acked.iter().filter(|(id, _)| !kept.contains(id)) {
+            assert!(self.may_be_gone(acked.at), "{id} is lost");
+            self.met.insert("grown old".to_owned());
         }
     }
 }

@@ -13,6 +13,7 @@ use slm_mesh::mesh::{
 };
 use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq, type_matches};
 use slm_mesh::store::{EventQuery, Store};
+use uuid::Uuid;
 
 use crate::rng::Rng;
 
@@ -86,7 +87,16 @@ pub(crate) enum Action {
         ms: u64,
         jump_ms: i64,
     },
-    Restart,
+    /// The machine sleeps: the monotonic clock stands still.
+    Sleep {
+        ms: u64,
+    },
+    /// The broker ends and starts again after a while, perhaps with the machine.
+    Restart {
+        ms: u64,
+        reboot: bool,
+        jump_ms: i64,
+    },
     Maintain,
 }
 
@@ -181,6 +191,8 @@ pub(crate) struct World<B: Backend> {
     granted_now: Vec<(Seq, Monotonic)>,
     lost_now: Vec<(Seq, Monotonic, Lost)>,
     entropy: Rng,
+    /// How often the machine was started.
+    boots: u128,
     pub(crate) now: Now,
 }
 
@@ -197,6 +209,7 @@ impl<B: Backend> World<B> {
             granted_now: Vec::new(),
             lost_now: Vec::new(),
             entropy: Rng::new(seed),
+            boots: 1,
             now,
         };
         world.start(store);
@@ -216,6 +229,7 @@ impl<B: Backend> World<B> {
             rate_limit: 40,
             pid: 1,
             port: 2,
+            boot_id: Some(Uuid::from_u128(self.boots)),
             mesh_id: "sim".into(),
             recovered_from: None,
         };
@@ -246,14 +260,20 @@ impl<B: Backend> World<B> {
         match action {
             Action::Time { ms, jump_ms } => {
                 self.now.mono = self.now.mono.plus(Duration::from_millis(*ms));
-                self.now.wall = self.now.wall.plus_ms(*jump_ms + *ms as i64);
+                self.pass_unseen(*ms, *jump_ms);
             }
+            Action::Sleep { ms } => self.pass_unseen(*ms, 0),
             Action::Maintain => self.mesh().maintain(true).unwrap(),
-            Action::Restart => {
+            Action::Restart { ms, reboot, jump_ms } => {
                 let now = self.now;
                 self.mesh().goodbye("stopped", now);
                 let store = self.mesh.take().unwrap().into_store();
                 let store = self.backend.restart(store);
+                self.pass_unseen(*ms, *jump_ms);
+                if *reboot {
+                    self.boots += 1;
+                    self.now.boot = Monotonic(Duration::from_secs(20));
+                }
                 self.start(store);
                 seen.down = true;
             }
@@ -263,7 +283,8 @@ impl<B: Backend> World<B> {
                 self.turn(inputs, *end, false, &mut seen);
             }
             Action::BareTurn(inputs, end) => {
-                self.mesh().begin_bare_turn().unwrap();
+                let now = self.now;
+                self.mesh().begin_bare_turn(now).unwrap();
                 self.turn(inputs, *end, true, &mut seen);
             }
         }
@@ -294,6 +315,12 @@ impl<B: Backend> World<B> {
             let page = store.events(&query, &mut |_| true).unwrap();
             assert_eq!(page.events, [], "someone waits for what has happened");
         }
+    }
+
+    /// Time that the monotonic clock does not count.
+    fn pass_unseen(&mut self, ms: u64, jump_ms: i64) {
+        self.now.boot = self.now.boot.plus(Duration::from_millis(ms));
+        self.now.wall = self.now.wall.plus_ms(jump_ms + ms as i64);
     }
 
     fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {

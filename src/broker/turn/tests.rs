@@ -6,7 +6,7 @@ use super::*;
 use crate::broker::entropy::SystemEntropy;
 use crate::broker::table::Table;
 use crate::mesh::Settings;
-use crate::model::{Monotonic, PeerId, Seq, Timestamp};
+use crate::model::{Monotonic, PeerId, Seq};
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::wire::http::server::{Decoded, RequestDecoder};
 
@@ -39,10 +39,11 @@ impl Test {
             rate_limit: 0,
             pid: 1,
             port: 7899,
+            boot_id: None,
             mesh_id: "m".into(),
             recovered_from: None,
         };
-        let now = Now { wall: Timestamp(0), mono: Monotonic::default() };
+        let now = Now::default();
         let entropy = Box::new(SystemEntropy::new().unwrap());
         let mesh = Mesh::new(store, entropy, about, now).unwrap();
         let gate = Gate::new(7899, TOKEN.into());

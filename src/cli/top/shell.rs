@@ -318,5 +318,6 @@ impl Shell {
 
 /// What time it is.
 fn now(begun: Instant, at: Instant) -> Now {
-    Now { wall: crate::cli::out::now(), mono: Monotonic(at.duration_since(begun)) }
+    let mono = Monotonic(at.duration_since(begun));
+    Now { wall: crate::cli::out::now(), mono, ..Now::default() }
 }

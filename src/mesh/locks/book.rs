@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
 use super::target::Target;
-use crate::model::{Lock, Party, Seq, Timestamp};
+use crate::model::{Lock, MeshTime, Party, Seq};
 use crate::patterns::Steps;
 
 /// See the module.
@@ -15,12 +15,12 @@ pub(in crate::mesh) struct Book {
     holders: BTreeMap<Party, BTreeSet<Seq>>,
     paths: BTreeSet<(Box<str>, Seq)>,
     /// What time it is: what has expired by now is in here until it is removed, and found by nobody.
-    now: Timestamp,
+    now: MeshTime,
 }
 
 impl Book {
     /// It is `now`.
-    pub(in crate::mesh) fn pass_to(&mut self, now: Timestamp) {
+    pub(in crate::mesh) fn pass_to(&mut self, now: MeshTime) {
         self.now = now;
     }
 

@@ -179,7 +179,8 @@ impl<S: Store> Mesh<S> {
             }
         }
         let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
-        let expires_at = now.wall.plus_ms(i64::from(minutes) * MINUTE_MS);
+        let time = self.time(now);
+        let expires_at = time.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
         if let Some(own) = own.as_ref().filter(|own| own.shared == *shared) {
             // Its holder had left, and is back in time.
@@ -207,7 +208,7 @@ impl<S: Store> Mesh<S> {
             holder: actor.party.clone(),
             holder_name: actor.name.clone(),
             reason: reason.or_else(|| own.as_ref().and_then(|own| own.reason.clone())),
-            locked_at: now.wall,
+            locked_at: self.clock.on_wall(time),
             expires_at: own.as_ref().map_or(expires_at, |own| own.expires_at.max(expires_at)),
             fence: id.0,
         };
@@ -248,7 +249,7 @@ impl<S: Store> Mesh<S> {
             "lockedBy": lock.holder,
             "lockedByName": lock.holder_name,
             "reason": lock.reason,
-            "expiresAt": lock.expires_at,
+            "expiresAt": self.clock.on_wall(lock.expires_at),
             "fence": lock.fence,
             "shared": lock.shared,
             "pattern": lock.pattern,
@@ -424,7 +425,7 @@ impl<S: Store> Mesh<S> {
     }
 
     pub(super) fn expire_locks(&mut self, now: Now) -> Stored<()> {
-        for lock in self.store.expire_locks(now.wall, self.rows_in_turn())? {
+        for lock in self.store.expire_locks(self.time(now), self.rows_in_turn())? {
             self.lock_freed(&lock, serde_json::json!({"reason": "expired"}), None, now)?;
         }
         Ok(())
@@ -434,7 +435,7 @@ impl<S: Store> Mesh<S> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{MeshTime, Timestamp};
 
     pub(super) fn lock() -> Lock {
         Lock {
@@ -447,7 +448,7 @@ pub(super) mod tests {
             holder_name: "cli".into(),
             reason: None,
             locked_at: Timestamp(0),
-            expires_at: Timestamp(1),
+            expires_at: MeshTime(1),
             fence: Seq(1),
         }
     }

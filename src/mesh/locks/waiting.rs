@@ -198,7 +198,8 @@ impl<S: Store> Mesh<S> {
 
     /// The lock as it is listed.
     pub(super) fn shown(&self, lock: &Lock) -> LockInfo {
-        LockInfo::new(lock.clone(), self.waiting_for(lock))
+        let until = self.clock.on_wall(lock.expires_at);
+        LockInfo::new(lock.clone(), until, self.waiting_for(lock))
     }
 
     /// Why `ask` cannot have its lock now.
@@ -239,7 +240,7 @@ impl<S: Store> Mesh<S> {
             None if *wanted == *lock.path => asked.into_owned(),
             None => format!("{asked} overlaps with {path}, which"),
         };
-        let left_ms = lock.expires_at.0.saturating_sub(now.wall.0).max(0);
+        let left_ms = self.time(now).ms_until(lock.expires_at).max(0);
         let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
         let time = match self.away_ms(&lock.holder, now) {
             // Its server has gone while its agent goes on.

@@ -55,6 +55,8 @@ struct Pair {
     seed: u64,
     /// The wall clock: goes forward, jumps now and then.
     now: Timestamp,
+    /// The mesh's own time, which never goes back.
+    time: MeshTime,
     present: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ impl Pair {
             step: 0,
             seed,
             now: T0,
+            time: time(0),
             present: Vec::new(),
         }
     }
@@ -94,6 +97,7 @@ impl Pair {
                 1 => 500,
                 _ => 1,
             });
+            self.time = self.time.plus_ms(if self.random.one_in(50) { 500 } else { 1 });
             match self.random.below(60) {
                 0 => self.reopen(),
                 1 => self.crash(),
@@ -111,6 +115,10 @@ impl Pair {
     fn turn(&mut self) {
         let present = self.present.clone();
         self.both(|store| store.begin_turn().unwrap());
+        if self.random.one_in(4) {
+            let ms = self.time.0 - T0.0;
+            self.both(|store| note(store, ms));
+        }
         for _ in 0..=self.random.below(6) {
             self.step += 1;
             if self.random.one_in(4) {
@@ -143,9 +151,12 @@ impl Pair {
     fn compare_everything(&mut self) {
         self.both(|store| store.locks().unwrap());
         self.both(|store| store.present_peers().unwrap());
-        self.both(|store| store.reserved_names(Timestamp(0)).unwrap());
+        self.both(|store| store.last_time().unwrap());
+        self.both(|store| store.reserved_names(MeshTime(0)).unwrap());
         for namespace in [Some("default"), Some("other"), None] {
-            self.both(|store| store.list_state(namespace, "", at(0), 1000, &mut |_| true).unwrap());
+            self.both(|store| {
+                store.list_state(namespace, "", time(0), 1000, &mut |_| true).unwrap()
+            });
         }
         let types = [];
         let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: 10_000 };
@@ -372,7 +383,7 @@ impl Pair {
                 entry.map_or(Seq(1), |entry| entry.version)
             }
         });
-        let now = self.now;
+        let now = self.time;
         match self.random.below(6) {
             0 => {
                 let change = StateChange { namespace, key, if_version };
@@ -384,7 +395,7 @@ impl Pair {
                 let entry = StateEntry {
                     namespace: namespace.into(),
                     updated_by: self.party(),
-                    expires_at: self.maybe(2, |pair| pair.now.plus_ms(100)),
+                    expires_at: self.maybe(2, |pair| pair.time.plus_ms(100)),
                     ..entry(key, &self.step.to_string(), version)
                 };
                 self.both(|store| store.set_state(&entry, if_version).unwrap());
@@ -395,7 +406,7 @@ impl Pair {
 
     fn change_locks(&mut self) {
         let path = self.random.pick(&["/a", "/b", "/c", "/a/b"]);
-        let (holder, now) = (self.party(), self.now);
+        let (holder, now) = (self.party(), self.time);
         let held = self.both(|store| store.locks().unwrap());
         let one = held.first().map_or(Seq(1), |lock| lock.fence);
         match self.random.below(8) {
@@ -418,7 +429,7 @@ impl Pair {
     }
 
     fn purge(&mut self) {
-        let now = self.now;
+        let now = self.time;
         let ages = [100, 300, 1000];
         let before = PurgeBefore {
             messages: now.plus_ms(-self.random.pick(&ages)),
@@ -449,7 +460,7 @@ impl Pair {
             }
             _ => {
                 let prefix = self.random.pick(&["", "a", "a/", "z"]);
-                let (limit, now) = (self.random.pick(&[0, 1, 10]), self.now);
+                let (limit, now) = (self.random.pick(&[0, 1, 10]), self.time);
                 self.both(|store| store.expired_state(now).unwrap());
                 self.both(|store| {
                     store.list_state(Some("default"), prefix, now, limit, &mut |_| true).unwrap()

@@ -36,13 +36,13 @@ fn a_lock_is_changed_and_removed(store: &mut dyn Store) {
     let first = lock("/a", party(1), Seq(1));
     put(store, &first);
     put(store, &lock("/b", party(1), Seq(2)));
-    let changed = Lock { expires_at: at(90_000), reason: Some("b".into()), ..first };
+    let changed = Lock { expires_at: time(90_000), reason: Some("b".into()), ..first };
     put(store, &changed);
     assert_eq!(store.locks().unwrap()[0], changed);
     assert_eq!(store.counts().locks, 2);
-    assert_eq!(store.next_lock_expiry().unwrap(), Some(at(60_000)));
+    assert_eq!(store.next_lock_expiry().unwrap(), Some(time(60_000)));
     assert!(turn(store, |store| store.remove_lock(Seq(2)).unwrap()));
-    assert_eq!(store.next_lock_expiry().unwrap(), Some(at(90_000)));
+    assert_eq!(store.next_lock_expiry().unwrap(), Some(time(90_000)));
     turn(store, |store| {
         assert!(!store.remove_lock(Seq(2)).unwrap());
         assert!(!store.turn_wrote());
@@ -54,16 +54,16 @@ fn a_lock_is_changed_and_removed(store: &mut dyn Store) {
 fn locks_expire_in_order(store: &mut dyn Store) {
     assert_eq!(store.next_lock_expiry().unwrap(), None);
     for (path, ms, fence) in [("/c", 10, 4), ("/a", 30, 2), ("/b", 10, 3), ("/d", 20, 1)] {
-        put(store, &Lock { expires_at: at(ms), ..lock(path, party(1), Seq(fence)) });
+        put(store, &Lock { expires_at: time(ms), ..lock(path, party(1), Seq(fence)) });
     }
-    assert_eq!(store.next_lock_expiry().unwrap(), Some(at(10)));
+    assert_eq!(store.next_lock_expiry().unwrap(), Some(time(10)));
     let expire = |store: &mut dyn Store, now, limit| -> Vec<String> {
         let locks = turn(store, |store| store.expire_locks(now, limit).unwrap());
         locks.iter().map(|lock| lock.path.to_string()).collect()
     };
-    assert_eq!(expire(store, at(9), 10), [""; 0]);
-    assert_eq!(expire(store, at(20), 2), ["/b", "/c"]);
-    assert_eq!(expire(store, at(20), 2), ["/d"]);
-    assert_eq!(store.next_lock_expiry().unwrap(), Some(at(30)));
+    assert_eq!(expire(store, time(9), 10), [""; 0]);
+    assert_eq!(expire(store, time(20), 2), ["/b", "/c"]);
+    assert_eq!(expire(store, time(20), 2), ["/d"]);
+    assert_eq!(store.next_lock_expiry().unwrap(), Some(time(30)));
     assert_eq!(store.counts().locks, 1);
 }

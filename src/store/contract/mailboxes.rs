@@ -130,24 +130,27 @@ fn mailboxes_are_known_while_anything_is_left(store: &mut dyn Store) {
     come(store, 2, "alice");
     leave(store, 2, "alice");
     assert!(store.mailbox_known("alice").unwrap());
+    event(store, "a.b");
+    turn(store, |store| note(store, 50));
     send(store, &party(1), To::Name("alice"), "waits");
     let purge = |store: &mut dyn Store, messages| {
-        let before = PurgeBefore { messages, events: at(0), departed: at(100) };
+        let before = PurgeBefore { messages: time(messages), ..before(100) };
         turn(store, |store| store.purge(&before, 1000).unwrap());
     };
     // The record goes, the message stays.
-    purge(store, at(0));
+    purge(store, 0);
     assert_eq!(store.peer(peer(2)).unwrap(), None);
     assert!(store.mailbox_known("alice").unwrap());
-    purge(store, at(100));
-    purge(store, at(100));
+    turn(store, |store| note(store, 90));
+    purge(store, 100);
+    purge(store, 100);
     assert!(!store.mailbox_known("alice").unwrap());
     assert!(store.mailbox_known("peer-1").unwrap());
     // Its number may have gone: all is as at first.
     come(store, 3, "alice");
     tell(store, 1, 3, "new");
     assert_eq!(inbox(store, 3), ["new"]);
-    purge(store, at(0));
+    purge(store, 0);
     tell(store, 1, 3, "newer");
     assert_eq!(inbox(store, 3), ["new", "newer"]);
 }

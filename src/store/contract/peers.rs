@@ -27,7 +27,7 @@ fn a_record_comes_back_as_it_was(store: &mut dyn Store) {
         private: true,
         acks: true,
         subscriptions: vec!["a.*".into(), "peer_left".into()],
-        away_at: Some(at(6)),
+        away_at: Some(time(6)),
         left_at: Some(at(7)),
         resumable: false,
         ..record(1)
@@ -53,16 +53,29 @@ fn present_peers_come_by_id(store: &mut dyn Store) {
 }
 
 fn automatic_names_stay_reserved(store: &mut dyn Store) {
-    let left = |n, ms| PeerRecord { left_at: Some(at(ms)), name_is_automatic: true, ..record(n) };
-    turn(store, |store| {
-        store.put_peer(&left(1, 30)).unwrap();
-        store.put_peer(&left(2, 10)).unwrap();
-        store.put_peer(&left(3, 20)).unwrap();
-        store.put_peer(&PeerRecord { name_is_automatic: false, ..left(4, 30) }).unwrap();
-        store.put_peer(&PeerRecord { left_at: None, ..left(5, 30) }).unwrap();
-    });
-    let names = store.reserved_names(at(10)).unwrap();
-    assert_eq!(names, [("peer-3".into(), peer(3)), ("peer-1".into(), peer(1))]);
+    // When the wall clock said that they left does not count.
+    let left = |n| PeerRecord { left_at: Some(T0), name_is_automatic: true, ..record(n) };
+    let leave = |store: &mut dyn Store, record: &PeerRecord, ms| {
+        turn(store, |store| {
+            store.put_peer(record).unwrap();
+            emit(store, "a.b", None, &Draft::new("{}", T0));
+            note(store, ms);
+        });
+    };
+    event(store, "a.b");
+    leave(store, &left(2), 10);
+    leave(store, &left(3), 20);
+    leave(store, &left(1), 30);
+    leave(store, &PeerRecord { name_is_automatic: false, ..left(4) }, 40);
+    leave(store, &PeerRecord { left_at: None, ..left(5) }, 40);
+    let mut reserved = |ms| -> Vec<PeerId> {
+        let names = store.reserved_names(time(ms)).unwrap();
+        assert!(names.iter().all(|(name, id)| *name == record(id.0.as_bytes()[0]).name));
+        names.into_iter().map(|(_, id)| id).collect()
+    };
+    assert_eq!(reserved(9), [peer(2), peer(3), peer(1)]);
+    assert_eq!(reserved(10), [peer(3), peer(1)]);
+    assert_eq!(reserved(30), []);
 }
 
 fn a_session_is_that_of_the_peer_that_left_last(store: &mut dyn Store) {

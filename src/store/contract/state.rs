@@ -25,7 +25,7 @@ fn an_entry_comes_back_as_it_was(store: &mut dyn Store) {
             namespace: "n\u{e4}\0".into(),
             updated_by,
             updated_at: at(3),
-            expires_at: Some(at(4)),
+            expires_at: Some(time(4)),
             ..entry("k\0", &"v".repeat(65_536), Seq(5))
         };
         set(store, &entry, None);
@@ -73,7 +73,7 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     set(store, &other, None);
     let mut list = |prefix: &str, limit| -> Vec<String> {
         let entries =
-            store.list_state(Some("default"), prefix, at(0), limit, &mut |_| true).unwrap();
+            store.list_state(Some("default"), prefix, time(0), limit, &mut |_| true).unwrap();
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
     assert_eq!(list("", 100), ["Z", "a", "a/", "a/x", "ab", "a\u{10ffff}", "b", "\u{e4}"]);
@@ -81,12 +81,13 @@ fn entries_are_listed_by_key(store: &mut dyn Store) {
     assert_eq!(list("a", 2), ["a", "a/"]);
     assert_eq!(list("a/", 100), ["a/", "a/x"]);
     assert_eq!(list("c", 100), [""; 0]);
-    let kept =
-        store.list_state(Some("default"), "a", at(0), 9, &mut |entry| &*entry.key < "a/x").unwrap();
+    let kept = store
+        .list_state(Some("default"), "a", time(0), 9, &mut |entry| &*entry.key < "a/x")
+        .unwrap();
     assert_eq!(kept.len(), 2);
-    let kept = store.list_state(Some("default"), "a", at(0), 9, &mut |_| false).unwrap();
+    let kept = store.list_state(Some("default"), "a", time(0), 9, &mut |_| false).unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!(store.list_state(Some("none"), "", at(0), 9, &mut |_| true).unwrap(), []);
+    assert_eq!(store.list_state(Some("none"), "", time(0), 9, &mut |_| true).unwrap(), []);
 }
 
 fn entries_expire_in_order(store: &mut dyn Store) {
@@ -94,27 +95,27 @@ fn entries_expire_in_order(store: &mut dyn Store) {
     set(store, &entry("forever", "x", Seq(1)), None);
     assert_eq!(store.next_state_expiry().unwrap(), None);
     for (key, ms) in [("c", 10), ("a", 30), ("b", 10), ("d", 20)] {
-        let expires_at = Some(at(ms));
+        let expires_at = Some(time(ms));
         set(store, &StateEntry { expires_at, ..entry(key, "x", Seq(2)) }, None);
     }
-    assert_eq!(store.next_state_expiry().unwrap(), Some(at(10)));
+    assert_eq!(store.next_state_expiry().unwrap(), Some(time(10)));
     let expire = |store: &mut dyn Store, now, limit| -> Vec<String> {
         let entries = turn(store, |store| store.expire_state(now, limit).unwrap());
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
-    assert_eq!(expire(store, at(9), 10), [""; 0]);
+    assert_eq!(expire(store, time(9), 10), [""; 0]);
     // Until then they are stored, and not listed.
     let live = |store: &mut dyn Store, now, limit| -> Vec<String> {
         let entries = store.list_state(Some("default"), "", now, limit, &mut |_| true).unwrap();
         entries.iter().map(|entry| entry.key.to_string()).collect()
     };
-    assert_eq!(live(store, at(9), 9), ["a", "b", "c", "d", "forever"]);
-    assert_eq!(live(store, at(10), 9), ["a", "d", "forever"]);
-    assert_eq!(live(store, at(10), 2), ["a", "d"]);
-    assert_eq!(live(store, at(30), 9), ["forever"]);
-    assert_eq!([9, 10, 20, 30].map(|ms| store.expired_state(at(ms)).unwrap()), [0, 2, 3, 4]);
-    assert_eq!(expire(store, at(20), 2), ["b", "c"]);
-    assert_eq!(expire(store, at(20), 2), ["d"]);
+    assert_eq!(live(store, time(9), 9), ["a", "b", "c", "d", "forever"]);
+    assert_eq!(live(store, time(10), 9), ["a", "d", "forever"]);
+    assert_eq!(live(store, time(10), 2), ["a", "d"]);
+    assert_eq!(live(store, time(30), 9), ["forever"]);
+    assert_eq!([9, 10, 20, 30].map(|ms| store.expired_state(time(ms)).unwrap()), [0, 2, 3, 4]);
+    assert_eq!(expire(store, time(20), 2), ["b", "c"]);
+    assert_eq!(expire(store, time(20), 2), ["d"]);
     // A new value without an end takes the end away.
     set(store, &entry("a", "y", Seq(3)), None);
     assert_eq!(store.next_state_expiry().unwrap(), None);

@@ -26,8 +26,8 @@ fn a_turn_writes_only_if_something_changed(store: &mut dyn Store) {
         store.mark_read(inbox_of(2), &[id], at(2), None).unwrap();
         store.inbox(&all(inbox_of(2)), Some(at(2)), &mut |_| true).unwrap();
         store.remove_lock(Seq(5)).unwrap();
-        store.expire_locks(at(2), 10).unwrap();
-        store.expire_state(at(2), 10).unwrap();
+        store.expire_locks(time(2), 10).unwrap();
+        store.expire_state(time(2), 10).unwrap();
         assert!(!store.turn_wrote());
         post(store, &party(1), To::One(inbox_of(2)), &Draft::new("more", T0));
         assert!(store.turn_wrote());
@@ -63,8 +63,8 @@ fn a_rollback_forgets_everything(store: &mut dyn Store) {
     store.set_state(&entry("k2", "new", Seq(99)), None).unwrap();
     store.put_lock(&lock("/new", party(1), Seq(99))).unwrap();
     store.remove_lock(held).unwrap();
-    let before = PurgeBefore { messages: at(1), events: at(1), departed: at(1) };
-    store.purge(&before, 100).unwrap();
+    note(store, 1);
+    store.purge(&before(1), 100).unwrap();
     assert!(store.turn_wrote());
     store.rollback_turn();
 
@@ -121,10 +121,11 @@ fn first_is_the_lowest_kept(store: &mut dyn Store) {
     event(store, "a.b");
     tell(store, 1, 2, "hello");
     assert_eq!(store.first_seq().unwrap(), Seq(1));
-    let before = PurgeBefore { messages: T0, events: at(1), departed: T0 };
+    turn(store, |store| note(store, 1));
+    let before = PurgeBefore { messages: time(0), ..before(1) };
     turn(store, |store| store.purge(&before, 10).unwrap());
     assert_eq!(store.first_seq().unwrap(), Seq(2));
-    let before = PurgeBefore { messages: at(1), ..before };
+    let before = PurgeBefore { messages: time(1), ..before };
     turn(store, |store| store.purge(&before, 10).unwrap());
     assert_eq!(store.first_seq().unwrap(), Seq(3));
     assert_eq!(store.last_seq(), Seq(2));

@@ -21,8 +21,8 @@ use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
-    Event, Lock, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
-    StateEntry, Timestamp, Way, type_matches,
+    Event, Lock, MeshTime, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    StateEntry, TimeMark, Timestamp, Way, type_matches,
 };
 
 /// The backend in memory.
@@ -34,6 +34,7 @@ pub struct MemoryStore {
     client_ids: Table<(Party, Uuid), Seq>,
     state: Table<(Box<str>, Box<str>), StateEntry>,
     locks: Table<Seq, Lock>,
+    times: Table<MeshTime, (TimeMark, Seq)>,
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
     turn: Option<Seq>,
@@ -64,6 +65,10 @@ macro_rules! all_tables {
         }
         {
             let $table = &mut $store.locks;
+            $what
+        }
+        {
+            let $table = &mut $store.times;
             $what
         }
     }};
@@ -179,7 +184,7 @@ impl Store for MemoryStore {
     }
 
     fn turn_wrote(&self) -> bool {
-        let Self { peers, messages, events, client_ids, state, locks, .. } = self;
+        let Self { peers, messages, events, client_ids, state, locks, times: _, .. } = self;
         !(peers.undo.is_empty()
             && messages.undo.is_empty()
             && events.undo.is_empty()
@@ -249,12 +254,14 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>> {
-        let mut gone: Vec<&PeerRecord> = (self.peers.rows.values().map(|peer| &peer.record))
-            .filter(|record| record.name_is_automatic && record.left_at > Some(since))
+    fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>> {
+        let since = self.seq_at(since);
+        let mut gone: Vec<&StoredPeer> = (self.peers.rows.values())
+            .filter(|peer| peer.record.left_at.is_some() && peer.left_seq >= since)
+            .filter(|peer| peer.record.name_is_automatic)
             .collect();
-        gone.sort_by_key(|record| (record.left_at, record.id));
-        Ok(gone.into_iter().map(|record| (record.name.clone(), record.id)).collect())
+        gone.sort_by_key(|peer| (peer.left_seq, peer.record.id));
+        Ok(gone.into_iter().map(|peer| (peer.record.name.clone(), peer.record.id)).collect())
     }
 
     fn mailbox_known(&mut self, name: &str) -> Result<bool> {
@@ -496,7 +503,7 @@ impl Store for MemoryStore {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
-        now: Timestamp,
+        now: MeshTime,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
@@ -530,17 +537,17 @@ impl Store for MemoryStore {
         Ok(StateOutcome::Done(self.state.remove(&key)))
     }
 
-    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
+    fn next_state_expiry(&mut self) -> Result<Option<MeshTime>> {
         Ok(self.state.rows.values().filter_map(|entry| entry.expires_at).min())
     }
 
-    fn expired_state(&mut self, now: Timestamp) -> Result<u64> {
+    fn expired_state(&mut self, now: MeshTime) -> Result<u64> {
         let entries = self.state.rows.values();
         let expired = entries.filter(|entry| entry.expires_at.is_some_and(|at| at <= now));
         Ok(expired.count() as u64)
     }
 
-    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {
+    fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> {
         self.check_turn()?;
         let entries = self.state.rows.iter();
         let mut expired: Vec<_> = entries
@@ -567,11 +574,11 @@ impl Store for MemoryStore {
         Ok(self.locks.rows.values().cloned().collect())
     }
 
-    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {
+    fn next_lock_expiry(&mut self) -> Result<Option<MeshTime>> {
         Ok(self.locks.rows.values().map(|lock| lock.expires_at).min())
     }
 
-    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>> {
+    fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>> {
         self.check_turn()?;
         let locks = self.locks.rows.values();
         let mut expired: Vec<_> = locks
@@ -581,6 +588,29 @@ impl Store for MemoryStore {
         expired.sort();
         expired.truncate(limit as usize);
         Ok(expired.iter().filter_map(|(_, fence)| self.locks.remove(fence)).collect())
+    }
+
+    fn note_time(&mut self, mark: &TimeMark) -> Result<()> {
+        self.check_turn()?;
+        self.times.put(mark.at, (*mark, self.last_seq));
+        Ok(())
+    }
+
+    fn make_older(&mut self, to: Seq, ms: i64) -> Result<()> {
+        self.check_turn()?;
+        self.make_marks_older(to, ms);
+        for key in self.state.rows.keys().cloned().collect::<Vec<_>>() {
+            self.state.change(&key, |entry| {
+                if entry.version <= to {
+                    entry.expires_at = entry.expires_at.map(|at| at.plus_ms(-ms));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn last_time(&mut self) -> Result<Option<(TimeMark, Seq)>> {
+        Ok(self.times.rows.values().next_back().copied())
     }
 
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {

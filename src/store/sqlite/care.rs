@@ -42,44 +42,47 @@ impl Db {
     pub(super) fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Outcome<bool> {
         self.check_turn()?;
         let mut left = limit;
-        self.purge_messages(before.messages, &mut left)?;
-        self.purge_events(before.events, &mut left)?;
+        let [messages, events, departed] =
+            [before.messages, before.events, before.departed].map(|at| self.seq_at(at));
+        self.purge_messages(messages?, &mut left)?;
+        self.purge_events(events?, &mut left)?;
         if left < limit {
             self.purge_time_marks()?;
             // The newest row may have gone.
             self.keep_last_seq()?;
         }
-        self.purge_departed(before.departed, &mut left)?;
+        self.purge_departed(departed?, &mut left)?;
+        if left < limit {
+            self.purge_times(before.messages.min(before.events).min(before.departed))?;
+        }
         self.sweep_parties()?;
         Ok(left == 0)
     }
 
-    fn purge_messages(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+    fn purge_messages(&mut self, to: Seq, left: &mut u32) -> Outcome<()> {
         let mut last = None;
         let mut client_ids: Vec<ClientId> = Vec::new();
         let Self { connection, parties, tally, .. } = self;
         let mut statement = connection.prepare_cached(
-            "SELECT seq, created_at, sender, recipient, is_read, delivered_at, client_id
-             FROM messages WHERE seq > 0 ORDER BY seq LIMIT ?1",
+            "SELECT seq, sender, recipient, is_read, delivered_at, client_id
+             FROM messages WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
         )?;
-        let mut rows = statement.query([*left])?;
-        while let Some(row) = rows.next()?
-            && row.get::<_, Timestamp>(1)? < before
-        {
+        let mut rows = statement.query((to, *left))?;
+        while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
             last = Some(seq);
             *left -= 1;
             tally.messages.total -= 1;
-            let recipient = row.get(3)?;
+            let recipient = row.get(2)?;
             if recipient != EVERYONE {
-                tally.messages.undelivered -= u64::from(row.get::<_, i64>(5)? == NOT_YET);
-                if !row.get::<_, bool>(4)? {
+                tally.messages.undelivered -= u64::from(row.get::<_, i64>(4)? == NOT_YET);
+                if !row.get::<_, bool>(3)? {
                     tally.messages.unread -= 1;
                     parties.add_unread_direct(recipient, -1);
                 }
             }
-            if let Some(id) = row.get(6)? {
-                client_ids.push((row.get(2)?, id, seq));
+            if let Some(id) = row.get(5)? {
+                client_ids.push((row.get(1)?, id, seq));
             }
         }
         drop(rows);
@@ -93,25 +96,23 @@ impl Db {
         Ok(())
     }
 
-    fn purge_events(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+    fn purge_events(&mut self, to: Seq, left: &mut u32) -> Outcome<()> {
         let mut last = None;
         let mut client_ids = Vec::new();
         {
             let Self { connection, parties, tally, .. } = self;
             let mut statement = connection.prepare_cached(
-                "SELECT seq, created_at, emitted_by, client_id
-                 FROM events WHERE seq > 0 ORDER BY seq LIMIT ?1",
+                "SELECT seq, emitted_by, client_id
+                 FROM events WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
             )?;
-            let mut rows = statement.query([*left])?;
-            while let Some(row) = rows.next()?
-                && row.get::<_, Timestamp>(1)? < before
-            {
+            let mut rows = statement.query((to, *left))?;
+            while let Some(row) = rows.next()? {
                 let seq = row.get(0)?;
                 last = Some(seq);
                 *left -= 1;
                 tally.events -= 1;
-                if let Some(id) = row.get(3)?
-                    && let Some(emitter) = parties.find(connection, &row.get(2)?)?
+                if let Some(id) = row.get(2)?
+                    && let Some(emitter) = parties.find(connection, &row.get(1)?)?
                 {
                     client_ids.push((emitter, id, seq));
                 }
@@ -147,7 +148,7 @@ impl Db {
         Ok(())
     }
 
-    fn purge_departed(&mut self, before: Timestamp, left: &mut u32) -> Outcome<()> {
+    fn purge_departed(&mut self, to: Seq, left: &mut u32) -> Outcome<()> {
         let first_message: Option<Seq> = self
             .connection
             .prepare_cached("SELECT min(seq) FROM messages")?
@@ -156,9 +157,10 @@ impl Db {
             .connection
             .prepare_cached(
                 "SELECT id FROM peers INDEXED BY peers_left
-                 WHERE left_at < ?1 AND left_seq < ?2 ORDER BY left_at, id LIMIT ?3",
+                 WHERE left_at IS NOT NULL AND left_seq < min(?1, ?2)
+                 ORDER BY left_seq, id LIMIT ?3",
             )?
-            .query_map((before, first_message.unwrap_or(Seq(u64::MAX)), *left), |row| row.get(0))?
+            .query_map((to, first_message.unwrap_or(Seq(u64::MAX)), *left), |row| row.get(0))?
             .collect();
         for id in gone? {
             self.begin_write()?;

@@ -99,7 +99,7 @@ impl Db {
     ) -> Outcome<EventPage> {
         let ascending = query.since.is_some() || query.after.is_some();
         let since = query.since.unwrap_or(Timestamp(i64::MIN));
-        let low = query.after.unwrap_or_default().max(self.seq_at(query.since)?);
+        let low = query.after.unwrap_or_default().max(self.seq_since(query.since)?);
         let span = Span { low, since, ascending };
         // One more than wanted tells whether there are more.
         let limit = query.limit.saturating_add(1);
@@ -140,7 +140,7 @@ impl Db {
 
     /// A number up to which nothing was created after `since`, and from which it is not far to the
     /// first that was.
-    fn seq_at(&self, since: Option<Timestamp>) -> Outcome<Seq> {
+    fn seq_since(&self, since: Option<Timestamp>) -> Outcome<Seq> {
         let Some(since) = since else { return Ok(Seq::default()) };
         let mut statement = self.connection.prepare_cached(
             "SELECT seq FROM time_marks WHERE seq > 0 AND latest <= ?1 ORDER BY seq DESC LIMIT 1",

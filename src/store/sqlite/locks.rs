@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension as _, Params, Row, params};
 
 use super::db::{Db, Outcome};
-use crate::model::{Lock, Seq, Timestamp};
+use crate::model::{Lock, MeshTime, Seq};
 
 fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
     Ok(Lock {
@@ -83,13 +83,13 @@ impl Db {
     }
 
     /// See [`crate::store::Store::next_lock_expiry`].
-    pub(super) fn next_lock_expiry(&self) -> Outcome<Option<Timestamp>> {
+    pub(super) fn next_lock_expiry(&self) -> Outcome<Option<MeshTime>> {
         let mut statement = self.connection.prepare_cached("SELECT min(expires_at) FROM locks")?;
         Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     /// See [`crate::store::Store::expire_locks`].
-    pub(super) fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Outcome<Vec<Lock>> {
+    pub(super) fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<Lock>> {
         self.check_turn()?;
         let locks = self.query_locks(
             "SELECT fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason,

@@ -22,6 +22,7 @@ mod rows;
 mod schema;
 mod state;
 mod streams;
+mod times;
 mod waiting;
 #[cfg(test)]
 mod tests;
@@ -42,8 +43,8 @@ use super::{
 use crate::config::Durability;
 use crate::limits;
 use crate::model::{
-    Event, Lock, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
-    StateEntry, Timestamp, Way,
+    Event, Lock, MeshTime, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    StateEntry, TimeMark, Timestamp, Way,
 };
 
 /// Bytes in the write-ahead log that are copied into the database when nobody waits. Most of a copy's
@@ -247,7 +248,7 @@ impl Store for SqliteStore {
         self.run(|db| db.put_peer(record))
     }
 
-    fn reserved_names(&mut self, since: Timestamp) -> Result<Vec<(Box<str>, PeerId)>> {
+    fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>> {
         self.run(|db| db.reserved_names(since))
     }
 
@@ -348,7 +349,7 @@ impl Store for SqliteStore {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
-        now: Timestamp,
+        now: MeshTime,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
@@ -363,15 +364,15 @@ impl Store for SqliteStore {
         self.run(|db| db.delete_state(change))
     }
 
-    fn next_state_expiry(&mut self) -> Result<Option<Timestamp>> {
+    fn next_state_expiry(&mut self) -> Result<Option<MeshTime>> {
         self.run(|db| db.next_state_expiry())
     }
 
-    fn expired_state(&mut self, now: Timestamp) -> Result<u64> {
+    fn expired_state(&mut self, now: MeshTime) -> Result<u64> {
         self.run(|db| db.expired_state(now))
     }
 
-    fn expire_state(&mut self, now: Timestamp, limit: u32) -> Result<Vec<StateEntry>> {
+    fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> {
         self.run(|db| db.expire_state(now, limit))
     }
 
@@ -387,12 +388,24 @@ impl Store for SqliteStore {
         self.run(|db| db.locks())
     }
 
-    fn next_lock_expiry(&mut self) -> Result<Option<Timestamp>> {
+    fn next_lock_expiry(&mut self) -> Result<Option<MeshTime>> {
         self.run(|db| db.next_lock_expiry())
     }
 
-    fn expire_locks(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Lock>> {
+    fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>> {
         self.run(|db| db.expire_locks(now, limit))
+    }
+
+    fn note_time(&mut self, mark: &TimeMark) -> Result<()> {
+        self.run(|db| db.note_time(mark))
+    }
+
+    fn make_older(&mut self, to: Seq, ms: i64) -> Result<()> {
+        self.run(|db| db.make_older(to, ms))
+    }
+
+    fn last_time(&mut self) -> Result<Option<(TimeMark, Seq)>> {
+        self.run(|db| db.last_time())
     }
 
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::db::{Db, Outcome};
 use super::parties::mailbox;
-use crate::model::{Party, PeerId, PeerRecord, Timestamp};
+use crate::model::{MeshTime, Party, PeerId, PeerRecord};
 
 fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
     Ok(PeerRecord {
@@ -54,7 +54,7 @@ impl Db {
         let mut statement = self.connection.prepare_cached(concat!(
             "SELECT ",
             columns!(),
-            " FROM peers INDEXED BY peers_left WHERE left_at IS NULL ORDER BY id"
+            " FROM peers INDEXED BY peers_present WHERE left_at IS NULL ORDER BY id"
         ))?;
         let records: rusqlite::Result<Vec<_>> = statement.query_map([], record)?.collect();
         Ok(records?)
@@ -142,13 +142,14 @@ impl Db {
     }
 
     /// See [`crate::store::Store::reserved_names`].
-    pub(super) fn reserved_names(&self, since: Timestamp) -> Outcome<Vec<(Box<str>, PeerId)>> {
+    pub(super) fn reserved_names(&self, since: MeshTime) -> Outcome<Vec<(Box<str>, PeerId)>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT name, id FROM peers INDEXED BY peers_left
-             WHERE left_at > ?1 AND name_is_automatic ORDER BY left_at, id",
+             WHERE left_at IS NOT NULL AND left_seq >= ?1 AND name_is_automatic
+             ORDER BY left_seq, id",
         )?;
         let names: rusqlite::Result<Vec<_>> =
-            statement.query_map([since], |row| row.try_into())?.collect();
+            statement.query_map([self.seq_at(since)?], |row| row.try_into())?.collect();
         Ok(names?)
     }
 }

@@ -1,9 +1,13 @@
 //! How the things of the model stand in columns.
 
+use std::time::Duration;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use uuid::Uuid;
 
-use crate::model::{MessageId, MessageKind, Notified, Party, PeerId, Seq, Timestamp, Way};
+use crate::model::{
+    MeshTime, MessageId, MessageKind, Monotonic, Notified, Party, PeerId, Seq, Timestamp, Way,
+};
 
 /// A number above all that fit a column is as good as the highest that does.
 impl ToSql for Seq {
@@ -29,6 +33,34 @@ impl ToSql for Timestamp {
 impl FromSql for Timestamp {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_i64().map(Self)
+    }
+}
+
+impl ToSql for MeshTime {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
+    }
+}
+
+impl FromSql for MeshTime {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self)
+    }
+}
+
+/// In ms.
+impl ToSql for Monotonic {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
+        Ok(ToSqlOutput::Owned(Value::Integer(ms)))
+    }
+}
+
+impl FromSql for Monotonic {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let ms = value.as_i64()?;
+        let ms = u64::try_from(ms).map_err(|_| FromSqlError::OutOfRange(ms))?;
+        Ok(Self(Duration::from_millis(ms)))
     }
 }
 

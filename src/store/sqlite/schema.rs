@@ -11,7 +11,7 @@ pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Everything that has a root page, so that a look at the tables can tell whether all are there.
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "meta",
     "parties",
     "peers",
@@ -20,6 +20,7 @@ pub(super) const TABLES: [&str; 10] = [
     "client_ids",
     "events",
     "time_marks",
+    "times",
     "state",
     "locks",
 ];
@@ -241,6 +242,10 @@ INSERT OR IGNORE INTO parties (name, born, floor)
 //
 // When the process of a peer's agent started, which tells it from another of the same id, and since
 // when a peer is away. A session that comes back is looked for by its id.
+//
+// A row of `times` says: at the mesh's own time `at`, `seq` was the highest number given; and what else
+// was known of the clocks (`TimeMark`). How old rows are goes by that. When locks and entries expire is
+// a time of the mesh, too; until there is a first row, that is the wall clock.
 const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
@@ -253,4 +258,18 @@ ALTER TABLE parties ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE peers ADD COLUMN agent_start TEXT;
 ALTER TABLE peers ADD COLUMN away_at INTEGER;
 CREATE INDEX peers_session ON peers (session_id) WHERE session_id IS NOT NULL;
+
+CREATE TABLE times (
+    at INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    wall INTEGER NOT NULL,
+    boot_id BLOB,
+    boot INTEGER NOT NULL,
+    steady_since INTEGER NOT NULL,
+    believed INTEGER NOT NULL,
+    unseen_to INTEGER
+) STRICT;
+DROP INDEX peers_left;
+CREATE INDEX peers_present ON peers (left_at) WHERE left_at IS NULL;
+CREATE INDEX peers_left ON peers (left_seq) WHERE left_at IS NOT NULL;
 ";

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::db::{Db, Outcome};
-use crate::model::{Seq, StateEntry, Timestamp};
+use crate::model::{MeshTime, Seq, StateEntry};
 use crate::store::{StateChange, StateOutcome};
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<StateEntry> {
@@ -33,7 +33,7 @@ impl Db {
         &self,
         namespace: Option<&str>,
         prefix: &str,
-        now: Timestamp,
+        now: MeshTime,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Outcome<Vec<StateEntry>> {
@@ -120,7 +120,7 @@ impl Db {
     }
 
     /// See [`crate::store::Store::next_state_expiry`].
-    pub(super) fn next_state_expiry(&self) -> Outcome<Option<Timestamp>> {
+    pub(super) fn next_state_expiry(&self) -> Outcome<Option<MeshTime>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT expires_at FROM state INDEXED BY state_expiry
              WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1",
@@ -129,7 +129,7 @@ impl Db {
     }
 
     /// See [`crate::store::Store::expired_state`].
-    pub(super) fn expired_state(&self, now: Timestamp) -> Outcome<u64> {
+    pub(super) fn expired_state(&self, now: MeshTime) -> Outcome<u64> {
         let mut statement = self.connection.prepare_cached(
             "SELECT count(*) FROM state INDEXED BY state_expiry WHERE expires_at <= ?1",
         )?;
@@ -138,7 +138,7 @@ impl Db {
     }
 
     /// See [`crate::store::Store::expire_state`].
-    pub(super) fn expire_state(&mut self, now: Timestamp, limit: u32) -> Outcome<Vec<StateEntry>> {
+    pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<StateEntry>> {
         self.check_turn()?;
         let entries = {
             let mut statement = self.connection.prepare_cached(

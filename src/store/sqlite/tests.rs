@@ -96,8 +96,10 @@ fn numbers_survive_without_a_row() {
 
     register(&mut store, 2);
     let last = tell(&mut store, 1, 2, "x").seq();
-    let before = PurgeBefore { messages: at(1), events: at(1), departed: T0 };
-    turn(&mut store, |store| store.purge(&before, 10).unwrap());
+    turn(&mut store, |store| {
+        note(store, 1);
+        store.purge(&before(1), 10).unwrap();
+    });
     let mut purged = open(&copy(&dir, "mesh.db", "purged.db"));
     assert_eq!(purged.last_seq(), last);
     assert_eq!(purged.first_seq().unwrap(), last.next());
@@ -112,12 +114,14 @@ fn times_are_known_after_opening() {
             // The clock goes back before the end.
             let time = if n < 2900 { at(n) } else { at(0) };
             emit(store, "a.b", None, &Draft::new("{}", time));
+            if n == 2894 {
+                note(store, n + 1);
+            }
         }
     });
     assert_eq!(store.db.tally.latest, at(2899));
     assert_eq!(open(&copy(&dir, "mesh.db", "copy.db")).db.tally.latest, at(2899));
-    let before = PurgeBefore { messages: T0, events: at(2895), departed: T0 };
-    turn(&mut store, |store| store.purge(&before, 10_000).unwrap());
+    turn(&mut store, |store| store.purge(&before(2895), 10_000).unwrap());
     let mut store = open(&copy(&dir, "mesh.db", "copy.db"));
     let marks = "SELECT count(*) FROM time_marks";
     let marks: u32 = store.db.connection.query_row(marks, [], |row| row.get(0)).unwrap();
@@ -187,8 +191,10 @@ fn a_full_database_refuses_and_recovers() {
     assert_eq!(store.last_seq(), Seq(count));
     assert!(!store.is_corrupt());
 
-    let before = PurgeBefore { messages: at(1), events: at(1), departed: T0 };
-    turn(&mut store, |store| store.purge(&before, 2).unwrap());
+    turn(&mut store, |store| {
+        note(store, 1);
+        store.purge(&before(1), 2).unwrap();
+    });
     send(&mut store).unwrap();
     store.commit_turn().unwrap();
     assert_eq!(store.counts().messages.total, count - 1);

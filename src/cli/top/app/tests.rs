@@ -33,7 +33,11 @@ fn message_id(seq: u64) -> String {
 
 impl Scene {
     pub(in crate::cli::top) fn new(size: (u16, u16)) -> Self {
-        let now = Now { wall: Timestamp(START), mono: Monotonic(Duration::from_secs(100)) };
+        let now = Now {
+            wall: Timestamp(START),
+            mono: Monotonic(Duration::from_secs(100)),
+            ..Now::default()
+        };
         Self {
             app: App::new(size, Some("/home/ann".into()), now),
             peers: Vec::new(),
@@ -153,7 +157,7 @@ impl Scene {
     pub(in crate::cli::top) fn pass(&mut self, ms: u64) {
         let wall = self.app.now.wall.plus_ms(i64::try_from(ms).unwrap());
         let mono = self.app.now.mono.plus(Duration::from_millis(ms));
-        self.app.handle_time(Now { wall, mono });
+        self.app.handle_time(Now { wall, mono, ..Now::default() });
         self.settle();
     }
 

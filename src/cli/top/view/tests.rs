@@ -178,13 +178,11 @@ fn nothing_changes_by_itself_before_it_is_said() {
         assert!(at > scene.app.now.wall, "{at}");
         // To the last ms before.
         let wait = u64::try_from(at.0 - scene.app.now.wall.0).unwrap();
-        scene
-            .app
-            .handle_time(crate::model::Now { wall: Timestamp(at.0 - 1), mono: scene.app.now.mono });
+        scene.app.handle_time(crate::model::Now { wall: Timestamp(at.0 - 1), ..scene.app.now });
         assert_eq!(lines(&scene), before);
         // Never more often than once a second.
         assert!(wait > 0 && at.0 % 1000 == 0, "{wait}");
-        scene.app.handle_time(crate::model::Now { wall: at, mono: scene.app.now.mono });
+        scene.app.handle_time(crate::model::Now { wall: at, ..scene.app.now });
     }
     assert!(scene.app.now.wall.0 > START + 190_000);
     // Without a lock and with nothing recent, a minute at least.

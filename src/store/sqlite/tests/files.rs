@@ -221,14 +221,14 @@ fn the_locks_of_an_older_database_are_kept() {
     let first = Lock {
         holder_name: "cli".into(),
         locked_at: Timestamp(1),
-        expires_at: Timestamp(9),
+        expires_at: MeshTime(9),
         ..lock("/b", Party::Cli, Seq(5))
     };
     let second = Lock {
         holder_name: "bot".into(),
         reason: Some("why".into()),
         locked_at: Timestamp(2),
-        expires_at: Timestamp(8),
+        expires_at: MeshTime(8),
         ..lock("/a", Party::Label("bot".into()), Seq(7))
     };
     assert_eq!(store.locks().unwrap(), [first, second]);

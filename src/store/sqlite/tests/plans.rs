@@ -121,10 +121,10 @@ const OPERATIONS: [Operation; 29] = [
         turn(store, |store| {
             let version = store.next_seq();
             store.set_state(&entry("k", "v", version), None).unwrap();
-            store.expire_state(at(-1), 10).unwrap();
+            store.expire_state(time(-1), 10).unwrap();
         });
-        drop(store.list_state(Some("default"), "k", Timestamp(0), 10, &mut |_| true).unwrap());
-        drop(store.list_state(None, "", Timestamp(0), 10, &mut |_| true).unwrap());
+        drop(store.list_state(Some("default"), "k", MeshTime(0), 10, &mut |_| true).unwrap());
+        drop(store.list_state(None, "", MeshTime(0), 10, &mut |_| true).unwrap());
         store.next_state_expiry().unwrap();
         let change = StateChange { namespace: "default", key: "k", if_version: None };
         turn(store, |store| store.delete_state(&change).unwrap());
@@ -133,9 +133,9 @@ const OPERATIONS: [Operation; 29] = [
         turn(store, |store| {
             let fence = store.next_seq();
             store.put_lock(&lock("/new", party(1), fence)).unwrap();
-            let later = Lock { expires_at: at(70_000), ..lock("/new", party(1), fence) };
+            let later = Lock { expires_at: time(70_000), ..lock("/new", party(1), fence) };
             store.put_lock(&later).unwrap();
-            store.expire_locks(at(0), 10).unwrap();
+            store.expire_locks(time(0), 10).unwrap();
             store.remove_lock(fence).unwrap();
         });
         store.next_lock_expiry().unwrap();
@@ -144,12 +144,15 @@ const OPERATIONS: [Operation; 29] = [
         turn(store, |store| store.put_peer(&record(2)).unwrap());
         store.peer(peer(2)).unwrap();
         store.present_peers().unwrap();
-        store.reserved_names(T0).unwrap();
+        store.reserved_names(time(i64::MAX / 2)).unwrap();
     }),
     ("first", |store| _ = store.first_seq().unwrap()),
     ("purge", |store| {
-        let before = PurgeBefore { messages: at(3), events: at(3), departed: at(3) };
-        turn(store, |store| store.purge(&before, 4).unwrap());
+        turn(store, |store| {
+            note(store, 1_000_000);
+            store.last_time().unwrap();
+            store.purge(&before(3), 4).unwrap();
+        });
     }),
     ("maintain", |store| store.db.checkpoint().unwrap()),
 ];
@@ -176,6 +179,9 @@ fn stored(rows: i64) -> (TempDir, SqliteStore) {
             emit(store, if n % 2 == 0 { "a.b" } else { "rare.x" }, None, &draft);
             store.set_state(&entry(&n.to_string(), "v", id.seq()), None).unwrap();
             store.put_lock(&lock(&n.to_string(), party(1), id.seq())).unwrap();
+            if n == 2 || n % 100 == 99 {
+                note(store, n + 1);
+            }
         }
     });
     (dir, store)
@@ -329,9 +335,9 @@ fn unread_broadcasts_are_counted_right_after_reading_removing_and_a_crash() {
     });
     assert_eq!(store.counts().messages.unread, 400 + 2 - 20);
     again(&mut store, "read by all.db");
-    let before = PurgeBefore { messages: at(1), events: at(1), departed: T0 };
+    turn(&mut store, |store| note(store, 1));
     for step in ["20.db", "21.db", "22.db"] {
-        turn(&mut store, |store| store.purge(&before, 20).unwrap());
+        turn(&mut store, |store| store.purge(&before(1), 20).unwrap());
         again(&mut store, step);
     }
 }

@@ -1,0 +1,87 @@
+//! What time it was when which numbers had been given.
+
+use rusqlite::{OptionalExtension as _, params};
+use uuid::Uuid;
+
+use super::db::{Db, Outcome};
+use crate::model::{MeshTime, Seq, TimeMark};
+
+impl Db {
+    /// See [`crate::store::Store::note_time`]. Not counted as a change: nobody sees it.
+    pub(super) fn note_time(&mut self, mark: &TimeMark) -> Outcome<()> {
+        self.begin_write()?;
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO times
+                    (at, seq, wall, boot_id, boot, steady_since, believed, unseen_to)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                mark.at,
+                self.tally.last_seq,
+                mark.wall,
+                mark.boot_id.map(Uuid::into_bytes),
+                mark.boot,
+                mark.steady_since,
+                mark.believed_ms,
+                mark.unseen_to,
+            ])?;
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::make_older`].
+    pub(super) fn make_older(&mut self, to: Seq, ms: i64) -> Outcome<()> {
+        self.begin_write()?;
+        self.wrote();
+        self.connection
+            .prepare_cached("UPDATE times SET at = at - ?2 WHERE seq <= ?1")?
+            .execute((to, ms))?;
+        self.connection
+            .prepare_cached(
+                "UPDATE state SET expires_at = expires_at - ?2
+                 WHERE expires_at IS NOT NULL AND version <= ?1",
+            )?
+            .execute((to, ms))?;
+        Ok(())
+    }
+
+    /// See [`crate::store::Store::last_time`].
+    pub(super) fn last_time(&self) -> Outcome<Option<(TimeMark, Seq)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT at, seq, wall, boot_id, boot, steady_since, believed, unseen_to
+             FROM times WHERE at = (SELECT max(at) FROM times)",
+        )?;
+        let read = |row: &rusqlite::Row<'_>| {
+            let mark = TimeMark {
+                at: row.get(0)?,
+                wall: row.get(2)?,
+                boot_id: row.get::<_, Option<_>>(3)?.map(Uuid::from_bytes),
+                boot: row.get(4)?,
+                steady_since: row.get(5)?,
+                believed_ms: row.get(6)?,
+                unseen_to: row.get(7)?,
+            };
+            Ok((mark, row.get(1)?))
+        };
+        Ok(statement.query_row([], read).optional()?)
+    }
+
+    /// The highest number that is known to have been given by then.
+    pub(super) fn seq_at(&self, at: MeshTime) -> Outcome<Seq> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT seq FROM times WHERE at <= ?1 ORDER BY at DESC LIMIT 1")?;
+        Ok(statement.query_row([at], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    /// Removes the marks before `at`, but for the last of them: it tells of all before.
+    pub(super) fn purge_times(&mut self, at: MeshTime) -> Outcome<()> {
+        self.begin_write()?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM times WHERE at < (SELECT max(at) FROM times WHERE at <= ?1)",
+            )?
+            .execute([at])?;
+        Ok(())
+    }
+}
