@@ -39,7 +39,6 @@ fn mesh() -> Mesh<MemoryStore> {
         port: 1,
         boot_id: None,
         mesh_id: "bench".into(),
-        recovered_from: None,
     };
     Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, NOW).unwrap()
 }

@@ -51,7 +51,6 @@ fn mesh_over(store: MemoryStore) -> Mesh<MemoryStore> {
         port: 1,
         boot_id: None,
         mesh_id: "test".into(),
-        recovered_from: None,
     };
     Mesh::new(store, Box::new(Counter(0)), settings, NOW).unwrap()
 }

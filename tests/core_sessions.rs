@@ -37,7 +37,6 @@ fn mesh(store: MemoryStore, now: Now) -> Mesh<MemoryStore> {
         port: 1,
         boot_id: Some(uuid::Uuid::max()),
         mesh_id: "test".into(),
-        recovered_from: None,
     };
     Mesh::new(store, Box::new(Counter(now.wall.0.unsigned_abs())), settings, now).unwrap()
 }

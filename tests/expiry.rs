@@ -53,7 +53,6 @@ impl Test {
             port: 1,
             boot_id: None,
             mesh_id: "test".into(),
-            recovered_from: None,
         };
         let now = Now { wall: WALL, ..Now::default() };
         let mesh = Mesh::new(store, Box::new(Zeros), settings, now).unwrap();

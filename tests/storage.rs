@@ -13,6 +13,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -204,8 +205,101 @@ fn a_damaged_database_is_moved_aside_and_said_so() {
     }
     let kept: Vec<String> = aside(&broker.dir());
     assert!(kept.len() >= 2, "nothing was thrown away: {kept:?}");
+    // It is said for as long as that file is there, after any number of starts.
     broker.start_again();
+    assert!(broker.status()["db"]["recoveredFrom"].is_string());
+    for name in kept {
+        fs::remove_file(broker.dir().join(name)).unwrap();
+    }
     assert_eq!(broker.status()["db"]["recoveredFrom"], Value::Null);
+    assert_eq!(broker.status()["db"]["recovery"], Value::Null);
+}
+
+/// Makes every text `from` in a database something that is no text any more.
+fn spoil(db: &Path, from: &str) {
+    let mut bytes = fs::read(db).unwrap();
+    let places: Vec<usize> =
+        (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from.as_bytes())).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place] = 0xff;
+    }
+    fs::write(db, bytes).unwrap();
+}
+
+#[test]
+fn damage_that_shows_in_use_costs_what_is_damaged_and_a_moment() {
+    let mut broker = Broker::start();
+    let (alice, bob) = (broker.register("alice"), broker.register("bob"));
+    for n in 0..20 {
+        let body = json!({"toPeer": "bob", "payload": format!("message number {n}.")});
+        alice.ok(&broker, "/send", &body);
+        let body = json!({"action": "set", "key": format!("k{n}"), "value": format!("v{n}.")});
+        alice.ok(&broker, "/state", &body);
+    }
+    let lock = alice.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/f"}));
+    broker.stop();
+    let db = broker.dir().join("mesh.db");
+    spoil(&db, "message number 7.");
+    broker.start_again();
+    let pid = broker.pid();
+    assert_eq!(broker.status()["db"]["recovery"], Value::Null, "it was not looked at yet");
+    assert_eq!((alice.resume(&broker).status, bob.resume(&broker).status), (200, 200));
+    let mut http = broker.connect();
+    let peek = json!({"limit": 100, "peek": true});
+    let refused = http.call("/messages", Some(&bob.token), &peek);
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
+
+    // On the same connection, from the same process.
+    let answer = http.call("/messages", Some(&bob.token), &peek);
+    let texts: Vec<String> = answer.json()["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["payload"].as_str().unwrap().to_owned())
+        .collect();
+    let numbers = (0..20).filter(|n| *n != 7);
+    assert_eq!(texts, numbers.map(|n| format!("message number {n}.")).collect::<Vec<_>>());
+    assert_eq!(broker.pid(), pid);
+    let state = broker.ok("/state", &json!({"action": "list"}));
+    assert_eq!(state["entries"].as_array().unwrap().len(), 20);
+    let locks = broker.ok("/lock", &json!({"action": "query"}));
+    assert_eq!(locks["locks"], json!([lock["lock"]]));
+    let later = alice.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/g"}));
+    assert!(later["lock"]["fence"].as_u64() > lock["lock"]["fence"].as_u64());
+
+    let recovery = broker.status()["db"]["recovery"].clone();
+    assert_eq!(recovery["rowsSkipped"], 1, "{recovery}");
+    assert!(recovery["rowsCopied"].as_u64().unwrap() > 40, "{recovery}");
+    let moved = Path::new(recovery["movedTo"].as_str().unwrap());
+    assert_eq!(fs::metadata(moved).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(broker.log().contains("could not be read"), "{}", broker.log());
+    broker.kill();
+    broker.start_again();
+    assert_eq!(broker.status()["db"]["recovery"], recovery, "it is remembered");
+}
+
+#[test]
+fn damage_that_shows_at_the_start_is_no_obstacle() {
+    for (what, from) in [("a lock", "/locked.rs"), ("a peer", "/project/of/bob")] {
+        let mut broker = Broker::start();
+        let alice = broker.register("alice");
+        let bob = json!({"pid": 1, "projectPath": "/project/of/bob", "name": "bob"});
+        broker.ok("/register", &bob);
+        alice.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/locked.rs"}));
+        alice.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/other.rs"}));
+        alice.ok(&broker, "/send", &json!({"toPeer": "bob", "payload": "hello"}));
+        broker.stop();
+        spoil(&broker.dir().join("mesh.db"), from);
+        broker.start_again();
+        let status = broker.status();
+        assert_eq!(status["messages"]["total"], 1, "{what}: {status}");
+        let skipped = status["db"]["recovery"]["rowsSkipped"].as_u64();
+        assert!(skipped.is_some_and(|skipped| (1..=2).contains(&skipped)), "{what}: {status}");
+        assert_eq!(alice.resume(&broker).status, 200);
+        let locks = broker.ok("/lock", &json!({"action": "query"}));
+        assert!(locks.to_string().contains("/other.rs"), "{what}: {locks}");
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn pid(value: &Value) -> Option<u32> {
     whole(value).and_then(|number| u32::try_from(number).ok()).filter(|pid| *pid > 0)
 }
 
-fn register(fields: &mut Fields) -> Result<Register> {
+fn register(fields: &mut Fields<'_>) -> Result<Register> {
     Ok(Register {
         pid: u32::try_from(fields.need_number("pid", 1..=u64::from(u32::MAX))?).unwrap_or(0),
         project_path: fields.need_text("projectPath", PATH)?,
@@ -101,7 +101,7 @@ fn register(fields: &mut Fields) -> Result<Register> {
     })
 }
 
-fn list_peers(fields: &mut Fields) -> Result<ListPeers> {
+fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
     const SCOPES: &str = "machine, directory or repo";
     let (project_path, git_root, repo_id) = (
         fields.text("projectPath", PATH)?,
@@ -137,21 +137,21 @@ fn list_peers(fields: &mut Fields) -> Result<ListPeers> {
     })
 }
 
-fn message_id(fields: &mut Fields, name: &str) -> Result<Option<MessageId>> {
+fn message_id(fields: &mut Fields<'_>, name: &str) -> Result<Option<MessageId>> {
     fields.word(name, "the id of a message", MessageId::parse)
 }
 
-fn client_id(fields: &mut Fields) -> Result<Option<Uuid>> {
+fn client_id(fields: &mut Fields<'_>) -> Result<Option<Uuid>> {
     client_uuid(fields, "id")
 }
 
-fn client_uuid(fields: &mut Fields, name: &str) -> Result<Option<Uuid>> {
+fn client_uuid(fields: &mut Fields<'_>, name: &str) -> Result<Option<Uuid>> {
     fields.word(name, "a UUID made by the client", |text| {
         (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
     })
 }
 
-fn send(fields: &mut Fields) -> Result<SendMessage> {
+fn send(fields: &mut Fields<'_>) -> Result<SendMessage> {
     let sent = SendMessage {
         from_peer: fields.text("fromPeer", WHO)?,
         to_peer: fields.need_text("toPeer", TO)?,
@@ -180,7 +180,7 @@ fn send(fields: &mut Fields) -> Result<SendMessage> {
     Ok(sent)
 }
 
-fn messages(fields: &mut Fields) -> Result<Request> {
+fn messages(fields: &mut Fields<'_>) -> Result<Request> {
     const WAYS: &str = "inbox-socket, channel, queue, hook or tool-result";
     let peer_id = fields.text("peerId", WHO)?;
     let forms = ["markRead", "markNotified", "claim"];
@@ -188,7 +188,7 @@ fn messages(fields: &mut Fields) -> Result<Request> {
         let message = "`claim`, `markNotified` and `markRead` are requests of their own: send one";
         return Err(Refusal::new(Code::InvalidRequest, message));
     }
-    let ids = |fields: &mut Fields, name: &str| {
+    let ids = |fields: &mut Fields<'_>, name: &str| {
         let parse = |value: &Value| value.as_str().and_then(MessageId::parse);
         fields.list(name, MARK_IDS_MAX, "message ids", parse)
     };
@@ -222,11 +222,11 @@ fn messages(fields: &mut Fields) -> Result<Request> {
     }))
 }
 
-fn state(fields: &mut Fields) -> Result<Request> {
+fn state(fields: &mut Fields<'_>) -> Result<Request> {
     let action = action(fields, &["get", "set", "list", "delete"])?;
     let namespace =
         fields.text("namespace", NAMESPACE)?.unwrap_or_else(|| names::DEFAULT_NAMESPACE.into());
-    let version = |fields: &mut Fields| {
+    let version = |fields: &mut Fields<'_>| {
         fields.number("ifVersion", 0..=SEQ_MAX).map(|version| version.map(Seq))
     };
     Ok(match action {
@@ -258,7 +258,7 @@ fn state(fields: &mut Fields) -> Result<Request> {
     })
 }
 
-fn lock(fields: &mut Fields) -> Result<Request> {
+fn lock(fields: &mut Fields<'_>) -> Result<Request> {
     let action = action(fields, &["lock", "unlock", "query"])?;
     let peer_id = fields.text("peerId", WHO)?;
     Ok(match action {
@@ -275,7 +275,7 @@ fn lock(fields: &mut Fields) -> Result<Request> {
     })
 }
 
-fn lock_file(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFile> {
+fn lock_file(fields: &mut Fields<'_>, peer_id: Option<Box<str>>) -> Result<LockFile> {
     let lock = LockFile {
         peer_id,
         path: lock_path(fields)?,
@@ -298,7 +298,7 @@ fn lock_file(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFile>
     Ok(lock)
 }
 
-fn lock_files(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFiles> {
+fn lock_files(fields: &mut Fields<'_>, peer_id: Option<Box<str>>) -> Result<LockFiles> {
     if let Some(other) = ["steal", "wait", "place"].into_iter().find(|name| fields.has(name)) {
         let message = format!(
             "`{other}` is for one lock: leave it out, or send one `filePath` instead of `filePaths`"
@@ -315,7 +315,7 @@ fn lock_files(fields: &mut Fields, peer_id: Option<Box<str>>) -> Result<LockFile
     })
 }
 
-fn lock_paths(fields: &mut Fields) -> Result<LockPaths> {
+fn lock_paths(fields: &mut Fields<'_>) -> Result<LockPaths> {
     if fields.has("filePath") {
         let message = "`filePath` and `filePaths` are two ways of saying it: send one";
         return Err(Refusal::new(Code::InvalidRequest, message));
@@ -333,7 +333,7 @@ fn lock_paths(fields: &mut Fields) -> Result<LockPaths> {
     })
 }
 
-fn lock_path(fields: &mut Fields) -> Result<LockPath> {
+fn lock_path(fields: &mut Fields<'_>) -> Result<LockPath> {
     Ok(LockPath {
         file_path: fields.need_text("filePath", PATH)?,
         exact: fields.flag("exact")?,
@@ -342,9 +342,9 @@ fn lock_path(fields: &mut Fields) -> Result<LockPath> {
     })
 }
 
-fn events(fields: &mut Fields) -> Result<Request> {
+fn events(fields: &mut Fields<'_>) -> Result<Request> {
     let action = action(fields, &["read", "subscribe", "unsubscribe", "emit"])?;
-    let types = |fields: &mut Fields| {
+    let types = |fields: &mut Fields<'_>| {
         fields.list("types", EVENT_TYPES_MAX, "event types, `prefix.*` or `*`", |value| {
             value.as_str().filter(|pattern| is_type_pattern(pattern)).map(Into::into)
         })
@@ -398,7 +398,7 @@ fn events(fields: &mut Fields) -> Result<Request> {
     })
 }
 
-fn action(fields: &mut Fields, known: &'static [&'static str]) -> Result<&'static str> {
+fn action(fields: &mut Fields<'_>, known: &'static [&'static str]) -> Result<&'static str> {
     let find = |word: &str| known.iter().copied().find(|action| *action == word);
     fields.need_word("action", &format!("one of {}", known.join(", ")), find)
 }
@@ -436,6 +436,25 @@ mod tests {
 
     fn refused(endpoint: Endpoint, body: &str) -> String {
         decode(endpoint, body).unwrap_err().message.into()
+    }
+
+    #[test]
+    fn a_payload_stays_as_it_was_written() {
+        for (written, kept) in [
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (
+                " { \"b\" : 18446744073709551617 , \"a\": 1.10 } ",
+                r#"{"b":18446744073709551617,"a":1.10}"#,
+            ),
+            (r#""two words\" \\ ""#, r#""two words\" \\ ""#),
+            ("[ ]", "[]"),
+            ("null", "null"),
+        ] {
+            let body = format!(r#"{{"action":"emit","type":"a.b","payload":{written}}}"#);
+            let request = Request::decode(Endpoint::Events, body.as_bytes()).unwrap();
+            let Request::Emit { payload, .. } = request else { panic!("{request:?}") };
+            assert_eq!(&*payload, kept);
+        }
     }
 
     #[test]

@@ -1,17 +1,24 @@
 //! Taking the fields of a request out of its JSON object, with errors that name the field and what
 //! was expected.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::compact;
 use super::refusal::{Code, Refusal};
 
 type Result<T> = std::result::Result<T, Refusal>;
 
 /// The fields of a request that have not been taken yet. What is left at the end is ignored. A
 /// field that is `null` counts as absent.
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields<'a> {
+    left: Map<String, Value>,
+    body: &'a [u8],
+}
 
 /// What a text field may be.
 #[derive(Clone, Copy)]
@@ -55,14 +62,14 @@ impl Text {
     }
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Parses a body; an empty one is `{}`.
-    pub(super) fn parse(body: &[u8]) -> Result<Self> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
         if body.is_empty() {
-            return Ok(Self(Map::new()));
+            return Ok(Self { left: Map::new(), body });
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Object(left)) => Ok(Self { left, body }),
             Ok(_) => {
                 Err(Refusal::new(Code::InvalidRequest, "the body must be a JSON object: {...}"))
             }
@@ -73,11 +80,11 @@ impl Fields {
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|value| !value.is_null())
+        self.left.get(name).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn text(&mut self, name: &str, rule: Text) -> Result<Option<Box<str>>> {
@@ -161,10 +168,13 @@ impl Fields {
         }
     }
 
-    /// Any JSON value, kept as compact text.
+    /// Any JSON value, kept as it was written but for white space: a number may have more digits than
+    /// any type of ours.
     pub(super) fn json(&mut self, name: &str, bytes_max: usize) -> Result<Option<Box<str>>> {
-        let Some(value) = self.0.remove(name) else { return Ok(None) };
-        let text = value.to_string();
+        let Some(value) = self.left.remove(name) else { return Ok(None) };
+        let written: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(self.body).unwrap_or_default();
+        let text = written.get(name).map_or_else(|| value.to_string(), |raw| compact(raw.get()));
         if text.len() > bytes_max {
             return Err(Refusal::field(name, &format!("JSON of at most {bytes_max} bytes")));
         }

@@ -22,15 +22,32 @@ pub use read::{
 };
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
-    ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Health, LockInfo,
-    MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Registered, Reply,
-    Sent, StateInfo, Status, SubagentEdit, TotalCount,
+    ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full, Health,
+    LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Recovery,
+    Registered, Reply, Sent, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
     Claim, Claimant, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath,
     LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
+
+/// A JSON text without the white space between its parts.
+#[must_use]
+pub fn compact(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    let (mut inside, mut escaped) = (false, false);
+    for c in json.chars() {
+        if inside || !c.is_ascii_whitespace() {
+            text.push(c);
+        }
+        if c == '"' && !escaped {
+            inside = !inside;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    text
+}
 
 /// Appends the fields of `value`, which is written as an object, to an object whose beginning stands
 /// at the end of `out` (or to nothing), and closes it: no copy and no second map.

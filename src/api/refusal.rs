@@ -74,6 +74,8 @@ codes! {
     Unavailable = 503 "unavailable";
     /// No room: disk, database or a table is full.
     StorageFull = 503 "storage_full";
+    /// It was written, and could not be brought to the disk: kept or not.
+    OutcomeUnknown = 503 "outcome_unknown";
 }
 
 impl Code {

@@ -52,8 +52,41 @@ pub struct DatabaseStatus {
     pub size_bytes: u64,
     /// Size of its write-ahead log, bytes.
     pub wal_size_bytes: u64,
-    /// Where a damaged or foreign database was moved to at the start.
+    /// Where a damaged or foreign database was moved to, and why. Null once that file is removed.
     pub recovered_from: Option<Box<str>>,
+    /// The same, part by part.
+    #[serde(default)]
+    pub recovery: Option<Recovery>,
+    /// What was full when something was to be written last; null once something could be.
+    #[serde(default)]
+    pub full: Option<Full>,
+}
+
+/// What became of a database that could not be used, in `GET /status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// Where it is now.
+    pub moved_to: Box<str>,
+    /// Why it could not be used.
+    pub reason: Box<str>,
+    /// When it was moved.
+    pub at: Timestamp,
+    /// Rows of it that are in the new one.
+    pub rows_copied: u64,
+    /// Rows that could not be read. Of a stretch it may not be known how many there were: then it
+    /// counts for one.
+    pub rows_skipped: u64,
+}
+
+/// What is full, in `GET /status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Full {
+    /// The disk.
+    Disk,
+    /// The database: it may not grow beyond [`crate::limits::DATABASE_BYTES_MAX`].
+    Limit,
 }
 
 /// A number under one key, as `GET /status` has several.
@@ -750,7 +783,7 @@ mod tests {
         let health = Health { version: "1".into(), uptime: 3, mesh: None };
         assert!(text(&Reply::Health(health)).starts_with(r#"{"status":"ok","version""#));
         let status = text(&Reply::Status(Box::default()));
-        assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null}"#));
+        assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null,"recovery":null,"full":null}"#));
         assert!(!text(&Reply::Peers { peers: vec![], remaining: 0 }).contains("remaining"));
     }
 

@@ -157,16 +157,12 @@ fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<
     })?;
     let token = lifecycle::new_token(&mut entropy);
     let mesh_id = lifecycle::mesh_id(paths, &mut entropy)?;
-    let options = Options { durability: config.durability, ..Options::default() };
+    let options = Options { durability: config.durability, tell: log::warn, ..Options::default() };
     let store = SqliteStore::open(&paths.db(), &options)
         .map_err(|error| StartError::Store(error.to_string()))?;
-    let recovered_from = store.recovered_from().map(Into::into);
-    if let Some(place) = &recovered_from {
-        log::warn(format_args!("the database was not usable and a new one was begun: {place}"));
-    }
 
     let clock = Clock::start();
-    let settings = settings(config, port, mesh_id, recovered_from);
+    let settings = settings(config, port, mesh_id);
     let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
         .map_err(|error| StartError::Store(error.to_string()))?;
     let poll = mio::Poll::new().map_err(lacking("wait for events"))?;
@@ -182,7 +178,6 @@ fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
         buffered_max: config.connection_mib as usize * 1024 * 1024,
-        is_ruined: SqliteStore::is_corrupt,
     });
     Ok((reactor.map_err(lacking("wait for events"))?, port, token))
 }
@@ -191,12 +186,7 @@ fn lacking(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-fn settings(
-    config: &Config,
-    port: u16,
-    mesh_id: Box<str>,
-    recovered_from: Option<Box<str>>,
-) -> Settings {
+fn settings(config: &Config, port: u16, mesh_id: Box<str>) -> Settings {
     Settings {
         heartbeat: ms(config.heartbeat_ms),
         stale: ms(config.stale_ms),
@@ -207,7 +197,6 @@ fn settings(
         port,
         boot_id: platform::boot_id(),
         mesh_id,
-        recovered_from,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use super::out::Paint;
+use super::out::{Out, Paint};
 use super::text::{count, duration, escape, size};
 use super::{Context, Exit, Result};
-use crate::api::{Request, Status};
+use crate::api::{Full, Recovery, Request, Status};
 use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
 
@@ -49,9 +49,9 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
         ),
         ("files", out.path(&dir)),
     ];
-    if let Some(moved) = &status.db.recovered_from {
-        let text =
-            format!("the database that was there could not be used and is now {}", out.path(moved));
+    let full = status.db.full.map(|full| full_text(full).to_owned());
+    let recovered = status.db.recovery.as_ref().map(|recovery| recovered_text(out, recovery));
+    for text in full.into_iter().chain(recovered) {
         lines.push(("note", out.style.paint(&text, Paint::Warn).into_owned()));
     }
     for (name, text) in lines {
@@ -59,6 +59,28 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
         writeln!(out, "{}{text}", out.style.paint(&name, Paint::Dim))?;
     }
     Ok(Exit::Done)
+}
+
+/// What is full, and what that means.
+pub(super) fn full_text(full: Full) -> &'static str {
+    match full {
+        Full::Disk => "the disk is full: nothing can be sent or set",
+        Full::Limit => "the database is as large as it may be: nothing can be sent or set",
+    }
+}
+
+/// What became of a database that could not be used.
+pub(super) fn recovered_text(out: &Out, recovery: &Recovery) -> String {
+    let Recovery { moved_to, reason, at, rows_copied, rows_skipped } = recovery;
+    format!(
+        "{}, the database that was there could not be used ({}) and is now {}; {} of it could be \
+         saved, {} could not be read",
+        out.age(*at),
+        escape(reason),
+        out.path(moved_to),
+        count(*rows_copied, "row", "rows"),
+        rows_skipped,
+    )
 }
 
 /// The broker's answer, with `dataDir` added to it.

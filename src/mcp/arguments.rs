@@ -178,7 +178,13 @@ impl Tool {
             Self::Events => {
                 events(&mut given)?;
                 identify(&mut given, id);
-                Call::Ask(decode(Endpoint::Events, &given)?)
+                let mut request = decode(Endpoint::Events, &given)?;
+                if let Request::Emit { payload, .. } = &mut request
+                    && let Some(written) = written(arguments, "payload")
+                {
+                    *payload = values::as_written(written).into();
+                }
+                Call::Ask(request)
             }
         };
         Ok(call)
@@ -218,6 +224,12 @@ impl Tool {
 }
 
 const TO_HINT: &str = "; mesh_peers lists who is there";
+
+/// The argument `name` as it was written, unless it says nothing.
+fn written<'a>(arguments: Option<&'a RawValue>, name: &str) -> Option<&'a RawValue> {
+    let all: BTreeMap<String, &RawValue> = serde_json::from_str(arguments?.get()).ok()?;
+    all.get(name).copied().filter(|raw| values::understood(name, raw).is_some())
+}
 
 /// Adds to a sentence about `what`.
 fn hint(mut refusal: Refusal, what: &str, hint: &str) -> Refusal {

@@ -7,6 +7,8 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::api::compact;
+
 /// What an argument is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -62,6 +64,15 @@ pub(super) fn understood(name: &str, raw: &RawValue) -> Option<Value> {
     })
 }
 
+/// The JSON text of an argument that is any JSON, as it was written, if that is how [`understood`]
+/// takes it: a number in a [`Value`] has no more digits than fit its type.
+pub(super) fn as_written(raw: &RawValue) -> String {
+    let text: Option<String> = serde_json::from_str(raw.get()).ok();
+    let inner =
+        text.filter(|text| json(text).is_some_and(|value| value.is_object() || value.is_array()));
+    compact(inner.as_deref().unwrap_or(raw.get()))
+}
+
 fn json(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok()
 }
@@ -95,6 +106,20 @@ mod tests {
 
     fn read(name: &str, written: &str) -> Option<Value> {
         understood(name, &RawValue::from_string(written.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn any_json_is_given_on_as_it_was_written() {
+        for (written, kept) in [
+            ("{\"n\": 123456789012345678901}", "{\"n\":123456789012345678901}"),
+            (r#""{\"n\": 123456789012345678901}""#, "{\"n\":123456789012345678901}"),
+            ("123456789012345678901", "123456789012345678901"),
+            (r#""5""#, r#""5""#),
+            (r#""a text""#, r#""a text""#),
+        ] {
+            let raw = RawValue::from_string(written.to_owned()).unwrap();
+            assert_eq!(as_written(&raw), kept);
+        }
     }
 
     #[test]

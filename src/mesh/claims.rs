@@ -146,7 +146,6 @@ mod tests {
             port: 1,
             boot_id: None,
             mesh_id: "test".into(),
-            recovered_from: None,
         };
         let store = MemoryStore::new();
         let mut mesh = Mesh::new(store, Box::new(Counter(0)), settings, after(0)).unwrap();

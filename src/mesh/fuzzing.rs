@@ -39,7 +39,6 @@ pub fn mesh(input: &[u8]) {
         port: 1,
         boot_id: None,
         mesh_id: "fuzz".into(),
-        recovered_from: None,
     };
     let mut now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut mesh = Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, now)

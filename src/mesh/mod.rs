@@ -47,7 +47,7 @@ use crate::api::{
     Reply, Request, Status, TotalCount, shutdown_line,
 };
 use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
-use crate::model::{MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Way};
+use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Way};
 use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError};
@@ -109,6 +109,8 @@ pub struct Mesh<S> {
     /// No peer that is away has anything to lose before this.
     next_away: Option<Monotonic>,
     next_purge: Monotonic,
+    /// Peers that the store no longer had when it was last read.
+    lost: Vec<PeerId>,
 }
 
 impl<S: Store> Mesh<S> {
@@ -153,9 +155,10 @@ impl<S: Store> Mesh<S> {
             next_dead: None,
             next_away: None,
             next_purge: now.mono,
+            lost: Vec::new(),
             settings,
         };
-        mesh.load(now)?;
+        mesh.load_mended(now, false)?;
         mesh.begin_time(now);
         for (id, present) in &mesh.peers {
             if let Some(path) = &present.record.uds_path {
@@ -167,28 +170,56 @@ impl<S: Store> Mesh<S> {
         Ok(mesh)
     }
 
-    /// Builds the caches anew from the store. What only memory knows of a peer is kept.
+    /// Builds the caches anew from the store, which is repaired if it is damaged.
+    fn load_mended(&mut self, now: Now, again: bool) -> Result<()> {
+        let mut mended = self.store.mend()?;
+        let read = |mesh: &mut Self| {
+            if again {
+                mesh.abort_time()?;
+            }
+            mesh.load(now)
+        };
+        let mut loaded = read(self);
+        if loaded.is_err() && self.store.mend()? {
+            mended = true;
+            loaded = read(self);
+        }
+        if mended {
+            // Rows that are lost may have been peers: nobody can speak for them any more.
+            self.effects.departed.extend(self.lost.drain(..).map(|peer| Departed {
+                peer,
+                reason: LeaveReason::Timeout,
+                uds_path: None,
+            }));
+        }
+        loaded
+    }
+
+    /// Builds the caches anew from the store. What only memory knows of a peer is kept. Without a
+    /// result, they are as they were.
     fn load(&mut self, now: Now) -> Result<()> {
+        let (records, locks) = (self.store.present_peers()?, self.store.locks()?);
+        self.note_expiries()?;
         let mut known = std::mem::take(&mut self.peers);
         known.extend(std::mem::take(&mut self.left).into_iter().map(|left| (left.record.id, left)));
         self.names.clear();
         self.tokens.clear();
         let time = self.time(now);
-        for record in self.store.present_peers()? {
+        for record in records {
             let present = match known.remove(&record.id) {
                 Some(present) => present.with(record, now),
                 None => Present::new(record, now, Seen::BeforeStart),
             };
             self.index(present.away_since_before(time, now));
         }
-        self.locks = locks::Book::of(self.store.locks()?);
+        self.lost = known.into_keys().collect();
+        self.locks = locks::Book::of(locks);
         self.locks.pass_to(time);
         self.find_leaving();
         self.queue.stir_all();
         let peers = &self.peers;
         self.rates.retain(|id| peers.contains_key(&id));
         self.hungry = self.peers.keys().copied().collect();
-        self.note_expiries()?;
         self.next_dead = Some(now.mono.plus(self.settings.dead));
         self.next_away = self.peers.values().filter_map(Present::next_away).min();
         Ok(())
@@ -245,7 +276,8 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Forgets the turn: what it wrote, what it would have pushed, and its effects.
+    /// Forgets the turn: what it wrote, what it would have pushed, and its effects. A store that is
+    /// damaged is repaired.
     ///
     /// # Errors
     /// If the store cannot even be read: the broker must stop.
@@ -261,8 +293,7 @@ impl<S: Store> Mesh<S> {
             present.link.abort(turn);
             present.claims.abort(turn);
         }
-        self.abort_time()?;
-        self.load(now)?;
+        self.load_mended(now, true)?;
         // A link that was ended is not up again: it is ended, and made anew.
         for id in &ended {
             let record = self.peers.get(id).map(|present| &present.record);
@@ -451,6 +482,18 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
+    /// Removes what is old, some of it, so that there is room for other things: to be called in a turn
+    /// of its own.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn make_room(&mut self, now: Now) -> Result<()> {
+        if self.look_at_clocks(now)? {
+            self.purge(now)?;
+        }
+        Ok(())
+    }
+
     /// Removes what is old; gives whether there may be more.
     fn purge(&mut self, now: Now) -> Result<bool> {
         let time = self.time(now);
@@ -497,6 +540,7 @@ impl<S: Store> Mesh<S> {
         let locks = if self.lags(now) { self.locks.live() as u64 } else { counts.locks };
         let entries = self.state_entries(now)?;
         let size = self.store.size();
+        let recovery = self.store.recovery();
         let stale = self.peers.values().filter(|peer| self.is_stale(peer, now)).count() as u64;
         let total = self.peers.len() as u64;
         let up = self.connected().count();
@@ -515,7 +559,11 @@ impl<S: Store> Mesh<S> {
             db: DatabaseStatus {
                 size_bytes: size.bytes,
                 wal_size_bytes: size.wal_bytes,
-                recovered_from: self.settings.recovered_from.clone(),
+                recovered_from: recovery
+                    .as_ref()
+                    .map(|known| format!("{} ({})", known.moved_to, known.reason).into()),
+                recovery,
+                full: size.full,
             },
         })))
     }
@@ -611,9 +659,18 @@ impl From<StoreError> for Refusal {
     /// How a failed turn is answered.
     fn from(error: StoreError) -> Self {
         let (code, what) = match &error {
-            StoreError::Full(_) => (Code::StorageFull, "make room on the disk"),
-            StoreError::Failed(_) => (Code::Unavailable, "see the broker's log, then try again"),
+            StoreError::Full(_) => {
+                (Code::StorageFull, "nothing of the request was kept: make room on the disk")
+            }
+            StoreError::Failed(_) => (
+                Code::Unavailable,
+                "nothing of the request was kept: see the broker's log, then try again",
+            ),
+            StoreError::Unsure(_) => (
+                Code::OutcomeUnknown,
+                "the request may be kept all the same: look before you repeat it",
+            ),
         };
-        Self::new(code, format!("{error}; nothing of the request was kept: {what}"))
+        Self::new(code, format!("{error}; {what}"))
     }
 }

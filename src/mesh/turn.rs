@@ -37,8 +37,6 @@ pub struct Settings {
     pub boot_id: Option<Uuid>,
     /// For `health`: the random id of the data dir.
     pub mesh_id: Box<str>,
-    /// For `status`: where a damaged or foreign database was moved to.
-    pub recovered_from: Option<Box<str>>,
 }
 
 /// Whose token a request came with.

@@ -16,7 +16,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::api::MessageCounts;
+use crate::api::{Full, MessageCounts, Recovery};
 use crate::model::{
     Event, Lock, MeshTime, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord,
     Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
@@ -27,6 +27,8 @@ use crate::model::{
 pub enum StoreError {
     /// The disk, or the database's own limit, is full.
     Full(String),
+    /// The turn may be kept all the same: it was written, and could not be brought to the disk.
+    Unsure(String),
     /// Anything else.
     Failed(String),
 }
@@ -35,7 +37,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(text) => write!(f, "the storage is full: {text}"),
-            Self::Failed(text) => write!(f, "the storage failed: {text}"),
+            Self::Failed(text) | Self::Unsure(text) => write!(f, "the storage failed: {text}"),
         }
     }
 }
@@ -65,6 +67,8 @@ pub struct Size {
     pub bytes: u64,
     /// Bytes of its write-ahead log.
     pub wal_bytes: u64,
+    /// What was full when something was to be written last.
+    pub full: Option<Full>,
 }
 
 /// To whom a new message goes.
@@ -275,6 +279,21 @@ pub trait Store {
     /// Forgets everything written since [`Store::begin_turn`], the numbers from
     /// [`Store::next_seq`] included.
     fn rollback_turn(&mut self);
+
+    /// Repairs the store if damage has shown, between turns: what it holds then is what could be read.
+    /// Gives whether damage had shown, so that what was read before must be read anew.
+    ///
+    /// # Errors
+    /// It cannot be repaired; the store is of no use any more.
+    fn mend(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// What became of a store that could not be used, and in whose place this one is, for as long as
+    /// that one is kept.
+    fn recovery(&self) -> Option<Recovery> {
+        None
+    }
 
     /// Whether something was written in this turn.
     fn turn_wrote(&self) -> bool;

@@ -231,7 +231,6 @@ impl<B: Backend> World<B> {
             port: 2,
             boot_id: Some(Uuid::from_u128(self.boots)),
             mesh_id: "sim".into(),
-            recovered_from: None,
         };
         let entropy = Box::new(SeededEntropy(Rng::new(self.entropy.next())));
         self.mesh = Some(Mesh::new(store, entropy, settings, self.now).unwrap());

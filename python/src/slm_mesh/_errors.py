@@ -54,8 +54,9 @@ class VersionConflictError(SLMMeshError):
 
 
 class OutcomeUnknownError(SLMMeshError):
-    """The connection broke, or the time ran out, after the request had been sent: it may have been
-    carried out or not, and is not one that can be repeated without harm."""
+    """The connection broke, or the time ran out, after the request had been sent, or the broker
+    could not bring it to the disk: it may have been carried out or not, and is not one that can be
+    repeated without harm."""
 
 
 def local(code: str, message: str, kind: type[SLMMeshError] = SLMMeshError) -> SLMMeshError:
@@ -73,5 +74,9 @@ def refused(status: int, response: Mapping[str, Any]) -> SLMMeshError:
             status,
             {**response, "code": "protocol_error"},
         )
-    kinds = {"locked": LockedError, "version_conflict": VersionConflictError}
+    kinds: dict[str, type[SLMMeshError]] = {
+        "locked": LockedError,
+        "version_conflict": VersionConflictError,
+        "outcome_unknown": OutcomeUnknownError,
+    }
     return kinds.get(code, SLMMeshError)(message, status, response)

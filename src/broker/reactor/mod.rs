@@ -66,7 +66,7 @@ impl End {
 pub(super) enum Fatal {
     /// The system does not report events any more.
     Poll(io::Error),
-    /// The store cannot even be read again after a failure, or has become useless.
+    /// The store cannot even be read again after a failure, nor be repaired.
     Store(StoreError),
 }
 
@@ -132,8 +132,6 @@ pub(super) struct Reactor<S> {
     /// That the storage fails was said in the log, and is not said again until then.
     silent_until: Option<Monotonic>,
     end: Option<End>,
-    /// Whether the store has become useless, so that only another start can help.
-    is_ruined: fn(&S) -> bool,
     /// What is read goes here first.
     scratch: Box<[u8]>,
 }
@@ -152,8 +150,6 @@ pub(super) struct Parts<S> {
     pub(super) idle_timeout: Option<Duration>,
     /// What all connections may have buffered, bytes.
     pub(super) buffered_max: usize,
-    /// Whether the store has become useless, so that only another start can help.
-    pub(super) is_ruined: fn(&S) -> bool,
 }
 
 impl<S: Store> Reactor<S> {
@@ -171,7 +167,6 @@ impl<S: Store> Reactor<S> {
             links,
             idle_timeout,
             buffered_max,
-            is_ruined,
         } = parts;
         let registry = poll.registry();
         let agents = Agents::new(registry.try_clone()?);
@@ -210,7 +205,6 @@ impl<S: Store> Reactor<S> {
             failing: false,
             silent_until: None,
             end: None,
-            is_ruined,
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         })
     }

@@ -7,7 +7,7 @@ use crate::broker::reactor::End;
 use crate::broker::table::Key;
 use crate::broker::turn::Ended;
 use crate::log;
-use crate::mesh::{Effects, Interest, Lost, Ticket};
+use crate::mesh::{Effects, Interest, Lost, Mesh, Ticket};
 use crate::model::{LeaveReason, Monotonic, Now};
 use crate::store::{Store, StoreError};
 
@@ -17,7 +17,14 @@ impl<S: Store> Reactor<S> {
         if self.resting.is_some_and(|until| until <= now.mono) {
             self.resting = None;
         }
-        if self.failing && self.resting.is_none() {
+        let tries = self.failing && self.resting.is_none();
+        if tries {
+            // What lacks room may find it where old rows were.
+            self.turn.start(now, true);
+            self.turn.with_mesh(Mesh::make_room);
+            self.end_turn(now)?;
+        }
+        if tries && self.resting.is_none() {
             // Whether it works again is found out without making anyone's request fail.
             self.turn.start(now, false);
             self.turn.with_mesh(|_, _| Ok(()));
@@ -41,15 +48,9 @@ impl<S: Store> Reactor<S> {
 
     fn end_turn(&mut self, now: Now) -> Result<(), Fatal> {
         let ended = self.turn.end()?;
-        let failed = if let Ended::Failed(error) = &ended { Some(error.to_string()) } else { None };
         self.after_turn(ended, now);
         self.bound_buffers(now.mono);
-        match failed {
-            Some(error) if (self.is_ruined)(self.turn.mesh.store_mut()) => {
-                Err(Fatal::Store(StoreError::Failed(error)))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// What happened to the ways to peers and needs no turn.
@@ -203,7 +204,12 @@ impl<S: Store> Reactor<S> {
             }
             Ended::Failed(error) => {
                 if self.silent_until.is_none_or(|until| until <= now.mono) {
-                    log::error(format_args!("{error}; nothing of this turn was kept"));
+                    let what = if matches!(error, StoreError::Unsure(_)) {
+                        "this turn may be kept or not"
+                    } else {
+                        "nothing of this turn was kept"
+                    };
+                    log::error(format_args!("{error}; {what}"));
                     self.silent_until = Some(now.mono.plus(SILENCE));
                 }
                 // That they have crashed was forgotten with the turn.

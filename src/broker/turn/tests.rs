@@ -41,7 +41,6 @@ impl Test {
             port: 7899,
             boot_id: None,
             mesh_id: "m".into(),
-            recovered_from: None,
         };
         let now = Now::default();
         let entropy = Box::new(SystemEntropy::new().unwrap());

@@ -8,7 +8,7 @@ use super::Report;
 use crate::api::PeersReply;
 use crate::cli::clean;
 use crate::cli::out::Out;
-use crate::cli::text::count;
+use crate::cli::text::{count, size};
 use crate::config::Config;
 use crate::data_dir;
 
@@ -49,6 +49,26 @@ pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
     }
 }
 
+/// Room on the disk with which a broker gets by for a moment only, and for a while.
+const DISK_BYTES_FULL: u64 = 1024 * 1024;
+const DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
+
+/// Looks whether there is room for what the broker writes.
+pub(super) fn room(report: &mut Report, config: &Config) {
+    const CHECK: &str = "disk";
+    // Of a directory that is not there yet nothing is known.
+    let Ok(disk) = rustix::fs::statvfs(config.paths.dir()) else { return };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let text = format!("{} free for the data directory", size(free));
+    if free < DISK_BYTES_FULL {
+        report.bad(CHECK, text, "make room: soon nothing can be sent or set any more");
+    } else if free < DISK_BYTES_LOW {
+        report.note(CHECK, text, "make room, before it is full");
+    } else {
+        report.ok(CHECK, text);
+    }
+}
+
 /// What dead brokers and peers have left behind.
 pub(super) fn stale(report: &mut Report, config: &Config, live: Option<&PeersReply>, out: &Out) {
     const CHECK: &str = "files";
@@ -86,7 +106,10 @@ fn moved_aside(dir: &Path) -> Vec<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let of_db =
                 ["mesh.db.damaged-", "mesh.db.foreign-"].iter().any(|p| name.starts_with(p));
-            of_db && !["-wal", "-shm", "-journal"].iter().any(|suffix| name.ends_with(suffix))
+            of_db
+                && !["-wal", "-shm", "-journal", ".saved"]
+                    .iter()
+                    .any(|suffix| name.ends_with(suffix))
         })
         .collect();
     found.sort();

@@ -13,9 +13,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::out::{Out, Paint};
+use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size};
 use super::{Context, Exit, Result};
-use crate::api::{ListPeers, PeerStatus, PeersReply, Request, Status};
+use crate::api::{Full, ListPeers, PeerStatus, PeersReply, Request, Status};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::platform;
 
@@ -71,6 +72,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
     let mut report = Report::default();
     program(&mut report);
     files::data_dir(&mut report, &context.config, &context.out);
+    files::room(&mut report, &context.config);
     let live = match Client::open(&context.config, StartPolicy::IfNeeded) {
         Ok(client) => broker(&mut report, context, client),
         Err(error) => {
@@ -149,6 +151,8 @@ fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<
         );
     }
     let told = push::round_trip(report, config, &mut client);
+    // Asked again: it knows now whether something could be written.
+    let status = client.call(&Request::Status).unwrap_or(status);
     database(report, &context.out, &status, told);
     let request = Request::Peers(ListPeers { include_stale: true, ..ListPeers::default() });
     match client.call(&request) {
@@ -171,23 +175,38 @@ fn is_replaced(pid: u32) -> bool {
 /// Only the broker can look into its database: it has the file to itself. It reads the structure
 /// when it opens it, and the pages as it needs them.
 fn database(report: &mut Report, out: &Out, status: &Status, written: bool) {
+    const CHECK: &str = "database";
     let db = &status.db;
     let bytes = format!("{}, log {}", size(db.size_bytes), size(db.wal_size_bytes));
-    match &db.recovered_from {
-        Some(moved) => report.bad(
-            "database",
-            format!("the one that was there could not be used and is now {}", out.path(moved)),
-            "if you need nothing from it, delete it, and run `slm-mesh stop`",
-        ),
+    if let Some(recovery) = &db.recovery {
+        let text = recovered_text(out, recovery);
+        report.bad(
+            CHECK,
+            text,
+            "look whether something you need is missing; then delete that file",
+        );
+    }
+    match db.full {
+        Some(full) => report.bad(CHECK, full_text(full), room(full)),
         None if written => report.ok(
-            "database",
+            CHECK,
             format!("{bytes}; opened without damage, a message was written and read back"),
         ),
         None => report.note(
-            "database",
+            CHECK,
             format!("{bytes}; opened without damage, but nothing was written to it now"),
             "",
         ),
+    }
+}
+
+/// How to make room.
+fn room(full: Full) -> &'static str {
+    match full {
+        Full::Disk => "make room on the disk; the mesh goes on by itself",
+        Full::Limit => {
+            "delete state that nobody needs; messages go by themselves a day after they were sent"
+        }
     }
 }
 

@@ -45,6 +45,13 @@ impl Marks {
         }
     }
 
+    /// As it stands if what follows from a later mark is true: what was read or notified has been
+    /// delivered.
+    pub(super) fn sound(self) -> Self {
+        let later = self.notified.map(|notified| notified.at).or(self.read_at);
+        Self { delivered_at: self.delivered_at.or(later), ..self }
+    }
+
     /// As it stands after having been delivered at `at`.
     pub(super) fn delivered(self, at: Timestamp) -> Self {
         Self { delivered_at: self.delivered_at.or(Some(at)), ..self }
@@ -103,6 +110,12 @@ pub(super) fn entries(list: &[u8]) -> Outcome<&[Entry]> {
         (entries, []) => Ok(entries),
         _ => Err(Fault::Damaged("a list of recipients ends in the middle of one".into())),
     }
+}
+
+/// What a stored list says, one recipient after the other; none if it is no list.
+pub(super) fn read_list(list: &[u8]) -> Option<Vec<(u32, Marks)>> {
+    let list: Vec<_> = entries(list).ok()?.iter().map(|e| (party_of(e), marks_of(e))).collect();
+    list.is_sorted_by(|(a, _), (b, _)| a < b).then_some(list)
 }
 
 pub(super) fn find(entries: &[Entry], party: u32) -> Option<Marks> {
@@ -164,7 +177,7 @@ impl Db {
         &mut self,
         seq: Seq,
         parties: &[u32],
-        change: impl Fn(Marks) -> Marks,
+        change: impl Fn(u32, Marks) -> Marks,
     ) -> Outcome<u64> {
         let Some(mut list) = self.list(seq)? else { return Ok(0) };
         entries(&list)?;
@@ -176,7 +189,7 @@ impl Db {
             let Ok(place) = chunks.binary_search_by_key(&party, party_of) else { continue };
             let Some(chunk) = chunks.get_mut(place) else { continue };
             let old = marks_of(chunk);
-            let new = change(old);
+            let new = change(party, old);
             if new == old {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The open database: its turn, its counters, and what can go wrong with it.
 
+use rusqlite::ffi::SQLITE_IOERR_FSYNC;
 use rusqlite::{Connection, ErrorCode};
 
 use super::parties::Parties;
@@ -17,6 +18,8 @@ const ROW_BYTES: u64 = 4 * 1024;
 pub(super) enum Fault {
     /// SQLite says so.
     Sql(rusqlite::Error),
+    /// A commit that may be kept all the same.
+    Unsure(rusqlite::Error),
     /// The rows do not fit together.
     Damaged(String),
     /// The caller broke the contract.
@@ -30,11 +33,12 @@ impl Fault {
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged(_) => true,
-            Self::Misuse(_) => false,
+            Self::Misuse(_) | Self::Unsure(_) => false,
             Self::Sql(error) => match error {
                 rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
-                | rusqlite::Error::InvalidColumnType(..) => true,
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..) => true,
                 error => matches!(
                     error.sqlite_error_code(),
                     Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
@@ -43,10 +47,44 @@ impl Fault {
         }
     }
 
+    /// Whether it is damage for certain. What SQLite calls damage may be a read that the disk has
+    /// refused once.
+    pub(super) fn is_certain(&self) -> bool {
+        !matches!(self, Self::Sql(error) if error.sqlite_error_code().is_some())
+    }
+
+    /// Whether something could not be read, or there was no memory for it.
+    pub(super) fn is_failed_read(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
+        )
+    }
+
+    /// What a failed commit means. If only its fsync failed, the turn is in the log already: it is
+    /// there after a crash, unless another turn was written over it before.
+    fn of_commit(self) -> Self {
+        match self {
+            Self::Sql(error)
+                if error.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_IOERR_FSYNC) =>
+            {
+                Self::Unsure(error)
+            }
+            other => other,
+        }
+    }
+
     /// Whether there may have been no room on the disk.
     fn is_lack_of_room(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+    }
+
+    /// Whether there was no room on the disk, or in the database.
+    pub(super) fn is_full(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.sqlite_error_code() == Some(ErrorCode::DiskFull)
     }
 }
 
@@ -64,7 +102,7 @@ impl From<rusqlite::Error> for Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Sql(error) => error.fmt(f),
+            Self::Sql(error) | Self::Unsure(error) => error.fmt(f),
             Self::Damaged(text) => write!(f, "the database is damaged: {text}"),
             Self::Misuse(text) => f.write_str(text),
         }
@@ -78,6 +116,7 @@ impl From<Fault> for StoreError {
             Fault::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 Self::Full(fault.to_string())
             }
+            Fault::Unsure(_) => Self::Unsure(fault.to_string()),
             _ => Self::Failed(fault.to_string()),
         }
     }
@@ -194,7 +233,7 @@ impl Db {
             if self.tally.pending_stale {
                 self.keep_pending()?;
             }
-            self.execute("COMMIT")?;
+            self.execute("COMMIT").map_err(Fault::of_commit)?;
             self.log_growth += TURN_BYTES;
         }
         self.turn = None;
@@ -257,6 +296,16 @@ impl Db {
         if let Some(turn) = &mut self.turn {
             turn.wrote = true;
         }
+    }
+
+    /// Whether it has as many pages as it may, or nearly: what failed is taken back by now.
+    pub(super) fn is_at_limit(&self) -> bool {
+        /// More than a row takes.
+        const PAGES: u32 = 64;
+
+        let pages = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, u32>(0));
+        let (pages, limit) = (pages("PRAGMA page_count"), pages("PRAGMA max_page_count"));
+        matches!((pages, limit), (Ok(pages), Ok(limit)) if pages + PAGES >= limit)
     }
 
     /// Runs a statement without parameters.

@@ -141,7 +141,7 @@ impl Db {
             kept.iter().filter(|kept| kept.marks.read_at.is_none())
         {
             if found.broadcast.is_some() {
-                self.mark_broadcast(found.seq, &[me], |marks| marks.read(at, None))?;
+                self.mark_broadcast(found.seq, &[me], |_, marks| marks.read(at, None))?;
                 marked_broadcast = true;
             } else {
                 self.mark_direct(found.seq, *recipient, *marks, marks.read(at, None))?;

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Params, Row, params};
 use super::db::{Db, Outcome};
 use crate::model::{Lock, MeshTime, Seq};
 
-fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
+pub(super) fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
     Ok(Lock {
         fence: row.get(0)?,
         path: row.get(1)?,
@@ -20,6 +20,10 @@ fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
         expires_at: row.get(10)?,
     })
 }
+
+/// The columns that [`lock`] reads, in its order.
+pub(super) const COLUMNS: &str = "fence, path, pattern, shared, repo_id, git_root, holder,
+    holder_name, reason, locked_at, expires_at";
 
 impl Db {
     /// See [`crate::store::Store::put_lock`].

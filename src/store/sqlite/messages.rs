@@ -90,6 +90,17 @@ impl Db {
                 EVERYONE
             }
         };
+        self.add_message(new, (sender, recipient), addressed.as_ref())
+    }
+
+    /// Stores a new message between these numbers; what came before its row is done. A broadcast has
+    /// its list already.
+    pub(super) fn add_message(
+        &mut self,
+        new: &NewMessage<'_>,
+        (sender, recipient): (u32, u32),
+        addressed: Option<&Party>,
+    ) -> Outcome<()> {
         let ordinal = self.tally.message_ordinal + 1;
         self.connection
             .prepare_cached(
@@ -237,7 +248,7 @@ impl Db {
                     continue;
                 }
             } else if found.recipient == EVERYONE
-                && self.mark_broadcast(id.seq(), &[me], |marks| marks.read(at, way))? > 0
+                && self.mark_broadcast(id.seq(), &[me], |_, marks| marks.read(at, way))? > 0
             {
                 marked_broadcast = true;
             } else {
@@ -270,7 +281,8 @@ impl Db {
                 let to = found.recipient;
                 count += u64::from(self.mark_direct(id.seq(), to, found.marks, new)?);
             } else if found.recipient == EVERYONE {
-                count += self.mark_broadcast(id.seq(), &[me], |marks| marks.notified(notified))?;
+                count +=
+                    self.mark_broadcast(id.seq(), &[me], |_, marks| marks.notified(notified))?;
             }
         }
         Ok(count)
@@ -360,7 +372,7 @@ impl Db {
                 self.wrote();
                 self.tally.messages.undelivered -= 1;
             } else {
-                self.mark_broadcast(seq, &[me], |marks| marks.delivered(at))?;
+                self.mark_broadcast(seq, &[me], |_, marks| marks.delivered(at))?;
             }
         }
         Ok(())
@@ -377,7 +389,7 @@ impl Db {
         for peer in peers {
             parties.extend(self.find_party(&Party::Peer(*peer))?);
         }
-        self.mark_broadcast(seq, &parties, |marks| marks.delivered(at))?;
+        self.mark_broadcast(seq, &parties, |_, marks| marks.delivered(at))?;
         Ok(())
     }
 

@@ -18,7 +18,10 @@ mod open;
 mod parties;
 mod peers;
 mod progress;
+mod recover;
+mod rescue;
 mod rows;
+mod scan;
 mod schema;
 mod state;
 mod streams;
@@ -28,6 +31,8 @@ mod waiting;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use rusqlite::config::DbConfig;
 use uuid::Uuid;
@@ -40,6 +45,7 @@ use super::{
     Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
     Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Waiting,
 };
+use crate::api::{Full, Recovery};
 use crate::config::Durability;
 use crate::limits;
 use crate::model::{
@@ -63,6 +69,12 @@ const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// a small turn.
 const WAL_BYTES_UNSEEN: u64 = 512 * 1024;
 
+/// What takes a line about something rare that was done.
+pub type Tell = fn(fmt::Arguments<'_>);
+
+/// How long a damaged database that could not be copied is used as it is.
+const COPY_PAUSE: Duration = Duration::from_secs(60);
+
 /// How a database is to be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -70,12 +82,22 @@ pub struct Options {
     pub durability: Durability,
     /// How large it may grow, bytes.
     pub bytes_max: u64,
+    /// Is told of damage, and of what becomes of it.
+    pub tell: Tell,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durability: Durability::Normal, bytes_max: limits::DATABASE_BYTES_MAX }
+        Self { durability: Durability::Normal, bytes_max: limits::DATABASE_BYTES_MAX, tell: |_| {} }
     }
+}
+
+/// Damage that has shown.
+#[derive(Debug)]
+struct Damage {
+    why: String,
+    /// It cannot have been a read that failed once.
+    certain: bool,
 }
 
 /// The SQLite backend.
@@ -84,22 +106,30 @@ pub struct SqliteStore {
     db: Db,
     /// None in memory.
     path: Option<PathBuf>,
-    recovered_from: Option<String>,
-    corrupt: bool,
+    options: Options,
+    /// What was in the place of this database.
+    recovery: Option<Recovery>,
+    /// None of it may be trusted any more.
+    damage: Option<Damage>,
+    /// What looked like damage was not found again once: next time it is not looked for.
+    doubted: bool,
+    /// When the next attempt to copy a damaged database may be made, after one that failed.
+    next_copy: Option<Instant>,
+    full: Option<Full>,
     closed: bool,
     /// Of the log that is to be copied next.
     flush: Option<Flush>,
 }
 
 impl SqliteStore {
-    /// Opens a database, or makes it if there is none. One that is not ours or is damaged is moved
-    /// aside first, see [`Self::recovered_from`].
+    /// Opens a database, or makes it if there is none. In the place of one that is not ours or is
+    /// damaged there is then a new one, with what could be read of a damaged one; see
+    /// [`Store::recovery`].
     ///
     /// # Errors
     /// If it was written by a newer program, or the file system or SQLite will not do it.
     pub fn open(path: &Path, options: &Options) -> std::result::Result<Self, OpenError> {
-        let (db, recovered_from) = open::open(path, options)?;
-        Ok(Self::new(db, Some(path.into()), recovered_from))
+        Ok(Self::new(open::open(path, options)?, Some(path.into()), *options))
     }
 
     /// A database that nothing is left of when it is closed.
@@ -107,24 +137,23 @@ impl SqliteStore {
     /// # Errors
     /// If there is no memory for it.
     pub fn open_in_memory(options: &Options) -> std::result::Result<Self, OpenError> {
-        Ok(Self::new(open::open_in_memory(options)?, None, None))
+        Ok(Self::new(open::open_in_memory(options)?, None, *options))
     }
 
-    fn new(db: Db, path: Option<PathBuf>, recovered_from: Option<String>) -> Self {
-        Self { db, path, recovered_from, corrupt: false, closed: false, flush: None }
-    }
-
-    /// If another database was in the place of this one: where it is now, and why.
-    #[must_use]
-    pub fn recovered_from(&self) -> Option<&str> {
-        self.recovered_from.as_deref()
-    }
-
-    /// Whether damage has shown since it was opened: nothing it says can be trusted any more. When
-    /// opened again, it is moved aside if the damage shows there, too.
-    #[must_use]
-    pub fn is_corrupt(&self) -> bool {
-        self.corrupt
+    fn new(db: Db, path: Option<PathBuf>, options: Options) -> Self {
+        let recovery = path.as_ref().and_then(|path| recover::known(&db.connection, path));
+        Self {
+            db,
+            path,
+            options,
+            recovery,
+            damage: None,
+            doubted: false,
+            next_copy: None,
+            full: None,
+            closed: false,
+            flush: None,
+        }
     }
 
     /// Looks for damage everywhere; takes long in a large database.
@@ -153,7 +182,7 @@ impl SqliteStore {
     fn finish(&mut self) -> Result<()> {
         self.closed = true;
         self.db.rollback_turn();
-        if self.corrupt {
+        if self.damage.is_some() {
             // Left as it is for those who want to save something.
             return self.run(|db| {
                 let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
@@ -175,8 +204,43 @@ impl SqliteStore {
 
     fn failed(&mut self, fault: Fault) -> super::StoreError {
         self.db.fail_turn(&fault);
-        self.corrupt |= fault.is_damage();
+        if fault.is_damage() {
+            let certain = fault.is_certain();
+            self.damage.get_or_insert(Damage { why: fault.to_string(), certain });
+        }
+        if fault.is_full() {
+            self.full = Some(if self.db.is_at_limit() { Full::Limit } else { Full::Disk });
+        }
         fault.into()
+    }
+
+    /// Whether what looked like damage is not there any more: then it was a read that failed once.
+    fn has_passed(&mut self) -> bool {
+        if self.damage.as_ref().is_none_or(|damage| damage.certain) || self.doubted {
+            return false;
+        }
+        self.doubted = true;
+        // What was read is to be read again.
+        let released = self.run(|db| Ok(db.connection.release_memory()?));
+        released.is_ok() && matches!(self.integrity(), Ok(None))
+    }
+
+    /// Puts a new database in the place of this one, with what can be read of it.
+    fn replace(&mut self, path: &Path, why: &str) -> std::result::Result<(), String> {
+        let text = |error: &dyn fmt::Display| error.to_string();
+        self.flush = None;
+        // Of a commit that may be kept all the same, too.
+        let least = self.db.tally.last_seq;
+        let nothing = open::open_in_memory(&self.options).map_err(|error| text(&error))?;
+        let old = mem::replace(&mut self.db, nothing);
+        let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        old.connection.set_db_config(off, true).map_err(|error| text(&error))?;
+        drop(old);
+        let why = (recover::Unusable::Damaged, why);
+        self.db = open::replace(path, &self.options, why, least)?;
+        self.recovery = recover::known(&self.db.connection, path);
+        self.next_copy = None;
+        Ok(())
     }
 }
 
@@ -191,19 +255,59 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn begin_turn(&mut self) -> Result<()> {
-        self.run(Db::begin_turn)
+        match &self.damage {
+            // It has shown between turns.
+            Some(damage) => Err(super::StoreError::Failed(damage.why.clone())),
+            None => self.run(Db::begin_turn),
+        }
     }
 
     fn commit_turn(&mut self) -> Result<()> {
+        let wrote = self.db.turn_wrote();
         let committed = self.run(Db::commit_turn);
         if committed.is_err() {
             self.db.rollback_turn();
+        } else if wrote {
+            self.full = None;
         }
         committed
     }
 
     fn rollback_turn(&mut self) {
         self.db.rollback_turn();
+    }
+
+    fn mend(&mut self) -> Result<bool> {
+        if self.damage.is_none() {
+            return Ok(false);
+        }
+        self.db.rollback_turn();
+        let tell = self.options.tell;
+        if self.has_passed() {
+            self.damage = None;
+            tell(format_args!("the database could not be read for a moment, and is sound"));
+            return Ok(true);
+        }
+        let why = self.damage.as_ref().map(|damage| damage.why.clone()).unwrap_or_default();
+        let Some(path) = self.path.clone() else {
+            let error = format!("the database in memory is damaged: {why}");
+            return Err(super::StoreError::Failed(error));
+        };
+        let waits = self.next_copy.is_some_and(|at| Instant::now() < at);
+        if !waits && let Err(error) = self.replace(&path, &why) {
+            // There may be no room. Until there is, all that is not damaged is as good as before.
+            self.db = open::reopen(&path, &self.options)
+                .ok_or_else(|| super::StoreError::Failed(error.clone()))?;
+            self.next_copy = Some(Instant::now() + COPY_PAUSE);
+            tell(format_args!("{error}; what is damaged cannot be read until that works"));
+        }
+        self.damage = None;
+        self.doubted = false;
+        Ok(true)
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        self.recovery.clone().filter(recover::is_kept)
     }
 
     fn turn_wrote(&self) -> bool {
@@ -228,8 +332,10 @@ impl Store for SqliteStore {
     }
 
     fn size(&self) -> Size {
-        let Some(path) = &self.path else { return Size::default() };
-        Size { bytes: open::bytes(path), wal_bytes: open::bytes(&open::part(path, "-wal")) }
+        let full = self.full;
+        let Some(path) = &self.path else { return Size { full, ..Size::default() } };
+        let wal_bytes = open::bytes(&open::part(path, "-wal"));
+        Size { bytes: open::bytes(path), wal_bytes, full }
     }
 
     fn present_peers(&mut self) -> Result<Vec<PeerRecord>> {

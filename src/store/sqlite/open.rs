@@ -1,22 +1,26 @@
-//! Opening a database file: making it, telling what it is, moving it out of the way.
+//! Opening a database file: making it, telling what it is.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::thread::sleep;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rustix::fs::OFlags;
 
 use super::care::load_tally;
 use super::db::{Db, Fault, Outcome};
+use super::recover::{self, Unusable};
 use super::schema::{APPLICATION_ID, MIGRATIONS, TABLES, VERSION};
 use super::{Options, WAL_BYTES_BUSY};
 use crate::config::Durability;
-use crate::model::Timestamp;
+use crate::files::open_regular;
+use crate::model::Seq;
 
 /// Bytes of a page. A small message changes three pages, so half the usual size nearly halves what is
 /// written; a quarter makes long messages slow.
@@ -25,6 +29,12 @@ pub(super) const PAGE_BYTES: u64 = 2048;
 /// SQLite's cache of pages, KiB. Four times as much makes next to nothing faster: what is not in it is
 /// in that of the operating system.
 const CACHE_KIB: u32 = 512;
+
+/// More than there are statements, so that each is prepared once.
+const STATEMENTS: usize = 256;
+
+/// How long to wait before a second look at what cannot be read.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long another process may keep the database to itself.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(1);
@@ -74,45 +84,82 @@ enum Found {
     Damaged(&'static str),
 }
 
-/// Opens the database at `path`, makes it if it is missing. One that is not ours or is damaged is
-/// moved aside: the second part tells where it is and why.
-pub(super) fn open(path: &Path, options: &Options) -> Result<(Db, Option<String>), OpenError> {
+/// Opens the database at `path`, makes it if it is missing. One that is not ours or is damaged makes
+/// room for a new one, see `recover`.
+pub(super) fn open(path: &Path, options: &Options) -> Result<Db, OpenError> {
     let failed = |what: &str, error: &dyn fmt::Display| {
         OpenError::Failed(format!("cannot {what} {}: {error}", path.display()))
     };
-    let found = inspect(path).map_err(|error| match error {
+    recover::finish(path, options.tell).map_err(|error| failed("move aside", &error))?;
+    recover::move_odd_parts(path, options.tell).map_err(|error| failed("move aside", &error))?;
+    let found = twice(|| inspect(path), |refused| matches!(refused, Inspection::Io(_)));
+    let found = found.map_err(|error| match error {
         Inspection::Newer(found) => newer(path, found),
         Inspection::Io(error) => failed("read", &error),
     })?;
     if let Found::Ours = found {
         keep_private(path).map_err(|error| failed("protect", &error))?;
     }
-    let mut recovered = None;
-    let mut set_aside = |word: &str, why: &str| {
-        let aside = move_aside(path, word).map_err(|error| failed("move aside", &error))?;
-        recovered = Some(format!("{} ({why})", aside.display()));
-        create(path, options).map_err(|error| failed("create", &error))
+    let started = |refused| match refused {
+        Refused::Newer(found) => newer(path, found),
+        Refused::Fault(fault) => failed("open", &fault),
     };
-    match found {
-        Found::Ours => match start(path, options) {
-            Ok(db) => return Ok((db, None)),
-            Err(Refused::Newer(found)) => return Err(newer(path, found)),
+    let (unusable, why) = match found {
+        Found::Ours => match twice(|| start(path, options), Refused::may_pass) {
             Err(Refused::Fault(fault)) if fault.is_damage() => {
-                set_aside("damaged", &fault.to_string())?;
+                (Unusable::Damaged, fault.to_string())
             }
-            Err(Refused::Fault(fault)) => return Err(failed("open", &fault)),
+            done => return done.map_err(started),
         },
         Found::Nothing if bytes(&part(path, "-wal")) > 0 => {
-            set_aside("damaged", "a log without its database")?;
+            (Unusable::Damaged, "a log without its database".to_owned())
         }
-        Found::Nothing => create(path, options).map_err(|error| failed("create", &error))?,
-        Found::Foreign(why) => set_aside("foreign", why)?,
-        Found::Damaged(why) => set_aside("damaged", why)?,
-    }
-    match start(path, options) {
-        Ok(db) => Ok((db, recovered)),
-        Err(Refused::Newer(found)) => Err(newer(path, found)),
-        Err(Refused::Fault(fault)) => Err(failed("open", &fault)),
+        Found::Nothing => {
+            let new = make(path, |_| Ok(())).map_err(|error| failed("create", &error))?;
+            fs::rename(&new, path).map_err(|error| failed("create", &error))?;
+            return start(path, options).map_err(started);
+        }
+        Found::Foreign(why) => (Unusable::Foreign, why.to_owned()),
+        Found::Damaged(why) => (Unusable::Damaged, why.to_owned()),
+    };
+    replace(path, options, (unusable, &why), Seq(0)).map_err(OpenError::Failed)
+}
+
+/// Puts a new database in the place of one that cannot be used, as [`recover::replace`] does, and
+/// opens it.
+pub(super) fn replace(
+    path: &Path,
+    options: &Options,
+    why: (Unusable, &str),
+    least: Seq,
+) -> Result<Db, String> {
+    recover::replace(path, options, why, least)?;
+    start(path, options).map_err(|refused| {
+        let what = match refused {
+            Refused::Newer(_) => "it is of a newer version".into(),
+            Refused::Fault(fault) => fault.to_string(),
+        };
+        format!("cannot open {}, which is new: {what}", path.display())
+    })
+}
+
+/// Opens a database of ours again that was open before.
+pub(super) fn reopen(path: &Path, options: &Options) -> Option<Db> {
+    start(path, options).ok()
+}
+
+/// Tries once more what may have failed for a moment only: a disk that is busy mending itself, memory
+/// that is short.
+fn twice<T, E>(
+    mut act: impl FnMut() -> Result<T, E>,
+    may_pass: impl FnOnce(&E) -> bool,
+) -> Result<T, E> {
+    match act() {
+        Err(error) if may_pass(&error) => {
+            sleep(PAUSE);
+            act()
+        }
+        done => done,
     }
 }
 
@@ -151,8 +198,13 @@ fn inspect(path: &Path) -> Result<Found, Inspection> {
     /// The header of a database file, <https://sqlite.org/fileformat2.html#the_database_header>.
     const HEADER_BYTES: usize = 100;
 
-    let mut file = match File::open(path) {
+    let mut options = OpenOptions::new();
+    let mut file = match open_regular(path, options.read(true), OFlags::empty()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        // Nobody keeps a pipe or a device there on purpose; of a directory that is less sure.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput && !path.is_dir() => {
+            return Ok(Found::Foreign("no regular file"));
+        }
         file => file?,
     };
     let length = file.metadata()?.len();
@@ -183,18 +235,17 @@ fn inspect(path: &Path) -> Result<Found, Inspection> {
     Ok(Found::Ours)
 }
 
-/// Makes a new database, under another name first, so that it is there as a whole or not at all.
-fn create(path: &Path, options: &Options) -> Result<(), String> {
+/// Makes a new database for `path` under another name, which is given: so it is there as a whole or
+/// not at all. `fill` puts in what it begins with.
+pub(super) fn make(
+    path: &Path,
+    fill: impl FnOnce(&mut Db) -> Outcome<()>,
+) -> Result<PathBuf, String> {
     let text = |error: io::Error| error.to_string();
     let new = part(path, ".new");
-    for left_over in [new.clone(), part(&new, "-wal")] {
-        match fs::remove_file(left_over) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(text(error)),
-            _ => {}
-        }
-    }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-    let file = file.map_err(text)?;
+    remove_new(&new).map_err(text)?;
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    let created = created.map_err(text)?;
     keep_private(&new).map_err(text)?;
     let built = connect(&new).and_then(|connection| {
         // Nothing can be lost yet, so nothing needs to be synced or undone.
@@ -202,14 +253,31 @@ fn create(path: &Path, options: &Options) -> Result<(), String> {
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF;",
         )?;
         build(&connection)?;
-        connection.execute_batch("PRAGMA journal_mode = WAL")?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let tally = load_tally(&connection)?;
+        let mut db = Db::new(connection, tally);
+        fill(&mut db)?;
+        db.connection.execute_batch("PRAGMA journal_mode = WAL")?;
         Ok(())
     });
-    built.map_err(|fault| fault.to_string())?;
-    if options.durability == Durability::Full {
-        file.sync_all().map_err(text)?;
+    let done = built.map_err(|fault| fault.to_string());
+    let done = done.and_then(|()| created.sync_all().map_err(text));
+    if let Err(error) = done {
+        // On a full disk it would take the room that is lacking.
+        let _ = remove_new(&new);
+        return Err(error);
     }
-    fs::rename(&new, path).map_err(text)
+    Ok(new)
+}
+
+fn remove_new(new: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-journal"] {
+        match fs::remove_file(part(new, suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Fills an empty database.
@@ -233,6 +301,14 @@ fn migrate(connection: &Connection, from: usize) -> Outcome<()> {
 enum Refused {
     Newer(u32),
     Fault(Fault),
+}
+
+impl Refused {
+    /// Whether a second look may show something else: SQLite tells of a read that the disk refused as
+    /// of damage, too.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_damage() || fault.is_failed_read())
+    }
 }
 
 impl<E: Into<Fault>> From<E> for Refused {
@@ -286,7 +362,7 @@ fn prepare(connection: &mut Connection, options: &Options) -> Result<(), Refused
     Ok(())
 }
 
-fn connect(path: &Path) -> Outcome<Connection> {
+pub(super) fn connect(path: &Path) -> Outcome<Connection> {
     // One thread uses it; a file that is not there is not made here.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Ok(Connection::open_with_flags(path, flags)?)
@@ -315,8 +391,7 @@ fn set_up(connection: &mut Connection, options: &Options) -> Outcome<()> {
     // A plan never depends on what is bound: else a statement with a bound LIMIT would be prepared
     // again for each run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // More than there are statements, so that each is prepared once.
-    connection.set_prepared_statement_cache_capacity(256);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
 }
 
@@ -329,29 +404,6 @@ fn pages_max(options: &Options) -> u32 {
 fn limit_pages(connection: &Connection, pages_max: u32) -> Outcome<()> {
     connection.execute_batch(&format!("PRAGMA max_page_count = {pages_max}"))?;
     Ok(())
-}
-
-/// Moves a database and what belongs to it out of the way, to a name that nothing has.
-fn move_aside(path: &Path, word: &str) -> io::Result<PathBuf> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).to_string();
-    // Without milliseconds, and without what file systems elsewhere do not like.
-    let time: String =
-        now.chars().take_while(|c| *c != '.').filter(|c| !"-:".contains(*c)).collect();
-    let mut aside = part(path, &format!(".{word}-{time}Z"));
-    let parts = ["", "-wal", "-shm", "-journal"];
-    let mut count = 1;
-    while parts.iter().any(|suffix| part(&aside, suffix).symlink_metadata().is_ok()) {
-        count += 1;
-        aside = part(path, &format!(".{word}-{time}Z-{count}"));
-    }
-    for suffix in parts {
-        match fs::rename(part(path, suffix), part(&aside, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(aside)
 }
 
 /// The length of a file, 0 if there is none.

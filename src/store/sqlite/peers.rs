@@ -7,7 +7,7 @@ use super::db::{Db, Outcome};
 use super::parties::mailbox;
 use crate::model::{MeshTime, Party, PeerId, PeerRecord};
 
-fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
     Ok(PeerRecord {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -47,6 +47,8 @@ macro_rules! columns {
          subscriptions, started_at, last_heartbeat, left_at, resumable, agent_start, away_at"
     };
 }
+
+pub(super) const COLUMNS: &str = columns!();
 
 impl Db {
     /// See [`crate::store::Store::present_peers`].

@@ -11,7 +11,7 @@ pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Everything that has a root page, so that a look at the tables can tell whether all are there.
-pub(super) const TABLES: [&str; 11] = [
+pub(super) const TABLES: [&str; 12] = [
     "meta",
     "parties",
     "peers",
@@ -23,6 +23,7 @@ pub(super) const TABLES: [&str; 11] = [
     "times",
     "state",
     "locks",
+    "recovery",
 ];
 
 // - Parties stand for a sender or recipient in messages and are numbered; 0 is "everyone", 1 the
@@ -246,6 +247,9 @@ INSERT OR IGNORE INTO parties (name, born, floor)
 // A row of `times` says: at the mesh's own time `at`, `seq` was the highest number given; and what else
 // was known of the clocks (`TimeMark`). How old rows are goes by that. When locks and entries expire is
 // a time of the mesh, too; until there is a first row, that is the wall clock.
+//
+// `recovery` has one row at most: the database that was in the place of this one, and what was saved of
+// it.
 const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
@@ -272,4 +276,12 @@ CREATE TABLE times (
 DROP INDEX peers_left;
 CREATE INDEX peers_present ON peers (left_at) WHERE left_at IS NULL;
 CREATE INDEX peers_left ON peers (left_seq) WHERE left_at IS NOT NULL;
+
+CREATE TABLE recovery (
+    moved_to TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    copied INTEGER NOT NULL,
+    skipped INTEGER NOT NULL
+) STRICT;
 ";

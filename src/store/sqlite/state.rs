@@ -6,7 +6,7 @@ use super::db::{Db, Outcome};
 use crate::model::{MeshTime, Seq, StateEntry};
 use crate::store::{StateChange, StateOutcome};
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<StateEntry> {
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<StateEntry> {
     Ok(StateEntry {
         namespace: row.get(0)?,
         key: row.get(1)?,
@@ -17,6 +17,10 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<StateEntry> {
         value: row.get(6)?,
     })
 }
+
+/// The columns that [`entry`] reads, in its order.
+pub(super) const COLUMNS: &str =
+    "namespace, key, version, updated_by, updated_at, expires_at, value";
 
 impl Db {
     /// See [`crate::store::Store::state`].

@@ -3,6 +3,7 @@
 mod files;
 mod migration;
 mod plans;
+mod rescue;
 
 use std::path::Path;
 use std::thread;
@@ -189,7 +190,8 @@ fn a_full_database_refuses_and_recovers() {
     assert_eq!(store.counts().messages.total, count);
     assert_eq!(store.peer(peer(9)).unwrap(), None);
     assert_eq!(store.last_seq(), Seq(count));
-    assert!(!store.is_corrupt());
+    assert!(!store.mend().unwrap());
+    assert_eq!(store.size().full, Some(Full::Limit));
 
     turn(&mut store, |store| {
         note(store, 1);
@@ -198,6 +200,7 @@ fn a_full_database_refuses_and_recovers() {
     send(&mut store).unwrap();
     store.commit_turn().unwrap();
     assert_eq!(store.counts().messages.total, count - 1);
+    assert_eq!(store.size().full, None);
     assert_eq!(store.integrity().unwrap(), None);
 }
 
@@ -264,7 +267,7 @@ fn the_log_is_copied_when_there_is_time() {
         store.maintain(false).unwrap();
     }
     assert!(pending(&store) < 10 * PAGE_BYTES);
-    let Size { bytes, wal_bytes } = store.size();
+    let Size { bytes, wal_bytes, .. } = store.size();
     assert!(bytes > WAL_BYTES_BUSY && wal_bytes < WAL_BYTES_BUSY + (1 << 20));
     assert_eq!(open(&copy(&dir, "mesh.db", "copy.db")).counts(), store.counts());
 }
@@ -315,7 +318,7 @@ fn damage_found_later_is_told() {
     std::fs::write(&path, bytes).unwrap();
 
     let mut store = open(&path);
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     let query = InboxQuery { limit: 1000, ..all(inbox_of(2)) };
     let mut damage = None;
     for before in (0..30).map(|n| Some(Seq(3000 - n * 100))) {
@@ -326,7 +329,7 @@ fn damage_found_later_is_told() {
         }
     }
     assert!(matches!(damage, Some(StoreError::Failed(_))), "{damage:?}");
-    assert!(store.is_corrupt());
+    assert!(store.damage.is_some());
     assert!(store.integrity().is_err() || store.integrity().unwrap().is_some());
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::files::tests::make_pipe;
 use crate::model::Lock;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 
@@ -33,16 +34,30 @@ fn aside(dir: &TempDir, word: &str) -> PathBuf {
 /// Opens what is not usable: it is now aside, as it was.
 fn check_moved(dir: &TempDir, word: &str) {
     let path = dir.file("mesh.db");
-    let before = fs::read(&path).unwrap();
-    let mut store = open(&path);
+    let (before, log) = (fs::read(&path).unwrap(), fs::read(dir.file("mesh.db-wal")));
+    let store = open(&path);
     let aside = aside(dir, word);
     assert_eq!(fs::read(&aside).unwrap(), before);
-    let told = store.recovered_from().unwrap();
-    assert!(told.starts_with(&*aside.to_string_lossy()), "{told}");
-    fill(&mut store);
-    check_filled(&mut store);
+    if let Ok(log) = log {
+        let moved = PathBuf::from(format!("{}-wal", aside.display()));
+        assert_eq!((fs::read(&moved).unwrap(), mode(&moved)), (log, 0o600));
+    }
+    assert_eq!(mode(&aside), 0o600);
+    let known = store.recovery().unwrap();
+    assert_eq!(*known.moved_to, *aside.to_string_lossy());
+    // For as long as it is there.
     drop(store);
-    assert_eq!(open(&path).recovered_from(), None);
+    assert_eq!(open(&path).recovery(), Some(known));
+    for name in names(dir).into_iter().filter(|name| name.starts_with("mesh.db.")) {
+        fs::remove_file(dir.file(&name)).unwrap();
+    }
+    let mut store = open(&path);
+    assert_eq!(store.recovery(), None);
+    let sound = store.counts() == Counts::default();
+    if sound {
+        fill(&mut store);
+    }
+    assert_eq!(store.integrity().unwrap(), None);
 }
 
 #[test]
@@ -50,7 +65,7 @@ fn a_new_database_is_private() {
     let dir = TempDir::new();
     let path = dir.file("mesh.db");
     let mut store = open(&path);
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     fill(&mut store);
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(&dir.file("mesh.db-wal")), 0o600);
@@ -68,7 +83,7 @@ fn an_empty_file_and_a_half_made_one_are_no_databases() {
     fs::write(dir.file("mesh.db"), "").unwrap();
     fs::write(dir.file("mesh.db.new"), "half").unwrap();
     let mut store = open(&dir.file("mesh.db"));
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     fill(&mut store);
     drop(store);
     assert_eq!(names(&dir), ["mesh.db"]);
@@ -80,8 +95,6 @@ fn another_programs_database_is_moved_aside() {
     make_foreign(&dir.file("mesh.db"));
     fs::write(dir.file("mesh.db-wal"), "its log").unwrap();
     check_moved(&dir, "foreign");
-    let log = PathBuf::from(format!("{}-wal", aside(&dir, "foreign").display()));
-    assert_eq!(fs::read(log).unwrap(), b"its log");
 }
 
 #[test]
@@ -132,9 +145,30 @@ fn a_log_without_its_database_is_moved_aside() {
     let dir = TempDir::new();
     fs::write(dir.file("mesh.db-wal"), "left over").unwrap();
     let store = open(&dir.file("mesh.db"));
-    assert!(store.recovered_from().unwrap().contains("mesh.db.damaged-"));
+    assert!(store.recovery().unwrap().moved_to.contains("mesh.db.damaged-"));
     let moved = names(&dir).into_iter().find(|name| name.ends_with("Z-wal")).unwrap();
     assert_eq!(fs::read(dir.file(&moved)).unwrap(), b"left over");
+}
+
+#[test]
+fn pipes_and_links_are_waited_for_by_nobody() {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let dir = TempDir::new();
+        let path = dir.file("mesh.db");
+        if !suffix.is_empty() {
+            fill(&mut open(&path));
+        }
+        let odd = dir.file(&format!("mesh.db{suffix}"));
+        make_pipe(&odd);
+        let mut store = open(&path);
+        if suffix.is_empty() {
+            assert_eq!(&*store.recovery().unwrap().reason, "no regular file");
+            fill(&mut store);
+        }
+        check_filled(&mut store);
+        let aside = format!("mesh.db{suffix}.foreign-");
+        assert!(names(&dir).iter().any(|name| name.starts_with(&aside)), "{:?}", names(&dir));
+    }
 }
 
 #[test]
@@ -217,7 +251,7 @@ fn the_locks_of_an_older_database_are_kept() {
         .unwrap();
     drop(connection);
     let mut store = open(&path);
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     let first = Lock {
         holder_name: "cli".into(),
         locked_at: Timestamp(1),

@@ -113,7 +113,7 @@ fn a_database_of_version_1_keeps_everything() {
     let path = dir.file("mesh.db");
     make_v1(&path, 9, &"x".repeat(5000));
     let mut store = open(&path);
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     let version: u32 =
         store.db.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!((version as usize, VERSION), (MIGRATIONS.len(), 5));
@@ -184,7 +184,7 @@ fn a_nearly_full_database_of_version_1_opens_and_keeps_its_limit() {
     make_v1(&path, 60, &"x".repeat(5000));
     let options = Options { bytes_max: 420 * 1024, ..Options::default() };
     let mut store = SqliteStore::open(&path, &options).unwrap();
-    assert_eq!(store.recovered_from(), None);
+    assert_eq!(store.recovery(), None);
     assert_eq!(store.counts().messages.total, 61);
     assert_eq!(store.size().wal_bytes, 0);
     let size = store.size().bytes;
@@ -225,5 +225,5 @@ fn a_damaged_list_of_version_1_is_moved_aside() {
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch("UPDATE broadcasts SET recipients = x'0102'").unwrap();
     drop(connection);
-    assert!(open(&path).recovered_from().unwrap().contains("mesh.db.damaged-"));
+    assert!(open(&path).recovery().unwrap().moved_to.contains("mesh.db.damaged-"));
 }
