@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slm_mesh::api::{Endpoint, Facts, PeerStatus, Refusal, Registered, Reply, Request};
+use slm_mesh::api::{Code, Endpoint, Facts, PeerStatus, Refusal, Registered, Reply, Request};
 use slm_mesh::mesh::{Caller, Effects, Entropy, Failure, Held, Mesh, Outcome, Settings};
 use slm_mesh::model::{Monotonic, Now, PeerId, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
@@ -108,14 +108,7 @@ impl World {
         facts: &Facts,
         held: Option<Held>,
     ) -> Result<Registered, Held> {
-        let mut body = body.clone();
-        for (key, value) in [("pid", json!(1)), ("projectPath", json!("/w"))] {
-            body[key] = value;
-        }
-        let decoded = Request::decode(Endpoint::Register, body.to_string().as_bytes()).unwrap();
-        let Request::Register(mut register) = decoded else { unreachable!() };
-        register.facts = facts.clone();
-        let request = Request::Register(register);
+        let request = registration(body, facts);
         self.turn(|mesh, now| {
             let caller = body["token"].as_str().map_or(Caller::Broker, |it| mesh.authenticate(it));
             let outcome = match held {
@@ -167,6 +160,17 @@ impl World {
         }
         self.mesh = Some(mesh);
     }
+}
+
+fn registration(body: &Value, facts: &Facts) -> Request {
+    let mut body = body.clone();
+    for (key, value) in [("pid", json!(1)), ("projectPath", json!("/w"))] {
+        body[key] = value;
+    }
+    let decoded = Request::decode(Endpoint::Register, body.to_string().as_bytes()).unwrap();
+    let Request::Register(mut register) = decoded else { unreachable!() };
+    register.facts = facts.clone();
+    Request::Register(register)
 }
 
 fn claude(session: &str, agent_pid: u32) -> Value {
@@ -268,6 +272,13 @@ fn a_server_that_lives_on_is_another_peer_after_2_seconds() {
     world.pass(2);
     let third = world.register(&claude("s", 7), &child_of("then"), Some(held)).unwrap();
     assert_ne!(third.peer_id, first.peer_id);
+    // Nobody waits for the answer any more: nobody comes in.
+    let held = world.register(&claude("s", 7), &child_of("then"), None).unwrap_err();
+    let gone = Held { hung_up: true, until: world.now.mono, ..held };
+    let request = registration(&claude("s", 7), &child_of("then"));
+    let refused = world.turn(|mesh, now| mesh.handle_held(Caller::Broker, &request, gone, now));
+    assert!(matches!(refused, Err(Failure::Refused(it)) if it.code == Code::Timeout));
+    assert_eq!(world.events("peer_joined"), 2);
     // Of the two, the one that has lost its server is meant.
     world.ask(Some(&third.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
     assert_eq!(world.come("s", 7, &child_of("then")).peer_id, third.peer_id);

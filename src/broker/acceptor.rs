@@ -129,7 +129,7 @@ fn is_welcome(stream: &Stream) -> bool {
     match stream {
         Stream::Tcp(_) => true,
         Stream::Unix(stream) => {
-            !peer_credentials(stream).is_ok_and(|credentials| credentials.is_foreign())
+            peer_credentials(stream).is_ok_and(|credentials| !credentials.is_foreign())
         }
     }
 }

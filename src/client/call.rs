@@ -103,6 +103,7 @@ pub(super) fn leaves_no_doubt(request: &Request) -> bool {
         | Request::GetState { .. }
         | Request::ListState { .. }
         | Request::QueryLocks { .. }
+        | Request::QueryFiles { .. }
         | Request::ReadEvents(_)
         | Request::Heartbeat { .. }
         | Request::MarkRead { .. }
@@ -416,7 +417,7 @@ mod tests {
 
     use super::*;
     use crate::api::Claim;
-    use crate::api::{LockFile, Place, Register, SendMessage};
+    use crate::api::{LockFile, LockFiles, LockPaths, Place, Register, SendMessage};
     use crate::model::MessageKind;
     use crate::model::Way;
 
@@ -691,7 +692,13 @@ mod tests {
             (Request::Shutdown, false),
         ] {
             assert_eq!(is_repeatable(&request), expected, "{request:?}");
+            // What leaves no doubt can be asked again.
+            assert!(expected || !leaves_no_doubt(&request), "{request:?}");
         }
+        let paths = LockPaths::default();
+        let look = Request::QueryFiles { peer_id: None, paths: paths.clone() };
+        let take = Request::LockFiles(LockFiles { paths, ..LockFiles::default() });
+        assert_eq!((leaves_no_doubt(&look), leaves_no_doubt(&take)), (true, false));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Peers: coming, staying, going.
 
+use std::collections::HashSet;
+
 use super::claims::Claims;
 use super::delivery::Link;
 use super::locks::Edits;
@@ -545,12 +547,17 @@ impl<S: Store> Mesh<S> {
     fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
         let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
         let reserved = self.store.reserved_names(since)?;
+        // By name, since as many may be asked for as there are.
+        let reserved: HashSet<Box<str>> = reserved
+            .into_iter()
+            .filter(|(_, of)| Some(*of) != me)
+            .map(|(kept, _)| names::key(&kept))
+            .collect();
         let taken = |name: &str| {
+            let key = names::key(name);
             names::is_misleading(name)
-                || self.names.get(&names::key(name)).is_some_and(|id| Some(*id) != me)
-                || reserved
-                    .iter()
-                    .any(|(kept, of)| kept.eq_ignore_ascii_case(name) && Some(*of) != me)
+                || self.names.get(&key).is_some_and(|id| Some(*id) != me)
+                || reserved.contains(&key)
         };
         if !taken(name) {
             return Ok(name.into());

@@ -156,6 +156,11 @@ impl<S: Store> Mesh<S> {
         held: Option<Held>,
     ) -> Handled {
         let (until, is_late) = match held {
+            Some(Held { hung_up: true, .. }) => {
+                // It would be a peer that nobody knows to be.
+                let message = "the client has hung up: nobody was registered";
+                return Err(Refusal::new(Code::Timeout, message).into());
+            }
             Some(held) => (held.until, held.until <= now.mono),
             None => (now.mono.plus(SERVER_END_TIME_MAX), false),
         };

@@ -262,6 +262,8 @@ impl<S: Store> Reactor<S> {
         }
         for peer in effects.disconnect {
             self.links.disconnect(peer, &mut self.timers);
+            // Of its former process: another may listen for it now.
+            self.crashed.retain(|other| *other != peer);
         }
         for path in effects.abandoned {
             self.links.remove_socket(&path);

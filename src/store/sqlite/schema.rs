@@ -235,7 +235,8 @@ INSERT OR IGNORE INTO parties (name, born, floor)
     SELECT DISTINCT '@' || name, 0, 0 FROM peers WHERE NOT name_is_automatic;
 ";
 
-// Names that differ by case only are one, and so are their mailboxes.
+// Names that differ by case only are one, and so are their mailboxes: what is in others goes to the one
+// in lower case.
 //
 // How far a party has come, so that an opening need not look at all messages: no message up to
 // `delivered` is for it and undelivered; of the broadcasts up to `counted`, `unread` are for it and
@@ -254,6 +255,13 @@ const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
 UPDATE OR IGNORE parties SET name = lower(name) WHERE typeof(name) = 'text' AND name GLOB '@*';
+UPDATE messages SET recipient = (
+    SELECT one.party FROM parties AS other CROSS JOIN parties AS one
+    WHERE other.party = messages.recipient AND one.name = lower(other.name)
+) WHERE recipient IN (
+    SELECT party FROM parties
+    WHERE typeof(name) = 'text' AND name GLOB '@*' AND name <> lower(name)
+);
 
 ALTER TABLE parties ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE parties ADD COLUMN counted INTEGER NOT NULL DEFAULT 0;

@@ -227,3 +227,31 @@ fn a_damaged_list_of_version_1_is_moved_aside() {
     drop(connection);
     assert!(open(&path).recovery().unwrap().moved_to.contains("mesh.db.damaged-"));
 }
+
+#[test]
+fn mailboxes_of_names_that_differ_by_case_are_one_afterwards() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    make_v1(&path, 3, "x");
+    let connection = Connection::open(&path).unwrap();
+    let sql = "UPDATE peers SET name = 'bOt' WHERE id = ?1";
+    connection.execute(sql, [peer(2)]).unwrap();
+    for step in &MIGRATIONS[1..4] {
+        connection.execute_batch(step).unwrap();
+    }
+    connection
+        .execute_batch(
+            "INSERT INTO parties (name, born, floor) VALUES ('@Bot', 0, 0), ('@BOT', 0, 0);
+             UPDATE messages SET recipient = (SELECT party FROM parties WHERE name = '@Bot')
+                 WHERE seq = 1;
+             UPDATE messages SET recipient = (SELECT party FROM parties WHERE name = '@BOT')
+                 WHERE seq = 2;
+             PRAGMA user_version = 4",
+        )
+        .unwrap();
+    drop(connection);
+    let mut store = open(&path);
+    // With what was sent to it alone, and the broadcast.
+    assert_eq!(peek(&mut store, &all(inbox_of(2))).messages.len(), 4);
+    assert_eq!(store.integrity().unwrap(), None);
+}
