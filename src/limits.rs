@@ -13,6 +13,8 @@ const MIB: usize = 1024 * KIB;
 
 /// Longest request body, bytes.
 pub const BODY_BYTES_MAX: usize = MIB;
+/// Longest request to register, with its head, that is read of someone whose token is not known, bytes.
+pub const REGISTER_BYTES_MAX: usize = 64 * KIB;
 /// Longest request head (request line and headers), bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 /// Most headers of one request.

@@ -259,6 +259,7 @@ fn who_may_not_ask_is_refused_before_the_body() {
     for (token, host, path, status, code) in [
         ("", &*own, "/send", 401, "unauthorized"),
         ("Authorization: Bearer 00\r\n", &*own, "/send", 401, "unauthorized"),
+        ("Authorization: Bearer 00\r\n", &*own, "/register", 401, "unauthorized"),
         (&*valid, "evil.example", "/send", 403, "forbidden"),
         (&*valid, &*own, "/nowhere", 404, "unknown_endpoint"),
     ] {

@@ -12,7 +12,7 @@ use super::returning;
 use super::sockets::Sockets;
 use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
-use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, TURN_TIME_MAX};
+use crate::limits::{REGISTER_BYTES_MAX, TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, TURN_TIME_MAX};
 use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Held, Interest, Mesh, Outcome};
 use crate::model::{Monotonic, Now, Seq};
@@ -270,8 +270,9 @@ impl<S: Store> Turn<S> {
             Some(token) => self.mesh.authenticate(token),
             None => return Err(self.mesh.refuse_unauthenticated(self.now)),
         };
-        // Only a peer that comes back may have a token that is not known here.
-        if matches!(caller, Caller::Unknown(_)) && endpoint != Endpoint::Register {
+        // Only a peer that comes back may have a token that is not known here, and has not much to say.
+        let comes_back = endpoint == Endpoint::Register && request.len <= REGISTER_BYTES_MAX;
+        if matches!(caller, Caller::Unknown(_)) && !comes_back {
             return Err(self.mesh.refuse_unauthenticated(self.now));
         }
         Ok((endpoint, caller))

@@ -150,9 +150,13 @@ fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Re
                 }
             }
             // Its broker has gone, and there may be another.
-            ClientError::Unreachable { .. }
-            | ClientError::TimedOut { .. }
-            | ClientError::InDoubt { .. } => {
+            error
+                if error.leaves_doubt()
+                    || matches!(
+                        error,
+                        ClientError::Unreachable { .. } | ClientError::TimedOut { .. }
+                    ) =>
+            {
                 std::thread::sleep(CROWDED_PAUSE.min(until.saturating_duration_since(begun)));
             }
             _ => return Err(error.into()),

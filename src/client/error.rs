@@ -163,6 +163,13 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         if let Self::Refused(refused) = self { refused.code() } else { None }
     }
+
+    /// Whether the request may have been carried out: its answer did not come, or the broker does not
+    /// know it itself.
+    #[must_use]
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::InDoubt { .. }) || self.code() == Some(Code::OutcomeUnknown)
+    }
 }
 
 impl fmt::Display for ClientError {

@@ -261,20 +261,23 @@ pub(super) fn refusal(refusal: &Refusal) -> String {
 
 /// A call that came to nothing, in the words of the tool that made it.
 pub(super) fn failure(error: &ClientError, tool: Option<Tool>) -> String {
+    let is_known_again = tool == Some(Tool::Send) && error.leaves_doubt();
+    let more = if is_known_again {
+        "; the same mesh_send again within a minute is not sent twice"
+    } else {
+        ""
+    };
     if let ClientError::Refused(refused) = error
         && let Some(mut body) = trim(&refused.body, &[])
             .and_then(|text| serde_json::from_str::<serde_json::Map<String, Value>>(&text).ok())
     {
         if let Some(tool) = tool {
-            body.insert("error".to_owned(), tool.in_own_words(&refused.message).into());
+            let sentence = tool.in_own_words(&refused.message);
+            body.insert("error".to_owned(), format!("{sentence}{more}").into());
         }
         return refused_text(&body);
     }
-    let mut sentence = error.to_string();
-    if let (ClientError::InDoubt { .. }, Some(Tool::Send)) = (error, tool) {
-        sentence.push_str("; the same mesh_send again within a minute is not sent twice");
-    }
-    text(&json!({"ok": false, "error": sentence, "code": error.word()}))
+    text(&json!({"ok": false, "error": format!("{error}{more}"), "code": error.word()}))
 }
 
 /// A refusal with its sentence first.

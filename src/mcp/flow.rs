@@ -159,7 +159,7 @@ impl Server {
 
     /// Keeps what nobody knows the outcome of. Another failure of the same says nothing of that.
     fn note_outcome(&mut self, job: &Job, error: &ClientError, now: Instant) {
-        if let (ClientError::InDoubt { .. }, Some(request)) = (error, job.asked_as_is()) {
+        if let Some(request) = job.asked_as_is().filter(|_| error.leaves_doubt()) {
             self.outcomes.unknown(request, now);
         }
     }

@@ -77,6 +77,10 @@ fn the_same_message_after_an_unknown_outcome_is_the_same_sending() {
     assert_eq!(send(&mut test, "hi", Err(refused(Code::RateLimited))).0, first);
     assert_eq!(send(&mut test, "hi", Ok(())).0, first);
     assert_ne!(send(&mut test, "hi", Ok(())).0, first, "it is known, so this is another");
+    // Nor does the broker always know.
+    let (first, told) = send(&mut test, "hey", Err(refused(Code::OutcomeUnknown)));
+    assert!(told.contains("outcome_unknown") && told.contains("is not sent twice"), "{told}");
+    assert_eq!(send(&mut test, "hey", Ok(())).0, first);
 }
 
 #[test]

@@ -187,12 +187,13 @@ impl RequestDecoder {
         decoded
     }
 
-    /// The head of a request whose body is not complete, without that body: for whoever would refuse
-    /// it anyway. Given once a request; `buffered` is what was decoded last.
+    /// The head of a request whose body is not complete, without that body, but with the length that
+    /// the request will have: for whoever would refuse it anyway. Given once a request; `buffered` is
+    /// what was decoded last.
     pub fn head<'b>(&mut self, buffered: &'b [u8]) -> Option<Request<'b>> {
         let head = self.head.filter(|_| !self.shown)?;
         self.shown = true;
-        Some(head.request(buffered, &[], head.len))
+        Some(head.request(buffered, &[], head.len + head.body_len))
     }
 
     /// Whether a request has begun and is not complete: a client has
