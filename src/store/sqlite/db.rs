@@ -39,10 +39,14 @@ impl Fault {
                 | rusqlite::Error::IntegralValueOutOfRange(..)
                 | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::Utf8Error(..) => true,
-                error => matches!(
-                    error.sqlite_error_code(),
-                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-                ),
+                error => {
+                    let code = error.sqlite_error_code();
+                    lacks_part(error)
+                        || matches!(
+                            code,
+                            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                        )
+                }
             },
         }
     }
@@ -50,7 +54,8 @@ impl Fault {
     /// Whether it is damage for certain. What SQLite calls damage may be a read that the disk has
     /// refused once.
     pub(super) fn is_certain(&self) -> bool {
-        !matches!(self, Self::Sql(error) if error.sqlite_error_code().is_some())
+        let Self::Sql(error) = self else { return true };
+        error.sqlite_error_code().is_none() || lacks_part(error)
     }
 
     /// Whether something could not be read, or there was no memory for it.
@@ -86,6 +91,17 @@ impl Fault {
         let Self::Sql(error) = self else { return false };
         error.sqlite_error_code() == Some(ErrorCode::DiskFull)
     }
+}
+
+/// Whether a table, an index or a column is missing: there is nothing in a statement of ours that a
+/// sound database does not have.
+fn lacks_part(error: &rusqlite::Error) -> bool {
+    let (rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) =
+        error
+    else {
+        return false;
+    };
+    msg.starts_with("no such ")
 }
 
 /// A column is not what was stored there.

@@ -127,14 +127,22 @@ fn whichever_page_is_damaged_the_rest_is_saved() {
                 let lost = sound.rows().checked_sub(found.rows()).unwrap();
                 assert!(known.rows_skipped > 0 || lost == 0, "{number}: {lost} lost, {known:?}");
             }
-            assert_eq!(Everything::of(&mut store).unwrap(), found);
-            drop(store);
-            let mut store = open(&path);
-            assert_eq!(Everything::of(&mut store).unwrap(), found, "{number}");
-            // Not all that is wrong in a page is in anyone's way.
-            if store.recovery().is_some() {
-                use_it(&mut store);
+            // Not all that is wrong in a page is seen, or in anyone's way.
+            if store.recovery().is_none() {
+                continue;
             }
+            for _ in 0..2 {
+                let again = Everything::of(&mut store).unwrap();
+                assert_eq!(
+                    (again.counts(), again.counts, again.last_seq),
+                    (found.counts(), found.counts, found.last_seq),
+                    "{number}"
+                );
+                assert!(again == found, "{number}");
+                drop(store);
+                store = open(&path);
+            }
+            use_it(&mut store);
         }
     }
     // But for the roots of tables, a page is a small part.
@@ -187,7 +195,8 @@ fn a_row_that_means_nothing_is_left_out_alone() {
 
 #[test]
 fn a_damaged_index_costs_no_row() {
-    for index in ["messages_inbox", "messages_pair", "events_kind", "peers_left", "locks_expiry"] {
+    for index in ["messages_inbox", "messages_pair", "events_kind", "peers_present", "locks_expiry"]
+    {
         let dir = TempDir::new();
         let path = dir.file("mesh.db");
         let sound = make_large(&path);
