@@ -272,6 +272,55 @@ fn a_subagent_is_told_that_another_is_at_the_file() {
     }
 }
 
+/// Codex starts a server for each subagent, by whose tools it may lock for itself.
+#[test]
+fn a_subagent_that_is_a_peer_itself_edits_what_it_or_its_session_has_locked() {
+    let mesh = mesh();
+    let mut alice = Session::of_type(&mesh, "alice", "codex", Some("s-1"), None);
+    let mut sub = Session::of_type(&mesh, "sub", "codex", Some("x1"), None);
+    let ask = |subagent: Option<&str>, session: &str, file: &str| {
+        let mut input = edit(session, file);
+        input["agent_id"] = json!(subagent);
+        hook(&mesh, "codex", &input)
+    };
+    let (of_alice, of_sub) = (path(&mesh, "a.rs"), path(&mesh, "b.rs"));
+    alice.lock(&of_alice, None, 5);
+    sub.lock(&of_sub, None, 5);
+    for file in [&of_alice, &of_sub] {
+        ask(Some("x1"), "s-1", file).is_silent();
+    }
+    ask(None, "s-1", &of_alice).is_silent();
+    for other in [None, Some("x2")] {
+        let reason = denied("codex", &ask(other, "s-1", &of_sub));
+        assert!(reason.contains("locked by sub"), "{reason}");
+    }
+    // What it edits is locked for its session, or for itself if that is not known.
+    let (one, two) = (path(&mesh, "c.rs"), path(&mesh, "d.rs"));
+    ask(Some("x1"), "s-1", &one).is_silent();
+    ask(Some("x1"), "unknown", &two).is_silent();
+    for lock in alice.locks() {
+        let is_alices = [&*of_alice, &*one].contains(&&*lock.file_path);
+        assert_eq!(&*lock.locked_by_name, if is_alices { "alice" } else { "sub" });
+    }
+    assert_eq!(alice.locks().len(), 4);
+    // A patch of both, and of what somebody else has locked.
+    let ask = |files: [&str; 2]| {
+        let files = files.map(|file| format!("*** Add File: {file}\n+x\n")).concat();
+        let input = json!({
+            "session_id": "s-1", "agent_id": "x1", "cwd": mesh.work(),
+            "hook_event_name": "PreToolUse", "tool_name": "apply_patch",
+            "tool_input": {"command": format!("*** Begin Patch\n{files}*** End Patch")},
+        });
+        hook(&mesh, "codex", &input)
+    };
+    ask([&of_alice, &of_sub]).is_silent();
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    let of_bob = path(&mesh, "e.rs");
+    bob.lock(&of_bob, None, 5);
+    let reason = denied("codex", &ask([&of_sub, &of_bob]));
+    assert!(reason.contains("locked by bob"), "{reason}");
+}
+
 #[test]
 fn locks_are_taken_only_if_that_is_wanted() {
     let mesh = mesh().with(AUTO_LOCK, "0");

@@ -282,6 +282,25 @@ fn whom_a_server_names_as_its_agent_must_be_above_it() {
     );
 }
 
+/// It has a server of its own, whose calls name the session that has started it, too.
+#[test]
+fn a_subagent_of_codex_is_not_taken_for_its_session() {
+    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let threads = ["019-t", "019-sub"];
+    let _agents = threads.map(|thread| {
+        let mut agent = server(&mesh, "codex-mcp-client", |_| {});
+        let call = json!({
+            "name": "mesh_status", "arguments": {},
+            "_meta": {"threadId": thread, "sessionId": "019-t"},
+        });
+        agent.request("tools/call", &call);
+        agent
+    });
+    for thread in threads {
+        wait_until("it is known by its thread", || of_session(&mesh, thread).len() == 1);
+    }
+}
+
 #[test]
 fn a_codex_session_is_known_by_its_first_call() {
     let mesh = Mesh::new().with(RATE_LIMIT, "0");

@@ -313,7 +313,7 @@ fn an_idle_codex_is_told_by_its_queue() {
     let mut sleeper = codex(&mesh, &bin);
     let mut sender = agent(&mesh, "claude-code", "sender", |_| {});
     wait_until("it is known", || reach(&mut sender, "sleeper") == "wakes");
-    assert_eq!(of_session(&mesh, "019-session")["name"], "sleeper");
+    assert_eq!(of_session(&mesh, "019-thread")["name"], "sleeper");
     send(&mut sender, "sleeper", "$(touch bad); 'x'");
     wait_until("it is told", || is_there(&said));
     let words = std::fs::read_to_string(&said).unwrap();

@@ -31,24 +31,25 @@ pub(super) struct Edit {
 /// Who is about to do it.
 #[derive(Clone, Debug)]
 pub(super) enum Editor {
-    /// This peer; with its token the files are locked for it.
-    Peer { id: PeerId, take: bool },
+    /// This peer, or a subagent of its session that is a peer itself. With `take` the files are locked
+    /// for the first.
+    Peer { id: PeerId, subagent: Option<PeerId>, take: bool },
     /// One of these, or somebody who is no peer.
     OneOf(Vec<PeerId>),
 }
 
 impl Editor {
-    /// Whoever `found` may be. `take` if the files may be locked for it.
-    pub(super) fn of(found: &Found, take: bool) -> Self {
+    /// Whoever `found` may be, by this subagent. `take` if the files may be locked for it.
+    pub(super) fn of(found: &Found, subagent: Option<PeerId>, take: bool) -> Self {
         match found {
-            Found::One(peer) => Self::Peer { id: peer.id, take },
+            Found::One(peer) => Self::Peer { id: peer.id, subagent, take },
             found => Self::OneOf(found.possible().iter().map(|peer| peer.id).collect()),
         }
     }
 
     fn may_be(&self, holder: &Party) -> bool {
         holder.peer().is_some_and(|holder| match self {
-            Self::Peer { id, .. } => *id == holder,
+            Self::Peer { id, subagent, .. } => *id == holder || *subagent == Some(holder),
             Self::OneOf(ids) => ids.contains(&holder),
         })
     }
@@ -87,6 +88,9 @@ pub(super) fn rule(
             return Ok(Ruling::Locked(others));
         }
         match take(client, first, edit) {
+            // The subagent has locked some of them itself: only what others have locked counts.
+            Ok(Ruling::Locked(locks))
+                if locks.iter().any(|lock| editor.may_be(&lock.locked_by)) => {}
             Ok(ruling) => return Ok(ruling),
             // What keeps them from being locked says nothing of whether they may be edited.
             Err(ClientError::Refused(refused)) => not_taken = Some(refused.message),

@@ -26,7 +26,7 @@ use crate::limits::{
     HOOK_MS_DEFAULT, PATH_BYTES_MAX,
 };
 use crate::log;
-use crate::model::{MessageId, Party, Timestamp, Way};
+use crate::model::{MessageId, Party, PeerId, Timestamp, Way};
 
 /// What is left to do once the answer has been written.
 #[derive(Debug, Default)]
@@ -147,8 +147,17 @@ fn edit(
     }
     if !files.is_empty() {
         let edit = Edit { tree: tree_of(&files), files, subagent: event.subagent.clone() };
-        let found = find(client, agent, event)?;
-        match rule(client, config, &edit, &found)? {
+        let mut found = find(client, agent, event)?;
+        let mut subagent = match &event.subagent {
+            Some(id) => session::find_subagent(client, id, agent.name())?,
+            None => None,
+        };
+        if found.one().is_none()
+            && let Some(subagent) = subagent.take()
+        {
+            found = Found::One(Box::new(subagent));
+        }
+        match rule(client, config, &edit, &found, subagent.map(|peer| peer.id))? {
             Ruling::Allowed(subagents) if subagents.is_empty() => {}
             Ruling::Allowed(subagents) => remarks.push(warning::subagents(&subagents)),
             Ruling::NotTaken(reason) => remarks.push(warning::not_taken(&reason)),
@@ -175,11 +184,12 @@ fn rule(
     config: &Config,
     edit: &Edit,
     found: &Found,
+    subagent: Option<PeerId>,
 ) -> Result<Ruling, ClientError> {
     let token = found.one().and_then(|peer| session::token(config, peer));
     if let Some(token) = &token {
         client.use_token(token);
-        let ruling = gate::rule(client, edit, &Editor::of(found, config.auto_lock));
+        let ruling = gate::rule(client, edit, &Editor::of(found, subagent, config.auto_lock));
         match ruling {
             Err(error) if error.code() == Some(Code::Unauthorized) => debug(&error),
             ruling => return ruling,
@@ -187,7 +197,7 @@ fn rule(
     }
     // Whatever is locked can be seen with the broker's token, too.
     client.use_broker_token();
-    gate::rule(client, edit, &Editor::of(found, false))
+    gate::rule(client, edit, &Editor::of(found, subagent, false))
 }
 
 /// What waits, under a claim.

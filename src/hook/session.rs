@@ -99,8 +99,7 @@ pub fn find_of_command(client: &mut Client, cwd: Option<&Path>) -> Result<Found,
 /// Any [`ClientError`].
 pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError> {
     let mut search = Search { client, asker, above: above::above(std::process::id()) };
-    let fits = |session: &&str| (1..=TAG_CHARS_MAX).contains(&session.chars().count());
-    let session = asker.session.filter(fits);
+    let session = asker.session.filter(|session| is_id(session));
     if asker.begins && !search.is_shared() {
         let found = search.by_process(session)?;
         if found.one().is_some() {
@@ -126,6 +125,29 @@ pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError
         Found::Nobody(_) => search.anyone(session),
         found => Ok(found),
     }
+}
+
+/// The peer that a subagent is itself, if it is one: Codex starts a server for each.
+///
+/// # Errors
+/// Any [`ClientError`].
+pub fn find_subagent(
+    client: &mut Client,
+    id: &str,
+    agent: &str,
+) -> Result<Option<PeerInfo>, ClientError> {
+    if !is_id(id) {
+        return Ok(None);
+    }
+    let asker = Asker { agent: Some(agent), ..Asker::default() };
+    let mut search = Search { client, asker: &asker, above: Above::default() };
+    let named = search.ask(ListPeers { session_id: Some(id.into()), ..ListPeers::default() })?;
+    Ok(Found::of(named).one().cloned())
+}
+
+/// Whether a session may be called this.
+fn is_id(session: &str) -> bool {
+    (1..=TAG_CHARS_MAX).contains(&session.chars().count())
 }
 
 struct Search<'a> {

@@ -230,7 +230,7 @@ impl Server {
                     self.read_resource(asked, resource, uri, now);
                 }
                 Todo::Cancel(id) => self.cancel(&id, now),
-                Todo::Identify(ids) => self.identify(ids),
+                Todo::Identify(thread) => self.identify(thread),
                 Todo::Settled => self.presence.settle(now),
                 Todo::Root(root) => self.handle_root(root, now),
             }

@@ -16,7 +16,7 @@ use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, re
 use super::resource::{Resource, Topic};
 use super::roots;
 use super::subscriptions::Subscriptions;
-use super::waking::plan::CodexIds;
+use super::waking::plan::codex_thread;
 use crate::wire::jsonrpc::{
     self, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
 };
@@ -60,8 +60,8 @@ pub(super) enum Todo {
     Settled,
     /// The client has told where its project is; none if it has none.
     Root(Option<PathBuf>),
-    /// The client has said which session of the agent a call comes from.
-    Identify(CodexIds),
+    /// The client has said which thread of Codex a call comes from.
+    Identify(Box<str>),
 }
 
 /// See the module.
@@ -193,8 +193,8 @@ impl Session {
             }
             ("tools/call", _) => {
                 let call = tool_call(asked(), params)?;
-                if let Some(ids) = codex_ids(params) {
-                    todo.push_back(Todo::Identify(ids));
+                if let Some(thread) = thread(params) {
+                    todo.push_back(Todo::Identify(thread));
                 }
                 todo.push_back(call);
             }
@@ -344,17 +344,16 @@ fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> 
     Ok(Todo::Call { asked, tool, arguments })
 }
 
-/// What `_meta` of a call says about the session, which is no part of MCP. Whatever else it may be
-/// is no fault of the call.
-fn codex_ids(params: Option<&RawValue>) -> Option<CodexIds> {
+/// What `_meta` of a call says about its thread, which is no part of MCP. Whatever else it may be is no
+/// fault of the call.
+fn thread(params: Option<&RawValue>) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Call {
         #[serde(rename = "_meta")]
         meta: serde_json::Value,
     }
     let Call { meta } = read(params).ok()?;
-    let ids = CodexIds::read(&meta);
-    (ids != CodexIds::default()).then_some(ids)
+    codex_thread(&meta)
 }
 
 fn prompt(params: Option<&RawValue>) -> Result<(&'static str, String), RpcError> {

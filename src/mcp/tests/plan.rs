@@ -25,7 +25,7 @@ fn codex() -> Waking {
     let mut waking = Waking::new(true);
     waking.meet(CODEX, false);
     let meta = json!({"threadId": "t-1", "sessionId": "s-1", "progressToken": 5});
-    waking.identify(CodexIds::read(&meta));
+    waking.identify(codex_thread(&meta).unwrap());
     waking
 }
 
@@ -180,34 +180,37 @@ fn codex_is_told_once_its_thread_is_known() {
     let mut waking = codex();
     assert_eq!(waking.take_thread().as_deref(), Some("t-1"));
     assert_eq!(waking.take_thread(), None);
-    assert_eq!(waking.introduce(), ("wakes", Some("s-1".into())));
+    assert_eq!(waking.introduce(), ("wakes", Some("t-1".into())));
     waking.add_message(&pushed(1, "one"), Instant::now());
     let telling = waking.poll(now).unwrap();
     assert_eq!(telling.by, Way::Queue);
     waking.handle(Way::Queue, Outcome::Failed("no".into()), now);
     assert_eq!((waking.reach(), waking.has_changed()), ("next-call", true));
-    waking.identify(CodexIds { thread: Some("t-1".into()), session: None });
+    waking.identify("t-1".into());
     assert_eq!(waking.take_thread(), None, "it has failed");
-    waking.identify(CodexIds { thread: Some("t-2".into()), session: None });
+    waking.identify("t-2".into());
     assert_eq!(waking.take_thread().as_deref(), Some("t-2"));
-    assert_eq!(waking.introduce(), ("wakes", Some("s-1".into())));
+    assert_eq!(waking.introduce(), ("wakes", Some("t-2".into())));
 }
 
 #[test]
 fn ids_of_others_are_not_taken_for_those_of_codex() {
     let mut waking = Waking::new(false);
     waking.meet("gemini-cli", false);
-    waking.identify(CodexIds::read(&json!({"threadId": "t", "sessionId": "s"})));
+    waking.identify("t".into());
     assert_eq!((waking.take_thread(), waking.session_id()), (None, None));
     for bad in [
         json!({"threadId": "--message"}),
         json!({"threadId": ""}),
-        json!({"threadId": 5, "sessionId": "a b"}),
-        json!({"threadId": "x".repeat(TAG_CHARS_MAX + 1), "sessionId": "é"}),
+        json!({"threadId": 5}),
+        json!({"threadId": "a b"}),
+        json!({"threadId": "é"}),
+        json!({"threadId": "x".repeat(TAG_CHARS_MAX + 1)}),
+        json!({"sessionId": "s"}),
         json!([]),
         json!(null),
     ] {
-        assert_eq!(CodexIds::read(&bad), CodexIds::default(), "{bad}");
+        assert_eq!(codex_thread(&bad), None, "{bad}");
     }
 }
 

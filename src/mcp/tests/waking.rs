@@ -301,7 +301,7 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
     }
     let Request::Register(register) = &requests[0] else { panic!("{requests:?}") };
     assert_eq!(register.reach.as_deref(), Some("wakes"));
-    assert_eq!(register.session_id.as_deref(), Some("s-1"));
+    assert_eq!(register.session_id.as_deref(), Some("t-1"));
     test.registered(1);
     test.server.handle_frame(&pushed(2, "new"), test.now);
     let (by, told_text) = test.telling();

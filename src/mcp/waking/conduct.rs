@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::plan::{CodexIds, Telling};
+use super::plan::Telling;
 use super::{Outcome, channel};
 use crate::agent::codex;
 use crate::api::{Fetch, Messages, PushedMessage, Register, Request};
@@ -27,9 +27,9 @@ impl Server {
         self.waking.add_event(payload, now)
     }
 
-    /// The client has said which session and thread it is.
-    pub(in crate::mcp) fn identify(&mut self, ids: CodexIds) {
-        self.waking.identify(ids);
+    /// The client has said which thread of Codex it is.
+    pub(in crate::mcp) fn identify(&mut self, thread: Box<str>) {
+        self.waking.identify(thread);
         self.prepare_queue();
         // It may have been opened again.
         self.look_for_terminal();

@@ -82,29 +82,18 @@ pub(in crate::mcp) struct Telling {
     pub(in crate::mcp) notice: Notice,
 }
 
-/// Who a Codex session is, as it says with its tool calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::mcp) struct CodexIds {
-    /// The thread that a text can be queued for.
-    pub(in crate::mcp) thread: Option<Box<str>>,
-    /// The session, as its hooks name it.
-    pub(in crate::mcp) session: Option<Box<str>>,
-}
-
-impl CodexIds {
-    /// Reads them from `_meta` of a `tools/call`. An id that could be taken for an option of a
-    /// command line, or is no id, is none.
-    pub(in crate::mcp) fn read(meta: &Value) -> Self {
-        let id = |key: &str| {
-            let id = meta.get(key)?.as_str()?;
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-            let good = (1..=TAG_CHARS_MAX).contains(&id.len())
-                && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && id.chars().all(is_plain);
-            good.then(|| id.into())
-        };
-        Self { thread: id("threadId"), session: id("sessionId") }
-    }
+/// The thread of Codex that a call comes from, by the `_meta` of its `tools/call`. An id that could be
+/// taken for an option of a command line, or is no id, is none.
+///
+/// What is called `sessionId` there is the same for a thread and for those of its subagents, which
+/// have servers of their own.
+pub(in crate::mcp) fn codex_thread(meta: &Value) -> Option<Box<str>> {
+    let id = meta.get("threadId")?.as_str()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    let good = (1..=TAG_CHARS_MAX).contains(&id.len())
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(is_plain);
+    good.then(|| id.into())
 }
 
 /// See the module.
@@ -115,7 +104,8 @@ pub(in crate::mcp) struct Waking {
     codex_queue: State,
     /// The client was told of the channel.
     has_channel: bool,
-    codex: CodexIds,
+    /// The thread of Codex that a text can be queued for. Its hooks name their session by it.
+    thread: Option<Box<str>>,
     /// The thread that the queue was prepared for.
     queue_thread: Option<Box<str>>,
     /// Its terminal is closed: what is queued would be answered with nobody watching.
@@ -164,19 +154,14 @@ impl Waking {
     }
 
     /// The client has said who it is.
-    pub(super) fn identify(&mut self, ids: CodexIds) {
-        if ids.thread.is_some() {
-            self.codex.thread = ids.thread;
-        }
-        if ids.session.is_some() {
-            self.codex.session = ids.session;
-        }
+    pub(super) fn identify(&mut self, thread: Box<str>) {
+        self.thread = Some(thread);
     }
 
     /// The thread that the queue is to be prepared for, if that is another one than before. One that
     /// has failed for another thread may work for this.
     pub(super) fn take_thread(&mut self) -> Option<Box<str>> {
-        let thread = self.codex.thread.clone().filter(|_| self.agent == Agent::Codex)?;
+        let thread = self.thread.clone().filter(|_| self.agent == Agent::Codex)?;
         if self.queue_thread.as_ref() == Some(&thread) {
             return None;
         }
@@ -205,8 +190,7 @@ impl Waking {
 
     /// The session of the agent, if it has told it itself.
     pub(in crate::mcp) fn session_id(&self) -> Option<Box<str>> {
-        let CodexIds { thread, session } = &self.codex;
-        session.as_ref().or(thread.as_ref()).filter(|_| self.agent == Agent::Codex).cloned()
+        self.thread.clone().filter(|_| self.agent == Agent::Codex)
     }
 
     /// Whether messages go to the inbox socket, as far as is known.
