@@ -6,6 +6,7 @@
 mod mailboxes;
 mod retention;
 mod rows;
+mod state;
 mod table;
 
 use std::ops::Bound;
@@ -518,23 +519,12 @@ impl Store for MemoryStore {
 
     fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {
         self.check_turn()?;
-        let key = (entry.namespace.clone(), entry.key.clone());
-        let old = self.state.get(&key).cloned();
-        if has_other_version(old.as_ref(), if_version) {
-            return Ok(StateOutcome::Conflict(old));
-        }
-        self.state.put(key, entry.clone());
-        Ok(StateOutcome::Done(old))
+        Ok(self.set_entry(entry, if_version))
     }
 
     fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> {
         self.check_turn()?;
-        let key = (change.namespace.into(), change.key.into());
-        let old = self.state.get(&key).cloned();
-        if has_other_version(old.as_ref(), change.if_version) {
-            return Ok(StateOutcome::Conflict(old));
-        }
-        Ok(StateOutcome::Done(self.state.remove(&key)))
+        Ok(self.delete_entry(change))
     }
 
     fn next_state_expiry(&mut self) -> Result<Option<MeshTime>> {
@@ -549,14 +539,7 @@ impl Store for MemoryStore {
 
     fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> {
         self.check_turn()?;
-        let entries = self.state.rows.iter();
-        let mut expired: Vec<_> = entries
-            .filter_map(|(key, entry)| Some((entry.expires_at?, key.clone())))
-            .filter(|(expires_at, _)| *expires_at <= now)
-            .collect();
-        expired.sort();
-        expired.truncate(limit as usize);
-        Ok(expired.iter().filter_map(|(_, key)| self.state.remove(key)).collect())
+        Ok(self.expire_entries(now, limit))
     }
 
     fn put_lock(&mut self, lock: &Lock) -> Result<()> {
@@ -599,13 +582,7 @@ impl Store for MemoryStore {
     fn make_older(&mut self, to: Seq, ms: i64) -> Result<()> {
         self.check_turn()?;
         self.make_marks_older(to, ms);
-        for key in self.state.rows.keys().cloned().collect::<Vec<_>>() {
-            self.state.change(&key, |entry| {
-                if entry.version <= to {
-                    entry.expires_at = entry.expires_at.map(|at| at.plus_ms(-ms));
-                }
-            });
-        }
+        self.make_entries_older(to, ms);
         Ok(())
     }
 
@@ -621,9 +598,4 @@ impl Store for MemoryStore {
     fn maintain(&mut self, _idle: bool) -> Result<()> {
         Ok(())
     }
-}
-
-fn has_other_version(entry: Option<&StateEntry>, if_version: Option<Seq>) -> bool {
-    let version = entry.map_or(Seq(0), |entry| entry.version);
-    if_version.is_some_and(|wanted| wanted != version)
 }
