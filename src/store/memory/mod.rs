@@ -4,12 +4,11 @@
 //! way. Nothing survives the process.
 
 mod mailboxes;
+mod marks;
 mod retention;
 mod rows;
 mod state;
 mod table;
-
-use std::ops::Bound;
 
 use uuid::Uuid;
 
@@ -115,36 +114,6 @@ impl MemoryStore {
                 self.client_ids.remove(&key);
             }
         }
-    }
-
-    fn messages_between(
-        &self,
-        after: Option<Seq>,
-        before: Option<Seq>,
-    ) -> impl Iterator<Item = &StoredMessage> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.messages.rows.range((start, Bound::Unbounded)).map(|(_, row)| row);
-        rows.take_while(move |row| before.is_none_or(|before| row.seq < before))
-    }
-
-    fn mark(&mut self, recipient: Recipient, seq: Seq, mark: impl FnOnce(&mut Marks)) -> bool {
-        let places = self.places(recipient);
-        self.messages.change(&seq, |message| {
-            let mut of_all = message.recipients.iter_mut();
-            if let Some((_, marks)) = of_all.find(|(place, _)| places.contains(place)) {
-                mark(marks);
-            }
-        })
-    }
-
-    fn mark_id(
-        &mut self,
-        recipient: Recipient,
-        id: MessageId,
-        change: impl Fn(Marks) -> Marks,
-    ) -> bool {
-        self.messages.get(&id.seq()).is_some_and(|row| row.id == id)
-            && self.mark(recipient, id.seq(), |marks| *marks = change(*marks))
     }
 }
 
