@@ -457,10 +457,17 @@ fn hooks_of_all_repositories_are_written_to_only_when_asked() {
     repo.refused("a");
     repo.guard(&repo.dir, "uninstall").ok();
     assert!(!is_there(hooks.join("pre-commit")));
-    // The way out that the refusal names.
-    repo.git(&["config", "core.hooksPath", ".git/hooks"]).ok();
-    repo.guard(&repo.dir, "install").ok();
-    assert!(is_there(repo.hook()));
+    // The way out that the refusal names, which reaches every working tree.
+    let tree = repo.mesh.home().join("tree");
+    repo.git(&["worktree", "add", "-q", tree.to_str().unwrap()]).ok();
+    let own = repo.hook().parent().unwrap().to_str().unwrap().to_owned();
+    for dir in [&repo.dir, &tree] {
+        let err = repo.guard(dir, "install").fails(1);
+        assert!(err.contains(&format!("`git config core.hooksPath '{own}'`")), "{err}");
+    }
+    repo.git(&["config", "core.hooksPath", &own]).ok();
+    let said = repo.guard(&tree, "install").ok();
+    assert!(is_there(repo.hook()) && !said.contains("does not reach"), "{said}");
 }
 
 #[test]

@@ -46,6 +46,16 @@ pub fn hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
     git(top, &["rev-parse", "--git-path", "hooks"]).map(|bytes| top.join(path(&bytes)))
 }
 
+/// The directory of hooks that all working trees of the repository with `top` share, whatever
+/// `core.hooksPath` says.
+///
+/// # Errors
+/// Git cannot be run.
+pub fn shared_hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
+    let common_dir = git(top, &["rev-parse", "--git-common-dir"])?;
+    Ok(top.join(path(&common_dir)).join("hooks"))
+}
+
 /// From where `core.hooksPath` is set, as git calls it (`system`, `global`, `local`, `worktree`,
 /// `command`); none if it is not set.
 #[must_use]

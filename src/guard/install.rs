@@ -61,6 +61,8 @@ pub enum InstallError {
         hooks: PathBuf,
         /// For whom, as git calls it: `global` or `system`.
         scope: String,
+        /// Where those of this repository alone could be.
+        own: PathBuf,
     },
     /// A file could not be read or written.
     File {
@@ -97,12 +99,13 @@ impl fmt::Display for InstallError {
                  pre-commit hook instead",
                 dir.display()
             ),
-            Self::Shared { hooks, scope } => write!(
+            Self::Shared { hooks, scope, own } => write!(
                 f,
                 "core.hooksPath is set for all repositories ({scope}), to {}: run this with `--global` \
                  to have the guard there for all of them, or first give this repository hooks of its \
-                 own, with `git config core.hooksPath .git/hooks`",
-                hooks.display()
+                 own, with `git config core.hooksPath '{}'`",
+                hooks.display(),
+                own.display()
             ),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),
         }
@@ -135,7 +138,8 @@ pub fn install(
         return Err(InstallError::Husky(hooks));
     }
     if let Some(scope) = shared_scope(&top).filter(|_| !global) {
-        return Err(InstallError::Shared { hooks, scope });
+        let own = git::shared_hooks_dir(&top)?;
+        return Err(InstallError::Shared { hooks, scope, own });
     }
     let installed = put(&hooks, program, data_dir)?;
     let trees = status(dir)?.trees;
