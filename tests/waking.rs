@@ -327,6 +327,27 @@ fn an_idle_codex_is_told_by_its_queue() {
     wait_until("it is read", || sent(&mut sender)["stage"] == "read");
 }
 
+/// A session in the process of all terminals, which has called a tool.
+fn in_app_server(mesh: &Mesh, bin: &Path, name: &str) -> Agent {
+    let words = ["-c", "\"$1\" mcp; true", "app-server", env!("CARGO_BIN_EXE_slm-mesh")];
+    let mut server = mesh.command_of(mesh.home().join("codex"));
+    let path = std::env::join_paths([bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    server.args(words).env("PATH", path).env("SLM_MESH_NAME", name);
+    server.stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut agent = Agent::of(server.spawn().unwrap());
+    let params = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "codex-mcp-client", "version": "1"},
+    });
+    agent.request("initialize", &params);
+    agent.notify("notifications/initialized", &json!({}));
+    let call = json!({
+        "name": "mesh_status", "arguments": {}, "_meta": {"threadId": format!("thread-of-{name}")},
+    });
+    assert!(agent.request("tools/call", &call)["result"].is_object());
+    agent
+}
+
 /// The sessions of all terminals run in one process, which outlives them and would answer.
 #[test]
 fn a_codex_whose_terminal_is_closed_is_not_woken() {
@@ -337,23 +358,7 @@ fn a_codex_whose_terminal_is_closed_is_not_woken() {
         return;
     }
     let terminal = StandIn::new(&mesh, "codex", &[], &[]);
-    let words = ["-c", "\"$1\" mcp; true", "app-server", env!("CARGO_BIN_EXE_slm-mesh")];
-    let mut server = mesh.command_of(mesh.home().join("codex"));
-    let path = std::env::join_paths([&*bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
-    server.args(words).env("PATH", path).env("SLM_MESH_NAME", "sleeper");
-    server.stdin(Stdio::piped()).stderr(Stdio::null());
-    let mut sleeper = Agent::of(server.spawn().unwrap());
-    let params = json!({
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "codex-mcp-client", "version": "1"},
-    });
-    sleeper.request("initialize", &params);
-    sleeper.notify("notifications/initialized", &json!({}));
-    let call = json!({
-        "name": "mesh_status", "arguments": {},
-        "_meta": {"threadId": "019-thread", "sessionId": "019-session"},
-    });
-    assert!(sleeper.request("tools/call", &call)["result"].is_object());
+    let _sleeper = in_app_server(&mesh, &bin, "sleeper");
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
     wait_until("it is known", || reach(&mut sender, "sleeper") == "wakes");
     send(&mut sender, "sleeper", "while it is open");
@@ -367,6 +372,34 @@ fn a_codex_whose_terminal_is_closed_is_not_woken() {
     let _terminal = StandIn::new(&mesh, "codex", &[], &[]);
     wait_until("all know again", || reach(&mut sender, "sleeper") == "wakes");
     assert!(!is_there(&said), "it was queued for a session that nobody sees");
+}
+
+#[test]
+fn of_two_codex_in_one_directory_the_one_whose_terminal_is_closed_is_not_woken() {
+    let mesh = mesh().with("SLM_MESH_HEARTBEAT_MS", "100");
+    let bin = program(&mesh, "true");
+    if slm_mesh::agent::codex::windows(&mesh.work()).is_none() {
+        return;
+    }
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    let terminal = StandIn::new(&mesh, "codex", &[], &[]);
+    let _first = in_app_server(&mesh, &bin, "first");
+    // Processes count the time of their start in hundredths of a second.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let other = StandIn::new(&mesh, "codex", &[], &[]);
+    let _second = in_app_server(&mesh, &bin, "second");
+    let mut reaches = |first: &str, second: &str| {
+        wait_until("all know", || {
+            (&*reach(&mut sender, "first"), &*reach(&mut sender, "second")) == (first, second)
+        });
+    };
+    reaches("wakes", "wakes");
+    terminal.end();
+    reaches("next-call", "wakes");
+    // It is opened again.
+    let _terminal = StandIn::new(&mesh, "codex", &[], &[]);
+    reaches("wakes", "wakes");
+    drop(other);
 }
 
 #[test]

@@ -57,9 +57,28 @@ pub fn windows(directory: &Path) -> Option<Vec<Window>> {
 /// terminal is there, or it has none that could be closed. Also where that cannot be told.
 #[must_use]
 pub fn is_watched(directory: &Path) -> bool {
-    let nearest = above::above(std::process::id()).nearest;
-    !nearest.is_some_and(|nearest| is_shared(nearest.pid))
-        || windows(directory).is_none_or(|windows| !windows.is_empty())
+    let own = std::process::id();
+    if !is_in_shared(own) {
+        return true;
+    }
+    let Some(windows) = windows(directory) else { return true };
+    // A session that is older than each terminal was that of another, which is closed; or it was
+    // closed and opened again, and then there is a terminal for each.
+    started(own).is_none_or(|at| windows.iter().any(|window| window.started <= at))
+        || (1..=windows.len()).contains(&servers_like(own))
+}
+
+/// Whether the agent of a process is one that [`is_shared`].
+fn is_in_shared(pid: u32) -> bool {
+    above::above(pid).nearest.is_some_and(|nearest| is_shared(nearest.pid))
+}
+
+/// How many sessions there are like that whose server is `pid`, in its directory.
+fn servers_like(pid: u32) -> usize {
+    let about = |pid| Some((platform::command_line(pid)?, platform::working_directory(pid)?));
+    let own = about(pid);
+    let all = platform::processes().unwrap_or_default().into_iter();
+    all.filter(|pid| own.is_some() && about(*pid) == own && is_in_shared(*pid)).count()
 }
 
 /// When a process was started, in the count of [`Window::started`].
