@@ -146,6 +146,11 @@ impl Links {
         self.try_now(peer, now, timers);
     }
 
+    /// Whether the way to a peer is this socket.
+    pub(super) fn leads_to(&self, peer: PeerId, path: &str) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| *link.path == *path)
+    }
+
     /// The socket of a peer is of no more use to it, nor is the process there.
     pub(super) fn disconnect(&mut self, peer: PeerId, timers: &mut Timers) {
         self.drop_push(peer);

@@ -231,7 +231,7 @@ impl Presence {
         let heartbeat = Duration::from_millis(ms);
         let before = self.identity.take().filter(|before| before.id == registered.peer_id);
         let arrival = if before.is_some() { Arrival::Back } else { Arrival::New };
-        // A token does not change, and is told only once.
+        // A token is told only once, when it is given.
         let token = match before {
             Some(before) if registered.peer_token.is_empty() => before.token,
             _ => registered.peer_token,

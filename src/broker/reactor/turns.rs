@@ -261,9 +261,12 @@ impl<S: Store> Reactor<S> {
             self.agents.forget(departed.peer);
         }
         for peer in effects.disconnect {
+            let mut sockets = effects.connect.iter().filter(|(other, _)| *other == peer);
+            if sockets.any(|(_, path)| !self.links.leads_to(peer, path)) {
+                // That was its former process: another listens for it now.
+                self.crashed.retain(|other| *other != peer);
+            }
             self.links.disconnect(peer, &mut self.timers);
-            // Of its former process: another may listen for it now.
-            self.crashed.retain(|other| *other != peer);
         }
         for path in effects.abandoned {
             self.links.remove_socket(&path);
