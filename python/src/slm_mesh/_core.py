@@ -316,7 +316,7 @@ class Core:
             else:
                 return self._failed(result, now)
         if resume is not None:
-            # A token does not change.
+            # A token is told only once, when it is given.
             result = Registration(
                 result.peer_id,
                 result.name,
