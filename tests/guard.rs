@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::session::Session;
+use common::stand_in::StandIn;
 use common::{Mesh, Ran, is_there};
 use serde_json::Value;
 use slm_mesh::api::{LockFile, LockPath, Request};
@@ -242,6 +243,33 @@ fn ones_own_locks_are_no_hindrance() {
     repo.mesh.run(&format!("lock release {}", repo.path("a"))).ok();
     alice.lock(&repo.path("a"), None, 5);
     repo.allowed();
+}
+
+/// Where a subagent is a session of its own, as in Codex, it commits what its session edits, too.
+#[test]
+fn the_locks_of_its_session_are_no_hindrance_to_a_subagent() {
+    let repo = Repo::new();
+    repo.mesh.start();
+    let variables = [("CODEX_THREAD_ID", "x1"), ("CODEX_SESSION_ID", "s-1")];
+    let mut shell = StandIn::new(&repo.mesh, "codex", &["app-server"], &variables);
+    let session = |name: &str, id: &str, shell: &StandIn| {
+        Session::of_type(&repo.mesh, name, "codex", Some(id), Some(shell.pid()))
+    };
+    for name in ["a", "b"] {
+        repo.write(name, "1");
+        repo.git(&["add", name]).ok();
+    }
+    let mut alice = session("alice", "s-1", &shell);
+    alice.lock(&repo.path("a"), None, 5);
+    shell.mesh("guard check").ok();
+    let mut sub = session("sub", "x1", &shell);
+    sub.lock(&repo.path("b"), None, 5);
+    shell.mesh("guard check").ok();
+    let variables = [("CODEX_THREAD_ID", "s-2"), ("CODEX_SESSION_ID", "s-2")];
+    let mut other = StandIn::new(&repo.mesh, "codex", &["app-server"], &variables);
+    let _other = session("other", "s-2", &other);
+    let ran = other.mesh("guard check --json");
+    assert_eq!(ran.json()["locks"].as_array().unwrap().len(), 2, "{ran:?}");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub fn is_of_commands(agent: &str) -> bool {
 pub enum Said {
     /// The id of its session.
     Session,
+    /// The id of the session that it is a subagent of, or its own.
+    MainSession,
     /// The directory that its session works in.
     Project,
     /// The socket on which its session takes messages.
@@ -54,6 +56,7 @@ const SAID: &[(&str, Said, &str)] = &[
     ("claude-code", Said::InboxSocket, "CLAUDE_CODE_MESSAGING_SOCKET"),
     ("claude-code", Said::InboxToken, "CLAUDE_CODE_MESSAGING_TOKEN"),
     ("codex", Said::Session, "CODEX_THREAD_ID"),
+    ("codex", Said::MainSession, "CODEX_SESSION_ID"),
 ];
 
 /// What an agent of this type says in the environment of this process; none if it says nothing, or
@@ -66,7 +69,17 @@ pub fn said(agent: &str, what: Said) -> Option<OsString> {
 /// The id of the session of an agent of this type, if it says one that the mesh takes.
 #[must_use]
 pub fn session(agent: &str) -> Option<Box<str>> {
-    let id = said(agent, Said::Session)?.into_string().ok()?;
+    id_said(agent, Said::Session)
+}
+
+/// The id of the session that the agent is a subagent of, if it is one and is told from it.
+#[must_use]
+pub fn main_session(agent: &str) -> Option<Box<str>> {
+    id_said(agent, Said::MainSession).filter(|id| session(agent).is_some_and(|own| own != *id))
+}
+
+fn id_said(agent: &str, what: Said) -> Option<Box<str>> {
+    let id = said(agent, what)?.into_string().ok()?;
     (1..=TAG_CHARS_MAX).contains(&id.chars().count()).then(|| id.into())
 }
 

@@ -58,7 +58,9 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
         return Ok(locks);
     }
     let found = session::find_of_command(client, Some(dir))?;
+    let main = session::find_main_of_command(client)?.map(|peer| peer.id);
     locks.retain(|lock| match &found {
+        _ if main.is_some() && lock.locked_by.peer() == main => false,
         Found::Nobody(_) => lock.locked_by != Party::Cli,
         // Where it may be one of several, their locks are not certainly another's.
         found => !found.may_be(&lock.locked_by),

@@ -149,7 +149,7 @@ fn edit(
         let edit = Edit { tree: tree_of(&files), files, subagent: event.subagent.clone() };
         let mut found = find(client, agent, event)?;
         let mut subagent = match &event.subagent {
-            Some(id) => session::find_subagent(client, id, agent.name())?,
+            Some(id) => session::find_named(client, id, agent.name())?,
             None => None,
         };
         if found.one().is_none()

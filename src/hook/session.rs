@@ -127,11 +127,23 @@ pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError
     }
 }
 
-/// The peer that a subagent is itself, if it is one: Codex starts a server for each.
+/// The session whose subagent runs this command, where a subagent is a session of its own.
 ///
 /// # Errors
 /// Any [`ClientError`].
-pub fn find_subagent(
+pub fn find_main_of_command(client: &mut Client) -> Result<Option<PeerInfo>, ClientError> {
+    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
+    match agent.and_then(|agent| Some((agent, variables::main_session(agent)?))) {
+        Some((agent, id)) => find_named(client, &id, agent),
+        None => Ok(None),
+    }
+}
+
+/// The one peer of the session `id`: also of a subagent, where that is a session of its own.
+///
+/// # Errors
+/// Any [`ClientError`].
+pub fn find_named(
     client: &mut Client,
     id: &str,
     agent: &str,
