@@ -100,6 +100,26 @@ fn a_person_is_a_person_wherever_their_terminal_is() {
 }
 
 #[test]
+fn a_window_of_an_editor_is_not_taken_for_another() {
+    let mesh = mesh();
+    let mut editor = StandIn::new(&mesh, "cursor", &[], &[]);
+    let me = session_of(&mesh, "window", "cursor", None, editor.pid());
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    bob.send("window", "for this one");
+    let other = mesh.home().join("other");
+    std::fs::create_dir(&other).unwrap();
+    // Its windows are in one process; what is known of the other one is where it works.
+    let mut after_tool = |cwd: &std::path::Path| {
+        let event = json!({"hook_event_name": "postToolUse", "tool_name": "Shell", "cwd": cwd});
+        editor.hook("cursor", &event).ok()
+    };
+    assert_eq!(after_tool(&other), "");
+    let told = after_tool(&mesh.work().join("src"));
+    assert!(told.contains("for this one"), "{told}");
+    drop(me);
+}
+
+#[test]
 fn an_agent_whose_session_is_not_known_is_never_taken_for_the_person() {
     let mesh = mesh();
     let mut bob = Session::new(&mesh, "bob", None, None);

@@ -18,6 +18,12 @@ const WRAPPERS: &[&str] = &[
     "pipx", "mise", "direnv",
 ];
 
+/// Whether an agent of this type is an editor, all windows of which may be in one process.
+#[must_use]
+pub fn is_editor(agent: &str) -> bool {
+    EDITORS.contains(&agent)
+}
+
 /// A process that runs a known agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentProcess {
@@ -53,7 +59,7 @@ fn look(chain: &[(u32, Program)]) -> Above {
     let (below, rest) = chain.split_at(nearest);
     let agent = agents.get(nearest).copied().flatten();
     let processes = match agent {
-        Some(editor) if EDITORS.contains(&editor) => {
+        Some(editor) if is_editor(editor) => {
             agents.iter().skip(nearest).take_while(|agent| **agent == Some(editor)).count()
         }
         _ => 1,

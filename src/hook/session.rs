@@ -217,12 +217,17 @@ impl Search<'_> {
             // A session that is known to be another is no candidate.
             there.retain(|peer| peer.session_id.is_none() || peer.session_id.as_deref() == session);
         }
-        if is_shared || there.len() > 1 {
-            let cwd = self.asker.cwd.map(canonical);
-            let is_here = |peer: &PeerInfo| {
-                cwd.as_ref().is_none_or(|cwd| canonical(Path::new(&*peer.project_path)) == *cwd)
-            };
-            there.retain(is_here);
+        if let Some(cwd) = self.asker.cwd.map(canonical) {
+            // An editor has its windows in one process, and this one may not be in the mesh. Where a
+            // server is started is not always where its window works, but never in another's place.
+            let is_editor =
+                self.above.nearest.is_some_and(|nearest| above::is_editor(nearest.agent));
+            let is_exact = is_shared || there.len() > 1;
+            there.retain(|peer| {
+                let project = canonical(Path::new(&*peer.project_path));
+                let is_near = cwd.starts_with(&project) || project.starts_with(&cwd);
+                (!is_exact || project == cwd) && (!is_editor || is_near)
+            });
         }
         if is_shared && !there.is_empty() {
             return Ok(self.by_window(there));
