@@ -154,15 +154,7 @@ impl<S: Store> Mesh<S> {
     pub(super) fn come_new(&mut self, register: &Register, now: Now) -> Answer {
         self.check_peer_room()?;
         let (name, automatic) = match asked_name(register) {
-            Some(asked) => {
-                let name = self.suffixed_name(asked, None, now)?;
-                if register.exclusive && *name != *asked {
-                    return Err(name_taken(asked).into());
-                }
-                // A number that the mesh had to add is not what was asked for.
-                let automatic = *name != *asked;
-                (name, automatic)
-            }
+            Some(asked) => self.claim_name(asked, None, register.exclusive, now)?,
             None => (self.automatic_name(register, now)?, true),
         };
         let id = PeerId::from_random(self.random());
@@ -260,11 +252,8 @@ impl<S: Store> Mesh<S> {
             Some(asked) => (asked, false),
             None => (&*kept.name, kept.name_is_automatic),
         };
-        let name = self.suffixed_name(wanted, Some(id), now)?;
-        if register.exclusive && *name != *wanted {
-            return Err(name_taken(wanted).into());
-        }
-        let automatic = made || *name != *wanted;
+        let (name, numbered) = self.claim_name(wanted, Some(id), register.exclusive, now)?;
+        let automatic = made || numbered;
         let said = record(register, id, name, automatic, kept.token_hash, now);
         // Which session it is, and of which process, it need not say again: a hook may know better.
         let (agent_pid, agent_start) = match said.agent_pid {
@@ -540,6 +529,23 @@ impl<S: Store> Mesh<S> {
         let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
         let name = names::automatic_name(&register.project_path, agent);
         self.suffixed_name(&name, None, now)
+    }
+
+    /// The name that `me` gets for `wanted`, and whether the mesh had to add a number: then it is not
+    /// what was asked for, and refused if it must be that one.
+    fn claim_name(
+        &mut self,
+        wanted: &str,
+        me: Option<PeerId>,
+        exclusive: bool,
+        now: Now,
+    ) -> std::result::Result<(Box<str>, bool), Failure> {
+        let name = self.suffixed_name(wanted, me, now)?;
+        let numbered = *name != *wanted;
+        if exclusive && numbered {
+            return Err(name_taken(wanted).into());
+        }
+        Ok((name, numbered))
     }
 
     /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,

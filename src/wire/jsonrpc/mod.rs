@@ -31,9 +31,6 @@ pub const INVALID_PARAMS: i64 = -32602;
 pub const INTERNAL_ERROR: i64 = -32603;
 /// There is no such resource (MCP 2024-11-05 to 2025-11-25, Resources, Error Handling).
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
-/// The request needs a capability the client did not declare (MCP 2026-07-28,
-/// `MissingRequiredClientCapabilityError`).
-pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
 /// The request names a protocol version that is not served (MCP 2026-07-28,
 /// `UnsupportedProtocolVersionError`).
 pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
