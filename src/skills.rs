@@ -14,7 +14,7 @@ macro_rules! skill {
     ($constant:ident, $name:literal) => {
         #[doc = concat!("`", $name, "`")]
         pub const $constant: Skill =
-            Skill { name: $name, file: include_str!(concat!("../skills/", $name, ".md")) };
+            Skill { name: $name, file: include_str!(concat!("../skills/", $name, "/SKILL.md")) };
     };
 }
 
