@@ -30,7 +30,7 @@ impl Test {
         // Another test that forks at this moment may have the script open for writing yet.
         for _ in 0..100 {
             let target = self.queue.target.clone();
-            self.queue.tell(&Notice { id, text: text.into() }, Instant::now());
+            self.queue.tell(&Notice { id, from: "bob".into(), text: text.into() }, Instant::now());
             if !matches!(self.queue.outcomes.front(), Some(Outcome::Failed(text)) if text.contains("busy"))
             {
                 return;
@@ -74,7 +74,7 @@ fn arguments_arrive_as_they_are_and_the_streams_lead_nowhere() {
     );
     let words = "a 'b' \"c\" $(touch bad) `touch bad`; touch bad\n-- é";
     test.tell(7, words);
-    assert_eq!((test.outcome(), test.outcome()), (Outcome::Told(7), Outcome::Free));
+    assert_eq!((test.outcome(), test.outcome()), (Outcome::Sent(7), Outcome::Free));
     assert_eq!((test.queue.poll(), test.queue.deadline()), (None, None));
     let said = std::fs::read_to_string(test.dir.path().join("said")).unwrap();
     assert_eq!(said, format!("[queue][--thread][thread-1][--message][{words}]"));
@@ -86,7 +86,7 @@ fn arguments_arrive_as_they_are_and_the_streams_lead_nowhere() {
     }
     // And again.
     test.tell(8, "x");
-    assert_eq!(test.outcome(), Outcome::Told(8));
+    assert_eq!(test.outcome(), Outcome::Sent(8));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Test {
 
     fn tell(&mut self, text: &str) {
         self.count += 1;
-        let notice = Notice { id: self.count, text: text.into() };
+        let notice = Notice { id: self.count, from: "bob".into(), text: text.into() };
         self.socket.tell(&notice, Instant::now());
     }
 
@@ -98,8 +98,8 @@ fn the_token_is_shown_once_and_then_the_texts() {
     test.tell("two");
     assert_eq!(line(&mut agent), user("two"));
     assert_eq!(test.outcome(), Outcome::Free);
-    assert_eq!(test.outcome(), Outcome::Told(1));
-    assert_eq!(test.outcome(), Outcome::Told(2));
+    assert_eq!(test.outcome(), Outcome::Sent(1));
+    assert_eq!(test.outcome(), Outcome::Sent(2));
     // What it says is of no interest.
     agent.get_mut().write_all(b"{\"type\":\"ok\"}\n").unwrap();
     drop(agent);
@@ -157,7 +157,7 @@ fn a_session_that_accepts_and_never_reads_is_given_up() {
     let late = move || begun + INBOX_SOCKET_TIME_MAX + Duration::from_secs(60);
     for n in 1..=taken {
         // The kernel keeps those for it.
-        assert_eq!(test.outcome_at(late), Outcome::Told(n));
+        assert_eq!(test.outcome_at(late), Outcome::Sent(n));
     }
     let outcome = test.outcome_at(late);
     assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("taken nothing for 5 s")));
@@ -201,7 +201,7 @@ fn a_session_that_closes_in_the_middle_has_not_been_told() {
     let mut agent = accept(&listener);
     line(&mut agent);
     line(&mut agent);
-    assert_eq!(test.outcome(), Outcome::Told(1));
+    assert_eq!(test.outcome(), Outcome::Sent(1));
     // One that worked is given another chance, as somebody else.
     let long = "x".repeat(16_000);
     let mut taken = 1;

@@ -56,9 +56,9 @@ fn a_message_is_told_at_once_and_counts_when_it_is_told() {
     assert!(text.contains("2 notices") && text.contains("two") && text.contains("three"));
     assert_eq!(waking.poll(now), None);
     assert_eq!(waking.records.take(false, true, now), None, "nothing is certain yet");
-    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
-    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
-    waking.handle(Way::InboxSocket, Outcome::Told(77), now);
+    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Sent(77), now);
     assert_eq!(waking.records.take(false, true, now), Some((Way::InboxSocket, vec![id(1)])));
 }
 
@@ -135,7 +135,7 @@ fn a_way_that_fails_is_followed_by_the_next() {
     assert_eq!(telling.by, Way::Channel);
     assert!(telling.notice.text.contains("one") && telling.notice.text.contains("two"));
     assert_eq!(waking.poll(now), None);
-    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
     assert_eq!(waking.records.take(false, true, now), None, "nobody knows of a channel");
 
     // Without the channel there is only the notice.
@@ -154,7 +154,7 @@ fn a_connection_that_was_lost_is_made_up_for() {
     told(&mut waking, Way::InboxSocket, now);
     waking.add_message(&pushed(2, "two"), Instant::now());
     told(&mut waking, Way::InboxSocket, now);
-    waking.handle(Way::InboxSocket, Outcome::Told(1), now);
+    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
     waking.handle(Way::InboxSocket, Outcome::Lost, now);
     let text = told(&mut waking, Way::InboxSocket, now);
     assert!(text.ends_with("\"two\"") && !text.contains("one"), "{text}");
@@ -226,11 +226,11 @@ fn there_is_an_end_to_what_waits() {
         waking.add_message(&broadcast(10_000 + n), Instant::now());
     }
     assert_eq!(waking.urgent.len() + waking.digest.len() + 1, WAKE_ITEMS_MAX);
-    waking.handle(Way::Queue, Outcome::Told(1), now);
+    waking.handle(Way::Queue, Outcome::Sent(1), now);
     waking.handle(Way::Queue, Outcome::Free, now);
     let text = told(&mut waking, Way::Queue, now);
     assert!(text.contains("more by mesh_inbox"), "{text}");
-    waking.handle(Way::Queue, Outcome::Told(2), now);
+    waking.handle(Way::Queue, Outcome::Sent(2), now);
     let (_, ids) = waking.records.take(false, false, now + RECORD_DELAY).unwrap();
     assert!(ids.len() < 200, "only those that it was shown: {}", ids.len());
     waking.reset();
@@ -259,7 +259,7 @@ fn what_has_waited_is_looked_up_before_it_is_told() {
     let telling = waking.poll(due).unwrap();
     let text = telling.notice.text;
     assert!(text.contains("3 notices") && text.contains("an event"), "{text}");
-    waking.handle(Way::InboxSocket, Outcome::Told(telling.notice.id), due);
+    waking.handle(Way::InboxSocket, Outcome::Sent(telling.notice.id), due);
     waking.handle(Way::InboxSocket, Outcome::Free, due);
     assert_eq!(waking.records.take(false, true, due).unwrap().1, [id(3), id(5)]);
 

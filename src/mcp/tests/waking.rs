@@ -93,7 +93,7 @@ fn a_pushed_message_is_told_and_recorded() {
     assert!(told_text.contains("message from bob (codex), quoted"));
     assert!(told_text.ends_with("\"hello\""));
     test.outcome(by, Outcome::Free);
-    test.outcome(by, Outcome::Told(1));
+    test.outcome(by, Outcome::Sent(1));
     // Pushed again after a reconnect: it is told once.
     test.server.handle_frame(&pushed(1, "hello"), test.now);
     test.quiet();
@@ -176,7 +176,7 @@ fn what_is_read_was_notified_before() {
     test.server.handle_frame(&pushed(1, "hello"), test.now);
     test.telling();
     test.outcome(Way::InboxSocket, Outcome::Free);
-    test.outcome(Way::InboxSocket, Outcome::Told(1));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.fetch(&[listed(1, "hello")]);
     assert_eq!(test.recorded(), (Way::InboxSocket, vec![message_id(1)]));
     assert_eq!(test.asked().0, Purpose::MarkRead);
@@ -207,7 +207,7 @@ fn a_record_waits_for_the_agent_and_is_repeated() {
     let mut test = claude();
     test.server.handle_frame(&pushed(1, "x"), test.now);
     test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Told(1));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.call("mesh_lock", &json!({"action": "query"}));
     test.asked();
     test.pass(RECORD_DELAY_MS);
@@ -234,7 +234,7 @@ fn without_a_broker_nothing_spins() {
     let mut test = claude();
     test.server.handle_frame(&pushed(1, "x"), test.now);
     test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Told(1));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.fetch(&[listed(2, "y")]);
     test.recorded();
     assert_eq!(test.asked().0, Purpose::MarkRead);
@@ -322,7 +322,7 @@ fn the_end_records_what_is_left() {
     let mut test = claude();
     test.server.handle_frame(&pushed(1, "x"), test.now);
     test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Told(1));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.server.stop(test.now);
     assert_eq!(test.recorded().1, [message_id(1)]);
     assert_eq!(test.asked().0, Purpose::Unregister);
@@ -340,7 +340,7 @@ fn a_new_peer_is_not_told_of_what_was_before() {
     test.fail(Purpose::Register, refused(Code::PeerNotFound));
     test.introduced(2);
     test.outcome(Way::InboxSocket, Outcome::Free);
-    test.outcome(Way::InboxSocket, Outcome::Told(1));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.now += Duration::from_secs(1);
     test.server.proceed(test.now);
     test.quiet();

@@ -98,7 +98,7 @@ impl CodexQueue {
         }
         match status {
             Ok(status) if status.success() => {
-                self.outcomes.extend([Outcome::Told(running.id), Outcome::Free]);
+                self.outcomes.extend([Outcome::Sent(running.id), Outcome::Free]);
             }
             Ok(status) => self.fail(&format!("it ended with {status}")),
             Err(error) => self.fail(&error.to_string()),

@@ -172,7 +172,7 @@ impl InboxSocket {
         {
             connection.in_doubt.pop_front();
             connection.is_proven = true;
-            self.outcomes.push_back(Outcome::Told(id));
+            self.outcomes.push_back(Outcome::Sent(id));
         }
     }
 

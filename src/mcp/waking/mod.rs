@@ -3,7 +3,7 @@
 //! MCP alone does not do that: no common client passes a notification of a server on to its model.
 //! So each agent has a way of its own, and its own small module:
 //!
-//! | way | agent | counts as notified |
+//! | way | agent | counts as sent |
 //! |---|---|---|
 //! | [`inbox_socket`] | Claude Code | when the socket has taken the whole text |
 //! | [`channel`] | Claude Code, in the legacy era | never: whether it is shown is not known |
@@ -32,22 +32,54 @@ use std::time::Instant;
 pub(super) struct Notice {
     /// Names it among those of this process.
     pub(super) id: u64,
+    /// The name of whoever wrote what is in it; our own if that were several.
+    pub(super) from: Box<str>,
     /// At most [`crate::limits::WAKE_TEXT_CHARS_MAX`] characters, none of them a control character
     /// but newlines.
     pub(super) text: String,
 }
 
+/// How a notice stands that a way has taken, as the agent's program says later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every way has all of them to say yet")]
+pub(super) enum SentStatus {
+    /// In the agent's queue, after all.
+    Sent,
+    /// Until its user allows it.
+    Held,
+    /// Its program does not take it.
+    Refused,
+    /// Its user does not want it.
+    Declined,
+    /// Nobody is there who could take it.
+    NotRunning,
+    /// Thrown away: it may be told in another way.
+    Dropped,
+}
+
 /// What has come of a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every way has all of them to say yet")]
 pub(super) enum Outcome {
     /// It can take the next notice.
     Free,
-    /// This notice is where the agent will see it.
-    Told(u64),
-    /// What is not told yet was lost with a connection that has worked before: it is told anew.
+    /// The agent's own queue has taken this notice. What its program does with it is said by
+    /// [`Outcome::Status`], if anything is said at all.
+    Sent(u64),
+    /// A later word about a notice. It may come again, and before [`Outcome::Sent`].
+    Status(u64, SentStatus),
+    /// What is not taken yet was lost with a connection that has worked before: it is told anew.
     Lost,
-    /// It does not work, and why. What is not told yet was not told.
+    /// It does not work, and why. What is not taken yet was not told.
     Failed(String),
+    /// The agent answers by its own messaging: that goes to whoever wrote what is in this notice, or
+    /// in the last one of this way if it does not say in which.
+    Answer {
+        /// Which notice it answers.
+        notice: Option<u64>,
+        /// What it says.
+        text: String,
+    },
 }
 
 /// A way that has descriptors: told to do something by the loop, and asked what came of it.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::records::Records;
-use super::text::{Item, compose};
+use super::text::{Item, author, compose};
 use super::{Notice, Outcome};
 use crate::api::PushedMessage;
 use crate::limits::{TAG_CHARS_MAX, WAKE_CERTAIN, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
@@ -329,6 +329,7 @@ impl Waking {
         }
         let (text, told) = compose(&items);
         items.truncate(told);
+        let from = author(&items);
         self.count += 1;
         let id = self.count;
         match by {
@@ -340,7 +341,7 @@ impl Waking {
         if !items.is_empty() {
             self.in_flight.push_back(Flight { id, by, items });
         }
-        Some(Telling { by, notice: Notice { id, text } })
+        Some(Telling { by, notice: Notice { id, from, text } })
     }
 
     /// When [`Waking::poll`] is to be asked again, if nothing happens before.
@@ -359,7 +360,7 @@ impl Waking {
         };
         match outcome {
             Outcome::Free => *state = State::Free,
-            Outcome::Told(id) => {
+            Outcome::Sent(id) => {
                 if let Some(at) = self.in_flight.iter().position(|flight| flight.id == id)
                     && let Some(flight) = self.in_flight.remove(at)
                 {
@@ -367,6 +368,7 @@ impl Waking {
                     self.records.add(&ids, by, now);
                 }
             }
+            Outcome::Status(..) | Outcome::Answer { .. } => {}
             Outcome::Lost => {
                 *state = State::Free;
                 self.take_back(by);

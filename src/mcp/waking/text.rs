@@ -27,6 +27,8 @@ pub(super) struct Item {
     pub(super) event: Option<(Seq, Box<str>)>,
     /// When it came.
     pub(super) since: Instant,
+    /// The name of whoever wrote it.
+    from: Option<Box<str>>,
     /// What it is and from whom.
     head: Box<str>,
     /// What is quoted, as long as it can be of use.
@@ -45,7 +47,10 @@ impl Item {
             (None, _) => String::new(),
         };
         let head = format!("{kind} from {from}{agent}");
-        Self::new(Some(message.message_id), since, head, &message.text)
+        Self {
+            from: Some(message.from_name.clone()),
+            ..Self::new(Some(message.message_id), since, head, &message.text)
+        }
     }
 
     /// An event that the agent has subscribed to. `payload` is that of its frame.
@@ -75,6 +80,7 @@ impl Item {
             id,
             event: None,
             since,
+            from: None,
             head: head.into(),
             body: body.into(),
             is_cut: end < text.len(),
@@ -91,6 +97,16 @@ impl Item {
         };
         (quotation, rest)
     }
+}
+
+/// The name of whoever has written all of `items`; ours if that is not one.
+pub(super) fn author(items: &[Item]) -> Box<str> {
+    let mut names = items.iter().map(|item| item.from.as_deref());
+    let first = names.next().flatten();
+    first
+        .filter(|first| names.all(|name| name == Some(first)))
+        .unwrap_or(env!("CARGO_PKG_NAME"))
+        .into()
 }
 
 /// Puts `items` into one text of at most [`WAKE_TEXT_CHARS_MAX`] characters; gives also how many of
