@@ -1,5 +1,6 @@
-//! The skills: texts in `skills/` at the root of the repository. They are the MCP prompts, the slash
-//! commands that `setup` writes, and the rules in `integrations/`; there is no second source.
+//! The skills: texts in `skills/` at the root of the repository, each in a folder, as agents load them.
+//! They are the MCP prompts, what `setup` writes, and the rules, the plugin and the extension in
+//! `integrations/`; there is no second source.
 
 /// A skill.
 #[derive(Debug)]

@@ -16,10 +16,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::Mesh;
+use serde_json::{Value, json};
 use slm_mesh::skills;
 
-/// With this variable set, the rules are written anew instead of compared.
-const WRITE: &str = "SLM_MESH_WRITE_RULES";
+/// With this variable set, what is made is written anew instead of compared.
+const WRITE: &str = "SLM_MESH_WRITE_INTEGRATIONS";
+
+/// What lies in `integrations/` beside the folders of agents.
+const PACKAGES: [&str; 2] = ["gemini-extension", "marketplace"];
+
+/// What a plugin or an extension is, in its manifest.
+const DESCRIPTION: &str =
+    "Coding agents that run side by side find each other, send messages, lock files";
 
 const AGENTS: [&str; 8] = [
     "claude-code",
@@ -51,6 +59,116 @@ fn rule(head: &str) -> String {
     text
 }
 
+/// That a file has this text; or writes it.
+fn compare(file: &str, expected: &str) {
+    let path = root().join(file);
+    if std::env::var_os(WRITE).is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, expected).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{file} differs: {WRITE}=1 cargo test --test integrations");
+}
+
+fn pretty(document: &Value) -> String {
+    serde_json::to_string_pretty(document).unwrap() + "\n"
+}
+
+/// The hooks that `setup` writes into `file` for `agent`, for a program that is found by its name and
+/// finds out by itself who calls it, since several agents read one file.
+#[cfg(target_os = "linux")]
+fn hooks(agent: &str, file: &str, matchers: &[(&str, &str)]) -> Value {
+    let mesh = Mesh::new().with("PATH", "/nowhere");
+    let document = mesh.run(&format!("setup {agent} --hooks --yes --json")).json();
+    let program = document["program"].as_str().unwrap();
+    let settings = fs::read_to_string(mesh.home().join(file)).unwrap();
+    let mut settings = settings.replace(&format!("{program} hook {agent}"), "slm-mesh hook auto");
+    for (from, to) in matchers {
+        assert!(settings.contains(from), "{agent}: no matcher {from}");
+        settings = settings.replace(from, to);
+    }
+    mesh.run(&format!("setup {agent} --uninstall --yes")).ok();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    json!({"hooks": settings["hooks"]})
+}
+
+/// The server, in a package whose program is found by its name.
+fn servers() -> Value {
+    json!({"slm-mesh": {"command": "slm-mesh", "args": ["mcp"]}})
+}
+
+/// The skills of a package, each in its folder.
+fn compare_skills(package: &str) {
+    for skill in &skills::ALL {
+        compare(&format!("{package}/skills/{}/SKILL.md", skill.name), skill.file);
+    }
+}
+
+// One folder for Claude Code, Codex and Copilot CLI, which read each other's forms:
+// https://code.claude.com/docs/en/plugins-reference, https://developers.openai.com/codex/plugins/build,
+// https://docs.github.com/en/copilot/reference/cli-plugin-reference.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_plugin_is_made_from_skills_and_setup() {
+    let version = env!("CARGO_PKG_VERSION");
+    let manifest = json!({
+        "name": "slm-mesh",
+        "version": version,
+        "description": DESCRIPTION,
+        "author": {"name": "slm-mesh"},
+        "license": "MIT OR Apache-2.0",
+    });
+    compare(
+        "marketplace/.claude-plugin/marketplace.json",
+        &pretty(&json!({
+            "name": "slm-mesh",
+            "description": DESCRIPTION,
+            "owner": {"name": "slm-mesh"},
+            "plugins": [
+                {"name": "slm-mesh", "source": "./slm-mesh", "description": DESCRIPTION},
+            ],
+        })),
+    );
+    let plugin = |file: &str| format!("marketplace/slm-mesh/{file}");
+    compare(&plugin(".claude-plugin/plugin.json"), &pretty(&manifest));
+    compare(&plugin(".mcp.json"), &pretty(&json!({"mcpServers": servers()})));
+    // The tools by which each of the agents edits.
+    let tools = "Write|Edit|MultiEdit|NotebookEdit";
+    let matchers = [(tools, "Write|Edit|MultiEdit|NotebookEdit|apply_patch|Bash")];
+    let hooks = hooks("claude-code", ".claude/settings.json", &matchers);
+    compare(&plugin("hooks/hooks.json"), &pretty(&hooks));
+    compare(&plugin("LICENSE"), include_str!("../LICENSE-MIT"));
+    compare_skills("marketplace/slm-mesh");
+}
+
+// https://geminicli.com/docs/extensions/reference; Qwen Code reads it, too.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_extension_is_made_from_skills_and_setup() {
+    compare(
+        "gemini-extension/gemini-extension.json",
+        &pretty(&json!({
+            "name": "slm-mesh",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "mcpServers": servers(),
+        })),
+    );
+    let hooks = hooks("gemini-cli", ".gemini/settings.json", &[]);
+    compare("gemini-extension/hooks/hooks.json", &pretty(&hooks));
+    compare_skills("gemini-extension");
+    for skill in &skills::ALL {
+        let name = skill.name.strip_prefix("mesh-").unwrap();
+        let text = skill.text().replace("$ARGUMENTS", "{{args}}");
+        assert!(!text.contains("\"\"\"") && !text.contains('\\'), "{name} is no TOML as it is");
+        let description = skill.head("description");
+        compare(
+            &format!("gemini-extension/commands/mesh/{name}.toml"),
+            &format!("description = \"{description}\"\nprompt = \"\"\"\n{text}\"\"\"\n"),
+        );
+    }
+}
+
 #[test]
 fn rules_are_made_from_the_skills() {
     let description = "Working beside other coding agents: messages, file locks, shared state";
@@ -60,14 +178,10 @@ fn rules_are_made_from_the_skills() {
         // https://docs.windsurf.com/windsurf/cascade/memories
         ("windsurf/slm-mesh.md", format!("trigger: model_decision\ndescription: {description}\n")),
     ] {
-        let (path, expected) = (root().join(file), rule(&head));
-        if std::env::var_os(WRITE).is_some() {
-            fs::write(&path, &expected).unwrap();
-        }
-        let found = fs::read_to_string(&path).unwrap();
-        assert!(found == expected, "{file} differs: {WRITE}=1 cargo test --test integrations");
+        let expected = rule(&head);
         // Windsurf reads no more of a rule.
         assert!(expected.chars().count() <= 12_000);
+        compare(file, &expected);
     }
 }
 
@@ -107,7 +221,7 @@ fn each_integration_has_an_agent() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     found.sort();
-    let mut expected = AGENTS.to_vec();
+    let mut expected = [&AGENTS[..], &PACKAGES[..]].concat();
     expected.sort_unstable();
     assert_eq!(found, expected);
 }
