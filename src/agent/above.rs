@@ -11,6 +11,9 @@ use crate::platform;
 /// a server or a hook; the first of them is the agent.
 const EDITORS: &[&str] = &["cursor", "windsurf", "antigravity", "vscode", "zed"];
 
+/// Agents that run extensions in a process of their own program, which is no agent of its own.
+const SELF_STARTING: &[&str] = &["copilot-cli"];
+
 /// Programs that run another one and are nobody's agent.
 const WRAPPERS: &[&str] = &[
     "sh", "bash", "dash", "zsh", "ksh", "fish", "busybox", "env", "timeout", "nice", "ionice",
@@ -59,8 +62,8 @@ fn look(chain: &[(u32, Program)]) -> Above {
     let (below, rest) = chain.split_at(nearest);
     let agent = agents.get(nearest).copied().flatten();
     let processes = match agent {
-        Some(editor) if is_editor(editor) => {
-            agents.iter().skip(nearest).take_while(|agent| **agent == Some(editor)).count()
+        Some(name) if is_editor(name) || SELF_STARTING.contains(&name) => {
+            agents.iter().skip(nearest).take_while(|agent| **agent == Some(name)).count()
         }
         _ => 1,
     };
@@ -147,6 +150,8 @@ mod tests {
         // A terminal of it is between: another editor window is not ours.
         assert_eq!(pid(&["cursor-agent", "bash", "cursor"], "cursor"), Some(100));
         assert_eq!(pid(&["zed", "code"], "zed"), Some(100));
+        assert_eq!(pid(&["copilot|/x/preload", "copilot", "bash"], "copilot-cli"), Some(99));
+        assert_eq!(pid(&["copilot", "bash", "copilot"], "copilot-cli"), Some(100));
         assert_eq!(pid(&["claude", "claude"], "claude-code"), Some(100));
         assert_eq!(pid(&["codex", "node|/x/@openai/codex/bin/codex.js"], "codex"), Some(100));
     }

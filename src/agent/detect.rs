@@ -39,6 +39,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qwen", "qwen-code"),
     ("opencode", "opencode"),
     ("aider", "aider"),
+    ("pi", "pi"),
     ("cline", "cline"),
     ("cursor-agent", "cursor"),
     ("cursor", "cursor"),
@@ -71,6 +72,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("/@qwen-code/qwen-code/", "qwen-code"),
     ("/opencode-ai/", "opencode"),
     ("/cursor-agent/", "cursor"),
+    ("/@earendil-works/pi-coding-agent/", "pi"),
 ];
 
 /// Programs whose first argument is the program that counts. A version may follow.
