@@ -111,6 +111,7 @@ fn inbox(n: u8, unread_only: bool) -> InboxQuery<'static> {
         from: None,
         before: None,
         after: None,
+        untold_only: false,
         but: &[],
         limit: 20,
     }

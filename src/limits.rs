@@ -72,6 +72,8 @@ pub const TURN_REQUESTS_MAX: usize = 128;
 pub const TURN_TIME_MAX: Duration = Duration::from_millis(5);
 /// Longest time a request may be held (`wait`), seconds.
 pub const WAIT_SECONDS_MAX: u64 = 55;
+/// The same of a claim, by whoever waits beside an agent and has nothing else to do.
+pub const CLAIM_WAIT_SECONDS_MAX: u64 = 3600;
 
 /// Answers of one turn after which it takes no more requests, bytes.
 pub const TURN_ANSWERS_BYTES: usize = 2 * REPLY_BYTES_MAX;
@@ -131,13 +133,15 @@ pub const EVENT_TYPE_CHARS_MAX: usize = 128;
 pub const ID_PREFIX_CHARS_MIN: usize = 4;
 /// Most rows of one list request (`limit`).
 pub const LIST_LIMIT_MAX: u32 = 1000;
-/// Most ids in one `markRead` or `markNotified`.
+/// Most ids in one `markRead`, `markNotified` or `markSent`.
 pub const MARK_IDS_MAX: usize = 1000;
 /// Most messages of which one event, or all events of one departure, say that nobody will read them:
 /// the oldest. The senders' lists show it of all.
 pub const UNDELIVERABLE_IDS_MAX: u32 = LIST_LIMIT_MAX;
 /// Most messages of one peer that are under a claim at once.
 pub const CLAIMED_MAX: u32 = LIST_LIMIT_MAX;
+/// Most handles that a claim brings as proof.
+pub const PROOF_HANDLES_MAX: usize = 64;
 /// Most entries of `agentPids` in one `/peers` request.
 pub const AGENT_PIDS_MAX: usize = 64;
 

@@ -388,6 +388,7 @@ fn a_sender_sees_how_far_its_messages_came() {
         peer_id: Some("bob".into()),
         ids: vec![serde_json::from_value(two).unwrap()],
         way: Way::InboxSocket,
+        claim_id: None,
     };
     mesh.client().call_bytes(&notified).unwrap();
     mesh.run_words(["send", "bob", "th\u{1b}ree\nlines"]).ok();

@@ -159,7 +159,7 @@ fn a_form_that_is_wrong_says_what_is_expected() {
         (json!({"markNotified": [], "way": "smoke"}), ["way", "inbox-socket, channel"]),
         (json!({"markNotified": too_many, "way": "hook"}), ["markNotified", "1000"]),
         (json!({"markRead": [], "way": 5}), ["way", "tool-result"]),
-        (json!({"claim": "plugin"}), ["claim", "hook"]),
+        (json!({"claim": "smoke"}), ["claim", "hook"]),
         (json!({"claim": "hook", "limit": 1001}), ["limit", "1000"]),
         (json!({"claim": "hook", "markRead": []}), ["claim", "send one"]),
     ] {

@@ -6,16 +6,18 @@ use uuid::Uuid;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Claimant, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath,
-    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
-    AGENT_PIDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX,
-    LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX,
-    PATH_BYTES_MAX, PAYLOAD_BYTES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX,
-    TAG_CHARS_MAX, WAIT_SECONDS_MAX,
+    AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX,
+    LIST_LIMIT_MAX, LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX,
+    NAMESPACE_CHARS_MAX, PATH_BYTES_MAX, PAYLOAD_BYTES_MAX, PROOF_HANDLES_MAX, REASON_CHARS_MAX,
+    STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX, WAIT_SECONDS_MAX,
 };
-use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way, event_type};
+use crate::model::{
+    Handle, MessageId, MessageKind, MessageRef, Moment, SentStatus, Seq, Timestamp, Way, event_type,
+};
 use crate::names;
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -137,16 +139,12 @@ fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
     })
 }
 
-fn message_id(fields: &mut Fields<'_>, name: &str) -> Result<Option<MessageId>> {
-    fields.word(name, "the id of a message", MessageId::parse)
-}
-
 fn client_id(fields: &mut Fields<'_>) -> Result<Option<Uuid>> {
-    client_uuid(fields, "id")
+    uuid(fields, "id")
 }
 
-fn client_uuid(fields: &mut Fields<'_>, name: &str) -> Result<Option<Uuid>> {
-    fields.word(name, "a UUID made by the client", |text| {
+fn uuid(fields: &mut Fields<'_>, name: &str) -> Result<Option<Uuid>> {
+    fields.word(name, "a UUID", |text| {
         (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
     })
 }
@@ -159,7 +157,7 @@ fn send(fields: &mut Fields<'_>) -> Result<SendMessage> {
         kind: fields
             .word("type", "text, json, command or alert", MessageKind::parse)?
             .unwrap_or_default(),
-        reply_to: message_id(fields, "replyTo")?,
+        reply_to: fields.word("replyTo", "the handle or the id of a message", MessageRef::parse)?,
         id: client_id(fields)?,
         place: Place {
             project_path: fields.text("projectPath", PATH)?,
@@ -181,11 +179,12 @@ fn send(fields: &mut Fields<'_>) -> Result<SendMessage> {
 }
 
 fn messages(fields: &mut Fields<'_>) -> Result<Request> {
-    const WAYS: &str = "inbox-socket, channel, queue, hook or tool-result";
+    const WAYS: &str = "inbox-socket, channel, queue, hook, tool-result, wait-hook or plugin";
     let peer_id = fields.text("peerId", WHO)?;
-    let forms = ["markRead", "markNotified", "claim"];
+    let forms = ["markRead", "markNotified", "markSent", "claim", "renew", "release"];
     if forms.iter().filter(|form| fields.has(form)).count() > 1 {
-        let message = "`claim`, `markNotified` and `markRead` are requests of their own: send one";
+        let message = "`claim`, `renew`, `release`, `markSent`, `markNotified` and `markRead` are \
+                       requests of their own: send one";
         return Err(Refusal::new(Code::InvalidRequest, message));
     }
     let ids = |fields: &mut Fields<'_>, name: &str| {
@@ -193,16 +192,43 @@ fn messages(fields: &mut Fields<'_>) -> Result<Request> {
         fields.list(name, MARK_IDS_MAX, "message ids", parse)
     };
     if let Some(ids) = ids(fields, "markRead")? {
-        return Ok(Request::MarkRead { peer_id, ids, way: fields.word("way", WAYS, Way::parse)? });
+        let way = fields.word("way", WAYS, Way::parse)?;
+        return Ok(Request::MarkRead { peer_id, ids, way, claim_id: uuid(fields, "claimId")? });
     }
     if let Some(ids) = ids(fields, "markNotified")? {
         let way = fields.need_word("way", WAYS, Way::parse)?;
-        return Ok(Request::MarkNotified { peer_id, ids, way });
+        return Ok(Request::MarkNotified { peer_id, ids, way, claim_id: uuid(fields, "claimId")? });
     }
-    let claimant = |word: &str| (word == "hook").then_some(Claimant::Hook);
-    if let Some(claim) = fields.word("claim", "the word `hook`", claimant)? {
-        let limit = fields.small("limit", 1..=LIST_LIMIT_MAX)?;
-        return Ok(Request::Claim(Claim { peer_id, claim, limit }));
+    if let Some(ids) = ids(fields, "markSent")? {
+        const STATUS: &str = "sent, held, refused, declined, not-running or dropped";
+        return Ok(Request::MarkSent {
+            peer_id,
+            ids,
+            way: fields.need_word("way", WAYS, Way::parse)?,
+            status: fields.need_word("status", STATUS, SentStatus::parse)?,
+            whole: fields.flag("whole")?,
+            claim_id: uuid(fields, "claimId")?,
+        });
+    }
+    if let Some(by) = fields.word("claim", WAYS, Way::parse)? {
+        let moments = "start, prompt, tool, stop or end";
+        let proof = |value: &Value| value.as_str().and_then(Handle::parse);
+        return Ok(Request::Claim(Claim {
+            peer_id,
+            by,
+            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
+            wait: fields.number("wait", 0..=CLAIM_WAIT_SECONDS_MAX)?.unwrap_or(0),
+            moment: fields.word("moment", moments, Moment::parse)?,
+            proof: fields
+                .list("proof", PROOF_HANDLES_MAX, "handles of messages", proof)?
+                .unwrap_or_default(),
+        }));
+    }
+    if let Some(claim_id) = uuid(fields, "renew")? {
+        return Ok(Request::RenewClaim { peer_id, claim_id });
+    }
+    if let Some(claim_id) = uuid(fields, "release")? {
+        return Ok(Request::ReleaseClaim { peer_id, claim_id });
     }
     let filter = |word: &str| match word {
         "unread" => Some(Filter::Unread),
@@ -284,7 +310,7 @@ fn lock_file(fields: &mut Fields<'_>, peer_id: Option<Box<str>>) -> Result<LockF
         ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
         steal: fields.flag("steal")?,
         wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
-        place: client_uuid(fields, "place")?,
+        place: uuid(fields, "place")?,
     };
     let has_reason = lock.reason.as_ref().is_some_and(|reason| !reason.trim().is_empty());
     if lock.steal && !has_reason {
@@ -477,6 +503,17 @@ mod tests {
             (E::Messages, r#"{"markNotified":[],"way":"owl"}"#, ["way", "tool-result"]),
             (E::Messages, r#"{"claim":"me"}"#, ["claim", "hook"]),
             (E::Messages, r#"{"claim":true}"#, ["claim", "hook"]),
+            (E::Messages, r#"{"claim":"hook","wait":3601}"#, ["wait", "0 to 3600"]),
+            (E::Messages, r#"{"claim":"hook","moment":"now"}"#, ["moment", "prompt"]),
+            (E::Messages, r#"{"claim":"hook","proof":["1234"]}"#, ["proof", "handles"]),
+            (E::Messages, r#"{"markSent":[],"way":"queue"}"#, ["status", "missing"]),
+            (E::Messages, r#"{"markSent":[],"status":"sent"}"#, ["way", "missing"]),
+            (E::Messages, r#"{"markSent":[],"way":"queue","status":"lost"}"#, ["status", "held"]),
+            (E::Messages, r#"{"markRead":[],"claimId":"x"}"#, ["claimId", "UUID"]),
+            (E::Messages, r#"{"renew":true}"#, ["renew", "UUID"]),
+            (E::Messages, r#"{"release":"x"}"#, ["release", "UUID"]),
+            (E::Messages, r#"{"renew":"x","release":"x"}"#, ["release", "send one"]),
+            (E::Send, r#"{"toPeer":"a","payload":"x","replyTo":"1234"}"#, ["replyTo", "handle"]),
             (E::Messages, r#"{"claim":"hook","limit":0}"#, ["limit", "1 to 1000"]),
             (E::Messages, r#"{"claim":"hook","markRead":[]}"#, ["claim", "send one"]),
             (E::Messages, r#"{"markNotified":[],"markRead":[]}"#, ["markRead", "send one"]),
@@ -553,14 +590,20 @@ mod tests {
         assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX)).is_ok());
         assert!(decode(Endpoint::Events, &types(EVENT_TYPES_MAX + 1)).is_err());
         let id = MessageId::new(Seq(1), [0; 16]);
-        for form in ["markRead", "markNotified"] {
+        for form in ["markRead", "markNotified", "markSent"] {
             let mark = |n: usize| {
                 let ids = vec![format!("\"{id}\""); n].join(",");
-                format!(r#"{{"{form}":[{ids}],"way":"hook"}}"#)
+                format!(r#"{{"{form}":[{ids}],"way":"hook","status":"sent"}}"#)
             };
             assert!(decode(Endpoint::Messages, &mark(MARK_IDS_MAX)).is_ok());
             assert!(decode(Endpoint::Messages, &mark(MARK_IDS_MAX + 1)).is_err());
         }
+        let proof = |n: usize| {
+            let handles = vec![format!("\"{}\"", id.handle()); n].join(",");
+            format!(r#"{{"claim":"hook","moment":"prompt","proof":[{handles}]}}"#)
+        };
+        assert!(decode(Endpoint::Messages, &proof(PROOF_HANDLES_MAX)).is_ok());
+        assert!(decode(Endpoint::Messages, &proof(PROOF_HANDLES_MAX + 1)).is_err());
         let emit = |n: usize| {
             format!(r#"{{"action":"emit","type":"a.b","payload":"{}"}}"#, "x".repeat(n - 2))
         };
@@ -619,7 +662,7 @@ mod tests {
                 to_peer: "all".into(),
                 payload: "\"\\\u{0}é".into(),
                 kind: MessageKind::Alert,
-                reply_to: Some(id),
+                reply_to: Some(id.into()),
                 id: Some(Uuid::from_bytes([9; 16])),
                 place: Place {
                     project_path: Some("/p".into()),
@@ -635,11 +678,6 @@ mod tests {
                 peek: true,
                 ..Fetch::default()
             }),
-            Request::MarkRead { peer_id: None, ids: vec![id], way: None },
-            Request::MarkRead { peer_id: None, ids: vec![], way: Some(Way::Hook) },
-            Request::MarkNotified { peer_id: me.clone(), ids: vec![id], way: Way::InboxSocket },
-            Request::Claim(Claim::default()),
-            Request::Claim(Claim { peer_id: me.clone(), limit: Some(7), ..Claim::default() }),
             Request::GetState { namespace: "n".into(), key: "k".into() },
             Request::ListState {
                 namespace: Some("n".into()),
@@ -707,6 +745,57 @@ mod tests {
             let text = String::from_utf8(body.clone()).unwrap();
             assert_eq!(Request::decode(request.endpoint(), &body), Ok(request), "{text}");
         }
+    }
+
+    #[test]
+    fn claims_and_marks_are_read_as_clients_write_them() {
+        let (id, claim_id) = (MessageId::new(Seq(7), [3; 16]), Uuid::from_bytes([4; 16]));
+        let me: Option<Box<str>> = Some("me".into());
+        for request in [
+            Request::MarkRead { peer_id: None, ids: vec![id], way: None, claim_id: None },
+            Request::MarkRead {
+                peer_id: None,
+                ids: vec![],
+                way: Some(Way::Hook),
+                claim_id: Some(claim_id),
+            },
+            Request::MarkNotified {
+                peer_id: me.clone(),
+                ids: vec![id],
+                way: Way::InboxSocket,
+                claim_id: Some(claim_id),
+            },
+            Request::MarkSent {
+                peer_id: None,
+                ids: vec![id],
+                way: Way::Queue,
+                status: SentStatus::NotRunning,
+                whole: true,
+                claim_id: Some(claim_id),
+            },
+            Request::Claim(Claim::new(Way::Hook)),
+            Request::Claim(Claim {
+                peer_id: me.clone(),
+                by: Way::WaitHook,
+                limit: Some(7),
+                wait: 3600,
+                moment: Some(Moment::Prompt),
+                proof: vec![id.handle()],
+            }),
+            Request::RenewClaim { peer_id: me.clone(), claim_id },
+            Request::ReleaseClaim { peer_id: None, claim_id },
+        ] {
+            let body = request.body();
+            let text = String::from_utf8(body.clone()).unwrap();
+            assert_eq!(Request::decode(request.endpoint(), &body), Ok(request), "{text}");
+        }
+        // Words that other programs use.
+        let sent = br#"{"markSent":[],"way":"socket","status":"denied"}"#;
+        let Ok(Request::MarkSent { way, status, .. }) = Request::decode(Endpoint::Messages, sent)
+        else {
+            panic!("not read");
+        };
+        assert_eq!((way, status), (Way::InboxSocket, SentStatus::Declined));
     }
 
     #[test]

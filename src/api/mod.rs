@@ -14,22 +14,22 @@ mod request;
 
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{
-    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line,
+    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line, wake_line,
 };
 pub use read::{
-    DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply, LocksReply,
-    MarkedReply, PeersReply,
+    ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,
+    LocksReply, MarkedReply, PeersReply,
 };
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
-    ActiveCount, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full, Health,
-    LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus, Recovery,
-    Registered, Reply, Sent, StateInfo, Status, SubagentEdit, TotalCount,
+    ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
+    Health, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus,
+    Recovery, Registered, Reply, Sent, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Claimant, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath,
-    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 
 /// A JSON text without the white space between its parts.

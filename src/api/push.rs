@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::{Message, MessageId, MessageKind, Party, PeerId, Seq, Timestamp};
+use crate::model::{Handle, Message, MessageId, MessageKind, Party, PeerId, Seq, Timestamp};
 
 /// A message as pushed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::model::{Message, MessageId, MessageKind, Party, PeerId, Seq, Timestam
 pub struct PushedMessage {
     /// Its id: to be acknowledged, and to tell a repeated push.
     pub message_id: MessageId,
+    /// Its short name.
+    pub handle: Handle,
     /// Who sent it.
     pub from_peer: Party,
     /// The sender's name.
@@ -43,6 +45,8 @@ pub struct PushedMessage {
 pub enum Frame {
     /// A message for this peer.
     Message(PushedMessage),
+    /// Something may be told to the agent now: by a claim that is asked for anew.
+    Wake,
     /// An event it subscribed to; the payload as it came.
     Event(serde_json::Value),
     /// The broker is going away; the reason.
@@ -71,6 +75,7 @@ pub fn read_frame(line: &[u8]) -> Result<Frame, String> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(text)?;
     Ok(match line.kind.as_str() {
         "message" => Frame::Message(serde_json::from_str(line.payload.get()).map_err(text)?),
+        "wake" => Frame::Wake,
         "event" => Frame::Event(serde_json::from_str(line.payload.get()).map_err(text)?),
         "shutdown" => Frame::Shutdown(
             serde_json::from_str::<Shutdown>(line.payload.get()).map_err(text)?.reason,
@@ -129,6 +134,7 @@ pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Time
     #[serde(rename_all = "camelCase")]
     struct Payload<'a> {
         message_id: MessageId,
+        handle: Handle,
         from_peer: &'a Party,
         from_name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,6 +153,7 @@ pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Time
         "message",
         Payload {
             message_id: message.id,
+            handle: message.id.handle(),
             from_peer: &message.from,
             from_name: &message.from_name,
             from_agent,
@@ -222,6 +229,13 @@ pub(crate) fn lock_line(path: &str, action: LockAction, by: &Party, at: Timestam
     line("lock_update", Payload { file_path: path, action, by }, at)
 }
 
+/// That something may be told to the agent now.
+pub(crate) fn wake_line(at: Timestamp) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Nothing {}
+    line("wake", Nothing {}, at)
+}
+
 /// The broker's good-bye.
 pub(crate) fn shutdown_line(reason: &str, at: Timestamp) -> Vec<u8> {
     #[derive(Serialize)]
@@ -249,7 +263,7 @@ mod tests {
             reply_to: None,
             created_at: Timestamp(0),
             delivered_at: None,
-            notified: None,
+            told: None,
             read_at: None,
             reached: None,
         }
@@ -264,6 +278,7 @@ mod tests {
         let Ok(Frame::Message(read)) = read_frame(&line) else { panic!("{text}") };
         assert_eq!((&*read.text, read.broadcast, read.seq), ("one\ntwo \"q\"", true, Seq(5)));
         assert_eq!(read.from_agent.as_deref(), Some("codex"));
+        assert_eq!(read.handle, read.message_id.handle());
     }
 
     #[test]
@@ -292,6 +307,7 @@ mod tests {
     fn other_frames_are_told_apart() {
         let line = shutdown_line("stopped", Timestamp(0));
         assert_eq!(read_frame(&line), Ok(Frame::Shutdown("stopped".into())));
+        assert_eq!(read_frame(&wake_line(Timestamp(0))), Ok(Frame::Wake));
         let lock = lock_line("/f", LockAction::Locked, &Party::Cli, Timestamp(0));
         assert_eq!(read_frame(&lock), Ok(Frame::Other("lock_update".into())));
         assert!(read_frame(b"nonsense").is_err());

@@ -16,7 +16,14 @@ pub struct PeersReply {
     pub remaining: u64,
 }
 
-/// Answer to `POST /messages` with `markRead` or `markNotified`.
+/// Answer to `POST /messages` with `renew` or `release`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct ClaimReply {
+    /// How many messages are, or were, under it; 0 if it has ended.
+    pub claimed: u64,
+}
+
+/// Answer to `POST /messages` with `markRead`, `markNotified` or `markSent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct MarkedReply {
     /// How many were not marked before.
@@ -132,7 +139,7 @@ impl<'de> Deserialize<'de> for Sent {
 mod tests {
     use serde::de::DeserializeOwned;
 
-    use super::super::reply::Reply;
+    use super::super::reply::{Claimed, Reply};
     use super::*;
     use crate::model::{Party, Timestamp};
 
@@ -174,6 +181,15 @@ mod tests {
             EntriesReply { entries: vec![entry], remaining: 1 }
         );
         assert_eq!(read::<MarkedReply>(&Reply::Marked { marked: 3 }), MarkedReply { marked: 3 });
+        assert_eq!(read::<ClaimReply>(&Reply::Claim { claimed: 2 }), ClaimReply { claimed: 2 });
+        let claimed = Claimed {
+            remaining: 1,
+            claim_id: Some(uuid::Uuid::from_bytes([1; 16])),
+            defer_ms: Some(5),
+            proven: vec![id],
+            ..Claimed::default()
+        };
+        assert_eq!(read::<Claimed>(&Reply::Claimed(claimed.clone())), claimed);
         let deleted = Reply::Deleted { namespace: "n".into(), deleted: true };
         assert!(read::<DeletedReply>(&deleted).deleted);
 

@@ -2,11 +2,12 @@
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::limits::REPLY_BYTES_MAX;
 use crate::model::{
-    Event, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Seq, Stage,
-    StateEntry, Timestamp, Way,
+    Event, Handle, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, SentStatus,
+    Seq, Stage, StateEntry, Timestamp, Way,
 };
 
 /// Answer to `GET /health`.
@@ -289,6 +290,7 @@ impl Serialize for Sent {
         match self {
             Self::Direct { message_id, queued, delivered, pushed } => {
                 map.serialize_entry("messageId", message_id)?;
+                map.serialize_entry("handle", &message_id.handle())?;
                 if *queued {
                     map.serialize_entry("queued", queued)?;
                 }
@@ -297,6 +299,9 @@ impl Serialize for Sent {
             }
             Self::Broadcast { message_id, recipients, delivered, pushed } => {
                 map.serialize_entry("messageIds", message_id.as_slice())?;
+                if let Some(id) = message_id {
+                    map.serialize_entry("handle", &id.handle())?;
+                }
                 map.serialize_entry("recipients", recipients)?;
                 map.serialize_entry("delivered", delivered)?;
                 map.serialize_entry("pushed", pushed)?;
@@ -312,10 +317,15 @@ impl Serialize for Sent {
 pub struct MessageInfo {
     /// Its id.
     pub id: MessageId,
+    /// Its short name.
+    pub handle: Handle,
     /// Who sent it.
     pub from_peer: Party,
     /// The sender's name then.
     pub from_name: Box<str>,
+    /// Which agent the sender is, as long as it is here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_agent: Option<Box<str>>,
     /// To whom; null for a broadcast.
     pub to_peer: Option<Party>,
     /// The name in whose mailbox it is: it is for whoever has that name.
@@ -339,6 +349,15 @@ pub struct MessageInfo {
     /// When.
     #[serde(default)]
     pub delivered_at: Option<Timestamp>,
+    /// When it was handed to a queue of the agent's own, unless more is known since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// To which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_by: Option<Way>,
+    /// What has become of it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_status: Option<SentStatus>,
     /// When the agent was told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notified_at: Option<Timestamp>,
@@ -359,6 +378,9 @@ pub struct MessageInfo {
     /// In `sent`, for a broadcast: how many have confirmed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_count: Option<u32>,
+    /// In `sent`, for a broadcast: with how many it stands in a queue of the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_count: Option<u32>,
     /// In `sent`, for a broadcast: to how many agents it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notified_count: Option<u32>,
@@ -387,10 +409,15 @@ impl MessageInfo {
 impl From<Message> for MessageInfo {
     fn from(message: Message) -> Self {
         let reached = message.reached;
+        let proven = message.told.filter(|told| told.is_proven());
+        // What is read needs no queue any more.
+        let sent = message.told.filter(|told| !told.is_proven() && message.read_at.is_none());
         Self {
             id: message.id,
+            handle: message.id.handle(),
             from_peer: message.from,
             from_name: message.from_name,
+            from_agent: None,
             to_peer: message.to,
             to_name: message.to_name,
             to_group: message.to_group,
@@ -403,13 +430,17 @@ impl From<Message> for MessageInfo {
                 None => message.delivered_at.is_some(),
             },
             delivered_at: message.delivered_at,
-            notified_at: message.notified.map(|notified| notified.at),
-            notified_by: message.notified.map(|notified| notified.by),
+            sent_at: sent.map(|sent| sent.at),
+            sent_by: sent.map(|sent| sent.by),
+            sent_status: sent.and_then(|sent| sent.how.status()),
+            notified_at: proven.map(|told| told.at),
+            notified_by: proven.map(|told| told.by),
             read_at: message.read_at,
             stage: None,
             undeliverable_at: None,
             recipients: reached.map(|reached| reached.recipients),
             delivered_count: reached.map(|reached| reached.delivered),
+            sent_count: reached.map(|reached| reached.sent),
             notified_count: reached.map(|reached| reached.notified),
             read_count: reached.map(|reached| reached.read),
             seq: message.seq,
@@ -417,13 +448,31 @@ impl From<Message> for MessageInfo {
     }
 }
 
-/// Answer to a fetch or a claim of messages.
+/// Answer to a claim of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claimed {
+    /// Those to be told now, oldest first.
+    pub messages: Vec<MessageInfo>,
+    /// How many more unread and untold ones there are, counted to 100.
+    pub remaining: u64,
+    /// The claim under which they are; none without messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_id: Option<Uuid>,
+    /// In how many ms it is worth asking again, if it is known that something may be told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defer_ms: Option<u64>,
+    /// Those that the proof has proven.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proven: Vec<MessageId>,
+}
+
+/// Answer to a fetch of messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages {
     /// Oldest first.
     pub messages: Vec<MessageInfo>,
-    /// How many more there are. Exact for `unread` without `from`; otherwise, and for a claim while
-    /// others are under one, counted to 100.
+    /// How many more there are. Exact for `unread` without `from`; otherwise counted to 100.
     pub remaining: u64,
 }
 
@@ -588,7 +637,14 @@ pub enum Reply {
     Sent(Sent),
     /// `POST /messages`
     Messages(Messages),
-    /// `POST /messages` with `markRead` or `markNotified`
+    /// `POST /messages` with `claim`
+    Claimed(Claimed),
+    /// `POST /messages` with `renew` or `release`
+    Claim {
+        /// How many messages are, or were, under it; 0 if it has ended.
+        claimed: u64,
+    },
+    /// `POST /messages` with `markRead`, `markNotified` or `markSent`
     Marked {
         /// How many were not marked before.
         marked: u64,
@@ -776,7 +832,10 @@ mod tests {
                 delivered: true,
                 pushed: false
             })),
-            format!(r#"{{"ok":true,"messageId":"{id}","delivered":true,"pushed":false}}"#)
+            format!(
+                r#"{{"ok":true,"messageId":"{id}","handle":"{}","delivered":true,"pushed":false}}"#,
+                id.handle()
+            )
         );
         let nobody = Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 };
         assert!(text(&Reply::Sent(nobody)).contains(r#""messageIds":[]"#));

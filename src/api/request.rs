@@ -3,7 +3,9 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::model::{MessageId, MessageKind, Seq, Timestamp, Way};
+use crate::model::{
+    Handle, MessageId, MessageKind, MessageRef, Moment, SentStatus, Seq, Timestamp, Way,
+};
 
 /// The paths of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,7 +224,7 @@ pub struct SendMessage {
     pub kind: MessageKind,
     /// The message it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reply_to: Option<MessageId>,
+    pub reply_to: Option<MessageRef>,
     /// The client's own id of this sending: sending it again returns the first answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
@@ -292,28 +294,38 @@ impl Fetch {
     pub const DEFAULT_LIMIT: u32 = 20;
 }
 
-/// Who hands out messages under a claim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Claimant {
-    /// A hook of the agent.
-    #[default]
-    Hook,
-}
-
-/// Fetches unread messages that nobody else hands out: `POST /messages` with `claim`. They stay
-/// claimed for [`crate::limits::CLAIM_TIME`], or until they are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`. They are
+/// given to no other way for [`crate::limits::CLAIM_TIME`], unless the claim is renewed, or until they
+/// are marked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     /// Whose messages; with a peer token that peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_id: Option<Box<str>>,
-    /// Who asks.
-    pub claim: Claimant,
+    /// How the agent will be told.
+    #[serde(rename = "claim")]
+    pub by: Way,
     /// 1 to 1,000; default 20.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Hold the answer until something may be told, at most so many seconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub wait: u64,
+    /// Where in the agent's turn it is asked, by a hook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Moment>,
+    /// With a prompt: the messages that it is made of, which have come to the agent by that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proof: Vec<Handle>,
+}
+
+impl Claim {
+    /// For this way, with nothing more to say.
+    #[must_use]
+    pub fn new(by: Way) -> Self {
+        Self { peer_id: None, by, limit: None, wait: 0, moment: None, proof: Vec::new() }
+    }
 }
 
 /// Sets a state entry.
@@ -531,6 +543,9 @@ pub enum Request {
         /// How the agent got them: its notification, too, where there was none.
         #[serde(skip_serializing_if = "Option::is_none")]
         way: Option<Way>,
+        /// Only those under this claim, which ends with that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claim_id: Option<Uuid>,
     },
     /// `POST /messages` with `markNotified`
     MarkNotified {
@@ -542,9 +557,49 @@ pub enum Request {
         ids: Vec<MessageId>,
         /// How the agent was told.
         way: Way,
+        /// Only those under this claim, which ends with that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claim_id: Option<Uuid>,
+    },
+    /// `POST /messages` with `markSent`
+    MarkSent {
+        /// Whose; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// At most 1,000.
+        #[serde(rename = "markSent")]
+        ids: Vec<MessageId>,
+        /// To which queue they were handed.
+        way: Way,
+        /// What became of them there.
+        status: SentStatus,
+        /// The whole text of each is in there.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        whole: bool,
+        /// Only those under this claim, which ends with that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claim_id: Option<Uuid>,
     },
     /// `POST /messages` with `claim`
     Claim(Claim),
+    /// `POST /messages` with `renew`
+    RenewClaim {
+        /// Whose; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// Which claim.
+        #[serde(rename = "renew")]
+        claim_id: Uuid,
+    },
+    /// `POST /messages` with `release`
+    ReleaseClaim {
+        /// Whose; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// Which claim.
+        #[serde(rename = "release")]
+        claim_id: Uuid,
+    },
     /// `POST /state`, `get`
     GetState {
         /// Default `default`.
@@ -661,9 +716,13 @@ impl Request {
             Self::Peers(_) => Endpoint::Peers,
             Self::Summary { .. } => Endpoint::Summary,
             Self::Send(_) => Endpoint::Send,
-            Self::Fetch(_) | Self::MarkRead { .. } | Self::MarkNotified { .. } | Self::Claim(_) => {
-                Endpoint::Messages
-            }
+            Self::Fetch(_)
+            | Self::MarkRead { .. }
+            | Self::MarkNotified { .. }
+            | Self::MarkSent { .. }
+            | Self::Claim(_)
+            | Self::RenewClaim { .. }
+            | Self::ReleaseClaim { .. } => Endpoint::Messages,
             Self::GetState { .. }
             | Self::ListState { .. }
             | Self::SetState(_)

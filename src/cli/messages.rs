@@ -29,7 +29,7 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
         to_peer: to.into(),
         payload,
         kind: message.kind,
-        reply_to: message.reply_to,
+        reply_to: message.reply_to.map(Into::into),
         id: new_id(),
         place: place(to)?,
     });
@@ -151,7 +151,9 @@ fn mark_read(
     ids: Vec<MessageId>,
     json: bool,
 ) -> Exit {
-    let Err(error) = client.call_bytes(&Request::MarkRead { peer_id, ids, way: None }) else {
+    let Err(error) =
+        client.call_bytes(&Request::MarkRead { peer_id, ids, way: None, claim_id: None })
+    else {
         return Exit::Done;
     };
     if error.code() == Some(Code::Forbidden) {

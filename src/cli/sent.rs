@@ -85,7 +85,7 @@ fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 7] {
     let stage = message.stage.map_or(Cell::from(""), |stage| match stage {
         Stage::Read => Cell::painted(stage.as_str(), Paint::Good),
         Stage::Queued | Stage::Undeliverable => Cell::painted(stage.as_str(), Paint::Warn),
-        Stage::Delivered | Stage::Notified => stage.as_str().into(),
+        Stage::Delivered | Stage::Sent | Stage::Notified => stage.as_str().into(),
     });
     // Of a broadcast, how many; of a message, when.
     let reached = |count: Option<u32>, at: Option<_>| match (message.recipients, at) {

@@ -74,7 +74,10 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::Heartbeat { .. }
         | Request::Lock(LockFile { steal: false, .. })
         | Request::MarkRead { .. }
-        | Request::MarkNotified { .. } => true,
+        | Request::MarkNotified { .. }
+        | Request::MarkSent { .. }
+        | Request::RenewClaim { .. }
+        | Request::ReleaseClaim { .. } => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.
         Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
         Request::Send(message) => message.id.is_some(),
@@ -107,7 +110,10 @@ pub(super) fn leaves_no_doubt(request: &Request) -> bool {
         | Request::ReadEvents(_)
         | Request::Heartbeat { .. }
         | Request::MarkRead { .. }
-        | Request::MarkNotified { .. } => true,
+        | Request::MarkNotified { .. }
+        | Request::MarkSent { .. }
+        | Request::RenewClaim { .. }
+        | Request::ReleaseClaim { .. } => true,
         Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
         Request::Register(register) => register.peer_id.is_some(),
         _ => false,
@@ -686,9 +692,18 @@ mod tests {
             (Request::Lock(LockFile::default()), true),
             (Request::Heartbeat { peer_id: None, git_branch: None, session_id: None }, true),
             (Request::ReadEvents(ReadEvents::default()), true),
-            (Request::MarkRead { peer_id: None, ids: vec![], way: None }, true),
-            (Request::MarkNotified { peer_id: None, ids: vec![], way: Way::Hook }, true),
-            (Request::Claim(Claim::default()), false),
+            (Request::MarkRead { peer_id: None, ids: vec![], way: None, claim_id: None }, true),
+            (
+                Request::MarkNotified {
+                    peer_id: None,
+                    ids: vec![],
+                    way: Way::Hook,
+                    claim_id: None,
+                },
+                true,
+            ),
+            (Request::Claim(Claim::new(Way::Hook)), false),
+            (Request::RenewClaim { peer_id: None, claim_id: Uuid::nil() }, true),
             (Request::Shutdown, false),
         ] {
             assert_eq!(is_repeatable(&request), expected, "{request:?}");

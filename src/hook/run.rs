@@ -18,7 +18,7 @@ use super::session::{Asker, Found};
 use super::text::{self, Packed};
 use super::{Agent, HookEvent, Kind, Verdict, session, stdio, warning};
 use crate::agent::git;
-use crate::api::{Claim, Claimant, Code, ListPeers, Messages, PeerInfo, PeersReply, Request};
+use crate::api::{Claim, Claimed, Code, ListPeers, PeerInfo, PeersReply, Request};
 use crate::client::{Client, ClientError, paths};
 use crate::config::{Config, LOG};
 use crate::limits::{
@@ -230,8 +230,8 @@ fn inbox(
 
 fn claim(client: &mut Client, kind: Kind) -> Result<(Verdict, Marks), ClientError> {
     let limit = Some(HOOK_MESSAGES_MAX);
-    let claim = Request::Claim(Claim { peer_id: None, claim: Claimant::Hook, limit });
-    let Messages { messages, remaining } = client.call(&claim)?;
+    let claim = Request::Claim(Claim { limit, ..Claim::new(Way::Hook) });
+    let Claimed { messages, remaining, .. } = client.call(&claim)?;
     let direct = |id: &MessageId| messages.iter().any(|m| m.id == *id && m.to_peer.is_some());
     if messages.is_empty() {
         return Ok((Verdict::Silent, Marks::default()));
@@ -266,11 +266,16 @@ fn mark(client: &mut Client, marks: Marks) -> Result<(), ClientError> {
     let (peer_id, way) = (None, Way::Hook);
     if !marks.read.is_empty() {
         let ids = marks.read;
-        client.call_bytes(&Request::MarkRead { peer_id: None, ids, way: Some(way) })?;
+        client.call_bytes(&Request::MarkRead {
+            peer_id: None,
+            ids,
+            way: Some(way),
+            claim_id: None,
+        })?;
     }
     if !marks.notified.is_empty() {
         let ids = marks.notified;
-        client.call_bytes(&Request::MarkNotified { peer_id, ids, way })?;
+        client.call_bytes(&Request::MarkNotified { peer_id, ids, way, claim_id: None })?;
     }
     Ok(())
 }

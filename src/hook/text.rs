@@ -161,13 +161,19 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{PeerId, Seq};
+    use crate::model::{Handle, PeerId, Seq};
 
     const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
     fn message(n: u64, payload: &str) -> MessageInfo {
         MessageInfo {
             id: MessageId::parse(&format!("01890a5d-ac96-874b-bcce-{n:012x}")).unwrap(),
+            handle: Handle::of(Seq(n)),
+            from_agent: None,
+            sent_at: None,
+            sent_by: None,
+            sent_status: None,
+            sent_count: None,
             from_peer: Party::Peer(peer()),
             from_name: "webapp-codex".into(),
             to_peer: Some(Party::Cli),

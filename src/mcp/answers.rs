@@ -309,11 +309,17 @@ mod tests {
     use super::*;
     use crate::api::Scope;
     use crate::client::Refused;
-    use crate::model::Seq;
+    use crate::model::{Handle, Seq};
 
     fn info(n: u64, to: Option<Party>) -> MessageInfo {
         MessageInfo {
             id: MessageId::new(Seq(n), [0; 16]),
+            handle: Handle::of(Seq(n)),
+            from_agent: None,
+            sent_at: None,
+            sent_by: None,
+            sent_status: None,
+            sent_count: None,
             from_peer: Party::Cli,
             from_name: "cli".into(),
             to_peer: to,

@@ -116,7 +116,10 @@ impl Server {
         {
             // What is read is not notified any more.
             self.record(true, now);
-            self.ask(Purpose::MarkRead, Request::MarkRead { peer_id: None, ids, way: None });
+            self.ask(
+                Purpose::MarkRead,
+                Request::MarkRead { peer_id: None, ids, way: None, claim_id: None },
+            );
         }
     }
 

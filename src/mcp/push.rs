@@ -257,7 +257,7 @@ mod tests {
         let id = "00000000-0001-8000-8000-000000000000";
         let message = format!(
             "nonsense\n{{\"type\":\"news\",\"payload\":{{}}}}\n{{\"type\":\"message\",\"payload\":\
-             {{\"messageId\":\"{id}\",\"fromPeer\":\"cli\",\"fromName\":\"cli\",\"text\":\"x\",\
+             {{\"messageId\":\"{id}\",\"handle\":\"arnr\",\"fromPeer\":\"cli\",\"fromName\":\"cli\",\"text\":\"x\",\
              \"messageType\":\"text\",\"broadcast\":false,\"seq\":1}}}}\n"
         );
         broker.write_all(message.as_bytes()).unwrap();

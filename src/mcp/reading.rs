@@ -145,7 +145,7 @@ impl Reading {
         if let Some(last) = &mut self.last {
             last.messages.retain(|given| {
                 let is_to = |name: &str| last.doubt < Doubt::GivenUp && name == &*send.to_peer;
-                send.reply_to != Some(given.id)
+                !send.reply_to.is_some_and(|named| named.is(given.id))
                     && !is_to(&given.from_name)
                     && !is_to(&given.from.to_string())
             });

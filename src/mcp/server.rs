@@ -529,7 +529,8 @@ impl Server {
                 "lock_update" => subscriptions.changed(Topic::Locks, &mut self.out),
                 _ => {}
             },
-            Frame::Shutdown(_) => {}
+            // Nothing here waits to be woken.
+            Frame::Wake | Frame::Shutdown(_) => {}
         }
         self.proceed(now);
     }

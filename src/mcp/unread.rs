@@ -167,6 +167,7 @@ mod tests {
     fn message(n: u64, text: &str) -> PushedMessage {
         PushedMessage {
             message_id: MessageId::new(Seq(n), [0; 16]),
+            handle: crate::model::Handle::of(Seq(n)),
             from_peer: Party::Cli,
             from_name: "bob".into(),
             from_agent: None,

@@ -6,18 +6,20 @@
 //! that dies first leaves a claim that runs out. Nothing of this is stored: after a restart of the
 //! broker nothing is claimed, and what was being given out then may be given twice.
 
+use uuid::{Builder, Uuid};
+
 use super::Mesh;
-use super::messages::listed;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Failure, Push, Target};
 use super::who::{Right, not_found};
-use crate::api::{Budget, Claim, Fetch, Reply, message_size};
+use crate::api::{Budget, Claim, Claimed as Answer, Fetch, Reply, message_size, wake_line};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX};
-use crate::model::{Message, Monotonic, Now, PeerId, Recipient, Seq};
+use crate::model::{Message, Monotonic, Now, PeerId, Recipient, Seq, Way};
 use crate::store::{InboxQuery, Store};
 
 /// A message under a claim.
 #[derive(Clone, Copy, Debug)]
 struct Claimed {
+    claim: Uuid,
     seq: Seq,
     until: Monotonic,
     /// The turn that made it: if that does not commit, nobody was given the message.
@@ -44,11 +46,20 @@ impl Claims {
     }
 
     /// Claims messages that are not.
-    fn make(&mut self, messages: &[Message], until: Monotonic, turn: u64) {
+    fn make(&mut self, claim: Uuid, messages: &[Message], until: Monotonic, turn: u64) {
         let claimed =
-            |message: &Message| Claimed { seq: message.seq, until, made: turn, ended: None };
+            |message: &Message| Claimed { claim, seq: message.seq, until, made: turn, ended: None };
         self.0.extend(messages.iter().map(claimed));
         self.0.sort_unstable_by_key(|claimed| claimed.seq);
+    }
+
+    /// Whether a message is under this claim.
+    pub(super) fn has(&self, claim: Uuid, seq: Seq) -> bool {
+        self.of(claim).any(|claimed| claimed.seq == seq)
+    }
+
+    fn of(&self, claim: Uuid) -> impl Iterator<Item = &Claimed> {
+        self.0.iter().filter(move |claimed| claimed.claim == claim && claimed.ended.is_none())
     }
 
     /// The message was read in `turn`.
@@ -87,7 +98,7 @@ impl<S: Store> Mesh<S> {
     ) -> Result<Reply, Failure> {
         let id = self.acting_peer(caller, claim.peer_id.as_deref(), Right::Speak, now)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
-        present.has_hooks = true;
+        present.has_hooks |= claim.by == Way::Hook;
         present.claims.clean(self.turn, now.mono);
         let claimed = present.claims.live();
         let room = CLAIMED_MAX.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
@@ -99,12 +110,73 @@ impl<S: Store> Mesh<S> {
             from: None,
             before: None,
             after: None,
+            untold_only: true,
             but: &claimed,
             limit: claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room),
         };
         let page = self.store.inbox(&query, None, &mut keep)?;
-        present.claims.make(&page.messages, now.mono.plus(CLAIM_TIME), self.turn);
-        Ok(listed(page))
+        let claim_id = (!page.messages.is_empty())
+            .then(|| Builder::from_random_bytes(self.random()).into_uuid());
+        if let Some(claim_id) = claim_id
+            && let Some(present) = self.peers.get_mut(&id)
+        {
+            let until = now.mono.plus(CLAIM_TIME);
+            present.claims.make(claim_id, &page.messages, until, self.turn);
+        }
+        let remaining = page.remaining;
+        let messages = self.listed(page.messages);
+        Ok(Reply::Claimed(Answer { messages, remaining, claim_id, ..Answer::default() }))
+    }
+
+    /// `POST /messages` with `renew`
+    pub(super) fn renew_claim(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        claim: Uuid,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        present.claims.clean(self.turn, now.mono);
+        let mut claimed = 0;
+        for under in
+            present.claims.0.iter_mut().filter(|it| it.claim == claim && it.ended.is_none())
+        {
+            under.until = now.mono.plus(CLAIM_TIME);
+            claimed += 1;
+        }
+        Ok(Reply::Claim { claimed })
+    }
+
+    /// `POST /messages` with `release`
+    pub(super) fn release_claim(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        claim: Uuid,
+        now: Now,
+    ) -> Result<Reply, Failure> {
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        present.claims.clean(self.turn, now.mono);
+        let seqs: Vec<Seq> = present.claims.of(claim).map(|claimed| claimed.seq).collect();
+        for seq in &seqs {
+            present.claims.end(*seq, self.turn);
+        }
+        if !seqs.is_empty() {
+            self.wake(id, now);
+        }
+        Ok(Reply::Claim { claimed: seqs.len() as u64 })
+    }
+}
+
+impl<S: Store> Mesh<S> {
+    /// Something may be told to a peer's agent again: tells whoever could do so.
+    pub(super) fn wake(&mut self, peer: PeerId, now: Now) {
+        let frame = wake_line(now.wall).into();
+        self.effects.pushes.push(Push { to: Target::One(peer), frame, message: None });
+        self.effects.inboxes.push(Recipient::Peer(peer));
     }
 }
 
@@ -177,7 +249,7 @@ mod tests {
     /// What a claim of at most `limit` messages gives, and how many more there are.
     fn claim(mesh: &mut Mesh<MemoryStore>, limit: u32, now: Now) -> (Vec<String>, u64) {
         let body = format!(r#"{{"peerId":"bob","claim":"hook","limit":{limit}}}"#);
-        let Reply::Messages(given) = ask(mesh, Endpoint::Messages, &body, now) else { panic!() };
+        let Reply::Claimed(given) = ask(mesh, Endpoint::Messages, &body, now) else { panic!() };
         let texts = given.messages.iter().map(|message| message.payload.to_string());
         (texts.collect(), given.remaining)
     }

@@ -243,7 +243,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Which agent a sender is, as long as it is here.
-    fn agent_of(&self, sender: &Party) -> Option<&str> {
+    pub(super) fn agent_of(&self, sender: &Party) -> Option<&str> {
         let present = self.peers.get(&sender.peer()?)?;
         Some(&present.record.agent_type)
     }

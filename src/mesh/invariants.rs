@@ -87,6 +87,7 @@ impl<S: Store> Mesh<S> {
             from: None,
             before: None,
             after: None,
+            untold_only: false,
             but: &[],
             limit: u32::MAX,
         };
@@ -100,7 +101,7 @@ impl<S: Store> Mesh<S> {
             assert_eq!(message.id.seq(), message.seq, "an id has its number");
             assert!(message.seq <= self.store.last_seq(), "a number that was given");
             assert!(message.read_at.is_none() || message.delivered_at.is_some(), "read: delivered");
-            assert!(message.notified.is_none() || message.delivered_at.is_some(), "notified: too");
+            assert!(message.told.is_none() || message.delivered_at.is_some(), "told: too");
         }
         let is_unread = |message: &&Message| message.read_at.is_none();
         assert!(all.iter().filter(is_unread).eq(unread.iter()), "unread of {recipient:?}");

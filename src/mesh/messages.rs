@@ -7,43 +7,57 @@ use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, Fetch, Filter, Messages, Refusal, Reply, SendMessage, Sent, message_size,
+    Budget, Code, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
+    message_size,
 };
-use crate::model::{Message, Now, Party, PeerId, Reached, Recipient, event_type};
+use crate::model::{Message, MessageId, Now, Party, PeerId, Reached, Recipient, event_type};
 use crate::names;
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
 
 type Answer = std::result::Result<Reply, Failure>;
+
+/// A message to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter<'a> {
+    pub(super) from: &'a Actor,
+    pub(super) send: &'a SendMessage,
+    /// The message that `replyTo` names.
+    pub(super) reply_to: Option<MessageId>,
+}
 
 impl<S: Store> Mesh<S> {
     /// `POST /send`
     pub(super) fn send(&mut self, caller: Caller, send: &SendMessage, now: Now) -> Answer {
         let actor =
             self.acting(caller, send.from_peer.as_deref(), "fromPeer", Right::Speak, now)?;
+        let reply_to = match send.reply_to {
+            Some(named) => Some(self.message_named(&actor.party, named)?),
+            None => None,
+        };
+        let letter = Letter { from: &actor, send, reply_to };
         if let Some(client_id) = send.id
             && let Some(first) = self.store.client_id(&actor.party, client_id)?
         {
-            return self.sent_before(send, first);
+            return self.sent_before(letter, first);
         }
         if let Some(group) = Group::parse(&send.to_peer) {
             let members = self.members(&group, &actor, &send.place)?;
-            return self.broadcast(&actor, send, (group, &members), now);
+            return self.broadcast(letter, (group, &members), now);
         }
         let Some(recipient) = self.find_recipient(&send.to_peer)? else {
-            return self.send_to_mailbox(&actor, send, now);
+            return self.send_to_mailbox(letter, now);
         };
-        Ok(Reply::Sent(self.deliver(&actor, recipient, send, now)?))
+        Ok(Reply::Sent(self.deliver(letter, recipient, now)?))
     }
 
     /// Stores a message to one recipient and pushes it.
     pub(super) fn deliver(
         &mut self,
-        actor: &Actor,
+        letter: Letter<'_>,
         recipient: Recipient,
-        send: &SendMessage,
         now: Now,
     ) -> crate::store::Result<Sent> {
-        let message = self.store_message(actor, send, To::One(recipient), now)?;
+        let message = self.store_message(letter, To::One(recipient), now)?;
         let pushed = match recipient {
             Recipient::Peer(peer) => self.push_message(&message, &[peer], now) > 0,
             Recipient::Cli => false,
@@ -53,19 +67,19 @@ impl<S: Store> Mesh<S> {
     }
 
     /// A message to a name that nobody has: it waits, if somebody had it.
-    fn send_to_mailbox(&mut self, actor: &Actor, send: &SendMessage, now: Now) -> Answer {
+    fn send_to_mailbox(&mut self, letter: Letter<'_>, now: Now) -> Answer {
+        let send = letter.send;
         if !self.has_mailbox(&send.to_peer)? {
             return Err(self.no_recipient(&send.to_peer).into());
         }
-        let message = self.store_message(actor, send, To::Name(&send.to_peer), now)?;
+        let message = self.store_message(letter, To::Name(&send.to_peer), now)?;
         let (message_id, queued) = (message.id, true);
         Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered: false, pushed: false }))
     }
 
     fn broadcast(
         &mut self,
-        actor: &Actor,
-        send: &SendMessage,
+        letter: Letter<'_>,
         (group, to): (Group<'_>, &[PeerId]),
         now: Now,
     ) -> Answer {
@@ -81,7 +95,7 @@ impl<S: Store> Mesh<S> {
             Group::All => To::Many(to),
             group => To::Group(group.name(), to),
         };
-        let message = self.store_message(actor, send, address, now)?;
+        let message = self.store_message(letter, address, now)?;
         let pushed = self.push_message(&message, to, now);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
@@ -94,11 +108,11 @@ impl<S: Store> Mesh<S> {
 
     fn store_message(
         &mut self,
-        actor: &Actor,
-        send: &SendMessage,
+        letter: Letter<'_>,
         to: To<'_>,
         now: Now,
     ) -> crate::store::Result<Message> {
+        let Letter { from: actor, send, reply_to } = letter;
         let (seq, id) = self.next_id();
         self.store.send(&NewMessage {
             seq,
@@ -108,7 +122,7 @@ impl<S: Store> Mesh<S> {
             to,
             kind: send.kind,
             payload: &send.payload,
-            reply_to: send.reply_to,
+            reply_to,
             created_at: now.wall,
             client_id: send.id,
         })?;
@@ -133,10 +147,10 @@ impl<S: Store> Mesh<S> {
             },
             kind: send.kind,
             payload: send.payload.clone(),
-            reply_to: send.reply_to,
+            reply_to,
             created_at: now.wall,
             delivered_at: None,
-            notified: None,
+            told: None,
             read_at: None,
             reached: None,
         };
@@ -155,7 +169,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The answer to a message that was sent with this client id before.
-    fn sent_before(&self, send: &SendMessage, first: Repeated) -> Answer {
+    fn sent_before(&self, letter: Letter<'_>, first: Repeated) -> Answer {
+        let send = letter.send;
         let conflict = || {
             let message = "this `id` was used for something else: make a new one for each sending";
             Failure::from(Refusal::new(Code::IdConflict, message))
@@ -181,7 +196,7 @@ impl<S: Store> Mesh<S> {
         let same = same_recipient
             && first.payload == send.payload
             && first.kind == send.kind
-            && first.reply_to == send.reply_to;
+            && first.reply_to == letter.reply_to;
         if !same {
             return Err(conflict());
         }
@@ -243,6 +258,7 @@ impl<S: Store> Mesh<S> {
             from: from.as_ref(),
             before: fetch.before,
             after: fetch.after,
+            untold_only: false,
             but: &[],
             limit,
         };
@@ -255,17 +271,21 @@ impl<S: Store> Mesh<S> {
                 return Ok(Outcome::Hold { on: Interest::Inbox(recipient), until });
             }
         }
-        Ok(Outcome::Reply(listed(page)))
+        let remaining = page.remaining;
+        let messages = self.listed(page.messages);
+        Ok(Outcome::Reply(Reply::Messages(Messages { messages, remaining })))
+    }
+
+    /// Messages as their recipient is shown them.
+    pub(super) fn listed(&self, messages: Vec<Message>) -> Vec<MessageInfo> {
+        let shown = |message: Message| {
+            let from_agent = self.agent_of(&message.from).map(Into::into);
+            MessageInfo { from_agent, ..message.into() }
+        };
+        messages.into_iter().map(shown).collect()
     }
 }
 
 fn is_label(party: &Party) -> bool {
     matches!(party, Party::Label(_))
-}
-
-pub(super) fn listed(page: Page) -> Reply {
-    Reply::Messages(Messages {
-        messages: page.messages.into_iter().map(Into::into).collect(),
-        remaining: page.remaining,
-    })
 }

@@ -19,6 +19,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzzing;
 mod groups;
+mod handles;
 mod invariants;
 mod locks;
 mod mailboxes;
@@ -47,13 +48,14 @@ use crate::api::{
     Reply, Request, Status, TotalCount, shutdown_line,
 };
 use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
-use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Way};
+use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told, Way};
 use crate::names;
 use crate::patterns::Steps;
-use crate::store::{PurgeBefore, Result, Store, StoreError};
+use crate::store::{PurgeBefore, Result, Store, StoreError, Telling};
 use delivery::Mark;
 use peers::Present;
 use rate_limit::{Lane, Rates};
+use receipts::Marked;
 
 /// What a request gives.
 type Handled = std::result::Result<Outcome, Failure>;
@@ -374,13 +376,28 @@ impl<S: Store> Mesh<S> {
             }
             Request::Send(send) => self.send(caller, send, now)?,
             Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
-            Request::MarkRead { peer_id, ids, way } => {
-                self.mark_read(caller, peer_id.as_deref(), ids, *way, now)?
+            Request::MarkRead { peer_id, ids, way, claim_id } => {
+                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
+                self.mark_read(caller, marked, *way, now)?
             }
-            Request::MarkNotified { peer_id, ids, way } => {
-                self.mark_notified(caller, peer_id.as_deref(), ids, *way, now)?
+            Request::MarkNotified { peer_id, ids, way, claim_id } => {
+                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
+                self.mark_told(caller, marked, Telling::Told(Told::notified(now.wall, *way)), now)?
+            }
+            Request::MarkSent { peer_id, ids, way, status, whole, claim_id } => {
+                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
+                let told = |how| Told { at: now.wall, by: *way, how, whole: *whole };
+                let telling =
+                    status.how().map_or(Telling::Dropped(*way), |how| Telling::Told(told(how)));
+                self.mark_told(caller, marked, telling, now)?
             }
             Request::Claim(claim) => self.claim(caller, claim, now)?,
+            Request::RenewClaim { peer_id, claim_id } => {
+                self.renew_claim(caller, peer_id.as_deref(), *claim_id, now)?
+            }
+            Request::ReleaseClaim { peer_id, claim_id } => {
+                self.release_claim(caller, peer_id.as_deref(), *claim_id, now)?
+            }
             Request::GetState { namespace, key } => self.get_state(caller, namespace, key, now)?,
             Request::ListState { namespace, prefix, limit } => {
                 self.list_state(caller, namespace.as_deref(), prefix.as_deref(), *limit, now)?

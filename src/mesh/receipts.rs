@@ -1,14 +1,28 @@
 //! Receipts: what a sender learns of its messages after they were delivered. That their reader was
 //! told of them, and that it has read them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::Mesh;
 use super::turn::{Caller, Failure};
 use super::who::{Right, not_found};
 use crate::api::Reply;
-use crate::model::{MessageId, Notified, Now, Party, Recipient, Way, event_type};
-use crate::store::{Receipt, Result as Stored, Store};
+use crate::model::{MessageId, Now, Party, Recipient, Seq, Way, event_type};
+use crate::store::{Receipt, Result as Stored, Store, Telling};
+
+/// Which messages are to be marked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marked<'a> {
+    /// Whose.
+    pub(super) peer: Option<&'a str>,
+    /// Which.
+    pub(super) ids: &'a [MessageId],
+    /// Only those under this claim.
+    pub(super) claim: Option<Uuid>,
+}
 
 type Answer = std::result::Result<Reply, Failure>;
 
@@ -17,31 +31,54 @@ impl<S: Store> Mesh<S> {
     pub(super) fn mark_read(
         &mut self,
         caller: Caller,
-        peer: Option<&str>,
-        ids: &[MessageId],
+        marked: Marked<'_>,
         way: Option<Way>,
         now: Now,
     ) -> Answer {
-        let reader = self.reader(caller, peer, now)?;
-        let receipts = self.store.mark_read(reader, ids, now.wall, way)?;
+        let reader = self.reader(caller, marked.peer, now)?;
+        let ids = self.under_claim(reader, marked);
+        let receipts = self.store.mark_read(reader, &ids, now.wall, way)?;
         let marked = receipts.len() as u64;
         self.was_read(reader, receipts, now)?;
         Ok(Reply::Marked { marked })
     }
 
-    /// `POST /messages` with `markNotified`
-    pub(super) fn mark_notified(
+    /// `POST /messages` with `markNotified` or `markSent`
+    pub(super) fn mark_told(
         &mut self,
         caller: Caller,
-        peer: Option<&str>,
-        ids: &[MessageId],
-        way: Way,
+        marked: Marked<'_>,
+        telling: Telling,
         now: Now,
     ) -> Answer {
-        let reader = self.reader(caller, peer, now)?;
-        let notified = Notified { at: now.wall, by: way };
-        let marked = self.store.mark_notified(reader, ids, notified)?;
+        let reader = self.reader(caller, marked.peer, now)?;
+        let ids = self.under_claim(reader, marked);
+        let marked = self.store.mark_told(reader, &ids, telling)?;
+        self.end_claims(reader, ids.iter().map(|id| id.seq()));
+        if let (Telling::Dropped(_), Recipient::Peer(peer), 1..) = (telling, reader, marked) {
+            self.wake(peer, now);
+        }
         Ok(Reply::Marked { marked })
+    }
+
+    /// Which of the messages may be marked: of a claim those only that are under it.
+    fn under_claim<'a>(&self, reader: Recipient, marked: Marked<'a>) -> Cow<'a, [MessageId]> {
+        let (Some(claim), Recipient::Peer(id)) = (marked.claim, reader) else {
+            return Cow::Borrowed(marked.ids);
+        };
+        let claims = self.peers.get(&id).map(|present| &present.claims);
+        let under = |id: &MessageId| claims.is_some_and(|claims| claims.has(claim, id.seq()));
+        marked.ids.iter().copied().filter(under).collect()
+    }
+
+    fn end_claims(&mut self, reader: Recipient, seqs: impl Iterator<Item = Seq>) {
+        if let Recipient::Peer(id) = reader
+            && let Some(present) = self.peers.get_mut(&id)
+        {
+            for seq in seqs {
+                present.claims.end(seq, self.turn);
+            }
+        }
     }
 
     /// Whose messages are marked.
@@ -62,13 +99,7 @@ impl<S: Store> Mesh<S> {
         mut receipts: Vec<Receipt>,
         now: Now,
     ) -> Stored<()> {
-        if let Recipient::Peer(id) = reader
-            && let Some(present) = self.peers.get_mut(&id)
-        {
-            for receipt in &receipts {
-                present.claims.end(receipt.id.seq(), self.turn);
-            }
-        }
+        self.end_claims(reader, receipts.iter().map(|receipt| receipt.id.seq()));
         let reader = Party::from(reader);
         receipts.sort_by(|a, b| a.from.cmp(&b.from));
         for of_sender in receipts.chunk_by(|a, b| a.from == b.from) {

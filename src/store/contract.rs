@@ -260,6 +260,7 @@ pub(super) fn unread(recipient: Recipient) -> InboxQuery<'static> {
         from: None,
         before: None,
         after: None,
+        untold_only: false,
         but: &[],
         limit: 20,
     }

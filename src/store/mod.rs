@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use crate::api::{Full, MessageCounts, Recovery};
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord,
-    Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
+    Event, Lock, MeshTime, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient,
+    Seq, StateEntry, TimeMark, Timestamp, Told, Way,
 };
 
 /// Why a backend could not do what it was asked. The turn must be rolled back.
@@ -141,6 +141,8 @@ pub struct InboxQuery<'a> {
     pub before: Option<Seq>,
     /// Only those above this sequence number. With it, `all` takes the oldest, too.
     pub after: Option<Seq>,
+    /// Only those of which nobody was told, nor is being told.
+    pub untold_only: bool,
     /// None of these; in ascending order.
     pub but: &'a [Seq],
     /// Most rows.
@@ -170,10 +172,19 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// How many more match, beyond the end at which the rows were cut: counted to
     /// [`REMAINING_MAX`], and exactly for all unread of a recipient (no `from`, `before`, `after`,
-    /// `but`).
+    /// `untold_only`, `but`).
     pub remaining: u64,
     /// Those of an inbox that were unread before and are read now, in ascending order.
     pub read: Vec<Receipt>,
+}
+
+/// What is known of how a recipient is told of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// This.
+    Told(Told),
+    /// It is not, as far as it should have been by this way.
+    Dropped(Way),
 }
 
 /// Messages that a peer has not got.
@@ -371,8 +382,8 @@ pub trait Store {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page>;
 
-    /// Marks messages of a recipient read (and so delivered), and, where nobody was notified yet,
-    /// notified in this way at that time; ids that are not its own are ignored. Gives those that
+    /// Marks messages of a recipient read (and so delivered), and, where it is not proven that anybody
+    /// was told, that this way told it at that time; ids that are not its own are ignored. Gives those that
     /// were unread, in the order of `ids`.
     fn mark_read(
         &mut self,
@@ -382,13 +393,14 @@ pub trait Store {
         way: Option<Way>,
     ) -> Result<Vec<Receipt>>;
 
-    /// Marks messages of a recipient notified (and so delivered), unless they are that already, or
-    /// read; ids that are not its own are ignored. Gives how many were marked.
-    fn mark_notified(
+    /// Marks that a recipient is told of messages (which are so delivered), or was not after all. What
+    /// is read, or proven to be told, stays as it is; ids that are not its own are ignored. Gives how
+    /// many stand otherwise than before.
+    fn mark_told(
         &mut self,
         recipient: Recipient,
         ids: &[MessageId],
-        notified: Notified,
+        telling: Telling,
     ) -> Result<u64>;
 
     /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use generate::Known;
 use oracle::Oracle;
 use rng::Rng;
-use slm_mesh::api::{Endpoint, Messages, Reply};
+use slm_mesh::api::{Claimed, Endpoint, Reply};
 use slm_mesh::limits::CLAIM_TIME;
 use slm_mesh::model::{MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
@@ -298,7 +298,7 @@ impl Run {
                     End::Commit,
                 ));
                 match seen.answers.into_iter().next() {
-                    Some((_, Answer::Reply(Reply::Messages(messages)))) => Some(messages),
+                    Some((_, Answer::Reply(Reply::Claimed(claimed)))) => Some(claimed),
                     _ => None,
                 }
             };
@@ -310,17 +310,18 @@ impl Run {
                 from: None,
                 before: None,
                 after: None,
+                untold_only: true,
                 but: &[],
                 limit: u32::MAX,
             };
             let store = self.memory.mesh().store_mut();
-            let unread = store.inbox(&query, None, &mut |_| true).unwrap().messages;
+            let untold = store.inbox(&query, None, &mut |_| true).unwrap().messages;
             assert!(
-                first.messages.iter().map(|m| m.id).eq(unread.iter().map(|m| m.id)),
-                "a claim has everything unread that is not claimed"
+                first.messages.iter().map(|m| m.id).eq(untold.iter().map(|m| m.id)),
+                "a claim has everything unread that is not told or claimed"
             );
             assert_eq!(first.remaining, 0);
-            assert_eq!(second, Messages::default(), "all is claimed");
+            assert_eq!(second, Claimed::default(), "all is claimed");
         }
     }
 
@@ -381,6 +382,7 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
             from: None,
             before: None,
             after: None,
+            untold_only: false,
             but: &[],
             limit: u32::MAX,
         };

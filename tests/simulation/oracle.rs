@@ -208,7 +208,7 @@ impl Oracle {
 
     /// A message is given to one hook at a time, and only while it is unread.
     fn claim(&mut self, reply: &Reply, token: &Token, known: &Known, now: Monotonic) {
-        let Reply::Messages(messages) = reply else { panic!("a claim gives messages") };
+        let Reply::Claimed(messages) = reply else { panic!("a claim gives messages") };
         let by = speakers(token, &Value::Null, known).next();
         self.with_hooks.extend(by);
         for message in &messages.messages {
@@ -555,6 +555,7 @@ fn inboxes<B: Backend>(world: &mut World<B>, known: &Known) -> Vec<(Recipient, M
             from: None,
             before: None,
             after: None,
+            untold_only: false,
             but: &[],
             limit: u32::MAX,
         };

@@ -114,7 +114,10 @@ fn an_answer_that_came_late_is_given_again() {
     assert_eq!(told(0), (&"hello".into(), &true.into()));
     assert_eq!(told(1), (&"more".into(), &serde_json::Value::Null));
     let (_, request, _) = test.asked();
-    assert_eq!(request, Request::MarkRead { peer_id: None, ids: vec![message_id(2)], way: None });
+    assert_eq!(
+        request,
+        Request::MarkRead { peer_id: None, ids: vec![message_id(2)], way: None, claim_id: None }
+    );
     assert_eq!(test.fetch(&[])["messages"], json!([]), "once is enough");
 
     // Whoever answers it has seen it.
@@ -190,7 +193,7 @@ fn a_large_message_is_marked_read_with_its_last_part() {
     assert_eq!(second["messages"][1]["payload"], "b");
     let (_, request, _) = test.asked();
     let ids = vec![message_id(1), message_id(2)];
-    assert_eq!(request, Request::MarkRead { peer_id: None, ids, way: None });
+    assert_eq!(request, Request::MarkRead { peer_id: None, ids, way: None, claim_id: None });
     // The whole of it, should it be asked for anew.
     let mut read = listed(1, &large);
     read["readAt"] = "2026-04-08T10:30:01.123Z".into();
@@ -263,7 +266,10 @@ fn messages_are_marked_read_once_the_agent_has_them() {
     let (texts, _) = test.result(first);
     assert!(texts[0].contains(r#""payload":"a""#), "{texts:?}");
     let (purpose, request, _) = test.asked();
-    assert_eq!(request, Request::MarkRead { peer_id: None, ids: vec![message_id(1)], way: None });
+    assert_eq!(
+        request,
+        Request::MarkRead { peer_id: None, ids: vec![message_id(1)], way: None, claim_id: None }
+    );
     let (fetching, request, _) = test.asked();
     assert!(matches!(request, Request::Fetch(_)));
     // The mark comes to nothing: it is made again, and the message is not shown again.
@@ -275,7 +281,12 @@ fn messages_are_marked_read_once_the_agent_has_them() {
     let (purpose, request, _) = test.asked();
     assert_eq!(
         request,
-        Request::MarkRead { peer_id: None, ids: vec![message_id(1), message_id(2)], way: None }
+        Request::MarkRead {
+            peer_id: None,
+            ids: vec![message_id(1), message_id(2)],
+            way: None,
+            claim_id: None
+        }
     );
     test.reply(purpose, &json!({"ok": true, "marked": 2}));
     test.quiet();

@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::limits::PAYLOAD_BYTES_MAX;
-use crate::model::{MessageKind, Seq, Timestamp};
+use crate::model::{Handle, MessageKind, Seq, Timestamp};
 
 fn id(n: u64) -> MessageId {
     MessageId::new(Seq(n), [0; 16])
@@ -11,6 +11,12 @@ fn id(n: u64) -> MessageId {
 fn message(n: u64, payload: &str) -> MessageInfo {
     MessageInfo {
         id: id(n),
+        handle: Handle::of(Seq(n)),
+        from_agent: None,
+        sent_at: None,
+        sent_by: None,
+        sent_status: None,
+        sent_count: None,
         from_peer: Party::Cli,
         from_name: "cli".into(),
         to_peer: Some(Party::parse("bob")),

@@ -20,7 +20,8 @@ pub(in crate::mcp) fn message_id(n: u64) -> MessageId {
 /// A message as the broker lists it.
 pub(in crate::mcp) fn listed(n: u64, text: &str) -> Value {
     json!({
-        "id": message_id(n).to_string(), "fromPeer": "cli", "fromName": "cli", "toPeer": "me",
+        "id": message_id(n).to_string(), "handle": message_id(n).handle(),
+        "fromPeer": "cli", "fromName": "cli", "toPeer": "me",
         "type": "text", "payload": text, "createdAt": "2026-04-08T10:30:01.123Z",
         "delivered": true, "deliveredAt": null, "readAt": null, "seq": n,
     })
@@ -33,6 +34,7 @@ pub(in crate::mcp) fn inbox(messages: &[Value]) -> Value {
 pub(in crate::mcp) fn pushed(n: u64, text: &str) -> Frame {
     Frame::Message(PushedMessage {
         message_id: message_id(n),
+        handle: crate::model::Handle::of(Seq(n)),
         from_peer: Party::Cli,
         from_name: "bob".into(),
         from_agent: Some("codex".into()),

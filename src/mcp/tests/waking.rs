@@ -63,7 +63,7 @@ impl Test {
     fn recorded(&mut self) -> (Way, Vec<crate::model::MessageId>) {
         let (purpose, request, _) = self.asked();
         assert_eq!(purpose, Purpose::MarkNotified);
-        let Request::MarkNotified { peer_id: None, ids, way } = request else {
+        let Request::MarkNotified { peer_id: None, ids, way, claim_id: None } = request else {
             panic!("{request:?}")
         };
         (way, ids)

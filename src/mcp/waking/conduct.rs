@@ -140,7 +140,7 @@ impl Server {
         if self.presence.is_present()
             && let Some((way, ids)) = self.waking.records.take(self.jobs.is_asking(), is_last, now)
         {
-            let request = Request::MarkNotified { peer_id: None, ids, way };
+            let request = Request::MarkNotified { peer_id: None, ids, way, claim_id: None };
             self.ask(Purpose::MarkNotified, request);
         }
     }

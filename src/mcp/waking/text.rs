@@ -152,6 +152,7 @@ pub(super) mod tests {
     pub(in crate::mcp::waking) fn pushed(n: u64, text: &str) -> PushedMessage {
         PushedMessage {
             message_id: MessageId::new(Seq(n), [0; 16]),
+            handle: crate::model::Handle::of(Seq(n)),
             from_peer: Party::Peer(PeerId::from_random([2; 16])),
             from_name: "bob".into(),
             from_agent: Some("codex".into()),

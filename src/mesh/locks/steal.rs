@@ -7,6 +7,7 @@ use super::{Answer, Ask};
 use crate::api::{Code, LockFile, Refusal, Reply};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
+use crate::mesh::messages::Letter;
 use crate::mesh::turn::Failure;
 use crate::mesh::who::Actor;
 use crate::model::{Lock, MessageKind, Now, Party, Recipient};
@@ -90,7 +91,7 @@ impl<S: Store> Mesh<S> {
             id: None,
             place: crate::api::Place::default(),
         };
-        self.deliver(from, to, &send, now)?;
+        self.deliver(Letter { from, send: &send, reply_to: None }, to, now)?;
         Ok(())
     }
 }

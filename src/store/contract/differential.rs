@@ -6,7 +6,8 @@
 use std::fmt::Debug;
 
 use super::*;
-use crate::model::{LeaveReason, Notified, Way};
+use crate::model::{How, LeaveReason, Told, Way};
+use crate::store::Telling;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{PurgeBefore, StateChange};
@@ -166,7 +167,8 @@ impl Pair {
             self.both(|store| list_sent(store, &query));
         }
         for recipient in Self::recipients() {
-            let query = InboxQuery { limit: 1000, ..all(recipient) };
+            let query =
+                InboxQuery { untold_only: self.random.one_in(3), limit: 1000, ..all(recipient) };
             self.both(|store| peek(store, &query));
             self.both(|store| peek(store, &unread(recipient)));
         }
@@ -295,6 +297,7 @@ impl Pair {
         let query = InboxQuery {
             recipient: self.recipient(),
             unread_only: self.random.one_in(2),
+            untold_only: self.random.one_in(3),
             from: from.as_ref(),
             before: self.maybe(4, Self::seq),
             after: self.maybe(4, Self::seq),
@@ -324,13 +327,19 @@ impl Pair {
         let mut ids: Vec<MessageId> = page.messages.iter().map(|message| message.id).collect();
         ids.push(MessageId::new(self.seq(), [0; 16]));
         ids.retain(|_| self.random.one_in(3));
-        let way = self.random.pick(&Way::ALL);
-        match self.random.below(3) {
+        let way = self.random.pick(Way::ALL);
+        match self.random.below(4) {
             0 => drop(self.both(|store| store.mark_read(recipient, &ids, now, None).unwrap())),
             1 => drop(self.both(|store| store.mark_read(recipient, &ids, now, Some(way)).unwrap())),
+            2 => {
+                let telling = Telling::Dropped(way);
+                self.both(|store| store.mark_told(recipient, &ids, telling).unwrap());
+            }
             _ => {
-                let notified = Notified { at: now, by: way };
-                self.both(|store| store.mark_notified(recipient, &ids, notified).unwrap());
+                let how = self.random.pick(&How::ALL);
+                let told = Told { at: now, by: way, how, whole: self.random.one_in(2) };
+                let telling = Telling::Told(told);
+                self.both(|store| store.mark_told(recipient, &ids, telling).unwrap());
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Mailboxes of names, and groups.
 
 use super::*;
-use crate::model::{Notified, Way};
+use crate::model::{Told, Way};
+use crate::store::Telling;
 use crate::store::{PurgeBefore, Receipt};
 
 contract!(
@@ -71,10 +72,10 @@ fn what_waits_is_as_any_message_to_its_holder(store: &mut dyn Store) {
     come(store, 3, "alice");
     let waiting = store.undelivered(peer(3), Seq(0), 10).unwrap().messages;
     assert_eq!(texts(&waiting), ["a", "b", "c", "d"]);
-    let by = Notified { at: at(3), by: Way::Hook };
+    let by = Telling::Told(Told::notified(at(3), Way::Hook));
     let (read, notified) = turn(store, |store| {
         store.mark_delivered(peer(3), &[ids[0].seq()], at(3)).unwrap();
-        let notified = store.mark_notified(inbox_of(3), &ids[1..2], by).unwrap();
+        let notified = store.mark_told(inbox_of(3), &ids[1..2], by).unwrap();
         (store.mark_read(inbox_of(3), &ids[2..3], at(3), None).unwrap(), notified)
     });
     assert_eq!((read.len(), notified), (1, 1));

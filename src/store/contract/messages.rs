@@ -58,7 +58,7 @@ fn a_message_comes_back_as_it_was(store: &mut dyn Store) {
                 reply_to: Some(MessageId::new(Seq(7), [3; 16])),
                 created_at: at(5),
                 delivered_at: Some(at(9)),
-                notified: None,
+                told: None,
                 read_at: Some(at(9)),
                 reached: None,
             };

@@ -71,7 +71,7 @@ fn sent_shows_how_it_stands(store: &mut dyn Store) {
     let [direct, broadcast] = &page.messages[..] else { panic!("two") };
     assert_eq!((direct.delivered_at, direct.read_at, direct.reached), (Some(at(1)), None, None));
     assert_eq!((broadcast.delivered_at, broadcast.read_at, &broadcast.to), (None, None, &None));
-    let reached = Reached { recipients: 3, delivered: 2, notified: 0, read: 1 };
+    let reached = Reached { recipients: 3, delivered: 2, sent: 0, notified: 0, read: 1 };
     assert_eq!(broadcast.reached, Some(reached));
     // A recipient sees its own marks only.
     let seen = peek(store, &all(inbox_of(3))).messages;

@@ -15,13 +15,13 @@ use uuid::Uuid;
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
     REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
-    StoreError, To, Waiting,
+    StoreError, Telling, To, Waiting,
 };
 use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    Event, Lock, MeshTime, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq,
     StateEntry, TimeMark, Timestamp, Way, type_matches,
 };
 
@@ -272,6 +272,7 @@ impl Store for MemoryStore {
             .messages_between(query.after, query.before)
             .filter_map(|row| Some((row, row.marks_in(&places)?)))
             .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
+            .filter(|(_, marks)| !query.untold_only || marks.told.is_none())
             .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
             .filter(|(row, _)| !query.but.contains(&row.seq))
             .collect();
@@ -299,6 +300,7 @@ impl Store for MemoryStore {
             && query.from.is_none()
             && query.before.is_none()
             && query.after.is_none()
+            && !query.untold_only
             && query.but.is_empty();
         let remaining = (found - messages.len()) as u64;
         let remaining = if exact { remaining } else { remaining.min(REMAINING_MAX) };
@@ -350,16 +352,16 @@ impl Store for MemoryStore {
         Ok(read)
     }
 
-    fn mark_notified(
+    fn mark_told(
         &mut self,
         recipient: Recipient,
         ids: &[MessageId],
-        notified: Notified,
+        telling: Telling,
     ) -> Result<u64> {
         self.check_turn()?;
         let mut marked = 0;
         for id in ids {
-            let changed = self.mark_id(recipient, *id, |marks| marks.notified(notified));
+            let changed = self.mark_id(recipient, *id, |marks| marks.told(telling));
             marked += u64::from(changed);
         }
         Ok(marked)

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::model::{
-    Event, Message, MessageId, MessageKind, Notified, Party, PeerId, PeerRecord, Reached,
-    Recipient, Seq, Timestamp, Way, event_type,
+    Event, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached, Recipient, Seq,
+    Timestamp, Told, Way, event_type,
 };
-use crate::store::{NewMessage, Receipt, To, message_event_payload};
+use crate::store::{NewMessage, Receipt, Telling, To, message_event_payload};
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Marks {
     pub(super) delivered_at: Option<Timestamp>,
-    pub(super) notified: Option<Notified>,
+    pub(super) told: Option<Told>,
     pub(super) read_at: Option<Timestamp>,
 }
 
@@ -24,20 +24,27 @@ impl Marks {
             Some(_) => self,
             None => Self {
                 delivered_at: self.delivered_at.or(Some(at)),
-                notified: self.notified.or(way.map(|by| Notified { at, by })),
+                told: way
+                    .filter(|_| !self.told.is_some_and(Told::is_proven))
+                    .map_or(self.told, |way| Some(Told::notified(at, way))),
                 read_at: Some(at),
             },
         }
     }
 
-    pub(super) fn notified(self, notified: Notified) -> Self {
-        match (self.notified, self.read_at) {
-            (None, None) => Self {
-                delivered_at: self.delivered_at.or(Some(notified.at)),
-                notified: Some(notified),
+    /// As it stands after this about the telling.
+    pub(super) fn told(self, telling: Telling) -> Self {
+        let settled = self.read_at.is_some() || self.told.is_some_and(Told::is_proven);
+        match (telling, self.told) {
+            _ if settled => self,
+            (Telling::Told(new), Some(old)) if (Told { at: old.at, ..new }) == old => self,
+            (Telling::Told(new), _) => Self {
+                delivered_at: self.delivered_at.or(Some(new.at)),
+                told: Some(new),
                 read_at: None,
             },
-            _ => self,
+            (Telling::Dropped(way), Some(old)) if old.by == way => Self { told: None, ..self },
+            (Telling::Dropped(_), _) => self,
         }
     }
 }
@@ -143,7 +150,7 @@ impl StoredMessage {
             reply_to: self.reply_to,
             created_at: self.created_at,
             delivered_at: marks.delivered_at,
-            notified: marks.notified,
+            told: marks.told,
             read_at: marks.read_at,
             reached: None,
         }
@@ -157,7 +164,9 @@ impl StoredMessage {
         for marks in self.recipients.values() {
             reached.recipients += 1;
             reached.delivered += u32::from(marks.delivered_at.is_some());
-            reached.notified += u32::from(marks.notified.is_some());
+            let proven = marks.told.map(Told::is_proven);
+            reached.sent += u32::from(proven == Some(false) && marks.read_at.is_none());
+            reached.notified += u32::from(proven == Some(true));
             reached.read += u32::from(marks.read_at.is_some());
         }
         Message { reached: Some(reached), ..self.seen_with(Marks::default()) }

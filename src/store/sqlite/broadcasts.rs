@@ -5,50 +5,58 @@ use std::collections::{BTreeMap, VecDeque};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::db::{Db, Fault, Outcome, Pending, damaged};
-use super::rows::{MarkTime, NOT_YET, notified_from_stored, notified_to_stored};
+use super::rows::{MarkTime, NOT_YET, told_from_stored, told_to_stored};
 use super::streams::Range;
 use super::waiting::Lists;
-use crate::model::{Notified, Reached, Seq, Timestamp, Way};
+use crate::model::{Reached, Seq, Timestamp, Told, Way};
+use crate::store::Telling;
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
     pub(super) delivered_at: Option<Timestamp>,
-    pub(super) notified: Option<Notified>,
+    pub(super) told: Option<Told>,
     pub(super) read_at: Option<Timestamp>,
 }
 
 impl Marks {
-    pub(super) const NONE: Self = Self { delivered_at: None, notified: None, read_at: None };
+    pub(super) const NONE: Self = Self { delivered_at: None, told: None, read_at: None };
 
-    /// As it stands after having been read at `at`, and notified in this way if it was not before.
+    /// As it stands after having been read at `at`, and told in this way if that was not proven
+    /// before.
     pub(super) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
         match self.read_at {
             Some(_) => self,
             None => Self {
                 delivered_at: self.delivered_at.or(Some(at)),
-                notified: self.notified.or(way.map(|by| Notified { at, by })),
+                told: way
+                    .filter(|_| !self.told.is_some_and(Told::is_proven))
+                    .map_or(self.told, |way| Some(Told::notified(at, way))),
                 read_at: Some(at),
             },
         }
     }
 
-    /// As it stands after having been notified.
-    pub(super) fn notified(self, notified: Notified) -> Self {
-        match (self.notified, self.read_at) {
-            (None, None) => Self {
-                delivered_at: self.delivered_at.or(Some(notified.at)),
-                notified: Some(notified),
+    /// As it stands after this about the telling.
+    pub(super) fn told(self, telling: Telling) -> Self {
+        let settled = self.read_at.is_some() || self.told.is_some_and(Told::is_proven);
+        match (telling, self.told) {
+            _ if settled => self,
+            (Telling::Told(new), Some(old)) if (Told { at: old.at, ..new }) == old => self,
+            (Telling::Told(new), _) => Self {
+                delivered_at: self.delivered_at.or(Some(new.at)),
+                told: Some(new),
                 read_at: None,
             },
-            _ => self,
+            (Telling::Dropped(way), Some(old)) if old.by == way => Self { told: None, ..self },
+            (Telling::Dropped(_), _) => self,
         }
     }
 
-    /// As it stands if what follows from a later mark is true: what was read or notified has been
+    /// As it stands if what follows from a later mark is true: what was read or told has been
     /// delivered.
     pub(super) fn sound(self) -> Self {
-        let later = self.notified.map(|notified| notified.at).or(self.read_at);
+        let later = self.told.map(|told| told.at).or(self.read_at);
         Self { delivered_at: self.delivered_at.or(later), ..self }
     }
 
@@ -58,19 +66,19 @@ impl Marks {
     }
 }
 
-/// A recipient in a list: its number (4 bytes), delivered at, notified at (6 bytes each, as in
-/// [`MarkTime`]), notified in which way (1 byte), read at (6 bytes), all with the highest byte first.
+/// A recipient in a list: its number (4 bytes), delivered at, told at (6 bytes each, as in
+/// [`MarkTime`]), told how (1 byte), read at (6 bytes), all with the highest byte first.
 /// The list is sorted by number. Changing a mark changes no length, so SQLite writes only the page
 /// that the entry is on.
 type Entry = [u8; 23];
 
 fn entry(party: u32, marks: Marks) -> Entry {
-    let (notified_at, way) = notified_to_stored(marks.notified);
+    let (told_at, how) = told_to_stored(marks.told);
     let [p0, p1, p2, p3] = party.to_be_bytes();
     let [_, _, d0, d1, d2, d3, d4, d5] = MarkTime(marks.delivered_at).to_stored().to_be_bytes();
-    let [_, _, n0, n1, n2, n3, n4, n5] = notified_at.to_be_bytes();
+    let [_, _, n0, n1, n2, n3, n4, n5] = told_at.to_be_bytes();
     let [_, _, r0, r1, r2, r3, r4, r5] = MarkTime(marks.read_at).to_stored().to_be_bytes();
-    [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, way, r0, r1, r2, r3, r4, r5]
+    [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, how, r0, r1, r2, r3, r4, r5]
 }
 
 /// A mark not made yet, as it stands in an entry.
@@ -97,10 +105,10 @@ fn marks_of(entry: &Entry) -> Marks {
     let time = |[b0, b1, b2, b3, b4, b5]: [u8; 6]| {
         i64::from_be_bytes([b0, b1, b2, b3, b4, b5, 0, 0]) >> 16
     };
-    let [_, _, _, _, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, way, r @ ..] = *entry;
+    let [_, _, _, _, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, how, r @ ..] = *entry;
     Marks {
         delivered_at: MarkTime::from_stored(time([d0, d1, d2, d3, d4, d5])).0,
-        notified: notified_from_stored(time([n0, n1, n2, n3, n4, n5]), way),
+        told: told_from_stored(time([n0, n1, n2, n3, n4, n5]), how),
         read_at: MarkTime::from_stored(time(r)).0,
     }
 }
@@ -128,7 +136,9 @@ fn reached(entries: &[Entry]) -> Reached {
     for marks in entries.iter().map(marks_of) {
         reached.recipients += 1;
         reached.delivered += u32::from(marks.delivered_at.is_some());
-        reached.notified += u32::from(marks.notified.is_some());
+        let proven = marks.told.map(Told::is_proven);
+        reached.sent += u32::from(proven == Some(false) && marks.read_at.is_none());
+        reached.notified += u32::from(proven == Some(true));
         reached.read += u32::from(marks.read_at.is_some());
     }
     reached

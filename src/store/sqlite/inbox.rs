@@ -46,6 +46,7 @@ impl Db {
             && query.from.is_none()
             && query.before.is_none()
             && query.after.is_none()
+            && !query.untold_only
             && query.but.is_empty();
         let unread = if exact { Some(self.unread_of_all(me)?) } else { None };
         if unread == Some(0) {
@@ -61,12 +62,16 @@ impl Db {
             let StoredMessage { mut message, recipient } = self.message_found(found.seq)?;
             let marks = found.broadcast.unwrap_or(Marks {
                 delivered_at: message.delivered_at,
-                notified: message.notified,
+                told: message.told,
                 read_at: message.read_at,
             });
+            if query.untold_only && marks.told.is_some() {
+                merge.pop(found);
+                continue;
+            }
             let then = mark_read_at.map_or(marks, |at| marks.read(at, None));
             message.delivered_at = then.delivered_at;
-            message.notified = then.notified;
+            message.told = then.told;
             message.read_at = then.read_at;
             if !keep(&message) && !messages.is_empty() {
                 break;
@@ -77,7 +82,7 @@ impl Db {
         }
         let remaining = match unread {
             Some(unread) => unread.saturating_sub(kept.len() as u64),
-            None => self.count_remaining(merge, query.but)?,
+            None => self.count_remaining(merge, query.but, query.untold_only)?,
         };
         let mut read = Vec::new();
         if let Some(at) = mark_read_at {
@@ -186,7 +191,7 @@ impl Db {
             merge.pop(found);
             messages.push(message);
         }
-        let remaining = self.count_remaining(merge, &[])?;
+        let remaining = self.count_remaining(merge, &[], false)?;
         if !range.ascending {
             messages.reverse();
         }
@@ -214,14 +219,28 @@ impl Db {
         Ok(sources)
     }
 
-    fn count_remaining(&mut self, mut merge: Merge, but: &[Seq]) -> Outcome<u64> {
+    fn count_remaining(
+        &mut self,
+        mut merge: Merge,
+        but: &[Seq],
+        untold_only: bool,
+    ) -> Outcome<u64> {
         let mut remaining = 0;
         while remaining < REMAINING_MAX
             && let Some(found) = merge.peek_but(self, but)?
         {
             merge.pop(found);
-            remaining += 1;
+            let told = untold_only && self.is_told(found)?;
+            remaining += u64::from(!told);
         }
         Ok(remaining)
+    }
+
+    /// Whether its recipient was told of it, or is being told.
+    fn is_told(&mut self, found: Found) -> Outcome<bool> {
+        match found.broadcast {
+            Some(marks) => Ok(marks.told.is_some()),
+            None => Ok(self.message_found(found.seq)?.message.told.is_some()),
+        }
     }
 }

@@ -6,9 +6,9 @@ use uuid::Uuid;
 use super::broadcasts::Marks;
 use super::db::{Db, Fault, Outcome};
 use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
-use super::rows::{MarkTime, NO_WAY, NOT_YET, notified_from_stored, notified_to_stored};
-use crate::model::{Message, MessageId, Notified, Party, PeerId, Recipient, Seq, Timestamp, Way};
-use crate::store::{NewMessage, Receipt, Repeated, To};
+use super::rows::{MarkTime, NO_WAY, NOT_YET, told_from_stored, told_to_stored};
+use crate::model::{Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way};
+use crate::store::{NewMessage, Receipt, Repeated, Telling, To};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl Db {
             reply_to: row.get(10)?,
             created_at: row.get(5)?,
             delivered_at,
-            notified: notified_from_stored(row.get(7)?, row.get(8)?),
+            told: told_from_stored(row.get(7)?, row.get(8)?),
             read_at,
             reached: None,
         };
@@ -263,12 +263,12 @@ impl Db {
         Ok(receipts)
     }
 
-    /// See [`crate::store::Store::mark_notified`].
-    pub(super) fn mark_notified(
+    /// See [`crate::store::Store::mark_told`].
+    pub(super) fn mark_told(
         &mut self,
         recipient: Recipient,
         ids: &[MessageId],
-        notified: Notified,
+        telling: Telling,
     ) -> Outcome<u64> {
         self.check_turn()?;
         let Some(me) = self.find_party(&recipient.into())? else { return Ok(0) };
@@ -277,12 +277,11 @@ impl Db {
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
             if found.is_in(me, mailbox) {
-                let new = found.marks.notified(notified);
+                let new = found.marks.told(telling);
                 let to = found.recipient;
                 count += u64::from(self.mark_direct(id.seq(), to, found.marks, new)?);
             } else if found.recipient == EVERYONE {
-                count +=
-                    self.mark_broadcast(id.seq(), &[me], |_, marks| marks.notified(notified))?;
+                count += self.mark_broadcast(id.seq(), &[me], |_, marks| marks.told(telling))?;
             }
         }
         Ok(count)
@@ -300,9 +299,9 @@ impl Db {
             return Ok(None);
         }
         let MarkTime(delivered_at) = row.get(3)?;
-        let notified = notified_from_stored(row.get(4)?, row.get(5)?);
+        let told = told_from_stored(row.get(4)?, row.get(5)?);
         let MarkTime(read_at) = row.get(6)?;
-        let marks = Marks { delivered_at, notified, read_at };
+        let marks = Marks { delivered_at, told, read_at };
         Ok(Some(Marked { sender: row.get(1)?, recipient: row.get(2)?, marks }))
     }
 
@@ -318,7 +317,7 @@ impl Db {
             return Ok(false);
         }
         self.begin_write()?;
-        let (notified_at, notified_by) = notified_to_stored(new.notified);
+        let (told_at, told_how) = told_to_stored(new.told);
         let delivered_at = MarkTime(new.delivered_at);
         let read = old.read_at.is_none() && new.read_at.is_some();
         if read {
@@ -328,7 +327,7 @@ impl Db {
                         notified_by = ?4, read_at = ?5
                      WHERE seq = ?1",
                 )?
-                .execute((seq, delivered_at, notified_at, notified_by, MarkTime(new.read_at)))?;
+                .execute((seq, delivered_at, told_at, told_how, MarkTime(new.read_at)))?;
         } else {
             // Setting `is_read` to what it is would write its index.
             self.connection
@@ -336,7 +335,7 @@ impl Db {
                     "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
                      WHERE seq = ?1",
                 )?
-                .execute((seq, delivered_at, notified_at, notified_by))?;
+                .execute((seq, delivered_at, told_at, told_how))?;
         }
         self.wrote();
         if read {

@@ -43,13 +43,13 @@ pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
-    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Waiting,
+    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
 };
 use crate::api::{Full, Recovery};
 use crate::config::Durability;
 use crate::limits;
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, Notified, Party, PeerId, PeerRecord, Recipient, Seq,
+    Event, Lock, MeshTime, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq,
     StateEntry, TimeMark, Timestamp, Way,
 };
 
@@ -397,13 +397,13 @@ impl Store for SqliteStore {
         self.run(|db| db.mark_read(recipient, ids, at, way))
     }
 
-    fn mark_notified(
+    fn mark_told(
         &mut self,
         recipient: Recipient,
         ids: &[MessageId],
-        notified: Notified,
+        telling: Telling,
     ) -> Result<u64> {
-        self.run(|db| db.mark_notified(recipient, ids, notified))
+        self.run(|db| db.mark_told(recipient, ids, telling))
     }
 
     fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {

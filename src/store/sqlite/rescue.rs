@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::broadcasts::{self, Marks};
 use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
-use super::rows::{MarkTime, notified_from_stored};
+use super::rows::{MarkTime, told_from_stored};
 use super::scan::{Scan, Source};
 use super::{Tell, locks, peers, state};
 use crate::model::{
@@ -385,7 +385,7 @@ impl Gaps {
 
 fn message(row: &Row<'_>) -> Option<MessageRow> {
     let MarkTime(delivered_at) = row.get(7).ok()?;
-    let notified = notified_from_stored(row.get(8).ok()?, row.get(9).ok()?);
+    let told = told_from_stored(row.get(8).ok()?, row.get(9).ok()?);
     let MarkTime(read_at) = row.get(10).ok()?;
     let message = MessageRow {
         seq: row.get(0).ok()?,
@@ -395,7 +395,7 @@ fn message(row: &Row<'_>) -> Option<MessageRow> {
         recipient: row.get(4).ok()?,
         kind: row.get(5).ok()?,
         created_at: row.get(6).ok()?,
-        marks: Marks { delivered_at, notified, read_at }.sound(),
+        marks: Marks { delivered_at, told, read_at }.sound(),
         reply_to: row.get(11).ok()?,
         client_id: client_id(row, 12)?,
         sender_name: row.get(13).ok()?,

@@ -6,7 +6,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use uuid::Uuid;
 
 use crate::model::{
-    MeshTime, MessageId, MessageKind, Monotonic, Notified, Party, PeerId, Seq, Timestamp, Way,
+    How, MeshTime, MessageId, MessageKind, Monotonic, Party, PeerId, Seq, Timestamp, Told, Way,
 };
 
 /// A number above all that fit a column is as good as the highest that does.
@@ -168,27 +168,70 @@ impl FromSql for MarkTime {
 /// others below 128 take one (<https://sqlite.org/fileformat2.html#record_format>).
 pub(super) const NO_WAY: u8 = 2;
 
-/// The number of a way.
-fn way_to_stored(way: Way) -> u8 {
-    match way {
-        Way::InboxSocket => 3,
-        Way::Channel => 4,
-        Way::Queue => 5,
-        Way::Hook => 6,
-        Way::ToolResult => 7,
-    }
+/// A telling as it is stored: when, and in one number by which way, how sure, and whether whole.
+pub(super) fn told_to_stored(told: Option<Told>) -> (i64, u8) {
+    let Some(Told { at, by, how, whole }) = told else { return (NOT_YET, NO_WAY) };
+    let way = match by {
+        Way::InboxSocket => 0,
+        Way::Channel => 1,
+        Way::Queue => 2,
+        Way::Hook => 3,
+        Way::ToolResult => 4,
+        Way::WaitHook => 5,
+        Way::Plugin => 6,
+    };
+    let how = match how {
+        How::Notified => 0,
+        How::Sent => 1,
+        How::Held => 2,
+        How::Refused => 3,
+        How::Declined => 4,
+        How::NotRunning => 5,
+    };
+    let code = NO_WAY + 1 + way + WAYS * (2 * how + u8::from(whole));
+    (MarkTime(Some(at)).to_stored(), code)
 }
 
-/// A notification as it is stored: when and how.
-pub(super) fn notified_to_stored(notified: Option<Notified>) -> (i64, u8) {
-    match notified {
-        Some(Notified { at, by }) => (MarkTime(Some(at)).to_stored(), way_to_stored(by)),
-        None => (NOT_YET, NO_WAY),
-    }
+/// How many ways there are.
+const WAYS: u8 = 7;
+
+/// The telling that is stored so; none also for one that no program of ours has written.
+pub(super) fn told_from_stored(at: i64, code: u8) -> Option<Told> {
+    let code = code.checked_sub(NO_WAY + 1)?;
+    let by = *Way::ALL.get(usize::from(code % WAYS))?;
+    let how = match code / WAYS / 2 {
+        0 => How::Notified,
+        1 => How::Sent,
+        2 => How::Held,
+        3 => How::Refused,
+        4 => How::Declined,
+        5 => How::NotRunning,
+        _ => return None,
+    };
+    let whole = code / WAYS % 2 == 1;
+    MarkTime::from_stored(at).0.map(|at| Told { at, by, how, whole })
 }
 
-/// The notification that is stored so; none also for a way that no program of ours has written.
-pub(super) fn notified_from_stored(at: i64, by: u8) -> Option<Notified> {
-    let by = Way::ALL.into_iter().find(|way| way_to_stored(*way) == by)?;
-    MarkTime::from_stored(at).0.map(|at| Notified { at, by })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_telling_is_a_number_of_its_own_that_takes_one_byte() {
+        let mut codes = Vec::new();
+        for by in Way::ALL.iter().copied() {
+            for how in How::ALL {
+                for whole in [false, true] {
+                    let told = Told { at: Timestamp(5), by, how, whole };
+                    let (at, code) = told_to_stored(Some(told));
+                    assert_eq!(told_from_stored(at, code), Some(told));
+                    codes.push(code);
+                }
+            }
+        }
+        codes.sort_unstable();
+        assert!(codes.is_sorted_by(|a, b| a < b) && codes[0] > NO_WAY && codes[83] < 128);
+        let (at, none) = told_to_stored(None);
+        assert_eq!((told_from_stored(at, none), told_from_stored(at, codes[83] + 1)), (None, None));
+    }
 }

@@ -214,14 +214,14 @@ fn a_mark_does_not_write_the_payload_again() {
     let all = broadcast(&mut store, 1, &[2], &text);
     store.db.checkpoint().unwrap();
     // No page but that of the row: no index, and not the payload's.
-    let notified = Notified { at: at(1), by: Way::ToolResult };
+    let told = crate::store::Telling::Told(crate::model::Told::notified(at(1), Way::ToolResult));
     // The first write after a copy has the counters to take away.
     turn(&mut store, |store| store.put_peer(&record(3)).unwrap());
     let newer = broadcast(&mut store, 1, &[2], &text);
     // A broadcast from before the copy is one less of those that are to be delivered, too.
     for (id, written) in [(id, 1), (newer, 1), (all, 2)] {
         let pages = store.db.wal_pages_pending().unwrap();
-        turn(&mut store, |store| store.mark_notified(inbox_of(2), &[id], notified).unwrap());
+        turn(&mut store, |store| store.mark_told(inbox_of(2), &[id], told).unwrap());
         assert_eq!(store.db.wal_pages_pending().unwrap() - pages, written);
     }
     store.db.checkpoint().unwrap();

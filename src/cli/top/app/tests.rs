@@ -82,7 +82,7 @@ impl Scene {
             .event("message_received", &json!({"messageId": id, "fromPeer": from, "toPeer": to}));
         let at = self.app.now.wall;
         self.messages.push(json!({
-            "id": id, "fromPeer": from, "fromName": "someone", "toPeer": to, "type": "text",
+            "id": id, "handle": crate::model::Handle::of(Seq(seq)), "fromPeer": from, "fromName": "someone", "toPeer": to, "type": "text",
             "payload": text, "createdAt": at, "delivered": true, "deliveredAt": at.plus_ms(3),
             "readAt": null, "seq": seq,
         }));

@@ -290,7 +290,7 @@ impl App {
             to_peer: to,
             payload: text.into(),
             kind: MessageKind::Text,
-            reply_to,
+            reply_to: reply_to.map(Into::into),
             id: new_id(),
             place: Place::default(),
         });

@@ -1,7 +1,8 @@
 //! Databases of former versions: opened, they keep all they had, and are as new ones are.
 
 use super::*;
-use crate::model::{Notified, Reached, Way};
+use crate::model::{Reached, Told, Way};
+use crate::store::Telling;
 use crate::store::sqlite::schema::{APPLICATION_ID, MIGRATIONS, VERSION};
 
 /// A time that has not come, as it was stored in version 1.
@@ -141,7 +142,7 @@ fn a_database_of_version_1_keeps_everything() {
             1 => (None, None),
             _ => (Some(at(n)), None),
         };
-        let marks = (message.delivered_at, message.notified, message.read_at);
+        let marks = (message.delivered_at, message.told, message.read_at);
         assert_eq!(marks, (delivered_at, None, read_at), "{n}");
         assert_eq!(message.reply_to, (n == 2).then_some(message.id));
         assert_eq!((&message.from, &*message.from_name), (&party(1), "s"));
@@ -150,9 +151,9 @@ fn a_database_of_version_1_keeps_everything() {
     let third = peek(&mut store, &all(inbox_of(3))).messages;
     assert_eq!((third[0].delivered_at, third[0].read_at), (Some(Timestamp(-5)), None));
     let fourth = peek(&mut store, &unread(inbox_of(4))).messages;
-    assert_eq!((fourth[0].delivered_at, fourth[0].notified), (None, None));
+    assert_eq!((fourth[0].delivered_at, fourth[0].told), (None, None));
     let sent = list_sent(&mut store, &sent_by(&party(1))).messages;
-    let reached = Reached { recipients: 3, delivered: 2, notified: 0, read: 1 };
+    let reached = Reached { recipients: 3, delivered: 2, sent: 0, notified: 0, read: 1 };
     assert_eq!(sent[9].reached, Some(reached));
     let first = store.client_id(&party(1), Uuid::from_bytes([5; 16])).unwrap();
     assert!(matches!(first, Some(crate::store::Repeated::Message(first)) if first.seq == Seq(2)));
@@ -162,17 +163,17 @@ fn a_database_of_version_1_keeps_everything() {
     assert!(!store.mailbox_known("peer-5").unwrap());
 
     // It works on as a new one does.
-    let notified = Notified { at: at(9), by: Way::Hook };
+    let told = Told::notified(at(9), Way::Hook);
     let broadcast = inbox[9].id;
     turn(&mut store, |store| {
-        store.mark_notified(inbox_of(2), &[inbox[0].id], notified).unwrap();
-        store.mark_notified(inbox_of(4), &[broadcast], notified).unwrap();
+        store.mark_told(inbox_of(2), &[inbox[0].id], Telling::Told(told)).unwrap();
+        store.mark_told(inbox_of(4), &[broadcast], Telling::Told(told)).unwrap();
     });
     tell(&mut store, 1, 2, "new");
     drop(store);
     let mut store = open(&path);
-    assert_eq!(peek(&mut store, &all(inbox_of(4))).messages[0].notified, Some(notified));
-    assert_eq!(peek(&mut store, &all(inbox_of(2))).messages[0].notified, Some(notified));
+    assert_eq!(peek(&mut store, &all(inbox_of(4))).messages[0].told, Some(told));
+    assert_eq!(peek(&mut store, &all(inbox_of(2))).messages[0].told, Some(told));
     assert_eq!(store.last_seq(), Seq(41));
     assert_eq!(store.integrity().unwrap(), None);
 }

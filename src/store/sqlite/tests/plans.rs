@@ -63,8 +63,8 @@ const OPERATIONS: [Operation; 29] = [
     ("mark notified", |store| {
         let ids: Vec<MessageId> =
             peek(store, &all(inbox_of(2))).messages.iter().map(|message| message.id).collect();
-        let by = Notified { at: at(1), by: Way::Hook };
-        turn(store, |store| store.mark_notified(inbox_of(2), &ids, by).unwrap());
+        let by = crate::store::Telling::Told(crate::model::Told::notified(at(1), Way::Hook));
+        turn(store, |store| store.mark_told(inbox_of(2), &ids, by).unwrap());
     }),
     ("unread", |store| drop(peek(store, &unread(inbox_of(2))))),
     ("unread but some", |store| {

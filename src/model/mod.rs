@@ -1,0 +1,28 @@
+//! The things the mesh is about: peers, messages, state entries, locks, events, and their ids.
+//!
+//! Plain data: no I/O, no clock, no JSON shapes of the wire (those live in [`crate::api`]).
+
+mod event;
+mod handle;
+mod ids;
+mod lock;
+mod message;
+mod party;
+mod peer;
+mod state;
+mod time;
+mod told;
+
+pub use event::{Event, event_type, type_matches};
+pub use handle::{Handle, MessageRef};
+pub use ids::{MessageId, PeerId, Seq};
+pub use lock::Lock;
+pub use message::{Message, MessageKind, Reached, Stage};
+pub use party::{Party, Recipient};
+pub use peer::{LeaveReason, PeerRecord, reach};
+pub use state::StateEntry;
+pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp};
+pub use told::{How, Moment, SentStatus, Told, Way};
+
+#[cfg(test)]
+mod tests;
