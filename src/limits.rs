@@ -327,6 +327,13 @@ pub const WAKE_CERTAIN: Duration = Duration::from_secs(1);
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.
 pub const INBOX_SOCKET_DOUBT: Duration = Duration::from_millis(50);
+/// How rarely an inbox socket that is not there is looked for, before only a sign of life of its agent
+/// lets it be looked for again.
+pub const INBOX_SOCKET_LOOK_MAX: Duration = Duration::from_secs(16);
+/// Notices of which it may be heard later what has become of them.
+pub const NOTICES_KNOWN_MAX: usize = 256;
+/// Connections of an agent's session to our own socket at once.
+pub const OWN_SOCKET_CONNECTIONS_MAX: usize = 8;
 /// `codex queue` has to end within this.
 pub const CODEX_QUEUE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Notifications are recorded with the broker together, those that come within this time.

@@ -70,11 +70,16 @@ impl Inbox {
 
     /// Takes the connection of the server, which has to show the token.
     fn accept(&self) -> BufReader<UnixStream> {
-        let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut lines = BufReader::new(stream);
-        assert_eq!(line(&mut lines), json!({"type": "auth", "token": SECRET}));
-        lines
+        loop {
+            let (stream, _) = self.listener.accept().unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut lines = BufReader::new(stream);
+            // One that only looks who listens says nothing.
+            if !lines.fill_buf().unwrap().is_empty() {
+                assert_eq!(line(&mut lines), json!({"type": "auth", "token": SECRET}));
+                return lines;
+            }
+        }
     }
 }
 
@@ -94,10 +99,19 @@ fn line(lines: &mut impl BufRead) -> Value {
 
 /// The text of the next frame.
 fn text(lines: &mut impl BufRead) -> String {
-    let frame = line(lines);
+    unwrapped(&line(lines))
+}
+
+/// The text in a frame that says from whom it is, by name and by the address of an answer.
+fn unwrapped(frame: &Value) -> String {
     assert_eq!((&frame["type"], &frame["priority"]), (&"user".into(), &"next".into()));
-    assert_eq!((&frame["message"]["role"], &frame["from"]), (&"user".into(), &"slm-mesh".into()));
-    frame["message"]["content"].as_str().unwrap().into()
+    assert_eq!(frame["message"]["role"], "user");
+    let from = frame["from"].as_str().unwrap();
+    assert!(from.starts_with("uds:/") && Path::new(&from[4..]).exists(), "{frame}");
+    let content = frame["message"]["content"].as_str().unwrap();
+    let head = format!("<cross-session-message from=\"{from}\" from-name=\"sender\">\n");
+    let text = content.strip_prefix(&head).unwrap_or_else(|| panic!("{content}"));
+    text.strip_suffix("\n</cross-session-message>").unwrap().into()
 }
 
 /// The one peer of a session of an agent, as a hook finds it.
@@ -180,14 +194,13 @@ fn a_socket_that_does_not_work_is_said_and_not_counted() {
     let mut sleeper = claude(&mesh, &gone);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
     assert_eq!(reach(&mut sender, "sleeper"), "next-call");
-    assert!(log(&mesh, "sleeper").contains("there is no socket at"), "{}", log(&mesh, "sleeper"));
+    assert!(log(&mesh, "sleeper").contains("nobody listens at"), "{}", log(&mesh, "sleeper"));
     sleeper.end();
 
     drop(UnixListener::bind(&gone).unwrap());
     let mut sleeper = claude(&mesh, &gone);
-    assert_eq!(reach(&mut sender, "sleeper"), "wakes", "it cannot know better yet");
+    assert_eq!(reach(&mut sender, "sleeper"), "next-call");
     send(&mut sender, "sleeper", "x");
-    wait_until("it knows", || reach(&mut sender, "sleeper") == "next-call");
     let said = log(&mesh, "sleeper");
     assert!(said.contains("WARN") && said.contains("refused"), "{said}");
     assert!(said.contains("by channel"), "{said}");
@@ -205,10 +218,11 @@ fn a_session_that_throws_messages_away_is_not_told_by_its_socket() {
     let inbox = Inbox::new(&mesh);
     let _sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    // The look whether somebody is there.
+    drop(inbox.listener.accept().unwrap());
     send(&mut sender, "sleeper", "x");
     drop(inbox.listener.accept().unwrap());
     wait_until("it is noticed", || reach(&mut sender, "sleeper") == "next-call");
-    assert_eq!(sent(&mut sender)["stage"], "delivered");
     send(&mut sender, "sleeper", "y");
     wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
     inbox.listener.set_nonblocking(true).unwrap();
@@ -236,6 +250,68 @@ fn a_session_that_never_reads_keeps_nobody_waiting() {
     assert!(said.contains("taken nothing for 5 s"), "{said}");
     let message = sent(&mut sender);
     assert_ne!(message["notifiedBy"], "inbox-socket", "{message}");
+}
+
+#[test]
+fn a_socket_that_is_there_later_is_found() {
+    let mesh = mesh();
+    let path = mesh.work().join("inbox.sock");
+    let _sleeper = claude(&mesh, &path);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    assert_eq!(reach(&mut sender, "sleeper"), "next-call");
+    let inbox = Inbox::new(&mesh);
+    wait_until("it is found", || reach(&mut sender, "sleeper") == "wakes");
+    send(&mut sender, "sleeper", "x");
+    assert!(text(&mut inbox.accept()).contains("\"x\""));
+}
+
+#[test]
+fn without_a_socket_of_our_own_the_text_says_less() {
+    let mesh = mesh();
+    let sockets = mesh.work().join("sockets");
+    std::fs::create_dir(&sockets).unwrap();
+    let path = sockets.join("a\"b").join("inbox.sock");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    let inbox = Inbox { listener: UnixListener::bind(&path).unwrap(), path };
+    let _sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "codex-mcp-client", "sender", |_| {});
+    send(&mut sender, "sleeper", "x");
+    let frame = line(&mut inbox.accept());
+    assert_eq!((&frame["from"], frame.get("msg_id")), (&"slm-mesh".into(), None));
+    let content = frame["message"]["content"].as_str().unwrap();
+    assert!(content.starts_with("slm-mesh: ") && content.contains("\"x\""), "{content}");
+    assert!(log(&mesh, "sleeper").contains("cannot listen beside its inbox socket"));
+}
+
+#[test]
+fn an_idle_qwen_code_is_told_by_its_socket() {
+    let mesh = mesh();
+    let path = mesh.work().join("inbox.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let _sleeper = agent(&mesh, "qwen-cli-mcp-client-slm-mesh", "sleeper", |command| {
+        command.env("QWEN_CODE_MESSAGING_SOCKET", &path).env("QWEN_CODE_MESSAGING_TOKEN", SECRET);
+    });
+    let mut sender = agent(&mesh, "codex-mcp-client", "sender", |_| {});
+    assert_eq!(reach(&mut sender, "sleeper"), "wakes");
+    // The look whether somebody is there.
+    drop(listener.accept().unwrap());
+    send(&mut sender, "sleeper", "x");
+    let mut lines = BufReader::new(listener.accept().unwrap().0);
+    assert_eq!(line(&mut lines), json!({"msgV": 1, "type": "auth", "token": SECRET}));
+    let frame = line(&mut lines);
+    assert_eq!((&frame["msgV"], &frame["from"]), (&json!(1), &json!("sender")));
+    let content = frame["message"]["content"].as_str().unwrap();
+    assert!(content.starts_with("slm-mesh: ") && content.contains("\"x\""), "{content}");
+    assert_eq!(
+        std::fs::read_dir(mesh.work())
+            .unwrap()
+            .filter(|entry| {
+                entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "sock")
+            })
+            .count(),
+        1,
+        "no socket of our own"
+    );
 }
 
 #[test]

@@ -55,6 +55,9 @@ const SAID: &[(&str, Said, &str)] = &[
     ("claude-code", Said::Project, "CLAUDE_PROJECT_DIR"),
     ("claude-code", Said::InboxSocket, "CLAUDE_CODE_MESSAGING_SOCKET"),
     ("claude-code", Said::InboxToken, "CLAUDE_CODE_MESSAGING_TOKEN"),
+    ("qwen-code", Said::Session, "QWEN_CODE_SESSION_ID"),
+    ("qwen-code", Said::InboxSocket, "QWEN_CODE_MESSAGING_SOCKET"),
+    ("qwen-code", Said::InboxToken, "QWEN_CODE_MESSAGING_TOKEN"),
     ("codex", Said::Session, "CODEX_THREAD_ID"),
     ("codex", Said::MainSession, "CODEX_SESSION_ID"),
 ];

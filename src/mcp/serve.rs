@@ -123,7 +123,7 @@ impl Loop {
         let waits = Waits::new(config.clone(), registry.try_clone()?, WAITS);
         let server = Server::new(Setup {
             name: config.name.as_deref().map(Into::into),
-            has_inbox_socket: adapters.has_inbox_socket(),
+            inbox_socket_of: adapters.inbox_socket_of(),
             project: Project::of_process(),
         });
         let input = Input::new(registry, INPUT);
@@ -318,12 +318,14 @@ impl Loop {
                 Ok(path) => register.uds_path = Some(path.into()),
                 Err(error) => log::warn(format_args!("messages cannot be pushed here: {error}")),
             }
-            if self.server.waking.relies_on_inbox_socket() {
-                self.adapters.look();
-            }
+            self.look_for_inbox_socket(now);
             if self.hear_adapters(now) {
                 self.server.introduce(register);
             }
+        }
+        if matches!(outgoing.request, Request::Heartbeat { .. }) {
+            // One that was not there may be by now.
+            self.look_for_inbox_socket(now);
         }
         if Waits::are_for(&outgoing) {
             let purpose = outgoing.purpose;
@@ -334,6 +336,13 @@ impl Loop {
         }
         let Outgoing { purpose, request, token, start, until } = outgoing;
         self.link.submit(purpose, request, token.as_deref(), start, until, now);
+    }
+
+    /// One of another agent, which has started this one, is left alone.
+    fn look_for_inbox_socket(&mut self, now: Instant) {
+        if self.server.waking.has_inbox_socket() {
+            self.adapters.look(now);
+        }
     }
 
     /// Tells the server what has come of the ways to the agent; gives whether something has.

@@ -108,7 +108,7 @@ pub(super) struct Setup {
     /// The name this session asks for.
     pub(super) name: Option<Box<str>>,
     /// The client gave this process a socket by which its agent can be told.
-    pub(super) has_inbox_socket: bool,
+    pub(super) inbox_socket_of: Option<&'static str>,
     /// Where the agent works, as far as is known without it.
     pub(super) project: Project,
 }
@@ -149,7 +149,7 @@ impl Server {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             out: Outbox::new(),
-            session: Session::new(setup.has_inbox_socket),
+            session: Session::new(setup.inbox_socket_of),
             presence: Presence::new(setup.name.as_deref()),
             project: setup.project,
             unread: Unread::default(),
@@ -157,7 +157,7 @@ impl Server {
             reading: Reading::default(),
             outcomes: Outcomes::default(),
             news: News::default(),
-            waking: Waking::new(setup.has_inbox_socket),
+            waking: Waking::new(setup.inbox_socket_of),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
             client_is_met: false,

@@ -67,8 +67,8 @@ pub(super) enum Todo {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The client gave this process a socket by which its agent can be told.
-    has_inbox_socket: bool,
+    /// The agent that gave this process a socket by which it can be told.
+    inbox_socket_of: Option<&'static str>,
     /// The version agreed on in a handshake.
     version: Option<&'static str>,
     client: Option<String>,
@@ -82,9 +82,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(has_inbox_socket: bool) -> Self {
+    pub(super) fn new(inbox_socket_of: Option<&'static str>) -> Self {
         Self {
-            has_inbox_socket,
+            inbox_socket_of,
             version: None,
             client: None,
             offers_roots: false,
@@ -245,7 +245,7 @@ impl Session {
 
     /// The client's channels are only there in the legacy era, and nothing else reaches its agent.
     fn needs_legacy_era(&self) -> bool {
-        !self.has_inbox_socket && self.client() == Some(CHANNEL_CLIENT)
+        self.client() == Some(CHANNEL_CLIENT) && self.inbox_socket_of != Some(CHANNEL_CLIENT)
     }
 
     fn handle_notification(

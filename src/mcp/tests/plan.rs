@@ -16,13 +16,13 @@ fn broadcast(n: u64) -> PushedMessage {
 }
 
 fn claude() -> Waking {
-    let mut waking = Waking::new(true);
+    let mut waking = Waking::new(Some("claude-code"));
     waking.meet(CLAUDE_CODE, true);
     waking
 }
 
 fn codex() -> Waking {
-    let mut waking = Waking::new(true);
+    let mut waking = Waking::new(Some("claude-code"));
     waking.meet(CODEX, false);
     let meta = json!({"threadId": "t-1", "sessionId": "s-1", "progressToken": 5});
     waking.identify(codex_thread(&meta).unwrap());
@@ -163,18 +163,18 @@ fn a_connection_that_was_lost_is_made_up_for() {
 #[test]
 fn a_socket_of_another_agent_is_left_alone() {
     for agent in ["codex", "gemini-cli", "unknown"] {
-        let mut waking = Waking::new(true);
+        let mut waking = Waking::new(Some("claude-code"));
         waking.meet(agent, false);
         waking.add_message(&pushed(1, "one"), Instant::now());
         assert_eq!((waking.reach(), waking.poll(Instant::now())), ("next-call", None), "{agent}");
-        assert!(!waking.relies_on_inbox_socket());
+        assert!(!waking.has_inbox_socket());
     }
 }
 
 #[test]
 fn codex_is_told_once_its_thread_is_known() {
     let now = Instant::now();
-    let mut waking = Waking::new(false);
+    let mut waking = Waking::new(None);
     waking.meet(CODEX, false);
     assert_eq!((waking.reach(), waking.take_thread()), ("next-call", None));
     let mut waking = codex();
@@ -195,7 +195,7 @@ fn codex_is_told_once_its_thread_is_known() {
 
 #[test]
 fn ids_of_others_are_not_taken_for_those_of_codex() {
-    let mut waking = Waking::new(false);
+    let mut waking = Waking::new(None);
     waking.meet("gemini-cli", false);
     waking.identify("t".into());
     assert_eq!((waking.take_thread(), waking.session_id()), (None, None));

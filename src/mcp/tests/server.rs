@@ -59,7 +59,7 @@ impl Test {
     pub(in crate::mcp) fn new() -> Self {
         let mut server = Server::new(Setup {
             name: None,
-            has_inbox_socket: false,
+            inbox_socket_of: None,
             project: Project { path: "/nowhere".into(), repository: None },
         });
         let now = Instant::now();

@@ -17,7 +17,7 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
-        Self { session: Session::new(false), out: Outbox::new(), todo: VecDeque::new() }
+        Self { session: Session::new(None), out: Outbox::new(), todo: VecDeque::new() }
     }
 
     fn legacy(version: &str) -> Self {
@@ -169,7 +169,7 @@ fn both_eras_in_one_process() {
 fn claude_code_is_kept_in_the_era_of_its_channels() {
     let discover = |has_inbox_socket: bool, client: &str| {
         let mut test = Test::new();
-        test.session = Session::new(has_inbox_socket);
+        test.session = Session::new(has_inbox_socket.then_some("claude-code"));
         let mut params = modern(json!({}));
         params["_meta"][CLIENT]["name"] = client.into();
         test.ask("server/discover", &params)

@@ -15,7 +15,7 @@ fn of_client(name: &str, has_inbox_socket: bool) -> (Test, Value, Register) {
     let mut test = Test::new();
     test.server = Server::new(Setup {
         name: None,
-        has_inbox_socket,
+        inbox_socket_of: has_inbox_socket.then_some("claude-code"),
         project: Project { path: "/nowhere".into(), repository: None },
     });
     let line = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {

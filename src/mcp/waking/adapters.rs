@@ -34,15 +34,15 @@ impl Adapters {
         })
     }
 
-    /// Whether the client gave this process an inbox socket.
-    pub(in crate::mcp) fn has_inbox_socket(&self) -> bool {
-        self.inbox_socket.is_some()
+    /// The agent whose inbox socket this process was given.
+    pub(in crate::mcp) fn inbox_socket_of(&self) -> Option<&'static str> {
+        self.inbox_socket.as_ref().map(InboxSocket::agent)
     }
 
     /// Looks whether what was offered is there.
-    pub(in crate::mcp) fn look(&mut self) {
+    pub(in crate::mcp) fn look(&mut self, now: Instant) {
         if let Some(inbox_socket) = &mut self.inbox_socket {
-            inbox_socket.look();
+            inbox_socket.look(now);
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! | way | agent | counts as sent |
 //! |---|---|---|
-//! | [`inbox_socket`] | Claude Code | when the socket has taken the whole text |
+//! | [`inbox_socket`] | Claude Code, Qwen Code | when the socket has taken the whole text |
 //! | [`channel`] | Claude Code, in the legacy era | never: whether it is shown is not known |
 //! | [`codex_queue`] | Codex | when `codex queue` has ended well |
 //!
@@ -19,7 +19,9 @@ pub(super) mod adapters;
 pub(super) mod channel;
 pub(super) mod codex_queue;
 mod conduct;
+mod inbox_frames;
 pub(super) mod inbox_socket;
+mod own_socket;
 pub(super) mod plan;
 mod records;
 mod text;

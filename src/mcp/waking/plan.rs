@@ -100,6 +100,10 @@ pub(in crate::mcp) fn codex_thread(meta: &Value) -> Option<Box<str>> {
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Waking {
     agent: Agent,
+    /// The agent that has offered an inbox socket.
+    inbox_socket_of: Option<&'static str>,
+    /// It is this one, and not one that has started it.
+    is_inbox_socket_ours: bool,
     inbox_socket: State,
     codex_queue: State,
     /// The client was told of the channel.
@@ -127,9 +131,9 @@ pub(in crate::mcp) struct Waking {
 }
 
 impl Waking {
-    pub(in crate::mcp) fn new(has_inbox_socket: bool) -> Self {
-        let inbox_socket = if has_inbox_socket { State::Free } else { State::Absent };
-        Self { inbox_socket, ..Self::default() }
+    pub(in crate::mcp) fn new(inbox_socket_of: Option<&'static str>) -> Self {
+        let inbox_socket = if inbox_socket_of.is_some() { State::Free } else { State::Absent };
+        Self { inbox_socket_of, inbox_socket, ..Self::default() }
     }
 
     /// It is known which agent this is, and whether it knows of the channel. An agent that another
@@ -140,6 +144,7 @@ impl Waking {
             CODEX => Agent::Codex,
             _ => Agent::Other,
         };
+        self.is_inbox_socket_ours = self.inbox_socket_of == Some(agent_type);
         self.has_channel = has_channel;
     }
 
@@ -193,9 +198,9 @@ impl Waking {
         self.thread.clone().filter(|_| self.agent == Agent::Codex)
     }
 
-    /// Whether messages go to the inbox socket, as far as is known.
-    pub(in crate::mcp) fn relies_on_inbox_socket(&self) -> bool {
-        matches!(self.way(), Some((Way::InboxSocket, _)))
+    /// Whether this agent has offered an inbox socket.
+    pub(in crate::mcp) fn has_inbox_socket(&self) -> bool {
+        self.is_inbox_socket_ours
     }
 
     /// How the agent can be told, in the words of `reach`.
@@ -219,7 +224,7 @@ impl Waking {
     /// The way to be gone now, and how it stands.
     fn way(&self) -> Option<(Way, State)> {
         match self.agent {
-            Agent::ClaudeCode if self.inbox_socket.is_on() => {
+            _ if self.is_inbox_socket_ours && self.inbox_socket.is_on() => {
                 Some((Way::InboxSocket, self.inbox_socket))
             }
             Agent::ClaudeCode if self.has_channel => Some((Way::Channel, State::Free)),
