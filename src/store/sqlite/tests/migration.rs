@@ -117,7 +117,7 @@ fn a_database_of_version_1_keeps_everything() {
     assert_eq!(store.recovery(), None);
     let version: u32 =
         store.db.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!((version as usize, VERSION), (MIGRATIONS.len(), 5));
+    assert_eq!((version as usize, VERSION), (MIGRATIONS.len(), 6));
     assert_eq!(schema(&store.db.connection), schema(&open(&dir.file("new.db")).db.connection));
     assert_eq!(store.integrity().unwrap(), None);
 
@@ -255,4 +255,27 @@ fn mailboxes_of_names_that_differ_by_case_are_one_afterwards() {
     // With what was sent to it alone, and the broadcast.
     assert_eq!(peek(&mut store, &all(inbox_of(2))).messages.len(), 4);
     assert_eq!(store.integrity().unwrap(), None);
+}
+
+#[test]
+fn what_was_notified_in_version_5_is_so_still() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    make_v1(&path, 3, "x");
+    let connection = Connection::open(&path).unwrap();
+    for step in &MIGRATIONS[1..5] {
+        connection.execute_batch(step).unwrap();
+    }
+    // By each way that there was, in the order of their numbers.
+    for (seq, way) in [(1, 3), (2, 5), (3, 7)] {
+        let sql = "UPDATE messages SET notified_at = ?2, notified_by = ?3 WHERE seq = ?1";
+        connection.execute(sql, (seq, at(9), way)).unwrap();
+    }
+    connection.execute_batch("PRAGMA user_version = 5").unwrap();
+    drop(connection);
+    let mut store = open(&path);
+    let told = peek(&mut store, &all(inbox_of(2))).messages.into_iter().map(|it| it.told);
+    let by = |way| Some(Told::notified(at(9), way));
+    let wanted = [by(Way::InboxSocket), by(Way::Queue), by(Way::ToolResult), None];
+    assert_eq!(told.collect::<Vec<_>>(), wanted);
 }
