@@ -11,6 +11,7 @@ pub mod patterns;
 pub mod paths;
 pub mod config;
 pub mod api;
+pub mod tell;
 pub mod files;
 pub mod store;
 pub mod mesh;

@@ -313,6 +313,10 @@ pub const NOTICE_CHARS_MAX: usize = 120;
 pub const KNOWN_MESSAGES_MAX: usize = 4 * WINDOW_FRAMES_MAX;
 /// Bytes of acknowledgements that wait to be written before the push connection is given up.
 pub const ACKS_BYTES_MAX: usize = 64 * KIB;
+/// Longest text that an agent is told at once, characters: it is put into its context unasked.
+pub const TELL_CHARS_MAX: usize = 4_000;
+/// Room for one of several messages of which not all can be told, beside its head, characters.
+pub const TELL_BEGUN_CHARS_MIN: usize = 200;
 /// Longest text that wakes an agent, characters: it is put into the agent's context unasked.
 pub const WAKE_TEXT_CHARS_MAX: usize = 4_000;
 /// Messages and events that wait to be told to an agent, or are being told. Beyond that they are

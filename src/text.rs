@@ -60,8 +60,8 @@ fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// `text` as a JSON string with nothing harmful in it. The slash of a closing tag is escaped, too:
-/// agents put what they are given into tags, and no text of others may end one.
+/// `text` as a JSON string with nothing harmful in it. The first character of a closing tag is escaped,
+/// too: agents put what they are given into tags, and no text of others may end one.
 #[must_use]
 pub fn quote(text: &str) -> String {
     // A text has a form in JSON.
@@ -83,17 +83,13 @@ pub fn armour(json: &str) -> Cow<'_, str> {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len() + 16);
-    let mut last = '\0';
-    for c in json.chars() {
-        if harmful(c) {
+    let mut chars = json.chars().peekable();
+    while let Some(c) = chars.next() {
+        if harmful(c) || (c == '<' && chars.peek() == Some(&'/')) {
             push_escaped(c, &mut out);
         } else {
-            if (last, c) == ('<', '/') {
-                out.push('\\');
-            }
             out.push(c);
         }
-        last = c;
     }
     Cow::Owned(out)
 }
@@ -106,8 +102,8 @@ pub fn quote_within(text: &str, is_more: bool, chars_max: usize) -> (String, boo
     let mut used = 2;
     // So much fits if an ellipsis has to follow.
     let mut safe = out.len();
-    let mut last = '\0';
-    for c in text.chars() {
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
         let before = out.len();
         match c {
             '"' => out.push_str("\\\""),
@@ -115,11 +111,10 @@ pub fn quote_within(text: &str, is_more: bool, chars_max: usize) -> (String, boo
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '/' if last == '<' => out.push_str("\\/"),
+            '<' if chars.peek() == Some(&'/') => push_escaped(c, &mut out),
             c if is_harmful(c) => push_escaped(c, &mut out),
             c => out.push(c),
         }
-        last = c;
         used += out.get(before..).map_or(0, |piece| piece.chars().count());
         if used > chars_max {
             out.truncate(safe);
@@ -218,7 +213,7 @@ mod tests {
         let quoted = quote(NASTY);
         assert!(!quoted.contains(is_harmful) && !quoted.contains("</"), "{quoted}");
         assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), NASTY);
-        assert!(quoted.contains("\\udb40\\udc41") && quoted.contains("<\\/system"), "{quoted}");
+        assert!(quoted.contains("\\udb40\\udc41") && quoted.contains("\\u003c/system"), "{quoted}");
         assert!(quoted.ends_with("é🦊❤\u{fe0f}漢\""), "{quoted}");
         let (within, whole) = quote_within(NASTY, false, 999);
         assert!(whole);
@@ -259,7 +254,7 @@ mod tests {
             ("a b", "\"a b\""),
             ("a\nb", "\"a\\nb\""),
             ("a\"b", "\"a\\\"b\""),
-            ("</x>", "\"<\\/x>\""),
+            ("</x>", "\"\\u003c/x>\""),
         ] {
             assert_eq!(bare_or_quoted(text), quoted);
         }
