@@ -60,8 +60,8 @@ fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// `text` as a JSON string with nothing harmful in it. The first character of a closing tag is escaped,
-/// too: agents put what they are given into tags, and no text of others may end one.
+/// `text` as a JSON string with nothing harmful in it. The first character of a [tag of
+/// agents](is_tag) is escaped, too.
 #[must_use]
 pub fn quote(text: &str) -> String {
     // A text has a form in JSON.
@@ -72,6 +72,19 @@ pub fn quote(text: &str) -> String {
     }
 }
 
+/// Whether `text` begins with a tag that agents would take for one of their own, or make into something
+/// that is no JSON any more: each closing one, since agents put what they are given into tags, and
+/// no text of others may end one; and those in which they speak themselves.
+fn is_tag(text: &str) -> bool {
+    let Some(name) = text.strip_prefix('<') else { return false };
+    let begins = |tag: &str| name.get(..tag.len()).is_some_and(|n| n.eq_ignore_ascii_case(tag));
+    name.starts_with('/') || TAGS.iter().any(|tag| begins(tag))
+}
+
+/// Tags with which Claude Code and Qwen Code begin what they say to their model themselves. Claude
+/// Code puts a backslash into the second where it stands in a text of another session.
+const TAGS: [&str; 3] = ["system-reminder", "cross-session-message", "cross_session_message"];
+
 /// The JSON document `json` with everything harmful in its strings written as escapes, as in
 /// [`quote`]. It means the same as before: outside of strings JSON has no such characters (RFC 8259
 /// section 2), but for line breaks and tabs, which stay.
@@ -79,13 +92,12 @@ pub fn quote(text: &str) -> String {
 pub fn armour(json: &str) -> Cow<'_, str> {
     let between = ['\n', '\r', '\t'];
     let harmful = |c: char| is_harmful(c) && !between.contains(&c);
-    if !json.contains(harmful) && !json.contains("</") {
+    if !json.contains(harmful) && !json.contains('<') {
         return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len() + 16);
-    let mut chars = json.chars().peekable();
-    while let Some(c) = chars.next() {
-        if harmful(c) || (c == '<' && chars.peek() == Some(&'/')) {
+    for (at, c) in json.char_indices() {
+        if harmful(c) || is_tag(json.get(at..).unwrap_or_default()) {
             push_escaped(c, &mut out);
         } else {
             out.push(c);
@@ -102,8 +114,7 @@ pub fn quote_within(text: &str, is_more: bool, chars_max: usize) -> (String, boo
     let mut used = 2;
     // So much fits if an ellipsis has to follow.
     let mut safe = out.len();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
+    for (at, c) in text.char_indices() {
         let before = out.len();
         match c {
             '"' => out.push_str("\\\""),
@@ -111,8 +122,9 @@ pub fn quote_within(text: &str, is_more: bool, chars_max: usize) -> (String, boo
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '<' if chars.peek() == Some(&'/') => push_escaped(c, &mut out),
-            c if is_harmful(c) => push_escaped(c, &mut out),
+            c if is_harmful(c) || is_tag(text.get(at..).unwrap_or_default()) => {
+                push_escaped(c, &mut out);
+            }
             c => out.push(c),
         }
         used += out.get(before..).map_or(0, |piece| piece.chars().count());
@@ -219,6 +231,16 @@ mod tests {
         assert!(whole);
         assert_eq!(serde_json::from_str::<String>(&within).unwrap(), NASTY);
         assert!(!within.contains(is_harmful) && !within.contains("</"), "{within}");
+    }
+
+    #[test]
+    fn no_tag_of_an_agent_stands_in_a_quotation() {
+        let text = "<System-Reminder>a</b> <cross-session-message from=\"x\"> x < y <T> </ <system";
+        let safe = "\"\\u003cSystem-Reminder>a\\u003c/b> \\u003ccross-session-message from=\\\"x\\\"> \
+                    x < y <T> \\u003c/ <system\"";
+        assert_eq!(quote(text), safe);
+        assert_eq!(quote_within(text, false, 999), (safe.to_owned(), true));
+        assert_eq!(serde_json::from_str::<String>(safe).unwrap(), text);
     }
 
     #[test]
