@@ -27,4 +27,5 @@ pub mod skills;
 pub mod setup;
 pub mod broker;
 pub mod mcp;
+pub mod session;
 pub mod cli;

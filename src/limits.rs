@@ -380,6 +380,31 @@ pub const HOOK_LOCK_MINUTES: u32 = 2;
 /// How long a subagent counts as being at a file that it has said it edits.
 pub const SUBAGENT_EDIT_TIME: Duration = Duration::from_secs(120);
 
+// --- Plugins ------------------------------------------------------------------------------------
+
+/// Longest line of a plugin, bytes: of a prompt, its beginning is enough.
+pub const SESSION_LINE_BYTES_MAX: usize = 256 * KIB;
+/// Most that waits for a plugin to read it, bytes.
+pub const SESSION_OUT_BYTES_MAX: usize = 512 * KIB;
+/// With so much waiting no line of it is taken, bytes.
+pub const SESSION_OUT_PAUSE_BYTES: usize = 128 * KIB;
+/// Most edits of a plugin that are looked at at once.
+pub const SESSION_EDITS_MAX: usize = 16;
+/// Most files of one.
+pub const SESSION_FILES_MAX: usize = 1000;
+/// Stack of a thread that does it, bytes.
+pub const SESSION_STACK_BYTES: usize = 512 * KIB;
+/// First pause after something has failed, and the longest: it doubles.
+pub const SESSION_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// See [`SESSION_PAUSE_MIN`].
+pub const SESSION_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a claim is renewed while its text is with the plugin.
+pub const SESSION_RENEW_EVERY: Duration = Duration::from_secs(3);
+/// How long a plugin has for a word about a text.
+pub const SESSION_TELL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most marks that are kept for a broker that is away.
+pub const SESSION_UNMARKED_MAX: usize = 64;
+
 // --- Files --------------------------------------------------------------------------------------
 
 /// Longest path of a Unix socket, bytes: `sun_path` less its final zero, 108 in unix(7) on Linux
@@ -417,5 +442,7 @@ const _: () = {
     assert!(PEERS_MAX < 10_000 && AUTO_NAME_CHARS_MAX + "-9999".len() <= NAME_CHARS_MAX);
     assert!(HOOK_MARK_MS < INTERVAL_MS_MIN && INTERVAL_MS_MIN <= HOOK_MS_DEFAULT);
     assert!(2 * HOOK_EXCERPT_CHARS_MAX < HOOK_TEXT_CHARS_MAX);
+    assert!(SESSION_RENEW_EVERY.as_millis() < CLAIM_TIME.as_millis());
+    assert!(SESSION_LINE_BYTES_MAX + SESSION_OUT_BYTES_MAX < 2 * MIB);
     assert!(2 * AGENT_WORD_CHARS_MAX < AUTO_NAME_CHARS_MAX);
 };

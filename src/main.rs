@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use slm_mesh::cli::{self, Command, Failure, Invocation, StartMode};
 use slm_mesh::config::Config;
-use slm_mesh::{broker, hook, mcp, platform};
+use slm_mesh::{broker, hook, mcp, platform, session};
 
 fn main() -> ExitCode {
     let line: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Hook(agent) if !platform::stdin_is_terminal() => {
             hook::run(agent, invocation.global.data_dir.as_deref())
         }
+        Command::Session(ref agent) => serve_plugin(&invocation, agent),
         _ => cli::run(&invocation),
     }
 }
@@ -37,6 +38,15 @@ fn serve_agent(invocation: &Invocation) -> ExitCode {
     let global = &invocation.global;
     let served = mcp::run(Config::from_env(global.data_dir.as_deref()));
     finish(served, global.json)
+}
+
+/// Serves a plugin until it is gone.
+fn serve_plugin(invocation: &Invocation, agent: &str) -> ExitCode {
+    let global = &invocation.global;
+    match Config::from_env(global.data_dir.as_deref()) {
+        Ok(config) => finish(session::run(config, agent), global.json),
+        Err(error) => cli::finish(Err(error.into()), global.json),
+    }
 }
 
 /// Runs the broker until it ends.

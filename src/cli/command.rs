@@ -72,6 +72,8 @@ pub enum Command {
     Demo,
     /// Be the hook of an agent.
     Hook(Agent),
+    /// Be what a plugin of this agent talks to.
+    Session(String),
     /// Guard commits.
     Guard(Guard),
     /// Help, about one command or all.

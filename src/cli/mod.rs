@@ -140,9 +140,12 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             let data_dir = invocation.global.data_dir.as_deref().map(Path::new);
             guard::run(context, *what, data_dir)
         }
-        Command::Mcp | Command::Demo | Command::Hook(_) | Command::Help(_) | Command::Version => {
-            Ok(Exit::Done)
-        }
+        Command::Mcp
+        | Command::Demo
+        | Command::Hook(_)
+        | Command::Session(_)
+        | Command::Help(_)
+        | Command::Version => Ok(Exit::Done),
     }?;
     context.out.flush()?;
     Ok(exit)

@@ -8,8 +8,9 @@ use super::command::{
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
-use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, STATE_TTL_SECONDS_MAX};
+use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, NAME_CHARS_MAX, STATE_TTL_SECONDS_MAX};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::names;
 use crate::setup::agents::{self, AGENTS};
 
 /// Longest `--wait` for a lock: as long as a lock may last.
@@ -256,6 +257,16 @@ pub(super) fn hook(entry: &Entry, words: Words) -> Result<Command> {
         let message = format!("<agent> must be one of {}, not {name:?}{hint}", known.join(", "));
         UsageError { message, command }
     })
+}
+
+pub(super) fn session(entry: &Entry, mut words: Words) -> Result<Command> {
+    let agent = words.text("--agent")?;
+    let agent =
+        agent.ok_or_else(|| words.error("`--agent NAME` is missing: whose plugin it is"))?;
+    if names::fold(&agent, NAME_CHARS_MAX) != agent {
+        return Err(words.error(format!("{agent:?} is no type of an agent: opencode, for example")));
+    }
+    alone(entry, words, Command::Session(agent))
 }
 
 pub(super) fn guard(entry: &Entry, mut words: Words) -> Result<Command> {

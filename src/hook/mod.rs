@@ -34,6 +34,7 @@ mod warning;
 mod windsurf;
 
 pub use gate::{Tree, locks_on};
+pub use patch::files as files_of_patch;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -41,7 +42,7 @@ use std::path::PathBuf;
 
 use serde_json::value::RawValue;
 
-pub use run::run;
+pub use run::{check_edit, run};
 
 /// An agent that has hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,16 @@ impl HookEvent {
     fn of(kind: Kind, session: Option<Box<str>>, cwd: Option<PathBuf>) -> Self {
         let (tool, subagent, source) = (None, None, None);
         Self { kind, session, cwd, tool, files: Vec::new(), unseen: false, subagent, source }
+    }
+
+    /// A session is about to change these files.
+    #[must_use]
+    pub fn before_edit(
+        session: Option<Box<str>>,
+        cwd: Option<PathBuf>,
+        files: Vec<PathBuf>,
+    ) -> Self {
+        Self { files, ..Self::of(Kind::BeforeEdit, session, cwd) }
     }
 
     /// The same for a tool that is about to change files.

@@ -11,7 +11,8 @@ const HEADERS: [&str; 4] =
     ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "];
 
 /// The files that `patch` changes, the new places of moved ones among them, in its order.
-pub(super) fn files(patch: &str) -> Vec<PathBuf> {
+#[must_use]
+pub fn files(patch: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     for line in patch.lines() {
         let line = line.trim();

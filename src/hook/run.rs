@@ -60,7 +60,7 @@ pub fn run(agent: Agent, data_dir: Option<&OsStr>) -> ExitCode {
     let mut client = Client::until(&config, answer_by);
     let decided = match event.kind {
         Kind::BeforeEdit => {
-            edit(&mut client, &config, agent, &event).map(|it| (it, Marks::default()))
+            edit(&mut client, &config, agent.name(), &event).map(|it| (it, Marks::default()))
         }
         _ => inbox(&mut client, &config, agent, &event),
     };
@@ -105,12 +105,12 @@ fn say(agent: Agent, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool
 }
 
 /// Whose session this is; nobody's, if that cannot be told, which is said in the log.
-fn find(client: &mut Client, agent: Agent, event: &HookEvent) -> Result<Found, ClientError> {
+fn find(client: &mut Client, agent: &str, event: &HookEvent) -> Result<Found, ClientError> {
     let found = session::find(
         client,
         &Asker {
             session: event.session.as_deref(),
-            agent: Some(agent.name()),
+            agent: Some(agent),
             cwd: event.cwd.as_deref(),
             inherited: false,
             begins: event.source.is_some(),
@@ -123,7 +123,7 @@ fn find(client: &mut Client, agent: Agent, event: &HookEvent) -> Result<Found, C
             log::warn(format_args!(
                 "this hook of {} may be of one of these sessions, and cannot tell whether and of \
                  which, so it does nothing for any: {}",
-                agent.name(),
+                agent,
                 names.join(", ")
             ));
         }
@@ -132,11 +132,23 @@ fn find(client: &mut Client, agent: Agent, event: &HookEvent) -> Result<Found, C
     Ok(found)
 }
 
+/// Whether the session of `agent` that `event` tells of may edit these files, in the time that a hook
+/// has for it.
+#[must_use]
+pub fn check_edit(config: &Config, agent: &str, event: &HookEvent) -> Verdict {
+    let ms = config.hook_ms.unwrap_or(HOOK_EDIT_MS_DEFAULT);
+    let mut client = Client::until(config, Instant::now() + Duration::from_millis(ms.into()));
+    edit(&mut client, config, agent, event).unwrap_or_else(|error| match error {
+        ClientError::NoBroker => Verdict::Silent,
+        error => blind(event, &error),
+    })
+}
+
 /// Whether the files may be edited.
 fn edit(
     client: &mut Client,
     config: &Config,
-    agent: Agent,
+    agent: &str,
     event: &HookEvent,
 ) -> Result<Verdict, ClientError> {
     client.wait_out_rate_limits();
@@ -149,7 +161,7 @@ fn edit(
         let edit = Edit { tree: tree_of(&files), files, subagent: event.subagent.clone() };
         let mut found = find(client, agent, event)?;
         let mut subagent = match &event.subagent {
-            Some(id) => session::find_named(client, id, agent.name())?,
+            Some(id) => session::find_named(client, id, agent)?,
             None => None,
         };
         if found.one().is_none()
@@ -208,7 +220,7 @@ fn inbox(
     event: &HookEvent,
 ) -> Result<(Verdict, Marks), ClientError> {
     let nothing = (Verdict::Silent, Marks::default());
-    let Found::One(me) = find(client, agent, event)? else { return Ok(nothing) };
+    let Found::One(me) = find(client, agent.name(), event)? else { return Ok(nothing) };
     let Some(token) = session::token(config, &me) else {
         debug(&"the session has left no token");
         return Ok(nothing);

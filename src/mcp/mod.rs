@@ -20,7 +20,7 @@ mod roots;
 mod serve;
 mod server;
 mod session;
-mod stdio;
+pub(crate) mod stdio;
 mod subscriptions;
 mod trim;
 mod unread;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::limits::{RPC_OUT_BYTES_MAX, RPC_OUT_PAUSE_BYTES, RPC_WRITE_BYTES_MAX};
+use crate::limits::{RPC_OUT_BYTES_MAX, RPC_OUT_PAUSE_BYTES};
 use crate::model::MessageId;
 use crate::wire::buffer::Buffer;
 use crate::wire::jsonrpc::{self, Fault, INTERNAL_ERROR, Id};
@@ -91,7 +91,7 @@ impl Outbox {
     /// # Errors
     /// What the writer answers.
     pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<Carried> {
-        self.buffer.write_to(&mut AtMost(writer))?;
+        self.buffer.write_to(writer)?;
         let taken = self.queued - self.buffer.len() as u64;
         let mut arrived = Carried::default();
         while self.messages.front().is_some_and(|(end, _)| *end <= taken) {
@@ -172,19 +172,6 @@ impl Outbox {
     }
 }
 
-/// Lets at most [`RPC_WRITE_BYTES_MAX`] bytes through at once.
-struct AtMost<'a, W>(&'a mut W);
-
-impl<W: Write> Write for AtMost<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes.get(..RPC_WRITE_BYTES_MAX).unwrap_or(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -207,16 +194,33 @@ pub(super) mod tests {
         MessageId::new(Seq(n), [0; 16])
     }
 
+    const PIECE_BYTES: usize = 4096;
+
+    /// Takes no more than a piece at once, as a pipe does; counts what it took.
+    struct InPieces(usize);
+
+    impl Write for InPieces {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(PIECE_BYTES);
+            self.0 += taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn an_answer_counts_when_its_last_byte_is_taken() {
         let mut outbox = Outbox::new();
-        let long = "x".repeat(2 * RPC_WRITE_BYTES_MAX);
+        let long = "x".repeat(2 * PIECE_BYTES);
         outbox.respond(&Id::from(1), Ok(&long), vec![message(1)]);
         outbox.respond(&Id::from(2), Ok(&1), Vec::new());
         outbox.respond(&Id::from(3), Ok(&1), vec![message(2), message(3)]);
-        let mut sink = Vec::new();
+        let mut sink = InPieces(0);
         assert_eq!(outbox.write_to(&mut sink).unwrap(), Carried::default());
-        assert_eq!(sink.len(), RPC_WRITE_BYTES_MAX);
+        assert_eq!(sink.0, PIECE_BYTES);
         assert_eq!(outbox.write_to(&mut sink).unwrap(), Carried::default());
         let all = vec![message(1), message(2), message(3)];
         assert_eq!(outbox.write_to(&mut sink).unwrap(), all.into());

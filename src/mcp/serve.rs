@@ -23,6 +23,7 @@ use crate::api::Request;
 use crate::client::{ClientError, Link, LinkEvent};
 use crate::config::Config;
 use crate::data_dir;
+use crate::limits::RPC_LINE_BYTES_MAX;
 use crate::log;
 use crate::platform::{self, ParentWatch};
 use crate::wire::ndjson::LineTooLong;
@@ -126,7 +127,7 @@ impl Loop {
             inbox_socket_of: adapters.inbox_socket_of(),
             project: Project::of_process(),
         });
-        let input = Input::new(registry, INPUT);
+        let input = Input::new(registry, INPUT, RPC_LINE_BYTES_MAX);
         let output = Output::new(registry, OUTPUT);
         let signals = watch_signals()?;
         registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;

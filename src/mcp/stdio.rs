@@ -10,13 +10,14 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::limits::{READ_BYTES_MAX, RPC_LINE_BYTES_MAX};
+use crate::limits::{READ_BYTES_MAX, RPC_WRITE_BYTES_MAX};
 use crate::platform::{poll_readable, poll_writable};
 use crate::wire::ndjson::{LineDecoder, LineTooLong};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
-/// A descriptor used as it is, without a buffer of its own.
+/// A descriptor used as it is, without a buffer of its own. A write takes no more than a pipe that is
+/// writable takes at once.
 #[derive(Debug)]
 struct Raw(BorrowedFd<'static>);
 
@@ -28,7 +29,7 @@ impl Read for Raw {
 
 impl Write for Raw {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(self.0, bytes)?)
+        Ok(rustix::io::write(self.0, bytes.get(..RPC_WRITE_BYTES_MAX).unwrap_or(bytes))?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -42,9 +43,9 @@ fn watch(fd: BorrowedFd<'_>, registry: &Registry, token: Token, interest: Intere
     registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest).is_ok()
 }
 
-/// The lines of the agent.
+/// The lines of whoever started this process.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     raw: Raw,
     lines: LineDecoder,
     is_watched: bool,
@@ -54,13 +55,14 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Standard input, registered with `registry` if that is possible.
-    pub(super) fn new(registry: &Registry, token: Token) -> Self {
+    /// Standard input, registered with `registry` if that is possible, in lines of at most `line_max`
+    /// bytes.
+    pub(crate) fn new(registry: &Registry, token: Token, line_max: usize) -> Self {
         let raw = Raw(rustix::stdio::stdin());
         let is_watched = watch(raw.0, registry, token, Interest::READABLE);
         Self {
             raw,
-            lines: LineDecoder::new(RPC_LINE_BYTES_MAX),
+            lines: LineDecoder::new(line_max),
             is_watched,
             is_ready: true,
             has_ended: false,
@@ -68,22 +70,22 @@ impl Input {
     }
 
     /// It was told that there is something to read.
-    pub(super) fn set_ready(&mut self) {
+    pub(crate) fn set_ready(&mut self) {
         self.is_ready = true;
     }
 
     /// Whether a read is worth a try.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.has_ended && (self.is_ready || !self.is_watched)
     }
 
     /// Whether all was read, and the lines too.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
     /// Reads once, if there is something; gives whether there was. An error is an end.
-    pub(super) fn read(&mut self) -> bool {
+    pub(crate) fn read(&mut self) -> bool {
         if self.has_ended || !poll_readable(self.raw.0, NOW).unwrap_or(true) {
             self.is_ready = false;
             return false;
@@ -106,37 +108,37 @@ impl Input {
     ///
     /// # Errors
     /// That line is too long; the next one is not affected.
-    pub(super) fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
+    pub(crate) fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
         self.lines.next_line()
     }
 
     /// What stands behind the last newline, once all is read.
-    pub(super) fn finish(&mut self) -> Option<&[u8]> {
+    pub(crate) fn finish(&mut self) -> Option<&[u8]> {
         self.lines.finish()
     }
 }
 
-/// The way to the agent.
+/// The way back.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     raw: Raw,
 }
 
 impl Output {
     /// Standard output, registered with `registry` if that is possible.
-    pub(super) fn new(registry: &Registry, token: Token) -> Self {
+    pub(crate) fn new(registry: &Registry, token: Token) -> Self {
         let raw = Raw(rustix::stdio::stdout());
         watch(raw.0, registry, token, Interest::WRITABLE);
         Self { raw }
     }
 
     /// Whether a write of what a pipe takes at once would not block.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         poll_writable(self.raw.0, NOW).unwrap_or(false)
     }
 
     /// What to write to.
-    pub(super) fn writer(&mut self) -> &mut impl Write {
+    pub(crate) fn writer(&mut self) -> &mut impl Write {
         &mut self.raw
     }
 }

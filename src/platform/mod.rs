@@ -8,6 +8,7 @@
 //! | end of another process | [`ProcessWatch`] (pidfd) | unsupported: ask [`is_alive`] now and then |
 //! | other end of a socket | [`peer_credentials`]: user and pid | neither is known |
 //! | facts about a process | `/proc` | `ps` |
+//! | news of a directory | [`DirectoryWatch`] (inotify) | unsupported: look now and then |
 //! | length of a socket's path | 107 bytes | 103 bytes |
 //! | which running of the machine | [`boot_id`] | not known |
 //!
@@ -19,6 +20,7 @@
 mod boot;
 mod credentials;
 mod descriptors;
+mod directory;
 mod inspect;
 mod lock;
 mod process;
@@ -33,6 +35,7 @@ pub use descriptors::{
     close_others_on_exec, null_stdin, null_stdout, poll_readable, poll_writable,
     raise_descriptor_limit, redirect_stderr, redirect_stdout,
 };
+pub use directory::DirectoryWatch;
 pub use inspect::{
     ancestors, command_line, command_name, executable, is_executable_replaced, processes,
     shares_network, start_mark, working_directory,

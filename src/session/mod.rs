@@ -1,0 +1,31 @@
+//! `slm-mesh session --agent NAME`: what a plugin of an agent starts, so that the plugin itself needs
+//! no rules. It acts for the peer of the MCP server of that agent, holds a claim on what may be told,
+//! and asks the lock gate; the plugin puts texts where the agent reads them.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `protocol` | the lines between the two; no I/O |
+//! | `decide` | for whom, when, and what comes of it; no I/O |
+//! | `jobs` | what takes a while, in threads: which peer it is, and the gate |
+//! | `run` | the loop over standard input and output, the broker, the parent, and the time |
+//!
+//! It ends with its input or its parent, starts no broker, and waits for one that is gone.
+
+mod decide;
+mod jobs;
+mod protocol;
+mod run;
+
+use std::io;
+
+use crate::config::Config;
+use crate::log;
+
+/// Serves the plugin of `agent` at standard input and output until it is gone.
+///
+/// # Errors
+/// The process has no descriptors to begin with.
+pub fn run(config: Config, agent: &str) -> io::Result<()> {
+    log::set_level(config.log);
+    run::Loop::new(config, agent)?.run()
+}
