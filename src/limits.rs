@@ -369,12 +369,15 @@ pub const HOOK_LAST_WORD: Duration = Duration::from_millis(500);
 pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest input of a hook, bytes: it has the text of a file, or the output of a tool, inside.
 pub const HOOK_INPUT_BYTES_MAX: usize = 16 * MIB;
-/// Most that a hook puts into an agent's context at once, characters.
-pub const HOOK_TEXT_CHARS_MAX: usize = 4_000;
-/// Most messages of which that text is made.
+/// Most messages of which a text of a hook is made.
 pub const HOOK_MESSAGES_MAX: u32 = 20;
-/// How much is shown of a message that is too long for it, characters.
-pub const HOOK_EXCERPT_CHARS_MAX: usize = 200;
+/// How long the hook that waits beside an agent waits before it looks for its session again: this at
+/// first, and twice as long each time.
+pub const WAIT_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest of these pauses.
+pub const WAIT_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// After how many looks in vain, some five minutes, it ends. The agent's next turn starts another.
+pub const WAIT_TRIES_MAX: u32 = 12;
 /// How long the gate takes a file for, minutes.
 pub const HOOK_LOCK_MINUTES: u32 = 2;
 /// How long a subagent counts as being at a file that it has said it edits.
@@ -441,8 +444,8 @@ const _: () = {
     // A made name with the highest suffix there can be (`-2000`) is still a name.
     assert!(PEERS_MAX < 10_000 && AUTO_NAME_CHARS_MAX + "-9999".len() <= NAME_CHARS_MAX);
     assert!(HOOK_MARK_MS < INTERVAL_MS_MIN && INTERVAL_MS_MIN <= HOOK_MS_DEFAULT);
-    assert!(2 * HOOK_EXCERPT_CHARS_MAX < HOOK_TEXT_CHARS_MAX);
     assert!(SESSION_RENEW_EVERY.as_millis() < CLAIM_TIME.as_millis());
     assert!(SESSION_LINE_BYTES_MAX + SESSION_OUT_BYTES_MAX < 2 * MIB);
+    assert!(4 * TELL_BEGUN_CHARS_MIN < TELL_CHARS_MAX);
     assert!(2 * AGENT_WORD_CHARS_MAX < AUTO_NAME_CHARS_MAX);
 };

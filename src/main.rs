@@ -25,8 +25,9 @@ fn main() -> ExitCode {
         Command::Start(StartMode::Foreground) => be_broker(&invocation, broker::Mode::Foreground),
         Command::Start(StartMode::Background) => be_broker(&invocation, broker::Mode::Background),
         // A person who tries it is told what it is for.
-        Command::Hook(agent) if !platform::stdin_is_terminal() => {
-            hook::run(agent, invocation.global.data_dir.as_deref())
+        Command::Hook(asked) if !platform::stdin_is_terminal() => {
+            let run = if asked.waits { hook::wait } else { hook::run };
+            run(asked.agent, invocation.global.data_dir.as_deref())
         }
         Command::Session(ref agent) => serve_plugin(&invocation, agent),
         _ => cli::run(&invocation),

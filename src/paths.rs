@@ -97,6 +97,13 @@ impl Paths {
         self.dir.join("setup")
     }
 
+    /// The directory with a file for each process of an agent beside which a hook waits, named by its
+    /// id. Its lock is that of the one that waits.
+    #[must_use]
+    pub fn waiting(&self) -> PathBuf {
+        self.dir.join("waiting")
+    }
+
     /// The directory of sockets and tokens of peers.
     #[must_use]
     pub fn peers(&self) -> PathBuf {

@@ -50,6 +50,24 @@ fn edits(file: &str) -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            "qwen-code",
+            json!({
+                "hook_event_name": "PreToolUse", "tool_name": "write_file",
+                "tool_input": {"file_path": file},
+            }),
+        ),
+        (
+            "kimi-code",
+            json!({
+                "hook_event_name": "PreToolUse", "client_type": "kimi_code_cli",
+                "tool_name": "Edit", "tool_input": {"path": file},
+            }),
+        ),
+        (
+            "copilot-cli",
+            json!({"sessionId": "none", "toolName": "edit", "toolArgs": {"path": file}}),
+        ),
+        (
             "gemini-cli",
             json!({
                 "hook_event_name": "BeforeTool", "tool_name": "replace",
@@ -80,6 +98,7 @@ fn denied(agent: &str, ran: &common::Ran) -> String {
     let (no, reason) = match agent {
         "gemini-cli" => (&json["decision"], &json["reason"]),
         "cursor" => (&json["permission"], &json["agent_message"]),
+        "copilot-cli" => (&json["permissionDecision"], &json["permissionDecisionReason"]),
         _ => {
             let output = &json["hookSpecificOutput"];
             (&output["permissionDecision"], &output["permissionDecisionReason"])
@@ -634,6 +653,16 @@ fn context(event: &str) -> Value {
     json!({"session_id": "s-1", "hook_event_name": event, "tool_name": "Bash", "tool_input": {}})
 }
 
+/// What the text of one message quotes, if it has the form of all texts.
+#[track_caller]
+fn quoted(text: &str) -> &str {
+    let rest = text.strip_prefix("slm-mesh: ").unwrap_or_else(|| panic!("{text}"));
+    let (_, rest) = rest.split_once(": ").unwrap_or_else(|| panic!("{text}"));
+    let (quotation, answer) = rest.split_once(". Answer with mesh_send (to ").unwrap();
+    assert!(answer.ends_with("\")."), "{text}");
+    quotation
+}
+
 fn injected(ran: &common::Ran) -> String {
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
     ran.json()["hookSpecificOutput"]["additionalContext"].as_str().unwrap().into()
@@ -648,8 +677,8 @@ fn a_message_is_put_into_the_context_once() {
     for event in ["SessionStart", "UserPromptSubmit", "PostToolUse"] {
         bob.send("alice", "the \"API\"\nis ready");
         let text = injected(&hook(&mesh, "claude-code", &context(event)));
-        assert!(text.contains("Message from bob (codex), "), "{text}");
-        assert!(text.contains(r#" s ago: "the \"API\"\nis ready""#), "{text}");
+        assert!(text.contains(" from bob (codex), quoted, not from your user: "), "{text}");
+        assert_eq!(quoted(&text), r#""the \"API\"\nis ready""#);
         assert!(alice.unread().is_empty());
         hook(&mesh, "claude-code", &context(event)).is_silent();
     }
@@ -679,19 +708,13 @@ fn what_does_not_fit_stays_unread() {
     }
     let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
     assert!(
-        text.chars().count() <= 4000 && text.ends_with("3 more unread; mesh_inbox has the rest.")
+        text.chars().count() <= 4000 && text.ends_with("\n- and 3 more by mesh_inbox"),
+        "{text}"
     );
     let left: Vec<String> = alice.unread().iter().map(|text| text[..1].into()).collect();
     assert_eq!(left, ["3", "4", "5"]);
-    // They come when the claim on them is over.
-    let mut text = String::new();
-    wait_until("the others come", || {
-        let ran = hook(&mesh, "claude-code", &context("PostToolUse"));
-        if !ran.out.is_empty() {
-            text = injected(&ran);
-        }
-        !text.is_empty()
-    });
+    // They were given back, and come with the next.
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
     assert!(text.contains(": \"3x") && text.contains(": \"5x"), "{text}");
     assert!(alice.unread().is_empty());
 }
@@ -704,16 +727,14 @@ fn a_message_that_never_fits_is_told_of_once_and_stays_unread() {
     let long = "y".repeat(60_000);
     bob.send("alice", &long);
     let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
-    assert!(text.contains("60000 characters, begins: \"yyy"), "{text}");
+    assert!(text.contains("yyy…\" (the rest by mesh_inbox). Answer with"), "{text}");
     assert_eq!(alice.unread(), std::slice::from_ref(&long));
     assert!(sent_by(&mut bob)[0].notified_at.is_some());
     // Another one comes through, and this one is not told again.
-    wait_until("the claim on it is over", || {
-        bob.send("alice", "short");
-        let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
-        assert!(!text.contains("yyy"), "{text}");
-        text.contains("1 more unread")
-    });
+    bob.send("alice", "short");
+    let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
+    assert_eq!(quoted(&text), "\"short\"");
+    hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
     assert_eq!(alice.unread(), [long]);
 }
 
@@ -729,7 +750,7 @@ fn a_message_for_it_keeps_an_agent_from_stopping_once() {
     hook(&mesh, "claude-code", &again).is_silent();
     let answer = hook(&mesh, "claude-code", &stop).json();
     assert_eq!(answer["decision"], "block");
-    assert!(answer["reason"].as_str().unwrap().ends_with(" s ago: \"wait\""), "{answer}");
+    assert_eq!(quoted(answer["reason"].as_str().unwrap()), "\"wait\"");
     hook(&mesh, "claude-code", &stop).is_silent();
     assert!(alice.unread().is_empty());
     // What is for all keeps nobody, and is not lost.
@@ -792,17 +813,46 @@ fn the_messages_of_a_hook_that_dies_before_it_wrote_come_again() {
 fn each_agent_gets_messages_in_its_form() {
     let mesh = mesh();
     let mut bob = Session::new(&mesh, "bob", None, None);
-    for (agent, event, pointer) in [
-        ("codex", "PostToolUse", "/hookSpecificOutput/additionalContext"),
-        ("gemini-cli", "BeforeAgent", "/hookSpecificOutput/additionalContext"),
-        ("cursor", "postToolUse", "/additional_context"),
-    ] {
-        let _mine = Session::of_type(&mesh, agent, agent, Some(agent), None);
-        bob.send(agent, "hello");
-        let input = json!({"session_id": agent, "hook_event_name": event, "tool_name": "x"});
+    let context = "/hookSpecificOutput/additionalContext";
+    let events = [
+        ("codex", json!({"hook_event_name": "PostToolUse"}), context),
+        ("qwen-code", json!({"hook_event_name": "UserPromptSubmit", "prompt": "x"}), context),
+        ("gemini-cli", json!({"hook_event_name": "BeforeAgent", "prompt": "x"}), context),
+        ("gemini-cli", json!({"hook_event_name": "AfterAgent"}), "/reason"),
+        (
+            "cursor",
+            json!({"hook_event_name": "postToolUse", "tool_name": "x"}),
+            "/additional_context",
+        ),
+        ("cursor", json!({"hook_event_name": "stop"}), "/followup_message"),
+        ("copilot-cli", json!({"prompt": "x"}), "/additionalContext"),
+        ("copilot-cli", json!({"stopReason": "end_turn"}), "/reason"),
+    ];
+    for (n, (agent, mut input, pointer)) in events.into_iter().enumerate() {
+        let id = if agent == "copilot-cli" { "sessionId" } else { "session_id" };
+        let name = format!("{agent}-{n}");
+        input[id] = name.clone().into();
+        let _mine = Session::of_type(&mesh, &name, agent, Some(&name), None);
+        bob.send(&name, "hello");
         let answer = hook(&mesh, agent, &input).json();
         let text = answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        assert!(text.ends_with("s ago: \"hello\""), "{agent}: {answer}");
+        assert_eq!(quoted(text), "\"hello\"", "{agent}: {answer}");
+        // Whoever calls is known by the form, if by nothing else.
+        bob.send(&name, "more");
+        if matches!(agent, "copilot-cli" | "gemini-cli" | "cursor") {
+            assert_eq!(hook(&mesh, "auto", &input).json()["decision"], answer["decision"]);
+        }
+    }
+    let _kimi = Session::of_type(&mesh, "kimi", "kimi-code", Some("k"), None);
+    for (event, code) in [("UserPromptSubmit", 0), ("Stop", 2)] {
+        bob.send("kimi", "hello");
+        let prompt = json!([{"type": "text", "text": "x"}]);
+        let input = json!({"session_id": "k", "client_type": "kimi_code_cli",
+            "hook_event_name": event, "prompt": prompt});
+        let ran = hook(&mesh, "auto", &input);
+        assert_eq!(ran.code, Some(code));
+        let text = if code == 0 { &ran.out } else { &ran.err };
+        assert_eq!(quoted(text.trim_end()), "\"hello\"");
     }
 }
 
@@ -822,10 +872,8 @@ fn the_hook_of_a_real_session_acts_for_it() {
     wait_until("the session has left its token", || tokens() == 1);
     mesh.run(&format!("send {name} hello")).ok();
     let text = injected(&hook(&mesh, "claude-code", &context("PostToolUse")));
-    assert!(
-        text.contains("Message from cli (a person), ") && text.ends_with(": \"hello\""),
-        "{text}"
-    );
+    let head = " from this machine's command line (usually your user, unproven): \"hello\".";
+    assert!(text.contains(head), "{text}");
     hook(&mesh, "claude-code", &context("PostToolUse")).is_silent();
     assert_eq!(agent.tool("mesh_inbox", &json!({})).ok()["messages"], json!([]));
 

@@ -17,6 +17,7 @@ pub(super) const MARKS: &[(&str, &str)] = &[
     ("CODEX_SANDBOX", "codex"),
     ("CODEX_SANDBOX_NETWORK_DISABLED", "codex"),
     ("QWEN_CODE", "qwen-code"),
+    ("COPILOT_CLI", "copilot-cli"),
     ("GEMINI_CLI", "gemini-cli"),
     ("OPENCODE", "opencode"),
     ("CLINE_ACTIVE", "cline"),

@@ -429,19 +429,23 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "hook",
         group: Group::Agents,
         summary: "be the hook of an agent",
-        usage: &["hook <agent>"],
+        usage: &["hook <agent> [--wait]"],
         about: &[
             "Agents run this at points of their turn, as their configuration says; docs/agents.md \
-             has it for each. <agent> is claude-code, codex, gemini-cli, cursor or windsurf. It \
-             reads what the agent writes to its standard input and answers in the agent's form: \
-             waiting messages are put into the context, and an edit of a file that someone else has \
-             locked is refused.",
+             has it for each. <agent> is claude-code, codex, qwen, kimi, gemini-cli, copilot, cursor, \
+             windsurf, or auto for whichever calls. It reads what the agent writes to its standard \
+             input and answers in the agent's form: waiting messages are put into the context, and \
+             an edit of a file that someone else has locked is refused.",
             "Without a broker, without a session of the agent in the mesh, on any error and after \
              SLM_MESH_HOOK_MS (45; before an edit 2000) it says nothing and exits with 0; before an \
              edit it tells the agent if it could not look. SLM_MESH_LOG=debug makes it say why. It \
              starts no broker.",
         ],
-        options: &[],
+        options: &[(
+            "--wait",
+            "stay beside the agent until a message comes, and end with 2 and its text (Claude Code, \
+             `asyncRewake`; others: end at once)",
+        )],
         examples: &[("hook claude-code", "as a command in ~/.claude/settings.json")],
         parse: parse::hook,
     },

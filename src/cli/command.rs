@@ -71,7 +71,7 @@ pub enum Command {
     /// Three agents and a working morning.
     Demo,
     /// Be the hook of an agent.
-    Hook(Agent),
+    Hook(Hook),
     /// Be what a plugin of this agent talks to.
     Session(String),
     /// Guard commits.
@@ -222,6 +222,15 @@ pub enum Lock {
         /// Whoever holds it.
         force: bool,
     },
+}
+
+/// `hook`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Whose; whichever agent calls, if none is said.
+    pub agent: Option<Agent>,
+    /// Wait beside the agent for a message.
+    pub waits: bool,
 }
 
 /// `guard`

@@ -2,15 +2,15 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Acquire, Command, Emit, Events, Guard, GuardAction, Inbox, Lock, LockedFiles, PeerScope, Peers,
-    Send, SetUp, Since, StartMode, State, StateAction, Text, find,
+    Acquire, Command, Emit, Events, Guard, GuardAction, Hook, Inbox, Lock, LockedFiles, PeerScope,
+    Peers, Send, SetUp, Since, StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, NAME_CHARS_MAX, STATE_TTL_SECONDS_MAX};
 use crate::model::{MessageId, MessageKind, Seq, Timestamp};
-use crate::names;
+use crate::names::{self, AUTO};
 use crate::setup::agents::{self, AGENTS};
 
 /// Longest `--wait` for a lock: as long as a lock may last.
@@ -248,15 +248,18 @@ pub(super) fn emit(entry: &Entry, words: Words) -> Result<Command> {
     Ok(Command::Emit(Emit { kind, payload }))
 }
 
-pub(super) fn hook(entry: &Entry, words: Words) -> Result<Command> {
+pub(super) fn hook(entry: &Entry, mut words: Words) -> Result<Command> {
     let command = Some(entry.name);
+    let waits = words.flag("--wait");
     let name = words.texts_left(&["<agent>"], 1, &entry.option_names())?.pop().unwrap_or_default();
-    Agent::find(&name).map(Command::Hook).ok_or_else(|| {
-        let known = Agent::ALL.map(Agent::name);
-        let hint = suggest::hint(&name, known);
+    let agent = Agent::ALL.into_iter().find(|agent| agent.is_called(&name));
+    if agent.is_none() && name != AUTO {
+        let known: Vec<&str> = Agent::ALL.into_iter().map(Agent::name).chain([AUTO]).collect();
+        let hint = suggest::hint(&name, known.iter().copied());
         let message = format!("<agent> must be one of {}, not {name:?}{hint}", known.join(", "));
-        UsageError { message, command }
-    })
+        return Err(UsageError { message, command });
+    }
+    Ok(Command::Hook(Hook { agent, waits }))
 }
 
 pub(super) fn session(entry: &Entry, mut words: Words) -> Result<Command> {
@@ -482,10 +485,16 @@ mod tests {
     #[test]
     fn hooks_and_guard() {
         for agent in Agent::ALL {
-            assert_eq!(command(&format!("hook {}", agent.name())), Command::Hook(agent));
+            let hook = Hook { agent: Some(agent), waits: false };
+            assert_eq!(command(&format!("hook {}", agent.name())), Command::Hook(hook));
         }
+        let qwen = Hook { agent: Some(Agent::QwenCode), waits: false };
+        assert_eq!(command("hook qwen"), Command::Hook(qwen));
+        let waits = |agent| Command::Hook(Hook { agent, waits: true });
+        assert_eq!(command("hook claude-code --wait"), waits(Some(Agent::ClaudeCode)));
+        assert_eq!(command("hook auto --wait"), waits(None));
         assert!(refused("hook").contains("<agent> is missing"));
-        assert!(refused("hook claude").contains("did you mean `claude-code`?"));
+        assert!(refused("hook claude-cod").contains("did you mean `claude-code`?"));
         let guard = |action, quiet| Command::Guard(Guard { action, global: false, quiet });
         assert_eq!(command("guard install"), guard(GuardAction::Install, false));
         assert_eq!(command("guard uninstall"), guard(GuardAction::Uninstall, false));

@@ -1,4 +1,4 @@
-//! The form of Claude Code, which Codex has taken over.
+//! The form of Claude Code, which Codex, Qwen Code and, for what it reads, Kimi have taken over.
 //!
 //! Fields and answers: <https://code.claude.com/docs/en/hooks>; for Codex
 //! <https://developers.openai.com/codex/hooks> and the schemas in `codex-rs/hooks/schema/generated`
@@ -10,7 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Edited, HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+use super::{
+    Edited, HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox,
+};
+use crate::model::Moment;
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -20,6 +23,8 @@ struct Asked<'a> {
     tool_name: Option<Box<str>>,
     #[serde(borrow)]
     tool_input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
     stop_hook_active: Option<bool>,
     /// Only there in a subagent.
     agent_id: Option<Value>,
@@ -34,11 +39,15 @@ pub(super) fn read(
 ) -> Option<HookEvent> {
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     let kind = match input.hook_event_name.as_str() {
-        "SessionStart" => Kind::Context("SessionStart"),
-        "UserPromptSubmit" => Kind::Context("UserPromptSubmit"),
-        "PostToolUse" if !reads_inbox(input.tool_name.as_deref()) => Kind::Context("PostToolUse"),
+        "SessionStart" => Kind::Context(Moment::Start, "SessionStart"),
+        "UserPromptSubmit" => Kind::Context(Moment::Prompt, "UserPromptSubmit"),
+        "PostToolUse" if !reads_inbox(input.tool_name.as_deref()) => {
+            Kind::Context(Moment::Tool, "PostToolUse")
+        }
         "PreToolUse" => Kind::BeforeEdit,
-        "Stop" if input.stop_hook_active != Some(true) => Kind::Stop,
+        "Stop" => Kind::Stop { again: input.stop_hook_active == Some(true) },
+        // The last two: a turn has failed, or was interrupted (Kimi).
+        "SessionEnd" | "StopFailure" | "Interrupt" => Kind::End,
         _ => return None,
     };
     // What is put into the context of a subagent ends with it: the session's own agent, whose
@@ -59,7 +68,7 @@ pub(super) fn read(
             other => other.to_string().into(),
         });
     }
-    Some(HookEvent { source: input.source, ..event })
+    Some(HookEvent { source: input.source, prompt: prompt_in(input.prompt), ..event })
 }
 
 /// The files that a tool of Claude Code changes. `MultiEdit` is one of older versions.
@@ -73,7 +82,7 @@ pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(name)) => Output::line(format!(
+        (Verdict::Inject(text), Kind::Context(_, name)) => Output::line(format!(
             r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
             quoted(text)
         )),
@@ -86,9 +95,7 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
             r#"{{"hookSpecificOutput":{{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":{}}}}}"#,
             quoted(reason)
         )),
-        (Verdict::Continue(text), _) => {
-            Output::line(format!(r#"{{"decision":"block","reason":{}}}"#, quoted(text)))
-        }
+        (Verdict::Continue(text), _) => block(text),
         (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
     }
 }

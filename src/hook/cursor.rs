@@ -1,6 +1,6 @@
 //! The form of Cursor: <https://cursor.com/docs/hooks>.
 //!
-//! A prompt (`beforeSubmitPrompt`) can be stopped there and not added to. How often the agent has
+//! A prompt (`beforeSubmitPrompt`) can be stopped there and not added to, so that it is not asked for. How often the agent has
 //! been kept from stopping is `loop_count`; one that was interrupted or has failed (`status`) is left
 //! in peace.
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+use crate::model::Moment;
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -32,9 +33,9 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let cwd = input.cwd.filter(|cwd| cwd.is_absolute()).or(workspace);
     let event = |kind| HookEvent::of(kind, input.session_id.or(input.conversation_id), cwd);
     Some(match (input.hook_event_name.as_str(), input.tool_name) {
-        ("sessionStart", _) => event(Kind::Context("sessionStart")),
+        ("sessionStart", _) => event(Kind::Context(Moment::Start, "sessionStart")),
         ("postToolUse", tool) if !reads_inbox(tool.as_deref()) => {
-            event(Kind::Context("postToolUse"))
+            event(Kind::Context(Moment::Tool, "postToolUse"))
         }
         ("preToolUse", Some(tool)) if matches!(&*tool, "Write" | "Edit" | "Delete") => {
             let files = file_in(input.tool_input, &["file_path", "path"]);
@@ -43,19 +44,18 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
             }
             event(Kind::BeforeEdit).editing(tool, files.into())
         }
-        ("stop", _) if input.loop_count.unwrap_or(0) == 0 => {
-            if input.status.is_some_and(|status| &*status != "completed") {
-                return None;
-            }
-            event(Kind::Stop)
+        ("stop", _) if input.status.is_some_and(|status| &*status != "completed") => {
+            event(Kind::End)
         }
+        ("stop", _) => event(Kind::Stop { again: input.loop_count.unwrap_or(0) > 0 }),
+        ("sessionEnd", _) => event(Kind::End),
         _ => return None,
     })
 }
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(_)) => {
+        (Verdict::Inject(text), Kind::Context(..)) => {
             Output::line(format!(r#"{{"additional_context":{}}}"#, quoted(text)))
         }
         // Without `permission`, so that whoever else decides about it still does.

@@ -1,14 +1,15 @@
 //! The form of Gemini CLI: <https://geminicli.com/docs/hooks/reference>.
 //!
-//! There is no [`Kind::Stop`]: `AfterAgent` could keep the agent going, but by rejecting the answer
-//! it has just given.
+//! `AfterAgent` keeps the agent going: the answer it has just given stays in its context, and the
+//! reason becomes the next prompt.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+use super::{HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox};
+use crate::model::Moment;
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -20,6 +21,9 @@ struct Asked<'a> {
     tool_input: Option<&'a RawValue>,
     /// Of `SessionStart`.
     source: Option<Box<str>>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    stop_hook_active: Option<bool>,
 }
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
@@ -27,10 +31,18 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let event = |kind| HookEvent::of(kind, input.session_id, input.cwd);
     Some(match (input.hook_event_name.as_str(), input.tool_name) {
         ("SessionStart", _) => {
-            HookEvent { source: input.source, ..event(Kind::Context("SessionStart")) }
+            let event = event(Kind::Context(Moment::Start, "SessionStart"));
+            HookEvent { source: input.source, ..event }
         }
-        ("BeforeAgent", _) => event(Kind::Context("BeforeAgent")),
-        ("AfterTool", tool) if !reads_inbox(tool.as_deref()) => event(Kind::Context("AfterTool")),
+        ("BeforeAgent", _) => {
+            let event = event(Kind::Context(Moment::Prompt, "BeforeAgent"));
+            HookEvent { prompt: prompt_in(input.prompt), ..event }
+        }
+        ("AfterTool", tool) if !reads_inbox(tool.as_deref()) => {
+            event(Kind::Context(Moment::Tool, "AfterTool"))
+        }
+        ("AfterAgent", _) => event(Kind::Stop { again: input.stop_hook_active == Some(true) }),
+        ("SessionEnd", _) => event(Kind::End),
         ("BeforeTool", Some(tool)) if matches!(&*tool, "write_file" | "replace") => {
             let files = file_in(input.tool_input, &["file_path"]);
             if files.is_empty() {
@@ -44,7 +56,7 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(name)) => Output::line(format!(
+        (Verdict::Inject(text), Kind::Context(_, name)) => Output::line(format!(
             r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
             quoted(text)
         )),
@@ -55,6 +67,7 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
         (Verdict::Deny(reason), _) => {
             Output::line(format!(r#"{{"decision":"deny","reason":{}}}"#, quoted(reason)))
         }
-        (Verdict::Silent | Verdict::Inject(_) | Verdict::Continue(_), _) => Output::default(),
+        (Verdict::Continue(text), _) => block(text),
+        (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
     }
 }

@@ -3,33 +3,40 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `claude`, `codex`, `gemini`, `cursor`, `windsurf` | the form in which one agent asks and is answered; no I/O |
+//! | `claude`, `codex`, `qwen`, `kimi`, `gemini`, `copilot`, `cursor`, `windsurf` | the form in which one agent asks and is answered; no I/O |
+//! | `auto` | which agent asks, where that is not said |
 //! | `patch` | which files a patch changes |
 //! | `shell` | which patches a shell command applies |
-//! | `text` | what is put into the context, and what a refusal says |
+//! | `text` | what a refusal says |
 //! | `warning` | what is said of an edit that is allowed |
 //! | `session` | which peer the hook acts for |
 //! | `gate` | who may edit |
 //! | `stdio` | input and output within a time |
 //! | `run` | all of it in its order |
+//! | `waiting` | the hook that waits beside the agent for a message |
 //!
 //! A hook never gets into anyone's way: without a broker, without a session, on any error and when
 //! its time is up it ends well, which every agent takes for a yes. Before an edit it has time to look,
 //! and where it could not look all the same it says so; else it says nothing.
 
+mod auto;
 mod claude;
 mod codex;
+mod copilot;
 mod cursor;
 mod gate;
 mod gemini;
 #[cfg(test)]
 mod golden;
+mod kimi;
 mod patch;
+mod qwen;
 mod run;
 pub mod session;
 mod shell;
 mod stdio;
 pub mod text;
+mod waiting;
 mod warning;
 mod windsurf;
 
@@ -40,9 +47,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::model::Moment;
+
 pub use run::{check_edit, run};
+pub use waiting::wait;
 
 /// An agent that has hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +62,14 @@ pub enum Agent {
     ClaudeCode,
     /// Codex.
     Codex,
+    /// Qwen Code.
+    QwenCode,
+    /// Kimi.
+    KimiCode,
     /// Gemini CLI.
     GeminiCli,
+    /// Copilot CLI.
+    CopilotCli,
     /// Cursor.
     Cursor,
     /// Windsurf.
@@ -78,13 +95,25 @@ pub struct HookEvent {
     pub subagent: Option<Box<str>>,
     /// At the start of a session: how it came to be, `clear` for example.
     pub source: Option<Box<str>>,
+    /// At the start of a turn: what it is to be about.
+    pub prompt: Option<Box<str>>,
 }
 
 impl HookEvent {
     /// An event of a session in which no file is changed.
     fn of(kind: Kind, session: Option<Box<str>>, cwd: Option<PathBuf>) -> Self {
-        let (tool, subagent, source) = (None, None, None);
-        Self { kind, session, cwd, tool, files: Vec::new(), unseen: false, subagent, source }
+        let (tool, subagent, source, prompt) = (None, None, None, None);
+        Self {
+            kind,
+            session,
+            cwd,
+            tool,
+            files: Vec::new(),
+            unseen: false,
+            subagent,
+            source,
+            prompt,
+        }
     }
 
     /// A session is about to change these files.
@@ -135,11 +164,29 @@ impl From<Vec<PathBuf>> for Edited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A text may be put into the context. With the agent's own name of the event.
-    Context(&'static str),
+    Context(Moment, &'static str),
     /// A tool is about to change files.
     BeforeEdit,
-    /// The agent is about to stop, and has not been kept from it yet.
-    Stop,
+    /// The agent is about to stop.
+    Stop {
+        /// It has been kept from it before in this turn.
+        again: bool,
+    },
+    /// The session ends, or its turn does and nothing can be said.
+    End,
+}
+
+impl Kind {
+    /// Where in a turn it is; nowhere in particular before an edit.
+    fn moment(self) -> Option<Moment> {
+        match self {
+            Self::Context(moment, _) => Some(moment),
+            Self::BeforeEdit => None,
+            Self::Stop { again: false } => Some(Moment::Stop),
+            // It ends now, whatever waits.
+            Self::Stop { again: true } | Self::End => Some(Moment::End),
+        }
+    }
 }
 
 /// The answer to a [`HookEvent`].
@@ -178,8 +225,16 @@ impl Output {
 
 impl Agent {
     /// Every one of them.
-    pub const ALL: [Self; 5] =
-        [Self::ClaudeCode, Self::Codex, Self::GeminiCli, Self::Cursor, Self::Windsurf];
+    pub const ALL: [Self; 8] = [
+        Self::ClaudeCode,
+        Self::Codex,
+        Self::QwenCode,
+        Self::KimiCode,
+        Self::GeminiCli,
+        Self::CopilotCli,
+        Self::Cursor,
+        Self::Windsurf,
+    ];
 
     /// Its name, which is also the type of its peers.
     #[must_use]
@@ -187,7 +242,10 @@ impl Agent {
         match self {
             Self::ClaudeCode => "claude-code",
             Self::Codex => "codex",
+            Self::QwenCode => "qwen-code",
+            Self::KimiCode => "kimi-code",
             Self::GeminiCli => "gemini-cli",
+            Self::CopilotCli => "copilot-cli",
             Self::Cursor => "cursor",
             Self::Windsurf => "windsurf",
         }
@@ -199,13 +257,22 @@ impl Agent {
         Self::ALL.into_iter().find(|agent| agent.name() == name)
     }
 
+    /// Whether it is called so: by its name, or by the first word of that.
+    #[must_use]
+    pub fn is_called(self, name: &str) -> bool {
+        self.name() == name || self.name().split_once('-').is_some_and(|(first, _)| first == name)
+    }
+
     /// Reads what the agent wrote. `None`: there is nothing to do, or it was not understood.
     #[must_use]
     pub fn read(self, input: &[u8]) -> Option<HookEvent> {
         match self {
             Self::ClaudeCode => claude::read(input, claude::edited),
             Self::Codex => claude::read(input, codex::edited),
+            Self::QwenCode => qwen::read(input),
+            Self::KimiCode => kimi::read(input),
             Self::GeminiCli => gemini::read(input),
+            Self::CopilotCli => copilot::read(input),
             Self::Cursor => cursor::read(input),
             Self::Windsurf => windsurf::read(input),
         }
@@ -215,8 +282,10 @@ impl Agent {
     #[must_use]
     pub fn write(self, event: &HookEvent, verdict: &Verdict) -> Output {
         match self {
-            Self::ClaudeCode | Self::Codex => claude::write(event, verdict),
+            Self::ClaudeCode | Self::Codex | Self::QwenCode => claude::write(event, verdict),
+            Self::KimiCode => kimi::write(event, verdict),
             Self::GeminiCli => gemini::write(event, verdict),
+            Self::CopilotCli => copilot::write(event, verdict),
             Self::Cursor => cursor::write(event, verdict),
             Self::Windsurf => windsurf::write(event, verdict),
         }
@@ -245,6 +314,32 @@ fn file_in(object: Option<&RawValue>, names: &[&str]) -> Vec<PathBuf> {
 /// inbox: it has just been shown what was waiting.
 fn reads_inbox(tool: Option<&str>) -> bool {
     tool.is_some_and(|tool| tool.ends_with("mesh_inbox"))
+}
+
+/// A prompt: a text, or a list of parts of which some are texts.
+fn prompt_in(prompt: Option<&RawValue>) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Part {
+        text: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Prompt {
+        Text(Box<str>),
+        Parts(Vec<Part>),
+    }
+    Some(match serde_json::from_str(prompt?.get()).ok()? {
+        Prompt::Text(text) => text,
+        Prompt::Parts(parts) => {
+            let texts: Vec<String> = parts.into_iter().filter_map(|part| part.text).collect();
+            texts.join("\n").into()
+        }
+    })
+}
+
+/// What keeps an agent from stopping, in the form of several.
+fn block(reason: &str) -> Output {
+    Output::line(format!(r#"{{"decision":"block","reason":{}}}"#, quoted(reason)))
 }
 
 /// `text` as JSON.

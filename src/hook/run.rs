@@ -1,8 +1,8 @@
 //! A hook from its input to its end.
 //!
-//! The order is what counts when messages are put into the context: claimed, so that no other hook
-//! hands them out; written and flushed; and only then marked read. A hook that dies in between leaves
-//! them unread, and their claim runs out.
+//! The order is what counts when messages are put into the context: claimed, so that no other way
+//! tells them; written and flushed; and only then marked read. A hook that dies in between leaves them
+//! unread, and their claim runs out.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::gate::{self, Edit, Editor, Ruling};
 use super::session::{Asker, Found};
-use super::text::{self, Packed};
-use super::{Agent, HookEvent, Kind, Verdict, session, stdio, warning};
+use super::{Agent, HookEvent, Kind, Verdict, auto, session, stdio, text, warning};
 use crate::agent::git;
-use crate::api::{Claim, Claimed, Code, ListPeers, PeerInfo, PeersReply, Request};
+use crate::api::{Claim, Claimed, Code, Request};
 use crate::client::{Client, ClientError, paths};
 use crate::config::{Config, LOG};
 use crate::limits::{
@@ -26,24 +27,34 @@ use crate::limits::{
     HOOK_MS_DEFAULT, PATH_BYTES_MAX,
 };
 use crate::log;
-use crate::model::{MessageId, Party, PeerId, Timestamp, Way};
+use crate::model::{MessageId, Moment, PeerId, Timestamp, Way};
+use crate::tell::{self, Composed, Item};
 
 /// What is left to do once the answer has been written.
 #[derive(Debug, Default)]
 struct Marks {
     read: Vec<MessageId>,
     notified: Vec<MessageId>,
+    /// Under which these are.
+    claim: Option<Uuid>,
+    /// Others are under it, too.
+    is_left: bool,
 }
 
-/// Reads what `agent` asks from the standard input and answers it. `data_dir` is that of the command
-/// line. The exit code is 0 but where the agent takes another for a no.
+/// Reads what `agent` asks from the standard input and answers it; without one, whichever agent it is.
+/// `data_dir` is that of the command line. The exit code is 0 but where the agent takes another for a
+/// no.
 #[must_use]
-pub fn run(agent: Agent, data_dir: Option<&OsStr>) -> ExitCode {
+pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
     // Without the buffer of `io::stdin`, in which bytes could lie that no poll tells of.
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let input_by = Instant::now() + HOOK_INPUT_TIME_MAX;
     let input = stdin.ok().and_then(|stdin| stdio::read_document(stdin, input_by));
-    let Some(event) = input.and_then(|input| agent.read(&input)) else {
+    let asked = input.and_then(|input| {
+        let agent = agent.or_else(|| auto::agent(&input))?;
+        Some((agent, agent.read(&input)?))
+    });
+    let Some((agent, event)) = asked else {
         debug(&"nothing to do for this input");
         return ExitCode::SUCCESS;
     };
@@ -70,11 +81,9 @@ pub fn run(agent: Agent, data_dir: Option<&OsStr>) -> ExitCode {
         error => (blind(&event, &error), Marks::default()),
     });
     let (written, exit) = say(agent, &event, &verdict, answer_by);
-    if written {
-        client.set_deadline(end);
-        if let Err(error) = mark(&mut client, marks) {
-            debug(&error);
-        }
+    client.set_deadline(end);
+    if let Err(error) = mark(&mut client, marks, written) {
+        debug(&error);
     }
     exit
 }
@@ -84,7 +93,7 @@ fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
     debug(error);
     match event.kind {
         Kind::BeforeEdit => Verdict::Warn(warning::blind(error)),
-        Kind::Context(_) | Kind::Stop => Verdict::Silent,
+        Kind::Context(..) | Kind::Stop { .. } | Kind::End => Verdict::Silent,
     }
 }
 
@@ -237,57 +246,54 @@ fn inbox(
             debug(&error);
         }
     }
-    claim(client, event.kind)
+    claim(client, event)
 }
 
-fn claim(client: &mut Client, kind: Kind) -> Result<(Verdict, Marks), ClientError> {
+/// Says where in its turn the agent is, and gets what is to be told there.
+fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), ClientError> {
+    let moment = event.kind.moment();
+    let prompt = event.prompt.as_deref().filter(|_| moment == Some(Moment::Prompt));
+    let proof = prompt.map(tell::handles).unwrap_or_default();
     let limit = Some(HOOK_MESSAGES_MAX);
-    let claim = Request::Claim(Claim { limit, ..Claim::new(Way::Hook) });
-    let Claimed { messages, remaining, .. } = client.call(&claim)?;
-    let direct = |id: &MessageId| messages.iter().any(|m| m.id == *id && m.to_peer.is_some());
-    if messages.is_empty() {
+    let claim = Request::Claim(Claim { limit, moment, proof, ..Claim::new(Way::Hook) });
+    let Claimed { messages, remaining, claim_id, .. } = client.call(&claim)?;
+    let Some(claim_id) = claim_id.filter(|_| !messages.is_empty()) else {
         return Ok((Verdict::Silent, Marks::default()));
-    }
-    let from_peers = messages.iter().any(|message| message.from_peer.peer().is_some());
-    let peers = if from_peers { everyone(client) } else { Vec::new() };
-    let agent_of = |party: &Party| {
-        let id = party.peer()?;
-        peers.iter().find(|peer| peer.id == id).map(|peer| peer.agent_type.clone())
     };
-    let Packed { text, whole, begun } = text::pack(&messages, remaining, agent_of, now());
-    if text.is_empty() {
-        return Ok((Verdict::Silent, Marks::default()));
-    }
-    let verdict = match kind {
-        Kind::Context(_) => Verdict::Inject(text),
+    let items: Vec<Item> = messages.iter().map(Item::message).collect();
+    let Composed { text, whole, begun, told } = tell::compose(&items, remaining);
+    let verdict = match event.kind {
+        Kind::Context(..) => Verdict::Inject(text),
         // What is written to everyone can wait until the agent goes on by itself.
-        Kind::Stop if whole.iter().chain(&begun).any(direct) => Verdict::Continue(text),
-        Kind::Stop | Kind::BeforeEdit => return Ok((Verdict::Silent, Marks::default())),
+        Kind::Stop { again: false } if messages.iter().any(|one| one.to_peer.is_some()) => {
+            Verdict::Continue(text)
+        }
+        // Nobody would read it now.
+        Kind::Stop { .. } | Kind::End | Kind::BeforeEdit => {
+            let unused = Marks { claim: Some(claim_id), is_left: true, ..Marks::default() };
+            return Ok((Verdict::Silent, unused));
+        }
     };
-    Ok((verdict, Marks { read: whole, notified: begun }))
+    let is_left = told < messages.len();
+    Ok((verdict, Marks { read: whole, notified: begun, claim: Some(claim_id), is_left }))
 }
 
-/// Everyone who is here; nobody if that cannot be told. It is only for naming senders.
-fn everyone(client: &mut Client) -> Vec<PeerInfo> {
-    let ask = ListPeers { include_stale: true, ..ListPeers::default() };
-    let reply: Result<PeersReply, ClientError> = client.call(&Request::Peers(ask));
-    reply.map(|reply| reply.peers).unwrap_or_default()
-}
-
-fn mark(client: &mut Client, marks: Marks) -> Result<(), ClientError> {
+/// Marks what the agent was told of, if the answer was taken, and gives back the rest.
+fn mark(client: &mut Client, marks: Marks, was_taken: bool) -> Result<(), ClientError> {
+    let Marks { read, notified, claim: Some(claim_id), is_left } = marks else { return Ok(()) };
     let (peer_id, way) = (None, Way::Hook);
-    if !marks.read.is_empty() {
-        let ids = marks.read;
-        client.call_bytes(&Request::MarkRead {
-            peer_id: None,
-            ids,
-            way: Some(way),
-            claim_id: None,
-        })?;
+    if was_taken && !read.is_empty() {
+        let claim_id = Some(claim_id);
+        let mark = Request::MarkRead { peer_id: None, ids: read, way: Some(way), claim_id };
+        client.call_bytes(&mark)?;
     }
-    if !marks.notified.is_empty() {
-        let ids = marks.notified;
-        client.call_bytes(&Request::MarkNotified { peer_id, ids, way, claim_id: None })?;
+    if was_taken && !notified.is_empty() {
+        let claim_id = Some(claim_id);
+        let mark = Request::MarkNotified { peer_id: None, ids: notified, way, claim_id };
+        client.call_bytes(&mark)?;
+    }
+    if is_left || !was_taken {
+        client.call_bytes(&Request::ReleaseClaim { peer_id, claim_id })?;
     }
     Ok(())
 }
