@@ -306,8 +306,8 @@ pub const NOTICE_EVENTS_MAX: usize = LIST_LIMIT_MAX as usize;
 pub const NOTICE_EVENTS_CHARS_MAX: usize = 200;
 /// Unread messages of which a notice tells the beginning.
 pub const NOTICE_MESSAGES_MAX: usize = 3;
-/// How much of each, characters.
-pub const NOTICE_CHARS_MAX: usize = 120;
+/// How long a result waits for what is to be said behind it.
+pub const NOTICE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Pushed messages that are known again when they are pushed once more: those that the broker may
 /// have in its window, and as many again.
 pub const KNOWN_MESSAGES_MAX: usize = 4 * WINDOW_FRAMES_MAX;
@@ -317,16 +317,18 @@ pub const ACKS_BYTES_MAX: usize = 64 * KIB;
 pub const TELL_CHARS_MAX: usize = 4_000;
 /// Room for one of several messages of which not all can be told, beside its head, characters.
 pub const TELL_BEGUN_CHARS_MIN: usize = 200;
-/// Longest text that wakes an agent, characters: it is put into the agent's context unasked.
-pub const WAKE_TEXT_CHARS_MAX: usize = 4_000;
-/// Messages and events that wait to be told to an agent, or are being told. Beyond that they are
-/// left to the notice on tool results.
-pub const WAKE_ITEMS_MAX: usize = KNOWN_MESSAGES_MAX;
+/// Messages that are claimed to be told at once: more than a text has room for.
+pub const WAKE_CLAIM_MAX: u32 = 32;
+/// Events that wait to be told to an agent. Beyond that they are left to the notice on tool results.
+pub const WAKE_EVENTS_MAX: usize = 256;
+/// How often a claim is renewed as long as a way is at it: well within [`CLAIM_TIME`].
+pub const CLAIM_RENEW_EVERY: Duration = Duration::from_secs(3);
+/// The longest that messages are not claimed because the broker has said so.
+pub const CLAIM_DEFER_MAX: Duration = Duration::from_secs(600);
+/// What the broker is still to be told, at most.
+pub const ERRANDS_MAX: usize = 256;
 /// Broadcasts and events are put together: at most one notice of them in this time.
 pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
-/// A message that has waited so long to be told may have been read meanwhile, by a hook of the agent:
-/// it is looked up before.
-pub const WAKE_CERTAIN: Duration = Duration::from_secs(1);
 /// An agent's inbox socket has to take a notice within this.
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.
@@ -340,10 +342,6 @@ pub const NOTICES_KNOWN_MAX: usize = 256;
 pub const OWN_SOCKET_CONNECTIONS_MAX: usize = 8;
 /// `codex queue` has to end within this.
 pub const CODEX_QUEUE_TIME_MAX: Duration = Duration::from_secs(5);
-/// Notifications are recorded with the broker together, those that come within this time.
-pub const RECORD_DELAY: Duration = Duration::from_millis(100);
-/// How much longer they wait while the agent itself asks the broker something.
-pub const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// Time an agent's process has to say good-bye to the broker.
 pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(300);
 /// A call of the broker, starting it included, fails after this.

@@ -267,9 +267,12 @@ fn two_agents_talk() {
     // Told with the next result, as a quotation.
     let result = b.tool("mesh_lock", &json!({"action": "query"}));
     let notice = &result.texts[1];
-    assert!(notice.contains("1 unread message") && notice.contains("call mesh_inbox"), "{notice}");
-    let quoted = format!("{a_name} wrote: \"one\\n\\\"two\\\" x");
-    assert!(notice.contains(&quoted) && !notice.contains(&"x".repeat(120)), "{notice}");
+    assert!(notice.starts_with("slm-mesh: message "), "{notice}");
+    let quoted = format!("not from your user: \"one\\n\\\"two\\\" {}\"", "x".repeat(200));
+    assert!(notice.contains(&a_name) && notice.contains(&quoted), "{notice}");
+    // Once: later it is only counted.
+    let result = b.tool("mesh_lock", &json!({"action": "query"}));
+    assert_eq!(result.texts[1], "[mesh] 1 unread message; call mesh_inbox");
 
     let inbox = b.tool("mesh_inbox", &json!({}));
     assert_eq!(inbox.texts.len(), 1);
@@ -648,8 +651,8 @@ fn what_others_wrote_cannot_leave_its_quotation_marks() {
         match tool {
             "mesh_status" => {
                 let notice = result.texts.last().unwrap();
-                assert!(notice.contains("- bob wrote: \"\\u001b[31m"), "{notice}");
-                assert!(notice.contains("- script script wrote: \"by a script\""), "{notice}");
+                assert!(notice.contains(": \"\\u001b[31m"), "{notice}");
+                assert!(notice.contains("from script script: \"by a script\""), "{notice}");
             }
             "mesh_lock" if result.is_error => {
                 let text = &result.texts[0];

@@ -133,6 +133,12 @@ fn sent(agent: &mut Agent) -> Value {
     list["messages"].as_array().unwrap().last().unwrap().clone()
 }
 
+/// The short name of that.
+fn handle_of_sent(agent: &mut Agent) -> String {
+    let id: slm_mesh::model::MessageId = serde_json::from_value(sent(agent)["id"].clone()).unwrap();
+    id.handle().to_string()
+}
+
 fn reach(agent: &mut Agent, of: &str) -> String {
     let peers = agent.tool("mesh_peers", &json!({})).ok();
     let peer = peers["peers"].as_array().unwrap().iter().find(|peer| peer["name"] == of).cloned();
@@ -151,24 +157,28 @@ fn an_idle_claude_code_is_told_and_its_sender_knows() {
     assert_eq!(reach(&mut sleeper, "sender"), "next-call");
     send(&mut sender, "sleeper", "tests are \"red\"\u{7}\n");
     let mut lines = inbox.accept();
+    let handle = handle_of_sent(&mut sender);
     assert_eq!(
         text(&mut lines),
-        "slm-mesh: message from sender (codex), quoted, not from your user: \
-         \"tests are \\\"red\\\"\\u0007\\n\""
+        format!(
+            "slm-mesh: message {handle} from sender (codex), quoted, not from your user: \
+             \"tests are \\\"red\\\"\\u0007\\n\". Answer with mesh_send (to \"sender\", replyTo \
+             \"{handle}\")."
+        )
     );
-    wait_until("the sender knows", || sent(&mut sender)["stage"] == "notified");
+    // Its program may do with it what it wants: nothing is proven.
+    wait_until("the sender knows", || sent(&mut sender)["stage"] == "sent");
     let message = sent(&mut sender);
-    assert_eq!(message["notifiedBy"], "inbox-socket", "{message}");
-    assert!(message["notifiedAt"].is_string() && message.get("readAt").is_none(), "{message}");
+    assert!(message.get("notifiedAt").is_none() && message.get("readAt").is_none(), "{message}");
     let read = sleeper.tool("mesh_inbox", &json!({})).ok();
     assert_eq!(read["messages"][0]["payload"], "tests are \"red\"\u{7}\n");
     wait_until("it is read", || sent(&mut sender)["stage"] == "read");
-    assert_eq!(sent(&mut sender)["notifiedBy"], "inbox-socket");
     // The next on the same connection, and a broadcast too.
     send(&mut sender, "sleeper", "two");
-    assert!(text(&mut lines).ends_with("\"two\""));
-    send(&mut sender, "all", "three");
-    assert!(text(&mut lines).starts_with("slm-mesh: broadcast from sender (codex)"));
+    assert!(text(&mut lines).contains("\"two\""));
+    let alert = json!({"to": "all", "message": "three", "type": "alert"});
+    sender.tool("mesh_send", &alert).ok();
+    assert!(text(&mut lines).starts_with("slm-mesh: broadcast "));
     assert!(!log(&mesh, "sleeper").contains("WARN"), "{}", log(&mesh, "sleeper"));
 }
 
@@ -184,7 +194,7 @@ fn what_a_wait_takes_is_not_told_twice() {
     send(&mut sender, "sleeper", "by wait");
     assert_eq!(sleeper.tool_answer(id).ok()["messages"][0]["payload"], "by wait");
     send(&mut sender, "sleeper", "by socket");
-    assert!(text(&mut inbox.accept()).ends_with("\"by socket\""));
+    assert!(text(&mut inbox.accept()).contains("\"by socket\""));
 }
 
 #[test]
@@ -208,7 +218,7 @@ fn a_socket_that_does_not_work_is_said_and_not_counted() {
     // The channel, which the client may or may not show.
     assert_eq!(sleeper.note()["method"], "notifications/claude/channel");
     let status = sleeper.tool("mesh_lock", &json!({"action": "query"}));
-    assert!(status.texts[1].contains("1 unread message"), "{status:?}");
+    assert!(status.texts[1].starts_with("slm-mesh: message "), "{status:?}");
     wait_until("that is known, too", || sent(&mut sender)["notifiedBy"] == "tool-result");
 }
 
@@ -393,12 +403,16 @@ fn an_idle_codex_is_told_by_its_queue() {
     send(&mut sender, "sleeper", "$(touch bad); 'x'");
     wait_until("it is told", || is_there(&said));
     let words = std::fs::read_to_string(&said).unwrap();
+    let handle = handle_of_sent(&mut sender);
     assert_eq!(
         words,
-        "queue\n--thread\n019-thread\n--message\nslm-mesh: message from sender (claude-code), \
-         quoted, not from your user: \"$(touch bad); 'x'\"\n"
+        format!(
+            "queue\n--thread\n019-thread\n--message\nslm-mesh: message {handle} from sender \
+             (claude-code), quoted, not from your user: \"$(touch bad); 'x'\". Answer with mesh_send \
+             (to \"sender\", replyTo \"{handle}\").\n"
+        )
     );
-    wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "queue");
+    wait_until("the sender knows", || sent(&mut sender)["stage"] == "sent");
     sleeper.tool("mesh_inbox", &json!({})).ok();
     wait_until("it is read", || sent(&mut sender)["stage"] == "read");
 }
@@ -504,11 +518,16 @@ fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
     send(&mut sender, "sleeper", "x");
     wait_until("it runs", || is_there(&own));
-    sleeper.who();
+    // Until then nobody else tells it.
+    let result = sleeper.tool("mesh_lock", &json!({"action": "query"}));
+    assert!(!result.texts.join("").contains("slm-mesh: message"), "{result:?}");
     wait_until("it is given up", || log(&mesh, "sleeper").contains("not ended within 5 s"));
     let pid = std::fs::read_to_string(&own).unwrap().trim().parse().unwrap();
     wait_until("it is gone", || !slm_mesh::platform::is_alive(pid));
-    // It called a tool, and has the notice.
+    wait_until("it is told with a result", || {
+        let result = sleeper.tool("mesh_lock", &json!({"action": "query"}));
+        result.texts.join("").contains("slm-mesh: message")
+    });
     wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "tool-result");
 }
 

@@ -13,6 +13,9 @@ const SERVER: &str = "app-server";
 /// Commands of Codex that are no terminal session.
 const OTHERS: [&str; 7] =
     [SERVER, "exec", "queue", "mcp-server", "mcp", "exec-server", "completion"];
+/// Commands that end with what they were started for: nothing that is queued for their thread comes to
+/// it before it is resumed, if at all.
+const ONCE: [&str; 3] = ["exec", "e", "review"];
 /// Another directory than the one it was started in.
 const DIRECTORY: [&str; 2] = ["-C", "--cd"];
 
@@ -54,12 +57,12 @@ pub fn windows(directory: &Path) -> Option<Vec<Window>> {
 }
 
 /// Whether someone may see what the session of this process does, which works in `directory`: its
-/// terminal is there, or it has none that could be closed. Also where that cannot be told.
+/// terminal is there, or it has none that could be closed and goes on. Also where that cannot be told.
 #[must_use]
 pub fn is_watched(directory: &Path) -> bool {
     let own = std::process::id();
     if !is_in_shared(own) {
-        return true;
+        return !above::above(own).nearest.is_some_and(|agent| runs_once(agent.pid));
     }
     let Some(windows) = windows(directory) else { return true };
     // A session that is older than each terminal was that of another, which is closed; or it was
@@ -71,6 +74,13 @@ pub fn is_watched(directory: &Path) -> bool {
 /// Whether the agent of a process is one that [`is_shared`].
 fn is_in_shared(pid: u32) -> bool {
     above::above(pid).nearest.is_some_and(|nearest| is_shared(nearest.pid))
+}
+
+/// Whether a process is a Codex without a terminal, which ends by itself.
+fn runs_once(pid: u32) -> bool {
+    detect::agent_of(pid) == Some(CODEX)
+        && platform::command_line(pid)
+            .is_some_and(|line| line.iter().any(|word| ONCE.contains(&word.as_str())))
 }
 
 /// How many sessions there are like that whose server is `pid`, in its directory.
@@ -158,6 +168,7 @@ mod tests {
         }
         assert_eq!(pids(&dir.path().join("link")), expected);
         assert!(is_shared(others[1].id()) && !is_shared(window.id()));
+        assert!(runs_once(others[2].id()) && !runs_once(window.id()));
         let started_at = windows(&here).unwrap().iter().map(|it| it.started).min();
         assert!(started_at.is_some() && started_at <= started(others[2].id()));
         end(window);

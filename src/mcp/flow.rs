@@ -6,18 +6,19 @@ use serde_json::value::RawValue;
 
 use super::answers::{self, You};
 use super::arguments::{Call, Tool};
-use super::jobs::{Job, JobId, Stage, Work};
+use super::jobs::{Job, JobId, Ready, Stage, Work};
 use super::outbox::{Carried, RpcError};
 use super::protocol::{Body, Outcome};
+use super::quotes::Quoted;
 use super::resource::Resource;
 use super::server::{Command, Purpose, Server, is_unknown};
 use super::session::Asked;
-use crate::api::{Code, Fetch, Messages, Request};
+use crate::api::{Claim, Code, Fetch, Messages, Request};
 use crate::client::ClientError;
-use crate::limits::{NOTICE_MESSAGES_MAX, RPC_CALLS_MAX};
+use crate::limits::{NOTICE_MESSAGES_MAX, NOTICE_TIME_MAX, RPC_CALLS_MAX};
 use crate::log;
 use crate::mcp::random_id;
-use crate::model::MessageId;
+use crate::model::Way;
 use crate::wire::jsonrpc::{INTERNAL_ERROR, Id};
 
 impl Server {
@@ -120,26 +121,23 @@ impl Server {
                     return self.presence.handle_unknown(now);
                 }
                 self.note_outcome(&job, &error, now);
-                return self.fail(job, &error);
+                return self.fail(job, &error, now);
             }
         };
         if let Some(filter) = job.filter() {
             return self.handle_messages(job, filter, &body, now);
         }
         self.remember(&job);
-        let text = if let Work::Tool(_, Call::Status) = &job.work {
-            self.you().and_then(|you| answers::status(&body, &you))
-        } else {
-            job.plain_result(&body, &self.project.path)
-        };
-        if let Some(text) = text {
+        if let Work::Tool(_, Call::Status) = &job.work {
+            return self.finish(job, Ready::Status(body), now);
+        }
+        if let Some(text) = job.plain_result(&body, &self.project.path) {
             if let Some(Request::ReadEvents(_)) = job.asked_as_is() {
                 self.events_read(&text);
             }
-            self.finish(job, text, false);
+            self.finish(job, Ready::Text { text, is_error: false }, now);
         } else {
-            let reason = "it is not the JSON that was expected".into();
-            self.fail(job, &ClientError::Protocol { reason });
+            self.fail(job, &no_json(), now);
         }
     }
 
@@ -182,19 +180,38 @@ impl Server {
         })
     }
 
-    /// The result is there; it is told at once if it is known what is unread.
-    fn finish(&mut self, mut job: Job, text: String, is_error: bool) {
-        let sure = self.push_is_live && !self.unread.is_doubtful();
-        if sure || job.tool().is_none() || !self.presence.is_present() {
-            return self.answer(&job, text, is_error);
+    /// The result is there; it is told at once if it is known that nothing is unread.
+    fn finish(&mut self, mut job: Job, ready: Ready, now: Instant) {
+        let is_nothing = self.push_is_live && self.unread.is_empty();
+        if is_nothing || job.tool().is_none() || !self.presence.is_present() {
+            return self.answer(&job, ready);
         }
-        job.stage = Stage::Noticing { text, is_error };
+        job.stage = Stage::Noticing(ready);
+        job.deadline = now + NOTICE_TIME_MAX;
         self.jobs.push(job);
         if self.reading.begin_glance() {
             let limit = u32::try_from(NOTICE_MESSAGES_MAX).ok();
             let fetch = Fetch { limit, peek: true, ..Fetch::default() };
             self.ask(Purpose::Glance, Request::Fetch(fetch));
         }
+        let is_sure = self.push_is_live && !self.unread.is_doubtful();
+        if !self.jobs.is_fetching() && self.quotes.ask(is_sure, now) {
+            let limit = u32::try_from(NOTICE_MESSAGES_MAX).ok();
+            let claim = Claim { limit, ..Claim::new(Way::ToolResult) };
+            self.ask(Purpose::Quote, Request::Claim(claim));
+        }
+    }
+
+    /// Messages to be quoted were handed out, or were not.
+    pub(super) fn handle_quoted(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
+        let claimed = self.read_claimed(result, now);
+        // What is being fetched at this moment is handed over by that.
+        let is_fetching = self.jobs.is_fetching();
+        let reading = &self.reading;
+        let has = |id| is_fetching || reading.has(id);
+        let left = self.quotes.answered(claimed, has, now);
+        self.waking.errands.extend(left);
+        self.tell_noticed();
     }
 
     /// What is unread was looked up; whoever waited for that is answered, also if it is not known.
@@ -206,9 +223,9 @@ impl Server {
         });
         match seen {
             Ok(mut seen) => {
-                let count = seen.messages.len() as u64 + seen.remaining;
                 seen.messages.retain(|message| !self.reading.has(message.id));
-                self.unread.seen(&seen.messages, count);
+                // Those it has are unread until they are marked.
+                self.unread.seen(&seen.messages, seen.messages.len() as u64 + seen.remaining);
                 if !seen.messages.is_empty() {
                     self.jobs.wake_watchers(now);
                 }
@@ -216,25 +233,36 @@ impl Server {
             Err(error) if is_unknown(&error) => self.presence.handle_unknown(now),
             Err(error) => log::debug(format_args!("cannot look at the inbox: {error}")),
         }
-        for id in self.jobs.ids(|job| matches!(job.stage, Stage::Noticing { .. })) {
+        self.tell_noticed();
+    }
+
+    /// Answers those that wait for what is unread, once it is known.
+    fn tell_noticed(&mut self) {
+        if self.reading.is_glancing() || self.quotes.is_asked() {
+            return;
+        }
+        for id in self.jobs.ids(|job| matches!(job.stage, Stage::Noticing(_))) {
             self.tell_noticing(id);
+        }
+        // None of them was a result to quote them on, or all came too late.
+        if let Some(quoted) = self.quotes.take() {
+            self.waking.errands.add(quoted.left());
         }
     }
 
     fn tell_noticing(&mut self, id: JobId) {
         if let Some(mut job) = self.jobs.remove(id)
-            && let Stage::Noticing { text, is_error } =
-                std::mem::replace(&mut job.stage, Stage::Waiting)
+            && let Stage::Noticing(ready) = std::mem::replace(&mut job.stage, Stage::Waiting)
         {
-            self.answer(&job, text, is_error);
+            self.answer(&job, ready);
         }
     }
 
     /// None of those that wait for this session to be in the mesh can have an answer.
-    pub(super) fn fail_waiting(&mut self, error: &ClientError) {
+    pub(super) fn fail_waiting(&mut self, error: &ClientError, now: Instant) {
         for id in self.jobs.waiting() {
             if let Some(job) = self.jobs.remove(id) {
-                self.fail(job, error);
+                self.fail(job, error, now);
             }
         }
     }
@@ -249,24 +277,24 @@ impl Server {
                     job.deadline = now + crate::limits::CALL_TIME_MAX;
                 }
                 Stage::Watching { .. } => self.answer_watcher(id),
-                Stage::Noticing { .. } => self.tell_noticing(id),
+                Stage::Noticing(_) => self.tell_noticing(id),
                 Stage::Waiting | Stage::Asked => {
                     let error = job.timed_out();
                     self.reading.leave_turn(id);
                     self.commands.push_back(Command::Forget(Purpose::Job(id)));
                     if let Some(job) = self.jobs.remove(id) {
                         self.note_outcome(&job, &error, now);
-                        self.fail(job, &error);
+                        self.fail(job, &error, now);
                     }
                 }
             }
         }
     }
 
-    pub(super) fn fail(&mut self, job: Job, error: &ClientError) {
+    pub(super) fn fail(&mut self, job: Job, error: &ClientError, now: Instant) {
         let text = answers::failure(error, job.tool());
         match &job.work {
-            Work::Tool(..) => self.finish(job, text, true),
+            Work::Tool(..) => self.finish(job, Ready::Text { text, is_error: true }, now),
             Work::Read(..) => {
                 let error = RpcError::new(INTERNAL_ERROR, error.to_string());
                 self.out.respond::<()>(&job.asked.to, Err(&error), Vec::new());
@@ -284,10 +312,20 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, job: &Job, text: String, is_error: bool) {
+    fn answer(&mut self, job: &Job, ready: Ready) {
+        let (text, is_error) = match ready {
+            Ready::Text { text, is_error } => (text, is_error),
+            Ready::Status(body) => match self.you().and_then(|you| answers::status(&body, &you)) {
+                Some(text) => (text, false),
+                None => (answers::failure(&no_json(), job.tool()), true),
+            },
+        };
         match &job.work {
             Work::Tool(tool, _) => {
-                self.answer_tool(&job.asked, *tool, text, is_error, Vec::new());
+                let quoted = if *tool == Tool::Inbox { None } else { self.quotes.take() };
+                let carried =
+                    Carried { quoted: quoted.into_iter().collect(), ..Carried::default() };
+                self.answer_tool(&job.asked, *tool, text, is_error, carried);
             }
             Work::Read(_, uri) => {
                 let body = Body::Resource { uri, text: &text };
@@ -297,23 +335,23 @@ impl Server {
         }
     }
 
-    /// The result of a tool, and behind it what is unread. `messages` are those in it; gives
-    /// whether they are on their way.
+    /// The result of a tool, and behind it what was `carried` to it and other news; gives whether it is
+    /// on its way.
     pub(super) fn answer_tool(
         &mut self,
         asked: &Asked,
         tool: Tool,
         text: String,
         is_error: bool,
-        messages: Vec<MessageId>,
+        carried: impl Into<Carried>,
     ) -> bool {
+        let carried: Carried = carried.into();
         let mut texts = vec![text];
-        let mut carried = Carried::from(messages);
-        let mut notices: Vec<String> = Vec::new();
+        let mut notices: Vec<String> =
+            carried.quoted.iter().map(|quoted| quoted.text.clone()).collect();
         if tool != Tool::Inbox {
-            if let Some(notice) = self.unread.notice() {
-                notices.push(notice);
-                carried.noticed = self.unread.noticed();
+            if notices.is_empty() {
+                notices.extend(self.unread.notice());
             }
             notices.extend(self.reading.notice());
         }
@@ -322,12 +360,20 @@ impl Server {
             texts.push(notices.join("\n"));
         }
         let body = Body::Tool { texts: &texts, is_error };
+        let left: Vec<Request> = carried.quoted.iter().map(Quoted::left).collect();
         let is_out = self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), carried);
         if is_out {
             self.news.told_all();
+        } else {
+            self.waking.errands.extend(left);
         }
         is_out
     }
+}
+
+/// The broker says what it should not.
+fn no_json() -> ClientError {
+    ClientError::Protocol { reason: "it is not the JSON that was expected".into() }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ impl Server {
             Err(error) => {
                 self.reading.leave_turn(job.id);
                 let reason = error.to_string().into();
-                return self.fail(job, &ClientError::Protocol { reason });
+                return self.fail(job, &ClientError::Protocol { reason }, now);
             }
         };
         if let Work::Read(_, uri) = &job.work {
@@ -75,8 +75,6 @@ impl Server {
         let mut ids = portion.read();
         let Portion { text, given } = portion;
         if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
-            let known: Vec<MessageId> = given.iter().map(|given| given.id).collect();
-            self.waking.forget(&known);
             if let Some(fetch) = job.fetch() {
                 self.reading.gave(&job, fetch, again.into_iter().chain(given).collect(), now);
             }
@@ -114,8 +112,6 @@ impl Server {
         if self.presence.is_present()
             && let Some(ids) = self.reading.take_marks(now)
         {
-            // What is read is not notified any more.
-            self.record(true, now);
             self.ask(
                 Purpose::MarkRead,
                 Request::MarkRead { peer_id: None, ids, way: None, claim_id: None },

@@ -45,12 +45,21 @@ pub(super) enum Stage {
         look_at: Option<Instant>,
     },
     /// The result is there; what else is unread is being looked up.
-    Noticing {
-        /// The result.
+    Noticing(Ready),
+}
+
+/// A result.
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// As it stands.
+    Text {
+        /// What it says.
         text: String,
         /// Whether it is an error.
         is_error: bool,
     },
+    /// What the broker says of itself; who this session is, is added when it is answered.
+    Status(Vec<u8>),
 }
 
 /// See the module.

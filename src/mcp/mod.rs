@@ -14,6 +14,7 @@ mod presence;
 mod project;
 mod protocol;
 mod push;
+mod quotes;
 mod reading;
 mod resource;
 mod roots;

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -86,14 +85,14 @@ impl News {
 
 impl Server {
     /// An event has been pushed.
-    pub(super) fn event_arrived(&mut self, payload: &Value, now: Instant) {
+    pub(super) fn event_arrived(&mut self, payload: &Value) {
         if let Some(held) = self.news.held.as_mut().filter(|held| held.len() < NOTICE_EVENTS_MAX) {
             return held.push(payload.clone());
         }
         let text = |key: &str| payload.get(key).and_then(Value::as_str);
         let Some((kind, seq)) = text("eventType").zip(seq_of(payload)) else { return };
         self.news.known = self.news.known.map(|known| known.max(seq));
-        if self.is_news(kind, text("emittedBy")) && !self.wake_for_event(payload, now) {
+        if self.is_news(kind, text("emittedBy")) && !self.wake_for_event(payload) {
             self.news.add(seq, kind);
         }
     }
@@ -124,11 +123,7 @@ impl Server {
     }
 
     /// What was missed.
-    pub(super) fn handle_missed_events(
-        &mut self,
-        result: Result<Vec<u8>, ClientError>,
-        now: Instant,
-    ) {
+    pub(super) fn handle_missed_events(&mut self, result: Result<Vec<u8>, ClientError>) {
         let held = self.news.held.take().unwrap_or_default();
         let found = result.map(|body| serde_json::from_slice::<Events>(&body));
         // What has been pushed up to there is among what was found.
@@ -149,7 +144,7 @@ impl Server {
             Err(error) => log::debug(format_args!("cannot look for events: {error}")),
         }
         for payload in held.iter().filter(|payload| seq_of(payload) > found_up_to) {
-            self.event_arrived(payload, now);
+            self.event_arrived(payload);
         }
     }
 

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::quotes::Quoted;
 use crate::limits::{RPC_OUT_BYTES_MAX, RPC_OUT_PAUSE_BYTES};
 use crate::model::MessageId;
 use crate::wire::buffer::Buffer;
@@ -39,24 +40,24 @@ impl RpcError {
 pub(super) struct Carried {
     /// In full: the agent has them then.
     pub(super) whole: Vec<MessageId>,
-    /// Their beginning, in the notice: the agent knows of them then.
-    pub(super) noticed: Vec<MessageId>,
+    /// Quoted behind it: the agent knows of them then.
+    pub(super) quoted: Vec<Quoted>,
 }
 
 impl Carried {
     fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.noticed.is_empty()
+        self.whole.is_empty() && self.quoted.is_empty()
     }
 
     fn join(&mut self, other: Self) {
         self.whole.extend(other.whole);
-        self.noticed.extend(other.noticed);
+        self.quoted.extend(other.quoted);
     }
 }
 
 impl From<Vec<MessageId>> for Carried {
     fn from(whole: Vec<MessageId>) -> Self {
-        Self { whole, noticed: Vec::new() }
+        Self { whole, quoted: Vec::new() }
     }
 }
 

@@ -140,7 +140,9 @@ fn parts(text: &str) -> Vec<&str> {
 /// The most that a character takes in a JSON string with nothing harmful in it (RFC 8259, 7).
 fn json_len(c: char) -> usize {
     match c {
-        '"' | '\\' | '\n' | '\r' | '\t' | '/' => 2,
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        // As the beginning of a closing tag.
+        '<' => 6,
         c if is_harmful(c) => 6 * c.len_utf16(),
         c => c.len_utf8(),
     }

@@ -216,6 +216,11 @@ impl Reading {
         self.retry_at.filter(|_| !self.handed.is_empty())
     }
 
+    /// Whether a glance is on its way.
+    pub(super) fn is_glancing(&self) -> bool {
+        self.glancing
+    }
+
     /// Whether a glance is to be sent: none is on its way.
     pub(super) fn begin_glance(&mut self) -> bool {
         !std::mem::replace(&mut self.glancing, true)

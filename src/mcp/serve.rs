@@ -398,7 +398,7 @@ impl Loop {
             match self.server.out.write_to(self.output.writer()) {
                 Ok(messages) => {
                     moved = true;
-                    self.server.handle_written(&messages, now);
+                    self.server.handle_written(messages, now);
                 }
                 // The descriptor was non-blocking already, and someone else has written.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

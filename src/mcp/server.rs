@@ -16,13 +16,14 @@ use super::outbox::{Carried, Outbox};
 use super::outcomes::Outcomes;
 use super::presence::{Arrival, Order, Presence};
 use super::project::{self, Project};
+use super::quotes::Quotes;
 use super::reading::Reading;
 use super::resource::Topic;
 use super::session::{Session, Todo};
 use super::subscriptions::Level;
 use super::unread::Unread;
 use super::waking::Notice;
-use super::waking::plan::Waking;
+use super::waking::plan::{Sign, Waking};
 use crate::agent::detect;
 use crate::api::{Code, Frame, PushedMessage, Register, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
@@ -45,12 +46,14 @@ pub(super) enum Purpose {
     Unregister,
     /// Messages were handed over.
     MarkRead,
-    /// The agent was told of messages.
-    MarkNotified,
+    /// Something that nobody waits for.
+    Errand,
+    /// Messages to tell the agent by a way of its own.
+    Claim,
+    /// Messages to be quoted on a result.
+    Quote,
     /// Look what is unread, for the notice.
     Glance,
-    /// Look whether what is to be told is unread still.
-    CheckUnread,
     /// Subscribe again, under another id.
     Subscribe,
     /// Look for events that were not pushed.
@@ -127,6 +130,7 @@ pub(super) struct Server {
     pub(super) outcomes: Outcomes,
     pub(super) news: News,
     pub(super) waking: Waking,
+    pub(super) quotes: Quotes,
     pub(super) commands: VecDeque<Command>,
     /// Which agent this is, as registered.
     pub(super) agent_type: Box<str>,
@@ -158,6 +162,7 @@ impl Server {
             outcomes: Outcomes::default(),
             news: News::default(),
             waking: Waking::new(setup.inbox_socket_of),
+            quotes: Quotes::default(),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
             client_is_met: false,
@@ -277,7 +282,7 @@ impl Server {
                 self.commands.push_back(Command::Forget(Purpose::Job(id)));
             }
             self.mark_read(now);
-            self.record(true, now);
+            self.last_errands();
             if self.presence.is_present() {
                 self.unregister();
             } else if !self.presence.is_registering() {
@@ -395,8 +400,9 @@ impl Server {
             Purpose::Heartbeat => self.handle_heartbeat(result, now),
             Purpose::Unregister => self.ending = Ending::Over,
             Purpose::MarkRead => self.handle_marked(result, now),
-            Purpose::MarkNotified => self.handle_recorded(result, now),
-            Purpose::CheckUnread => self.handle_checked(&result, now),
+            Purpose::Errand => self.handle_errand(result, now),
+            Purpose::Claim => self.handle_claimed(result, now),
+            Purpose::Quote => self.handle_quoted(result, now),
             Purpose::Glance => self.handle_glance(result, now),
             Purpose::Subscribe => match result {
                 Ok(_) => self.look_for_events(true),
@@ -404,7 +410,7 @@ impl Server {
                     log::warn(format_args!("cannot subscribe to events again: {error}"));
                 }
             },
-            Purpose::MissedEvents => self.handle_missed_events(result, now),
+            Purpose::MissedEvents => self.handle_missed_events(result),
             Purpose::Job(id) => self.handle_job(id, result, now),
         }
         self.proceed(now);
@@ -426,6 +432,7 @@ impl Server {
                 self.reading = Reading::default();
                 self.news = News::default();
                 self.waking.reset();
+                self.quotes = Quotes::default();
                 if !self.subscribed.is_empty() {
                     let types = self.subscribed.clone();
                     self.ask(Purpose::Subscribe, Request::Subscribe { peer_id: None, types });
@@ -440,7 +447,7 @@ impl Server {
             Arrival::Failed(error) => {
                 self.session_told = None;
                 log::warn(format_args!("not in the mesh: {error}"));
-                self.fail_waiting(&error);
+                self.fail_waiting(&error, now);
             }
         }
         if let Ending::Leaving(_) = self.ending {
@@ -460,6 +467,8 @@ impl Server {
             self.session.subscriptions.log(Level::Info, &text, &mut self.out);
         }
         self.jobs.wake_watchers(now);
+        // Something may have waited for it.
+        self.sign(Sign::Wake);
     }
 
     fn handle_heartbeat(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
@@ -517,7 +526,7 @@ impl Server {
             }
             Frame::Event(payload) => {
                 subscriptions.changed(Topic::Events, &mut self.out);
-                self.event_arrived(payload, now);
+                self.event_arrived(payload);
             }
             Frame::Shutdown(reason) if &**reason == STOPPED => {
                 if self.presence.handle_stopped(now) {
@@ -529,8 +538,8 @@ impl Server {
                 "lock_update" => subscriptions.changed(Topic::Locks, &mut self.out),
                 _ => {}
             },
-            // Nothing here waits to be woken.
-            Frame::Wake | Frame::Shutdown(_) => {}
+            Frame::Wake => self.sign(Sign::Wake),
+            Frame::Shutdown(_) => {}
         }
         self.proceed(now);
     }
@@ -543,11 +552,11 @@ impl Server {
         let text = format!("a message from {from} has come: call mesh_inbox");
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
-        self.wake_for_message(message, now);
+        self.sign(Sign::Message);
     }
 
     /// The agent has taken some of what waited for it, these messages with it.
-    pub(super) fn handle_written(&mut self, carried: &Carried, now: Instant) {
+    pub(super) fn handle_written(&mut self, carried: Carried, now: Instant) {
         self.handle_carried(carried, now);
         self.session.subscriptions.catch_up(&mut self.out);
         self.proceed(now);

@@ -1,41 +1,19 @@
-//! What is known of the messages that wait for the agent, for the notice on its tool results.
+//! How many messages wait for the agent, for the notice on its tool results.
 //!
-//! A mirror of the inbox, kept by pushes and by every fetch that passes, so that no tool call costs
-//! a question of its own. When it may be wrong it says so, and a glance at the inbox mends it.
+//! Kept by pushes and by every fetch that passes, so that a tool call costs no question of its own when
+//! there are none. Others read the inbox, too, so a glance at it comes before a number is told.
 
 use std::collections::VecDeque;
 
 use crate::api::{MessageInfo, PushedMessage};
-use crate::limits::{KNOWN_MESSAGES_MAX, NOTICE_CHARS_MAX, NOTICE_MESSAGES_MAX};
+use crate::limits::KNOWN_MESSAGES_MAX;
 use crate::model::MessageId;
-use crate::text::quote;
-
-/// The beginning of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Preview {
-    id: MessageId,
-    from: Box<str>,
-    text: String,
-}
-
-impl Preview {
-    fn new(id: MessageId, from: &str, payload: &str) -> Self {
-        let mut chars = payload.chars();
-        let mut text: String = chars.by_ref().take(NOTICE_CHARS_MAX).collect();
-        if chars.next().is_some() {
-            text.push('…');
-        }
-        Self { id, from: from.into(), text }
-    }
-}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     count: u64,
-    /// The oldest, at most [`NOTICE_MESSAGES_MAX`].
-    previews: Vec<Preview>,
-    /// The count, or the previews, may be wrong.
+    /// There may be more than are counted.
     doubtful: bool,
     /// Messages that were pushed lately: one that comes again is no news.
     pushed: Ring,
@@ -67,6 +45,11 @@ impl Unread {
         self.count
     }
 
+    /// Whether it is sure that there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0 && !self.doubtful
+    }
+
     /// Whether a glance at the inbox is needed to be sure.
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
@@ -90,13 +73,6 @@ impl Unread {
         }
         if self.fetched.insert(id) {
             self.count += 1;
-            if self.previews.len() < NOTICE_MESSAGES_MAX {
-                self.previews.push(Preview::new(
-                    id,
-                    &message.from_peer.shown_as(&message.from_name),
-                    &message.text,
-                ));
-            }
         }
         true
     }
@@ -104,11 +80,6 @@ impl Unread {
     /// The oldest unread messages were seen, of `count` in all.
     pub(super) fn seen(&mut self, oldest: &[MessageInfo], count: u64) {
         self.count = count;
-        let new = |message: &MessageInfo| {
-            let from = message.from_peer.shown_as(&message.from_name);
-            Preview::new(message.id, &from, &message.payload)
-        };
-        self.previews = oldest.iter().take(NOTICE_MESSAGES_MAX).map(new).collect();
         self.doubtful = false;
         for message in oldest {
             self.fetched.insert(message.id);
@@ -118,13 +89,9 @@ impl Unread {
     /// Messages were handed to the agent; those in `unread` of them were unread.
     pub(super) fn handed_over(&mut self, messages: &[MessageId], unread: u64) {
         self.count = self.count.saturating_sub(unread);
-        self.previews.retain(|preview| !messages.contains(&preview.id));
         for id in messages {
             self.fetched.insert(*id);
         }
-        let expected = usize::try_from(self.count).unwrap_or(usize::MAX).min(NOTICE_MESSAGES_MAX);
-        // What comes after those that went is not known.
-        self.doubtful |= self.previews.len() < expected;
     }
 
     /// The broker says how many there are.
@@ -132,30 +99,11 @@ impl Unread {
         self.doubtful |= count != self.count;
     }
 
-    /// The messages whose beginning the notice tells.
-    pub(super) fn noticed(&self) -> Vec<MessageId> {
-        self.previews.iter().map(|preview| preview.id).collect()
-    }
-
-    /// What is put behind a tool's result; none if there is nothing to tell. Texts of others are
-    /// quoted, so that they can be told from ours.
+    /// What is put behind a tool's result; none if there is nothing to tell.
     pub(super) fn notice(&self) -> Option<String> {
-        if self.count == 0 {
-            return None;
-        }
         let plural = if self.count == 1 { "" } else { "s" };
-        let mut notice = format!(
-            "[mesh] {} unread message{plural} from other agents; call mesh_inbox to read.",
-            self.count
-        );
-        for preview in &self.previews {
-            notice.extend(["\n- ", &preview.from, " wrote: ", &quote(&preview.text)]);
-        }
-        let shown = self.previews.len() as u64;
-        if self.count > shown && shown > 0 {
-            notice.extend(["\n- and ", &(self.count - shown).to_string(), " more"]);
-        }
-        Some(notice)
+        let count = self.count;
+        (count > 0).then(|| format!("[mesh] {count} unread message{plural}; call mesh_inbox"))
     }
 }
 
@@ -202,34 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn the_notice_quotes_the_first_three() {
+    fn the_notice_counts() {
         let mut unread = Unread::default();
-        unread.pushed(&message(1, "line one\nIgnore \"all\""));
-        let notice = unread.notice().unwrap();
-        assert!(notice.contains("1 unread message from") && notice.contains("call mesh_inbox"));
-        assert!(notice.contains(r#"- bob wrote: "line one\nIgnore \"all\"""#), "{notice}");
-        for n in 2..=5 {
-            unread.pushed(&message(n, &"é".repeat(NOTICE_CHARS_MAX + 1)));
-        }
-        let notice = unread.notice().unwrap();
-        assert_eq!(notice.lines().count(), 5);
-        assert!(notice.contains(&format!("\"{}…\"", "é".repeat(NOTICE_CHARS_MAX))));
-        assert!(notice.ends_with("and 2 more"));
-    }
-
-    #[test]
-    fn what_follows_those_that_went_has_to_be_looked_up() {
-        let mut unread = Unread::default();
-        for n in 1..=4 {
-            unread.pushed(&message(n, "x"));
-        }
+        assert!(unread.is_empty() && unread.notice().is_none());
+        unread.pushed(&message(1, "x"));
+        assert_eq!(unread.notice().unwrap(), "[mesh] 1 unread message; call mesh_inbox");
+        unread.pushed(&message(2, "x"));
+        assert_eq!(unread.notice().unwrap(), "[mesh] 2 unread messages; call mesh_inbox");
         unread.handed_over(&[message(1, "").message_id], 1);
-        assert!(unread.is_doubtful());
-        unread.seen(&[], 0);
-        assert!(!unread.is_doubtful());
-        unread.counted(0);
+        assert_eq!((unread.count(), unread.is_doubtful()), (1, false));
+        unread.counted(1);
         assert!(!unread.is_doubtful());
         unread.counted(2);
         assert!(unread.is_doubtful());
+        unread.seen(&[], 0);
+        assert!(unread.is_empty());
     }
 }

@@ -17,13 +17,18 @@ fn a_call_waits_for_the_mesh_and_acts_as_its_peer() {
     // Nothing is pushed yet, so what is unread has to be looked up.
     let none = json!({"ok": true, "namespace": "p-1", "entry": null, "inDefault": true});
     test.reply(outgoing.purpose, &none);
-    let (purpose, _, _) = test.asked();
-    assert_eq!(purpose, Purpose::Glance);
-    test.reply(purpose, &inbox(&[listed(1, "hello")]));
+    assert_eq!(test.asked().0, Purpose::Glance);
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "hello")]));
+    let (purpose, request, _) = test.asked();
+    assert!(matches!(request, Request::Claim(claim) if claim.by == Way::ToolResult));
+    let mut quoted = inbox(&[listed(1, "hello")]);
+    quoted["claimId"] = "07070707-0707-0707-0707-070707070707".into();
+    test.reply(purpose, &quoted);
     let (texts, is_error) = test.result(id);
     let answer = r#"{"ok":true,"namespace":"p-1","entry":null,"note":"there is one in the namespace shared"}"#;
     assert_eq!((&*texts[0], is_error), (answer, false));
-    assert!(texts[1].contains("1 unread") && texts[1].contains(r#"cli wrote: "hello""#));
+    assert!(texts[1].starts_with("slm-mesh: message ") && texts[1].contains(r#""hello""#));
+    assert_eq!(test.asked().0, Purpose::Errand);
     // With a push connection it need not.
     test.server.set_push_live(true, test.now);
     test.server.unread.handed_over(&[message_id(1)], 1);
@@ -408,16 +413,17 @@ fn every_result_but_that_of_the_inbox_tells_what_is_unread() {
     let id = test.call("mesh_lock", &json!({"action": "query"}));
     let (purpose, _, _) = test.asked();
     test.reply(purpose, &json!({"ok": true, "locks": []}));
+    test.asked();
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "one")]));
+    // Another tells it.
+    test.asked();
+    test.reply(Purpose::Quote, &inbox(&[]));
     let (texts, _) = test.result(id);
     assert!(texts.len() == 2 && texts[1].contains("1 unread message"), "{texts:?}");
     let id = test.call("mesh_lock", &json!({}));
     let (texts, is_error) = test.result(id);
     assert!(is_error && texts.len() == 2, "{texts:?}");
-    // A hook has read it: the heartbeat knows, a glance tells.
-    test.pass(15_000);
-    assert_eq!(test.asked().0, Purpose::MarkNotified);
-    test.reply(Purpose::Heartbeat, &json!({"ok": true, "unread": 0}));
-    test.asked();
+    // A hook has read it: a glance tells.
     let id = test.call("mesh_lock", &json!({"action": "query"}));
     let (purpose, _, _) = test.asked();
     test.reply(purpose, &json!({"ok": true, "locks": []}));

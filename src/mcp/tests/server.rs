@@ -111,7 +111,7 @@ impl Test {
             let mut bytes = Vec::new();
             let messages = self.server.out.write_to(&mut bytes).unwrap();
             all.extend(bytes);
-            self.server.handle_written(&messages, self.now);
+            self.server.handle_written(messages, self.now);
         }
         all.split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())

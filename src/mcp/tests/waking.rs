@@ -1,14 +1,15 @@
-use std::time::Duration;
-
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
-use crate::api::Code;
 use crate::api::Frame;
-use crate::limits::{RECORD_DELAY, RECORD_PATIENCE, WAKE_DIGEST_EVERY};
+use crate::client::StartPolicy;
+use crate::limits::WAKE_DIGEST_EVERY;
+use crate::mcp::jobs::JobId;
 use crate::mcp::project::Project;
 use crate::mcp::server::Setup;
 use crate::mcp::server::tests::{Test, inbox, listed, message_id, pushed, refused};
+use crate::model::SentStatus;
 
 /// A client of this name that has shaken hands, with what it got, and is in the mesh.
 fn of_client(name: &str, has_inbox_socket: bool) -> (Test, Value, Register) {
@@ -31,7 +32,10 @@ fn of_client(name: &str, has_inbox_socket: bool) -> (Test, Value, Register) {
 }
 
 fn claude() -> Test {
-    of_client("claude-code", true).0
+    let mut test = of_client("claude-code", true).0;
+    // Something may have waited for it.
+    test.claimed(Way::InboxSocket, &[]);
+    test
 }
 
 impl Test {
@@ -44,6 +48,15 @@ impl Test {
         *register
     }
 
+    /// The claim that is asked for now, answered with this.
+    #[track_caller]
+    fn claimed(&mut self, by: Way, messages: &[Value]) {
+        let (purpose, request, start) = self.asked();
+        let Request::Claim(claim) = request else { panic!("{request:?}") };
+        assert_eq!((purpose, claim.by, start), (Purpose::Claim, by, StartPolicy::Never));
+        self.reply(purpose, &handed_out(messages));
+    }
+
     /// What is told now, and by which way.
     #[track_caller]
     fn telling(&mut self) -> (Way, String) {
@@ -53,20 +66,29 @@ impl Test {
         }
     }
 
+    /// This message comes and is told by the inbox socket.
+    #[track_caller]
+    fn told(&mut self, n: u64, text: &str) {
+        self.server.handle_frame(&pushed(n, text), self.now);
+        self.claimed(Way::InboxSocket, &[listed(n, text)]);
+        let (by, told) = self.telling();
+        assert!(by == Way::InboxSocket && told.contains(&format!("\"{text}\"")), "{told}");
+        self.outcome(by, Outcome::Sent(n));
+        self.outcome(by, Outcome::Free);
+    }
+
     fn outcome(&mut self, by: Way, outcome: Outcome) {
         self.server.handle_outcome(by, outcome, self.now);
         self.server.proceed(self.now);
     }
 
-    /// The one request to record notifications.
+    /// The one thing that the broker is told, and takes.
     #[track_caller]
-    fn recorded(&mut self) -> (Way, Vec<crate::model::MessageId>) {
-        let (purpose, request, _) = self.asked();
-        assert_eq!(purpose, Purpose::MarkNotified);
-        let Request::MarkNotified { peer_id: None, ids, way, claim_id: None } = request else {
-            panic!("{request:?}")
-        };
-        (way, ids)
+    fn errand(&mut self) -> Request {
+        let (purpose, request, start) = self.asked();
+        assert_eq!((purpose, start), (Purpose::Errand, StartPolicy::Never));
+        self.reply(purpose, &told());
+        request
     }
 
     fn call_from(&mut self, meta: &Value) {
@@ -81,27 +103,44 @@ fn told() -> Value {
     json!({"ok": true, "marked": 1})
 }
 
-/// Past [`RECORD_DELAY`].
-const RECORD_DELAY_MS: u64 = 100;
+const CLAIM: Uuid = Uuid::from_bytes([7; 16]);
+
+fn handed_out(messages: &[Value]) -> Value {
+    let mut answer = inbox(messages);
+    if !messages.is_empty() {
+        answer["claimId"] = CLAIM.to_string().into();
+    }
+    answer
+}
+
+fn sent(n: u64) -> Request {
+    Request::MarkSent {
+        peer_id: None,
+        ids: vec![message_id(n)],
+        way: Way::InboxSocket,
+        status: SentStatus::Sent,
+        whole: true,
+        claim_id: Some(CLAIM),
+    }
+}
+
+fn released() -> Request {
+    Request::ReleaseClaim { peer_id: None, claim_id: CLAIM }
+}
 
 #[test]
-fn a_pushed_message_is_told_and_recorded() {
+fn a_pushed_message_is_claimed_told_and_marked() {
     let mut test = claude();
-    test.server.handle_frame(&pushed(1, "hello"), test.now);
-    let (by, told_text) = test.telling();
-    assert_eq!(by, Way::InboxSocket);
-    assert!(told_text.contains("message from bob (codex), quoted"));
-    assert!(told_text.ends_with("\"hello\""));
-    test.outcome(by, Outcome::Free);
-    test.outcome(by, Outcome::Sent(1));
-    // Pushed again after a reconnect: it is told once.
+    test.told(1, "hello");
+    assert_eq!(test.errand(), sent(1));
+    // Pushed again after a reconnect: it is no sign of anything.
     test.server.handle_frame(&pushed(1, "hello"), test.now);
     test.quiet();
-    assert_eq!(test.server.deadline(), Some(test.now + RECORD_DELAY));
-    test.pass(RECORD_DELAY_MS);
-    assert_eq!(test.recorded(), (Way::InboxSocket, vec![message_id(1)]));
-    test.reply(Purpose::MarkNotified, &told());
-    test.pass(1_000);
+    test.pass(5_000);
+    test.quiet();
+    // The end of the turn is one.
+    test.server.handle_frame(&Frame::Wake, test.now);
+    test.claimed(Way::InboxSocket, &[]);
     test.quiet();
 }
 
@@ -118,7 +157,10 @@ fn a_message_that_a_wait_takes_is_not_told() {
     assert!(test.command().is_none(), "it is being fetched");
     test.reply(purpose, &inbox(&[listed(1, "hello")]));
     assert!(test.result(id).0[0].contains("hello"));
+    // Whoever has a message that is not marked yet is not told of it.
+    test.claimed(Way::InboxSocket, &[listed(1, "hello")]);
     assert_eq!(test.asked().0, Purpose::MarkRead);
+    assert_eq!(test.errand(), released());
     test.reply(Purpose::MarkRead, &told());
     test.quiet();
 
@@ -130,27 +172,140 @@ fn a_message_that_a_wait_takes_is_not_told() {
     let (purpose, _, _) = test.asked();
     assert!(test.command().is_none());
     test.reply(purpose, &inbox(&[]));
+    test.claimed(Way::InboxSocket, &[listed(2, "other")]);
     assert!(test.telling().1.contains("other"));
     assert!(test.read().is_empty());
     test.cancel(id);
 }
 
 #[test]
+fn what_is_handed_out_while_the_agent_fetches_is_let_go() {
+    let mut test = claude();
+    test.server.handle_frame(&pushed(1, "hello"), test.now);
+    let (claim, _, _) = test.asked();
+    let id = test.call("mesh_inbox", &json!({}));
+    let (fetch, _, _) = test.asked();
+    test.reply(claim, &handed_out(&[listed(1, "hello")]));
+    assert_eq!(test.errand(), released());
+    test.reply(fetch, &inbox(&[listed(1, "hello")]));
+    assert!(test.result(id).0[0].contains("hello"));
+    assert_eq!(test.asked().0, Purpose::MarkRead);
+}
+
+#[test]
+fn what_comes_during_a_call_is_told_with_its_result() {
+    let mut test = claude();
+    let id = test.call("mesh_lock", &json!({"action": "query"}));
+    let (purpose, _, _) = test.asked();
+    test.server.handle_frame(&pushed(1, "hello"), test.now);
+    test.quiet();
+    test.reply(purpose, &json!({"ok": true, "locks": []}));
+    let (glance, _, _) = test.asked();
+    let (quote, request, _) = test.asked();
+    assert_eq!((glance, quote), (Purpose::Glance, Purpose::Quote));
+    let Request::Claim(claim) = request else { panic!("{request:?}") };
+    assert_eq!((claim.by, claim.limit), (Way::ToolResult, Some(3)));
+    test.reply(glance, &inbox(&[listed(1, "hello")]));
+    assert!(test.command().is_none() && test.read().is_empty());
+    test.reply(quote, &handed_out(&[listed(1, "hello")]));
+    // It is told that once the client has taken it, and no other way gets it.
+    test.claimed(Way::InboxSocket, &[]);
+    assert!(test.command().is_none());
+    let (texts, _) = test.result(id);
+    assert!(texts[1].starts_with("slm-mesh: message "), "{texts:?}");
+    let notified = |n: u64| Request::MarkNotified {
+        peer_id: None,
+        ids: vec![message_id(n)],
+        way: Way::ToolResult,
+        claim_id: Some(CLAIM),
+    };
+    assert_eq!(test.errand(), notified(1));
+    test.quiet();
+
+    // From then on it is counted, as long as it is there; for that no claim is needed.
+    let id = test.call("mesh_status", &json!({}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"status": "ok"}));
+    assert_eq!(test.asked().0, Purpose::Glance);
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "hello")]));
+    let (texts, _) = test.result(id);
+    let status: Value = serde_json::from_str(&texts[0]).unwrap();
+    assert_eq!(status["you"]["unread"], 1);
+    assert_eq!(texts[1], "[mesh] 1 unread message; call mesh_inbox");
+    // A hook has read it meanwhile.
+    let id = test.call("mesh_status", &json!({}));
+    let (purpose, _, _) = test.asked();
+    test.reply(purpose, &json!({"status": "ok"}));
+    test.asked();
+    test.reply(Purpose::Glance, &inbox(&[]));
+    let (texts, _) = test.result(id);
+    let status: Value = serde_json::from_str(&texts[0]).unwrap();
+    assert_eq!((&status["you"]["unread"], texts.len()), (&json!(0), 1));
+}
+
+#[test]
+fn a_result_does_not_wait_for_ever_and_lets_go_of_what_it_does_not_tell() {
+    let mut test = Test::present();
+    test.server.handle_frame(&pushed(1, "hello"), test.now);
+    test.quiet();
+    let call = |test: &mut Test| {
+        let id = test.call("mesh_lock", &json!({"action": "query"}));
+        let (purpose, _, _) = test.asked();
+        test.reply(purpose, &json!({"ok": true, "locks": []}));
+        id
+    };
+    let id = call(&mut test);
+    assert_eq!((test.asked().0, test.asked().0), (Purpose::Glance, Purpose::Quote));
+    // Two at once: only one of them can quote it.
+    let other = call(&mut test);
+    assert!(test.command().is_none());
+    test.pass(999);
+    assert!(test.read().is_empty());
+    test.pass(1);
+    let results = test.read();
+    assert_eq!((&results[0]["id"], &results[1]["id"]), (&id.into(), &other.into()));
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "hello")]));
+    test.reply(Purpose::Quote, &handed_out(&[listed(1, "hello")]));
+    assert_eq!(test.errand(), released());
+    // It comes with the next one: the broker has said that it may be told.
+    test.server.handle_frame(&Frame::Wake, test.now);
+    let id = call(&mut test);
+    test.asked();
+    test.asked();
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "hello")]));
+    test.reply(Purpose::Quote, &handed_out(&[listed(1, "hello")]));
+    assert!(test.result(id).0[1].contains("\"hello\""));
+    assert!(matches!(test.errand(), Request::MarkNotified { .. }));
+    // Where hooks tell it, and nobody knows, nothing is quoted.
+    test.server.handle_frame(&pushed(2, "more"), test.now);
+    for answer in
+        [Some(json!({"ok": true, "messages": [], "remaining": 0, "deferMs": 9_000})), None]
+    {
+        let id = call(&mut test);
+        test.asked();
+        test.asked();
+        test.reply(Purpose::Glance, &inbox(&[listed(1, "hello"), listed(2, "more")]));
+        match answer {
+            Some(answer) => test.reply(Purpose::Quote, &answer),
+            None => test.fail(Purpose::Quote, refused(Code::RateLimited)),
+        }
+        assert_eq!(test.result(id).0[1], "[mesh] 2 unread messages; call mesh_inbox");
+        test.pass(9_000);
+    }
+}
+
+#[test]
 fn a_digest_wakes_the_loop_when_it_is_due() {
     let mut test = claude();
-    let all = |n: u64| match pushed(n, "to all") {
-        Frame::Message(message) => Frame::Message(PushedMessage { broadcast: true, ..message }),
-        other => other,
-    };
     let event = |n: u64| Frame::Event(json!({"eventType": "a.b", "seq": n, "data": n}));
     test.server.handle_frame(&event(1), test.now);
+    test.claimed(Way::InboxSocket, &[]);
     assert!(test.telling().1.contains("event a.b"));
+    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.outcome(Way::InboxSocket, Outcome::Free);
     let due = test.now + WAKE_DIGEST_EVERY;
     test.server.handle_frame(&event(2), test.now);
     test.server.handle_frame(&event(3), test.now);
-    test.server.handle_frame(&all(1), test.now);
-    test.server.handle_frame(&all(2), test.now);
     test.quiet();
     assert_eq!(test.server.deadline(), Some(due));
     // Nobody spins while messages are being fetched.
@@ -160,87 +315,69 @@ fn a_digest_wakes_the_loop_when_it_is_due() {
     test.reply(purpose, &inbox(&[]));
     test.result(id);
     test.pass(10_000);
-    // A hook may have read them meanwhile, as it has the first.
-    let (purpose, request, _) = test.asked();
-    assert_eq!(purpose, Purpose::CheckUnread);
-    assert!(matches!(request, Request::Fetch(fetch) if fetch.peek));
-    assert!(test.server.deadline().is_some_and(|at| at > test.now), "it does not spin");
-    test.reply(purpose, &inbox(&[listed(2, "to all")]));
+    test.claimed(Way::InboxSocket, &[listed(2, "to you")]);
     let told_text = test.telling().1;
-    assert!(told_text.contains("3 notices") && told_text.contains("broadcast"), "{told_text}");
+    assert!(told_text.contains("1 message and 2 events"), "{told_text}");
 }
 
 #[test]
-fn what_is_read_was_notified_before() {
+fn what_the_broker_is_told_is_repeated_until_it_knows() {
     let mut test = claude();
-    test.server.handle_frame(&pushed(1, "hello"), test.now);
-    test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Free);
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
-    test.fetch(&[listed(1, "hello")]);
-    assert_eq!(test.recorded(), (Way::InboxSocket, vec![message_id(1)]));
-    assert_eq!(test.asked().0, Purpose::MarkRead);
-}
-
-#[test]
-fn a_notice_on_a_result_is_recorded_once_the_agent_has_it() {
-    let mut test = Test::present();
-    test.server.handle_frame(&pushed(1, "one"), test.now);
-    test.quiet();
-    for _ in 0..2 {
-        test.call("mesh_lock", &json!({"action": "query"}));
-        let (purpose, _, _) = test.asked();
-        test.reply(purpose, &json!({"ok": true, "locks": []}));
-    }
-    test.pass(RECORD_DELAY_MS);
-    assert!(test.command().is_none(), "the agent has not taken it");
-    assert_eq!(test.read().len(), 2);
-    test.pass(RECORD_DELAY_MS);
-    assert_eq!(test.recorded(), (Way::ToolResult, vec![message_id(1)]));
-    test.reply(Purpose::MarkNotified, &told());
-    test.pass(1_000);
-    test.quiet();
-}
-
-#[test]
-fn a_record_waits_for_the_agent_and_is_repeated() {
-    let mut test = claude();
-    test.server.handle_frame(&pushed(1, "x"), test.now);
-    test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
-    test.call("mesh_lock", &json!({"action": "query"}));
-    test.asked();
-    test.pass(RECORD_DELAY_MS);
-    assert!(test.command().is_none());
-    let patience = u64::try_from(RECORD_PATIENCE.as_millis()).unwrap();
-    test.pass(patience);
-    assert_eq!(test.recorded().0, Way::InboxSocket);
-    test.fail(Purpose::MarkNotified, refused(Code::RateLimited));
-    assert!(test.server.deadline().is_some_and(|at| at > test.now), "it does not spin");
-    // A broker that does not know of it is not asked again.
+    test.told(1, "x");
+    let again = |test: &mut Test, error| {
+        assert_eq!(test.asked().0, Purpose::Errand);
+        test.fail(Purpose::Errand, error);
+        test.quiet();
+        test.pass(1_000);
+    };
+    again(&mut test, ClientError::TimedOut { after: LOOK_EVERY });
+    assert_eq!(test.asked().1, sent(1));
+    // What it refuses is not repeated.
+    test.fail(Purpose::Errand, refused(Code::InvalidRequest));
     test.pass(60_000);
     while let Some(command) = test.command() {
-        if let Command::Ask(asked) = command
-            && asked.purpose == Purpose::MarkNotified
-        {
-            test.fail(Purpose::MarkNotified, refused(Code::InvalidRequest));
-        }
+        assert!(!matches!(command, Command::Ask(asked) if asked.purpose == Purpose::Errand));
     }
     assert!(test.server.waking_deadline().is_none());
 }
 
 #[test]
+fn an_answer_by_the_agents_own_messaging_is_a_message() {
+    let mut test = claude();
+    test.told(1, "hello");
+    test.errand();
+    let long = "é".repeat(PAYLOAD_BYTES_MAX);
+    for (text, payload) in [("fine", "fine"), (&long, &long[..PAYLOAD_BYTES_MAX])] {
+        test.outcome(Way::InboxSocket, Outcome::Answer { notice: None, text: text.into() });
+        let Request::Send(send) = test.errand() else { panic!() };
+        assert_eq!((&*send.to_peer, &*send.payload), ("cli", payload));
+        assert_eq!(send.reply_to, Some(message_id(1).into()));
+        assert!(send.id.is_some(), "it may be sent again");
+    }
+    for (notice, text) in [(Some(9), "fine"), (Some(1), "")] {
+        test.outcome(Way::InboxSocket, Outcome::Answer { notice, text: text.into() });
+        test.quiet();
+    }
+    // One that is refused is not repeated: it is the other who is not found.
+    test.outcome(Way::InboxSocket, Outcome::Answer { notice: Some(1), text: "x".into() });
+    test.asked();
+    test.fail(Purpose::Errand, refused(Code::PeerNotFound));
+    test.pass(5_000);
+    test.quiet();
+}
+
+#[test]
 fn without_a_broker_nothing_spins() {
     let mut test = claude();
-    test.server.handle_frame(&pushed(1, "x"), test.now);
-    test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
+    test.told(1, "x");
+    assert_eq!(test.asked().0, Purpose::Errand);
     test.fetch(&[listed(2, "y")]);
-    test.recorded();
-    assert_eq!(test.asked().0, Purpose::MarkRead);
     let lost = || ClientError::Unreachable { reason: "gone".into() };
-    test.fail(Purpose::MarkNotified, lost());
-    test.fail(Purpose::MarkRead, lost());
+    while let Some(command) = test.command() {
+        if let Command::Ask(asked) = command {
+            test.fail(asked.purpose, lost());
+        }
+    }
     test.server.handle_lost(test.now);
     assert_eq!(test.asked().0, Purpose::Register);
     test.fail(Purpose::Register, lost());
@@ -259,20 +396,22 @@ fn without_a_broker_nothing_spins() {
 fn reach_is_told_and_told_again_when_it_changes() {
     let (mut test, _, register) = of_client("claude-code", true);
     assert_eq!(register.reach.as_deref(), Some("wakes"));
-    test.server.handle_frame(&pushed(1, "x"), test.now);
+    test.claimed(Way::InboxSocket, &[listed(1, "x")]);
     test.telling();
     test.outcome(Way::InboxSocket, Outcome::Failed("no".into()));
+    assert_eq!(test.introduced(1).reach.as_deref(), Some("next-call"));
     // By the channel instead, which counts for nothing.
+    assert_eq!(test.errand(), released());
+    test.claimed(Way::Channel, &[listed(1, "x")]);
     let note = test.read().remove(0);
     assert_eq!(note["method"], "notifications/claude/channel");
-    assert!(note["params"]["content"].as_str().unwrap().ends_with("\"x\""), "{note}");
+    assert!(note["params"]["content"].as_str().unwrap().contains("\"x\""), "{note}");
+    assert_eq!(test.errand(), released());
     let keys = note["params"]["meta"].as_object().unwrap().keys();
     for key in keys {
         assert!(key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{key}");
     }
-    let register = test.introduced(1);
-    assert_eq!(register.reach.as_deref(), Some("next-call"));
-    assert!(register.peer_id.is_some());
+    test.server.handle_frame(&Frame::Wake, test.now);
     test.pass(5_000);
     test.quiet();
     for (client, has_inbox_socket) in [("codex-mcp-client", true), ("claude-code", false)] {
@@ -303,10 +442,11 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
     assert_eq!(register.reach.as_deref(), Some("wakes"));
     assert_eq!(register.session_id.as_deref(), Some("t-1"));
     test.registered(1);
-    test.server.handle_frame(&pushed(2, "new"), test.now);
-    let (by, told_text) = test.telling();
-    assert_eq!(by, Way::Queue);
-    assert!(told_text.contains("new"));
+    let id = JobId(1);
+    test.reply(Purpose::Job(id), &json!({"ok": true, "locks": []}));
+    test.reply(Purpose::Glance, &inbox(&[listed(1, "x")]));
+    test.reply(Purpose::Quote, &handed_out(&[listed(1, "x")]));
+    while test.command().is_some() {}
     // The same again is nothing new, and nonsense is no fault.
     test.call_from(&json!({"threadId": "t-1", "sessionId": "s-1"}));
     test.call_from(&json!({"threadId": 5, "sessionId": [], "progressToken": 1}));
@@ -318,13 +458,17 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
 }
 
 #[test]
-fn the_end_records_what_is_left() {
+fn the_end_tells_what_is_left() {
     let mut test = claude();
-    test.server.handle_frame(&pushed(1, "x"), test.now);
+    test.told(1, "x");
+    test.asked();
+    test.server.handle_frame(&pushed(2, "y"), test.now);
+    // On its way.
+    test.reply(Purpose::Errand, &told());
+    test.claimed(Way::InboxSocket, &[listed(2, "y")]);
     test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
     test.server.stop(test.now);
-    assert_eq!(test.recorded().1, [message_id(1)]);
+    assert_eq!(test.asked().1, released());
     assert_eq!(test.asked().0, Purpose::Unregister);
 }
 
@@ -332,6 +476,7 @@ fn the_end_records_what_is_left() {
 fn a_new_peer_is_not_told_of_what_was_before() {
     let mut test = claude();
     test.server.handle_frame(&pushed(1, "x"), test.now);
+    test.claimed(Way::InboxSocket, &[listed(1, "x")]);
     test.telling();
     test.server.handle_frame(&pushed(2, "y"), test.now);
     test.server.presence.handle_unknown(test.now);
@@ -339,9 +484,10 @@ fn a_new_peer_is_not_told_of_what_was_before() {
     test.asked();
     test.fail(Purpose::Register, refused(Code::PeerNotFound));
     test.introduced(2);
-    test.outcome(Way::InboxSocket, Outcome::Free);
     test.outcome(Way::InboxSocket, Outcome::Sent(1));
-    test.now += Duration::from_secs(1);
-    test.server.proceed(test.now);
+    test.quiet();
+    test.outcome(Way::InboxSocket, Outcome::Free);
+    test.claimed(Way::InboxSocket, &[]);
+    test.pass(1_000);
     test.quiet();
 }

@@ -1,30 +1,33 @@
-//! How the server wakes its agent: what comes from the mesh goes to [`Waking`](super::plan::Waking),
-//! what it decides becomes commands, and what came of them is recorded with the broker.
+//! How the server wakes its agent: what comes from the mesh is a sign for
+//! [`Waking`](super::plan::Waking), what it decides becomes requests and commands, and what came of
+//! them is told to the broker.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-use super::plan::Telling;
+use super::plan::{Sign, Telling};
 use super::{Outcome, channel};
 use crate::agent::codex;
-use crate::api::{Fetch, Messages, PushedMessage, Register, Request};
+use crate::api::{Claim, Claimed, Code, Place, Register, Request, SendMessage};
 use crate::client::ClientError;
-use crate::limits::INBOX_LIMIT_MAX;
+use crate::limits::{PAYLOAD_BYTES_MAX, WAKE_CLAIM_MAX};
 use crate::log;
 use crate::mcp::outbox::Carried;
+use crate::mcp::random_id;
 use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
-use crate::model::{MessageId, Way};
+use crate::model::{MessageKind, Way};
 
 impl Server {
-    /// A message is there that was not before.
-    pub(in crate::mcp) fn wake_for_message(&mut self, message: &PushedMessage, now: Instant) {
-        self.waking.add_message(message, now);
+    /// There may be something to tell the agent.
+    pub(in crate::mcp) fn sign(&mut self, sign: Sign) {
+        self.waking.sign(sign);
+        self.quotes.sign();
     }
 
     /// There is an event that the agent has subscribed to; gives whether it will be told of it.
-    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value, now: Instant) -> bool {
-        self.waking.add_event(payload, now)
+    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value) -> bool {
+        self.waking.add_event(payload)
     }
 
     /// The client has said which thread of Codex it is.
@@ -60,8 +63,8 @@ impl Server {
         register.reach = Some(reach.into());
     }
 
-    /// Tells what is to be told, and says so to the broker. While messages are being fetched nothing
-    /// is told: they may be among them.
+    /// Claims what is to be told, and tells the broker what came of it. As long as the agent waits for
+    /// a result nothing is claimed: it gets messages with that, if not as that.
     pub(in crate::mcp) fn wake(&mut self, now: Instant) {
         if self.waking.is_about_to_queue(now) {
             self.look_for_terminal();
@@ -70,108 +73,159 @@ impl Server {
         if is_there && self.waking.has_changed() {
             self.presence.introduce_again(now);
         }
-        if !self.jobs.is_fetching() {
-            // Without a broker it is told as it is.
-            if self.presence.is_present() && self.waking.wants_check(now) {
-                let limit = Some(INBOX_LIMIT_MAX);
-                let fetch = Fetch { limit, peek: true, ..Fetch::default() };
-                self.ask(Purpose::CheckUnread, Request::Fetch(fetch));
+        self.waking.renew(now);
+        if self.presence.is_present() {
+            if !self.jobs.is_asking()
+                && let Some(way) = self.waking.poll(now)
+            {
+                let claim = Claim { limit: Some(WAKE_CLAIM_MAX), ..Claim::new(way) };
+                self.ask(Purpose::Claim, Request::Claim(claim));
             }
-            while let Some(Telling { by, notice }) = self.waking.poll(now) {
-                if by == Way::Channel {
-                    // A client that does not read misses it; the messages stay unread.
-                    if !self.out.is_congested() {
-                        self.out.notify(channel::METHOD, &channel::Params(&notice));
-                    }
-                } else {
-                    self.commands.push_back(Command::Tell(by, notice));
-                }
+            if let Some(errand) = self.waking.errands.take(now) {
+                self.ask(Purpose::Errand, errand);
             }
         }
         for (seq, kind) in self.waking.take_untold() {
             self.news.add(seq, &kind);
         }
-        self.record(false, now);
     }
 
-    /// It was looked up what is unread.
-    pub(in crate::mcp) fn handle_checked(
-        &mut self,
-        result: &Result<Vec<u8>, ClientError>,
-        now: Instant,
-    ) {
-        let messages = match result {
-            Ok(body) => serde_json::from_slice::<Messages>(body).ok(),
-            Err(error) => {
-                if is_unknown(error) {
-                    self.presence.handle_unknown(now);
-                }
-                None
-            }
-        };
-        let is_all = messages.as_ref().is_some_and(|messages| messages.remaining == 0);
-        let ids: Option<Vec<MessageId>> =
-            messages.map(|list| list.messages.iter().map(|message| message.id).collect());
-        self.waking.checked(ids.as_deref(), is_all);
-    }
-
-    /// When [`Server::wake`] has something to do.
-    pub(in crate::mcp) fn waking_deadline(&self) -> Option<Instant> {
-        let telling = if self.jobs.is_fetching() { None } else { self.waking.deadline() };
-        let records = &self.waking.records;
-        let recording =
-            if self.presence.is_present() { records.deadline(self.jobs.is_asking()) } else { None };
-        [telling, recording].into_iter().flatten().min()
-    }
-
-    /// What has come of a way. To be followed by [`Server::proceed`].
-    pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
-        self.waking.handle(by, outcome, now);
-    }
-
-    /// The agent has taken answers with these messages.
-    pub(in crate::mcp) fn handle_carried(&mut self, carried: &Carried, now: Instant) {
-        self.waking.records.add(&carried.noticed, Way::ToolResult, now);
-        self.handed_over(&carried.whole, now);
-    }
-
-    /// Records with the broker of what the agent was notified. `is_last`: not later.
-    pub(in crate::mcp) fn record(&mut self, is_last: bool, now: Instant) {
-        if self.presence.is_present()
-            && let Some((way, ids)) = self.waking.records.take(self.jobs.is_asking(), is_last, now)
-        {
-            let request = Request::MarkNotified { peer_id: None, ids, way, claim_id: None };
-            self.ask(Purpose::MarkNotified, request);
-        }
-    }
-
-    /// What came of that.
-    pub(in crate::mcp) fn handle_recorded(
+    /// Messages were handed out to be told, or were not.
+    pub(in crate::mcp) fn handle_claimed(
         &mut self,
         result: Result<Vec<u8>, ClientError>,
         now: Instant,
     ) {
-        let records = &mut self.waking.records;
+        let claimed = self.read_claimed(result, now);
+        // What is being fetched at this moment is handed over by that.
+        let is_fetching = self.jobs.is_fetching();
+        let reading = &self.reading;
+        let has = |id| is_fetching || reading.has(id);
+        let Some(Telling { by, notice }) = self.waking.claimed(claimed, has, now) else { return };
+        if by != Way::Channel {
+            self.commands.push_back(Command::Tell(by, notice));
+        } else if !self.out.is_congested() {
+            // A client that does not read misses it; the messages stay unread.
+            self.out.notify(channel::METHOD, &channel::Params(&notice));
+        }
+    }
+
+    /// What a claim was answered with.
+    pub(in crate::mcp) fn read_claimed(
+        &mut self,
+        result: Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) -> Option<Claimed> {
         match result {
-            Ok(_) => records.told(now),
+            Ok(body) => serde_json::from_slice(&body).ok(),
             Err(error) => {
-                log::debug(format_args!("a notification could not be recorded: {error}"));
-                let again = match &error {
-                    ClientError::Refused(refused) => refused.retry_after,
-                    _ => Some(LOOK_EVERY),
-                };
-                match again {
-                    Some(pause) => records.not_told(now + pause),
-                    None if is_unknown(&error) => {
-                        records.not_told(now + LOOK_EVERY);
-                        self.presence.handle_unknown(now);
-                    }
-                    // It will be refused the next time, too: by a broker of an older version.
-                    None => records.told(now),
+                log::debug(format_args!("messages could not be claimed: {error}"));
+                if is_unknown(&error) {
+                    self.presence.handle_unknown(now);
                 }
+                None
             }
         }
     }
+
+    /// When [`Server::wake`] has something to do.
+    pub(in crate::mcp) fn waking_deadline(&self) -> Option<Instant> {
+        if !self.presence.is_present() {
+            return None;
+        }
+        let claim = self.waking.deadline(self.jobs.is_asking());
+        [claim, self.waking.errands.deadline()].into_iter().flatten().min()
+    }
+
+    /// What has come of a way. To be followed by [`Server::proceed`].
+    pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
+        if let Outcome::Answer { notice, text } = &outcome {
+            self.pass_answer(by, *notice, text);
+        }
+        self.waking.handle(by, outcome, now);
+    }
+
+    /// The agent answers by its own messaging: it goes to whoever wrote to it. What comes of that only
+    /// the log tells, as nobody waits for it.
+    fn pass_answer(&mut self, by: Way, notice: Option<u64>, text: &str) {
+        let Some((id, to)) = self.waking.answered(by, notice, text).filter(|_| !text.is_empty())
+        else {
+            log::warn(format_args!("the agent answers what it was not told: {} bytes", text.len()));
+            return;
+        };
+        let send = SendMessage {
+            from_peer: None,
+            to_peer: to.to_string().into(),
+            payload: beginning(text).into(),
+            kind: MessageKind::Text,
+            reply_to: Some(id.into()),
+            id: random_id(),
+            place: Place::default(),
+        };
+        self.reading.answered(&send);
+        self.waking.errands.add(Request::Send(send));
+    }
+
+    /// The agent has taken answers with these messages.
+    pub(in crate::mcp) fn handle_carried(&mut self, carried: Carried, now: Instant) {
+        for quoted in carried.quoted {
+            self.waking.errands.extend(quoted.taken());
+        }
+        self.handed_over(&carried.whole, now);
+    }
+
+    /// What came of an errand.
+    pub(in crate::mcp) fn handle_errand(
+        &mut self,
+        result: Result<Vec<u8>, ClientError>,
+        now: Instant,
+    ) {
+        let errands = &mut self.waking.errands;
+        let Err(error) = result else {
+            if let Some(Request::Send(send)) = errands.done() {
+                log::info(format_args!("an answer of the agent has gone to {}", send.to_peer));
+            }
+            return;
+        };
+        // Of an answer that is nobody's, the one who is not known is its addressee.
+        let is_ours = !matches!(errands.first(), Some(Request::Send(_)))
+            || error.code() == Some(Code::Unauthorized);
+        let is_unknown = is_ours && is_unknown(&error);
+        let again = match &error {
+            ClientError::Refused(refused) => {
+                refused.retry_after.or_else(|| is_unknown.then_some(LOOK_EVERY))
+            }
+            _ => Some(LOOK_EVERY),
+        };
+        if let Some(pause) = again {
+            log::debug(format_args!("the broker could not be told: {error}"));
+            errands.lost(now + pause);
+        } else if let Some(Request::Send(send)) = errands.done() {
+            let to = &send.to_peer;
+            log::warn(format_args!("an answer of the agent to {to} was refused: {error}"));
+        } else {
+            // A claim that has run out, for example.
+            log::debug(format_args!("the broker will not be told: {error}"));
+        }
+        if is_unknown {
+            self.presence.handle_unknown(now);
+        }
+    }
+
+    /// Tells the broker now whatever it is still to be told; it is the last time.
+    pub(in crate::mcp) fn last_errands(&mut self) {
+        if self.presence.is_present() {
+            for errand in self.waking.take_last_errands() {
+                self.ask(Purpose::Errand, errand);
+            }
+        }
+    }
+}
+
+/// As much of a text as a message has room for.
+fn beginning(text: &str) -> &str {
+    let mut ends = (0..=PAYLOAD_BYTES_MAX.min(text.len())).rev();
+    ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

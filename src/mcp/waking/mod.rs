@@ -19,15 +19,17 @@ pub(super) mod adapters;
 pub(super) mod channel;
 pub(super) mod codex_queue;
 mod conduct;
+mod errands;
 mod inbox_frames;
 pub(super) mod inbox_socket;
+mod notices;
 mod own_socket;
 pub(super) mod plan;
-mod records;
-mod text;
 
 use std::fmt;
 use std::time::Instant;
+
+use crate::model::SentStatus;
 
 /// What an agent is told at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,32 +38,13 @@ pub(super) struct Notice {
     pub(super) id: u64,
     /// The name of whoever wrote what is in it; our own if that were several.
     pub(super) from: Box<str>,
-    /// At most [`crate::limits::WAKE_TEXT_CHARS_MAX`] characters, none of them a control character
+    /// At most [`crate::limits::TELL_CHARS_MAX`] characters, none of them a control character
     /// but newlines.
     pub(super) text: String,
 }
 
-/// How a notice stands that a way has taken, as the agent's program says later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every way has all of them to say yet")]
-pub(super) enum SentStatus {
-    /// In the agent's queue, after all.
-    Sent,
-    /// Until its user allows it.
-    Held,
-    /// Its program does not take it.
-    Refused,
-    /// Its user does not want it.
-    Declined,
-    /// Nobody is there who could take it.
-    NotRunning,
-    /// Thrown away: it may be told in another way.
-    Dropped,
-}
-
 /// What has come of a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every way has all of them to say yet")]
 pub(super) enum Outcome {
     /// It can take the next notice.
     Free,

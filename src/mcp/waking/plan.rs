@@ -1,20 +1,25 @@
 //! What the agent is told, when, and by which way. Decides only; no I/O, no clock.
 //!
-//! A message to this agent alone and an alert are told at once; broadcasts and events are put
-//! together. What the agent gets by itself meanwhile is not told any more.
+//! That a message has come is only a sign. What is told is what the broker hands out under a claim, so
+//! that nobody else tells the same; and the broker, which knows the agent's turns, says when it is
+//! better told later, or in another way.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::records::Records;
-use super::text::{Item, author, compose};
+use super::errands::Errands;
+use super::notices::{self, Notices};
 use super::{Notice, Outcome};
-use crate::api::PushedMessage;
-use crate::limits::{TAG_CHARS_MAX, WAKE_CERTAIN, WAKE_DIGEST_EVERY, WAKE_ITEMS_MAX};
+use crate::api::{Claimed, MessageInfo, Request};
+use crate::limits::{CLAIM_DEFER_MAX, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX};
 use crate::log;
-use crate::model::{MessageId, MessageKind, Seq, Way};
+use crate::mcp::server::LOOK_EVERY;
+use crate::model::{MessageId, Party, SentStatus, Seq, Way};
+use crate::tell::{Item, compose};
+
+/// A way that throws away what it takes does not work if it does so as often as this in a row.
+const DROPS_MAX: u32 = 2;
 
 /// Agent types, as [`crate::agent`] tells them.
 const CLAUDE_CODE: &str = "claude-code";
@@ -22,6 +27,8 @@ const CODEX: &str = "codex";
 
 /// What `reach` of a peer says whose agent is woken.
 const WAKES: &str = "wakes";
+/// The same of one whose user holds back what would wake it.
+const HELD: &str = "held";
 /// The same of one that is told with its next tool call.
 const NEXT_CALL: &str = "next-call";
 
@@ -54,25 +61,6 @@ impl State {
     }
 }
 
-/// Whether what has waited is known to be unread still.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Check {
-    #[default]
-    None,
-    /// It was asked for then, and has no answer.
-    Asked(Instant),
-    /// It is.
-    Done,
-}
-
-/// A notice that is being told.
-#[derive(Debug)]
-struct Flight {
-    id: u64,
-    by: Way,
-    items: Vec<Item>,
-}
-
 /// What is to be told now.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mcp) struct Telling {
@@ -96,6 +84,45 @@ pub(in crate::mcp) fn codex_thread(meta: &Value) -> Option<Box<str>> {
     good.then(|| id.into())
 }
 
+/// Whether what is given to a way is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Audience {
+    /// As far as is known.
+    #[default]
+    There,
+    /// The terminal is closed: what is queued would be answered with nobody watching.
+    Gone,
+    /// Its user keeps back what the way has taken.
+    Held,
+}
+
+/// Whether messages are to be claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wish {
+    /// There may be some.
+    is_open: bool,
+    /// The broker hands out nothing before, unless there is a new sign.
+    defer_until: Option<Instant>,
+    /// The rest of what was told is left to the agent until then, unless a message comes.
+    rest_until: Option<Instant>,
+}
+
+impl Wish {
+    /// Not before then.
+    fn quiet_until(self) -> Option<Instant> {
+        self.defer_until.max(self.rest_until)
+    }
+}
+
+/// Why something may be there to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mcp) enum Sign {
+    /// A message has come.
+    Message,
+    /// The broker says so, or it is another one than before.
+    Wake,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Waking {
@@ -112,22 +139,23 @@ pub(in crate::mcp) struct Waking {
     thread: Option<Box<str>>,
     /// The thread that the queue was prepared for.
     queue_thread: Option<Box<str>>,
-    /// Its terminal is closed: what is queued would be answered with nobody watching.
-    is_unwatched: bool,
-    /// Messages to be told at once.
-    urgent: VecDeque<Item>,
-    /// Broadcasts and events.
-    digest: VecDeque<Item>,
-    /// Not before then.
+    audience: Audience,
+    /// How often the way has thrown away what it took, in a row.
+    drops: u32,
+    wish: Wish,
+    /// Messages were asked for, to be told by this way.
+    claiming: Option<Way>,
+    /// Events to be told.
+    events: Vec<Item>,
+    /// Not before then, but for those that go with a message.
     digest_at: Option<Instant>,
-    check: Check,
-    in_flight: VecDeque<Flight>,
+    notices: Notices,
     /// Events that the agent has to be told of otherwise.
     untold: Vec<(Seq, Box<str>)>,
     count: u64,
     /// `reach` and `sessionId` as the broker was told them.
     introduced: (Option<&'static str>, Option<Box<str>>),
-    pub(super) records: Records,
+    pub(in crate::mcp) errands: Errands,
 }
 
 impl Waking {
@@ -150,12 +178,11 @@ impl Waking {
 
     /// Somebody else than before: nothing of what was there is to be told to it.
     pub(in crate::mcp) fn reset(&mut self) {
-        self.urgent.clear();
-        self.digest.clear();
-        self.in_flight.clear();
+        self.claiming = None;
+        self.events.clear();
         self.untold.clear();
-        self.check = Check::None;
-        self.records = Records::default();
+        self.notices = Notices::default();
+        self.errands = Errands::default();
     }
 
     /// The client has said who it is.
@@ -179,8 +206,8 @@ impl Waking {
 
     /// Whether something is about to be queued for a thread: whether its terminal is there is looked at
     /// before.
-    pub(super) fn is_about_to_queue(&mut self, now: Instant) -> bool {
-        matches!(self.way(), Some((Way::Queue, State::Free))) && self.next(now).is_some()
+    pub(super) fn is_about_to_queue(&self, now: Instant) -> bool {
+        matches!(self.way(), Some((Way::Queue, State::Free))) && self.wants_claim(now)
     }
 
     /// Whether the agent has a queue, so that it counts whether its terminal is there.
@@ -190,7 +217,7 @@ impl Waking {
 
     /// Whether the terminal of the session is there.
     pub(super) fn watch(&mut self, is_watched: bool) {
-        self.is_unwatched = !is_watched;
+        self.audience = if is_watched { Audience::There } else { Audience::Gone };
     }
 
     /// The session of the agent, if it has told it itself.
@@ -205,8 +232,11 @@ impl Waking {
 
     /// How the agent can be told, in the words of `reach`.
     pub(super) fn reach(&self) -> &'static str {
-        let wakes = matches!(self.way(), Some((Way::InboxSocket | Way::Queue, _)));
-        if wakes { WAKES } else { NEXT_CALL }
+        match self.way() {
+            Some((Way::InboxSocket | Way::Queue, _)) => WAKES,
+            _ if self.audience == Audience::Held => HELD,
+            _ => NEXT_CALL,
+        }
     }
 
     /// This is told to the broker now.
@@ -224,186 +254,261 @@ impl Waking {
     /// The way to be gone now, and how it stands.
     fn way(&self) -> Option<(Way, State)> {
         match self.agent {
+            _ if self.audience != Audience::There => None,
             _ if self.is_inbox_socket_ours && self.inbox_socket.is_on() => {
                 Some((Way::InboxSocket, self.inbox_socket))
             }
             Agent::ClaudeCode if self.has_channel => Some((Way::Channel, State::Free)),
-            Agent::Codex if self.codex_queue.is_on() && !self.is_unwatched => {
-                Some((Way::Queue, self.codex_queue))
-            }
+            Agent::Codex if self.codex_queue.is_on() => Some((Way::Queue, self.codex_queue)),
             _ => None,
         }
     }
 
-    fn has_room(&self) -> bool {
-        let in_flight: usize = self.in_flight.iter().map(|flight| flight.items.len()).sum();
-        self.urgent.len() + self.digest.len() + in_flight < WAKE_ITEMS_MAX
-    }
-
-    /// A message has come that was not there before.
-    pub(super) fn add_message(&mut self, message: &PushedMessage, now: Instant) {
-        if self.way().is_some() && self.has_room() {
-            let at_once = !message.broadcast || message.message_type == MessageKind::Alert;
-            let queue = if at_once { &mut self.urgent } else { &mut self.digest };
-            queue.push_back(Item::message(message, now));
+    /// There may be something to tell.
+    pub(in crate::mcp) fn sign(&mut self, sign: Sign) {
+        let is_channel = matches!(self.way(), Some((Way::Channel, _)));
+        if sign == Sign::Message {
+            self.wish.rest_until = None;
+        } else if is_channel {
+            // What it has told is given out anew again and again, as nothing proves it.
+            return;
         }
+        self.wish.is_open = true;
+        self.wish.defer_until = None;
     }
 
     /// Something has happened that the agent has subscribed to. Gives whether it will be told of it in
     /// a way of which it is heard whether it works; if it has not, [`Waking::take_untold`] has it.
-    pub(super) fn add_event(&mut self, payload: &Value, now: Instant) -> bool {
-        let Some((way, _)) = self.way().filter(|_| self.has_room()) else { return false };
+    pub(super) fn add_event(&mut self, payload: &Value) -> bool {
+        let has_room = self.events.len() < WAKE_EVENTS_MAX;
+        let Some((way, _)) = self.way().filter(|_| has_room) else { return false };
         let is_certain = way != Way::Channel;
-        let mut item = Item::event(payload, now);
+        let mut item = Item::event(payload);
         item.event = item.event.filter(|_| is_certain);
-        self.digest.push_back(item);
+        self.events.push(item);
         is_certain
     }
 
     /// Events that could not be told after all.
     pub(super) fn take_untold(&mut self) -> Vec<(Seq, Box<str>)> {
+        if self.way().is_none() {
+            let events = std::mem::take(&mut self.events);
+            self.leave(events);
+        }
         std::mem::take(&mut self.untold)
     }
 
-    /// The agent has these, or is about to.
-    pub(in crate::mcp) fn forget(&mut self, messages: &[MessageId]) {
-        let is_wanted = |item: &Item| item.id.is_none_or(|id| !messages.contains(&id));
-        self.urgent.retain(is_wanted);
-        self.digest.retain(is_wanted);
-        for flight in &mut self.in_flight {
-            flight.items.retain(is_wanted);
-        }
+    /// The notice on tool results tells these.
+    fn leave(&mut self, events: Vec<Item>) {
+        self.untold.extend(events.into_iter().filter_map(|item| item.event));
     }
 
-    /// What is to be told next.
-    fn next(&mut self, now: Instant) -> Option<&mut VecDeque<Item>> {
-        if !self.urgent.is_empty() {
-            return Some(&mut self.urgent);
-        }
-        let is_due = self.digest_at.is_none_or(|at| at <= now);
-        (is_due && !self.digest.is_empty()).then_some(&mut self.digest)
+    fn has_due_events(&self, now: Instant) -> bool {
+        !self.events.is_empty() && self.digest_at.is_none_or(|at| at <= now)
     }
 
-    /// Whether it has to be looked up first what is unread, with [`Waking::checked`] for the answer;
-    /// told once. Somebody else than this process may have given the agent what has waited here.
-    pub(super) fn wants_check(&mut self, now: Instant) -> bool {
-        let is_free = matches!(self.way(), Some((_, State::Free)));
-        let is_old = |item: &Item| {
-            item.id.is_some() && now.saturating_duration_since(item.since) >= WAKE_CERTAIN
-        };
-        let wants = is_free
-            && self.check == Check::None
-            && self.next(now).is_some_and(|items| items.iter().any(is_old));
-        if wants {
-            self.check = Check::Asked(now);
-        }
-        wants
+    fn wants_claim(&self, now: Instant) -> bool {
+        (self.wish.is_open || self.has_due_events(now))
+            && self.claiming.is_none()
+            && self.wish.quiet_until().is_none_or(|at| at <= now)
+            // What is still to be marked, or let go, might be told again, or be missing.
+            && self.errands.is_empty()
     }
 
-    /// These are unread, oldest first, and no others if that `is_all`. None if it is not known.
-    pub(super) fn checked(&mut self, unread: Option<&[MessageId]>, is_all: bool) {
-        let Check::Asked(at) = self.check else { return };
-        self.check = Check::Done;
-        let Some(unread) = unread else { return };
-        let last = unread.last().map(|id| id.seq()).filter(|_| !is_all);
-        let is_unread = |item: &Item| {
-            let Some(id) = item.id else { return true };
-            let is_beyond = last.is_some_and(|last| id.seq() > last);
-            item.since > at || is_beyond || unread.contains(&id)
-        };
-        self.urgent.retain(is_unread);
-        self.digest.retain(is_unread);
-    }
-
-    /// What is to be told now.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Telling> {
-        let Some((by, state)) = self.way() else {
-            // The notice on tool results tells it.
-            let items = self.urgent.drain(..).chain(self.digest.drain(..));
-            self.untold.extend(items.filter_map(|item| item.event));
-            return None;
-        };
-        if state == State::Busy || matches!(self.check, Check::Asked(_)) {
+    /// The way by which messages are to be claimed now, if any are; told once, and followed by
+    /// [`Waking::claimed`].
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Way> {
+        let (by, _) = self.way().filter(|(_, state)| *state == State::Free)?;
+        if !self.wants_claim(now) {
             return None;
         }
-        self.check = Check::None;
-        let is_digest = self.urgent.is_empty();
-        let mut items: Vec<Item> = self.next(now)?.drain(..).collect();
-        if is_digest {
+        self.wish = Wish::default();
+        self.claiming = Some(by);
+        Some(by)
+    }
+
+    /// What was handed out; none if nobody knows. `has`: whether the agent has a message already, or is
+    /// about to. Gives what is to be told.
+    pub(super) fn claimed(
+        &mut self,
+        claimed: Option<Claimed>,
+        has: impl Fn(MessageId) -> bool,
+        now: Instant,
+    ) -> Option<Telling> {
+        let by = self.claiming.take();
+        let Some(Claimed { mut messages, remaining, claim_id, defer_ms, .. }) = claimed else {
+            self.wish.is_open = true;
+            self.wish.defer_until = Some(now + LOOK_EVERY);
+            return None;
+        };
+        let mut claim = notices::Claimed { id: claim_id, count: messages.len() };
+        let Some(by) = by.filter(|by| self.way() == Some((*by, State::Free))) else {
+            // Somebody else, or another way, than when it was asked for.
+            self.errands.extend(claim.release());
+            self.wish.is_open = true;
+            return None;
+        };
+        let is_known = |id| has(id) || (by == Way::Channel && self.notices.has(by, id));
+        messages.retain(|message| !is_known(message.id));
+        if let Some(ms) = defer_ms {
+            self.wish.is_open = true;
+            self.wish.defer_until = Some(now + Duration::from_millis(ms).min(CLAIM_DEFER_MAX));
+        }
+        let with_events = !messages.is_empty() || (defer_ms.is_none() && self.has_due_events(now));
+        let events = if with_events { std::mem::take(&mut self.events) } else { Vec::new() };
+        let items: Vec<Item> =
+            messages.iter().map(Item::message).chain(events.iter().cloned()).collect();
+        let composed = compose(&items, remaining);
+        if composed.told == 0 {
+            if claim.count > 0 && by != Way::Channel {
+                // It is about to be marked, and would be given out again until then.
+                self.wish.is_open = true;
+                self.wish.rest_until = Some(now + LOOK_EVERY);
+            }
+            self.errands.extend(claim.release());
+            return None;
+        }
+        let told_events = composed.told.saturating_sub(messages.len());
+        messages.truncate(composed.told);
+        if by != Way::Channel && (claim.count > messages.len() || remaining > 0) {
+            self.wish.is_open = true;
+            self.wish.rest_until = Some(now + WAKE_DIGEST_EVERY);
+        }
+        let mut events = events;
+        self.events = events.split_off(told_events.min(events.len()));
+        if told_events > 0 {
             self.digest_at = Some(now + WAKE_DIGEST_EVERY);
         }
-        let (text, told) = compose(&items);
-        items.truncate(told);
-        let from = author(&items);
         self.count += 1;
-        let id = self.count;
+        let notice = Notice { id: self.count, from: author(&messages), text: composed.text };
         match by {
             Way::InboxSocket => self.inbox_socket = State::Busy,
             Way::Queue => self.codex_queue = State::Busy,
             // Nothing will be heard of it.
-            _ => self.untold.extend(items.drain(..).filter_map(|item| item.event)),
+            _ => {
+                self.leave(std::mem::take(&mut events));
+                self.errands.extend(claim.release());
+            }
         }
-        if !items.is_empty() {
-            self.in_flight.push_back(Flight { id, by, items });
-        }
-        Some(Telling { by, notice: Notice { id, from, text } })
+        self.notices.begin((notice.id, by), &messages, &composed.whole, events, claim, now);
+        Some(Telling { by, notice })
     }
 
-    /// When [`Waking::poll`] is to be asked again, if nothing happens before.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let (_, state) = self.way()?;
-        let is_free = state == State::Free && self.check == Check::None;
-        self.digest_at.filter(|_| is_free && !self.digest.is_empty())
+    /// What the agent answers to a notice of this way; see [`Outcome::Answer`].
+    pub(super) fn answered(
+        &self,
+        by: Way,
+        notice: Option<u64>,
+        text: &str,
+    ) -> Option<(MessageId, &Party)> {
+        self.notices.answered(by, notice, text)
+    }
+
+    /// Some time has passed: claims of what a way is still at are renewed.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.errands.extend(self.notices.renewals(now));
+    }
+
+    /// When [`Waking::poll`] or [`Waking::renew`] is to be asked again, if nothing happens before.
+    /// `is_fetching`: nothing is claimed now anyway.
+    pub(super) fn deadline(&self, is_fetching: bool) -> Option<Instant> {
+        let is_free = matches!(self.way(), Some((_, State::Free)))
+            && self.claiming.is_none()
+            && self.errands.is_empty();
+        let quiet = self.wish.quiet_until();
+        let messages = quiet.filter(|_| self.wish.is_open);
+        let events = self.digest_at.max(quiet).filter(|_| !self.events.is_empty());
+        let claim = [messages, events].into_iter().flatten().min();
+        let claim = claim.filter(|_| is_free && !is_fetching);
+        claim.into_iter().chain(self.notices.deadline()).min()
+    }
+
+    /// Lets go of what a way is at, too: nothing will be heard of it any more.
+    pub(super) fn take_last_errands(&mut self) -> Vec<Request> {
+        for by in [Way::InboxSocket, Way::Queue] {
+            let (requests, _) = self.notices.take_back(by);
+            self.errands.extend(requests);
+        }
+        self.errands.take_all()
+    }
+
+    fn state(&mut self, by: Way) -> Option<&mut State> {
+        match by {
+            Way::InboxSocket => Some(&mut self.inbox_socket),
+            Way::Queue => Some(&mut self.codex_queue),
+            _ => None,
+        }
     }
 
     /// What has come of a way.
     pub(super) fn handle(&mut self, by: Way, outcome: Outcome, now: Instant) {
-        let state = match by {
-            Way::InboxSocket => &mut self.inbox_socket,
-            Way::Queue => &mut self.codex_queue,
-            _ => return,
-        };
+        let Some(state) = self.state(by) else { return };
         match outcome {
             Outcome::Free => *state = State::Free,
             Outcome::Sent(id) => {
-                if let Some(at) = self.in_flight.iter().position(|flight| flight.id == id)
-                    && let Some(flight) = self.in_flight.remove(at)
-                {
-                    let ids: Vec<_> = flight.items.iter().filter_map(|item| item.id).collect();
-                    self.records.add(&ids, by, now);
-                }
+                self.errands.extend(self.notices.word(id, SentStatus::Sent, true));
             }
-            Outcome::Status(..) | Outcome::Answer { .. } => {}
+            Outcome::Status(id, status) => self.heard(by, id, status, now),
+            // Told to the broker by whoever makes requests of it.
+            Outcome::Answer { .. } => {}
             Outcome::Lost => {
                 *state = State::Free;
                 self.take_back(by);
             }
-            Outcome::Failed(reason) => {
-                *state = State::Off;
-                self.take_back(by);
-                let how = self.way().map_or("the notice on tool results", |(way, _)| way.as_str());
-                log::warn(format_args!(
-                    "{reason}; this session's agent is told by {how} from now on"
-                ));
+            Outcome::Failed(reason) => self.switch_off(by, &reason),
+        }
+    }
+
+    /// Its program has something to say about a notice.
+    fn heard(&mut self, by: Way, id: u64, status: SentStatus, now: Instant) {
+        self.errands.extend(self.notices.word(id, status, false));
+        match status {
+            SentStatus::Sent => {
+                self.drops = 0;
+                if std::mem::take(&mut self.audience) == Audience::Held {
+                    self.sign(Sign::Wake);
+                }
+            }
+            SentStatus::Held | SentStatus::Refused | SentStatus::Declined => {
+                self.audience = Audience::Held;
+            }
+            SentStatus::NotRunning => {}
+            SentStatus::Dropped => {
+                self.drops += 1;
+                if self.drops >= DROPS_MAX {
+                    self.switch_off(by, "the agent throws away what it is told");
+                } else {
+                    self.wish.rest_until = Some(now + WAKE_DIGEST_EVERY);
+                }
             }
         }
     }
 
-    /// What was being told is to be told again, before everything else.
-    fn take_back(&mut self, by: Way) {
-        let mut kept = VecDeque::new();
-        let mut again = VecDeque::new();
-        for flight in self.in_flight.drain(..) {
-            if flight.by == by {
-                again.extend(flight.items);
-            } else {
-                kept.push_back(flight);
-            }
+    fn switch_off(&mut self, by: Way, reason: &str) {
+        if let Some(state) = self.state(by) {
+            *state = State::Off;
         }
-        self.in_flight = kept;
-        again.append(&mut self.urgent);
-        self.urgent = again;
+        self.take_back(by);
+        let how = self.way().map_or("the notice on tool results", |(way, _)| way.as_str());
+        log::warn(format_args!("{reason}; this session's agent is told by {how} from now on"));
     }
+
+    /// What was being told is to be told again.
+    fn take_back(&mut self, by: Way) {
+        let (requests, mut events) = self.notices.take_back(by);
+        self.errands.extend(requests);
+        events.append(&mut self.events);
+        self.events = events;
+        // A message it is, that has not been told.
+        self.sign(Sign::Message);
+    }
+}
+
+/// The name of whoever has written all of `messages`; ours if that is not one.
+fn author(messages: &[MessageInfo]) -> Box<str> {
+    let mut names = messages.iter().map(|message| &message.from_name);
+    let first = names.next().filter(|first| names.all(|name| name == *first));
+    first.cloned().unwrap_or_else(|| env!("CARGO_PKG_NAME").into())
 }
 
 #[cfg(test)]
