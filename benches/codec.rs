@@ -34,6 +34,7 @@ fn codec(c: &mut Criterion) {
         queued: false,
         delivered: true,
         pushed: true,
+        damped: None,
     };
     let reply = Reply::Sent(sent);
     let mut text = Vec::new();

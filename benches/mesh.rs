@@ -35,6 +35,7 @@ fn mesh() -> Mesh<MemoryStore> {
         dead: Duration::from_secs(60),
         lock_ttl_minutes: 10,
         rate_limit: 0,
+        wake_limit: 0,
         pid: 1,
         port: 1,
         boot_id: None,

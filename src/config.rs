@@ -43,6 +43,8 @@ pub const LOCK_TTL_MIN: &str = "SLM_MESH_LOCK_TTL_MIN";
 pub const CONNECTION_MIB: &str = "SLM_MESH_CONNECTION_MIB";
 /// The variable of [`Config::rate_limit`].
 pub const RATE_LIMIT: &str = "SLM_MESH_RATE_LIMIT";
+/// The variable of [`Config::wake_limit`].
+pub const WAKE_LIMIT: &str = "SLM_MESH_WAKE_LIMIT";
 /// The variable of [`Config::name`].
 pub const NAME: &str = "SLM_MESH_NAME";
 /// The variable of [`Config::durability`].
@@ -88,6 +90,9 @@ pub struct Config {
     pub lock_ttl_min: u32,
     /// Requests a peer may make in [`limits::RATE_WINDOW`]; `None`: any number.
     pub rate_limit: Option<u32>,
+    /// How often one peer may wake another in [`limits::WAKE_WINDOW`] before what it sends is told
+    /// together; `None`: any number of times.
+    pub wake_limit: Option<u32>,
     /// What all HTTP connections to the broker together may have buffered, MiB.
     pub connection_mib: u32,
     /// The name this session asks for; `None`: an automatic one.
@@ -196,6 +201,12 @@ impl Config {
                 100,
                 1..=limits::RATE_LIMIT_MAX,
                 " requests in 10 s",
+            )?,
+            wake_limit: env.number_or_off(
+                WAKE_LIMIT,
+                12,
+                1..=limits::WAKE_LIMIT_MAX,
+                " wakes in 10 minutes",
             )?,
             connection_mib: env
                 .number(
@@ -604,6 +615,7 @@ mod tests {
             dead_ms: 60_000,
             lock_ttl_min: 10,
             rate_limit: Some(100),
+            wake_limit: Some(12),
             connection_mib: 64,
             name: None,
             durability: Durability::Normal,
@@ -626,6 +638,7 @@ mod tests {
             DEAD_MS,
             LOCK_TTL_MIN,
             RATE_LIMIT,
+            WAKE_LIMIT,
             CONNECTION_MIB,
             NAME,
             DURABILITY,
@@ -653,6 +666,7 @@ mod tests {
             (DEAD_MS, "300"),
             (LOCK_TTL_MIN, "20"),
             (RATE_LIMIT, "7"),
+            (WAKE_LIMIT, "8"),
             (CONNECTION_MIB, "100"),
             (NAME, "reviewer"),
             (DURABILITY, "full"),
@@ -676,6 +690,7 @@ mod tests {
                 dead_ms: 300,
                 lock_ttl_min: 20,
                 rate_limit: Some(7),
+                wake_limit: Some(8),
                 connection_mib: 100,
                 name: Some("reviewer".to_owned()),
                 durability: Durability::Full,
@@ -698,6 +713,7 @@ mod tests {
             (DEAD_MS, ["30001", "86400000"], ["9", "86400001"]),
             (LOCK_TTL_MIN, ["1", "1440"], ["0", "1441"]),
             (RATE_LIMIT, ["0", "1000000"], ["1000001", "4294967296"]),
+            (WAKE_LIMIT, ["0", "200"], ["201", "-1"]),
             (CONNECTION_MIB, ["16", "4096"], ["15", "4097"]),
             (HOOK_MS, ["10", "60000"], ["9", "60001"]),
         ] {
@@ -719,6 +735,7 @@ mod tests {
         assert_eq!(config(&[(IDLE_TIMEOUT, "10")]).idle_timeout_ms, Some(10));
         assert_eq!(config(&[(RATE_LIMIT, "0")]).rate_limit, None);
         assert_eq!(config(&[(RATE_LIMIT, "1")]).rate_limit, Some(1));
+        assert_eq!(config(&[(WAKE_LIMIT, "0")]).wake_limit, None);
     }
 
     #[test]

@@ -223,6 +223,25 @@ pub const SESSION_LOOKUPS_PER_WINDOW: u32 = 20_000;
 /// Failed authentications in [`RATE_WINDOW`], for all callers together.
 pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
 
+// --- Loops --------------------------------------------------------------------------------------
+
+/// In this time so many wakes are enough; and a conversation that was silent for so long is forgotten.
+pub const WAKE_WINDOW: Duration = Duration::from_secs(600);
+/// How often an agent is woken by a conversation that is damped.
+pub const WAKE_DAMPED_EVERY: Duration = Duration::from_secs(120);
+/// Highest `SLM_MESH_WAKE_LIMIT`: each wake that is counted is remembered.
+pub const WAKE_LIMIT_MAX: u32 = 200;
+/// Most conversations whose wakes are counted, beside those of [`PEERS_MAX`] agents.
+pub const CONVERSATIONS_MAX: usize = 4096;
+/// Messages of which it is remembered that the mesh itself has written them.
+pub const MESH_ALERTS_MAX: usize = 1000;
+/// Kinds of agents of which it is remembered what was last heard of them.
+pub const AGENT_KINDS_MAX: usize = 64;
+/// How often that is stored, where nothing else has come of a wake.
+pub const HEARD_EVERY: Duration = Duration::from_secs(60);
+/// Most damped conversations that `GET /status` names.
+pub const DAMPED_SHOWN_MAX: usize = 64;
+
 // --- Push ---------------------------------------------------------------------------------------
 
 /// Most message frames to one peer that it has not confirmed.
@@ -266,8 +285,8 @@ pub const RPC_ID_BYTES_MAX: usize = KIB;
 /// Longest push frame an MCP server accepts, bytes: a payload in which each byte is escaped.
 pub const FRAME_BYTES_MAX: usize = MIB;
 /// Largest list of tools, bytes of JSON: each agent pays for it with context. With what stands around
-/// it, the answer to `tools/list` has at most 4,000.
-pub const TOOLS_BYTES_MAX: usize = 3_780;
+/// it, the answer to `tools/list` has at most 4,200.
+pub const TOOLS_BYTES_MAX: usize = 3_980;
 /// Longest instructions for the agent, bytes.
 pub const INSTRUCTIONS_BYTES_MAX: usize = 900;
 /// Most tool calls and reads of resources at once, waiting ones included.

@@ -32,7 +32,7 @@ fn help_and_version_need_nothing() {
         assert!(help.contains(word), "{help}");
     }
     assert_eq!(mesh.run("--help").ok(), help);
-    assert!(mesh.run("send --help").ok().contains("--reply-to ID"));
+    assert!(mesh.run("send --help").ok().contains("--reply-to HANDLE"));
     assert_eq!(mesh.run("help send").ok(), mesh.run("send -h").ok());
     let version = format!("slm-mesh {}\n", env!("CARGO_PKG_VERSION"));
     for line in ["version", "--version", "-V"] {
@@ -309,11 +309,12 @@ fn messages_are_sent_and_read() {
     assert!(mesh.run("broadcast everyone").ok().contains("1 peer"));
     let sent = mesh.run_with_input("send bob - --json --type json", b"{\"a\":1}\n");
     assert_eq!(sent.json()["ok"], json!(true));
-    let id = sent.json()["messageId"].as_str().unwrap().to_owned();
+    let sent = sent.json();
+    let handle = sent["handle"].as_str().unwrap();
 
     let inbox = mesh.run("inbox --peer bob --peek").ok();
     assert!(inbox.contains("  hello\n") && inbox.contains("  everyone\n"), "{inbox}");
-    assert!(inbox.contains(&id) && inbox.contains("json"), "{inbox}");
+    assert!(inbox.contains(&format!("  handle {handle}\n")) && inbox.contains("json"), "{inbox}");
     let json = mesh.run("inbox --peer bob --json").json();
     let messages = json["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 3);
@@ -322,11 +323,11 @@ fn messages_are_sent_and_read() {
     assert_eq!(mesh.run("inbox --peer bob").ok(), "No unread messages for bob.\n");
     assert!(mesh.run("inbox --peer bob --all").ok().contains("hello"));
 
-    let reply = ["send", "cli", "thanks", "--from", "bob", "--reply-to", &id];
+    let reply = ["send", "cli", "thanks", "--from", "bob", "--reply-to", handle];
     mesh.run_words(reply).ok();
     let inbox = mesh.run("inbox").ok();
     assert!(inbox.starts_with("bob (") && inbox.contains("thanks"), "{inbox}");
-    assert!(inbox.contains(&format!("answers {id}")), "{inbox}");
+    assert!(inbox.contains(&format!("answers {handle}")), "{inbox}");
 
     let err = mesh.run("send nobody hello").fails(1);
     assert!(err.contains("nobody"), "{err}");
@@ -383,10 +384,10 @@ fn a_sender_sees_how_far_its_messages_came() {
     let bob = register(&mesh, "bob", false).peer_id;
     mesh.run("send bob one").ok();
     mesh.run("inbox --peer bob").ok();
-    let two = mesh.run("send bob two --json").json()["messageId"].clone();
+    let two = mesh.run("send bob two --json").json();
     let notified = Request::MarkNotified {
         peer_id: Some("bob".into()),
-        ids: vec![serde_json::from_value(two).unwrap()],
+        ids: vec![serde_json::from_value(two["messageId"].clone()).unwrap()],
         way: Way::InboxSocket,
         claim_id: None,
     };
@@ -395,11 +396,13 @@ fn a_sender_sees_how_far_its_messages_came() {
     mesh.run("broadcast four").ok();
     let sent = mesh.run("inbox --sent").ok();
     let lines: Vec<&str> = sent.lines().collect();
-    assert!(lines[0].starts_with("TO   STAGE     SENT"), "{sent}");
-    assert!(lines[1].starts_with("bob  read      ") && lines[1].ends_with("  one"), "{sent}");
-    assert!(lines[2].starts_with("bob  notified  ") && lines[2].contains(", inbox-socket"));
-    assert!(lines[3].starts_with("bob  queued    ") && lines[3].ends_with("th\\u{1b}ree\\nlines"));
-    assert!(lines[4].starts_with("all            ") && lines[4].contains("0 of 1"), "{sent}");
+    assert!(lines[0].starts_with("HANDLE  TO   WRITTEN  "), "{sent}");
+    assert!(lines[1].contains("  bob  ") && lines[1].contains("  read  "), "{sent}");
+    assert!(lines[1].ends_with("  one"), "{sent}");
+    assert!(lines[2].contains("  notified (inbox-socket)  "), "{sent}");
+    assert!(lines[3].contains("  queued  ") && lines[3].ends_with("th\\u{1b}ree\\nlines"));
+    assert!(lines[4].contains("  all  ") && lines[4].contains("0 of 1 delivered"), "{sent}");
+    assert_eq!(lines[2].get(..4), two["handle"].as_str(), "{sent}");
     assert!(mesh.run("inbox --sent --limit 1").ok().contains("\n3 older ones: --limit"));
     let json = mesh.run("inbox --sent --json").json();
     assert_eq!(json["messages"][1]["notifiedBy"], "inbox-socket");
@@ -408,7 +411,7 @@ fn a_sender_sees_how_far_its_messages_came() {
     mesh.client()
         .call_bytes(&Request::Unregister { peer_id: Some("bob".into()), away: false })
         .unwrap();
-    assert!(mesh.run("inbox --sent").ok().contains("\nbob  read"));
+    assert!(mesh.run("inbox --sent").ok().contains("  bob  "));
     assert!(mesh.run("inbox --sent --peer bob").ok().starts_with("bob has sent no messages"));
     mesh.run("inbox --sent --peek").fails(2);
 }

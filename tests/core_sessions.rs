@@ -33,6 +33,7 @@ fn mesh(store: MemoryStore, now: Now) -> Mesh<MemoryStore> {
         dead: Duration::from_secs(60),
         lock_ttl_minutes: 10,
         rate_limit: 0,
+        wake_limit: 12,
         pid: 1,
         port: 1,
         boot_id: Some(uuid::Uuid::max()),

@@ -49,6 +49,7 @@ impl Test {
             dead: Duration::from_secs(60),
             lock_ttl_minutes: 10,
             rate_limit: 0,
+            wake_limit: 12,
             pid: 1,
             port: 1,
             boot_id: None,

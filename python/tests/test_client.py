@@ -67,7 +67,8 @@ class Calls(MeshTest):
         bob.register(name="bob")
         sent = alice.send("bob", "hello")
         self.assertEqual((sent.recipients, sent.pushed), (1, 0))
-        reply = bob.send("alice", {"ok": [1, None, "ü"]}, reply_to=sent.message_id)
+        self.assertFalse(sent.damped)
+        reply = bob.send("alice", {"ok": [1, None, "ü"]}, reply_to=sent.handle)
         everyone = alice.broadcast("all of you", "alert")
         self.assertEqual(everyone.recipients, 1)
         alice.send("cli", "to you")
@@ -75,6 +76,7 @@ class Calls(MeshTest):
 
         first, second = bob.inbox()
         self.assertEqual((first.payload, first.from_name), ("hello", "alice"))
+        self.assertEqual((first.handle, first.from_agent), (sent.handle, "python"))
         self.assertEqual((first.is_broadcast, second.is_broadcast), (False, True))
         self.assertEqual(second.type, "alert")
         self.assertEqual(bob.inbox(), [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import unittest
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from slm_mesh import SLMMeshError
@@ -21,7 +21,7 @@ from slm_mesh._wire import (
     encode_body,
     encode_request,
 )
-from slm_mesh.models import MeshEvent, Message, Messages
+from slm_mesh.models import MeshEvent, Message, Messages, Sent
 
 
 def answer(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
@@ -201,6 +201,11 @@ class Values(unittest.TestCase):
             "payload": "x",
             "createdAt": "2026-04-08T10:30:01.123Z",
             "delivered": True,
+            "handle": "k7q2",
+            "fromAgent": "codex",
+            "sentAt": "2026-04-08T10:30:01.500Z",
+            "sentBy": "queue",
+            "sentStatus": "held",
             "notifiedAt": "2026-04-08T10:30:02.000Z",
             "notifiedBy": "hook",
             "stage": "notified",
@@ -208,6 +213,9 @@ class Values(unittest.TestCase):
         }
         found = Message.from_json(obj)
         self.assertEqual((found.stage, found.notified_by), ("notified", "hook"))
+        self.assertEqual((found.handle, found.from_agent), ("k7q2", "codex"))
+        self.assertEqual((found.sent_by, found.sent_status), ("queue", "held"))
+        self.assertEqual(found.sent_at, found.created_at + timedelta(milliseconds=377))
         self.assertEqual(found.notified_at, datetime(2026, 4, 8, 10, 30, 2, tzinfo=timezone.utc))
         self.assertEqual(found.created_at.microsecond, 123_000)
         with self.assertRaises(AttributeError):
@@ -219,6 +227,20 @@ class Values(unittest.TestCase):
                 Message.from_json(broken)
             self.assertEqual(caught.exception.code, "protocol_error")
             self.assertRegex(caught.exception.message, "`(id|seq|fromPeer)`")
+
+    def test_a_sender_is_told_what_became_of_it(self) -> None:
+        one = Sent.from_json({"messageId": "i", "delivered": False, "pushed": True})
+        self.assertEqual((one.handle, one.damped, one.damped_reason), (None, False, None))
+        told = {"handle": "k7q2", "damped": True, "dampedReason": "too often"}
+        for obj in (
+            {"messageId": "i", "delivered": False, "pushed": True},
+            {"messageIds": ["i"], "recipients": 2, "delivered": 0, "pushed": 2},
+        ):
+            sent = Sent.from_json({**obj, **told})
+            self.assertEqual(
+                (sent.message_id, sent.handle, sent.damped, sent.damped_reason),
+                ("i", "k7q2", True, "too often"),
+            )
 
     def test_pushed_events_have_one_form(self) -> None:
         at = "2026-04-08T10:30:01.123Z"

@@ -6,12 +6,15 @@
 
 mod decode;
 mod fields;
+mod heard;
 mod push;
 mod read;
 mod refusal;
 mod reply;
 mod request;
+mod sent;
 
+pub use heard::{AgentInfo, DampedInfo};
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{
     ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line, wake_line,
@@ -24,13 +27,15 @@ pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
     Health, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus,
-    Recovery, Registered, Reply, Sent, StateInfo, Status, SubagentEdit, TotalCount,
+    Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
     Claim, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
     Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
+
+pub use sent::Sent;
 
 /// A JSON text without the white space between its parts.
 #[must_use]

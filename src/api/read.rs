@@ -1,9 +1,8 @@
 //! Replies as clients read them: the forms that [`super::Reply`] writes as parts of its own.
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::reply::{LockInfo, PeerInfo, Sent, StateInfo, SubagentEdit};
+use super::reply::{LockInfo, PeerInfo, StateInfo, SubagentEdit};
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.
@@ -97,49 +96,12 @@ pub struct EmittedReply {
     pub seq: Seq,
 }
 
-impl<'de> Deserialize<'de> for Sent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Number {
-            Flag(bool),
-            Count(u32),
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Form {
-            message_id: Option<MessageId>,
-            message_ids: Option<Vec<MessageId>>,
-            #[serde(default)]
-            queued: bool,
-            #[serde(default)]
-            recipients: u32,
-            delivered: Number,
-            pushed: Number,
-        }
-        let form = Form::deserialize(deserializer)?;
-        match (form.message_id, form.message_ids, form.delivered, form.pushed) {
-            (Some(message_id), None, Number::Flag(delivered), Number::Flag(pushed)) => {
-                Ok(Self::Direct { message_id, queued: form.queued, delivered, pushed })
-            }
-            (None, Some(ids), Number::Count(delivered), Number::Count(pushed)) => {
-                Ok(Self::Broadcast {
-                    message_id: ids.first().copied(),
-                    recipients: form.recipients,
-                    delivered,
-                    pushed,
-                })
-            }
-            _ => Err(D::Error::custom("neither the answer to a message nor to a broadcast")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
 
     use super::super::reply::{Claimed, Reply};
+    use super::super::sent::Sent;
     use super::*;
     use crate::model::{Party, Timestamp};
 
@@ -153,10 +115,34 @@ mod tests {
     fn clients_read_what_the_broker_writes() {
         let id = MessageId::new(Seq(7), [3; 16]);
         for sent in [
-            Sent::Direct { message_id: id, queued: false, delivered: true, pushed: false },
-            Sent::Direct { message_id: id, queued: true, delivered: false, pushed: false },
-            Sent::Broadcast { message_id: Some(id), recipients: 3, delivered: 1, pushed: 2 },
-            Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 },
+            Sent::Direct {
+                message_id: id,
+                queued: false,
+                delivered: true,
+                pushed: false,
+                damped: Some("too often".into()),
+            },
+            Sent::Direct {
+                message_id: id,
+                queued: true,
+                delivered: false,
+                pushed: false,
+                damped: None,
+            },
+            Sent::Broadcast {
+                message_id: Some(id),
+                recipients: 3,
+                delivered: 1,
+                pushed: 2,
+                damped: None,
+            },
+            Sent::Broadcast {
+                message_id: None,
+                recipients: 0,
+                delivered: 0,
+                pushed: 0,
+                damped: None,
+            },
         ] {
             assert_eq!(read::<Sent>(&Reply::Sent(sent.clone())), sent);
         }

@@ -1,9 +1,10 @@
 //! Replies: what the broker answers when it says yes, and the things listed in them.
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::heard::{AgentInfo, DampedInfo};
+use super::sent::Sent;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::model::{
     Event, Handle, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, SentStatus,
@@ -141,6 +142,12 @@ pub struct Status {
     pub push: ConnectedCount,
     /// The database.
     pub db: DatabaseStatus,
+    /// What was last heard of each kind of agent, by name.
+    #[serde(default)]
+    pub agents: Vec<AgentInfo>,
+    /// Conversations that are damped; of very many some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damped: Vec<DampedInfo>,
 }
 
 /// Answer to `POST /register`.
@@ -254,60 +261,6 @@ impl PeerInfo {
     pub fn with_agent(self, record: &PeerRecord) -> Self {
         let (agent_pid, session_id) = (record.agent_pid, record.session_id.clone());
         Self { agent_pid, session_id, ..self }
-    }
-}
-
-/// Answer to `POST /send`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// One recipient.
-    Direct {
-        /// The message.
-        message_id: MessageId,
-        /// Nobody has the name now: it waits for the next who does.
-        queued: bool,
-        /// It is confirmed, as far as known.
-        delivered: bool,
-        /// Its frame was handed to a live push connection.
-        pushed: bool,
-    },
-    /// All present peers, or those of a group.
-    Broadcast {
-        /// The message; none if there was nobody.
-        message_id: Option<MessageId>,
-        /// To how many.
-        recipients: u32,
-        /// How many have confirmed it, as far as known.
-        delivered: u32,
-        /// To how many live push connections it was handed.
-        pushed: u32,
-    },
-}
-
-impl Serialize for Sent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::Direct { message_id, queued, delivered, pushed } => {
-                map.serialize_entry("messageId", message_id)?;
-                map.serialize_entry("handle", &message_id.handle())?;
-                if *queued {
-                    map.serialize_entry("queued", queued)?;
-                }
-                map.serialize_entry("delivered", delivered)?;
-                map.serialize_entry("pushed", pushed)?;
-            }
-            Self::Broadcast { message_id, recipients, delivered, pushed } => {
-                map.serialize_entry("messageIds", message_id.as_slice())?;
-                if let Some(id) = message_id {
-                    map.serialize_entry("handle", &id.handle())?;
-                }
-                map.serialize_entry("recipients", recipients)?;
-                map.serialize_entry("delivered", delivered)?;
-                map.serialize_entry("pushed", pushed)?;
-            }
-        }
-        map.end()
     }
 }
 
@@ -830,14 +783,21 @@ mod tests {
                 message_id: id,
                 queued: false,
                 delivered: true,
-                pushed: false
+                pushed: false,
+                damped: None
             })),
             format!(
                 r#"{{"ok":true,"messageId":"{id}","handle":"{}","delivered":true,"pushed":false}}"#,
                 id.handle()
             )
         );
-        let nobody = Sent::Broadcast { message_id: None, recipients: 0, delivered: 0, pushed: 0 };
+        let nobody = Sent::Broadcast {
+            message_id: None,
+            recipients: 0,
+            delivered: 0,
+            pushed: 0,
+            damped: None,
+        };
         assert!(text(&Reply::Sent(nobody)).contains(r#""messageIds":[]"#));
         let health = Health { version: "1".into(), uptime: 3, mesh: None };
         assert!(text(&Reply::Health(health)).starts_with(r#"{"status":"ok","version""#));

@@ -230,6 +230,7 @@ mod tests {
             queued: false,
             delivered: false,
             pushed: true,
+            damped: None,
         };
         let mut answers = Answers::default();
         answers.plain(to, &Reply::Done {});

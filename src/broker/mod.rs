@@ -193,6 +193,7 @@ fn settings(config: &Config, port: u16, mesh_id: Box<str>) -> Settings {
         dead: ms(config.dead_ms),
         lock_ttl_minutes: config.lock_ttl_min,
         rate_limit: config.rate_limit.unwrap_or(0),
+        wake_limit: config.wake_limit.unwrap_or(0),
         pid: std::process::id(),
         port,
         boot_id: platform::boot_id(),

@@ -166,7 +166,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "send",
         group: Group::Messages,
         summary: "send a message to a peer or a group",
-        usage: &["send <peer> <message> [--type T] [--from P] [--reply-to ID]"],
+        usage: &["send <peer> <message> [--type T] [--from P] [--reply-to HANDLE]"],
         about: &[
             "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or a group: \
              `all`, `repo` and `directory` (the peers in this repository, in this directory), \
@@ -179,7 +179,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[
             ("--type T", "text (default), json, command or alert"),
             ("--from P", "the sender: a peer or a label (default: cli)"),
-            ("--reply-to ID", "the id of the message it answers"),
+            ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
         ],
         examples: &[
             ("send webapp-claude 'the API is ready'", ""),
@@ -193,12 +193,12 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "broadcast",
         group: Group::Messages,
         summary: "send a message to every peer",
-        usage: &["broadcast <message> [--type T] [--from P] [--reply-to ID]"],
+        usage: &["broadcast <message> [--type T] [--from P] [--reply-to HANDLE]"],
         about: &["The same as `send all <message>`. Says how many peers it went to."],
         options: &[
             ("--type T", "text (default), json, command or alert"),
             ("--from P", "the sender: a peer or a label (default: cli)"),
-            ("--reply-to ID", "the id of the message it answers"),
+            ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
         ],
         examples: &[("broadcast 'main is frozen until 3 pm' --type alert", "")],
         parse: parse::broadcast,

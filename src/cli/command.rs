@@ -9,7 +9,7 @@ use super::catalog::{self, Entry};
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
-use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::model::{MessageKind, MessageRef, Seq, Timestamp};
 use crate::names;
 
 /// What holds for every command.
@@ -141,7 +141,7 @@ pub struct Send {
     /// In whose name; `cli` if none.
     pub from: Option<String>,
     /// The message it answers.
-    pub reply_to: Option<MessageId>,
+    pub reply_to: Option<MessageRef>,
 }
 
 /// `inbox`

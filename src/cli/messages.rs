@@ -29,7 +29,7 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
         to_peer: to.into(),
         payload,
         kind: message.kind,
-        reply_to: message.reply_to.map(Into::into),
+        reply_to: message.reply_to,
         id: new_id(),
         place: place(to)?,
     });
@@ -40,7 +40,8 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
     }
     let group = group_words(to);
     let to = escape(to);
-    let text = match read_reply(&body)? {
+    let sent: Sent = read_reply(&body)?;
+    let text = match &sent {
         Sent::Direct { queued: true, .. } => {
             format!(
                 "Nobody is called {to} now: it waits for the next session of that name, a day at most."
@@ -56,7 +57,7 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
             Some((_, nobody)) => format!("{nobody}; nothing was sent."),
             None => "Nobody else is here; nothing was sent.".into(),
         },
-        Sent::Broadcast { recipients, pushed, .. } => format!(
+        &Sent::Broadcast { recipients, pushed, .. } => format!(
             "Sent to {}{}; {pushed} of them {} connected now.",
             count(recipients.into(), "peer", "peers"),
             group.map_or_else(String::new, |(which, _)| format!(" {which}")),
@@ -64,6 +65,9 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
         ),
     };
     writeln!(context.out, "{text}")?;
+    if let Some(reason) = sent.damped() {
+        writeln!(context.out, "It is told later: {}.", escape(reason))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -209,11 +213,11 @@ fn show_message(out: &mut Out, message: &MessageInfo) -> io::Result<()> {
         about.push(format!("to {}", message.to_group.as_deref().unwrap_or(ALL)));
     }
     if let Some(id) = message.reply_to {
-        about.push(format!("answers {id}"));
+        about.push(format!("answers {}", id.handle()));
     }
-    let id = format!("id {}", message.id);
-    let id = out.style.paint(&id, Paint::Dim).into_owned();
-    writeln!(out, "{from}  {}  {id}", about.join("  "))?;
+    let handle = format!("handle {}", message.handle);
+    let handle = out.style.paint(&handle, Paint::Dim).into_owned();
+    writeln!(out, "{from}  {}  {handle}", about.join("  "))?;
     for line in escape_lines(&message.payload).lines() {
         writeln!(out, "  {line}")?;
     }

@@ -9,7 +9,7 @@ use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
 use crate::limits::{LIST_LIMIT_MAX, LOCK_TTL_MINUTES_MAX, NAME_CHARS_MAX, STATE_TTL_SECONDS_MAX};
-use crate::model::{MessageId, MessageKind, Seq, Timestamp};
+use crate::model::{MessageKind, MessageRef, Seq, Timestamp};
 use crate::names::{self, AUTO};
 use crate::setup::agents::{self, AGENTS};
 
@@ -121,8 +121,11 @@ fn message(entry: &Entry, mut words: Words, names: &[&str]) -> Result<Command> {
         .choice("--type", &MessageKind::ALL.map(|kind| (kind.as_str(), kind)))?
         .unwrap_or_default();
     let from = words.text("--from")?;
-    let reply_to =
-        words.value("--reply-to", "the id of a message, as `inbox` shows it", MessageId::parse)?;
+    let reply_to = words.value(
+        "--reply-to",
+        "the handle of a message, as `inbox` shows it, or its id",
+        MessageRef::parse,
+    )?;
     let mut texts = words.texts_left(names, names.len(), &entry.option_names())?.into_iter();
     let to = if names.len() == 2 { texts.next() } else { None };
     let message = Text::from_word(texts.next().unwrap_or_default());
@@ -436,15 +439,14 @@ mod tests {
         assert_eq!(command("send bob -"), Command::Send(stdin));
         let dashed = Send { message: Text::Given("--type".into()), ..plain.clone() };
         assert_eq!(command("send bob -- --type"), Command::Send(dashed));
-        let id = "01890a5d-ac96-874b-bcce-b302099a8057";
         let full = Send {
             kind: MessageKind::Alert,
             from: Some("ci".into()),
-            reply_to: MessageId::parse(id),
+            reply_to: MessageRef::parse("K7Q2"),
             ..plain.clone()
         };
-        let line = format!("send --type alert bob --from=ci hi~there --reply-to {id}");
-        assert_eq!(command(&line), Command::Send(full));
+        let line = "send --type alert bob --from=ci hi~there --reply-to K7Q2";
+        assert_eq!(command(line), Command::Send(full));
         let broadcast = Send { to: None, ..plain };
         assert_eq!(command("broadcast hi~there"), Command::Send(broadcast));
 
@@ -452,7 +454,7 @@ mod tests {
         assert!(refused("send bob").contains("<message> is missing"));
         assert!(refused("send bob hi there").contains("\"there\"; put quotes"));
         assert!(refused("send bob hi --type txt").contains("did you mean `text`?"));
-        assert!(refused("send bob hi --reply-to 7").contains("the id of a message"));
+        assert!(refused("send bob hi --reply-to 7").contains("the handle of a message"));
         assert!(refused("send bob hi --frm me").contains("did you mean `--from`?"));
         assert!(refused("broadcast hi there").contains("unexpected word"));
     }

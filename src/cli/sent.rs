@@ -10,7 +10,7 @@ use super::{Context, Exit, Out, Result};
 use crate::api::{Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request};
 use crate::client::Client;
 use crate::client::blocking::read_reply;
-use crate::model::{Party, PeerId, Stage};
+use crate::model::{Party, PeerId, SentStatus, Stage, Timestamp, Way};
 
 /// Names of the peers that are here.
 type Names = HashMap<PeerId, Box<str>>;
@@ -41,12 +41,11 @@ pub(super) fn run(
     }
     let names = names(&mut client, &messages)?;
     let mut table = Table::new([
+        fixed("HANDLE"),
         elastic("TO", 10),
-        fixed("STAGE"),
-        fixed("SENT"),
-        fixed("DELIVERED"),
-        fixed("NOTIFIED"),
-        fixed("READ"),
+        fixed("WRITTEN"),
+        elastic("STAGE", 20),
+        fixed("SINCE"),
         elastic("TEXT", 10),
     ]);
     for message in &messages {
@@ -69,7 +68,7 @@ fn names(client: &mut Client, messages: &[MessageInfo]) -> Result<Names> {
     Ok(reply.peers.into_iter().map(|peer| (peer.id, peer.name)).collect())
 }
 
-fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 7] {
+fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 6] {
     let to = match (&message.to_group, &message.to_name) {
         (Some(group), _) => Some(group.to_string()),
         (None, name) => name.as_ref().map(ToString::to_string),
@@ -82,29 +81,66 @@ fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 7] {
         },
         Some(other) => other.to_string(),
     });
-    let stage = message.stage.map_or(Cell::from(""), |stage| match stage {
-        Stage::Read => Cell::painted(stage.as_str(), Paint::Good),
-        Stage::Queued | Stage::Undeliverable => Cell::painted(stage.as_str(), Paint::Warn),
-        Stage::Delivered | Stage::Sent | Stage::Notified => stage.as_str().into(),
-    });
-    // Of a broadcast, how many; of a message, when.
-    let reached = |count: Option<u32>, at: Option<_>| match (message.recipients, at) {
-        (Some(all), _) => format!("{} of {all}", count.unwrap_or(0)),
-        (None, Some(at)) => out.age(at),
-        (None, None) => String::new(),
+    let (stage, since) = match stage(message) {
+        Some((text, at, paint)) => (Cell::painted(text, paint), at),
+        None => (reached(message).into(), None),
     };
-    let mut notified = reached(message.notified_count, message.notified_at);
-    if let Some(way) = message.notified_by {
-        notified.push_str(", ");
-        notified.push_str(way.as_str());
-    }
     [
+        message.handle.to_string().into(),
         Cell::painted(escape(&to), Paint::Bold),
-        stage,
         out.age(message.created_at).into(),
-        reached(message.delivered_count, message.delivered_at).into(),
-        notified.into(),
-        reached(message.read_count, message.read_at).into(),
+        stage,
+        since.map_or_else(String::new, |at| out.age(at)).into(),
         escape(&message.payload).into(),
     ]
+}
+
+/// How far a message has come, since when, and whether that is good; nothing for a broadcast.
+fn stage(message: &MessageInfo) -> Option<(String, Option<Timestamp>, Paint)> {
+    let by = |way: Option<Way>| way.map_or_else(String::new, |way| format!(" ({way})"));
+    Some(match message.stage? {
+        Stage::Queued => ("queued".into(), None, Paint::Warn),
+        Stage::Delivered => ("delivered".into(), message.delivered_at, Paint::Plain),
+        Stage::Sent => {
+            let status = message.sent_status.unwrap_or(SentStatus::Sent);
+            let paint = if status == SentStatus::Sent { Paint::Plain } else { Paint::Warn };
+            let more = if status == SentStatus::Sent { by(message.sent_by) } else { String::new() };
+            (format!("{}{more}", status_words(status)), message.sent_at, paint)
+        }
+        Stage::Notified => {
+            (format!("notified{}", by(message.notified_by)), message.notified_at, Paint::Plain)
+        }
+        Stage::Read => ("read".into(), message.read_at, Paint::Good),
+        Stage::Undeliverable => ("undeliverable".into(), message.undeliverable_at, Paint::Warn),
+    })
+}
+
+/// What became of a message in the queue of its recipient's agent.
+pub(super) fn status_words(status: SentStatus) -> &'static str {
+    match status {
+        SentStatus::Held => "held: its user must allow it",
+        SentStatus::NotRunning => "not running",
+        SentStatus::Sent | SentStatus::Refused | SentStatus::Declined | SentStatus::Dropped => {
+            status.as_str()
+        }
+    }
+}
+
+/// How far a broadcast has come, with how many.
+fn reached(message: &MessageInfo) -> String {
+    let all = message.recipients.unwrap_or(0);
+    let count = |count: Option<u32>| count.unwrap_or(0);
+    let (read, notified, sent) =
+        (count(message.read_count), count(message.notified_count), count(message.sent_count));
+    if read + notified + sent == 0 {
+        return format!("{} of {all} delivered", count(message.delivered_count));
+    }
+    let mut text = format!("{read} of {all} read");
+    // Who has read it was mostly notified, too.
+    for (count, word) in [(notified.saturating_sub(read), "notified"), (sent, "sent")] {
+        if count > 0 {
+            text.extend([", ", &count.to_string(), " ", word]);
+        }
+    }
+    text
 }

@@ -49,6 +49,11 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
         ),
         ("files", out.path(&dir)),
     ];
+    for damped in &status.damped {
+        let from = damped.from_name.as_deref().unwrap_or("everybody");
+        let text = format!("{} to {}: told together", escape(from), escape(&damped.to_name));
+        lines.push(("damped", out.style.paint(&text, Paint::Warn).into_owned()));
+    }
     let full = status.db.full.map(|full| full_text(full).to_owned());
     let recovered = status.db.recovery.as_ref().map(|recovery| recovered_text(out, recovery));
     for text in full.into_iter().chain(recovered) {

@@ -13,13 +13,15 @@ use crate::api::{Filter, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::client::paths::remark;
 use crate::limits::SENT_CHARS_MAX;
-use crate::model::{MessageId, MessageKind, Party, PeerId, Stage, Timestamp, Way};
+use crate::model::{
+    Handle, MessageId, MessageKind, Party, PeerId, SentStatus, Stage, Timestamp, Way,
+};
 use crate::names::{self, SHARED_NAMESPACE};
 use crate::text::armour;
 
 /// Members of replies that an agent has no use for.
 const DROPPED_OF_PEERS: [&str; 3] = ["udsPath", "gitRoot", "lastHeartbeat"];
-const DROPPED_OF_STATUS: [&str; 2] = ["pid", "role"];
+const DROPPED_OF_STATUS: [&str; 3] = ["pid", "role", "agents"];
 
 /// Which part of a message, of how many; the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +40,14 @@ impl Part {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
+    handle: Handle,
     id: MessageId,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_peer: Option<&'a Party>,
     #[serde(skip_serializing_if = "Option::is_none")]
     from_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_peer: Option<&'a Party>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +73,12 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_by: Option<Way>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_status: Option<SentStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     notified_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     notified_by: Option<Way>,
@@ -80,6 +91,8 @@ struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     delivered_count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sent_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     notified_count: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     read_count: Option<u32>,
@@ -89,9 +102,11 @@ impl<'a> Shown<'a> {
     fn new(message: &'a MessageInfo, filter: Filter) -> Self {
         let sent = filter == Filter::Sent;
         Self {
+            handle: message.handle,
             id: message.id,
             from_peer: (!sent).then_some(&message.from_peer),
             from_name: (!sent).then_some(&message.from_name),
+            from_agent: message.from_agent.as_deref().filter(|_| !sent),
             to_peer: message.to_peer.as_ref().filter(|_| sent),
             to_name: message.to_name.as_deref().filter(|_| sent),
             to_group: message.to_group.as_deref(),
@@ -105,12 +120,16 @@ impl<'a> Shown<'a> {
             stage: message.stage,
             delivered: sent.then_some(message.delivered),
             delivered_at: message.delivered_at.filter(|_| sent),
+            sent_at: message.sent_at.filter(|_| sent),
+            sent_by: message.sent_by.filter(|_| sent),
+            sent_status: message.sent_status.filter(|_| sent),
             notified_at: message.notified_at.filter(|_| sent),
             notified_by: message.notified_by.filter(|_| sent),
             read_at: message.read_at,
             undeliverable_at: message.undeliverable_at,
             recipients: message.recipients,
             delivered_count: message.delivered_count,
+            sent_count: message.sent_count,
             notified_count: message.notified_count,
             read_count: message.read_count,
         }
@@ -353,7 +372,7 @@ mod tests {
         let direct = info(1, Some(Party::parse("bob")));
         let first = seen(&direct, Filter::Unread);
         let keys: Vec<&String> = first.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["createdAt", "fromName", "fromPeer", "id", "payload", "type"]);
+        assert_eq!(keys, ["createdAt", "fromName", "fromPeer", "handle", "id", "payload", "type"]);
         assert_eq!(seen(&info(2, None), Filter::Unread)["broadcast"], true);
         let first = seen(&direct, Filter::Sent);
         assert_eq!((&first["toPeer"], &first["delivered"]), (&"bob".into(), &true.into()));

@@ -158,6 +158,8 @@ mod tests {
             let hints = entry["annotations"].as_object().unwrap();
             assert_eq!(hints["openWorldHint"], false);
             assert!(hints.contains_key("readOnlyHint") || hints.contains_key("destructiveHint"));
+            // Else Claude Code shows its model the name only, until that looks for it.
+            assert_eq!(entry["_meta"]["anthropic/alwaysLoad"], true, "{}", tool.name());
         }
         assert_eq!(
             tools[1]["inputSchema"]["properties"]["summary"]["maxLength"],

@@ -9,17 +9,19 @@
 use uuid::{Builder, Uuid};
 
 use super::Mesh;
+use super::heard::News;
 use super::turn::{Caller, Failure, Push, Target};
 use super::who::{Right, not_found};
 use crate::api::{Budget, Claim, Claimed as Answer, Fetch, Reply, message_size, wake_line};
-use crate::limits::{CLAIM_TIME, CLAIMED_MAX};
-use crate::model::{Message, Monotonic, Now, PeerId, Recipient, Seq, Way};
+use crate::limits::{CLAIM_TIME, CLAIMED_MAX, LIST_LIMIT_MAX};
+use crate::model::{Message, Moment, Monotonic, Now, PeerId, Recipient, Seq, Way};
 use crate::store::{InboxQuery, Store};
 
 /// A message under a claim.
 #[derive(Clone, Copy, Debug)]
 struct Claimed {
     claim: Uuid,
+    by: Way,
     seq: Seq,
     until: Monotonic,
     /// The turn that made it: if that does not commit, nobody was given the message.
@@ -46,9 +48,17 @@ impl Claims {
     }
 
     /// Claims messages that are not.
-    fn make(&mut self, claim: Uuid, messages: &[Message], until: Monotonic, turn: u64) {
-        let claimed =
-            |message: &Message| Claimed { claim, seq: message.seq, until, made: turn, ended: None };
+    fn make(
+        &mut self,
+        (claim, by): (Uuid, Way),
+        messages: &[Message],
+        until: Monotonic,
+        turn: u64,
+    ) {
+        let claimed = |message: &Message| {
+            let seq = message.seq;
+            Claimed { claim, by, seq, until, made: turn, ended: None }
+        };
         self.0.extend(messages.iter().map(claimed));
         self.0.sort_unstable_by_key(|claimed| claimed.seq);
     }
@@ -102,6 +112,10 @@ impl<S: Store> Mesh<S> {
         present.claims.clean(self.turn, now.mono);
         let claimed = present.claims.live();
         let room = CLAIMED_MAX.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        let limit = claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room);
+        // A hook at the end of a turn has it go on, which is a wake, too.
+        let wakes = claim.by.wakes() || claim.moment == Some(Moment::Stop);
+        let damps = wakes && self.loops.damps(id, now.mono);
         let mut budget = Budget::default();
         let mut keep = |message: &Message| budget.admits(message_size(message));
         let query = InboxQuery {
@@ -112,20 +126,41 @@ impl<S: Store> Mesh<S> {
             after: None,
             untold_only: true,
             but: &claimed,
-            limit: claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room),
+            // What is damped is left out, and what is behind it is not.
+            limit: if damps { LIST_LIMIT_MAX } else { limit },
         };
-        let page = self.store.inbox(&query, None, &mut keep)?;
+        let mut page = self.store.inbox(&query, None, &mut keep)?;
+        let mut wait = None;
+        if damps {
+            let all = page.messages.len();
+            wait = self.leave_what_wakes(id, &mut page.messages, now);
+            page.messages.truncate(limit as usize);
+            page.remaining += (all - page.messages.len()) as u64;
+        }
+        if claim.by == Way::Hook {
+            self.heard_of(id, News::Hook(claim.moment), now)?;
+        }
+        if wakes && !page.messages.is_empty() {
+            self.woken(id, &page.messages, now)?;
+        }
+        if claim.by.wakes() && !page.messages.is_empty() {
+            self.heard_of(id, News::Wakes(claim.by), now)?;
+        }
         let claim_id = (!page.messages.is_empty())
             .then(|| Builder::from_random_bytes(self.random()).into_uuid());
         if let Some(claim_id) = claim_id
             && let Some(present) = self.peers.get_mut(&id)
         {
             let until = now.mono.plus(CLAIM_TIME);
-            present.claims.make(claim_id, &page.messages, until, self.turn);
+            let claim = (claim_id, claim.by);
+            present.claims.make(claim, &page.messages, until, self.turn);
         }
         let remaining = page.remaining;
+        let defer = wait.filter(|_| page.messages.is_empty());
+        let defer_ms = defer.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         let messages = self.listed(page.messages);
-        Ok(Reply::Claimed(Answer { messages, remaining, claim_id, ..Answer::default() }))
+        let answer = Answer { messages, remaining, claim_id, defer_ms, ..Answer::default() };
+        Ok(Reply::Claimed(answer))
     }
 
     /// `POST /messages` with `renew`
@@ -160,12 +195,16 @@ impl<S: Store> Mesh<S> {
         let id = self.acting_peer(caller, peer, Right::Speak, now)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         present.claims.clean(self.turn, now.mono);
+        let by = present.claims.of(claim).next().map(|claimed| claimed.by);
         let seqs: Vec<Seq> = present.claims.of(claim).map(|claimed| claimed.seq).collect();
         for seq in &seqs {
             present.claims.end(*seq, self.turn);
         }
         if !seqs.is_empty() {
             self.wake(id, now);
+        }
+        if let Some(way) = by.filter(|way| way.wakes()) {
+            self.heard_of(id, News::Failed(way), now)?;
         }
         Ok(Reply::Claim { claimed: seqs.len() as u64 })
     }
@@ -214,6 +253,7 @@ mod tests {
             dead: Duration::from_secs(60),
             lock_ttl_minutes: 10,
             rate_limit: 0,
+            wake_limit: 12,
             pid: 1,
             port: 1,
             boot_id: None,

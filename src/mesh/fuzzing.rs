@@ -39,6 +39,7 @@ pub fn mesh(input: &[u8]) {
         dead: Duration::from_secs(60),
         lock_ttl_minutes: 10,
         rate_limit: 0,
+        wake_limit: 12,
         pid: 1,
         port: 1,
         boot_id: None,

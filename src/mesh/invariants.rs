@@ -22,6 +22,8 @@ impl<S: Store> Mesh<S> {
         let locks = self.store.locks().expect("locks");
         assert!(self.locks.iter().eq(&locks), "the locks in memory are those in the store");
         self.check_queue();
+        self.loops.check();
+        self.heard.check();
         let mut held: BTreeMap<Party, usize> = BTreeMap::new();
         for lock in &locks {
             *held.entry(lock.holder.clone()).or_default() += 1;

@@ -58,12 +58,16 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> crate::store::Result<Sent> {
         let message = self.store_message(letter, To::One(recipient), now)?;
-        let pushed = match recipient {
-            Recipient::Peer(peer) => self.push_message(&message, &[peer], now) > 0,
-            Recipient::Cli => false,
+        let (pushed, damped) = match recipient {
+            Recipient::Peer(peer) => {
+                let pushed = self.push_message(&message, &[peer], now) > 0;
+                (pushed, self.damped_reason(&message.from, &[peer], now))
+            }
+            Recipient::Cli => (false, None),
         };
         self.effects.inboxes.push(recipient);
-        Ok(Sent::Direct { message_id: message.id, queued: false, delivered: false, pushed })
+        let message_id = message.id;
+        Ok(Sent::Direct { message_id, queued: false, delivered: false, pushed, damped })
     }
 
     /// A message to a name that nobody has: it waits, if somebody had it.
@@ -74,7 +78,8 @@ impl<S: Store> Mesh<S> {
         }
         let message = self.store_message(letter, To::Name(&send.to_peer), now)?;
         let (message_id, queued) = (message.id, true);
-        Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered: false, pushed: false }))
+        let (delivered, pushed) = (false, false);
+        Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered, pushed, damped: None }))
     }
 
     fn broadcast(
@@ -89,6 +94,7 @@ impl<S: Store> Mesh<S> {
                 recipients: 0,
                 delivered: 0,
                 pushed: 0,
+                damped: None,
             }));
         }
         let address = match group {
@@ -97,12 +103,14 @@ impl<S: Store> Mesh<S> {
         };
         let message = self.store_message(letter, address, now)?;
         let pushed = self.push_message(&message, to, now);
+        let damped = self.damped_reason(&message.from, to, now);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
             message_id: Some(message.id),
             recipients: u32::try_from(to.len()).unwrap_or(u32::MAX),
             delivered: 0,
             pushed,
+            damped,
         }))
     }
 
@@ -202,11 +210,17 @@ impl<S: Store> Mesh<S> {
         }
         let answer = if let Some(Reached { recipients, delivered, .. }) = first.reached {
             let message_id = Some(first.id);
-            Sent::Broadcast { message_id, recipients, delivered, pushed: delivered }
+            Sent::Broadcast { message_id, recipients, delivered, pushed: delivered, damped: None }
         } else {
             let delivered = first.delivered_at.is_some();
             let queued = first.to_name.is_some() && first.to.as_ref().is_some_and(is_label);
-            Sent::Direct { message_id: first.id, queued, delivered, pushed: delivered }
+            Sent::Direct {
+                message_id: first.id,
+                queued,
+                delivered,
+                pushed: delivered,
+                damped: None,
+            }
         };
         Ok(Reply::Sent(answer))
     }

@@ -20,8 +20,10 @@ mod events;
 pub mod fuzzing;
 mod groups;
 mod handles;
+mod heard;
 mod invariants;
 mod locks;
+mod loops;
 mod mailboxes;
 mod messages;
 mod paths;
@@ -53,6 +55,8 @@ use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError, Telling};
 use delivery::Mark;
+use heard::Heard;
+use loops::Loops;
 use peers::Present;
 use rate_limit::{Lane, Rates};
 use receipts::Marked;
@@ -91,6 +95,10 @@ pub struct Mesh<S> {
     steps: Steps,
     waiting_steps: Steps,
     rates: Rates,
+    /// How often who wakes whom.
+    loops: Loops,
+    /// What was last heard of each kind of agent.
+    heard: Heard,
     /// What is being handled is one of the requests that hooks make.
     of_hook: bool,
     effects: Effects,
@@ -128,6 +136,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Result<Self> {
         let last = store.last_time()?.map(|(mark, _)| mark);
+        let heard = Heard::load(&mut store)?;
         let clock = clock::Clock::start(last, store.last_seq(), settings.boot_id, now);
         let mut mesh = Self {
             store,
@@ -145,6 +154,8 @@ impl<S: Store> Mesh<S> {
             steps: Steps::of(LOCK_STEPS_MAX),
             waiting_steps: Steps::of(LOCK_STEPS_MAX),
             rates: Rates::new(settings.rate_limit),
+            loops: Loops::new(settings.wake_limit),
+            heard,
             of_hook: false,
             effects: Effects::default(),
             marks: Vec::new(),
@@ -272,8 +283,10 @@ impl<S: Store> Mesh<S> {
         self.store.commit_turn()?;
         self.marks_written.clear();
         self.grants.commit();
+        self.loops.commit();
         for left in std::mem::take(&mut self.left) {
             self.rates.forget(left.record.id);
+            self.loops.forget(left.record.id);
         }
         Ok(())
     }
@@ -290,6 +303,8 @@ impl<S: Store> Mesh<S> {
         marks.append(&mut self.marks);
         self.marks = marks;
         self.grants.abort();
+        self.loops.abort();
+        self.heard.abort();
         let turn = self.turn;
         for present in self.peers.values_mut().chain(&mut self.left) {
             present.link.abort(turn);
@@ -582,6 +597,8 @@ impl<S: Store> Mesh<S> {
                 recovery,
                 full: size.full,
             },
+            agents: self.heard.list(),
+            damped: self.damped(now),
         })))
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::claims::Claims;
 use super::delivery::Link;
+use super::heard::News;
 use super::locks::Edits;
 use super::paths::normalise;
 use super::returning::{Away, Newcomer};
@@ -162,6 +163,7 @@ impl<S: Store> Mesh<S> {
         let record = record(register, id, name, automatic, token_hash, now);
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, now, Seen::Now), true, now)?;
+        self.heard_of(id, News::Registered, now)?;
         Ok(self.registered(id, token.into(), false))
     }
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Mesh;
+use super::heard::News;
 use super::turn::{Caller, Failure};
 use super::who::{Right, not_found};
 use crate::api::Reply;
-use crate::model::{MessageId, Now, Party, Recipient, Seq, Way, event_type};
+use crate::model::{How, MessageId, Now, Party, Recipient, Seq, Way, event_type};
 use crate::store::{Receipt, Result as Stored, Store, Telling};
 
 /// Which messages are to be marked.
@@ -38,6 +39,9 @@ impl<S: Store> Mesh<S> {
         let reader = self.reader(caller, marked.peer, now)?;
         let ids = self.under_claim(reader, marked);
         let receipts = self.store.mark_read(reader, &ids, now.wall, way)?;
+        if let (Recipient::Peer(peer), Some(way)) = (reader, way.filter(|way| way.wakes())) {
+            self.heard_of(peer, News::Told(way, How::Notified), now)?;
+        }
         let marked = receipts.len() as u64;
         self.was_read(reader, receipts, now)?;
         Ok(Reply::Marked { marked })
@@ -54,6 +58,16 @@ impl<S: Store> Mesh<S> {
         let reader = self.reader(caller, marked.peer, now)?;
         let ids = self.under_claim(reader, marked);
         let marked = self.store.mark_told(reader, &ids, telling)?;
+        if let Recipient::Peer(peer) = reader {
+            let news = match telling {
+                Telling::Told(told) if told.by.wakes() => Some(News::Told(told.by, told.how)),
+                Telling::Dropped(way) => Some(News::Failed(way)),
+                Telling::Told(_) => None,
+            };
+            if let Some(news) = news {
+                self.heard_of(peer, news, now)?;
+            }
+        }
         self.end_claims(reader, ids.iter().map(|id| id.seq()));
         if let (Telling::Dropped(_), Recipient::Peer(peer), 1..) = (telling, reader, marked) {
             self.wake(peer, now);

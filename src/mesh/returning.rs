@@ -4,6 +4,7 @@
 //! somebody continues a session in a new process of the agent. What a newcomer says of itself proves
 //! nothing: the shell asks the kernel, and what it found comes in as [`Facts`](crate::api::Facts).
 
+use super::heard::News;
 use super::peers::Present;
 use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::Actor;
@@ -193,6 +194,7 @@ impl<S: Store> Mesh<S> {
         let (id, ended) = (former.id, former.token_hash);
         self.readmit(PeerRecord { token_hash, ..former }, register, now)?;
         self.tokens.remove(&ended);
+        self.heard_of(id, News::Registered, now)?;
         Ok(self.registered(id, token.into(), true))
     }
 

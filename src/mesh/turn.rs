@@ -29,6 +29,9 @@ pub struct Settings {
     pub lock_ttl_minutes: u32,
     /// Requests per [`crate::limits::RATE_WINDOW`] of one peer; 0: no limits of rate.
     pub rate_limit: u32,
+    /// Wakes of one peer by another in [`crate::limits::WAKE_WINDOW`] before they are damped; 0: they
+    /// never are.
+    pub wake_limit: u32,
     /// For `status`: the broker's process.
     pub pid: u32,
     /// For `status`: its HTTP port.

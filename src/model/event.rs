@@ -39,8 +39,10 @@ pub mod event_type {
     pub const MESSAGE_READ: &str = "message_read";
     /// Nobody will read these messages: one event for each of their senders.
     pub const MESSAGE_UNDELIVERABLE: &str = "message_undeliverable";
+    /// What a peer sends to another, or all send to one, is told together for a while.
+    pub const CONVERSATION_DAMPED: &str = "mesh.conversation_damped";
     /// All of them.
-    pub const BUILT_IN: [&str; 8] = [
+    pub const BUILT_IN: [&str; 9] = [
         PEER_JOINED,
         PEER_LEFT,
         STATE_CHANGED,
@@ -49,6 +51,7 @@ pub mod event_type {
         MESSAGE_RECEIVED,
         MESSAGE_READ,
         MESSAGE_UNDELIVERABLE,
+        CONVERSATION_DAMPED,
     ];
     /// What the names of further built-in types will begin with.
     pub const PREFIX: &str = "mesh.";

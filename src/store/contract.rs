@@ -5,6 +5,7 @@
 mod care;
 mod differential;
 mod events;
+mod heard;
 mod inbox;
 mod locks;
 mod mailboxes;

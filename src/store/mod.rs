@@ -488,6 +488,14 @@ pub trait Store {
     /// several the one that was taken first.
     fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>>;
 
+    // Agents
+
+    /// Keeps what was last heard of a kind of agent, in words of the caller's own; none: forgets it.
+    fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Result<()>;
+
+    /// What is kept of each kind, by kind.
+    fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>>;
+
     // Care
 
     /// Stores what time it is: what has a number by now came before. How old a row is goes by these

@@ -227,6 +227,7 @@ impl<B: Backend> World<B> {
             dead: Duration::from_secs(60),
             lock_ttl_minutes: 10,
             rate_limit: 40,
+            wake_limit: 12,
             pid: 1,
             port: 2,
             boot_id: Some(Uuid::from_u128(self.boots)),

@@ -473,6 +473,7 @@ class MeshClient:
 
         ``payload`` is a ``str`` of at most 64 KiB, or anything that JSON has a form for, which is
         then sent with ``type`` ``json``. ``type``: ``text``, ``json``, ``command``, ``alert``.
+        ``reply_to`` is the handle or the id of the message that it answers.
         ``id``, a UUID, makes the request one that can be repeated by a later run of the program;
         one is made for each call, so that a lost answer never makes two messages.
         """

@@ -155,16 +155,26 @@ class Message:
     delivered: bool = False
     delivered_at: datetime | None = None
     read_at: datetime | None = None
+    #: When and by which way it was handed to the agent's own queue, and what is known of it there:
+    #: ``sent``, ``held``, ``refused``, ``declined`` or ``not-running``; while it stands there.
+    sent_at: datetime | None = None
+    sent_by: str | None = None
+    sent_status: str | None = None
     #: When and by which way the recipient's agent was told; where the broker knows.
     notified_at: datetime | None = None
     notified_by: str | None = None
-    #: ``queued``, ``delivered``, ``notified`` or ``read``; in lists of sent messages.
+    #: ``queued``, ``delivered``, ``sent``, ``notified``, ``read`` or ``undeliverable``; in lists of
+    #: sent messages.
     stage: str | None = None
     #: Counts, for a broadcast in a list of sent messages.
     recipients: int | None = None
     delivered_count: int | None = None
     notified_count: int | None = None
     read_count: int | None = None
+    #: A short name for it, which ``reply_to`` takes like its id; brokers before 1.1 give none.
+    handle: str | None = None
+    #: Which agent its sender is, if it is one: ``codex``, say.
+    from_agent: str | None = None
 
     @property
     def is_broadcast(self) -> bool:
@@ -191,6 +201,9 @@ class Message:
             delivered=flag(obj, "delivered"),
             delivered_at=_time_or_none(obj, "deliveredAt"),
             read_at=_time_or_none(obj, "readAt"),
+            sent_at=_time_or_none(obj, "sentAt"),
+            sent_by=text_or_none(obj, "sentBy"),
+            sent_status=text_or_none(obj, "sentStatus"),
             notified_at=_time_or_none(obj, "notifiedAt"),
             notified_by=text_or_none(obj, "notifiedBy"),
             stage=text_or_none(obj, "stage"),
@@ -198,6 +211,8 @@ class Message:
             delivered_count=_number_or_none(obj, "deliveredCount"),
             notified_count=_number_or_none(obj, "notifiedCount"),
             read_count=_number_or_none(obj, "readCount"),
+            handle=text_or_none(obj, "handle"),
+            from_agent=text_or_none(obj, "fromAgent"),
         )
 
     @classmethod
@@ -217,6 +232,8 @@ class Message:
             reply_to=text_or_none(obj, "replyTo"),
             delivered=True,
             delivered_at=pushed_at,
+            handle=text_or_none(obj, "handle"),
+            from_agent=text_or_none(obj, "fromAgent"),
         )
 
 
@@ -238,6 +255,12 @@ class Sent:
     delivered: int
     #: To how many live push connections it was handed.
     pushed: int
+    #: A short name for it; see :class:`Message`.
+    handle: str | None = None
+    #: It does not wake its recipient now, since too much has: ``damped_reason`` says what happens
+    #: instead, until when, and how that is changed.
+    damped: bool = False
+    damped_reason: str | None = None
 
     @classmethod
     def from_json(cls, obj: Json) -> Sent:
@@ -249,12 +272,18 @@ class Sent:
                 recipients=number(obj, "recipients"),
                 delivered=number(obj, "delivered"),
                 pushed=number(obj, "pushed"),
+                handle=text_or_none(obj, "handle"),
+                damped=flag(obj, "damped"),
+                damped_reason=text_or_none(obj, "dampedReason"),
             )
         return cls(
             message_id=text(obj, "messageId"),
             recipients=1,
             delivered=int(flag(obj, "delivered")),
             pushed=int(flag(obj, "pushed")),
+            handle=text_or_none(obj, "handle"),
+            damped=flag(obj, "damped"),
+            damped_reason=text_or_none(obj, "dampedReason"),
         )
 
 

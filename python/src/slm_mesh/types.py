@@ -82,6 +82,8 @@ class Message:
     from_name: str = ""
     reply_to: str | None = None
     seq: int = 0
+    handle: str | None = None
+    from_agent: str | None = None
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Message:
@@ -98,6 +100,8 @@ class Message:
             from_name=_found(data, "fromName", ""),
             reply_to=_found(data, "replyTo", None),
             seq=data.get("seq", 0),
+            handle=data.get("handle"),
+            from_agent=_found(data, "fromAgent", None),
         )
 
 

@@ -91,6 +91,9 @@ fn facts(app: &App, painter: &mut Painter) {
     if let Some(status) = &picture.status {
         facts.push(format!("{} unread", status.messages.unread));
         facts.push(format!("{} undelivered", status.messages.undelivered));
+        if !status.damped.is_empty() {
+            facts.push(format!("{} damped", status.damped.len()));
+        }
     }
     painter.put(0, 0, at.saturating_sub(2), &facts.join("  "), painter.tint(Tint::Strong));
 }

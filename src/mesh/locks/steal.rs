@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Answer, Ask};
-use crate::api::{Code, LockFile, Refusal, Reply};
+use crate::api::{Code, LockFile, Refusal, Reply, Sent};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
@@ -91,7 +91,10 @@ impl<S: Store> Mesh<S> {
             id: None,
             place: crate::api::Place::default(),
         };
-        self.deliver(Letter { from, send: &send, reply_to: None }, to, now)?;
+        let letter = Letter { from, send: &send, reply_to: None };
+        if let Sent::Direct { message_id, .. } = self.deliver(letter, to, now)? {
+            self.loops.alerted(message_id.seq());
+        }
         Ok(())
     }
 }

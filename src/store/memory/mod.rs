@@ -34,6 +34,7 @@ pub struct MemoryStore {
     client_ids: Table<(Party, Uuid), Seq>,
     state: Table<(Box<str>, Box<str>), StateEntry>,
     locks: Table<Seq, Lock>,
+    heard: Table<Box<str>, Box<str>>,
     times: Table<MeshTime, (TimeMark, Seq)>,
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
@@ -65,6 +66,10 @@ macro_rules! all_tables {
         }
         {
             let $table = &mut $store.locks;
+            $what
+        }
+        {
+            let $table = &mut $store.heard;
             $what
         }
         {
@@ -154,13 +159,14 @@ impl Store for MemoryStore {
     }
 
     fn turn_wrote(&self) -> bool {
-        let Self { peers, messages, events, client_ids, state, locks, times: _, .. } = self;
+        let Self { peers, messages, events, client_ids, state, locks, heard, times: _, .. } = self;
         !(peers.undo.is_empty()
             && messages.undo.is_empty()
             && events.undo.is_empty()
             && client_ids.undo.is_empty()
             && state.undo.is_empty()
-            && locks.undo.is_empty())
+            && locks.undo.is_empty()
+            && heard.undo.is_empty())
     }
 
     fn next_seq(&mut self) -> Seq {
@@ -542,6 +548,19 @@ impl Store for MemoryStore {
         expired.sort();
         expired.truncate(limit as usize);
         Ok(expired.iter().filter_map(|(_, fence)| self.locks.remove(fence)).collect())
+    }
+
+    fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Result<()> {
+        self.check_turn()?;
+        match facts {
+            Some(facts) => self.heard.put(kind.into(), facts.into()),
+            None => _ = self.heard.remove(&Box::from(kind)),
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>> {
+        Ok(self.heard.rows.clone().into_iter().collect())
     }
 
     fn note_time(&mut self, mark: &TimeMark) -> Result<()> {

@@ -12,6 +12,7 @@ mod db;
 mod events;
 mod flush;
 mod inbox;
+mod heard;
 mod locks;
 mod messages;
 mod open;
@@ -500,6 +501,14 @@ impl Store for SqliteStore {
 
     fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>> {
         self.run(|db| db.expire_locks(now, limit))
+    }
+
+    fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Result<()> {
+        self.run(|db| db.put_heard(kind, facts))
+    }
+
+    fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>> {
+        self.run(|db| db.heard())
     }
 
     fn note_time(&mut self, mark: &TimeMark) -> Result<()> {

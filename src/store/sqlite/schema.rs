@@ -11,7 +11,7 @@ pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Everything that has a root page, so that a look at the tables can tell whether all are there.
-pub(super) const TABLES: [&str; 12] = [
+pub(super) const TABLES: [&str; 13] = [
     "meta",
     "parties",
     "peers",
@@ -24,6 +24,7 @@ pub(super) const TABLES: [&str; 12] = [
     "state",
     "locks",
     "recovery",
+    "agents",
 ];
 
 // - Parties stand for a sender or recipient in messages and are numbered; 0 is "everyone", 1 the
@@ -296,4 +297,11 @@ CREATE TABLE recovery (
 
 // The number of a way says how sure it is that the agent was told, too, in the same byte. A program of
 // version 5 would take what is sent for not told, and tell it again.
-const V6: &str = "";
+//
+// `agents` has what was last heard of each kind of agent, in words of the mesh's own (JSON).
+const V6: &str = "
+CREATE TABLE agents (
+    kind TEXT PRIMARY KEY,
+    facts TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";

@@ -2,9 +2,10 @@
 
 use super::{App, Item, MessageRow, Text};
 use crate::api::{MessageInfo, PeerStatus};
+use crate::cli::sent::status_words;
 use crate::cli::text::{age, short_path};
 use crate::cli::top::clean::{clean, wrap};
-use crate::model::{Party, Seq, Timestamp};
+use crate::model::{Party, SentStatus, Seq, Timestamp};
 
 /// Most lines of a text.
 const LINES_MAX: usize = 10_000;
@@ -46,8 +47,9 @@ const MEANINGS: [&str; 3] = [
     "delivery ms: from the storing of a message to the confirmation of its recipient's process, by \
      the broker's clock; one bar for each of the newest 60 direct messages of which both times were \
      seen here. It is not the time until the agent reads.",
-    "A message is queued, then delivered (the process has it), notified (the agent was told), read. \
-     A broadcast shows how many of its recipients have come so far.",
+    "A message is queued, then delivered (the process has it), sent (to a queue of the agent's own, \
+     which may hold or refuse it), notified (it is before the agent), read. A broadcast shows how many \
+     of its recipients have come so far.",
 ];
 
 impl App {
@@ -104,6 +106,7 @@ impl App {
         };
         out.push(Paragraph::Fact("from", name(&row.from)));
         out.push(Paragraph::Fact("to", row.to.as_ref().map_or_else(|| "everyone".into(), name)));
+        out.push(Paragraph::Fact("handle", row.id.handle().to_string()));
         out.push(Paragraph::Fact("id", row.id.to_string()));
         out.push(Paragraph::Fact("stored", self.when(row.at)));
         match (&self.full, &row.text) {
@@ -120,6 +123,15 @@ impl App {
         if let Some(at) = message.delivered_at {
             out.push(Paragraph::Fact("delivered", self.when(at)));
         }
+        if let (Some(at), Some(status)) = (message.sent_at, message.sent_status) {
+            let way = message.sent_by.map(|way| format!(" by {way}"));
+            let more = match status {
+                SentStatus::Sent => String::new(),
+                status => format!(", {}", status_words(status)),
+            };
+            let text = format!("{}{}{more}", self.when(at), way.unwrap_or_default());
+            out.push(Paragraph::Fact("sent", text));
+        }
         if let Some(at) = message.notified_at {
             let way = message.notified_by.map(|way| format!(" by {}", way.as_str()));
             let text = format!("{}{}", self.when(at), way.unwrap_or_default());
@@ -135,15 +147,16 @@ impl App {
             out.push(Paragraph::Fact(
                 "reached",
                 format!(
-                    "{} of {recipients} delivered, {} notified, {} read",
+                    "{} of {recipients} delivered, {} sent, {} notified, {} read",
                     count(message.delivered_count),
+                    count(message.sent_count),
                     count(message.notified_count),
                     count(message.read_count)
                 ),
             ));
         }
         if let Some(id) = message.reply_to {
-            out.push(Paragraph::Fact("answers", id.to_string()));
+            out.push(Paragraph::Fact("answers", id.handle().to_string()));
         }
         out.push(Paragraph::Fact("type", message.kind.as_str().into()));
         out.push(Paragraph::Line(String::new()));

@@ -534,6 +534,9 @@ fn is_absence(error: &ClientError) -> bool {
 
 fn sent_text(sent: &Sent, name: &str) -> String {
     match sent {
+        Sent::Direct { damped: Some(_), .. } => {
+            format!("Stored for {name}, who is told of it later: it was woken too often.")
+        }
         Sent::Direct { delivered: true, .. } => format!("Delivered to {name}."),
         Sent::Direct { pushed: true, .. } => format!("Handed to {name}."),
         Sent::Direct { .. } => {

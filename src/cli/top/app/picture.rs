@@ -9,7 +9,7 @@ use crate::api::{EventInfo, LockInfo, MessageInfo, PeerInfo, Status};
 use crate::cli::text::short_id;
 use crate::cli::top::clean::{clean, first_line};
 use crate::model::{
-    MessageId, MessageKind, Monotonic, Party, PeerId, Seq, Stage, Timestamp, event_type,
+    MessageId, MessageKind, Monotonic, Party, PeerId, SentStatus, Seq, Stage, Timestamp, event_type,
 };
 
 /// Messages and events kept, each.
@@ -39,15 +39,17 @@ pub(in crate::cli::top) enum Marks {
     Unknown,
     /// With its one recipient.
     Direct(Stage),
+    /// It stands in a queue of its recipient's agent, like this.
+    Sent(SentStatus),
     /// With all recipients of a broadcast.
-    Broadcast { recipients: u32, delivered: u32, notified: u32, read: u32 },
+    Broadcast { recipients: u32, delivered: u32, sent: u32, notified: u32, read: u32 },
 }
 
 impl Marks {
     /// Whether it can come no further.
     pub(in crate::cli::top) fn is_final(self) -> bool {
         match self {
-            Self::Unknown => false,
+            Self::Unknown | Self::Sent(_) => false,
             Self::Direct(stage) => stage == Stage::Read,
             Self::Broadcast { recipients, read, .. } => read == recipients,
         }
@@ -99,7 +101,9 @@ struct Payload<'a> {
     message_id: Option<MessageId>,
     message_ids: Vec<MessageId>,
     from_peer: Option<Party>,
+    from_name: Option<Box<str>>,
     to_peer: Option<Party>,
+    to_name: Option<Box<str>>,
     read_by: Option<Party>,
     peer_id: Option<PeerId>,
     name: Option<Box<str>>,
@@ -311,17 +315,22 @@ pub(in crate::cli::top) fn marks(message: &MessageInfo, is_sent: bool) -> Marks 
         return Marks::Broadcast {
             recipients,
             delivered: count(message.delivered_count),
+            sent: count(message.sent_count),
             notified: count(message.notified_count),
             read: count(message.read_count),
         };
     }
-    let stage = match (message.read_at, message.notified_at, message.delivered) {
+    let stage = match (message.read_at, message.notified_at, message.sent_at) {
         (Some(_), _, _) => Stage::Read,
         (None, Some(_), _) => Stage::Notified,
-        (None, None, true) => Stage::Delivered,
-        (None, None, false) => Stage::Queued,
+        (None, None, Some(_)) => Stage::Sent,
+        (None, None, None) if message.delivered => Stage::Delivered,
+        (None, None, None) => Stage::Queued,
     };
-    Marks::Direct(message.stage.unwrap_or(stage))
+    match (message.stage.unwrap_or(stage), message.sent_status) {
+        (Stage::Sent, Some(status)) => Marks::Sent(status),
+        (stage, _) => Marks::Direct(stage),
+    }
 }
 
 /// What an event says, clean.
@@ -339,6 +348,14 @@ fn sentence(kind: &str, payload: &Payload<'_>) -> String {
         }
         event_type::FILE_UNLOCKED => {
             format!("{} ({})", text(&payload.file_path), text(&payload.reason))
+        }
+        event_type::CONVERSATION_DAMPED => {
+            let from = payload.from_name.as_deref().unwrap_or("everybody");
+            format!(
+                "{} to {}: told together from now on",
+                clean(from, LINE_CHARS_MAX),
+                text(&payload.to_name)
+            )
         }
         event_type::STATE_CHANGED => {
             let (space, key) = (text(&payload.namespace), text(&payload.key));

@@ -8,7 +8,7 @@ use crate::api::PeerStatus;
 use crate::cli::text::short_path;
 use crate::cli::top::app::{App, Area, Marks, MessageRow, Pane, Text};
 use crate::cli::top::clean::clean;
-use crate::model::{MessageKind, Stage};
+use crate::model::{MessageKind, SentStatus, Stage};
 
 /// How much of what others wrote is looked at for a cell, characters.
 const CELL_CHARS_MAX: usize = 400;
@@ -93,7 +93,7 @@ fn columns(pane: Pane, width: u16) -> &'static [Column] {
         ],
         Pane::Messages if width < 64 => &[("AGE", 4), ("FROM", 11), ("TO", 11), ("TEXT", 0)],
         Pane::Messages if width < 110 => {
-            &[("AGE", 4), ("FROM", 16), ("TO", 16), ("STAGE", 9), ("TEXT", 0)]
+            &[("AGE", 4), ("FROM", 16), ("TO", 16), ("STAGE", 11), ("TEXT", 0)]
         }
         Pane::Messages => &[("AGE", 4), ("FROM", 24), ("TO", 24), ("STAGE", 12), ("TEXT", 0)],
         Pane::Locks if width < 56 => &[("FREE", 7), ("HOLDER", 12), ("FILE", 0)],
@@ -188,12 +188,16 @@ fn stage(row: &MessageRow) -> Cell {
         Marks::Direct(Stage::Queued) => ("queued".into(), Tint::Bad),
         Marks::Direct(Stage::Read) => ("read".into(), Tint::Good),
         Marks::Direct(stage) => cell(stage.as_str()),
+        Marks::Sent(SentStatus::Sent) => cell(SentStatus::Sent.as_str()),
+        Marks::Sent(SentStatus::NotRunning) => ("not running".into(), Tint::Bad),
+        Marks::Sent(status) => (status.as_str().into(), Tint::Bad),
         // The furthest that anyone has come, and how many have.
-        Marks::Broadcast { recipients, delivered, notified, read } => {
-            let (count, word) = match (read, notified) {
-                (1.., _) => (read, "read"),
-                (0, 1..) => (notified, "told"),
-                (0, 0) => (delivered, "del."),
+        Marks::Broadcast { recipients, delivered, sent, notified, read } => {
+            let (count, word) = match (read, notified, sent) {
+                (1.., _, _) => (read, "read"),
+                (0, 1.., _) => (notified, "told"),
+                (0, 0, 1..) => (sent, "sent"),
+                (0, 0, 0) => (delivered, "del."),
             };
             cell(format!("{count}/{recipients} {word}"))
         }
