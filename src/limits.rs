@@ -441,6 +441,10 @@ pub const GIT_FILE_BYTES_MAX: usize = 8 * KIB;
 pub const PROCESS_BYTES_MAX: usize = 64 * KIB;
 /// Longest file of an agent that `setup` reads and changes, bytes. Some keep histories in theirs.
 pub const SETUP_FILE_BYTES_MAX: usize = 32 * MIB;
+/// Most that an agent's program may say when it is asked for its version, bytes.
+pub const AGENT_VERSION_BYTES_MAX: usize = 4 * KIB;
+/// How long it may take for that, milliseconds.
+pub const AGENT_VERSION_MS_MAX: u64 = 5_000;
 /// Longest record of what `setup` has changed, bytes.
 pub const SETUP_RECORD_BYTES_MAX: usize = 4 * MIB;
 /// Most ancestors of a process that are looked at.

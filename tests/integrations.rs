@@ -29,7 +29,7 @@ const PACKAGES: [&str; 2] = ["gemini-extension", "marketplace"];
 const DESCRIPTION: &str =
     "Coding agents that run side by side find each other, send messages, lock files";
 
-const AGENTS: [&str; 8] = [
+const AGENTS: [&str; 12] = [
     "claude-code",
     "codex",
     "gemini-cli",
@@ -38,7 +38,18 @@ const AGENTS: [&str; 8] = [
     "vscode",
     "windsurf",
     "antigravity",
+    "qwen",
+    "copilot",
+    "kimi",
+    "pi",
 ];
+
+/// Sets an agent up with all that there is for it, as a person with the usual data directory does.
+fn set_up(mesh: &Mesh, agent: &str) -> Value {
+    let dir = mesh.home().join(".slm-mesh");
+    let line = format!("--data-dir {} setup {agent} --wake --yes --json", dir.display());
+    mesh.run(&line).json()
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("integrations")
@@ -79,7 +90,7 @@ fn pretty(document: &Value) -> String {
 #[cfg(target_os = "linux")]
 fn hooks(agent: &str, file: &str, matchers: &[(&str, &str)]) -> Value {
     let mesh = Mesh::new().with("PATH", "/nowhere");
-    let document = mesh.run(&format!("setup {agent} --hooks --yes --json")).json();
+    let document = set_up(&mesh, agent);
     let program = document["program"].as_str().unwrap();
     let settings = fs::read_to_string(mesh.home().join(file)).unwrap();
     let mut settings = settings.replace(&format!("{program} hook {agent}"), "slm-mesh hook auto");
@@ -87,7 +98,6 @@ fn hooks(agent: &str, file: &str, matchers: &[(&str, &str)]) -> Value {
         assert!(settings.contains(from), "{agent}: no matcher {from}");
         settings = settings.replace(from, to);
     }
-    mesh.run(&format!("setup {agent} --uninstall --yes")).ok();
     let settings: Value = serde_json::from_str(&settings).unwrap();
     json!({"hooks": settings["hooks"]})
 }
@@ -189,26 +199,31 @@ fn rules_are_made_from_the_skills() {
 #[cfg(target_os = "linux")]
 fn the_readmes_show_what_setup_writes() {
     for agent in AGENTS {
-        let readme = fs::read_to_string(root().join(agent).join("README.md")).unwrap();
+        let mut readme = fs::read_to_string(root().join(agent).join("README.md")).unwrap();
         let mesh = Mesh::new().with("PATH", "/nowhere");
-        let document = mesh.run(&format!("setup {agent} --hooks --yes --json")).json();
+        let document = set_up(&mesh, agent);
         let program = document["program"].as_str().unwrap();
         let files = document["agents"][0]["files"].as_array().unwrap();
         let paths = files.iter().map(|file| Path::new(file["path"].as_str().unwrap()));
         let mut shown = 0;
-        for path in paths.filter(|path| path.extension().is_none_or(|end| end != "md")) {
+        let is_settings =
+            |path: &&Path| path.extension().is_some_and(|end| end == "json" || end == "toml");
+        for path in paths.filter(is_settings) {
             let text = fs::read_to_string(path).unwrap().replace(program, "/path/to/slm-mesh");
             let name = path.strip_prefix(mesh.home()).unwrap().display();
-            assert!(readme.contains(&format!("`~/{name}`:\n\n```")), "{agent}: {name}");
-            assert!(readme.contains(&format!("\n{text}```\n")), "{agent}: {name} is\n{text}");
+            let head = format!("`~/{name}`:\n\n```{}\n", path.extension().unwrap().display());
+            let (before, rest) =
+                readme.split_once(&head).unwrap_or_else(|| panic!("{agent}: {name}"));
+            let (_, after) = rest.split_once("```\n").unwrap();
+            readme = format!("{before}{head}{text}```\n{after}");
             shown += 1;
         }
+        compare(&format!("{agent}/README.md"), &readme);
         assert_eq!(
             readme.matches("\n```json").count() + readme.matches("\n```toml").count(),
             shown
         );
         assert!(readme.contains(&format!("slm-mesh setup {agent}")));
-        mesh.run(&format!("setup {agent} --uninstall --yes")).ok();
     }
 }
 

@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
     ("agent", &["files", "limits", "names", "platform"]),
     ("skills", &[]),
-    ("setup", &["files", "limits", "platform", "skills"]),
+    ("setup", &["config", "files", "limits", "platform", "skills"]),
     (
         "client",
         &[

@@ -4,6 +4,7 @@ import { spawn } from "node:child_process"
 import { joinSession } from "@github/copilot-sdk/extension"
 
 const PROGRAM = "slm-mesh"
+const OPTIONS = []
 
 let child, last = 0, pause = 500
 const asked = new Map() // questions without an answer
@@ -39,7 +40,7 @@ const tell = ({ id, text }) =>
 const start = () => {
   const began = Date.now()
   let rest = ""
-  child = spawn(PROGRAM, ["session", "--agent", "copilot-cli"], { stdio: ["pipe", "pipe", "ignore"] })
+  child = spawn(PROGRAM, [...OPTIONS, "session", "--agent", "copilot-cli"], { stdio: ["pipe", "pipe", "ignore"] })
   child.stdout.setEncoding("utf8").on("data", (data) => {
     const lines = (rest + data).split("\n")
     rest = lines.pop()

@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process"
 
 const PROGRAM = "slm-mesh"
+const OPTIONS = []
 
 export const SlmMesh = async ({ client, directory }) => {
   let child, retry, over, session, mode, last = 0, pause = 500
@@ -27,7 +28,7 @@ export const SlmMesh = async ({ client, directory }) => {
   const start = () => {
     const began = Date.now()
     let rest = ""
-    child = spawn(PROGRAM, ["session", "--agent", "opencode"], { stdio: ["pipe", "pipe", "ignore"] })
+    child = spawn(PROGRAM, [...OPTIONS, "session", "--agent", "opencode"], { stdio: ["pipe", "pipe", "ignore"] })
     child.stdout.setEncoding("utf8").on("data", (data) => {
       const lines = (rest + data).split("\n")
       rest = lines.pop()

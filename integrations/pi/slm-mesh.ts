@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process"
 
 const PROGRAM = "slm-mesh"
+const OPTIONS: string[] = []
 
 export default function (pi: any) {
   let child: any, retry: any, over = false, session: string, last = 0, pause = 500
@@ -29,7 +30,7 @@ export default function (pi: any) {
   const start = () => {
     const began = Date.now()
     let rest = ""
-    child = spawn(PROGRAM, ["session", "--agent", "pi"], { stdio: ["pipe", "pipe", "ignore"] })
+    child = spawn(PROGRAM, [...OPTIONS, "session", "--agent", "pi"], { stdio: ["pipe", "pipe", "ignore"] })
     child.stdout.setEncoding("utf8").on("data", (data: string) => {
       const lines = (rest + data).split("\n")
       rest = lines.pop()!
@@ -48,7 +49,7 @@ export default function (pi: any) {
     child.unref()
     say({ session })
   }
-  pi.registerMcpServer("slm-mesh", { command: PROGRAM, args: ["mcp"], exposure: "direct" })
+  pi.registerMcpServer("slm-mesh", { command: PROGRAM, args: [...OPTIONS, "mcp"], exposure: "direct" })
   pi.on("session_start", (_: any, ctx: any) => {
     session = ctx.sessionManager.getSessionId()
     over = false

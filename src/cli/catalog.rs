@@ -365,33 +365,38 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "setup",
         group: Group::Agents,
         summary: "tell the agents on this machine of slm-mesh",
-        usage: &["setup [agent...] [--hooks] [--project] [--dry-run] [--yes] [--uninstall]"],
+        usage: &[
+            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--dry-run] [--yes]",
+            "setup [agent...] --uninstall [--project] [--dry-run] [--yes]",
+        ],
         about: &[
-            "Adds the entry for this program to the settings of each agent, and slash commands \
-             where the agent has a folder for them. Without an agent, those that are found here. \
-             Shows each change and asks; everything else in the files stays as it is, and a copy \
-             of what they were is kept in the data directory. Run twice, it changes nothing.",
+            "Adds the entry for this program to the settings of each agent, hooks or a plugin so that \
+             it is told of messages while it works and kept from editing locked files, and skills. \
+             Without an agent, those that are found here. Shows each change and asks; everything \
+             else in the files stays as it is, and a copy of what they were is kept in the data \
+             directory. Run twice, it changes nothing. Another data directory than ~/.slm-mesh goes \
+             into the entries, too.",
             "Agents: claude-code, codex, gemini-cli, opencode, cursor, vscode, windsurf, zed, \
-             cline, antigravity.",
+             cline, antigravity, qwen, copilot, kimi, pi.",
             "--uninstall takes out what setup has put in; a file that nobody else has changed is \
              then as it was, byte for byte.",
         ],
         options: &[
-            (
-                "--hooks",
-                "with hooks: messages reach the agent while it works, locks keep it from editing",
-            ),
+            ("--no-hooks", "without hooks and plugins"),
+            ("--wake", "with what needs an experimental mode of an agent (copilot)"),
+            ("--allow", "let it use the mesh's tools without asking each time (claude-code)"),
             (
                 "--project",
                 "the files of this directory (claude-code, cursor, vscode), not your own",
             ),
             ("--dry-run", "show what would change, and change nothing"),
-            ("-y, --yes", "do not ask"),
+            ("-y, --yes", "do not ask; says nothing of --allow"),
             ("--uninstall", "take it all out again"),
+            ("--hooks", "the same as without: hooks are put in"),
         ],
         examples: &[
             ("setup", "all agents that are found"),
-            ("setup claude-code codex --hooks", ""),
+            ("setup claude-code codex --allow", ""),
             ("setup --dry-run", "look first"),
             ("setup --uninstall", ""),
         ],

@@ -320,8 +320,12 @@ pub struct Emit {
 pub struct SetUp {
     /// Which agents; those that are found if none.
     pub agents: Vec<&'static str>,
-    /// Hooks too.
-    pub hooks: bool,
+    /// No hooks.
+    pub no_hooks: bool,
+    /// What needs an experimental mode of an agent, too.
+    pub wake: bool,
+    /// With leave for the agent to use the tools without asking.
+    pub allow: bool,
     /// The files of this directory instead of the person's own.
     pub project: bool,
     /// Only show.

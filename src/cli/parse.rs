@@ -52,16 +52,25 @@ pub(super) fn doctor(entry: &Entry, words: Words) -> Result<Command> {
 }
 
 pub(super) fn setup(entry: &Entry, mut words: Words) -> Result<Command> {
+    let hooks = words.flag("--hooks");
     let mut wanted = SetUp {
-        hooks: words.flag("--hooks"),
+        no_hooks: words.flag("--no-hooks"),
+        wake: words.flag("--wake"),
+        allow: words.flag("--allow"),
         project: words.flag("--project"),
         dry_run: words.flag("--dry-run"),
         yes: words.flag(["-y", "--yes"]),
         uninstall: words.flag("--uninstall"),
         agents: Vec::new(),
     };
-    if wanted.uninstall && wanted.hooks {
-        return Err(words.error("`--uninstall` takes hooks out, too; leave out `--hooks`"));
+    if wanted.uninstall && (hooks || wanted.no_hooks || wanted.wake || wanted.allow) {
+        return Err(words.error(
+            "`--uninstall` takes out whatever is there; leave out `--hooks`, `--no-hooks`, `--wake` \
+             and `--allow`",
+        ));
+    }
+    if hooks && wanted.no_hooks {
+        return Err(words.error("`--hooks` and `--no-hooks` exclude each other"));
     }
     if wanted.dry_run && wanted.yes {
         return Err(words.error("`--dry-run` and `--yes` exclude each other"));
@@ -558,18 +567,16 @@ mod tests {
 
     #[test]
     fn setting_agents_up() {
-        let full = SetUp {
-            agents: vec!["zed", "codex"],
-            hooks: true,
-            project: true,
-            yes: true,
-            ..SetUp::default()
-        };
+        let full =
+            SetUp { agents: vec!["zed", "codex"], project: true, yes: true, ..SetUp::default() };
         assert_eq!(command("setup zed --hooks codex --project -y"), Command::SetUp(full));
+        let bare = SetUp { no_hooks: true, wake: true, allow: true, ..SetUp::default() };
+        assert_eq!(command("setup --no-hooks --allow --wake"), Command::SetUp(bare));
         let out = SetUp { uninstall: true, dry_run: true, ..SetUp::default() };
         assert_eq!(command("setup --uninstall --dry-run"), Command::SetUp(out));
         assert!(refused("setup claude").contains("did you mean `claude-code`?"));
-        assert!(refused("setup --uninstall --hooks").contains("leave out `--hooks`"));
+        assert!(refused("setup --uninstall --allow").contains("leave out `--hooks`"));
+        assert!(refused("setup --hooks --no-hooks").contains("exclude each other"));
         assert!(refused("setup --dry-run --yes").contains("exclude each other"));
         assert!(refused("setup --hook").contains("did you mean `--hooks`?"));
         assert!(refused("doctor zed").contains("unexpected word"));

@@ -10,8 +10,8 @@ use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines};
 use super::{Context, Exit, Failure, Result, SetUp};
 use crate::platform;
-use crate::setup::agents::{AGENTS, Agent, Place, is_program};
-use crate::setup::plan::is_ours;
+use crate::setup::agents::{AGENTS, Agent, Extras, Part, Place, is_program};
+use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
@@ -23,24 +23,46 @@ const ANSWER_BYTES_MAX: u64 = 64;
 pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
     let mut setup = open(context, wanted.project)?;
     let agents = chosen(&setup, wanted)?;
-    let mut plans = Vec::new();
-    for agent in agents {
-        let plan = if wanted.uninstall {
-            setup.uninstall(agent)
-        } else {
-            setup.install(agent, wanted.hooks)
-        };
-        plans.extend(plan);
-    }
     let out = &mut context.out;
+    let mut extras = Extras { hooks: !wanted.no_hooks, wake: wanted.wake, allow: wanted.allow };
+    let plan = |extras: Extras| -> Vec<AgentPlan> {
+        let plan = |agent: &&'static Agent| {
+            if wanted.uninstall { setup.uninstall(agent) } else { setup.install(agent, extras) }
+        };
+        agents.iter().filter_map(plan).collect()
+    };
+    let mut plans = plan(extras);
+    let unasked =
+        if wanted.uninstall || extras.allow { None } else { without_leave(&setup, &plans) };
+    let mut is_declined = false;
+    if let Some(agent) = unasked.filter(|_| !wanted.yes && !wanted.dry_run && can_ask(out)) {
+        let question = format!(
+            "{} asks you before each use of a mesh tool. Let it use all eight without asking?",
+            agent.title
+        );
+        extras.allow = asked(out, &question)?;
+        is_declined = !extras.allow;
+        plans = plan(extras);
+    }
     let changes = plans.iter().flat_map(AgentPlan::changes).count();
     let refused = plans.iter().flat_map(AgentPlan::refusals).count();
     let write = changes > 0 && !wanted.dry_run;
     if !out.json {
         show(out, &plans, &setup, wanted)?;
     }
-    if write && !wanted.yes && !asked(out, changes)? {
-        return Err(Failure::other("not_confirmed", "nothing was changed"));
+    if write && !wanted.yes {
+        if !can_ask(out) {
+            out.flush()?;
+            return Err(Failure::other(
+                "not_confirmed",
+                "this changes files of agents, and there is no terminal to ask on: look with \
+                 --dry-run, then repeat with --yes",
+            ));
+        }
+        let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
+        if !asked(out, &format!("Write {files}?"))? {
+            return Err(Failure::other("not_confirmed", "nothing was changed"));
+        }
     }
     let mut failures = Vec::new();
     if write || (wanted.uninstall && !wanted.dry_run) {
@@ -54,23 +76,25 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
         setup.remove_empty_dirs();
     }
     report(out, &plans, &setup, wanted, &failures)?;
-    if write && !wanted.uninstall {
-        tell_of_data_dir(context.config.paths.dir());
+    if let Some(agent) = unasked.filter(|_| write && !extras.allow && !is_declined && !out.json) {
+        writeln!(
+            out,
+            "{0} asks you before each use of a mesh tool; `slm-mesh setup {1} --allow` lets it use \
+             them.",
+            agent.title, agent.name
+        )?;
     }
     Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
 }
 
-/// Agents start the program with their own environment, in which another data directory is not
-/// known. It does not go into their files, since several agents would have to agree on it.
-fn tell_of_data_dir(dir: &Path) {
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".slm-mesh"));
-    if home.is_some_and(|home| home.as_path() != dir) {
-        super::out::note(&format!(
-            "agents use {} only if {}={0} stands in the environment that they are started in",
-            dir.display(),
-            crate::config::DATA_DIR,
-        ));
-    }
+/// The first agent that is set up anew or changed, and has no leave yet to use the tools unasked.
+fn without_leave(setup: &Setup, plans: &[AgentPlan]) -> Option<&'static Agent> {
+    let changed = plans.iter().filter(|plan| plan.changes().next().is_some());
+    let mut able = changed.map(|plan| plan.agent).filter(|agent| agent.has_leave(&setup.place));
+    able.find(|agent| {
+        let seen = setup.look(agent).unwrap_or_default();
+        seen.iter().any(|seen| matches!(seen.part, Part::Allow) && seen.look.found == Found::Absent)
+    })
 }
 
 /// The work to be done from here.
@@ -90,7 +114,20 @@ pub(super) fn open(context: &Context, project: bool) -> Result<Setup> {
     })?;
     let record = Record::load(context.config.paths.setup())
         .map_err(|why| Failure::other("setup_record", why))?;
-    Ok(Setup { place, program: own_program()?, record, dirs: Vec::new() })
+    Ok(Setup { place, program: program(context)?, record, dirs: Vec::new() })
+}
+
+/// What agents are to start, and with which data directory.
+fn program(context: &Context) -> Result<Program> {
+    let dir = context.config.paths.dir();
+    let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join(".slm-mesh"));
+    let is_usual_dir = usual.is_some_and(|usual| usual == dir);
+    let text = dir.to_str().filter(|text| !text.contains(char::is_control));
+    let data_dir = text.ok_or_else(|| {
+        let why = format!("{} is a path that agents cannot be told; take another", dir.display());
+        Failure::other("own_path", why)
+    })?;
+    Ok(Program { path: own_program()?, data_dir: data_dir.to_owned(), is_usual_dir })
 }
 
 /// The path by which agents are to start this program: that on `PATH` if it is this one, for it
@@ -121,7 +158,8 @@ fn own_program() -> Result<String> {
 }
 
 fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
-    let has_files = |agent: &&'static Agent| agent.targets(&setup.place, false).is_some();
+    let has_files =
+        |agent: &&'static Agent| agent.targets(&setup.place, Extras::default()).is_some();
     if wanted.agents.is_empty() {
         let is_meant = |agent: &&'static Agent| {
             if wanted.uninstall {
@@ -130,9 +168,10 @@ fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
                 agent.sign(&setup.place).is_some()
             }
         };
-        let found: Vec<_> = AGENTS.iter().filter(is_meant).filter(has_files).collect();
+        let found: Vec<_> = AGENTS.into_iter().filter(is_meant).filter(has_files).collect();
         if found.is_empty() && !wanted.uninstall {
-            let known: Vec<_> = AGENTS.iter().filter(has_files).map(|agent| agent.name).collect();
+            let known: Vec<_> =
+                AGENTS.into_iter().filter(has_files).map(|agent| agent.name).collect();
             return Err(Failure::other(
                 "no_agents",
                 format!(
@@ -143,7 +182,7 @@ fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
         }
         return Ok(found);
     }
-    let named: Vec<_> = AGENTS.iter().filter(|a| wanted.agents.contains(&a.name)).collect();
+    let named: Vec<_> = AGENTS.into_iter().filter(|a| wanted.agents.contains(&a.name)).collect();
     match named.iter().find(|agent| !has_files(agent)) {
         Some(agent) => Err(Failure::other(
             "no_project_files",
@@ -164,6 +203,17 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
         };
         let sign = out.style.paint(&sign, Paint::Dim).into_owned();
         writeln!(out, "{title}  {sign}")?;
+        if let Some(plugin) = &plan.plugin {
+            let plugin = shown(out, plugin);
+            writeln!(out, "  its plugin slm-mesh is on ({plugin}) and brings all that it needs")?;
+            if setup.is_known_to(plan.agent) {
+                let text = format!(
+                    "an entry or hooks of setup stand beside it: run `slm-mesh setup {} --uninstall`",
+                    plan.agent.name
+                );
+                writeln!(out, "  {}", out.style.paint(&text, Paint::Warn))?;
+            }
+        }
         let has_changes = plan.changes().next().is_some();
         for file in plan.files.iter().flatten() {
             if file.action != Action::Keep {
@@ -181,9 +231,6 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
             let done = if wanted.uninstall { "nothing of ours here" } else { "set up already" };
             writeln!(out, "  {}", out.style.paint(done, Paint::Good))?;
         }
-        if wanted.hooks && !plan.agent.has_hooks(&setup.place) {
-            writeln!(out, "  it has no hooks")?;
-        }
         writeln!(out)?;
     }
     Ok(())
@@ -192,7 +239,7 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
 fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {
     let path = shown(out, &file.path);
     // Texts of our own that come or go as a whole say nothing new.
-    if file.action == Action::Remove || file.is_command() {
+    if file.action == Action::Remove || file.is_own_text() {
         let what = format!("{} {path}", file.action.as_str());
         return writeln!(out, "{}", out.style.paint(&what, Paint::Bold));
     }
@@ -226,18 +273,14 @@ fn shown(out: &Out, path: &Path) -> String {
     out.path(&path.to_string_lossy())
 }
 
+/// Whether there is a person to ask.
+fn can_ask(out: &Out) -> bool {
+    !out.json && out.is_terminal && platform::stdin_is_terminal()
+}
+
 /// Whether the person agrees.
-fn asked(out: &mut Out, changes: usize) -> Result<bool> {
-    if out.json || !out.is_terminal || !platform::stdin_is_terminal() {
-        out.flush()?;
-        return Err(Failure::other(
-            "not_confirmed",
-            "this changes files of agents, and there is no terminal to ask on: look with \
-             --dry-run, then repeat with --yes",
-        ));
-    }
-    let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
-    write!(out, "Write {files}? [y/N] ")?;
+fn asked(out: &mut Out, question: &str) -> Result<bool> {
+    write!(out, "{question} [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
@@ -262,6 +305,8 @@ struct Document<'a> {
 struct AgentDocument<'a> {
     agent: &'a str,
     found: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a Path>,
     files: Vec<FileDocument<'a>>,
 }
 
@@ -312,20 +357,29 @@ fn report(
         for plan in plans.iter().filter(|plan| plan.changes().next().is_some()) {
             writeln!(out, "{}: {}.", plan.agent.title, plan.agent.after)?;
         }
-        if !wanted.hooks && plans.iter().any(|plan| plan.agent.has_hooks(&setup.place)) {
+        if wanted.no_hooks && plans.iter().any(|plan| plan.agent.has_hooks(&setup.place)) {
             writeln!(
                 out,
-                "With --hooks, agents are told of messages while they work, and of locked files \
-                 before they edit them."
+                "Without hooks, agents are not told of messages while they work, nor of locked \
+                 files before they edit them."
+            )?;
+        }
+        let can_wake = |plan: &AgentPlan| plan.agent.has_wake(&setup.place);
+        if let Some(plan) = plans.iter().find(|plan| !wanted.wake && can_wake(plan)) {
+            let Agent { title, name, .. } = plan.agent;
+            writeln!(
+                out,
+                "`slm-mesh setup {name} --wake` lets messages wake {title}; it switches its \
+                 experimental mode on."
             )?;
         }
     }
-    let is_built =
-        setup.program.contains("/target/debug/") || setup.program.contains("/target/release/");
+    let is_built = setup.program.path.contains("/target/debug/")
+        || setup.program.path.contains("/target/release/");
     if done > 0 && !wanted.uninstall && !wanted.dry_run && is_built {
         super::out::note(&format!(
             "{} lies in a build folder; if that goes, agents no longer find it",
-            setup.program
+            setup.program.path
         ));
     }
     Ok(())
@@ -360,6 +414,7 @@ fn document<'a>(
         .map(|plan| AgentDocument {
             agent: plan.agent.name,
             found: plan.sign.as_deref(),
+            plugin: plan.plugin.as_deref(),
             files: plan.files.iter().map(file).collect(),
         })
         .collect();
@@ -369,7 +424,7 @@ fn document<'a>(
         ok: refused == 0 && failures.is_empty(),
         dry_run: wanted.dry_run,
         changed: !wanted.dry_run && changes > failures.len(),
-        program: &setup.program,
+        program: &setup.program.path,
         agents,
     }
 }

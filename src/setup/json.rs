@@ -54,8 +54,7 @@ impl Node {
     /// As text; over several lines with the given indent of the first, or on one.
     fn write(&self, style: &Style, indent: Option<&str>) -> String {
         match self {
-            // Plain data into memory.
-            Self::Text(text) => serde_json::to_string(text).unwrap_or_default(),
+            Self::Text(text) => quoted(text),
             Self::Number(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::List(items) => {
@@ -74,6 +73,12 @@ impl Node {
             }
         }
     }
+}
+
+/// A string.
+pub(super) fn quoted(text: &str) -> String {
+    // Plain data into memory.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 fn wrap<'a, T: 'a>(
@@ -270,6 +275,22 @@ fn place_in(text: &str, path: &[&str], new: &New<'_>, to_array: bool) -> Result<
         None => Err(Trouble::Internal),
     })??;
     checked(done)
+}
+
+/// Puts `node` in the place of the value at `path`; a number in it is a place in an array.
+///
+/// # Errors
+/// The text is no JSON object, or nothing is there.
+pub(super) fn replace(text: &str, path: &[&str], node: &Node) -> Result<String, Trouble> {
+    let done = read(text, |root| {
+        let root = root?;
+        let style = Style::of(text, if let Value::Object(root) = root { Some(root) } else { None });
+        let range = find(root, path)?.range();
+        let indent = starts_line(text, range.start).then(|| indent(text, range.start));
+        let with = node.write(&style, indent);
+        Some(apply(text, &[Splice { range: range.start..range.end, with }]))
+    })?;
+    checked(done.ok_or(Trouble::Internal)?)
 }
 
 /// The way down to `path` as far as it goes, and the rest made there.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`agents`] | the table: which agent has which files, and what goes into each |
 //! | [`plan`] | a file's text before -> its text after; touches nothing |
-//! | `json`, `toml`, `text` | changes to a text that leave the rest of it as it was, byte for byte |
+//! | `json`, `toml`, `toml_hooks`, `text` | changes to a text that leave the rest of it as it was, byte for byte |
 //! | [`record`] | what was changed, so that it can be put back exactly |
 //! | [`disk`] | reading and writing these files: bounded, whole, through links |
 //! | [`work`] | all of it together: look, plan, do |
@@ -21,6 +21,7 @@ pub mod work;
 mod json;
 mod text;
 mod toml;
+mod toml_hooks;
 
 use std::fmt;
 

@@ -1,11 +1,13 @@
-//! The one table of ours in a TOML file: looked at with spans, changed by splices.
+//! The one table of ours in Codex' file: looked at with spans, changed by splices.
 
 use std::ops::Range;
 
 use toml_edit::{Document, Item};
 
+use super::plan::Program;
 use super::text::{Splice, apply, line_start, newline, next_line, place};
-use super::{Malformed, Trouble};
+use super::{Malformed, Trouble, json};
+use crate::config::DATA_DIR;
 
 /// The table of all servers.
 const SERVERS: &str = "mcp_servers";
@@ -17,6 +19,10 @@ pub(super) struct Found {
     pub(super) command: Option<String>,
     /// `args`, if they are texts.
     pub(super) args: Option<Vec<String>>,
+    /// The data directory among its variables.
+    pub(super) data_dir: Option<String>,
+    /// It is switched off.
+    pub(super) is_off: bool,
 }
 
 /// Where the entry is.
@@ -27,7 +33,7 @@ enum At {
     Inline { end: usize, is_empty: bool },
 }
 
-fn parse(text: &str) -> Result<Document<&str>, Trouble> {
+pub(super) fn parse(text: &str) -> Result<Document<&str>, Trouble> {
     Document::parse(text).map_err(|error| {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
         let what = error.message().lines().next().unwrap_or_default().to_owned();
@@ -51,21 +57,24 @@ pub(super) fn find(text: &str, name: &str) -> Result<Option<Found>, Trouble> {
     let args = get("args")
         .and_then(Item::as_array)
         .and_then(|args| args.iter().map(|value| value.as_str().map(str::to_owned)).collect());
-    Ok(Some(Found { command, args }))
+    let env = get("env").and_then(Item::as_table_like);
+    let data_dir = env.and_then(|env| env.get(DATA_DIR)).and_then(Item::as_str).map(str::to_owned);
+    let is_off = get("enabled").and_then(Item::as_bool) == Some(false);
+    Ok(Some(Found { command, args, data_dir, is_off }))
 }
 
 /// Adds the entry `name`, which is not there yet.
 ///
 /// # Errors
 /// The text is no TOML, or `mcp_servers` is no table.
-pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Trouble> {
-    let (at, command) = (whereabouts(text)?, quoted(command));
+pub(super) fn add(text: &str, name: &str, program: &Program) -> Result<String, Trouble> {
+    let at = whereabouts(text)?;
     let line = newline(text);
     let done = match at {
         At::Inline { end, is_empty } => {
             let comma = if is_empty { " " } else { ", " };
             let inner = text.get(..end).unwrap_or_default().trim_end().len();
-            let entry = format!("{comma}{} ", inline(name, &command));
+            let entry = format!("{comma}{} ", inline(name, program));
             apply(text, &[Splice { range: inner..end, with: entry }])
         }
         At::Absent => {
@@ -74,7 +83,7 @@ pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Troub
                 text if text.ends_with('\n') => line.to_owned(),
                 _ => format!("{line}{line}"),
             };
-            format!("{text}{before}{}", block(name, &command, line))
+            format!("{text}{before}{}", block(name, program, line))
         }
     };
     checked(done)
@@ -84,13 +93,36 @@ pub(super) fn add(text: &str, name: &str, command: &str) -> Result<String, Troub
 ///
 /// # Errors
 /// The text is no TOML, or the entry has no command.
-pub(super) fn update(text: &str, name: &str, command: &str) -> Result<String, Trouble> {
+pub(super) fn update(text: &str, name: &str, program: &Program) -> Result<String, Trouble> {
     let document = parse(text)?;
     let table = entry(&document, name).and_then(Item::as_table_like).ok_or(Trouble::Internal)?;
     let span = |key: &str| table.get(key).and_then(Item::span);
     let at = span("command").ok_or(Trouble::Internal)?;
-    let mut splices = vec![Splice { range: at, with: quoted(command) }];
+    let mut splices = vec![Splice { range: at.clone(), with: quoted(&program.path) }];
     splices.extend(span("args").map(|range| Splice { range, with: "[]".into() }));
+    let dir = quoted(&program.data_dir);
+    let env = table.get("env").and_then(Item::as_table_like);
+    let known = env.and_then(|env| env.get(DATA_DIR)).and_then(Item::span);
+    match (known, span("env"), program.is_usual_dir) {
+        (Some(range), ..) => splices.push(Splice { range, with: dir }),
+        (None, _, true) => {}
+        // After its bracket, in a line of its own if it has a header.
+        (None, Some(env), false) => {
+            let header = text.get(env.start..).is_some_and(|env| env.starts_with('['));
+            let (at, end) = if header {
+                (next_line(text, env.start), newline(text))
+            } else {
+                (env.start + 1, ",")
+            };
+            splices.push(Splice::insert(at, format!(" {DATA_DIR} = {dir}{end}")));
+        }
+        (None, None, false) => {
+            let inline = entry(&document, name).is_some_and(Item::is_inline_table);
+            let (at, before) =
+                if inline { (at.end, ", ".into()) } else { (at.end, newline(text).to_owned()) };
+            splices.push(Splice::insert(at, format!("{before}env = {{ {DATA_DIR} = {dir} }}")));
+        }
+    }
     splices.sort_by_key(|splice| splice.range.start);
     checked(apply(text, &splices))
 }
@@ -110,11 +142,11 @@ pub(super) fn remove(text: &str, name: &str) -> Result<(String, Option<String>),
 pub(super) fn replace(
     text: &str,
     name: &str,
-    command: &str,
+    program: &Program,
 ) -> Result<(String, Option<String>), Trouble> {
-    let (command, line) = (quoted(command), newline(text));
+    let line = newline(text);
     let is_inline = matches!(whereabouts(text)?, At::Inline { .. });
-    let new = if is_inline { inline(name, &command) } else { block(name, &command, line) };
+    let new = if is_inline { inline(name, program) } else { block(name, program, line) };
     swap(text, name, Some(&new))
 }
 
@@ -127,13 +159,21 @@ pub(super) fn restore(text: &str, name: &str, old: &str) -> Result<String, Troub
 }
 
 /// The entry as a table with a header.
-fn block(name: &str, command: &str, line: &str) -> String {
-    format!("[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}")
+fn block(name: &str, program: &Program, line: &str) -> String {
+    let command = quoted(&program.path);
+    let env = env(program).map(|env| format!("{env}{line}")).unwrap_or_default();
+    format!("[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}{env}")
 }
 
 /// The entry as a member of an inline table.
-fn inline(name: &str, command: &str) -> String {
-    format!("{name} = {{ command = {command}, args = [] }}")
+fn inline(name: &str, program: &Program) -> String {
+    let env = env(program).map(|env| format!(", {env}")).unwrap_or_default();
+    format!("{name} = {{ command = {}, args = []{env} }}", quoted(&program.path))
+}
+
+/// The variables, if there are any.
+fn env(program: &Program) -> Option<String> {
+    Some(format!("env = {{ {DATA_DIR} = {} }}", quoted(program.told_dir()?)))
 }
 
 fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<String>), Trouble> {
@@ -183,7 +223,7 @@ fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<Str
     Ok((checked(apply(text, &splices))?, Some(old)))
 }
 
-fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
+pub(super) fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
     spans.extend(table.span());
     for (key, item) in table {
         match item {
@@ -243,12 +283,11 @@ fn whereabouts(text: &str) -> Result<At, Trouble> {
 }
 
 /// A basic string (TOML 1.0, "String"): JSON's escapes are a subset of its own.
-fn quoted(text: &str) -> String {
-    // Plain data into memory.
-    serde_json::to_string(text).unwrap_or_default().replace('\u{7f}', "\\u007F")
+pub(super) fn quoted(text: &str) -> String {
+    json::quoted(text).replace('\u{7f}', "\\u007F")
 }
 
-fn checked(text: String) -> Result<String, Trouble> {
+pub(super) fn checked(text: String) -> Result<String, Trouble> {
     match parse(&text) {
         Ok(_) => Ok(text),
         Err(_) => Err(Trouble::Internal),
@@ -261,6 +300,10 @@ mod tests {
 
     const NAME: &str = "slm-mesh";
 
+    fn program(path: &str) -> Program {
+        Program { path: path.into(), is_usual_dir: true, ..Program::default() }
+    }
+
     #[test]
     fn added_at_the_end_and_taken_out_again() {
         for text in [
@@ -271,7 +314,7 @@ mod tests {
             "[mcp_servers]\na = { command = \"x\" }\n",
             "mcp_servers.a.command = \"x\"\n",
         ] {
-            let added = add(text, NAME, "/a b/slm-mesh").unwrap();
+            let added = add(text, NAME, &program("/a b/slm-mesh")).unwrap();
             assert!(added.starts_with(text), "{added}");
             let found = find(&added, NAME).unwrap().unwrap();
             assert_eq!(found.command.as_deref(), Some("/a b/slm-mesh"));
@@ -295,11 +338,11 @@ mod tests {
                 "mcp_servers = { a = {command=\"q\"}, slm-mesh = { command = \"/x\", args = [] } } # c\n",
             ),
         ] {
-            let added = add(text, NAME, "/x").unwrap();
+            let added = add(text, NAME, &program("/x")).unwrap();
             assert_eq!(added, expected);
             let (left, old) = remove(&added, NAME).unwrap();
             assert!(find(&left, NAME).unwrap().is_none(), "{left}");
-            let (other, ours) = replace(&added, NAME, "/y").unwrap();
+            let (other, ours) = replace(&added, NAME, &program("/y")).unwrap();
             assert_eq!((&ours, other), (&old, added.replace("/x", "/y")));
             assert_eq!(restore(&added.replace("/x", "/y"), NAME, &old.unwrap()).unwrap(), added);
         }
@@ -312,7 +355,7 @@ mod tests {
         let (left, old) = remove(text, NAME).unwrap();
         assert_eq!(left, "# mine\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
         // Replaced, it keeps its place, and comes back to it.
-        let (replaced, same) = replace(text, NAME, "/x").unwrap();
+        let (replaced, same) = replace(text, NAME, &program("/x")).unwrap();
         assert_eq!(same, old);
         let ours = "[mcp_servers.slm-mesh]\ncommand = \"/x\"\nargs = []\n";
         let expected = format!("# mine\n{ours}\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
@@ -327,7 +370,7 @@ mod tests {
     #[test]
     fn another_path_is_changed_in_its_place() {
         let text = "[mcp_servers.slm-mesh]\nargs = [\"mcp\"]   # a\ncommand = 'old/slm-mesh'\nenabled = true\n";
-        let updated = update(text, NAME, "/new").unwrap();
+        let updated = update(text, NAME, &program("/new")).unwrap();
         assert_eq!(
             updated,
             "[mcp_servers.slm-mesh]\nargs = []   # a\ncommand = \"/new\"\nenabled = true\n"
@@ -337,11 +380,39 @@ mod tests {
     #[test]
     fn what_is_no_toml_is_refused_with_its_place() {
         for (text, line, column) in [("a = 1\nb = = 2\n", 2, 5), ("[x\n", 1, 3), ("é = 1", 1, 1)] {
-            let Err(Trouble::Malformed(error)) = add(text, NAME, "/x") else {
+            let Err(Trouble::Malformed(error)) = add(text, NAME, &program("/x")) else {
                 panic!("{text}");
             };
             assert_eq!((error.line, error.column), (line, column), "{text}: {}", error.what);
         }
-        assert!(matches!(add("mcp_servers = 5", NAME, "/x"), Err(Trouble::Unexpected(_))));
+        assert!(matches!(
+            add("mcp_servers = 5", NAME, &program("/x")),
+            Err(Trouble::Unexpected(_))
+        ));
+    }
+
+    #[test]
+    fn another_data_directory_is_among_the_variables() {
+        let other = Program { path: "/x".into(), data_dir: "/d".into(), is_usual_dir: false };
+        let dir = |text: &str| find(text, NAME).unwrap().unwrap().data_dir;
+        for text in ["", "mcp_servers = {}\n"] {
+            let added = add(text, NAME, &other).unwrap();
+            assert_eq!(dir(&added).as_deref(), Some("/d"), "{added}");
+        }
+        let head = "[mcp_servers.slm-mesh]\ncommand = \"/old/slm-mesh\"\n";
+        for env in [
+            "",
+            "env = {}\n",
+            "env = { A = \"1\" }\n",
+            "env = { SLM_MESH_DATA_DIR = \"/e\" }\n",
+            "[mcp_servers.slm-mesh.env]\nA = \"1\"\n",
+            "[mcp_servers.slm-mesh.env]\nSLM_MESH_DATA_DIR = \"/e\"\n",
+        ] {
+            let updated = update(&format!("{head}{env}"), NAME, &other).unwrap();
+            assert_eq!(dir(&updated).as_deref(), Some("/d"), "{updated}");
+            assert_eq!(updated.contains("A = "), env.contains("A = "), "{updated}");
+        }
+        let inline = "mcp_servers = { slm-mesh = { command = \"/old/slm-mesh\" } }\n";
+        assert_eq!(dir(&update(inline, NAME, &other).unwrap()).as_deref(), Some("/d"));
     }
 }

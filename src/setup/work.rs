@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::agents::{Agent, Part, Place, Target};
+use super::agents::{Agent, Extras, Part, Place, Target};
 use super::disk::{self, File};
-use super::plan::{self, Found, Memory};
+use super::plan::{self, Look, Memory, Program};
 use super::record::{Record, Turn, hash};
 use super::{ENTRY, Trouble};
 
@@ -59,6 +59,8 @@ pub struct AgentPlan {
     pub agent: &'static Agent,
     /// By what it was found to be installed.
     pub sign: Option<PathBuf>,
+    /// Where our plugin is told of, which brings server, hooks and skills by itself.
+    pub plugin: Option<PathBuf>,
     /// Its files; for each that cannot be changed, why.
     pub files: Vec<Result<FilePlan, (PathBuf, String)>>,
 }
@@ -76,17 +78,15 @@ impl AgentPlan {
     }
 }
 
-/// How much of a file's parts is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is seen of a part of a file.
+#[derive(Clone, Debug)]
 pub struct Seen {
     /// The file.
     pub path: PathBuf,
-    /// Hooks, not the entry of the server.
-    pub hooks: bool,
-    /// How much.
-    pub found: Found,
-    /// The command that stands there.
-    pub command: Option<String>,
+    /// Which part.
+    pub part: Part,
+    /// What is seen of it.
+    pub look: Look,
 }
 
 /// The work on all files.
@@ -94,8 +94,8 @@ pub struct Seen {
 pub struct Setup {
     /// Where the files are.
     pub place: Place,
-    /// The program that is entered, an absolute path.
-    pub program: String,
+    /// The program that is entered.
+    pub program: Program,
     /// What was done before.
     pub record: Record,
     /// Folders that were made once and may be empty now.
@@ -103,30 +103,43 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// What is to happen so that `agent` knows the program, with hooks or without. None if it has
-    /// no files in a project.
+    /// What is to happen so that `agent` knows the program. None if it has no files in a project.
     #[must_use]
-    pub fn install(&self, agent: &'static Agent, hooks: bool) -> Option<AgentPlan> {
-        let targets = agent.targets(&self.place, hooks)?;
-        Some(self.all(agent, targets, |target| self.install_file(target)))
+    pub fn install(&self, agent: &'static Agent, extras: Extras) -> Option<AgentPlan> {
+        let mut targets = agent.targets(&self.place, extras)?;
+        let plugin = agent.plugin(&self.place);
+        if plugin.is_some() {
+            // All that it does not bring.
+            for target in &mut targets {
+                target.parts.retain(|part| matches!(part, Part::Allow));
+            }
+        }
+        targets.retain(|target| {
+            let is_known = self.record.get(&target.path).is_some();
+            !target.parts.is_empty() && (!target.retired || is_known)
+        });
+        Some(self.all(agent, plugin, targets, |target| {
+            if target.retired { self.uninstall_file(target) } else { self.install_file(target) }
+        }))
     }
 
     /// What is to happen so that `agent` forgets the program.
     #[must_use]
     pub fn uninstall(&self, agent: &'static Agent) -> Option<AgentPlan> {
-        let targets = agent.targets(&self.place, true)?;
-        Some(self.all(agent, targets, |target| self.uninstall_file(target)))
+        let targets = agent.targets(&self.place, Extras::ALL)?;
+        Some(self.all(agent, None, targets, |target| self.uninstall_file(target)))
     }
 
     fn all(
         &self,
         agent: &'static Agent,
+        plugin: Option<PathBuf>,
         targets: Vec<Target>,
         plan: impl Fn(&Target) -> Result<FilePlan, String>,
     ) -> AgentPlan {
         let plan = |target: Target| plan(&target).map_err(|why| (target.path, why));
         let files = targets.into_iter().map(plan).collect();
-        AgentPlan { agent, sign: agent.sign(&self.place), files }
+        AgentPlan { agent, sign: agent.sign(&self.place), plugin, files }
     }
 
     fn install_file(&self, target: &Target) -> Result<FilePlan, String> {
@@ -190,9 +203,9 @@ impl Setup {
             None => {
                 let none = Memory::default();
                 let memory = entry.map_or(&none, |entry| &entry.memory);
-                plan.after = plan::uninstall(&plan.before, &target.parts, memory)
+                plan.after = plan::uninstall(&plan.before, &target.parts, &self.program, memory)
                     .map_err(|trouble| trouble.to_string())?;
-                let own = target.parts.iter().any(|part| matches!(part, Part::Command(_)));
+                let own = target.is_whole();
                 let made = entry.is_some_and(|entry| entry.absent);
                 if (made || own) && plan.after != plan.before && plan::is_blank(&plan.after) {
                     plan.remove();
@@ -224,7 +237,7 @@ impl Setup {
     /// # Errors
     /// A sentence that says what is wrong; the file is as it was then.
     pub fn apply(&mut self, planned: &FilePlan, uninstall: bool) -> Result<(), String> {
-        if uninstall {
+        if uninstall || planned.target.retired {
             let planned = self.uninstall_file(&planned.target)?;
             self.apply_uninstall(&planned)
         } else {
@@ -244,7 +257,8 @@ impl Setup {
         if !known || now.as_ref() != Some(&entry.after) {
             // What it would be without us is what it is given back as.
             let without = if known {
-                let text = plan::uninstall(&planned.before, &planned.target.parts, &entry.memory);
+                let (parts, memory) = (&planned.target.parts, &entry.memory);
+                let text = plan::uninstall(&planned.before, parts, &self.program, memory);
                 text.unwrap_or_else(|_| planned.before.clone())
             } else {
                 planned.before.clone()
@@ -303,22 +317,22 @@ impl Setup {
         format!("it was changed, but that cannot be noted in {dir}: {error}")
     }
 
-    /// How much of what belongs into the files of `agent` is there; the commands left out.
+    /// What is seen in the files of `agent`; the skills left out.
     ///
     /// # Errors
     /// The first file that cannot be read, and why.
     pub fn look(&self, agent: &'static Agent) -> Result<Vec<Seen>, (PathBuf, String)> {
         let mut seen = Vec::new();
-        for target in agent.targets(&self.place, true).unwrap_or_default() {
-            let failed = |why: String| (target.path.clone(), why);
-            let old = disk::read(&target.path).map_err(failed)?;
-            let text = old.as_ref().map(text_of).transpose().map_err(failed)?;
-            for part in target.parts.iter().filter(|part| !matches!(part, Part::Command(_))) {
-                let text = text.as_deref().unwrap_or_default();
-                let (found, command) = plan::look(text, part, &self.program)
+        for target in agent.targets(&self.place, Extras::ALL).unwrap_or_default() {
+            let path = &target.path;
+            let failed = |why: String| (path.clone(), why);
+            let parts = target.parts.iter().filter(|part| !matches!(part, Part::Skill(_)));
+            for part in parts {
+                let old = disk::read(path).map_err(failed)?;
+                let text = old.as_ref().map(text_of).transpose().map_err(failed)?;
+                let look = plan::look(&text.unwrap_or_default(), part, &self.program)
                     .map_err(|trouble| failed(trouble.to_string()))?;
-                let hooks = matches!(part, Part::Hooks { .. });
-                seen.push(Seen { path: target.path.clone(), hooks, found, command });
+                seen.push(Seen { path: path.clone(), part: *part, look });
             }
         }
         Ok(seen)
@@ -335,14 +349,20 @@ impl Setup {
 impl FilePlan {
     /// Whether the whole file is a text of ours, and was before if it was there.
     #[must_use]
-    pub fn is_command(&self) -> bool {
-        let ours = self.target.parts.iter().any(|part| matches!(part, Part::Command(_)));
-        ours && self.action == Action::Create
+    pub fn is_own_text(&self) -> bool {
+        self.target.is_whole() && self.action == Action::Create
     }
 
     fn remove(&mut self) {
         self.action = Action::Remove;
         self.after.clear();
+    }
+}
+
+impl Target {
+    /// Whether the whole file is a text of ours.
+    fn is_whole(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Skill(_) | Part::Script(_)))
     }
 }
 

@@ -16,6 +16,7 @@
 
 pub mod agent;
 pub mod broker;
+pub mod files;
 pub mod http;
 pub mod peer;
 pub mod session;

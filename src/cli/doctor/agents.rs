@@ -1,15 +1,19 @@
-//! Whether the agents here know this program.
+//! Whether what the agents here have of this program works.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::Report;
+use super::versions;
 use crate::cli::setup;
 use crate::cli::{Context, Failure};
-use crate::setup::agents::{AGENTS, Agent, is_program};
-use crate::setup::plan::{Found, is_ours};
+use crate::setup::agents::{AGENTS, Agent, Part, is_program};
+use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::work::{Seen, Setup};
 
 const CHECK: &str = "agent";
+/// How many missing hooks are named; of more, their number says enough.
+const MISSING_NAMED_MAX: usize = 3;
 
 pub(super) fn check(report: &mut Report, context: &Context) {
     let setup = match setup::open(context, false) {
@@ -24,52 +28,138 @@ pub(super) fn check(report: &mut Report, context: &Context) {
             return;
         }
     };
-    let mut found = 0;
-    for agent in AGENTS {
-        let is_here = agent.sign(&setup.place).is_some();
-        match setup.look(agent) {
-            Ok(seen) if is_here || seen.iter().any(|seen| seen.found != Found::Absent) => {
-                found += 1;
-                for seen in &seen {
-                    one(report, context, &setup, agent, seen);
-                }
-            }
-            Ok(_) => {}
+    let place = &setup.place;
+    let looked: Vec<_> = AGENTS.into_iter().map(|agent| (agent, setup.look(agent))).collect();
+    let is_here = |agent: &Agent, seen: &[Seen]| {
+        agent.sign(place).is_some() || seen.iter().any(|seen| seen.look.found != Found::Absent)
+    };
+    let here = looked.into_iter().filter(|(agent, seen)| match seen {
+        Ok(seen) => is_here(agent, seen),
+        Err(_) => true,
+    });
+    let here: Vec<_> = here.collect();
+    let programs = here.iter().filter(|(agent, _)| agent.tells_version);
+    let programs = programs.filter_map(|(agent, _)| Some((agent.name, agent.program(place)?)));
+    let versions = versions::ask(programs.collect());
+    for (agent, seen) in &here {
+        match seen {
+            Ok(seen) => one(report, context, &setup, agent, seen, &versions),
             Err((path, why)) => {
-                found += 1;
                 let path = context.out.path(&path.to_string_lossy());
                 report.bad(CHECK, format!("{}: {path}: {why}", agent.title), "mend that file");
             }
         }
     }
-    if found == 0 {
+    if here.is_empty() {
         report.note(CHECK, "none is found here", "name one: slm-mesh setup <agent>");
     }
 }
 
-fn one(report: &mut Report, context: &Context, setup: &Setup, agent: &Agent, seen: &Seen) {
-    let path = context.out.path(&seen.path.to_string_lossy());
-    let (title, name) = (agent.title, agent.name);
-    let command = seen.command.as_deref().unwrap_or_default();
-    match (seen.hooks, seen.found) {
-        (false, Found::Current) => report.ok(CHECK, format!("{title}: set up in {path}")),
-        (true, Found::Current) => report.ok(CHECK, format!("{title}: hooks in {path}")),
-        (false, Found::Absent) => {
-            report.note(
-                CHECK,
-                format!("{title}: not set up"),
-                format!("run `slm-mesh setup {name}`"),
+/// What is told of one agent.
+struct Teller<'a> {
+    report: &'a mut Report,
+    context: &'a Context,
+    agent: &'static Agent,
+    /// Its version, or why it is not known; told once.
+    version: Option<String>,
+}
+
+impl Teller<'_> {
+    fn path(&self, path: &Path) -> String {
+        self.context.out.path(&path.to_string_lossy())
+    }
+
+    /// What mends most.
+    fn again(&self, more: &str) -> String {
+        format!("run `slm-mesh setup {}{more}`", self.agent.name)
+    }
+
+    fn line(&mut self, text: &str) -> String {
+        let version = self.version.take().map(|version| format!(" {version}"));
+        format!("{}{}: {text}", self.agent.title, version.unwrap_or_default())
+    }
+
+    fn ok(&mut self, text: &str) {
+        let line = self.line(text);
+        self.report.ok(CHECK, line);
+    }
+
+    fn note(&mut self, text: &str, todo: String) {
+        let line = self.line(text);
+        self.report.note(CHECK, line, todo);
+    }
+
+    fn bad(&mut self, text: &str, todo: String) {
+        let line = self.line(text);
+        self.report.bad(CHECK, line, todo);
+    }
+}
+
+fn one(
+    report: &mut Report,
+    context: &Context,
+    setup: &Setup,
+    agent: &'static Agent,
+    seen: &[Seen],
+    versions: &HashMap<&str, Option<String>>,
+) {
+    let name = agent.name;
+    let version = match versions.get(name) {
+        Some(Some(version)) => Some(version.clone()),
+        Some(None) => Some("(it tells no version)".into()),
+        None if agent.tells_version => Some("(not on PATH)".into()),
+        None => None,
+    };
+    let mut tell = Teller { report, context, agent, version };
+    let is_ours = |seen: &&Seen| {
+        seen.look.found != Found::Absent && !matches!(seen.part, Part::Allow | Part::Setting(_))
+    };
+    let own = seen.iter().filter(is_ours).count();
+    if let Some(plugin) = agent.plugin(&setup.place) {
+        let path = tell.path(&plugin);
+        tell.ok(&format!("its plugin is on in {path}"));
+        if own > 0 {
+            tell.bad(
+                "has both the plugin and what setup put in, so all is there twice",
+                format!("run `slm-mesh setup {name} --uninstall`, or take the plugin out"),
             );
         }
-        (true, Found::Absent) => report.note(
-            CHECK,
-            format!("{title}: no hooks"),
-            format!("for messages in the middle of its work: `slm-mesh setup {name} --hooks`"),
-        ),
-        (false, Found::Other) if is_same(command, &setup.program) => {
-            report.ok(CHECK, format!("{title}: set up in {path}, as `{command}`"));
+    } else if own == 0 {
+        tell.note("not set up", format!("run `slm-mesh setup {name}`"));
+        return;
+    } else {
+        for seen in seen {
+            match seen.part {
+                Part::Server(_) => server(&mut tell, setup, seen),
+                Part::Hooks { events, .. } => hooks(&mut tell, seen, events.len()),
+                Part::Script(_) => script(&mut tell, setup, seen),
+                Part::Allow | Part::Setting(_) | Part::Skill(_) => {}
+            }
         }
-        (false, Found::Other) => {
+    }
+    for seen in seen.iter().filter(|seen| matches!(seen.part, Part::Allow)) {
+        match seen.look.found {
+            Found::Absent => tell.note(
+                "asks its user before each use of a mesh tool",
+                format!("to let it use all eight: `slm-mesh setup {name} --allow`"),
+            ),
+            _ => tell.ok("may use the tools without asking"),
+        }
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    for obstacle in agent.obstacles(&setup.place, &here) {
+        let path = tell.path(&obstacle.path);
+        tell.bad(&format!("{} ({path})", obstacle.what), obstacle.todo);
+    }
+}
+
+fn server(tell: &mut Teller, setup: &Setup, seen: &Seen) {
+    let path = tell.path(&seen.path);
+    let command = seen.look.command.as_deref().unwrap_or_default();
+    let again = tell.again("");
+    match seen.look.found {
+        Found::Absent => tell.bad(&format!("no entry in {path}"), again),
+        _ if !is_same(command, &setup.program) => {
             let what = if command.is_empty() {
                 "the entry slm-mesh starts no program".into()
             } else if !is_ours(command) {
@@ -77,22 +167,62 @@ fn one(report: &mut Report, context: &Context, setup: &Setup, agent: &Agent, see
             } else if resolve(command).is_none() {
                 format!("{command} is not there")
             } else {
-                format!("starts {command}, not {} as it should", setup.program)
+                format!("starts {command}, not {} as it should", setup.program.path)
             };
-            let todo = format!("run `slm-mesh setup {name}`");
-            report.bad(CHECK, format!("{title}: {what} ({path})"), todo);
+            tell.bad(&format!("{what} ({path})"), again);
         }
-        (true, Found::Other) => report.bad(
-            CHECK,
-            format!("{title}: hooks in {path} are of another program or version: {command}"),
-            format!("run `slm-mesh setup {name} --hooks`"),
-        ),
+        _ if seen.look.is_off => {
+            let what = format!("its entry is switched off in {path}");
+            tell.bad(&what, "set `enabled` to true there, or `disabled` to false".into());
+        }
+        _ if !setup.program.is_dir(seen.look.data_dir.as_deref()) => {
+            let dir = seen.look.data_dir.as_deref();
+            let dir = dir.map_or("~/.slm-mesh".into(), |dir| tell.path(Path::new(dir)));
+            tell.bad(&format!("uses another mesh, that in {dir} ({path})"), again);
+        }
+        _ => tell.ok(&format!("set up in {path}")),
+    }
+}
+
+fn hooks(tell: &mut Teller, seen: &Seen, all: usize) {
+    let path = tell.path(&seen.path);
+    let missing = &seen.look.missing;
+    let again = tell.again("");
+    match seen.look.found {
+        Found::Current => tell.ok(&format!("all {all} hooks in {path}")),
+        Found::Absent => {
+            tell.note("no hooks: it is not told while it works, nor kept from locked files", again)
+        }
+        Found::Other if !missing.is_empty() => {
+            let some = missing.len();
+            let named = if some > MISSING_NAMED_MAX { String::new() } else { missing.join(", ") };
+            let named = if named.is_empty() { named } else { format!(": {named}") };
+            tell.bad(&format!("{some} of {all} hooks are missing in {path}{named}"), again);
+        }
+        Found::Other => {
+            let command = seen.look.command.as_deref().unwrap_or_default();
+            let what =
+                format!("hooks in {path} are of another program, mesh or version: {command}");
+            tell.bad(&what, again);
+        }
+    }
+}
+
+fn script(tell: &mut Teller, setup: &Setup, seen: &Seen) {
+    let path = tell.path(&seen.path);
+    let wake = tell.agent.has_wake(&setup.place);
+    let again = tell.again(if wake { " --wake" } else { "" });
+    match seen.look.found {
+        Found::Current => tell.ok(&format!("its plugin is {path}")),
+        Found::Absent if wake => tell.note("an idle session is not woken", again),
+        Found::Absent => tell.note("no plugin: an idle session is not woken", again),
+        Found::Other => tell.bad(&format!("{path} is another version"), again),
     }
 }
 
 /// Whether both start the same file.
-fn is_same(command: &str, program: &str) -> bool {
-    is_ours(command) && resolve(command).is_some_and(|path| Some(path) == resolve(program))
+fn is_same(command: &str, program: &Program) -> bool {
+    is_ours(command) && resolve(command).is_some_and(|path| Some(path) == resolve(&program.path))
 }
 
 /// The file that a command starts, as far as `PATH` is the same there.

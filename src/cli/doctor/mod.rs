@@ -7,10 +7,12 @@ mod agents;
 mod files;
 mod guard;
 mod push;
+mod versions;
 
 use std::io::{self, Write};
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use super::out::{Out, Paint};
 use super::status::{full_text, recovered_text};
@@ -242,6 +244,25 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
     }
 }
 
+/// A line is no longer, unless a word of it is.
+const LINE_COLUMNS_MAX: usize = 80;
+
+/// A text in lines of at most `room` columns, broken between words.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        if !line.is_empty() && line.width() + 1 + word.width() > room {
+            lines.push(word.to_owned());
+        } else {
+            let space = if line.is_empty() { "" } else { " " };
+            line.push_str(space);
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 fn write(out: &mut Out, report: &Report) -> io::Result<()> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -261,9 +282,19 @@ fn write(out: &mut Out, report: &Report) -> io::Result<()> {
             Mark::Bad => ("BAD ", Paint::Warn),
         };
         let mark = out.style.paint(mark, paint).into_owned();
-        writeln!(out, "{mark}  {:width$}  {}", line.check, escape(&line.text))?;
-        if let Some(todo) = &line.todo {
-            writeln!(out, "      {:width$}  -> {}", "", escape(todo))?;
+        let room = LINE_COLUMNS_MAX.saturating_sub(width + 8);
+        for (at, piece) in wrap(&escape(&line.text), room).iter().enumerate() {
+            if at == 0 {
+                writeln!(out, "{mark}  {:width$}  {piece}", line.check)?;
+            } else {
+                writeln!(out, "      {:width$}  {piece}", "")?;
+            }
+        }
+        for (at, piece) in
+            line.todo.iter().flat_map(|todo| wrap(&escape(todo), room - 3)).enumerate()
+        {
+            let arrow = if at == 0 { "->" } else { "  " };
+            writeln!(out, "      {:width$}  {arrow} {piece}", "")?;
         }
     }
     match u64::try_from(report.wrong()).unwrap_or(u64::MAX) {

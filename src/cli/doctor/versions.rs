@@ -1,0 +1,82 @@
+//! Which version an agent is: its program is asked.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::limits::{AGENT_VERSION_BYTES_MAX, AGENT_VERSION_MS_MAX};
+use crate::platform::poll_readable;
+
+/// The version that each program tells; none if it tells none in time. All are asked at once.
+pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static str, Option<String>> {
+    let deadline = Instant::now() + Duration::from_millis(AGENT_VERSION_MS_MAX);
+    let started: Vec<_> = programs
+        .into_iter()
+        .map(|(name, program)| {
+            let mut command = Command::new(program);
+            command.arg("--version").stdin(Stdio::null());
+            (name, command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok())
+        })
+        .collect();
+    let told = |child: Option<Child>| {
+        let mut child = child?;
+        let text = read(&mut child, deadline);
+        // One that has told it is done, or as good as.
+        let _ = child.kill();
+        let _ = child.wait();
+        version(&text)
+    };
+    started.into_iter().map(|(name, child)| (name, told(child))).collect()
+}
+
+fn read(child: &mut Child, deadline: Instant) -> String {
+    let Some(mut out) = child.stdout.take() else { return String::new() };
+    let mut bytes = Vec::new();
+    let mut piece = [0; 512];
+    while bytes.len() < AGENT_VERSION_BYTES_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || !poll_readable(&out, Some(left)).unwrap_or(false) {
+            break;
+        }
+        match out.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => bytes.extend(piece.iter().take(read)),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The first word that looks like a version.
+fn version(text: &str) -> Option<String> {
+    let is_version = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.contains('.')
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c))
+    };
+    let words = text.split_whitespace().map(|word| {
+        word.trim_start_matches('v').trim_end_matches([',', '.', ')']).trim_start_matches('(')
+    });
+    words.into_iter().find(is_version).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_among_words() {
+        for (text, expected) in [
+            ("2.1.332 (Claude Code)\n", Some("2.1.332")),
+            ("codex-cli 0.171.0", Some("0.171.0")),
+            ("GitHub Copilot CLI 1.0.102.\nRun copilot update", Some("1.0.102")),
+            ("v22.1.0-beta.2", Some("22.1.0-beta.2")),
+            ("no version, 3 words", None),
+            ("1.0\u{1b}[31m", None),
+            ("", None),
+        ] {
+            assert_eq!(version(text).as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What in an agent's own settings keeps ours from working: switched off, excluded, not trusted.
+//! Only looked at; a file that cannot be read has nothing to say here, since others report it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use jsonc_parser::ast::Value;
+use toml_edit::{Document, Item};
+
+use super::{HookShape, Place};
+use crate::setup::plan::hooks::{self, Own};
+use crate::setup::record::hash;
+use crate::setup::{ENTRY, disk, json};
+
+/// What keeps something from working.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Which file says so.
+    pub path: PathBuf,
+    /// What it says.
+    pub what: String,
+    /// What to do.
+    pub todo: String,
+}
+
+/// The name of our plugin, and of the marketplace that it comes from.
+const PLUGIN: &str = "slm-mesh@slm-mesh";
+
+/// For agents without such settings.
+pub(super) fn none(_: &Place, _: &Path) -> Vec<Obstacle> {
+    Vec::new()
+}
+
+/// The folder of an extension, if it is there.
+pub(super) fn folder(path: PathBuf) -> Option<PathBuf> {
+    path.is_dir().then_some(path)
+}
+
+fn text(path: &Path) -> String {
+    let file = disk::read(path).ok().flatten();
+    file.and_then(|file| String::from_utf8(file.bytes).ok()).unwrap_or_default()
+}
+
+/// A file of settings in JSON.
+pub(super) struct Json {
+    path: PathBuf,
+    text: String,
+}
+
+impl Json {
+    pub(super) fn read(path: &Path) -> Self {
+        Self { path: path.to_owned(), text: text(path) }
+    }
+
+    fn look<T>(&self, path: &[&str], look: impl FnOnce(&Value<'_>) -> Option<T>) -> Option<T> {
+        let text = self.text.trim_start_matches('\u{feff}');
+        json::read(text, |root| json::find(root?, path).and_then(look)).ok().flatten()
+    }
+
+    fn is(&self, path: &[&str], wanted: bool) -> bool {
+        let is = |value: &Value<'_>| match value {
+            Value::BooleanLit(value) => Some(value.value == wanted),
+            _ => None,
+        };
+        self.look(path, is) == Some(true)
+    }
+
+    /// Whether the list at `path` names us. None if there is none, or nothing is in it.
+    fn names_us(&self, path: &[&str]) -> Option<bool> {
+        self.look(path, |value| {
+            let list = json::elements(value);
+            let is_us =
+                |value: &Value<'_>| matches!(value, Value::StringLit(s) if s.value == ENTRY);
+            (!list.is_empty()).then(|| list.iter().any(is_us))
+        })
+    }
+
+    fn found(&self, is: bool, what: String, todo: String) -> Option<Obstacle> {
+        is.then(|| Obstacle { path: self.path.clone(), what, todo })
+    }
+
+    /// All hooks are off where the switch at `path` has the value `off`.
+    pub(super) fn hooks_off(&self, path: &[&str], off: bool) -> Option<Obstacle> {
+        let name = path.join(".");
+        let (what, todo) =
+            (format!("`{name}` switches hooks off"), format!("set `{name}` to {}", !off));
+        self.found(self.is(path, off), what, todo)
+    }
+
+    /// Our hooks are off where the list at `path` has their name.
+    pub(super) fn lists_hook(&self, path: &[&str]) -> Option<Obstacle> {
+        let what = format!("`{}` switches our hooks off", path.join("."));
+        self.found(
+            self.names_us(path) == Some(true),
+            what,
+            "run /hooks there, enable slm-mesh".into(),
+        )
+    }
+
+    /// The server is off where the list at `path` has its name.
+    pub(super) fn lists_server(&self, path: &[&str], todo: &str) -> Option<Obstacle> {
+        let what =
+            format!("`{}` switches the server off", path.last().copied().unwrap_or_default());
+        self.found(self.names_us(path) == Some(true), what, todo.into())
+    }
+
+    /// `mcp.excluded` and `mcp.allowed`.
+    pub(super) fn excludes_server(&self) -> Vec<Obstacle> {
+        let (excluded, allowed) = (["mcp", "excluded"], ["mcp", "allowed"]);
+        let out = self.found(
+            self.names_us(&excluded) == Some(true),
+            "`mcp.excluded` leaves the server out".into(),
+            "take slm-mesh out of that list".into(),
+        );
+        let not_in = self.found(
+            self.names_us(&allowed) == Some(false),
+            "`mcp.allowed` leaves the server out".into(),
+            "add slm-mesh to that list".into(),
+        );
+        out.into_iter().chain(not_in).collect()
+    }
+
+    /// `{"slm-mesh": {"enabled": false}}`
+    pub(super) fn server_off(&self, todo: &str) -> Option<Obstacle> {
+        let off = self.is(&[ENTRY, "enabled"], false);
+        self.found(off, "the server is switched off".into(), todo.into())
+    }
+
+    /// The file, if our plugin is on by it.
+    pub(super) fn enables_plugin(self) -> Option<PathBuf> {
+        self.is(&["enabledPlugins", PLUGIN], true).then_some(self.path)
+    }
+}
+
+fn item<'a>(document: &'a Document<&str>, path: &[&str]) -> Option<&'a Item> {
+    let (first, rest) = path.split_first()?;
+    let root = document.as_table().get(first)?;
+    rest.iter().try_fold(root, |item, name| item.as_table_like()?.get(name))
+}
+
+/// The file, if our plugin is on by it.
+pub(super) fn codex_plugin(config: &Path) -> Option<PathBuf> {
+    let text = text(config);
+    let document = Document::parse(text.as_str()).ok()?;
+    let enabled = item(&document, &["plugins", PLUGIN])?.as_table_like()?.get("enabled");
+    let off = enabled.and_then(Item::as_bool) == Some(false);
+    (!off).then(|| config.to_owned())
+}
+
+/// Codex runs a hook only if its person has trusted it as it is now.
+pub(super) fn codex(config: &Path, hooks: &Path) -> Vec<Obstacle> {
+    let settings = text(config);
+    let Ok(document) = Document::parse(settings.as_str()) else { return Vec::new() };
+    let mut found = Vec::new();
+    if item(&document, &["features", "hooks"]).and_then(Item::as_bool) == Some(false) {
+        found.push(Obstacle {
+            path: config.to_owned(),
+            what: "`features.hooks` switches hooks off".into(),
+            todo: "set `features.hooks` to true".into(),
+        });
+    }
+    let mut state = HashMap::new();
+    let kept = item(&document, &["hooks", "state"]).and_then(Item::as_table_like);
+    for (key, item) in kept.into_iter().flat_map(toml_edit::TableLike::iter) {
+        let get = |name: &str| item.as_table_like().and_then(|table| table.get(name));
+        let off = get("enabled").and_then(Item::as_bool) == Some(false);
+        state.insert(key, (get("trusted_hash").and_then(Item::as_str), off));
+    }
+    // The keys have the file's own path, links followed.
+    let real = hooks.canonicalize().unwrap_or_else(|_| hooks.to_owned());
+    let text = text(hooks);
+    let shape = HookShape::Groups { second: 1, name: false };
+    let own = hooks::own(&text, shape, "codex").unwrap_or_default();
+    let of = |own: &Own| state.get(own.codex_key(&real).as_str()).copied();
+    let all = own.len();
+    let untrusted = own
+        .iter()
+        .filter(|own| of(own).and_then(|state| state.0) != Some(&own.codex_hash()))
+        .count();
+    let off = own.iter().filter(|own| of(own).is_some_and(|state| state.1)).count();
+    if untrusted > 0 {
+        found.push(Obstacle {
+            path: config.to_owned(),
+            what: format!("{untrusted} of {all} hooks are not trusted"),
+            todo: "start codex and choose \"Trust all\", or run /hooks in it".into(),
+        });
+    }
+    if off > 0 {
+        found.push(Obstacle {
+            path: config.to_owned(),
+            what: format!("{off} of {all} hooks are switched off"),
+            todo: "run /hooks in codex, and enable them".into(),
+        });
+    }
+    found
+}
+
+impl Own {
+    /// The name under which Codex remembers what was decided of a hook.
+    fn codex_key(&self, hooks: &Path) -> String {
+        let inner = self.inner.unwrap_or_default();
+        format!("{}:{}:{}:{inner}", hooks.display(), snake(&self.event), self.group)
+    }
+
+    /// SHA-256 of what Codex takes a hook to be: JSON with its keys in order.
+    fn codex_hash(&self) -> String {
+        let event = snake(&self.event);
+        // It knows no tools at these.
+        let no_matcher = ["user_prompt_submit", "stop"].contains(&event.as_str());
+        let matcher = self.matcher.as_ref().filter(|_| !no_matcher);
+        let matcher = matcher.map(|matcher| format!(",\"matcher\":{}", json::quoted(matcher)));
+        let identity = format!(
+            "{{\"event_name\":\"{event}\",\"hooks\":[{{\"async\":false,\"command\":{},\
+             \"timeout\":{},\"type\":\"command\"}}]{}}}",
+            json::quoted(&self.command),
+            self.seconds.unwrap_or(600),
+            matcher.unwrap_or_default(),
+        );
+        format!("sha256:{}", hash(identity.as_bytes()))
+    }
+}
+
+/// `PreToolUse` as `pre_tool_use`.
+fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}

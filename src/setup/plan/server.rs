@@ -1,0 +1,243 @@
+//! The server's entry.
+
+use jsonc_parser::ast::Value;
+
+use super::{Found, Look, Memory, Planned, Program, is_ours};
+use crate::config::DATA_DIR;
+use crate::setup::agents::Shape;
+use crate::setup::json::{self, New, Node};
+use crate::setup::{ENTRY, Trouble, toml};
+
+fn path_of(shape: Shape) -> [&'static str; 2] {
+    match shape {
+        Shape::Json { list, .. } => [list, ENTRY],
+        Shape::Opencode | Shape::Toml => ["mcp", ENTRY],
+    }
+}
+
+/// The name of the table of variables.
+fn env_of(shape: Shape) -> &'static str {
+    if shape == Shape::Opencode { "environment" } else { "env" }
+}
+
+fn entry(shape: Shape, program: &Program) -> Node {
+    let command = Node::text(&program.path);
+    let dir = program.told_dir().map(|dir| vec![(DATA_DIR, Node::text(dir))]);
+    let mut members = Vec::new();
+    if let Shape::Json { kind, env, tools, .. } = shape {
+        members.extend(kind.map(|kind| ("type", Node::text(kind))));
+        members.extend([("command", command), ("args", Node::List(Vec::new()))]);
+        if env || dir.is_some() {
+            members.push(("env", Node::Map(dir.unwrap_or_default())));
+        }
+        if tools {
+            members.push(("tools", Node::List(vec![Node::text("*")])));
+        }
+    } else {
+        members.extend([("type", Node::text("local")), ("command", Node::List(vec![command]))]);
+        members.extend(dir.map(|dir| (env_of(shape), Node::Map(dir))));
+        members.push(("enabled", Node::Bool(true)));
+    }
+    Node::Map(members)
+}
+
+/// What stands in an entry.
+struct Entry<'b> {
+    command: Option<&'b str>,
+    args: Vec<&'b str>,
+    data_dir: Option<&'b str>,
+    is_off: bool,
+}
+
+impl Entry<'_> {
+    /// `slm-mesh` and `slm-mesh mcp` are the same, where an agent starts them.
+    fn is_current(&self, program: &Program) -> bool {
+        self.command == Some(&program.path)
+            && (self.args.is_empty() || self.args == ["mcp"])
+            && program.is_dir(self.data_dir)
+    }
+
+    fn look(&self, program: &Program) -> Look {
+        Look {
+            found: if self.is_current(program) { Found::Current } else { Found::Other },
+            command: self.command.map(str::to_owned),
+            data_dir: self.data_dir.map(str::to_owned),
+            is_off: self.is_off,
+            ..Look::default()
+        }
+    }
+}
+
+/// Arguments that are no texts are none of ours.
+fn read<'b>(value: &'b Value<'_>, shape: Shape) -> Entry<'b> {
+    let texts = |name: &str| -> Vec<&'b str> {
+        let list = json::find(value, &[name]).map(json::elements).unwrap_or_default();
+        let text = |value: &'b Value<'_>| match value {
+            Value::StringLit(text) => &*text.value,
+            _ => "?",
+        };
+        list.iter().map(text).collect()
+    };
+    let is = |name: &str, wanted: bool| {
+        let value = json::find(value, &[name]);
+        matches!(value, Some(Value::BooleanLit(value)) if value.value == wanted)
+    };
+    let (command, args) = if shape == Shape::Opencode {
+        let mut line = texts("command").into_iter();
+        (line.next(), line.collect())
+    } else {
+        (json::text_of(value, "command"), texts("args"))
+    };
+    let env = json::find(value, &[env_of(shape)]);
+    Entry {
+        command,
+        args,
+        data_dir: env.and_then(|env| json::text_of(env, DATA_DIR)),
+        is_off: is("enabled", false) || is("disabled", true),
+    }
+}
+
+fn read_toml(found: &toml::Found) -> Entry<'_> {
+    Entry {
+        command: found.command.as_deref(),
+        args: found.args.iter().flatten().map(String::as_str).collect(),
+        data_dir: found.data_dir.as_deref(),
+        is_off: found.is_off,
+    }
+}
+
+pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, Trouble> {
+    if shape == Shape::Toml {
+        let found = toml::find(text, ENTRY)?;
+        return Ok(found.map(|found| read_toml(&found).look(program)).unwrap_or_default());
+    }
+    json::read(text, |root| {
+        let value = root.and_then(|root| json::find(root, &path_of(shape)));
+        value.map(|value| read(value, shape).look(program)).unwrap_or_default()
+    })
+}
+
+pub(super) fn install(
+    planned: &mut Planned,
+    shape: Shape,
+    program: &Program,
+) -> Result<(), Trouble> {
+    if shape == Shape::Toml {
+        return install_toml(planned, program);
+    }
+    enum Now {
+        Absent {
+            list: bool,
+        },
+        Current,
+        /// Ours, elsewhere: what else stands in it stays.
+        Moved {
+            command: String,
+            has_dir: bool,
+            raw: String,
+        },
+        Other {
+            raw: String,
+        },
+    }
+    let path = path_of(shape);
+    let text = &planned.text;
+    let now = json::read(text, |root| {
+        let Some(value) = root.and_then(|root| json::find(root, &path)) else {
+            let list = root.and_then(|root| json::find(root, &path[..1]));
+            return Now::Absent { list: list.is_some() };
+        };
+        let raw = json::raw(text, value).to_owned();
+        let entry = read(value, shape);
+        match entry.command {
+            _ if entry.is_current(program) => Now::Current,
+            Some(command) if is_ours(command) => {
+                Now::Moved { command: command.to_owned(), has_dir: entry.data_dir.is_some(), raw }
+            }
+            _ => Now::Other { raw },
+        }
+    })?;
+    let memory = &mut planned.memory;
+    match now {
+        Now::Current => {}
+        Now::Absent { list } => {
+            if !list {
+                memory.note_made(&path[..1]);
+            }
+            planned.text = json::set(text, &path, &New::Value(&entry(shape, program)))?;
+        }
+        Now::Moved { command, has_dir, raw } => {
+            memory.note_replaced(Some(&command), raw);
+            let path_of_program = Node::text(&program.path);
+            let mut text = text.clone();
+            let mut set = |names: &[&str], node: &Node| -> Result<(), Trouble> {
+                text = json::set(&text, &[&path[..], names].concat(), &New::Value(node))?;
+                Ok(())
+            };
+            if shape == Shape::Opencode {
+                set(&["command"], &Node::List(vec![path_of_program]))?;
+            } else {
+                set(&["command"], &path_of_program)?;
+                set(&["args"], &Node::List(Vec::new()))?;
+            }
+            if has_dir || !program.is_usual_dir {
+                set(&[env_of(shape), DATA_DIR], &Node::text(&program.data_dir))?;
+            }
+            planned.text = text;
+        }
+        Now::Other { raw } => {
+            memory.note_replaced(None, raw);
+            planned.text = json::set(text, &path, &New::Value(&entry(shape, program)))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<String, Trouble> {
+    if shape == Shape::Toml {
+        return uninstall_toml(text, memory);
+    }
+    let path = path_of(shape);
+    let ours = json::read(text, |root| {
+        let value = root.and_then(|root| json::find(root, &path));
+        value.and_then(|value| read(value, shape).command).is_some_and(is_ours)
+    })?;
+    match (&memory.replaced, ours) {
+        (_, false) => Ok(text.into()),
+        (Some(old), true) => json::set(text, &path, &New::Raw(old)),
+        (None, true) => json::remove(text, &path),
+    }
+}
+
+fn install_toml(planned: &mut Planned, program: &Program) -> Result<(), Trouble> {
+    let text = &planned.text;
+    let found = toml::find(text, ENTRY)?;
+    let Some(found) = found else {
+        planned.text = toml::add(text, ENTRY, program)?;
+        return Ok(());
+    };
+    if read_toml(&found).is_current(program) {
+        return Ok(());
+    }
+    planned.text = if let Some(command) = found.command.filter(|command| is_ours(command)) {
+        let (_, old) = toml::remove(text, ENTRY)?;
+        planned.memory.note_replaced(Some(&command), old.unwrap_or_default());
+        toml::update(text, ENTRY, program)?
+    } else {
+        let (text, old) = toml::replace(text, ENTRY, program)?;
+        planned.memory.note_replaced(None, old.unwrap_or_default());
+        text
+    };
+    Ok(())
+}
+
+fn uninstall_toml(text: &str, memory: &Memory) -> Result<String, Trouble> {
+    let command = toml::find(text, ENTRY)?.and_then(|entry| entry.command);
+    if !command.is_some_and(|command| is_ours(&command)) {
+        return Ok(text.into());
+    }
+    match &memory.replaced {
+        Some(old) => toml::restore(text, ENTRY, old),
+        None => Ok(toml::remove(text, ENTRY)?.0),
+    }
+}

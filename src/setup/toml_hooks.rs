@@ -1,0 +1,159 @@
+//! Hooks in a TOML file: `[[hooks]]`, one table for each event.
+
+use std::ops::Range;
+
+use toml_edit::Item;
+
+use super::Trouble;
+use super::agents::Event;
+use super::plan::Program;
+use super::plan::hooks::{command, is_own};
+use super::text::{Splice, apply, line_start, newline, next_line};
+use super::toml::{checked, collect, parse, quoted};
+
+const HOOKS: &str = "hooks";
+
+/// A hook of ours.
+pub(super) struct Own {
+    pub(super) event: String,
+    pub(super) command: String,
+    matcher: Option<String>,
+    seconds: Option<i64>,
+    /// Its lines.
+    lines: Range<usize>,
+}
+
+/// The hooks of ours, in order.
+///
+/// # Errors
+/// The text is no TOML, or its hooks are written in another way.
+pub(super) fn own(text: &str, agent: &str) -> Result<Vec<Own>, Trouble> {
+    let document = parse(text)?;
+    let Some(item) = document.as_table().get(HOOKS) else { return Ok(Vec::new()) };
+    let Some(hooks) = item.as_array_of_tables() else {
+        let at = item.span().map_or(0, |span| span.start);
+        return Err(Trouble::not_a(text, Some(&[HOOKS]), "a list of tables, [[hooks]]", at));
+    };
+    let mut found = Vec::new();
+    for table in hooks {
+        let get = |key: &str| table.get(key).and_then(Item::as_str).map(str::to_owned);
+        let (Some(event), Some(command)) = (get("event"), get("command")) else { continue };
+        if is_own(&command, agent).is_none() {
+            continue;
+        }
+        let mut spans = Vec::new();
+        collect(table, &mut spans);
+        let start = spans.iter().map(|span| span.start).min().ok_or(Trouble::Internal)?;
+        let end = spans.iter().map(|span| span.end).max().ok_or(Trouble::Internal)?;
+        found.push(Own {
+            event,
+            command,
+            matcher: get("matcher"),
+            seconds: table.get("timeout").and_then(Item::as_integer),
+            lines: line_start(text, start)..next_line(text, end.saturating_sub(1)),
+        });
+    }
+    Ok(found)
+}
+
+/// Whether there is one hook for each event, as it would be written now, and none besides.
+pub(super) fn are_current(own: &[Own], program: &Program, agent: &str, events: &[Event]) -> bool {
+    own.len() == events.len()
+        && own.iter().zip(events).all(|(own, event)| {
+            own.event == event.name
+                && own.command == command(program, agent, event.waits)
+                && own.matcher.as_deref() == event.matcher
+                && own.seconds == Some(event.seconds.into())
+        })
+}
+
+/// Puts the hooks in, at the end.
+///
+/// # Errors
+/// As [`own`].
+pub(super) fn install(
+    text: &str,
+    program: &Program,
+    agent: &str,
+    events: &[Event],
+) -> Result<String, Trouble> {
+    if are_current(&own(text, agent)?, program, agent, events) {
+        return Ok(text.into());
+    }
+    let mut text = uninstall(text, agent)?;
+    let line = newline(&text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push_str(line);
+    }
+    for event in events {
+        let blank = if text.is_empty() { "" } else { line };
+        let matcher = event.matcher.map(|matcher| format!("matcher = {}{line}", quoted(matcher)));
+        text.push_str(&format!(
+            "{blank}[[{HOOKS}]]{line}event = {}{line}{}command = {}{line}timeout = {}{line}",
+            quoted(event.name),
+            matcher.unwrap_or_default(),
+            quoted(&command(program, agent, event.waits)),
+            event.seconds,
+        ));
+    }
+    checked(text)
+}
+
+/// Takes the hooks of ours out, each with the empty line before it.
+///
+/// # Errors
+/// As [`own`].
+pub(super) fn uninstall(text: &str, agent: &str) -> Result<String, Trouble> {
+    let splices: Vec<_> = own(text, agent)?
+        .into_iter()
+        .map(|own| {
+            let before = text.get(..own.lines.start).unwrap_or_default();
+            let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
+            let start = own.lines.start - blank.map_or(0, |blank| blank.len() / 2);
+            Splice::remove(start..own.lines.end)
+        })
+        .collect();
+    checked(apply(text, &splices))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: &[Event] = &[
+        Event { name: "PreToolUse", matcher: Some("Write"), seconds: 5, waits: false },
+        Event { name: "Stop", matcher: None, seconds: 5, waits: false },
+    ];
+
+    fn program(path: &str) -> Program {
+        Program { path: path.into(), is_usual_dir: true, ..Program::default() }
+    }
+
+    #[test]
+    fn put_in_and_taken_out_again_with_those_of_others_around() {
+        for text in [
+            "",
+            "a = 1",
+            "a = 1\r\n",
+            "# top\na = 1\n\n[[hooks]]\nevent = \"Stop\" # mine\ncommand = \"mine\"\n",
+        ] {
+            let put = install(text, &program("/a b/slm-mesh"), "kimi", EVENTS).unwrap();
+            assert!(put.starts_with(text), "{put}");
+            assert_eq!(own(&put, "kimi").unwrap().len(), 2, "{put}");
+            assert_eq!(put.contains("\r\n"), text.contains("\r\n"));
+            assert_eq!(install(&put, &program("/a b/slm-mesh"), "kimi", EVENTS).unwrap(), put);
+            let moved = install(&put, &program("/b/slm-mesh"), "kimi", EVENTS).unwrap();
+            assert!(!moved.contains("/a b") && moved.contains("/b/slm-mesh hook kimi"), "{moved}");
+            let more = format!("{moved}\n[b]\nc = 1\n");
+            let out = uninstall(&more, "kimi").unwrap();
+            assert_eq!(out.trim(), format!("{}\n\n[b]\nc = 1", text.trim_end()).trim());
+        }
+    }
+
+    #[test]
+    fn hooks_in_another_form_are_refused() {
+        let text = "hooks = []\n";
+        let refused = install(text, &program("/x/slm-mesh"), "kimi", EVENTS).unwrap_err();
+        assert!(matches!(refused, Trouble::Unexpected(why) if why.contains("[[hooks]]")));
+    }
+}
