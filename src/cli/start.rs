@@ -35,7 +35,7 @@ pub(super) fn detached(context: &mut Context) -> Result<Exit> {
     data_dir::prepare(&config.paths)?;
     // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
     // directory cannot be locked the lock of the broker decides, as it does in the end anyway.
-    let turn = platform::lock_dir(config.paths.dir());
+    let turn = platform::lock_dir(config.paths.dir()).ok().flatten();
     let broker = match locate(config)? {
         Located::Serving(broker) => broker,
         Located::NotReady(_) | Located::Absent => start(config)?,

@@ -44,6 +44,9 @@ pub struct Record {
     files: BTreeMap<PathBuf, Entry>,
 }
 
+/// How often the record's directory may be gone again before it is opened.
+const TRIES_MAX: u32 = 1000;
+
 /// The right to change the record and the files it tells of. Others wait until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
@@ -57,9 +60,16 @@ impl Turn {
     /// # Errors
     /// The directory cannot be made.
     fn take(dir: &Path) -> io::Result<Self> {
+        let mut tries = TRIES_MAX;
         loop {
-            make_private(dir)?;
-            let lock = platform::lock_dir(dir);
+            let lock = match make_private(dir).and_then(|()| platform::lock_dir(dir)) {
+                // Whoever had the turn has just removed it: while it was made, or before it was opened.
+                Err(error) if is_gone(&error) && tries > 0 => {
+                    tries -= 1;
+                    continue;
+                }
+                lock => lock?,
+            };
             let place = |metadata: Metadata| (metadata.dev(), metadata.ino());
             let locked = lock.as_ref().map(File::metadata).transpose()?.map(place);
             // Whoever had it before may have removed the directory that was locked.
@@ -188,6 +198,11 @@ impl Record {
         let bytes = serde_json::to_vec(&written)?;
         files::write_private(&self.dir.join("record.json"), &bytes)
     }
+}
+
+/// What it looks like when someone removes a directory that one is about to make or open.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

@@ -146,7 +146,9 @@ mod tests {
             assert!(!moved.contains("/a b") && moved.contains("/b/slm-mesh hook kimi"), "{moved}");
             let more = format!("{moved}\n[b]\nc = 1\n");
             let out = uninstall(&more, "kimi").unwrap();
-            assert_eq!(out.trim(), format!("{}\n\n[b]\nc = 1", text.trim_end()).trim());
+            let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+            let expected = format!("{}\n\n[b]\nc = 1", text.trim_end());
+            assert_eq!(lines(out.trim()), lines(expected.trim()));
         }
     }
 
