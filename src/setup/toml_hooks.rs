@@ -88,13 +88,13 @@ pub(super) fn install(
     for event in events {
         let blank = if text.is_empty() { "" } else { line };
         let matcher = event.matcher.map(|matcher| format!("matcher = {}{line}", quoted(matcher)));
-        text.push_str(&format!(
-            "{blank}[[{HOOKS}]]{line}event = {}{line}{}command = {}{line}timeout = {}{line}",
+        text = format!(
+            "{text}{blank}[[{HOOKS}]]{line}event = {}{line}{}command = {}{line}timeout = {}{line}",
             quoted(event.name),
             matcher.unwrap_or_default(),
             quoted(&command(program, agent, event.waits)),
             event.seconds,
-        ));
+        );
     }
     checked(text)
 }

@@ -191,7 +191,7 @@ fn hooks(tell: &mut Teller, seen: &Seen, all: usize) {
     match seen.look.found {
         Found::Current => tell.ok(&format!("all {all} hooks in {path}")),
         Found::Absent => {
-            tell.note("no hooks: it is not told while it works, nor kept from locked files", again)
+            tell.note("no hooks: it is not told while it works, nor kept from locked files", again);
         }
         Found::Other if !missing.is_empty() => {
             let some = missing.len();

@@ -117,6 +117,23 @@ pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, 
     })
 }
 
+/// What stands where the entry goes.
+enum Now {
+    Absent {
+        list: bool,
+    },
+    Current,
+    /// Ours, elsewhere: what else stands in it stays.
+    Moved {
+        command: String,
+        has_dir: bool,
+        raw: String,
+    },
+    Other {
+        raw: String,
+    },
+}
+
 pub(super) fn install(
     planned: &mut Planned,
     shape: Shape,
@@ -124,21 +141,6 @@ pub(super) fn install(
 ) -> Result<(), Trouble> {
     if shape == Shape::Toml {
         return install_toml(planned, program);
-    }
-    enum Now {
-        Absent {
-            list: bool,
-        },
-        Current,
-        /// Ours, elsewhere: what else stands in it stays.
-        Moved {
-            command: String,
-            has_dir: bool,
-            raw: String,
-        },
-        Other {
-            raw: String,
-        },
     }
     let path = path_of(shape);
     let text = &planned.text;
