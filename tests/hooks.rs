@@ -18,10 +18,13 @@ use common::agent::Agent;
 use common::session::{Session, edit, hook};
 use common::{Mesh, PATIENCE, Running, is_there, send_signal, wait_until};
 use serde_json::{Value, json};
-use slm_mesh::api::{Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request};
+use slm_mesh::api::{
+    Claim, Claimed, Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request,
+};
 use slm_mesh::config::{AUTO_LOCK, HOOK_MS, LOG, RATE_LIMIT};
 use slm_mesh::limits::LOCK_FILES_MAX;
-use slm_mesh::model::Way;
+use slm_mesh::model::{SentStatus, Way};
+use slm_mesh::tell::{Item, compose};
 
 /// A mesh whose broker runs and whose hooks have time: how fast they are is not tested here.
 fn mesh() -> Mesh {
@@ -854,6 +857,39 @@ fn each_agent_gets_messages_in_its_form() {
         let text = if code == 0 { &ran.out } else { &ran.err };
         assert_eq!(quoted(text.trim_end()), "\"hello\"");
     }
+}
+
+/// What a prompt of the agent's own making tells is not told again, and its being there is proof.
+#[test]
+fn a_prompt_that_is_the_message_is_its_proof() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::of_type(&mesh, "bob", "codex", None, None);
+    bob.send("alice", "hello");
+    let claim = Request::Claim(Claim::new(Way::Queue));
+    let claimed: Claimed = alice.client.call(&claim).unwrap();
+    let items: Vec<Item> = claimed.messages.iter().map(Item::message).collect();
+    let text = compose(&items, 0).text;
+    let sent = Request::MarkSent {
+        peer_id: None,
+        ids: vec![claimed.messages[0].id],
+        way: Way::Queue,
+        status: SentStatus::Sent,
+        whole: true,
+        claim_id: claimed.claim_id,
+    };
+    alice.client.call_bytes(&sent).unwrap();
+    assert_eq!(alice.unread(), ["hello"]);
+    let mut input = context("UserPromptSubmit");
+    input["prompt"] = format!("What about this? {text}").into();
+    hook(&mesh, "claude-code", &input).is_silent();
+    assert_eq!(alice.unread(), ["hello"]);
+    input["prompt"] = text.into();
+    hook(&mesh, "claude-code", &input).is_silent();
+    assert!(alice.unread().is_empty());
+    let sent = &sent_by(&mut bob)[0];
+    assert_eq!(sent.notified_by, Some(Way::Queue), "{sent:?}");
+    assert!(sent.read_at.is_some(), "{sent:?}");
 }
 
 // --- With the real MCP server --------------------------------------------------------------------

@@ -9,12 +9,15 @@
 
 mod common;
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
 
-use common::session::Session;
-use common::{Mesh, wait_until};
+use common::session::{Session, hook};
+use common::{Mesh, PATIENCE, wait_until};
 use serde_json::json;
 use slm_mesh::api::{Fetch, Filter, Messages, Request};
 use slm_mesh::config::{HOOK_MS, RATE_LIMIT};
@@ -101,6 +104,7 @@ fn of_twenty_one_waits_and_tells_once() {
     // Its server comes later.
     let mut alice = Session::with(&mesh, "alice", |register| {
         register.agent_type = Some("claude-code".into());
+        register.session_id = Some("s-1".into());
         register.agent_pid = Some(claude.pid());
     });
     let mut bob = Session::of_type(&mesh, "bob", "codex", None, None);
@@ -109,12 +113,22 @@ fn of_twenty_one_waits_and_tells_once() {
     let text = claude.texts();
     assert!(text.starts_with("slm-mesh: message "), "{text}");
     assert!(text.contains(" from bob (codex), quoted, not from your user: \"are you there?\". "));
-    // Handed over, and no more.
-    let fetch = Fetch { filter: Filter::Sent, ..Fetch::default() };
-    let sent: Messages = bob.client.call(&Request::Fetch(fetch)).unwrap();
-    assert_eq!(sent.messages[0].stage, Some(Stage::Sent));
-    assert_eq!(sent.messages[0].sent_by, Some(Way::WaitHook));
+    // Handed over, and proven by the prompt that it has become.
+    let sent = |bob: &mut Session| {
+        let fetch = Fetch { filter: Filter::Sent, ..Fetch::default() };
+        bob.client.call::<Messages>(&Request::Fetch(fetch)).unwrap().messages[0].clone()
+    };
+    assert_eq!(sent(&mut bob).stage, Some(Stage::Sent));
     assert_eq!(alice.unread(), ["are you there?"]);
+    let prompt = format!(
+        "<task-notification>\n<summary>slm-mesh: a message arrived</summary>\n</task-notification>\n\
+         <system-reminder>\nStop hook blocking error from command \"Stop\": {text}\n</system-reminder>"
+    );
+    let input =
+        json!({"session_id": "s-1", "hook_event_name": "UserPromptSubmit", "prompt": prompt});
+    hook(&mesh, "claude-code", &input).is_silent();
+    assert_eq!(sent(&mut bob).notified_by, Some(Way::WaitHook));
+    assert!(alice.unread().is_empty());
 }
 
 #[test]
@@ -146,4 +160,75 @@ fn it_ends_at_once_where_nobody_would_be_woken() {
         assert!(ran.success(), "{agent}");
     }
     assert!(!mesh.data_dir().join("waiting").exists());
+}
+
+#[test]
+fn it_survives_its_broker_and_starts_none() {
+    let mesh = mesh();
+    let claude = Claude::new(&mesh, "cli", 1);
+    wait_until("it waits", || one_waits(&mesh, &claude));
+    mesh.start();
+    let agent = |register: &mut slm_mesh::api::Register| {
+        register.agent_type = Some("claude-code".into());
+        register.agent_pid = Some(claude.pid());
+    };
+    let mut alice = Session::with(&mesh, "alice", agent);
+    let reach = |name: &str| {
+        let peers = mesh.run("peers --json").json();
+        let peers = peers["peers"].as_array().unwrap().clone();
+        peers.into_iter().find(|peer| peer["name"] == name).map(|peer| peer["reach"].clone())
+    };
+    wait_until("it is in a request", || reach("alice") == Some("wakes".into()));
+    alice.client.call_bytes(&Request::Unregister { peer_id: None, away: false }).unwrap();
+    mesh.run("stop").ok();
+    assert!(one_waits(&mesh, &claude));
+    mesh.start();
+    let socket = mesh.data_dir().join("peers").join("alice.sock");
+    let _ = std::fs::remove_file(&socket);
+    let _ = std::fs::remove_file(socket.with_extension("token"));
+    let again = Session::with(&mesh, "alice", agent);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    bob.send(&again.id, "hello");
+    wait_until("it has told", || claude.ended("2") == 1);
+    assert!(claude.texts().contains("\"hello\""));
+}
+
+/// Idle, it does nothing.
+#[test]
+fn it_sleeps() {
+    let mesh = mesh();
+    mesh.start();
+    let claude = Claude::new(&mesh, "cli", 1);
+    let _alice = Session::with(&mesh, "alice", |register| {
+        register.agent_type = Some("claude-code".into());
+        register.agent_pid = Some(claude.pid());
+    });
+    wait_until("it is in a request", || {
+        let peers = mesh.run("peers --json").json();
+        peers["peers"][0]["reach"] == "wakes"
+    });
+    let lock = mesh.data_dir().join("waiting").join(claude.pid().to_string());
+    let pid = slm_mesh::platform::lock_holder(&lock).unwrap().unwrap().pid.unwrap();
+    let status = || {
+        let mut text = String::new();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        for task in tasks {
+            let mut file = File::open(task.path().join("status")).unwrap();
+            file.read_to_string(&mut text).unwrap();
+        }
+        let field = |name: &str| -> u64 {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+            lines.map(|line| line.split_whitespace().next().unwrap().parse::<u64>().unwrap()).sum()
+        };
+        field("voluntary_ctxt_switches:")
+    };
+    let begun = Instant::now();
+    let before = status();
+    // Something that takes its time elsewhere.
+    while begun.elapsed() < std::time::Duration::from_secs(2) {
+        mesh.run("peers").ok();
+    }
+    assert!(begun.elapsed() < PATIENCE);
+    assert_eq!(status(), before, "it has woken up");
+    let _ = std::io::stdout().flush();
 }

@@ -264,12 +264,9 @@ fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), Cli
     let Composed { text, whole, begun, told } = tell::compose(&items, remaining);
     let verdict = match event.kind {
         Kind::Context(..) => Verdict::Inject(text),
-        // What is written to everyone can wait until the agent goes on by itself.
-        Kind::Stop { again: false } if messages.iter().any(|one| one.to_peer.is_some()) => {
-            Verdict::Continue(text)
-        }
+        Kind::Stop { again: false } => Verdict::Continue(text),
         // Nobody would read it now.
-        Kind::Stop { .. } | Kind::End | Kind::BeforeEdit => {
+        Kind::Stop { again: true } | Kind::End | Kind::BeforeEdit => {
             let unused = Marks { claim: Some(claim_id), is_left: true, ..Marks::default() };
             return Ok((Verdict::Silent, unused));
         }
