@@ -101,7 +101,7 @@ impl Test {
     #[track_caller]
     fn is_quiet(&mut self) {
         self.answer("mark");
-        assert_eq!(self.outcome(), Outcome::Answer { notice: None, text: "mark".into() });
+        assert_eq!(self.outcome(), Outcome::Answer("mark".into()));
     }
 
     #[track_caller]
@@ -235,10 +235,10 @@ fn an_agent_answers_by_its_own_messaging() {
          yes, \"k7q2\"\n</cross-session-message>",
     );
     let said = "yes, \"k7q2\"".to_owned();
-    assert_eq!(test.outcome(), Outcome::Answer { notice: None, text: said });
+    assert_eq!(test.outcome(), Outcome::Answer(said));
     // The line need not be ended.
     test.say(br#"{"type":"user","message":{"content":"no end"}}"#);
-    assert_eq!(test.outcome(), Outcome::Answer { notice: None, text: "no end".into() });
+    assert_eq!(test.outcome(), Outcome::Answer("no end".into()));
     let long = "x".repeat(1024 * 1024);
     let frame = json!({"type": "user", "message": {"content": long}});
     let own = test.own();
@@ -276,7 +276,7 @@ fn nonsense_and_silence_have_an_end() {
     test.turn();
     assert_eq!(test.socket.poll(), None);
     test.socket.advance(Instant::now() + INBOX_SOCKET_TIME_MAX);
-    assert_eq!(test.outcome(), Outcome::Answer { notice: None, text: "too many".into() });
+    assert_eq!(test.outcome(), Outcome::Answer("too many".into()));
     assert_eq!((test.socket.poll(), test.socket.deadline()), (None, None));
     for mut half in half {
         assert_eq!(half.read(&mut [0]).unwrap(), 0, "it is hung up on");

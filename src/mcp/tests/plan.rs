@@ -390,10 +390,10 @@ fn an_answer_of_the_agent_belongs_to_a_message() {
     let now = Instant::now();
     let by = Way::InboxSocket;
     let mut waking = claude();
-    let answered = |waking: &Waking, notice, text: &str| {
-        waking.answered(by, notice, text).map(|(id, to)| (id.seq().0, to.to_string()))
+    let answered = |waking: &Waking, text: &str| {
+        waking.answered(by, text).map(|(id, to)| (id.seq().0, to.to_string()))
     };
-    assert_eq!(answered(&waking, None, "hello"), None);
+    assert_eq!(answered(&waking, "hello"), None);
     waking.told(by, handed_out(vec![from(1, "ann"), from(2, "bob")]), now);
     waking.errands(now);
     waking.told(by, handed_out(vec![from(3, "carl")]), now);
@@ -401,12 +401,15 @@ fn an_answer_of_the_agent_belongs_to_a_message() {
     waking.add_event(&json!({"eventType": "a.b", "seq": 1}));
     waking.tells(handed_out(vec![]), now).unwrap();
     let party = |name: &str| Party::parse(name).to_string();
-    assert_eq!(answered(&waking, None, "ok"), Some((3, party("carl"))));
-    assert_eq!(answered(&waking, Some(1), "ok"), Some((2, party("bob"))));
-    let named = format!("to {}: ok", id(1).handle());
-    assert_eq!(answered(&waking, Some(1), &named), Some((1, party("ann"))));
-    assert_eq!(answered(&waking, Some(9), "ok"), None);
-    assert!(waking.answered(Way::Queue, None, "ok").is_none());
+    assert_eq!(answered(&waking, "ok"), Some((3, party("carl"))));
+    // By a handle as a word, in any case; those of others do not count.
+    for (n, name) in [(1, "ann"), (2, "bob"), (3, "carl")] {
+        let handle = id(n).handle().to_string();
+        let named = format!("{}: ok (to {})", id(9).handle(), handle.to_uppercase());
+        assert_eq!(answered(&waking, &named), Some((n, party(name))));
+        assert_eq!(answered(&waking, &format!("x{handle}")), Some((3, party("carl"))));
+    }
+    assert!(waking.answered(Way::Queue, "ok").is_none());
 }
 
 #[test]

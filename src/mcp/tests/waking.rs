@@ -344,26 +344,46 @@ fn what_the_broker_is_told_is_repeated_until_it_knows() {
 #[test]
 fn an_answer_by_the_agents_own_messaging_is_a_message() {
     let mut test = claude();
+    let answer = |test: &mut Test, text: &str| {
+        test.outcome(Way::InboxSocket, Outcome::Answer(text.into()));
+    };
+    let proof = Request::MarkNotified {
+        peer_id: None,
+        ids: vec![message_id(1)],
+        way: Way::InboxSocket,
+        claim_id: None,
+    };
+    answer(&mut test, "before it was told anything");
+    test.quiet();
     test.told(1, "hello");
     test.errand();
-    let long = "é".repeat(PAYLOAD_BYTES_MAX);
-    for (text, payload) in [("fine", "fine"), (&long, &long[..PAYLOAD_BYTES_MAX])] {
-        test.outcome(Way::InboxSocket, Outcome::Answer { notice: None, text: text.into() });
-        let Request::Send(send) = test.errand() else { panic!() };
-        assert_eq!((&*send.to_peer, &*send.payload), ("cli", payload));
-        assert_eq!(send.reply_to, Some(message_id(1).into()));
-        assert!(send.id.is_some(), "it may be sent again");
-    }
-    for (notice, text) in [(Some(9), "fine"), (Some(1), "")] {
-        test.outcome(Way::InboxSocket, Outcome::Answer { notice, text: text.into() });
-        test.quiet();
-    }
-    // One that is refused is not repeated: it is the other who is not found.
-    test.outcome(Way::InboxSocket, Outcome::Answer { notice: Some(1), text: "x".into() });
+    answer(&mut test, "fine");
+    assert_eq!(test.errand(), proof);
+    let Request::Send(send) = test.errand() else { panic!() };
+    assert_eq!((&*send.to_peer, &*send.payload), ("cli", "fine"));
+    assert_eq!(send.reply_to, Some(message_id(1).into()));
+    assert!(send.id.is_some(), "it may be sent again");
+    test.quiet();
+    // One that is refused is not repeated: it is the other who is not found. The agent is told, which
+    // takes it for sent.
+    let refusal = |test: &mut Test| {
+        test.outcome(Way::InboxSocket, Outcome::Free);
+        test.claimed(Way::InboxSocket, &[]);
+        test.telling().1
+    };
+    answer(&mut test, "x");
+    assert_eq!(test.errand(), proof);
     test.asked();
     test.fail(Purpose::Errand, refused(Code::PeerNotFound));
-    test.pass(5_000);
-    test.quiet();
+    let text = refusal(&mut test);
+    let handle = message_id(1).handle();
+    assert!(text.starts_with("slm-mesh: event your_answer_was_not_sent"), "{text}");
+    assert!(text.contains(&format!("\\\"answerTo\\\":\\\"{handle}\\\"")), "{text}");
+    // Nor is one that is too long cut.
+    answer(&mut test, &"é".repeat(PAYLOAD_BYTES_MAX));
+    assert_eq!(test.errand(), proof);
+    test.pass(10_000);
+    assert!(refusal(&mut test).contains("it has 131072 bytes, a message at most 65536"));
 }
 
 #[test]

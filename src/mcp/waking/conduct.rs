@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::plan::{Sign, Telling};
 use super::{Outcome, channel};
@@ -16,7 +16,7 @@ use crate::log;
 use crate::mcp::outbox::Carried;
 use crate::mcp::random_id;
 use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
-use crate::model::{MessageKind, Way};
+use crate::model::{MessageId, MessageKind, MessageRef, Way};
 
 impl Server {
     /// There may be something to tell the agent.
@@ -139,24 +139,31 @@ impl Server {
 
     /// What has come of a way. To be followed by [`Server::proceed`].
     pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
-        if let Outcome::Answer { notice, text } = &outcome {
-            self.pass_answer(by, *notice, text);
+        if let Outcome::Answer(text) = &outcome {
+            self.pass_answer(by, text);
         }
         self.waking.handle(by, outcome, now);
     }
 
-    /// The agent answers by its own messaging: it goes to whoever wrote to it. What comes of that only
-    /// the log tells, as nobody waits for it.
-    fn pass_answer(&mut self, by: Way, notice: Option<u64>, text: &str) {
-        let Some((id, to)) = self.waking.answered(by, notice, text).filter(|_| !text.is_empty())
-        else {
-            log::warn(format_args!("the agent answers what it was not told: {} bytes", text.len()));
+    /// The agent answers by its own messaging: it goes to whoever wrote to it. That proves that it was
+    /// told.
+    fn pass_answer(&mut self, by: Way, text: &str) {
+        let Some((id, to)) = self.waking.answered(by, text) else {
+            let bytes = text.len();
+            log::warn(format_args!("the agent answers what it was not told: {bytes} bytes"));
             return;
         };
+        let to_peer = to.to_string().into();
+        let proof = Request::MarkNotified { peer_id: None, ids: vec![id], way: by, claim_id: None };
+        self.waking.errands.add(proof);
+        if text.len() > PAYLOAD_BYTES_MAX {
+            let why = format!("it has {} bytes, a message at most {PAYLOAD_BYTES_MAX}", text.len());
+            return self.is_unsent(id, &why);
+        }
         let send = SendMessage {
             from_peer: None,
-            to_peer: to.to_string().into(),
-            payload: beginning(text).into(),
+            to_peer,
+            payload: text.into(),
             kind: MessageKind::Text,
             reply_to: Some(id.into()),
             id: random_id(),
@@ -164,6 +171,18 @@ impl Server {
         };
         self.reading.answered(&send);
         self.waking.errands.add(Request::Send(send));
+    }
+
+    /// Such an answer has not gone anywhere, though the agent's own program told it so.
+    fn is_unsent(&mut self, id: MessageId, why: &str) {
+        let answer_to = id.handle();
+        log::warn(format_args!("the agent's answer to message {answer_to} was refused: {why}"));
+        self.waking.add_event(&json!({
+            "eventType": "your_answer_was_not_sent",
+            "answerTo": answer_to.to_string(),
+            "reason": why,
+            "instead": "mesh_send",
+        }));
     }
 
     /// The agent has taken answers with these messages.
@@ -201,8 +220,9 @@ impl Server {
             log::debug(format_args!("the broker could not be told: {error}"));
             errands.lost(now + pause);
         } else if let Some(Request::Send(send)) = errands.done() {
-            let to = &send.to_peer;
-            log::warn(format_args!("an answer of the agent to {to} was refused: {error}"));
+            if let Some(MessageRef::Id(id)) = send.reply_to {
+                self.is_unsent(id, &error.to_string());
+            }
         } else {
             // A claim that has run out, for example.
             log::debug(format_args!("the broker will not be told: {error}"));
@@ -220,12 +240,6 @@ impl Server {
             }
         }
     }
-}
-
-/// As much of a text as a message has room for.
-fn beginning(text: &str) -> &str {
-    let mut ends = (0..=PAYLOAD_BYTES_MAX.min(text.len())).rev();
-    ends.find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -308,7 +308,7 @@ impl InboxSocket {
                 }
             }
             Some(Heard::Answer(text)) => {
-                outcomes.push_back(Outcome::Answer { notice: None, text });
+                outcomes.push_back(Outcome::Answer(text));
             }
             None => log::debug(format_args!("the agent's session says what is not understood")),
         });

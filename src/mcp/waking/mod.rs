@@ -57,14 +57,9 @@ pub(super) enum Outcome {
     Lost,
     /// It does not work, and why. What is not taken yet was not told.
     Failed(String),
-    /// The agent answers by its own messaging: that goes to whoever wrote what is in this notice, or
-    /// in the last one of this way if it does not say in which.
-    Answer {
-        /// Which notice it answers.
-        notice: Option<u64>,
-        /// What it says.
-        text: String,
-    },
+    /// The agent answers by its own messaging, and this is what it says: that goes to whoever wrote
+    /// the message that it names, or the last one of this way.
+    Answer(String),
 }
 
 /// A way that has descriptors: told to do something by the loop, and asked what came of it.

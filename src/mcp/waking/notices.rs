@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::api::{MessageInfo, Request};
 use crate::limits::{CLAIM_RENEW_EVERY, NOTICES_KNOWN_MAX};
-use crate::model::{MessageId, Party, SentStatus, Way};
+use crate::model::{Handle, MessageId, Party, SentStatus, Way};
 use crate::tell::Item;
 
 /// The messages that were claimed for a notice.
@@ -145,20 +145,15 @@ impl Notices {
         self.0.iter().filter(claimed).map(|sent| sent.renew_at).min()
     }
 
-    /// What `text` of the agent answers: the message of this notice that it names by its handle, else
-    /// the last one of it; without a notice, of the last one of this way.
-    pub(super) fn answered(
-        &self,
-        by: Way,
-        notice: Option<u64>,
-        text: &str,
-    ) -> Option<(MessageId, &Party)> {
-        let is_meant = |sent: &&Sent| {
-            sent.by == by && !sent.messages.is_empty() && notice.is_none_or(|id| sent.id == id)
-        };
-        let messages = &self.0.iter().rev().find(is_meant)?.messages;
-        let is_named = |told: &&Told| text.contains(&told.id.handle().to_string());
-        let told = messages.iter().find(is_named).or(messages.last())?;
+    /// What `text` of the agent answers: the message told by this way that it names by its handle,
+    /// else the last one.
+    pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
+        let of_way = self.0.iter().rev().filter(|sent| sent.by == by);
+        let mut messages = of_way.flat_map(|sent| sent.messages.iter().rev());
+        let last = messages.clone().next()?;
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let named: Vec<Handle> = words.filter_map(Handle::parse).collect();
+        let told = messages.find(|told| named.contains(&told.id.handle())).unwrap_or(last);
         Some((told.id, &told.from))
     }
 }

@@ -394,14 +394,9 @@ impl Waking {
         Some(Telling { by, notice })
     }
 
-    /// What the agent answers to a notice of this way; see [`Outcome::Answer`].
-    pub(super) fn answered(
-        &self,
-        by: Way,
-        notice: Option<u64>,
-        text: &str,
-    ) -> Option<(MessageId, &Party)> {
-        self.notices.answered(by, notice, text)
+    /// What the agent answers; see [`Outcome::Answer`].
+    pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
+        self.notices.answered(by, text)
     }
 
     /// Some time has passed: claims of what a way is still at are renewed.
@@ -450,7 +445,7 @@ impl Waking {
             }
             Outcome::Status(id, status) => self.heard(by, id, status, now),
             // Told to the broker by whoever makes requests of it.
-            Outcome::Answer { .. } => {}
+            Outcome::Answer(_) => {}
             Outcome::Lost => {
                 *state = State::Free;
                 self.take_back(by);
