@@ -12,7 +12,7 @@
 mod common;
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use common::agent::Agent;
 use common::stand_in::StandIn;
 use common::{Mesh, PATIENCE, eventually, is_there, send_signal, wait_until};
 use serde_json::{Value, json};
-use slm_mesh::api::{ListPeers, Request};
+use slm_mesh::api::{Fetch, Filter, ListPeers, Request};
 
 const SECRET: &str = "the session's own";
 
@@ -260,6 +260,129 @@ fn a_session_that_never_reads_keeps_nobody_waiting() {
     assert!(said.contains("taken nothing for 5 s"), "{said}");
     let message = sent(&mut sender);
     assert_ne!(message["notifiedBy"], "inbox-socket", "{message}");
+}
+
+/// The socket of the server itself, on which the session says what becomes of its texts.
+fn own_socket(frame: &Value) -> PathBuf {
+    frame["from"].as_str().unwrap().strip_prefix("uds:").unwrap().into()
+}
+
+fn write_to(own: &Path, line: &Value) {
+    UnixStream::connect(own).unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// What a session says of the text in `frame`.
+fn receipt(frame: &Value, status: &str) -> Value {
+    json!({
+        "type": "control", "action": "peer_message_status", "status": status,
+        "orig_msg_id": frame["msg_id"], "from": "uds:/tmp/1.sock", "msgV": 1,
+    })
+}
+
+/// How the newest of the messages stands, in the words of the broker.
+fn stands(mesh: &Mesh, sender: &mut Agent) -> (Value, Value) {
+    let id = sent(sender)["id"].clone();
+    let peer_id = Some(sender.who().0.into());
+    let fetch = Fetch { filter: Filter::Sent, peer_id, ..Fetch::default() };
+    let reply: Value = mesh.client().call(&Request::Fetch(fetch)).unwrap();
+    let found = reply["messages"].as_array().unwrap().iter().find(|message| message["id"] == id);
+    let message = found.unwrap_or_else(|| panic!("{reply}"));
+    (message["stage"].clone(), message["sentStatus"].clone())
+}
+
+#[test]
+fn what_its_user_does_with_a_message_is_known_to_the_sender() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let mut sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "one");
+    let mut lines = inbox.accept();
+    let first = line(&mut lines);
+    let own = own_socket(&first);
+    let is_sent = ("sent".into(), "sent".into());
+    wait_until("it is sent", || stands(&mesh, &mut sender) == is_sent);
+    // From somebody who is not the session.
+    let write = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                 [s.sendall(line.encode() + b'\\n') for line in sys.argv[2:]]";
+    let stranger = Command::new("python3")
+        .args(["-c", write])
+        .arg(&own)
+        .arg(receipt(&first, "denied").to_string())
+        .arg(json!({"type": "user", "message": {"content": "from a stranger"}}).to_string())
+        .stderr(Stdio::null())
+        .status();
+    // It may be hung up on before it has said everything.
+    stranger.unwrap();
+    write_to(&own, &receipt(&first, "held"));
+    wait_until("it is held", || stands(&mesh, &mut sender) == ("sent".into(), "held".into()));
+    wait_until("that is said", || reach(&mut sender, "sleeper") == "held");
+    // Nothing more is given to a session that holds what it gets.
+    send(&mut sender, "sleeper", "two");
+    wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
+    write_to(&own, &receipt(&first, "held"));
+    let unknown = json!({"msg_id": "00000000-0000-4000-8000-000000000000"});
+    write_to(&own, &receipt(&unknown, "delivered"));
+    assert_eq!(reach(&mut sender, "sleeper"), "held");
+    write_to(&own, &receipt(&first, "delivered"));
+    let second = line(&mut lines);
+    assert!(unwrapped(&second).contains("\"two\""), "{second}");
+    wait_until("it is sent", || stands(&mesh, &mut sender) == is_sent);
+    // One that is thrown away is told in another way.
+    write_to(&own, &receipt(&second, "dropped"));
+    wait_until("it is told with a result", || {
+        let result = sleeper.tool("mesh_lock", &json!({"action": "query"}));
+        result.texts.join("").contains("\"two\"")
+    });
+    assert_eq!(sender.tool("mesh_inbox", &json!({})).ok()["messages"], json!([]));
+}
+
+#[test]
+fn an_answer_by_the_agents_own_messaging_goes_to_the_sender() {
+    let mesh = mesh();
+    let inbox = Inbox::new(&mesh);
+    let _sleeper = inbox.agent(&mesh);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "one");
+    let mut lines = inbox.accept();
+    let own = own_socket(&line(&mut lines));
+    let first = sent(&mut sender)["id"].clone();
+    let handle = handle_of_sent(&mut sender);
+    send(&mut sender, "sleeper", "two");
+    line(&mut lines);
+    let second = sent(&mut sender)["id"].clone();
+    let answer = |text: &str| {
+        let content = format!(
+            "<cross-session-message from=\"uds:/tmp/1.sock\" from-name=\"proj\">\n{text}\n\
+             </cross-session-message>"
+        );
+        write_to(&own, &json!({"type": "user", "message": {"role": "user", "content": content}}));
+    };
+    let heard = |sender: &mut Agent| {
+        let mut message = Value::Null;
+        wait_until("the answer is there", || {
+            let inbox = sender.tool("mesh_inbox", &json!({})).ok();
+            message = inbox["messages"][0].clone();
+            !message.is_null()
+        });
+        (message["payload"].clone(), message["replyTo"].clone())
+    };
+    answer("yes,\n\"both\"");
+    let (said, to) = heard(&mut sender);
+    assert_eq!(said, "yes,\n\"both\"");
+    assert!(to == second || to == *handle_of_sent(&mut sender), "{to}");
+    wait_until("that proves it", || sent(&mut sender)["stage"] == "notified");
+    let named = format!("to {handle}: the first");
+    answer(&named);
+    let (said, to) = heard(&mut sender);
+    assert_eq!(said, Value::from(named));
+    assert!(to == first || to == *handle, "{to}");
+    // One for which there is no room is not cut, and the agent hears of it.
+    answer(&"x".repeat(70_000));
+    let refusal = line(&mut lines);
+    let content = refusal["message"]["content"].as_str().unwrap();
+    assert!(content.contains("your_answer_was_not_sent"), "{content}");
+    assert_eq!(sender.tool("mesh_inbox", &json!({})).ok()["messages"], json!([]));
 }
 
 #[test]

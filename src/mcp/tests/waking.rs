@@ -375,10 +375,10 @@ fn an_answer_by_the_agents_own_messaging_is_a_message() {
     assert_eq!(test.errand(), proof);
     test.asked();
     test.fail(Purpose::Errand, refused(Code::PeerNotFound));
-    let text = refusal(&mut test);
+    let said = refusal(&mut test);
     let handle = message_id(1).handle();
-    assert!(text.starts_with("slm-mesh: event your_answer_was_not_sent"), "{text}");
-    assert!(text.contains(&format!("\\\"answerTo\\\":\\\"{handle}\\\"")), "{text}");
+    assert!(said.starts_with("slm-mesh: event your_answer_was_not_sent"), "{said}");
+    assert!(said.contains(&format!("\\\"answerTo\\\":\\\"{handle}\\\"")), "{said}");
     // Nor is one that is too long cut.
     answer(&mut test, &"é".repeat(PAYLOAD_BYTES_MAX));
     assert_eq!(test.errand(), proof);
