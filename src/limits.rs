@@ -140,6 +140,13 @@ pub const MARK_IDS_MAX: usize = 1000;
 pub const UNDELIVERABLE_IDS_MAX: u32 = LIST_LIMIT_MAX;
 /// Most messages of one peer that are under a claim at once.
 pub const CLAIMED_MAX: u32 = LIST_LIMIT_MAX;
+/// Most claims of one peer that are held at once.
+pub const CLAIMS_HELD_MAX: usize = 8;
+/// Most messages of one peer in a queue of its agent that are known to be there; of more than these the
+/// oldest are taken to be there for good.
+pub const UNPROVEN_MAX: usize = 256;
+/// Prompts without a message after which it is taken to be dropped out of a queue of the agent.
+pub const UNPROVEN_PROMPTS: u8 = 2;
 /// Most handles that a claim brings as proof.
 pub const PROOF_HANDLES_MAX: usize = 64;
 /// Most entries of `agentPids` in one `/peers` request.
@@ -184,6 +191,12 @@ pub const EVENT_RETENTION_MS: i64 = 48 * 3600 * 1000;
 pub const AUTO_NAME_RESERVED_MS: i64 = 10 * 60 * 1000;
 /// How long messages stay under a claim.
 pub const CLAIM_TIME: Duration = Duration::from_secs(5);
+/// How long a turn of an agent goes on after the last word of its hooks.
+pub const TURN_SILENCE_MAX: Duration = Duration::from_secs(20);
+/// How long messages to several wait for more, before they wake anyone.
+pub const DIGEST_TIME: Duration = Duration::from_secs(10);
+/// How long whoever has waited for messages is taken to be there after that.
+pub const CLAIMANT_KEPT: Duration = Duration::from_secs(60);
 /// Longest lock time, minutes.
 pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
 /// How long a place in the queue for a lock is kept for a client that asks again.
@@ -214,8 +227,8 @@ pub const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.
 pub const REGISTRATIONS_PER_WINDOW: u32 = 2000;
-/// Requests of a peer's hooks in [`RATE_WINDOW`], counted apart from its other ones: 200 hooks a
-/// second, each with up to three.
+/// Requests of a peer's hooks, and others by which its agent is told of messages, in [`RATE_WINDOW`],
+/// counted apart from its other ones: 200 a second, each with up to three.
 pub const HOOK_REQUESTS_PER_WINDOW: u32 = 6000;
 /// Questions after the peer of a session in [`RATE_WINDOW`], for all callers together: each hook of
 /// each agent asks one or two.

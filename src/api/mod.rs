@@ -17,7 +17,8 @@ mod sent;
 pub use heard::{AgentInfo, DampedInfo};
 pub use push::{Frame, LockAction, PushedMessage, read_frame};
 pub(crate) use push::{
-    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line, wake_line,
+    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line, unread_line,
+    wake_line,
 };
 pub use read::{
     ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,

@@ -47,6 +47,8 @@ pub enum Frame {
     Message(PushedMessage),
     /// Something may be told to the agent now: by a claim that is asked for anew.
     Wake,
+    /// So many messages are unread, now that the agent has read some by another way.
+    Unread(u64),
     /// An event it subscribed to; the payload as it came.
     Event(serde_json::Value),
     /// The broker is going away; the reason.
@@ -71,11 +73,18 @@ pub fn read_frame(line: &[u8]) -> Result<Frame, String> {
     struct Shutdown {
         reason: Box<str>,
     }
+    #[derive(Deserialize)]
+    struct Unread {
+        unread: u64,
+    }
     let text = |error: serde_json::Error| error.to_string();
     let line: Line<'_> = serde_json::from_slice(line).map_err(text)?;
     Ok(match line.kind.as_str() {
         "message" => Frame::Message(serde_json::from_str(line.payload.get()).map_err(text)?),
         "wake" => Frame::Wake,
+        "unread" => {
+            Frame::Unread(serde_json::from_str::<Unread>(line.payload.get()).map_err(text)?.unread)
+        }
         "event" => Frame::Event(serde_json::from_str(line.payload.get()).map_err(text)?),
         "shutdown" => Frame::Shutdown(
             serde_json::from_str::<Shutdown>(line.payload.get()).map_err(text)?.reason,
@@ -236,6 +245,15 @@ pub(crate) fn wake_line(at: Timestamp) -> Vec<u8> {
     line("wake", Nothing {}, at)
 }
 
+/// How many messages are unread.
+pub(crate) fn unread_line(unread: u64, at: Timestamp) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Payload {
+        unread: u64,
+    }
+    line("unread", Payload { unread }, at)
+}
+
 /// The broker's good-bye.
 pub(crate) fn shutdown_line(reason: &str, at: Timestamp) -> Vec<u8> {
     #[derive(Serialize)]
@@ -308,6 +326,7 @@ mod tests {
         let line = shutdown_line("stopped", Timestamp(0));
         assert_eq!(read_frame(&line), Ok(Frame::Shutdown("stopped".into())));
         assert_eq!(read_frame(&wake_line(Timestamp(0))), Ok(Frame::Wake));
+        assert_eq!(read_frame(&unread_line(3, Timestamp(0))), Ok(Frame::Unread(3)));
         let lock = lock_line("/f", LockAction::Locked, &Party::Cli, Timestamp(0));
         assert_eq!(read_frame(&lock), Ok(Frame::Other("lock_update".into())));
         assert!(read_frame(b"nonsense").is_err());

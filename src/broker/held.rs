@@ -22,6 +22,8 @@ pub(super) struct Held {
     locks: HashMap<Ticket, Key>,
     /// Sessions that come back while their former server is still there.
     gone: HashMap<PeerId, Vec<Key>>,
+    /// Claims, by the peer whose agent is to be told.
+    claims: HashMap<PeerId, Vec<Key>>,
     count: usize,
 }
 
@@ -42,6 +44,7 @@ impl Held {
             }
             Interest::Lock(ticket) => _ = self.locks.insert(ticket, key),
             Interest::Gone(peer) => self.gone.entry(peer).or_default().push(key),
+            Interest::Claim { peer, .. } => self.claims.entry(peer).or_default().push(key),
         }
     }
 
@@ -55,6 +58,7 @@ impl Held {
             }
             Interest::Lock(ticket) => self.locks.remove(&ticket).is_some(),
             Interest::Gone(peer) => remove_from(&mut self.gone, &peer, key),
+            Interest::Claim { peer, .. } => remove_from(&mut self.claims, &peer, key),
         };
         self.count -= usize::from(was_there);
     }
@@ -91,6 +95,10 @@ impl Held {
             }
         }
         woken.extend(gone.iter().filter_map(|peer| self.gone.get(peer)).flatten());
+        if !self.claims.is_empty() {
+            let told = inboxes.iter().filter_map(|inbox| inbox.peer()).chain(gone.iter().copied());
+            woken.extend(told.filter_map(|peer| self.claims.get(&peer)).flatten());
+        }
         // Several messages to one inbox wake its readers once.
         woken.sort_unstable();
         woken.dedup();
@@ -123,11 +131,12 @@ fn remove_from<Q: ?Sized + Hash + Eq, K: Borrow<Q> + Hash + Eq>(
 mod tests {
     use super::*;
     use crate::broker::table::Table;
+    use crate::model::Monotonic;
 
     #[test]
     fn each_is_woken_once_by_what_it_waits_for() {
         let mut table = Table::new();
-        let [a, b, c, last, back] = [0, 1, 2, 3, 4].map(|i| table.insert(i));
+        let [a, b, c, last, back, waits] = [0, 1, 2, 3, 4, 5].map(|i| table.insert(i));
         let id = PeerId::from_random([1; 16]);
         let peer = Recipient::Peer(id);
         let mut held = Held::default();
@@ -136,6 +145,12 @@ mod tests {
         held.add(c, Interest::Inbox(Recipient::Cli), &[]);
         held.add(last, Interest::Lock(Ticket(7)), &[]);
         held.add(back, Interest::Gone(id), &[]);
+        let claim = Interest::Claim { peer: id, place: 0, until: Monotonic::default() };
+        held.add(waits, claim, &[]);
+        assert_eq!(held.woken(&[Recipient::Cli], &[], &[]), [c]);
+        assert_eq!(held.woken(&[peer], &[], &[]), [a, b, waits]);
+        held.remove(waits, claim, &[]);
+        held.remove(waits, claim, &[]);
         assert_eq!(held.woken(&[], &[], &[id, id]), [back]);
         held.remove(back, Interest::Gone(id), &[]);
         assert!(held.gone.is_empty() && held.woken(&[], &[], &[id]).is_empty());
@@ -151,7 +166,7 @@ mod tests {
         assert!(!held.is_empty());
         held.remove(last, Interest::Lock(Ticket(7)), &[]);
         held.remove(last, Interest::Lock(Ticket(7)), &[]);
-        assert!(held.is_empty() && held.inboxes.is_empty());
+        assert!(held.is_empty() && held.inboxes.is_empty() && held.claims.is_empty());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Answer, Connection};
 use super::error::ClientError;
 use super::locate::{Broker, Located};
-use crate::api::{Code, Fetch, Filter, LockFile, ReadEvents, Request};
+use crate::api::{Claim, Code, Fetch, Filter, LockFile, ReadEvents, Request};
 use crate::limits::CALL_TIME_MAX;
 
 /// First pause before something that has failed is tried again; it doubles each time.
@@ -253,6 +253,7 @@ impl Call {
             let mut shorter = self.request.clone();
             if let Request::Fetch(Fetch { wait, .. })
             | Request::ReadEvents(ReadEvents { wait, .. })
+            | Request::Claim(Claim { wait, .. })
             | Request::Lock(LockFile { wait, .. }) = &mut shorter
             {
                 *wait = left.as_secs();
@@ -407,6 +408,7 @@ pub fn wait_of(request: &Request) -> u64 {
     match request {
         Request::Fetch(fetch) => fetch.wait,
         Request::ReadEvents(read) => read.wait,
+        Request::Claim(claim) => claim.wait,
         Request::Lock(lock) => lock.wait,
         _ => 0,
     }
@@ -422,7 +424,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::api::Claim;
     use crate::api::{LockFile, LockFiles, LockPaths, Place, Register, SendMessage};
     use crate::model::MessageKind;
     use crate::model::Way;

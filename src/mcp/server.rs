@@ -528,6 +528,7 @@ impl Server {
                 subscriptions.changed(Topic::Events, &mut self.out);
                 self.event_arrived(payload);
             }
+            Frame::Unread(unread) => self.unread.counted(*unread),
             Frame::Shutdown(reason) if &**reason == STOPPED => {
                 if self.presence.handle_stopped(now) {
                     self.commands.push_back(Command::Forget(Purpose::Register));

@@ -38,6 +38,11 @@ impl<S: Store> Mesh<S> {
         {
             return Ok(Some(got));
         }
+        self.sent_message(party, seq)
+    }
+
+    /// The message with this number, if `party` sent it.
+    pub(super) fn sent_message(&mut self, party: &Party, seq: Seq) -> Result<Option<Message>> {
         let (before, after) = around(seq);
         let sent = SentQuery { sender: party, to: None, before, after, limit: 1 };
         Ok(self.store.sent(&sent, &mut |_| true)?.messages.pop())

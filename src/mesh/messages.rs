@@ -104,6 +104,7 @@ impl<S: Store> Mesh<S> {
         let message = self.store_message(letter, address, now)?;
         let pushed = self.push_message(&message, to, now);
         let damped = self.damped_reason(&message.from, to, now);
+        self.digest(to, now);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
             message_id: Some(message.id),

@@ -26,14 +26,21 @@ mod locks;
 mod loops;
 mod mailboxes;
 mod messages;
+mod moments;
+mod naming;
 mod paths;
 mod peers;
+mod proof;
 mod roster;
 mod rate_limit;
 mod receipts;
 mod returning;
 mod state;
+mod tells;
+#[cfg(test)]
+mod tests;
 mod turn;
+mod waiters;
 mod who;
 
 pub use returning::Former;
@@ -50,7 +57,7 @@ use crate::api::{
     Reply, Request, Status, TotalCount, shutdown_line,
 };
 use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
-use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told, Way};
+use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told};
 use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError, Telling};
@@ -309,6 +316,8 @@ impl<S: Store> Mesh<S> {
         for present in self.peers.values_mut().chain(&mut self.left) {
             present.link.abort(turn);
             present.claims.abort(turn);
+            present.waiters.abort(turn);
+            present.queued.abort();
         }
         self.load_mended(now, true)?;
         // A link that was ended is not up again: it is ended, and made anew.
@@ -406,7 +415,7 @@ impl<S: Store> Mesh<S> {
                     status.how().map_or(Telling::Dropped(*way), |how| Telling::Told(told(how)));
                 self.mark_told(caller, marked, telling, now)?
             }
-            Request::Claim(claim) => self.claim(caller, claim, now)?,
+            Request::Claim(claim) => return self.claim(caller, claim, now, held),
             Request::RenewClaim { peer_id, claim_id } => {
                 self.renew_claim(caller, peer_id.as_deref(), *claim_id, now)?
             }
@@ -665,15 +674,20 @@ impl<S: Store> Mesh<S> {
 }
 
 /// Whether this is what a hook asks, by which it is counted apart: which session it is of, the gate
-/// before an edit, and messages that it gives to its agent.
+/// before an edit, and what is done to tell its agent of messages, by hooks and others.
 fn is_of_hook(request: &Request) -> bool {
     match request {
         Request::Peers(list) => {
             list.agents || list.session_id.is_some() || !list.agent_pids.is_empty()
         }
-        Request::MarkRead { way, .. } => *way == Some(Way::Hook),
-        Request::MarkNotified { way, .. } => *way == Way::Hook,
-        Request::Claim(_) | Request::LockFiles(_) | Request::QueryFiles { .. } => true,
+        Request::MarkRead { way, .. } => way.is_some(),
+        Request::MarkNotified { .. }
+        | Request::MarkSent { .. }
+        | Request::Claim(_)
+        | Request::RenewClaim { .. }
+        | Request::ReleaseClaim { .. }
+        | Request::LockFiles(_)
+        | Request::QueryFiles { .. } => true,
         _ => false,
     }
 }

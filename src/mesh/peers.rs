@@ -1,18 +1,19 @@
 //! Peers: coming, staying, going.
 
-use std::collections::HashSet;
-
 use super::claims::Claims;
 use super::delivery::Link;
 use super::heard::News;
 use super::locks::Edits;
+use super::moments::AgentTurn;
 use super::paths::normalise;
+use super::proof::Queued;
 use super::returning::{Away, Newcomer};
 use super::turn::{Caller, Departed, Failure, Push, Target, WatchAgent};
+use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen};
 use crate::api::{Code, Refusal, Register, Registered, Reply, peer_line};
-use crate::limits::{AUTO_NAME_RESERVED_MS, PEERS_MAX};
+use crate::limits::PEERS_MAX;
 use crate::model::{
     LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp,
     event_type, reach,
@@ -34,10 +35,16 @@ pub(super) struct Present {
     /// The same, to be shown.
     pub(super) last_heartbeat: Timestamp,
     pub(super) seen: Seen,
-    /// Messages that its hooks are giving to its agent.
+    /// Messages that its agent is just being told of.
     pub(super) claims: Claims,
-    /// A hook has claimed messages: its agent has hooks, and they work.
-    pub(super) has_hooks: bool,
+    /// Claims that wait.
+    pub(super) waiters: Waiters,
+    /// Whether its agent is in a turn.
+    pub(super) turn: AgentTurn,
+    /// Messages in a queue of its agent.
+    pub(super) queued: Queued,
+    /// Until when messages to several wait for more, if there are some.
+    pub(super) digest_due: Option<Monotonic>,
     /// What its subagents are at.
     pub(super) edits: Edits,
     /// The process of its agent is watched and runs, and its server descends from that.
@@ -57,7 +64,10 @@ impl Present {
             last_seen: now.mono,
             seen,
             claims: Claims::default(),
-            has_hooks: false,
+            waiters: Waiters::default(),
+            turn: AgentTurn::default(),
+            queued: Queued::default(),
+            digest_due: None,
             edits: Edits::default(),
             agent_lives: false,
         }
@@ -76,9 +86,9 @@ impl Present {
         self
     }
 
-    /// How its agent can be told, as far as is known: the hooks of an agent reach it with its next
-    /// turn, whatever its peer has said.
-    pub(super) fn reach(&self) -> &str {
+    /// How its agent can be told, as far as is known: what waits beside it wakes it, and its hooks reach
+    /// it with its next turn, whatever its peer has said.
+    pub(super) fn reach(&self, now: Now) -> &str {
         if self.away.is_some() {
             return reach::NONE;
         }
@@ -88,8 +98,9 @@ impl Present {
             (None, None) => reach::NONE,
         };
         match said {
-            reach::WAKES => said,
-            _ if self.has_hooks => reach::NEXT_TURN,
+            reach::WAKES | reach::HELD => said,
+            _ if self.waiters.wakes(now.mono) => reach::WAKES,
+            _ if self.turn.has_hooks() => reach::NEXT_TURN,
             _ => said,
         }
     }
@@ -164,6 +175,10 @@ impl<S: Store> Mesh<S> {
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, now, Seen::Now), true, now)?;
         self.heard_of(id, News::Registered, now)?;
+        if !automatic {
+            // What is in its mailbox may be in a queue of whoever had the name before.
+            self.forget_queued(id)?;
+        }
         Ok(self.registered(id, token.into(), false))
     }
 
@@ -247,6 +262,8 @@ impl<S: Store> Mesh<S> {
     ) -> std::result::Result<(), Failure> {
         let id = kept.id;
         let absent = kept.left_at.is_some();
+        let former_agent = (kept.agent_pid, kept.agent_start.clone());
+        let former_reach = kept.reach.clone();
         if absent {
             self.check_peer_room()?;
         }
@@ -272,18 +289,23 @@ impl<S: Store> Mesh<S> {
             ..said
         };
         self.store.put_peer(&record)?;
+        // Of another agent, or one that cannot be told from another, nothing is in a queue yet.
+        let same_agent = match former_agent {
+            (None, _) | (_, None) => !absent,
+            (pid, start) => (record.agent_pid, &record.agent_start) == (pid, &start),
+        };
         let mailbox = self.mailbox_of(id).map(Box::from);
         let present = match self.peers.remove(&id) {
             Some(mut present) => {
                 self.names.remove(&names::key(&present.record.name));
                 // Another mailbox: what waits in it may be older than what was pushed.
                 let of_record = (!record.name_is_automatic).then(|| record.name.clone());
-                if of_record != mailbox {
+                if of_record != mailbox || record.reach != former_reach {
                     self.effects.inboxes.push(Recipient::Peer(id));
-                    if present.link.is_up() {
-                        present.link.open();
-                        self.hungry.insert(id);
-                    }
+                }
+                if of_record != mailbox && present.link.is_up() {
+                    present.link.open();
+                    self.hungry.insert(id);
                 }
                 // Another socket is another connection.
                 if present.record.uds_path != record.uds_path {
@@ -292,6 +314,9 @@ impl<S: Store> Mesh<S> {
                     self.effects.disconnect.push(id);
                 }
                 // Of another agent nothing is known yet.
+                if !same_agent {
+                    present.turn = AgentTurn::default();
+                }
                 present.agent_lives &= present.record.agent_start == record.agent_start
                     && present.record.agent_pid == record.agent_pid;
                 present.record = record;
@@ -306,6 +331,9 @@ impl<S: Store> Mesh<S> {
             None => Present::new(record, now, Seen::Now),
         };
         self.come_in(present, absent, now)?;
+        if !same_agent {
+            self.forget_queued(id)?;
+        }
         Ok(())
     }
 
@@ -524,65 +552,10 @@ impl<S: Store> Mesh<S> {
         self.tell_others(Some(id), frame);
         Ok(Reply::Done {})
     }
-
-    // Names
-
-    fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
-        let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
-        let name = names::automatic_name(&register.project_path, agent);
-        self.suffixed_name(&name, None, now)
-    }
-
-    /// The name that `me` gets for `wanted`, and whether the mesh had to add a number: then it is not
-    /// what was asked for, and refused if it must be that one.
-    fn claim_name(
-        &mut self,
-        wanted: &str,
-        me: Option<PeerId>,
-        exclusive: bool,
-        now: Now,
-    ) -> std::result::Result<(Box<str>, bool), Failure> {
-        let name = self.suffixed_name(wanted, me, now)?;
-        let numbered = *name != *wanted;
-        if exclusive && numbered {
-            return Err(name_taken(wanted).into());
-        }
-        Ok((name, numbered))
-    }
-
-    /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,
-    /// it is not kept for another, and it misleads nobody.
-    fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
-        let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
-        let reserved = self.store.reserved_names(since)?;
-        // By name, since as many may be asked for as there are.
-        let reserved: HashSet<Box<str>> = reserved
-            .into_iter()
-            .filter(|(_, of)| Some(*of) != me)
-            .map(|(kept, _)| names::key(&kept))
-            .collect();
-        let taken = |name: &str| {
-            let key = names::key(name);
-            names::is_misleading(name)
-                || self.names.get(&key).is_some_and(|id| Some(*id) != me)
-                || reserved.contains(&key)
-        };
-        if !taken(name) {
-            return Ok(name.into());
-        }
-        let numbered = (2..).map(|number| names::with_suffix(name, number));
-        // There are fewer names taken than numbers.
-        Ok(numbered.into_iter().find(|name| !taken(name)).unwrap_or_default().into())
-    }
 }
 
 fn forbidden_resume() -> Refusal {
     Refusal::new(Code::Forbidden, "only a peer's own token brings it back or changes it")
-}
-
-fn name_taken(name: &str) -> Refusal {
-    let message = format!("the name `{name}` is taken: choose another, or leave out `exclusive`");
-    Refusal::new(Code::NameTaken, message)
 }
 
 fn asked_name(register: &Register) -> Option<&str> {

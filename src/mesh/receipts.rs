@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Mesh;
 use super::heard::News;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Failure, Push, Target};
 use super::who::{Right, not_found};
-use crate::api::Reply;
-use crate::model::{How, MessageId, Now, Party, Recipient, Seq, Way, event_type};
+use crate::api::{Reply, unread_line};
+use crate::model::{How, MessageId, Now, Party, PeerId, Recipient, Seq, Told, Way, event_type};
 use crate::store::{Receipt, Result as Stored, Store, Telling};
 
 /// Which messages are to be marked.
@@ -37,13 +37,16 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         let reader = self.reader(caller, marked.peer, now)?;
-        let ids = self.under_claim(reader, marked);
+        let ids = self.under_claim(reader, marked, way, now)?;
         let receipts = self.store.mark_read(reader, &ids, now.wall, way)?;
         if let (Recipient::Peer(peer), Some(way)) = (reader, way.filter(|way| way.wakes())) {
             self.heard_of(peer, News::Told(way, How::Notified), now)?;
         }
         let marked = receipts.len() as u64;
         self.was_read(reader, receipts, now)?;
+        if let (Recipient::Peer(peer), true, 1..) = (reader, way.is_some(), marked) {
+            self.tell_unread(peer, now)?;
+        }
         Ok(Reply::Marked { marked })
     }
 
@@ -56,7 +59,8 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         let reader = self.reader(caller, marked.peer, now)?;
-        let ids = self.under_claim(reader, marked);
+        let (Telling::Told(Told { by, .. }) | Telling::Dropped(by)) = telling;
+        let ids = self.under_claim(reader, marked, Some(by), now)?;
         let marked = self.store.mark_told(reader, &ids, telling)?;
         if let Recipient::Peer(peer) = reader {
             let news = match telling {
@@ -69,23 +73,71 @@ impl<S: Store> Mesh<S> {
             }
         }
         self.end_claims(reader, ids.iter().map(|id| id.seq()));
-        if let (Telling::Dropped(_), Recipient::Peer(peer), 1..) = (telling, reader, marked) {
-            self.wake(peer, now);
+        match (telling, reader) {
+            (Telling::Dropped(_), Recipient::Peer(peer)) if marked > 0 => self.wake(peer, now),
+            (Telling::Told(told), Recipient::Peer(peer)) if told.how == How::Sent => {
+                self.queued(peer, &ids, by);
+                if told.whole && marked < ids.len() as u64 {
+                    self.read_by_proof(peer, &ids, by, now)?;
+                }
+            }
+            _ => {}
         }
         Ok(Reply::Marked { marked })
     }
 
-    /// Which of the messages may be marked: of a claim those only that are under it.
-    fn under_claim<'a>(&self, reader: Recipient, marked: Marked<'a>) -> Cow<'a, [MessageId]> {
-        let (Some(claim), Recipient::Peer(id)) = (marked.claim, reader) else {
-            return Cow::Borrowed(marked.ids);
-        };
-        let claims = self.peers.get(&id).map(|present| &present.claims);
-        let under = |id: &MessageId| claims.is_some_and(|claims| claims.has(claim, id.seq()));
-        marked.ids.iter().copied().filter(under).collect()
+    /// What was proven before it was known that the whole text was in it is read by that.
+    fn read_by_proof(&mut self, peer: PeerId, ids: &[MessageId], by: Way, now: Now) -> Stored<()> {
+        let reader = Recipient::Peer(peer);
+        let mut read = Vec::new();
+        for id in ids {
+            let message = self.got_message(reader, id.seq())?.filter(|it| it.id == *id);
+            let told = message.and_then(|message| message.told);
+            if told.is_some_and(|told| told.is_proven() && told.by == by) {
+                read.push(*id);
+            }
+        }
+        let receipts = self.store.mark_read(reader, &read, now.wall, Some(by))?;
+        self.was_read(reader, receipts, now)
     }
 
-    fn end_claims(&mut self, reader: Recipient, seqs: impl Iterator<Item = Seq>) {
+    /// Which of the messages may be marked by this way: of a claim those that are under it, and of one
+    /// that has run out those of which nobody else has told or is telling.
+    fn under_claim<'a>(
+        &mut self,
+        reader: Recipient,
+        marked: Marked<'a>,
+        by: Option<Way>,
+        now: Now,
+    ) -> Stored<Cow<'a, [MessageId]>> {
+        let Some(claim) = marked.claim else { return Ok(Cow::Borrowed(marked.ids)) };
+        if let Some(present) = reader.peer().and_then(|peer| self.peers.get_mut(&peer)) {
+            present.claims.clean(self.turn, now.mono);
+        }
+        let mut ids = Vec::with_capacity(marked.ids.len());
+        for id in marked.ids {
+            let present = reader.peer().and_then(|peer| self.peers.get(&peer));
+            let may = if let Some((of, _)) = present.and_then(|it| it.claims.on(id.seq())) {
+                of == claim
+            } else {
+                let message = self.got_message(reader, id.seq())?;
+                let told = message.and_then(|message| message.told);
+                told.is_none_or(|told| Some(told.by) == by)
+            };
+            ids.extend(may.then_some(*id));
+        }
+        Ok(Cow::Owned(ids))
+    }
+
+    /// Tells a peer's server how many messages are unread, since its agent has read some without it.
+    pub(super) fn tell_unread(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+        let unread = self.store.unread_count(Recipient::Peer(peer))?;
+        let frame = unread_line(unread, now.wall).into();
+        self.effects.pushes.push(Push { to: Target::One(peer), frame, message: None });
+        Ok(())
+    }
+
+    pub(super) fn end_claims(&mut self, reader: Recipient, seqs: impl Iterator<Item = Seq>) {
         if let Recipient::Peer(id) = reader
             && let Some(present) = self.peers.get_mut(&id)
         {

@@ -41,7 +41,7 @@ impl<S: Store> Mesh<S> {
                 let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
                 let heartbeat = present.last_heartbeat;
                 let info =
-                    PeerInfo::new(&present.record, status, heartbeat, locks, present.reach());
+                    PeerInfo::new(&present.record, status, heartbeat, locks, present.reach(now));
                 if self.of_hook { info.with_agent(&present.record) } else { info }
             })
             .collect();

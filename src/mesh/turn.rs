@@ -64,6 +64,15 @@ pub enum Interest {
     Lock(Ticket),
     /// The end of this peer's server.
     Gone(PeerId),
+    /// Something that may be told to this peer's agent.
+    Claim {
+        /// Whose agent.
+        peer: PeerId,
+        /// Which of the peer's claims that wait.
+        place: usize,
+        /// When it is answered in any case; it may be looked at again before.
+        until: Monotonic,
+    },
 }
 
 /// A place in the queue for locks; one with a lower number came before.

@@ -88,6 +88,14 @@ pub enum Recipient {
     Peer(PeerId),
 }
 
+impl Recipient {
+    /// The peer, if it is one.
+    #[must_use]
+    pub fn peer(self) -> Option<PeerId> {
+        if let Self::Peer(id) = self { Some(id) } else { None }
+    }
+}
+
 impl From<Recipient> for Party {
     fn from(recipient: Recipient) -> Self {
         match recipient {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slm_mesh::api::{
-    DatabaseStatus, Endpoint, Facts, Frame, Messages, Refusal, Reply, Request, read_frame,
+    Claimed, DatabaseStatus, Endpoint, Facts, Frame, Messages, Refusal, Reply, Request, read_frame,
 };
 use slm_mesh::mesh::{
     self, Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
@@ -414,8 +414,8 @@ impl<B: Backend> World<B> {
                 continue;
             }
             let at = self.held.iter().position(|held| held.on == on);
-            let held = self.held.remove(at.expect("a place in the queue is that of a request"));
-            if let Some(answer) = self.ask_again(&held) {
+            let mut held = self.held.remove(at.expect("a place in the queue is that of a request"));
+            if let Some(answer) = self.ask_again(&mut held) {
                 if let Answer::Reply(Reply::Locked { lock, .. }) = &answer {
                     self.granted_now.push((lock.fence, now.mono));
                 }
@@ -427,13 +427,19 @@ impl<B: Backend> World<B> {
         late
     }
 
-    fn ask_again(&mut self, held: &Held) -> Option<Answer> {
+    fn ask_again(&mut self, held: &mut Held) -> Option<Answer> {
         let now = self.now;
         let again = mesh::Held { on: held.on, until: held.until, hung_up: false };
         match self.mesh().handle_held(held.caller, &held.request, again, now) {
             Ok(Outcome::Reply(reply)) => Some(Answer::Reply(reply)),
-            Ok(Outcome::Hold { until, .. }) => {
-                assert!(now.mono < until && until == held.until, "held beyond its time");
+            Ok(Outcome::Hold { on, until }) => {
+                // A claim may be looked at again before its time is over.
+                let over = match on {
+                    Interest::Claim { until, .. } => until,
+                    _ => held.until,
+                };
+                assert!(now.mono < until && until <= over && on == held.on, "held beyond its time");
+                held.until = until;
                 None
             }
             Err(Failure::Refused(refusal)) => Some(Answer::Refused(refusal)),
@@ -458,6 +464,9 @@ impl<B: Backend> World<B> {
                         events.iter().any(|kind| type_matches(held.event_types(), kind))
                     }
                     Interest::Gone(peer) => gone.contains(&peer),
+                    Interest::Claim { peer, .. } => {
+                        inboxes.contains(&Recipient::Peer(peer)) || gone.contains(&peer)
+                    }
                     // Those are asked in the turn that lets them go on.
                     Interest::Lock(_) => false,
                 }
@@ -469,8 +478,8 @@ impl<B: Backend> World<B> {
             return;
         }
         self.mesh().begin_turn(now).unwrap();
-        for held in awake {
-            if let Some(answer) = self.ask_again(&held) {
+        for mut held in awake {
+            if let Some(answer) = self.ask_again(&mut held) {
                 seen.late.push((held.body, answer));
             } else {
                 self.held.push(held);
@@ -547,6 +556,15 @@ impl<B: Backend> World<B> {
                         }
                         let left = self.mesh().store_mut().unread_count(recipient).unwrap();
                         assert_eq!(left, unread, "nothing is marked read for nobody");
+                    }
+                    Interest::Claim { .. } => {
+                        let on = held.on;
+                        let again = mesh::Held { on, until: now.mono, hung_up: true };
+                        let answer =
+                            self.mesh().handle_held(held.caller, &held.request, again, now);
+                        if let Ok(Outcome::Reply(reply)) = answer {
+                            assert_eq!(reply, Reply::Claimed(Claimed::default()));
+                        }
                     }
                     Interest::Events | Interest::Gone(_) => {}
                 }

@@ -173,8 +173,10 @@ impl<S: Store> Reactor<S> {
         self.buffered -= connection.marks.buffered;
         if let Some(hold) = connection.held() {
             self.held.remove(key, hold.on, hold.event_types());
-            if let Awaited::Lock(ticket) = hold.on {
-                self.turn.mesh.withdraw(ticket);
+            match hold.on {
+                Awaited::Lock(ticket) => self.turn.mesh.withdraw(ticket),
+                Awaited::Claim { peer, place, .. } => self.turn.mesh.withdraw_claim(peer, place),
+                _ => {}
             }
         }
         if let Some(granted) = connection.marks.granted.take()

@@ -1,0 +1,66 @@
+//! The names of peers: made, asked for, and told from those that are taken.
+
+use std::collections::HashSet;
+
+use super::Mesh;
+use super::turn::Failure;
+use crate::api::{Code, Refusal, Register};
+use crate::limits::AUTO_NAME_RESERVED_MS;
+use crate::model::{Now, PeerId};
+use crate::names;
+use crate::store::{Result as Stored, Store};
+
+impl<S: Store> Mesh<S> {
+    pub(super) fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
+        let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
+        let name = names::automatic_name(&register.project_path, agent);
+        self.suffixed_name(&name, None, now)
+    }
+
+    /// The name that `me` gets for `wanted`, and whether the mesh had to add a number: then it is not
+    /// what was asked for, and refused if it must be that one.
+    pub(super) fn claim_name(
+        &mut self,
+        wanted: &str,
+        me: Option<PeerId>,
+        exclusive: bool,
+        now: Now,
+    ) -> std::result::Result<(Box<str>, bool), Failure> {
+        let name = self.suffixed_name(wanted, me, now)?;
+        let numbered = *name != *wanted;
+        if exclusive && numbered {
+            return Err(name_taken(wanted).into());
+        }
+        Ok((name, numbered))
+    }
+
+    /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,
+    /// it is not kept for another, and it misleads nobody.
+    fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
+        let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
+        let reserved = self.store.reserved_names(since)?;
+        // By name, since as many may be asked for as there are.
+        let reserved: HashSet<Box<str>> = reserved
+            .into_iter()
+            .filter(|(_, of)| Some(*of) != me)
+            .map(|(kept, _)| names::key(&kept))
+            .collect();
+        let taken = |name: &str| {
+            let key = names::key(name);
+            names::is_misleading(name)
+                || self.names.get(&key).is_some_and(|id| Some(*id) != me)
+                || reserved.contains(&key)
+        };
+        if !taken(name) {
+            return Ok(name.into());
+        }
+        let numbered = (2..).map(|number| names::with_suffix(name, number));
+        // There are fewer names taken than numbers.
+        Ok(numbered.into_iter().find(|name| !taken(name)).unwrap_or_default().into())
+    }
+}
+
+fn name_taken(name: &str) -> Refusal {
+    let message = format!("the name `{name}` is taken: choose another, or leave out `exclusive`");
+    Refusal::new(Code::NameTaken, message)
+}

@@ -1,0 +1,297 @@
+//! What a claim is given: which messages may be told to an agent now, by the way that asks.
+//!
+//! One set of rules for all ways, so that no message is told by two. In a turn the agent's hooks tell
+//! it, since that costs nothing; else what wakes it. Messages to several wait for more before they wake
+//! anyone, and keep no agent from ending its turn.
+
+use std::time::Duration;
+
+use uuid::{Builder, Uuid};
+
+use super::heard::News;
+use super::turn::{Caller, Held, Interest, Outcome, Push, Target};
+use super::waiters::is_beside;
+use super::who::{Right, not_found};
+use super::{Handled, Mesh};
+use crate::api::{Budget, Claim, Claimed, Code, Fetch, Refusal, Reply, message_size, wake_line};
+use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME};
+use crate::model::{
+    Message, MessageKind, Moment, Monotonic, Now, Party, PeerId, Recipient, Seq, Way, reach,
+};
+use crate::store::{InboxQuery, Page, Result as Stored, Store};
+
+/// What there is for a claim.
+#[derive(Debug, Default)]
+struct Given {
+    messages: Vec<Message>,
+    /// How many more there are that nobody has told or claimed.
+    remaining: u64,
+    /// When it is worth asking again, if it is known that something may be told then.
+    again: Option<Monotonic>,
+}
+
+impl<S: Store> Mesh<S> {
+    /// `POST /messages` with `claim`
+    pub(super) fn claim(
+        &mut self,
+        caller: Caller,
+        claim: &Claim,
+        now: Now,
+        held: Option<Held>,
+    ) -> Handled {
+        let place = match held.map(|held| held.on) {
+            Some(Interest::Claim { peer, place, until }) => Some((peer, place, until)),
+            _ => None,
+        };
+        let id = match place {
+            Some((peer, ..)) => peer,
+            None => self.acting_peer(caller, claim.peer_id.as_deref(), Right::Speak, now)?,
+        };
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        let hung_up = held.is_some_and(|held| held.hung_up);
+        if claim.wait > 0 && place.is_none() && !present.waiters.has_room(now.mono) {
+            return Err(too_many_wait().into());
+        }
+        let mut proven = Vec::new();
+        if place.is_none() {
+            present.waiters.heard(claim.by, now.mono);
+            if claim.by == Way::Hook {
+                present.turn.heard(claim.moment, now.mono);
+                self.heard_of(id, News::Hook(claim.moment), now)?;
+            }
+            if claim.moment == Some(Moment::Prompt) {
+                proven = self.prompted(id, &claim.proof, now)?;
+            }
+        }
+        let given = if hung_up { Given::default() } else { self.give(id, claim, now)? };
+        if given.messages.is_empty() && claim.wait > 0 && !hung_up {
+            let whole = || now.mono.plus(Duration::from_secs(claim.wait));
+            let until = place.map_or_else(whole, |(_, _, until)| until);
+            if now.mono < until
+                && let Some(place) = self.wait(id, place.map(|it| it.1), (claim.by, until), now)
+            {
+                let again = given.again.map_or(until, |again| again.min(until));
+                return Ok(Outcome::Hold {
+                    on: Interest::Claim { peer: id, place, until },
+                    until: again,
+                });
+            }
+        }
+        if let Some((peer, place, _)) = place {
+            self.withdraw_claim(peer, place);
+        }
+        if matches!(claim.moment, Some(Moment::Stop | Moment::End))
+            && given.messages.is_empty()
+            && given.remaining > 0
+        {
+            self.wake(id, now);
+        }
+        let claim_id = self.note_given(id, claim, &given.messages, now)?;
+        let again = given.again.filter(|_| given.messages.is_empty());
+        Ok(Outcome::Reply(Reply::Claimed(Claimed {
+            messages: self.listed(given.messages),
+            remaining: given.remaining,
+            claim_id,
+            defer_ms: again
+                .map(|again| u64::try_from(again.since(now.mono).as_millis()).unwrap_or(u64::MAX)),
+            proven,
+        })))
+    }
+
+    fn wait(
+        &mut self,
+        id: PeerId,
+        place: Option<usize>,
+        whose: (Way, Monotonic),
+        now: Now,
+    ) -> Option<usize> {
+        let present = self.peers.get_mut(&id)?;
+        present.waiters.wait(place, whose, self.turn, now.mono)
+    }
+
+    /// A claim that was held is so no more.
+    pub fn withdraw_claim(&mut self, peer: PeerId, place: usize) {
+        if let Some(present) = self.peers.get_mut(&peer) {
+            present.waiters.end(place);
+        }
+    }
+
+    /// The messages are handed out now. Gives the claim under which they are.
+    fn note_given(
+        &mut self,
+        id: PeerId,
+        claim: &Claim,
+        messages: &[Message],
+        now: Now,
+    ) -> Stored<Option<Uuid>> {
+        if messages.is_empty() {
+            return Ok(None);
+        }
+        if wakes(claim) {
+            self.woken(id, messages, now)?;
+        }
+        if claim.by.wakes() {
+            self.heard_of(id, News::Wakes(claim.by), now)?;
+        }
+        let claim_id = Builder::from_random_bytes(self.random()).into_uuid();
+        let (turn, until) = (self.turn, now.mono.plus(CLAIM_TIME));
+        let Some(present) = self.peers.get_mut(&id) else { return Ok(None) };
+        present.claims.make((claim_id, claim.by), messages, until, turn);
+        if claim.moment == Some(Moment::Stop) {
+            present.turn.goes_on();
+        }
+        Ok(Some(claim_id))
+    }
+
+    /// What may be told to a peer's agent now by whoever makes this claim.
+    fn give(&mut self, id: PeerId, claim: &Claim, now: Now) -> Stored<Given> {
+        let turn = self.turn;
+        let Some(present) = self.peers.get_mut(&id) else { return Ok(Given::default()) };
+        present.claims.clean(turn, now.mono);
+        let claimed = present.claims.live();
+        let claim_ends = present.claims.next_end();
+        let (closed, again) = present.closed_to(claim, now);
+        let room = CLAIMED_MAX.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        let limit = claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room);
+        let damps = wakes(claim) && self.loops.damps(id, now.mono);
+        let look = match (closed, damps) {
+            (true, _) => 0,
+            // What is damped is left out, and what is behind it is not.
+            (false, true) => room,
+            // Enough to see whether something among it cannot wait.
+            (false, false) => limit.max(Fetch::DEFAULT_LIMIT).min(room),
+        };
+        let page = self.untold(id, &claimed, look)?;
+        let found = page.messages.len() as u64 + page.remaining;
+        if found == 0 {
+            let again = claim_ends.filter(|_| !closed);
+            self.digested(id, again.is_none() && !closed);
+            return Ok(Given { again, ..Given::default() });
+        }
+        if closed {
+            return Ok(Given { messages: Vec::new(), remaining: found, again });
+        }
+        let mut messages = page.messages;
+        if damps {
+            let wait = self.leave_what_wakes(id, &mut messages, now);
+            if messages.is_empty() {
+                let again = wait.map(|wait| now.mono.plus(wait));
+                return Ok(Given { messages, remaining: found, again });
+            }
+        }
+        let more = page.remaining > 0;
+        let (waits, again) = self.must_wait(id, claim, (&messages, more), now)?;
+        if waits {
+            return Ok(Given { messages: Vec::new(), remaining: found, again });
+        }
+        messages.truncate(limit as usize);
+        self.digested(id, true);
+        let remaining = found - messages.len() as u64;
+        Ok(Given { messages, remaining, again: None })
+    }
+
+    /// Whether messages have to wait because nothing among them is for this peer alone; and until when,
+    /// if that is known.
+    fn must_wait(
+        &mut self,
+        id: PeerId,
+        claim: &Claim,
+        (messages, more): (&[Message], bool),
+        now: Now,
+    ) -> Stored<(bool, Option<Monotonic>)> {
+        if !wakes(claim) {
+            return Ok((false, None));
+        }
+        for message in messages {
+            if self.is_direct(id, message)? {
+                return Ok((false, None));
+            }
+        }
+        if claim.moment == Some(Moment::Stop) {
+            return Ok((true, None));
+        }
+        let due = self.peers.get(&id).and_then(|present| present.digest_due);
+        let due = due.filter(|due| now.mono < *due && !more);
+        Ok((due.is_some(), due))
+    }
+
+    /// The oldest messages of a peer that nobody has told, and that are not under a claim.
+    fn untold(&mut self, id: PeerId, claimed: &[Seq], limit: u32) -> Stored<Page> {
+        let mut budget = Budget::default();
+        let query = InboxQuery {
+            recipient: Recipient::Peer(id),
+            unread_only: true,
+            from: None,
+            before: None,
+            after: None,
+            untold_only: true,
+            but: claimed,
+            limit,
+        };
+        self.store.inbox(&query, None, &mut |message| budget.admits(message_size(message)))
+    }
+
+    /// Whether a message is for this peer alone, or cannot wait.
+    fn is_direct(&mut self, id: PeerId, message: &Message) -> Stored<bool> {
+        if message.to.is_some() || message.kind == MessageKind::Alert {
+            return Ok(true);
+        }
+        // An answer to everyone is one to who has asked.
+        let Some(asked) = message.reply_to else { return Ok(false) };
+        let own = self.sent_message(&Party::Peer(id), asked.seq())?;
+        Ok(own.is_some_and(|own| own.id == asked))
+    }
+
+    /// A message to several was stored: it waits for more, unless others do so already.
+    pub(super) fn digest(&mut self, to: &[PeerId], now: Now) {
+        for id in to {
+            if let Some(present) = self.peers.get_mut(id) {
+                present.digest_due.get_or_insert(now.mono.plus(DIGEST_TIME));
+            }
+        }
+    }
+
+    /// Nothing waits for more any longer.
+    fn digested(&mut self, id: PeerId, all: bool) {
+        if let Some(present) = self.peers.get_mut(&id).filter(|_| all) {
+            present.digest_due = None;
+        }
+    }
+
+    /// Something may be told to a peer's agent again: tells whoever could do so.
+    pub(super) fn wake(&mut self, peer: PeerId, now: Now) {
+        let frame = wake_line(now.wall).into();
+        self.effects.pushes.push(Push { to: Target::One(peer), frame, message: None });
+        self.effects.inboxes.push(Recipient::Peer(peer));
+    }
+}
+
+impl super::peers::Present {
+    /// Whether a claim is given nothing now, whatever there is; and until when, if that is known.
+    fn closed_to(&self, claim: &Claim, now: Now) -> (bool, Option<Monotonic>) {
+        // Its server wakes it, or its user does not want it to be.
+        let said = self.record.reach.as_deref();
+        let not_by_others = matches!(said, Some(reach::WAKES | reach::HELD));
+        if claim.moment == Some(Moment::End) || is_beside(claim.by) && not_by_others {
+            return (true, None);
+        }
+        if claim.by == Way::Hook {
+            return (false, None);
+        }
+        let until = self.turn.until(now.mono);
+        (until.is_some(), until)
+    }
+}
+
+/// Whether what is given for a claim has a turn begin, or go on, that would not have otherwise.
+fn wakes(claim: &Claim) -> bool {
+    claim.by.wakes() || claim.moment == Some(Moment::Stop)
+}
+
+fn too_many_wait() -> Refusal {
+    let message = format!(
+        "{CLAIMS_HELD_MAX} claims of this peer wait already, which is the most: end one, or leave out \
+         `wait`"
+    );
+    Refusal::new(Code::Unavailable, message)
+}
