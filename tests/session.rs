@@ -18,6 +18,7 @@ use common::agent::Agent;
 use common::session::Session;
 use common::{Mesh, PATIENCE, Running, wait_until};
 use serde_json::{Value, json};
+use slm_mesh::api::{ListPeers, PeersReply, Request};
 use slm_mesh::config::RATE_LIMIT;
 
 const AGENT: &str = "test-agent";
@@ -46,6 +47,11 @@ impl Plugin {
     fn bound(mesh: &Mesh) -> Self {
         let mut plugin = Self::new(mesh);
         plugin.say(&json!({"session": "s-1"}));
+        let mut client = mesh.client();
+        let named = ListPeers { session_id: Some("s-1".into()), ..ListPeers::default() };
+        let named = Request::Peers(named);
+        let is_known = |reply: PeersReply| !reply.peers.is_empty();
+        wait_until("it has found its peer", || client.call(&named).is_ok_and(is_known));
         plugin
     }
 
@@ -192,7 +198,7 @@ fn edits_are_ruled_on_each_under_its_number() {
 #[test]
 fn without_a_broker_every_edit_is_allowed() {
     let mesh = Mesh::new();
-    let mut plugin = Plugin::bound(&mesh);
+    let mut plugin = Plugin::new(&mesh);
     plugin.say(&json!({"edit": {"id": 7, "files": ["/tmp/a.rs"]}}));
     assert_eq!(plugin.line(), json!({"allow": {"id": 7, "allow": true}}));
     assert_eq!(mesh.broker_pid(), None);

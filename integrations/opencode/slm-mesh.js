@@ -68,8 +68,9 @@ export const SlmMesh = async ({ client, directory }) => {
       const { allow, reason } = await ask((id) => ({ edit: { id, files, patch: heads?.join("\n"), cwd: directory } }), 3000)
       if (allow === false) throw new Error(reason)
     },
-    "tool.execute.after": async ({ sessionID }, output) => {
-      if (sessionID !== session || typeof output.output !== "string") return
+    "tool.execute.after": async ({ tool, sessionID }, output) => {
+      // The inbox has just shown what there is.
+      if (sessionID !== session || tool.endsWith("mesh_inbox") || typeof output.output !== "string") return
       const { tell, text } = await ask((id) => ({ context: id }), 300)
       if (text) ((output.output += "\n\n" + text), say({ told: tell }))
     },

@@ -49,7 +49,7 @@ export default function (pi: any) {
     child.unref()
     say({ session })
   }
-  pi.registerMcpServer("slm-mesh", { command: PROGRAM, args: [...OPTIONS, "mcp"], exposure: "direct" })
+  pi.registerMcpServer?.("slm-mesh", { command: PROGRAM, args: [...OPTIONS, "mcp"], exposure: "direct" })
   pi.on("session_start", (_: any, ctx: any) => {
     session = ctx.sessionManager.getSessionId()
     over = false
@@ -69,7 +69,8 @@ export default function (pi: any) {
     const { allow, reason } = await ask((id) => ({ edit: { id, files: [input.path], cwd } }), 3000)
     if (allow === false) return { block: true, reason }
   })
-  pi.on("tool_result", async ({ content, structuredContent }: any) => {
+  pi.on("tool_result", async ({ toolName, content, structuredContent }: any) => {
+    if (toolName.endsWith("mesh_inbox")) return // it has just shown what there is
     const { tell, text } = await ask((id) => ({ context: id }), 300)
     if (!text) return
     say({ told: tell })

@@ -114,6 +114,8 @@ pub(super) struct Session {
     known: VecDeque<Box<str>>,
     /// Marks that the broker has not heard.
     unmarked: Vec<Request>,
+    /// Marks that are under way to it. Before they are there, the same could be claimed again.
+    marking: usize,
     edits: usize,
     commands: VecDeque<Command>,
 }
@@ -130,6 +132,7 @@ impl Session {
             tells: Vec::new(),
             known: VecDeque::new(),
             unmarked: Vec::new(),
+            marking: 0,
             edits: 0,
             commands: VecDeque::from([Command::Seek]),
         }
@@ -398,13 +401,21 @@ impl Session {
                 let tell = claimed.and_then(|claimed| self.begin(&claimed, true, now));
                 self.say(Out::Context { id, tell });
             }
-            Purpose::Mark(request) => match result {
-                Ok(_) => {}
-                Err(ClientError::Refused(refused)) => {
-                    crate::log::debug(format_args!("not marked: {}", refused.message));
+            Purpose::Mark(request) => {
+                self.marking -= 1;
+                match result {
+                    Ok(_) => {}
+                    Err(ClientError::Refused(refused)) => {
+                        crate::log::debug(format_args!("not marked: {}", refused.message));
+                    }
+                    Err(_) => {
+                        self.keep(*request);
+                        if matches!(self.phase, Phase::Acting(_)) {
+                            self.retreat(now);
+                        }
+                    }
                 }
-                Err(_) => self.keep(*request),
-            },
+            }
             Purpose::Joined | Purpose::Other => {}
         }
         self.proceed(now);
@@ -452,7 +463,7 @@ impl Session {
 
     fn may_hold(&self) -> bool {
         let is_acting = matches!(self.phase, Phase::Acting(_)) && self.bound.is_some();
-        is_acting && self.held_since.is_none() && !self.is_telling()
+        is_acting && self.held_since.is_none() && self.marking == 0 && !self.is_telling()
     }
 
     /// Holds a claim if there is none and may be one.
@@ -473,6 +484,7 @@ impl Session {
     fn ask(&mut self, purpose: Purpose, request: Request) {
         match (&self.phase, purpose) {
             (Phase::Acting(token), purpose) => {
+                self.marking += usize::from(matches!(purpose, Purpose::Mark(_)));
                 let token = Some(token.clone());
                 self.commands.push_back(Command::Ask(purpose, request, token));
             }
@@ -597,10 +609,11 @@ mod tests {
         assert_eq!(play.session.deadline(), None);
         // Late is not never.
         play.line(&format!(r#"{{"told":"{id}"}}"#));
-        let requests = play.requests();
-        assert!(
-            requests[0].contains(r#""markSent""#) && requests[2].contains(r#""claim":"plugin""#)
-        );
+        let (mark, request) = play.asked.pop_front().unwrap();
+        assert!(serde_json::to_string(&request).unwrap().contains(r#""markSent""#));
+        play.requests();
+        play.finish(mark, Ok(Vec::new()));
+        assert!(play.requests()[0].contains(r#""claim":"plugin""#));
     }
 
     #[test]
@@ -622,9 +635,13 @@ mod tests {
         play.session.handle_sought(Sought::Me("token".into()), play.now);
         play.settle();
         assert_eq!(play.seeks, 3);
-        let requests = play.requests();
-        assert!(requests.iter().any(|request| request.contains("markSent")), "{requests:?}");
-        assert!(requests.iter().any(|request| request.contains(r#""wait""#)), "{requests:?}");
+        // Before it has heard of that, it would hand out the same again.
+        let is_mark = |asked: &(Purpose, Request)| matches!(asked.0, Purpose::Mark(_));
+        let at = play.asked.iter().position(is_mark).unwrap();
+        let (mark, _) = play.asked.remove(at).unwrap();
+        assert!(!play.requests().iter().any(|request| request.contains(r#""claim""#)));
+        play.finish(mark, Ok(Vec::new()));
+        assert!(play.requests()[0].contains(r#""wait""#));
     }
 
     #[test]
