@@ -20,6 +20,7 @@ pub(super) const MARKS: &[(&str, &str)] = &[
     ("COPILOT_CLI", "copilot-cli"),
     ("GEMINI_CLI", "gemini-cli"),
     ("OPENCODE", "opencode"),
+    ("PI_CODING_AGENT", "pi"),
     ("CLINE_ACTIVE", "cline"),
     ("ANTIGRAVITY_AGENT", "antigravity"),
     ("CURSOR_AGENT", "cursor"),
