@@ -361,6 +361,9 @@ pub const CLAIM_DEFER_MAX: Duration = Duration::from_secs(600);
 pub const ERRANDS_MAX: usize = 256;
 /// Broadcasts and events are put together: at most one notice of them in this time.
 pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// How long the next notice waits behind one for an agent that makes a turn of each: what comes
+/// meanwhile is put together.
+pub const WAKE_TURN_PAUSE: Duration = Duration::from_millis(250);
 /// An agent's inbox socket has to take a notice within this.
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.

@@ -36,6 +36,7 @@ impl Server {
                     self.outcomes.recognise(request, now);
                     if let Request::Send(send) = request {
                         self.reading.answered(send);
+                        self.waking.answered_to(send.reply_to);
                     }
                 }
                 self.begin(asked, Work::Tool(tool, call), now);
@@ -226,6 +227,9 @@ impl Server {
                 seen.messages.retain(|message| !self.reading.has(message.id));
                 // Those it has are unread until they are marked.
                 self.unread.seen(&seen.messages, seen.messages.len() as u64 + seen.remaining);
+                if seen.remaining == 0 {
+                    self.waking.only_unread(&seen.messages);
+                }
                 if !seen.messages.is_empty() {
                     self.jobs.wake_watchers(now);
                 }
@@ -351,7 +355,7 @@ impl Server {
             carried.quoted.iter().map(|quoted| quoted.text.clone()).collect();
         if tool != Tool::Inbox {
             if notices.is_empty() {
-                notices.extend(self.unread.notice());
+                notices.extend(self.unread.notice(self.waking.queued_whole()));
             }
             notices.extend(self.reading.notice());
         }

@@ -82,6 +82,7 @@ impl Server {
             // There is no room for so much: they stay unread.
             ids.clear();
         }
+        self.waking.were_read(|id| ids.contains(&id));
         self.unread.handed_over(&ids, ids.len() as u64);
         self.reading.wrote(job.id, &ids);
     }

@@ -99,10 +99,11 @@ impl Unread {
         self.doubtful |= count != self.count;
     }
 
-    /// What is put behind a tool's result; none if there is nothing to tell.
-    pub(super) fn notice(&self) -> Option<String> {
-        let plural = if self.count == 1 { "" } else { "s" };
-        let count = self.count;
+    /// What is put behind a tool's result; none if there is nothing to tell. `told`: so many of them
+    /// are in the agent's own queue as a whole, and need not be fetched.
+    pub(super) fn notice(&self, told: u64) -> Option<String> {
+        let count = self.count.saturating_sub(told);
+        let plural = if count == 1 { "" } else { "s" };
         (count > 0).then(|| format!("[mesh] {count} unread message{plural}; call mesh_inbox"))
     }
 }
@@ -146,17 +147,19 @@ mod tests {
         let mut unread = Unread::default();
         unread.handed_over(&[message(1, "a").message_id], 0);
         unread.pushed(&message(1, "a"));
-        assert_eq!((unread.count(), unread.notice()), (0, None));
+        assert_eq!((unread.count(), unread.notice(0)), (0, None));
     }
 
     #[test]
     fn the_notice_counts() {
         let mut unread = Unread::default();
-        assert!(unread.is_empty() && unread.notice().is_none());
+        assert!(unread.is_empty() && unread.notice(0).is_none());
         unread.pushed(&message(1, "x"));
-        assert_eq!(unread.notice().unwrap(), "[mesh] 1 unread message; call mesh_inbox");
+        assert_eq!(unread.notice(0).unwrap(), "[mesh] 1 unread message; call mesh_inbox");
         unread.pushed(&message(2, "x"));
-        assert_eq!(unread.notice().unwrap(), "[mesh] 2 unread messages; call mesh_inbox");
+        assert_eq!(unread.notice(0).unwrap(), "[mesh] 2 unread messages; call mesh_inbox");
+        assert_eq!(unread.notice(1).unwrap(), "[mesh] 1 unread message; call mesh_inbox");
+        assert!(unread.notice(2).is_none() && unread.notice(3).is_none());
         unread.handed_over(&[message(1, "").message_id], 1);
         assert_eq!((unread.count(), unread.is_doubtful()), (1, false));
         unread.counted(1);

@@ -342,7 +342,7 @@ fn qwen_code_is_told_by_its_own_words_and_at_intervals() {
     let now = Instant::now();
     assert_eq!(test.socket.poll(), Some(Outcome::Sent(1)));
     assert_eq!(test.socket.poll(), None, "each makes a turn of its own there");
-    assert!(test.socket.deadline().is_some_and(|at| at <= now + TURN_PAUSE));
+    assert!(test.socket.deadline().is_some_and(|at| at <= now + WAKE_TURN_PAUSE));
     assert_eq!(test.outcome(), Outcome::Free);
     assert_eq!(test.socket.deadline(), None);
     assert!(!test.own().exists());

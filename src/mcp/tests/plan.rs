@@ -386,6 +386,29 @@ fn a_claim_is_renewed_as_long_as_a_way_is_at_it() {
 }
 
 #[test]
+fn what_is_in_the_agents_own_queue_as_a_whole_need_not_be_fetched() {
+    let now = Instant::now();
+    let by = Way::InboxSocket;
+    let mut waking = claude();
+    let long = message(4, &"x".repeat(9_000));
+    let messages = [1, 2, 3].map(|n| message(n, "x")).into_iter().chain([long]).collect();
+    waking.told(by, handed_out(messages), now);
+    assert_eq!(waking.queued_whole(), 3);
+    waking.were_read(|read| read == id(1));
+    waking.answered_to(None);
+    waking.answered_to(Some(id(2).into()));
+    assert_eq!(waking.queued_whole(), 1);
+    waking.only_unread(&[message(3, "x"), message(4, "x")]);
+    assert_eq!(waking.queued_whole(), 1);
+    // What its user keeps back is not there.
+    waking.handle(by, Outcome::Status(1, SentStatus::Held), now);
+    assert_eq!(waking.queued_whole(), 0);
+    waking.handle(by, Outcome::Status(1, SentStatus::Sent), now);
+    waking.only_unread(&[]);
+    assert_eq!(waking.queued_whole(), 0);
+}
+
+#[test]
 fn an_answer_of_the_agent_belongs_to_a_message() {
     let now = Instant::now();
     let by = Way::InboxSocket;

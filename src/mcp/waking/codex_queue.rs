@@ -18,7 +18,7 @@ use mio::{Interest, Registry, Token};
 
 use super::{Adapter, Notice, Outcome};
 use crate::agent::detect;
-use crate::limits::CODEX_QUEUE_TIME_MAX;
+use crate::limits::{CODEX_QUEUE_TIME_MAX, WAKE_TURN_PAUSE};
 use crate::log;
 use crate::platform::{self, ProcessWatch};
 
@@ -47,12 +47,15 @@ pub(in crate::mcp) struct CodexQueue {
     /// What to run, and for which thread.
     target: Option<(PathBuf, Box<str>)>,
     running: Option<Running>,
+    /// Not before then another text is taken: each makes a turn of its own.
+    free_at: Option<Instant>,
     outcomes: VecDeque<Outcome>,
 }
 
 impl CodexQueue {
     pub(in crate::mcp) fn new(registry: Registry, poll_token: Token) -> Self {
-        Self { registry, poll_token, target: None, running: None, outcomes: VecDeque::new() }
+        let outcomes = VecDeque::new();
+        Self { registry, poll_token, target: None, running: None, free_at: None, outcomes }
     }
 
     /// From now on texts are for this thread.
@@ -88,7 +91,7 @@ impl CodexQueue {
         Ok(())
     }
 
-    fn ended(&mut self, running: &Running, status: io::Result<ExitStatus>) {
+    fn ended(&mut self, running: &Running, status: io::Result<ExitStatus>, now: Instant) {
         if let Some(watch) = &running.watch {
             // It goes with its descriptor anyway.
             let _ = self.registry.deregister(&mut SourceFd(&watch.as_raw_fd()));
@@ -98,7 +101,8 @@ impl CodexQueue {
         }
         match status {
             Ok(status) if status.success() => {
-                self.outcomes.extend([Outcome::Sent(running.id), Outcome::Free]);
+                self.outcomes.push_back(Outcome::Sent(running.id));
+                self.free_at = Some(now + WAKE_TURN_PAUSE);
             }
             Ok(status) => self.fail(&format!("it ended with {status}")),
             Err(error) => self.fail(&error.to_string()),
@@ -123,11 +127,15 @@ impl Adapter for CodexQueue {
     }
 
     fn advance(&mut self, now: Instant) {
+        if self.free_at.is_some_and(|at| at <= now) {
+            self.free_at = None;
+            self.outcomes.push_back(Outcome::Free);
+        }
         let Some(mut running) = self.running.take() else { return };
         match running.child.try_wait() {
-            Ok(Some(status)) => return self.ended(&running, Ok(status)),
+            Ok(Some(status)) => return self.ended(&running, Ok(status), now),
             Ok(None) => {}
-            Err(error) => return self.ended(&running, Err(error)),
+            Err(error) => return self.ended(&running, Err(error), now),
         }
         if now >= running.until && !running.is_killed {
             running.is_killed = true;
@@ -145,9 +153,10 @@ impl Adapter for CodexQueue {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let running = self.running.as_ref()?;
-        let until = (!running.is_killed).then_some(running.until);
-        until.into_iter().chain(running.look_at).min()
+        let until = |running: &Running| (!running.is_killed).then_some(running.until);
+        let running = self.running.as_ref();
+        let times = [running.and_then(until), running.and_then(|it| it.look_at), self.free_at];
+        times.into_iter().flatten().min()
     }
 }
 

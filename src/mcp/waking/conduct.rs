@@ -170,6 +170,7 @@ impl Server {
             place: Place::default(),
         };
         self.reading.answered(&send);
+        self.waking.answered_to(send.reply_to);
         self.waking.errands.add(Request::Send(send));
     }
 

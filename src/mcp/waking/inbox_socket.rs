@@ -27,7 +27,7 @@ use crate::agent::above;
 use crate::agent::variables::{self, Said};
 use crate::limits::{
     INBOX_SOCKET_DOUBT, INBOX_SOCKET_LOOK_MAX, INBOX_SOCKET_TIME_MAX, NOTICES_KNOWN_MAX,
-    READ_BYTES_MAX,
+    READ_BYTES_MAX, WAKE_TURN_PAUSE,
 };
 use crate::log;
 use crate::mcp::random_id;
@@ -274,7 +274,7 @@ impl InboxSocket {
         self.outcomes.push_back(Outcome::Sent(id));
         match self.dialect {
             Dialect::Claude => self.outcomes.push_back(Outcome::Free),
-            Dialect::Qwen => self.free_at = Some(now + TURN_PAUSE),
+            Dialect::Qwen => self.free_at = Some(now + WAKE_TURN_PAUSE),
         }
         Ok(())
     }
@@ -372,9 +372,6 @@ impl InboxSocket {
         self.outcomes.push_back(Outcome::Failed(reason));
     }
 }
-
-/// How long the next notice waits behind one for a client that makes a turn of each.
-const TURN_PAUSE: Duration = Duration::from_millis(250);
 
 impl Adapter for InboxSocket {
     fn tell(&mut self, notice: &Notice, now: Instant) {

@@ -34,6 +34,8 @@ struct Told {
     from: Party,
     /// All of it is in there.
     is_whole: bool,
+    /// The agent has read it since.
+    is_read: bool,
 }
 
 /// See the module.
@@ -73,6 +75,7 @@ impl Notices {
             id: message.id,
             from: message.from_peer.clone(),
             is_whole: whole.contains(&message.id),
+            is_read: false,
         };
         let messages = messages.iter().map(told).collect();
         let renew_at = now + CLAIM_RENEW_EVERY;
@@ -110,6 +113,20 @@ impl Notices {
             // There is no mark yet to be taken back.
             Some(claim) if status == SentStatus::Dropped => vec![release(claim)],
             _ => sent.marks(status, &claimed),
+        }
+    }
+
+    /// How many messages are as a whole in the agent's own queue, and not read.
+    pub(super) fn queued_whole(&self) -> u64 {
+        let sent = self.0.iter().filter(|sent| sent.status == Some(SentStatus::Sent));
+        let told = sent.flat_map(|sent| &sent.messages);
+        told.filter(|told| told.is_whole && !told.is_read).count() as u64
+    }
+
+    /// The agent has read these.
+    pub(super) fn were_read(&mut self, is_read: impl Fn(MessageId) -> bool) {
+        for told in self.0.iter_mut().flat_map(|sent| &mut sent.messages) {
+            told.is_read |= is_read(told.id);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::api::{Claimed, MessageInfo, Request};
 use crate::limits::{CLAIM_DEFER_MAX, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX};
 use crate::log;
 use crate::mcp::server::LOOK_EVERY;
-use crate::model::{MessageId, Party, SentStatus, Seq, Way};
+use crate::model::{MessageId, MessageRef, Party, SentStatus, Seq, Way};
 use crate::tell::{Item, compose};
 
 /// A way that throws away what it takes does not work if it does so as often as this in a row.
@@ -397,6 +397,28 @@ impl Waking {
     /// What the agent answers; see [`Outcome::Answer`].
     pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
         self.notices.answered(by, text)
+    }
+
+    /// How many messages are as a whole in the agent's own queue, and not read as far as is known.
+    pub(in crate::mcp) fn queued_whole(&self) -> u64 {
+        self.notices.queued_whole()
+    }
+
+    /// The agent has read these.
+    pub(in crate::mcp) fn were_read(&mut self, is_read: impl Fn(MessageId) -> bool) {
+        self.notices.were_read(is_read);
+    }
+
+    /// The agent has answered this one, if any.
+    pub(in crate::mcp) fn answered_to(&mut self, message: Option<MessageRef>) {
+        if let Some(message) = message {
+            self.were_read(|id| message.is(id));
+        }
+    }
+
+    /// These are unread, and no others.
+    pub(in crate::mcp) fn only_unread(&mut self, messages: &[MessageInfo]) {
+        self.were_read(|id| !messages.iter().any(|message| message.id == id));
     }
 
     /// Some time has passed: claims of what a way is still at are renewed.
