@@ -44,9 +44,9 @@ pub(super) fn run(
         fixed("HANDLE"),
         elastic("TO", 10),
         fixed("WRITTEN"),
-        elastic("STAGE", 20),
+        elastic("STAGE", 28),
         fixed("SINCE"),
-        elastic("TEXT", 10),
+        elastic("TEXT", 6),
     ]);
     for message in &messages {
         table.push(row(out, message, &names));
@@ -143,4 +143,58 @@ fn reached(message: &MessageInfo) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MessageId, MessageKind, Seq};
+
+    fn message(seq: u64) -> MessageInfo {
+        let id = MessageId::new(Seq(seq), [0; 16]);
+        let json = serde_json::json!({
+            "id": id, "handle": id.handle(), "fromPeer": "cli", "fromName": "cli", "toPeer": "cli",
+            "type": MessageKind::Text, "payload": "p", "createdAt": Timestamp(0),
+            "delivered": false, "readAt": null, "seq": seq,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_became_of_it_in_the_agents_queue_is_said_in_words() {
+        let sent = |status| {
+            let (stage, at, by) = (Some(Stage::Sent), Some(Timestamp(5)), Some(Way::Queue));
+            let info = MessageInfo { stage, sent_at: at, sent_by: by, ..message(1) };
+            let (text, since, _) =
+                super::stage(&MessageInfo { sent_status: status, ..info }).unwrap();
+            assert_eq!(since, at);
+            text
+        };
+        assert_eq!(sent(Some(SentStatus::Sent)), "sent (queue)");
+        assert_eq!(sent(Some(SentStatus::Held)), "held: its user must allow it");
+        assert_eq!(sent(Some(SentStatus::Refused)), "refused");
+        assert_eq!(sent(Some(SentStatus::Declined)), "declined");
+        assert_eq!(sent(Some(SentStatus::NotRunning)), "not running");
+        let (stage, at, by) = (Some(Stage::Notified), Some(Timestamp(5)), Some(Way::WaitHook));
+        let told = MessageInfo { stage, notified_at: at, notified_by: by, ..message(1) };
+        assert_eq!(super::stage(&told).unwrap().0, "notified (wait-hook)");
+    }
+
+    #[test]
+    fn of_a_broadcast_it_says_how_many() {
+        let all = |delivered, sent, notified, read| {
+            reached(&MessageInfo {
+                recipients: Some(9),
+                delivered_count: Some(delivered),
+                sent_count: Some(sent),
+                notified_count: Some(notified),
+                read_count: Some(read),
+                ..message(1)
+            })
+        };
+        assert_eq!(all(4, 0, 0, 0), "4 of 9 delivered");
+        assert_eq!(all(9, 2, 0, 0), "0 of 9 read, 2 sent");
+        assert_eq!(all(9, 1, 3, 2), "2 of 9 read, 1 notified, 1 sent");
+        assert_eq!(all(9, 0, 9, 9), "9 of 9 read");
+    }
 }

@@ -419,6 +419,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sender_is_told_that_it_wakes_too_often() {
+        let body =
+            br#"{"ok":true,"messageId":"00000000-0001-8000-8000-000000000000","handle":"k7q2",
+            "delivered":false,"pushed":true,"damped":true,"dampedReason":"too often"}"#;
+        let send = r#"{"toPeer":"bob","payload":"x"}"#;
+        let send = Request::decode(crate::api::Endpoint::Send, send.as_bytes()).unwrap();
+        let told = result(&Call::Ask(send), body, Path::new("/")).unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&told["damped"], &told["dampedReason"]), (&true.into(), &"too often".into()));
+        assert_eq!(told["handle"], "k7q2");
+    }
+
+    #[test]
     fn status_tells_who_asks() {
         let body = br#"{"status":"ok","version":"1","pid":5,"db":{"recoveredFrom":null}}"#;
         let you = You {
