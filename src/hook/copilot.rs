@@ -1,13 +1,17 @@
 //! The form of Copilot CLI: <https://docs.github.com/en/copilot/reference/hooks-configuration>.
 //!
-//! It does not say which event it is. Each has a field that no other has.
+//! It does not say which event it is. Each has a field that no other has. Hooks of a plugin made for
+//! Claude Code are asked as that one asks, and answered in its own form all the same.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox};
+use super::{
+    Edited, HookEvent, Kind, Output, Verdict, block, claude, file_in, prompt_in, quoted,
+    reads_inbox,
+};
 use crate::model::Moment;
 
 #[derive(Deserialize)]
@@ -36,6 +40,9 @@ struct Asked<'a> {
 }
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
+    if let Some(event) = claude::read(input, edited) {
+        return Some(event);
+    }
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;
     let event = |kind| HookEvent::of(kind, Some(input.session_id), input.cwd);
     Some(match (input.tool_name, input.tool_result) {
@@ -47,11 +54,11 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
                 Some(text) => serde_json::from_str(text).ok(),
                 None => input.tool_args,
             };
-            let files = file_in(object, &["path"]);
-            if !matches!(&*tool, "create" | "edit") || files.is_empty() {
+            let edited = edited(&tool, object);
+            if edited.is_nothing() {
                 return None;
             }
-            event(Kind::BeforeEdit).editing(tool, files.into())
+            event(Kind::BeforeEdit).editing(tool, edited)
         }
         (Some(tool), Some(_)) if reads_inbox(Some(&tool)) => return None,
         (Some(_), Some(_)) => event(Kind::Context(Moment::Tool, "postToolUse")),
@@ -69,6 +76,16 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
         (None, _) if input.reason.is_some() => event(Kind::End),
         (None, _) => return None,
     })
+}
+
+/// The files that a tool of it changes, by its own names and by those of Claude Code.
+fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
+    match tool {
+        "create" | "edit" | "Create" | "Write" | "Edit" => {
+            file_in(input, &["path", "file_path"]).into()
+        }
+        _ => Edited::default(),
+    }
 }
 
 pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
