@@ -751,9 +751,9 @@ fn a_message_for_it_keeps_an_agent_from_stopping_once() {
     bob.send("alice", "wait");
     let again = json!({"session_id": "s-1", "hook_event_name": "Stop", "stop_hook_active": true});
     hook(&mesh, "claude-code", &again).is_silent();
-    let answer = hook(&mesh, "claude-code", &stop).json();
-    assert_eq!(answer["decision"], "block");
-    assert_eq!(quoted(answer["reason"].as_str().unwrap()), "\"wait\"");
+    let answer = hook(&mesh, "claude-code", &stop);
+    assert_eq!((answer.code, &*answer.out), (Some(2), ""), "{answer:?}");
+    assert_eq!(quoted(answer.err.trim_end()), "\"wait\"");
     hook(&mesh, "claude-code", &stop).is_silent();
     assert!(alice.unread().is_empty());
     // What is for all keeps nobody, and is not lost.

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Edited, HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox,
+    refused,
 };
 use crate::model::Moment;
 
@@ -77,6 +78,15 @@ pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
         "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]).into(),
         "NotebookEdit" => file_in(input, &["notebook_path"]).into(),
         _ => Edited::default(),
+    }
+}
+
+/// The answer to Claude Code itself. The reason of a decision to go on stands before its model twice
+/// (2.1.332), that on the standard error once.
+pub(super) fn write_own(event: &HookEvent, verdict: &Verdict) -> Output {
+    match verdict {
+        Verdict::Continue(text) => refused(text),
+        verdict => write(event, verdict),
     }
 }
 

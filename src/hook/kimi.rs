@@ -6,11 +6,8 @@
 
 use serde_json::value::RawValue;
 
-use super::{Edited, HookEvent, Kind, Output, Verdict, claude, file_in};
+use super::{Edited, HookEvent, Kind, Output, Verdict, claude, file_in, refused};
 use crate::model::Moment;
-
-/// With which a hook refuses a stop.
-const REFUSED: u8 = 2;
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let event = claude::read(input, edited)?;
@@ -29,9 +26,7 @@ fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match verdict {
         Verdict::Inject(text) => Output::line(text.clone()),
-        Verdict::Continue(text) => {
-            Output { stdout: String::new(), stderr: format!("{text}\n"), exit: REFUSED }
-        }
+        Verdict::Continue(text) => refused(text),
         Verdict::Deny(_) => claude::write(event, verdict),
         // What is said beside a yes is shown to nobody.
         Verdict::Warn(_) | Verdict::Silent => Output::default(),

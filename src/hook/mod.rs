@@ -282,7 +282,8 @@ impl Agent {
     #[must_use]
     pub fn write(self, event: &HookEvent, verdict: &Verdict) -> Output {
         match self {
-            Self::ClaudeCode | Self::Codex | Self::QwenCode => claude::write(event, verdict),
+            Self::ClaudeCode => claude::write_own(event, verdict),
+            Self::Codex | Self::QwenCode => claude::write(event, verdict),
             Self::KimiCode => kimi::write(event, verdict),
             Self::GeminiCli => gemini::write(event, verdict),
             Self::CopilotCli => copilot::write(event, verdict),
@@ -335,6 +336,11 @@ fn prompt_in(prompt: Option<&RawValue>) -> Option<Box<str>> {
             texts.join("\n").into()
         }
     })
+}
+
+/// What several agents take for a no: a code of 2, with the reason on the standard error.
+fn refused(reason: &str) -> Output {
+    Output { stdout: String::new(), stderr: format!("{reason}\n"), exit: 2 }
 }
 
 /// What keeps an agent from stopping, in the form of several.

@@ -6,10 +6,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{HookEvent, Kind, Output, Verdict, file_in};
-
-/// With which a hook that runs before something refuses it.
-const REFUSED: u8 = 2;
+use super::{HookEvent, Kind, Output, Verdict, file_in, refused};
 
 #[derive(Deserialize)]
 struct Asked<'a> {
@@ -35,9 +32,7 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 
 pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
     match verdict {
-        Verdict::Deny(reason) => {
-            Output { stdout: String::new(), stderr: format!("{reason}\n"), exit: REFUSED }
-        }
+        Verdict::Deny(reason) => refused(reason),
         // It shows what a hook says (`show_output`).
         Verdict::Warn(text) => Output { stderr: format!("{text}\n"), ..Output::default() },
         Verdict::Silent | Verdict::Inject(_) | Verdict::Continue(_) => Output::default(),
