@@ -134,7 +134,8 @@ impl Db {
 
     /// See [`crate::store::Store::mailbox_known`].
     pub(super) fn mailbox_known(&mut self, name: &str) -> Outcome<bool> {
-        let Some(mailbox) = self.find_party(&mailbox(name))? else { return Ok(false) };
+        // Without a number there is no message in it.
+        let mailbox = self.find_party(&mailbox(name))?;
         let mut statement = self.connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
                     WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic)
