@@ -24,6 +24,8 @@ pub(crate) struct Known {
     /// Peers that are, or were, here.
     pub(crate) clients: Vec<Client>,
     pub(crate) messages: Vec<String>,
+    /// Claims that were made, the last ones, and a handle of each.
+    pub(crate) claims: VecDeque<(String, String)>,
     pub(crate) versions: Vec<u64>,
     pub(crate) last_seq: u64,
     pub(crate) since: String,
@@ -59,8 +61,19 @@ const PATHS: [&str; 24] = [
 ];
 const HOUR_MS: u64 = 3_600_000;
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
-const WAYS: [&str; 6] =
-    ["inbox-socket", "channel", "queue", "hook", "tool-result", "carrier pigeon"];
+const WAYS: [&str; 8] = [
+    "inbox-socket",
+    "channel",
+    "queue",
+    "hook",
+    "tool-result",
+    "wait-hook",
+    "plugin",
+    "carrier pigeon",
+];
+const STATUSES: [&str; 7] =
+    ["sent", "sent", "held", "refused", "not-running", "dropped", "forgotten"];
+const MOMENTS: [&str; 6] = ["start", "prompt", "prompt", "tool", "stop", "end"];
 const REACHES: [&str; 6] = ["wakes", "next-turn", "next-call", "none", "by-mail", "no word"];
 const TYPES: [&str; 10] = [
     "message_undeliverable",
@@ -326,16 +339,36 @@ fn messages(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     let form = rng.below(100);
     if form < 40 {
         let ids: Vec<_> = (0..rng.below(4)).filter_map(|_| rng.pick(&known.messages)).collect();
-        let (name, way) = if form < 20 { ("markRead", 40) } else { ("markNotified", 95) };
+        let (name, way) = match form {
+            0..10 => ("markRead", 40),
+            10..20 => ("markNotified", 95),
+            _ => ("markSent", 95),
+        };
         body[name] = json!(ids);
+        if let Some((claim, _)) = rng.pick(known.claims.as_slices().0) {
+            maybe!(rng, 30, body, "claimId", json!(claim));
+        }
+        maybe!(rng, 95, body, "status", json!(pick(rng, &STATUSES)));
+        maybe!(rng, 40, body, "whole", json!(true));
         maybe!(rng, way, body, "way", json!(pick(rng, &WAYS)));
         maybe!(rng, 3, body, "claim", json!("hook"));
         return body;
     }
     if form < 65 {
-        body["claim"] = json!(if rng.chance(97) { "hook" } else { "me" });
+        if let Some((claim, _)) = rng.pick(known.claims.as_slices().0)
+            && rng.chance(25)
+        {
+            body[pick(rng, &["renew", "release"])] = json!(claim);
+            return body;
+        }
+        body["claim"] = json!(if rng.chance(40) { "hook" } else { pick(rng, &WAYS) });
         let limit = 1 + rng.below(4);
         maybe!(rng, 70, body, "limit", json!(limit));
+        maybe!(rng, 30, body, "moment", json!(pick(rng, &MOMENTS)));
+        maybe!(rng, 25, body, "wait", json!(60));
+        if let Some((_, handle)) = rng.pick(known.claims.as_slices().0) {
+            maybe!(rng, 40, body, "proof", json!([handle]));
+        }
         return body;
     }
     maybe!(rng, 70, body, "filter", json!(pick(rng, &["unread", "all", "sent"])));

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slm_mesh::api::{Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply, Sent};
+use slm_mesh::api::{
+    Claimed, Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply, Sent,
+};
 use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
 use slm_mesh::mesh::{Caller, Lost};
 use slm_mesh::model::{
@@ -33,6 +35,15 @@ struct Told {
     ever: u32,
 }
 
+/// A message that somebody is telling.
+#[derive(Clone, Debug)]
+struct Claim {
+    /// Whose it is.
+    of: PeerId,
+    id: String,
+    since: Monotonic,
+}
+
 /// What clients were promised.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
@@ -51,7 +62,7 @@ pub(crate) struct Oracle {
     /// The last version given for each key; they only grow.
     versions: BTreeMap<(Box<str>, Box<str>), Seq>,
     /// Direct messages that a hook was given: to whom they are, and since when.
-    claims: BTreeMap<MessageId, (PeerId, Monotonic)>,
+    claims: BTreeMap<MessageId, Claim>,
     /// Names under which messages were sent.
     labels: BTreeSet<Party>,
     /// Topics that peers have subscribed to.
@@ -79,7 +90,7 @@ impl Oracle {
                 // A broker does not know what another has told.
                 oracle.told.values_mut().for_each(|told| told.ever += 1);
             }
-            oracle.claims.retain(|_, (of, _)| !seen.departed.contains(of));
+            oracle.claims.retain(|_, claim| !seen.departed.contains(&claim.of));
             oracle.with_hooks.retain(|peer| !seen.departed.contains(peer));
         };
         forget(self);
@@ -105,7 +116,7 @@ impl Oracle {
         for (at, answer) in &seen.answers {
             let Input::Request { token, endpoint, body } = &inputs[*at] else { unreachable!() };
             let body: Value = serde_json::from_str(body).unwrap_or_default();
-            let form = ["markRead", "markNotified", "claim"]
+            let form = ["markRead", "markNotified", "markSent", "claim", "renew", "release"]
                 .into_iter()
                 .find(|form| *endpoint == Endpoint::Messages && !body[form].is_null());
             let kind = form.or(body["action"].as_str()).unwrap_or_default();
@@ -121,8 +132,21 @@ impl Oracle {
             if body["toPeer"].as_str().is_some_and(|to| to.starts_with('#')) {
                 self.met.insert("to a topic".to_owned());
             }
-            if kind == "claim" && seen.departed.is_empty() {
-                self.claim(reply, token, known, now.mono);
+            if seen.departed.is_empty() {
+                match reply {
+                    Reply::Claimed(claimed) => {
+                        let by = speakers(token, &body, known).next();
+                        if body["claim"] == "hook" {
+                            self.with_hooks.extend(by);
+                        }
+                        self.claim(claimed, by, known, now.mono);
+                    }
+                    Reply::Claim { claimed: 1.. } => {
+                        self.claim_lasts(&body, now.mono);
+                    }
+                    Reply::Marked { .. } => self.marked(&body),
+                    _ => {}
+                }
             }
             self.reply(reply, &body, known);
             if let (Reply::Locks { locks, .. }, Token::Peer(_)) = (reply, token) {
@@ -141,6 +165,10 @@ impl Oracle {
                 known.last_seq = known.last_seq.max(lock.fence.0);
             }
             self.met.insert("answered late".to_owned());
+            if let Answer::Reply(Reply::Claimed(claimed)) = answer {
+                self.met.insert("claimed late".to_owned());
+                self.claim(claimed, None, known, now.mono);
+            }
             if let Answer::Reply(reply @ Reply::Registered(_)) = answer {
                 self.met.insert("registered late".to_owned());
                 self.reply(reply, &serde_json::from_str(body).unwrap(), known);
@@ -206,23 +234,61 @@ impl Oracle {
         }
     }
 
-    /// A message is given to one hook at a time, and only while it is unread.
-    fn claim(&mut self, reply: &Reply, token: &Token, known: &Known, now: Monotonic) {
-        let Reply::Claimed(messages) = reply else { panic!("a claim gives messages") };
-        let by = speakers(token, &Value::Null, known).next();
-        self.with_hooks.extend(by);
-        for message in &messages.messages {
+    /// A claim lasts longer, or ends.
+    fn claim_lasts(&mut self, body: &Value, now: Monotonic) {
+        for (form, renewed) in [("renew", true), ("release", false)] {
+            let Some(id) = body[form].as_str() else { continue };
+            self.met.insert(form.to_owned());
+            self.claims.retain(|_, claim| renewed || claim.id != id);
+            for claim in self.claims.values_mut().filter(|claim| claim.id == id) {
+                claim.since = now;
+            }
+        }
+    }
+
+    /// What is marked is under no claim any more.
+    fn marked(&mut self, body: &Value) {
+        for form in ["markRead", "markNotified", "markSent"] {
+            for id in body[form].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                self.claims.remove(&MessageId::parse(id).unwrap());
+            }
+        }
+    }
+
+    /// A message is given to one at a time, and only while it is unread and nobody has told it.
+    fn claim(&mut self, given: &Claimed, by: Option<PeerId>, known: &mut Known, now: Monotonic) {
+        for id in &given.proven {
+            self.met.insert("proven".to_owned());
+            self.claims.remove(id);
+        }
+        if given.defer_ms.is_some() {
+            self.met.insert("deferred".to_owned());
+        }
+        assert_eq!(
+            given.claim_id.is_some(),
+            !given.messages.is_empty(),
+            "what is given is claimed"
+        );
+        let id = given.claim_id.map(|id| id.to_string()).unwrap_or_default();
+        for message in &given.messages {
             assert_eq!(message.read_at, None, "a message that was read is not given");
+            let told = (message.sent_at, message.notified_at);
+            assert_eq!(told, (None, None), "a message that was told is not given");
+            known.claims.push_front((id.clone(), message.handle.to_string()));
+            known.claims.truncate(6);
+            known.claims.make_contiguous();
             let Some(to) = by.or(message.to_peer.as_ref().and_then(Party::peer)) else { continue };
             if message.to_peer.is_none() {
                 continue;
             }
             self.met.insert("claimed".to_owned());
             // What is in a mailbox may be another's by now.
-            if let Some((of, since)) = self.claims.insert(message.id, (to, now))
-                && of == to
+            let claim = Claim { of: to, id: id.clone(), since: now };
+            if let Some(former) = self.claims.insert(message.id, claim)
+                && former.of == to
             {
-                assert!(now.since(since) >= CLAIM_TIME, "{} is under two claims", message.id);
+                let over = now.since(former.since) >= CLAIM_TIME;
+                assert!(over, "{} is under two claims", message.id);
                 self.met.insert("claimed again".to_owned());
             }
         }
@@ -230,12 +296,17 @@ impl Oracle {
 
     /// The stage of a message is what its times say.
     fn stages(&mut self, message: &MessageInfo) {
-        let MessageInfo { delivered_at, notified_at, notified_by, read_at, .. } = message;
+        let MessageInfo { delivered_at, notified_at, notified_by, read_at, sent_at, .. } = message;
+        assert_eq!(sent_at.is_some(), message.sent_by.is_some(), "sent by a way");
+        assert_eq!(sent_at.is_some(), message.sent_status.is_some(), "and somehow");
+        assert!(sent_at.is_none() || notified_at.is_none() && read_at.is_none(), "until proven");
+        assert!(sent_at.is_none() || delivered_at.is_some(), "sent is delivered");
         assert_eq!(notified_at.is_some(), notified_by.is_some(), "a notification has a way");
         assert!(notified_at.is_none() || delivered_at.is_some(), "notified is delivered");
         let stage = match (delivered_at, notified_at, read_at) {
             (_, _, Some(_)) => Stage::Read,
             (_, Some(_), _) => Stage::Notified,
+            _ if sent_at.is_some() => Stage::Sent,
             (Some(_), ..) => Stage::Delivered,
             _ => Stage::Queued,
         };
@@ -252,6 +323,10 @@ impl Oracle {
             assert!(delivered <= recipients);
             assert!(message.notified_count.unwrap() <= delivered);
             assert!(message.read_count.unwrap() <= delivered);
+            assert!(message.sent_count.unwrap() + message.notified_count.unwrap() <= delivered);
+        }
+        if sent_at.is_some() {
+            self.met.insert("sent".to_owned());
         }
         if notified_at.is_some() {
             self.met.insert("notified".to_owned());
