@@ -55,8 +55,11 @@ impl<S: Store> Mesh<S> {
         let mut proven = Vec::new();
         if place.is_none() {
             present.waiters.heard(claim.by, now.mono);
-            if claim.by == Way::Hook {
+            // A plugin may say where its agent is, too.
+            if claim.by == Way::Hook || claim.moment.is_some() {
                 present.turn.heard(claim.moment, now.mono);
+            }
+            if claim.by == Way::Hook {
                 self.heard_of(id, News::Hook(claim.moment), now)?;
             }
             if claim.moment == Some(Moment::Prompt) {

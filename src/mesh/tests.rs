@@ -308,6 +308,18 @@ fn in_a_turn_the_hooks_tell_and_else_what_wakes() {
 }
 
 #[test]
+fn a_plugin_says_where_its_agent_is() {
+    let mut mesh = mesh(0);
+    let plugin = |moment: &str| json!({"claim": "plugin", "moment": moment});
+    let held = json!({"claim": "plugin"});
+    tell(&mut mesh, &plugin("prompt"), after(0));
+    post(&mut mesh, &json!({"fromPeer": "cli", "toPeer": "bob", "payload": "1"}), after(1));
+    assert_eq!(given(&tell(&mut mesh, &held, after(1))), [""; 0], "after the turn");
+    assert_eq!(given(&tell(&mut mesh, &plugin("tool"), after(2))), [""; 0]);
+    assert_eq!(given(&tell(&mut mesh, &plugin("stop"), after(3))), ["1"]);
+}
+
+#[test]
 fn messages_to_several_wait_for_more_before_they_wake_anyone() {
     let mut mesh = mesh(0);
     let (digest, wake) = (ms(DIGEST_TIME), json!({"claim": "queue"}));
