@@ -157,6 +157,20 @@ impl Oracle {
             }
         }
         forget(self);
+        self.late(seen, known, now.mono);
+        for (fence, lost) in &seen.lost {
+            let may_be_read = match lost {
+                Lost::Unwritten => false,
+                Lost::Reset { after } => *after >= UNREAD_TIME_MAX,
+            };
+            if let Some(told) = self.told.get_mut(fence).filter(|_| !may_be_read) {
+                told.answers -= 1;
+            }
+        }
+    }
+
+    /// Answers to what was held.
+    fn late(&mut self, seen: &Seen, known: &mut Known, now: Monotonic) {
         for (body, answer) in &seen.late {
             if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
                 self.met.insert("lock granted late".to_owned());
@@ -167,7 +181,7 @@ impl Oracle {
             self.met.insert("answered late".to_owned());
             if let Answer::Reply(Reply::Claimed(claimed)) = answer {
                 self.met.insert("claimed late".to_owned());
-                self.claim(claimed, None, known, now.mono);
+                self.claim(claimed, None, known, now);
             }
             if let Answer::Reply(reply @ Reply::Registered(_)) = answer {
                 self.met.insert("registered late".to_owned());
@@ -175,15 +189,6 @@ impl Oracle {
             }
             let waits = body.contains("wait") || body.contains("sessionId");
             assert!(waits, "only what waits is held: {body}");
-        }
-        for (fence, lost) in &seen.lost {
-            let may_be_read = match lost {
-                Lost::Unwritten => false,
-                Lost::Reset { after } => *after >= UNREAD_TIME_MAX,
-            };
-            if let Some(told) = self.told.get_mut(fence).filter(|_| !may_be_read) {
-                told.answers -= 1;
-            }
         }
     }
 
