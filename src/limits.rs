@@ -457,6 +457,8 @@ pub const GIT_FILE_BYTES_MAX: usize = 8 * KIB;
 pub const PROCESS_BYTES_MAX: usize = 64 * KIB;
 /// Longest file of an agent that `setup` reads and changes, bytes. Some keep histories in theirs.
 pub const SETUP_FILE_BYTES_MAX: usize = 32 * MIB;
+/// Longest manifest of an agent's package that is read, bytes.
+pub const AGENT_PACKAGE_BYTES_MAX: usize = MIB;
 /// Most that an agent's program may say when it is asked for its version, bytes.
 pub const AGENT_VERSION_BYTES_MAX: usize = 4 * KIB;
 /// How long it may take for that, milliseconds.

@@ -16,7 +16,7 @@
 
 mod error;
 mod lifecycle;
-mod neighbour;
+pub mod neighbour;
 mod reactor;
 mod turn;
 mod gate;

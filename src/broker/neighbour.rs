@@ -1,4 +1,4 @@
-//! Asking an address who serves there, before the broker itself serves.
+//! Asking an address who serves there: before the broker itself serves, and for `doctor`.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const BODY_BYTES_MAX: usize = 4096;
 
 /// Who serves at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Neighbour {
+pub enum Neighbour {
     /// Nobody that answers as a broker does.
     None,
     /// A broker of this kind, with the id of its data directory.
@@ -24,8 +24,9 @@ pub(super) enum Neighbour {
     Foreign,
 }
 
-/// Asks.
-pub(super) fn ask(address: &Address) -> Neighbour {
+/// Asks who serves there.
+#[must_use]
+pub fn ask(address: &Address) -> Neighbour {
     let Some(body) = health(address) else { return Neighbour::None };
     let Ok(health) = serde_json::from_slice::<serde_json::Value>(&body) else {
         return Neighbour::None;

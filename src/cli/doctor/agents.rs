@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::versions;
+use crate::api::AgentInfo;
 use crate::cli::setup;
+use crate::cli::text::escape;
 use crate::cli::{Context, Failure};
+use crate::model::Timestamp;
 use crate::setup::agents::{AGENTS, Agent, Part, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::work::{Seen, Setup};
@@ -15,7 +18,7 @@ const CHECK: &str = "agent";
 /// How many missing hooks are named; of more, their number says enough.
 const MISSING_NAMED_MAX: usize = 3;
 
-pub(super) fn check(report: &mut Report, context: &Context) {
+pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo]) {
     let setup = match setup::open(context, false) {
         Ok(setup) => setup,
         Err(error) => {
@@ -43,7 +46,17 @@ pub(super) fn check(report: &mut Report, context: &Context) {
     let versions = versions::ask(programs.collect());
     for (agent, seen) in &here {
         match seen {
-            Ok(seen) => one(report, context, &setup, agent, seen, &versions),
+            Ok(seen) => {
+                one(report, context, &setup, agent, seen, &versions);
+                let hooks = |seen: &Seen| matches!(seen.part, Part::Hooks { .. });
+                let has = |seen: &Seen| seen.look.found != Found::Absent;
+                let hooked = seen.iter().any(|seen| hooks(seen) && has(seen))
+                    || agent.plugin(place).is_some();
+                let info = heard.iter().find(|info| is_called(&info.agent_type, agent.name));
+                if let Some(info) = info {
+                    self::heard(report, context, agent, info, hooked);
+                }
+            }
             Err((path, why)) => {
                 let path = context.out.path(&path.to_string_lossy());
                 report.bad(CHECK, format!("{}: {path}: {why}", agent.title), "mend that file");
@@ -106,7 +119,7 @@ fn one(
     let name = agent.name;
     let version = match versions.get(name) {
         Some(Some(version)) => Some(version.clone()),
-        Some(None) => Some("(it tells no version)".into()),
+        Some(None) => Some("(version unknown)".into()),
         None if agent.tells_version => Some("(not on PATH)".into()),
         None => None,
     };
@@ -150,6 +163,54 @@ fn one(
     for obstacle in agent.obstacles(&setup.place, &here) {
         let path = tell.path(&obstacle.path);
         tell.bad(&format!("{} ({path})", obstacle.what), obstacle.todo);
+    }
+}
+
+/// Whether a type of peers is that of an agent: its name, or one that begins with it.
+fn is_called(kind: &str, name: &str) -> bool {
+    kind == name || kind.split_once('-').is_some_and(|(first, _)| first == name)
+}
+
+/// How long before its server is heard a session may have run its first hook.
+const FIRST_HOOK_MS_MAX: i64 = 60_000;
+
+/// What the broker has heard of its sessions, and what came of waking them.
+fn heard(
+    report: &mut Report,
+    context: &Context,
+    agent: &'static Agent,
+    info: &AgentInfo,
+    hooked: bool,
+) {
+    let mut tell = Teller { report, context, agent, version: None };
+    let age = |then: Timestamp| context.out.age(then);
+    let first = info.registered_at.map(|then| then.0.saturating_sub(FIRST_HOOK_MS_MAX));
+    match (info.hook_at, info.registered_at) {
+        (Some(hook), _) if first.is_none_or(|first| hook.0 >= first) => {
+            let moment = info.hook_moment.map(|moment| format!(" ({})", moment.as_str()));
+            tell.ok(&format!("hooks heard {}{}", age(hook), moment.unwrap_or_default()));
+        }
+        (_, Some(registered)) if hooked => tell.bad(
+            &format!("no hook was heard in its last session, begun {}", age(registered)),
+            "restart it, if it is older than its hooks; else look whether it runs them (/hooks)"
+                .into(),
+        ),
+        _ => {}
+    }
+    let Some(wake) = info.wake_at else { return };
+    let by = info.wake_by.map(|way| format!(" by {}", way.as_str())).unwrap_or_default();
+    let text = format!("last woken {}{by}", age(wake));
+    match info.wake_status.as_deref() {
+        None => tell.ok(&text),
+        Some(status @ ("notified" | "sent")) => tell.ok(&format!("{text}: {status}")),
+        Some("held") => tell.note(
+            &format!("{text}: held, its user has to allow the message"),
+            "look at that session, and allow messages of other sessions there".into(),
+        ),
+        Some(status) => tell.note(
+            &format!("{text}: {}", escape(status)),
+            "what is sent to it waits for its next turn; its MCP log says more".into(),
+        ),
     }
 }
 

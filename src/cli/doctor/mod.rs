@@ -18,9 +18,11 @@ use super::out::{Out, Paint};
 use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size};
 use super::{Context, Exit, Result};
-use crate::api::{Full, ListPeers, PeerStatus, PeersReply, Request, Status};
+use crate::api::{AgentInfo, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
+use crate::broker::neighbour::{Neighbour, ask};
 use crate::client::{Client, ClientError, StartPolicy};
-use crate::platform;
+use crate::config::Config;
+use crate::platform::{self, Address};
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,14 +77,15 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
     program(&mut report);
     files::data_dir(&mut report, &context.config, &context.out);
     files::room(&mut report, &context.config);
+    let mut heard = Vec::new();
     let live = match Client::open(&context.config, StartPolicy::IfNeeded) {
-        Ok(client) => broker(&mut report, context, client),
+        Ok(client) => broker(&mut report, context, client, &mut heard),
         Err(error) => {
             no_broker(&mut report, &error);
             None
         }
     };
-    agents::check(&mut report, context);
+    agents::check(&mut report, context, &heard);
     guard::check(&mut report, &context.out);
     if let Some(peers) = &live {
         self::peers(&mut report, &context.out, peers);
@@ -118,8 +121,13 @@ fn no_broker(report: &mut Report, error: &ClientError) {
     report.bad("broker", error.to_string(), todo);
 }
 
-/// What the broker can be asked. The peers, if it told.
-fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<PeersReply> {
+/// What the broker can be asked. The peers, if it told; and what it has heard of each kind of agent.
+fn broker(
+    report: &mut Report,
+    context: &Context,
+    mut client: Client,
+    heard: &mut Vec<AgentInfo>,
+) -> Option<PeersReply> {
     let config = &context.config;
     let status: Status = match client.call(&Request::Status) {
         Ok(status) => status,
@@ -140,22 +148,12 @@ fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<
     } else {
         report.ok("broker", format!("process {pid} for {uptime}, the same version"));
     }
-    if config.port == 0 || config.port == status.port {
-        report.ok("port", format!("{} on {}", status.port, config.host));
-    } else {
-        report.note(
-            "port",
-            format!(
-                "{} on {}; {} was taken or not asked for",
-                status.port, config.host, config.port
-            ),
-            "nothing, unless a program of yours expects that port",
-        );
-    }
+    port(report, config, status.port);
     let told = push::round_trip(report, config, &mut client);
     // Asked again: it knows now whether something could be written.
     let status = client.call(&Request::Status).unwrap_or(status);
     database(report, &context.out, &status, told);
+    *heard = status.agents;
     let request = Request::Peers(ListPeers { include_stale: true, ..ListPeers::default() });
     match client.call(&request) {
         Ok(peers) => Some(peers),
@@ -163,6 +161,32 @@ fn broker(report: &mut Report, context: &Context, mut client: Client) -> Option<
             report.bad("peers", error.to_string(), "run doctor again");
             None
         }
+    }
+}
+
+/// Whether the broker has the port that was asked for, and if not, whether another mesh has it.
+fn port(report: &mut Report, config: &Config, port: u16) {
+    const CHECK: &str = "port";
+    let Config { host, port: asked, .. } = *config;
+    if asked == 0 || asked == port {
+        return report.ok(CHECK, format!("{port} on {host}"));
+    }
+    match ask(&Address::Tcp((host, asked).into())) {
+        Neighbour::Foreign => report.bad(
+            CHECK,
+            format!("{port} on {host}; a broker of another kind of slm-mesh serves {asked}"),
+            "stop that one, and take its entry out of your agents; its mesh is not this one",
+        ),
+        Neighbour::Mesh(_) => report.note(
+            CHECK,
+            format!("{port} on {host}; another mesh of yours has {asked}"),
+            "nothing, unless agents that should meet are in the other (`slm-mesh status` there)",
+        ),
+        Neighbour::None => report.note(
+            CHECK,
+            format!("{port} on {host}; {asked} was taken or not asked for"),
+            "nothing, unless a program of yours expects that port",
+        ),
     }
 }
 

@@ -1,25 +1,32 @@
-//! Which version an agent is: its program is asked.
+//! Which version an agent is: what its package says, or else its program.
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::limits::{AGENT_VERSION_BYTES_MAX, AGENT_VERSION_MS_MAX};
+use serde::Deserialize;
+
+use crate::files;
+use crate::limits::{AGENT_PACKAGE_BYTES_MAX, AGENT_VERSION_BYTES_MAX, AGENT_VERSION_MS_MAX};
 use crate::platform::poll_readable;
 
 /// The version that each program tells; none if it tells none in time. All are asked at once.
 pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static str, Option<String>> {
     let deadline = Instant::now() + Duration::from_millis(AGENT_VERSION_MS_MAX);
-    let started: Vec<_> = programs
-        .into_iter()
-        .map(|(name, program)| {
+    let mut versions = HashMap::new();
+    let mut started = Vec::new();
+    for (name, program) in programs {
+        if let Some(version) = packaged(&program) {
+            versions.insert(name, Some(version));
+        } else {
             let mut command = Command::new(program);
             command.arg("--version").stdin(Stdio::null());
-            (name, command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok())
-        })
-        .collect();
+            command.stdout(Stdio::piped()).stderr(Stdio::null());
+            started.push((name, command.spawn().ok()));
+        }
+    }
     let told = |child: Option<Child>| {
         let mut child = child?;
         let text = read(&mut child, deadline);
@@ -28,7 +35,23 @@ pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static st
         let _ = child.wait();
         version(&text)
     };
-    started.into_iter().map(|(name, child)| (name, told(child))).collect()
+    versions.extend(started.into_iter().map(|(name, child)| (name, told(child))));
+    versions
+}
+
+/// The version of the npm package that a program lies in: to start one of these takes a second.
+fn packaged(program: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Package {
+        version: String,
+    }
+    let real = program.canonicalize().ok()?;
+    let is_root = |dir: &&Path| dir.join("package.json").is_file();
+    let within = |dir: &&Path| dir.components().any(|part| part.as_os_str() == "node_modules");
+    let root = real.ancestors().skip(1).take_while(within).find(is_root)?;
+    let bytes = files::read_bounded(&root.join("package.json"), AGENT_PACKAGE_BYTES_MAX).ok()?;
+    let package: Package = serde_json::from_slice(&bytes).ok()?;
+    version(&package.version)
 }
 
 fn read(child: &mut Child, deadline: Instant) -> String {

@@ -231,3 +231,51 @@ fn snake(name: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    /// What `hooks/list` of Codex 0.171.0 says of these hooks.
+    const HOOKS: &str = r#"{"hooks": {
+        "SessionStart": [{"hooks": [{"type": "command", "command": "/x/slm-mesh hook codex", "timeout": 5}]}],
+        "PreToolUse": [{"matcher": "apply_patch|Bash", "hooks": [{"type": "command", "command": "/x/slm-mesh hook codex", "timeout": 5}]}],
+        "Stop": [{"hooks": [{"type": "command", "command": "/x/slm-mesh hook codex"}]}],
+        "SessionEnd": [{"hooks": [{"type": "command", "command": "/x/slm-mesh hook codex", "timeout": 3}]}]
+    }}"#;
+    const HASHES: [(&str, &str); 4] = [
+        ("pre_tool_use", "a829dfd99c9a2e86b302effed353e44df4e4139527780976e4c762495c3d23ce"),
+        ("session_start", "d36256d6c8ca7286a69d219c2448603363ecbbf59b3427709ac8655f3e4e0250"),
+        ("session_end", "56b6f198abd16f1f224fde7379e90f5702bb8c3424510fd69f47f7e0c1c02723"),
+        ("stop", "695dfc1a7608b6ffe11bd8887284fbbb2af426d871da59e0b2dee3cbb92afe9a"),
+    ];
+
+    #[test]
+    fn a_hook_that_has_changed_since_codex_was_told_to_trust_it_is_not_trusted() {
+        let temp = TempDir::new();
+        let dir = temp.path().canonicalize().unwrap();
+        let (config, hooks) = (dir.join("config.toml"), dir.join("hooks.json"));
+        fs::write(&hooks, HOOKS).unwrap();
+        let state = HASHES.map(|(event, hash)| {
+            let key = format!("{}:{event}:0:0", hooks.display());
+            format!("[hooks.state.{key:?}]\ntrusted_hash = \"sha256:{hash}\"\n")
+        });
+        let trusted = format!("[hooks.state]\n{}", state.concat());
+        let said = |settings: &str| -> Vec<String> {
+            fs::write(&config, settings).unwrap();
+            codex(&config, &hooks).into_iter().map(|found| found.what).collect()
+        };
+        assert_eq!(said(&trusted), Vec::<String>::new());
+        assert_eq!(said(""), ["4 of 4 hooks are not trusted"]);
+        assert_eq!(said(&trusted.replace("d36256", "d36257")), ["1 of 4 hooks are not trusted"]);
+        let off = trusted + "enabled = false\n";
+        assert_eq!(said(&off), ["1 of 4 hooks are switched off"]);
+        let none = format!("[features]\nhooks = false\n{off}");
+        assert_eq!(said(&none)[0], "`features.hooks` switches hooks off");
+        fs::write(&hooks, HOOKS.replace("/x/", "/y/")).unwrap();
+        assert_eq!(said(&off)[0], "4 of 4 hooks are not trusted");
+    }
+}
