@@ -46,7 +46,7 @@ def _begin(terminal: Terminal, ready: str, dialogs: Dialogs) -> bool:
     """Answers what an agent asks at its start, until it is ready."""
     left = dict(dialogs)
     while True:
-        asked = terminal.shows(*left, ready, seconds=45)
+        asked = terminal.shows(*left, ready, seconds=90)
         if asked is None or asked == ready:
             return asked == ready
         for keys, wanted in left.pop(asked):
@@ -111,6 +111,11 @@ def _opencode(home: Home, port: int) -> dict[str, str]:
         "options": {"baseURL": f"http://127.0.0.1:{port}/v1", "apiKey": KEY},
         "models": {"m1": {"name": "m1", "tool_call": True}},
     }
+    # As it leaves its folder when it was once started with a network: without, it tries for a minute
+    # to install this before it loads a plugin.
+    (home.place / ".config/opencode/node_modules").mkdir(parents=True, exist_ok=True)
+    installed = {"dependencies": {"@opencode-ai/plugin": "*"}}
+    home.write_json(".config/opencode/package-lock.json", {"packages": {"": installed}})
     home.write_json(
         ".config/opencode/opencode.json",
         {
@@ -151,6 +156,9 @@ def _qwen(home: Home, port: int) -> dict[str, str]:
             "privacy": {"usageStatisticsEnabled": False},
             "telemetry": {"enabled": False},
             "general": {"enableAutoUpdate": False, "disableAutoUpdate": True},
+            # Requests of its own, beside those of the conversation.
+            "ui": {"enableFollowupSuggestions": False},
+            "memory": {"enableManagedAutoMemory": False, "enableManagedAutoDream": False},
         },
     )
     return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": base, "OPENAI_MODEL": "m1"}

@@ -9,7 +9,6 @@ one, or is said to have come and has not."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -51,6 +50,8 @@ class Day:
         self.plays: dict[str, Play] = {}
         # Names in the mesh, by the agent's name here.
         self.names: dict[str, str] = {}
+        # What senders were told of their messages, by the word.
+        self.listed: dict[str, dict[str, Any]] = {}
         # What went wrong beside the messages.
         self.strays: list[str] = []
         self.begun = time.monotonic()
@@ -220,6 +221,7 @@ class Day:
         self.note("-- Claude Code and Codex thank each other")
         self.thanks("claude-code", "codex")
 
+        self.look()
         self.note("-- the window of Codex is closed, and the person writes to it")
         codex.close()
         until(lambda: False, 1)
@@ -287,20 +289,21 @@ class Day:
 
     # What came of it.
 
+    def look(self) -> None:
+        """Asks for each what became of the messages that it has sent."""
+        for name in ["cli", *self.names.values()]:
+            peer = [] if name == "cli" else ["--peer", name]
+            try:
+                found = self.home.mesh_json("inbox", "--sent", "--limit", "500", *peer)["messages"]
+            except Failed as error:
+                self.note(f"what {name} has sent is not shown: {error}")
+                continue
+            for one in found:
+                if word := re.match(r"[\w-]+", str(one.get("payload"))):
+                    self.listed[word.group()] = one
+
     def table(self) -> bool:
         """Prints it; whether all is as it should be."""
-        listed: dict[str, dict[str, Any]] = {}
-        for who in ["cli", *{play.agent.name for play in self.plays.values()}]:
-            peer = [] if who == "cli" else ["--peer", self.names[who]]
-            try:
-                for one in self.home.mesh_json("inbox", "--sent", "--limit", "500", *peer)[
-                    "messages"
-                ]:
-                    word = re.match(r"[\w-]+", str(one.get("payload")))
-                    if word:
-                        listed[word.group()] = one
-            except Failed as error:
-                self.note(f"what {who} has sent is not shown: {error}")
         good = not self.strays
         print(*(f"WRONG: {stray}" for stray in self.strays), sep="\n")
         print(f"{'message':32} {'from':12} {'to':12} {'there':>5} {'else':>5}  {'stage':28} when")
@@ -312,7 +315,7 @@ class Day:
                 (_count(model, sent.word) for name in others for model in self.models[name]),
                 default=0,
             )
-            one = listed.get(plain, {})
+            one = self.listed.get(plain, {})
             stage = " ".join(
                 str(one[key])
                 for key in ("stage", "notifiedBy", "sentBy", "sentStatus")
@@ -362,13 +365,9 @@ def main() -> int:
     )
     try:
         day.run()
+        day.look()
         return 0 if day.table() else 1
     finally:
-        if "DAY_REQUESTS" in os.environ:
-            for name, models in day.models.items():
-                for number, model in enumerate(models):
-                    text = json.dumps([request.body for request in model.requests], indent=1)
-                    Path(os.environ["DAY_REQUESTS"], f"{name}-{number}.json").write_text(text)
         day.close()
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from wires import Answer, Reading, Tool, streams, wire_of
@@ -64,6 +65,8 @@ class Model:
         self._last = time.monotonic()
         self._number = 0
         self._said: dict[str, tuple[Says | None, threading.Event | None]] = {}
+        # Words that have come, and with what.
+        self._read: dict[str, str] = {}
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -129,6 +132,14 @@ class Model:
                     return
             time.sleep(max(rest, 0.05))
 
+    def keep(self, path: Path) -> None:
+        """Writes down what was new in each request."""
+        lines = []
+        for request in self.requests:
+            lines.append(f"-- {request.number}, at {request.at:.2f}\n")
+            lines += [f"{entry.who}: {entry.text}\n" for entry in request.reading.newest()]
+        path.write_text("".join(lines))
+
     # The server.
 
     def _serve(self, handler: Any) -> None:
@@ -164,12 +175,16 @@ class Model:
     def _answer(self, request: Request) -> Answer:
         new = request.newest()
         with self._changed:
-            words = [word for word in self._said if word in new]
+            # Of several words in one request, each has its turn: the others in those that follow.
+            for word in self._said:
+                if word in new:
+                    self._read[word] = new
+            words = [word for word in self._said if word in self._read]
         for word in words:
             says, hold = self._said[word]
-            said = says(new) if says else None
+            said = says(self._read[word]) if says else None
             if said is None and hold is None:
-                # It came in another way than expected, and the next word may be meant.
+                # It came in another form than expected, and the next word may be meant.
                 continue
             with self._changed:
                 del self._said[word]

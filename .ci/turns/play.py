@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agents import Agent
@@ -268,27 +269,30 @@ class Play:
         path.write_text("one\n")
         *before, edit = self.agent.edit(path)
         for number, call in enumerate(before):
-            self.model.call(f"look-{number}", *call)
-            self.ask(f"look-{number} please", f"look-{number}")
-            self.model.quiet()
-        self.home.mesh("lock", "acquire", str(path), "--reason", "a release is being cut")
+            self.calls(f"look-{number}", call)
+        why = "a release is being cut"
+        self.home.mesh("lock", "acquire", str(path), "--reason", why)
         since = len(self.model.requests)
-        self.model.call("edit-locked", *edit)
-        self.ask("edit-locked please", "edit-locked")
-        self.model.quiet()
+        self.calls("edit-locked", edit)
         newest = self.model.requests[-1]
         if path.read_text() != "one\n":
             self.judge("locked", f"the locked file was edited: {path.read_text()!r}", newest)
-        elif not any("a release is being cut" in one.text for one in self.model.requests[since:]):
+        elif not any(why in one.text for one in self.model.requests[since:]):
             self.judge("locked", "the model does not read why it may not edit", newest)
         self.home.mesh("lock", "release", str(path))
-        self.model.call("edit-free", *edit)
-        self.ask("edit-free please", "edit-free")
-        self.model.quiet()
+        self.calls("edit-free", edit)
         newest = self.model.requests[-1]
         if path.read_text() != "two\n":
             self.judge("locked", f"the free file is not edited: {path.read_text()!r}", newest)
         self.judge("locked", "")
+
+    def calls(self, word: str, call: tuple[str, Any]) -> None:
+        """Has the model call a tool, and waits until it has read what came of it."""
+        self.model.call(word, *call)
+        asked = self.ask(f"{word} please", word)
+        since = self.model.requests.index(asked) + 1 if asked else 0
+        until(lambda: len(self.model.requests) > since, 20)
+        self.model.quiet()
 
     def told_when_busy(self, name: str) -> None:
         """Three messages that come while the model works are told as it ends, by one request."""
@@ -346,3 +350,5 @@ class Play:
         """Closes the agent's window."""
         if self.terminal:
             self.terminal.close()
+        if place := os.environ.get("TURNS_REQUESTS"):
+            self.model.keep(Path(place, f"{self.agent.name}-{self.model.port}.txt"))
