@@ -577,6 +577,9 @@ pub enum Reply {
     Heartbeat {
         /// Messages waiting.
         unread: u64,
+        /// The session of the peer's agent, as it or a hook has told it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_id: Option<Box<str>>,
     },
     /// `POST /peers`
     Peers {
@@ -774,7 +777,10 @@ mod tests {
     #[test]
     fn replies_begin_with_ok() {
         assert_eq!(text(&Reply::Done {}), r#"{"ok":true}"#);
-        assert_eq!(text(&Reply::Heartbeat { unread: 2 }), r#"{"ok":true,"unread":2}"#);
+        let beat = Reply::Heartbeat { unread: 2, session_id: None };
+        assert_eq!(text(&beat), r#"{"ok":true,"unread":2}"#);
+        let beat = Reply::Heartbeat { unread: 2, session_id: Some("s1".into()) };
+        assert_eq!(text(&beat), r#"{"ok":true,"unread":2,"sessionId":"s1"}"#);
         let none = Reply::Entry { namespace: "n".into(), entry: None, in_default: false };
         assert_eq!(text(&none), r#"{"ok":true,"namespace":"n","entry":null}"#);
         let id = MessageId::new(Seq(1), [0; 16]);

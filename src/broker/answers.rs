@@ -236,7 +236,7 @@ mod tests {
         answers.plain(to, &Reply::Done {});
         answers.reply(to, Reply::Sent(sent));
         answers.go_ahead(to);
-        assert_eq!(answers.reply(to, Reply::Heartbeat { unread: 7 }), 22);
+        assert_eq!(answers.reply(to, Reply::Heartbeat { unread: 7, session_id: None }), 22);
         answers.finish(|sent| {
             if let Sent::Direct { delivered, .. } = sent {
                 *delivered = true;

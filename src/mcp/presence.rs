@@ -20,6 +20,8 @@ const ROOTS_TIME_MAX: Duration = Duration::from_millis(250);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Shortest pause between two heartbeats.
+const BEAT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a broker is looked for that someone else may start.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A session that has lasted so long does not count as one that fails again and again.
@@ -266,6 +268,15 @@ impl Presence {
             self.state = State::Away { retry_at: now + self.pause() };
         }
         Arrival::Failed(error)
+    }
+
+    /// The next heartbeat is to be at once, but within a second of the one before.
+    pub(super) fn beat_soon(&mut self, now: Instant) {
+        let interval = self.identity.as_ref().map_or(PAUSE_MAX, |identity| identity.heartbeat);
+        if let State::Present { heartbeat_at, .. } = &mut self.state {
+            let rest = interval.saturating_sub(BEAT_PAUSE);
+            *heartbeat_at = heartbeat_at.checked_sub(rest).unwrap_or(now).max(now);
+        }
     }
 
     /// A heartbeat was answered, or came to nothing.

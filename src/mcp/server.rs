@@ -473,13 +473,18 @@ impl Server {
 
     fn handle_heartbeat(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Beat {
             unread: u64,
+            session_id: Option<Box<str>>,
         }
         self.presence.handle_heartbeat();
         match result {
             Ok(body) => {
-                if let Ok(Beat { unread }) = serde_json::from_slice(&body) {
+                if let Ok(Beat { unread, session_id }) = serde_json::from_slice(&body) {
+                    if let Some(session) = session_id {
+                        self.learn_session(&session);
+                    }
                     self.unread.counted(unread);
                     if unread > 0 && self.unread.is_doubtful() {
                         self.jobs.wake_watchers(now);
@@ -539,7 +544,10 @@ impl Server {
                 "lock_update" => subscriptions.changed(Topic::Locks, &mut self.out),
                 _ => {}
             },
-            Frame::Wake => self.sign(Sign::Wake),
+            Frame::Wake => {
+                self.ask_for_thread(now);
+                self.sign(Sign::Wake);
+            }
             Frame::Shutdown(_) => {}
         }
         self.proceed(now);
@@ -553,6 +561,7 @@ impl Server {
         let text = format!("a message from {from} has come: call mesh_inbox");
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
+        self.ask_for_thread(now);
         self.sign(Sign::Message);
     }
 

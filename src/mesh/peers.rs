@@ -527,8 +527,9 @@ impl<S: Store> Mesh<S> {
             self.store.put_peer(&record)?;
             present.record = record;
         }
+        let session_id = present.record.session_id.clone();
         let unread = self.store.unread_count(crate::model::Recipient::Peer(id))?;
-        Ok(Reply::Heartbeat { unread })
+        Ok(Reply::Heartbeat { unread, session_id })
     }
 
     /// `POST /summary`

@@ -102,6 +102,19 @@ fn heartbeats_come_one_at_a_time() {
 }
 
 #[test]
+fn a_heartbeat_can_be_hurried_but_not_by_much() {
+    let now = Instant::now();
+    let mut presence = present(now);
+    for beat in 1..4 {
+        let before = now + seconds(beat - 1) + Duration::from_millis(999);
+        presence.beat_soon(before);
+        assert_eq!(presence.poll(before), None);
+        assert_eq!(presence.poll(now + seconds(beat)), Some(Order::Heartbeat));
+        presence.handle_heartbeat();
+    }
+}
+
+#[test]
 fn a_lost_broker_is_replaced_at_once_but_not_for_ever() {
     let mut now = Instant::now();
     let mut presence = present(now);

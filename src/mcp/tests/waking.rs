@@ -478,6 +478,41 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
 }
 
 #[test]
+fn a_thread_of_codex_that_a_hook_has_told_is_asked_for_when_something_comes() {
+    let (mut test, _, _) = of_client("codex-mcp-client", false);
+    test.server.handle_frame(&pushed(1, "x"), test.now);
+    test.quiet();
+    test.pass(1000);
+    let beats = |test: &mut Test, session: &str| {
+        let (purpose, request, _) = test.asked();
+        assert!(matches!(request, Request::Heartbeat { .. }), "{request:?}");
+        test.reply(purpose, &json!({"ok": true, "unread": 1, "sessionId": session}));
+    };
+    // What could be an option of the command is no thread.
+    beats(&mut test, "--message");
+    test.quiet();
+    test.server.handle_frame(&Frame::Wake, test.now);
+    test.pass(1000);
+    beats(&mut test, "t-1");
+    assert!(matches!(test.command(), Some(Command::PrepareQueue(id)) if &*id == "t-1"));
+    let register = test.introduced(1);
+    assert_eq!(register.reach.as_deref(), Some("wakes"));
+    assert_eq!(register.session_id.as_deref(), Some("t-1"));
+    // One that has gone on in another thread.
+    test.pass(15_000);
+    while let Some(command) = test.command() {
+        let Command::Ask(outgoing) = command else { continue };
+        if outgoing.purpose == Purpose::Heartbeat {
+            test.reply(Purpose::Heartbeat, &json!({"ok": true, "unread": 1, "sessionId": "t-2"}));
+            break;
+        }
+    }
+    let prepared = std::iter::from_fn(|| test.command())
+        .any(|command| matches!(command, Command::PrepareQueue(id) if &*id == "t-2"));
+    assert!(prepared);
+}
+
+#[test]
 fn the_end_tells_what_is_left() {
     let mut test = claude();
     test.told(1, "x");

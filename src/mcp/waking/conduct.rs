@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::plan::{Sign, Telling};
+use super::plan::{Sign, Telling, plain_id};
 use super::{Outcome, channel};
 use crate::agent::codex;
 use crate::api::{Claim, Claimed, Code, Place, Register, Request, SendMessage};
@@ -36,6 +36,27 @@ impl Server {
         self.prepare_queue();
         // It may have been opened again.
         self.look_for_terminal();
+    }
+
+    /// The broker has been told by a hook which session this is: of Codex, the thread, before its first
+    /// call, or after it has begun another. What the agent has said itself and the broker does not know
+    /// yet is newer.
+    pub(in crate::mcp) fn learn_session(&mut self, session: &str) {
+        if self.waking.is_codex()
+            && self.presence.is_present()
+            && self.waking.session_id().as_deref() != Some(session)
+            && let Some(thread) = plain_id(session)
+        {
+            self.identify(thread);
+            self.sign(Sign::Wake);
+        }
+    }
+
+    /// Something is to be told to a Codex whose thread is not known here, but perhaps to the broker.
+    pub(in crate::mcp) fn ask_for_thread(&mut self, now: Instant) {
+        if self.waking.is_codex() && self.waking.session_id().is_none() {
+            self.presence.beat_soon(now);
+        }
     }
 
     /// It is known which agent this is.

@@ -76,7 +76,11 @@ pub(in crate::mcp) struct Telling {
 /// What is called `sessionId` there is the same for a thread and for those of its subagents, which
 /// have servers of their own.
 pub(in crate::mcp) fn codex_thread(meta: &Value) -> Option<Box<str>> {
-    let id = meta.get("threadId")?.as_str()?;
+    plain_id(meta.get("threadId")?.as_str()?)
+}
+
+/// An id that can stand on a command line.
+pub(super) fn plain_id(id: &str) -> Option<Box<str>> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     let good = (1..=TAG_CHARS_MAX).contains(&id.len())
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -208,6 +212,11 @@ impl Waking {
     /// before.
     pub(super) fn is_about_to_queue(&self, now: Instant) -> bool {
         matches!(self.way(), Some((Way::Queue, State::Free))) && self.wants_claim(now)
+    }
+
+    /// Whether the agent is Codex, whose sessions are its threads.
+    pub(super) fn is_codex(&self) -> bool {
+        self.agent == Agent::Codex
     }
 
     /// Whether the agent has a queue, so that it counts whether its terminal is there.
