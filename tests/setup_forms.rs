@@ -145,6 +145,10 @@ fn hooks_have_the_form_of_each_agent() {
             let settings = read(file);
             let hooks = settings["hooks"].as_object().unwrap();
             assert_eq!(hooks.len(), names.len() + 1, "{hooks:?}");
+            if agent == "qwen" {
+                // Its model would only see a tool that searches for those of servers.
+                assert_eq!(settings["mcpServers"]["slm-mesh"]["alwaysLoadTools"], true);
+            }
             let all = names.iter().map(|name| (*name, "")).chain([before]);
             for (event, matcher) in all {
                 let group = &hooks[event][0];

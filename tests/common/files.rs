@@ -77,6 +77,7 @@ pub fn servers(mesh: &Mesh) -> Vec<(&'static str, &'static str, String)> {
          {variable},\n      \"enabled\": true"
     );
     let tools = &format!("{plain},\n      \"tools\": [\"*\"]");
+    let loaded = &format!("{plain},\n      \"alwaysLoadTools\": true");
     let toml = format!(
         "[mcp_servers.slm-mesh]\ncommand = \"{}\"\nargs = []\nenv = {{ SLM_MESH_DATA_DIR = \"{dir}\" }}\n",
         program()
@@ -92,7 +93,7 @@ pub fn servers(mesh: &Mesh) -> Vec<(&'static str, &'static str, String)> {
         ("zed", ".config/zed/settings.json", json("context_servers", plain)),
         ("cline", ".cline/data/settings/cline_mcp_settings.json", json("mcpServers", plain)),
         ("antigravity", ".gemini/config/mcp_config.json", json("mcpServers", plain)),
-        ("qwen", ".qwen/settings.json", json("mcpServers", plain)),
+        ("qwen", ".qwen/settings.json", json("mcpServers", loaded)),
         ("copilot", ".copilot/mcp-config.json", json("mcpServers", &typed("local", tools))),
         ("kimi", ".kimi-code/mcp.json", json("mcpServers", plain)),
     ]

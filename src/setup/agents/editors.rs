@@ -1,6 +1,8 @@
 //! Editors, and agents within them.
 
-use super::{Agent, Event, Files, HookShape, MCP_SERVERS, RESTART, Shape, before, on, standing};
+use super::{
+    Agent, Event, Files, HookShape, MCP_SERVERS, RESTART, Shape, Tools, before, on, standing,
+};
 
 const CURSOR_EVENTS: &[Event] =
     &[on("sessionStart"), on("postToolUse"), before("preToolUse", "Write|Delete"), on("stop")];
@@ -34,7 +36,12 @@ pub(super) static VSCODE: Agent = Agent {
     files: |place| {
         let dir = place.project.as_ref().map(|project| project.join(".vscode"));
         let dir = dir.unwrap_or_else(|| place.vscode_dir());
-        let shape = Shape::Json { list: "servers", kind: Some("stdio"), env: false, tools: false };
+        let shape = Shape::Json {
+            list: "servers",
+            kind: Some("stdio"),
+            env: false,
+            tools: Tools::AsListed,
+        };
         Some(Files { server: Some((dir.join("mcp.json"), shape)), ..Files::default() })
     },
     obstacles: standing::none,
@@ -68,7 +75,8 @@ pub(super) static ZED: Agent = Agent {
     tells_version: false,
     signs: |place| vec![place.zed_dir()],
     files: |place| {
-        let shape = Shape::Json { list: "context_servers", kind: None, env: true, tools: false };
+        let shape =
+            Shape::Json { list: "context_servers", kind: None, env: true, tools: Tools::AsListed };
         (!place.is_project()).then(|| Files {
             server: Some((place.zed_dir().join("settings.json"), shape)),
             ..Files::default()

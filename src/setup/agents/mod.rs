@@ -32,11 +32,22 @@ use standing::Obstacle;
 
 use crate::skills::{self, Skill};
 
+/// What an entry says of the server's tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tools {
+    /// Nothing.
+    AsListed,
+    /// `"tools": ["*"]`: all of them.
+    Named,
+    /// `"alwaysLoadTools": true`: the model sees them from the first, not only when it searches.
+    Loaded,
+}
+
 /// How a server's entry is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// `{"<list>": {"slm-mesh": {"command", "args"}}}`, with `"type"`, `"tools": ["*"]` and an empty
-    /// `env` where the agent writes them itself.
+    /// `{"<list>": {"slm-mesh": {"command", "args"}}}`, with `"type"`, an empty `env` and a word on the
+    /// tools where the agent writes them itself.
     Json {
         /// The name of the list.
         list: &'static str,
@@ -44,8 +55,8 @@ pub enum Shape {
         kind: Option<&'static str>,
         /// With `env`, even if it is empty.
         env: bool,
-        /// With `tools`.
-        tools: bool,
+        /// What it says of the tools.
+        tools: Tools,
     },
     /// `{"mcp": {"slm-mesh": {"type": "local", "command": [...], "enabled": true}}}`
     Opencode,
@@ -199,7 +210,8 @@ struct Wake {
     name: &'static str,
 }
 
-const MCP_SERVERS: Shape = Shape::Json { list: "mcpServers", kind: None, env: false, tools: false };
+const MCP_SERVERS: Shape =
+    Shape::Json { list: "mcpServers", kind: None, env: false, tools: Tools::AsListed };
 
 const RESTART: &str = "restart it, then ask it to call mesh_status";
 

@@ -2,7 +2,7 @@
 
 use super::standing::{self, Json};
 use super::{
-    Agent, Event, Files, HookShape, MCP_SERVERS, RESTART, Shape, Wake, at_end, before, on,
+    Agent, Event, Files, HookShape, MCP_SERVERS, RESTART, Shape, Tools, Wake, at_end, before, on,
 };
 
 /// A hook that waits in the background. Claude Code would end it after 10 minutes without a limit of
@@ -74,8 +74,12 @@ pub(super) static CLAUDE_CODE: Agent = Agent {
     tells_version: true,
     signs: |place| vec![place.claude_dir(), place.claude_json()],
     files: |place| {
-        let shape =
-            Shape::Json { list: "mcpServers", kind: Some("stdio"), env: true, tools: false };
+        let shape = Shape::Json {
+            list: "mcpServers",
+            kind: Some("stdio"),
+            env: true,
+            tools: Tools::AsListed,
+        };
         let (server, dir) = match &place.project {
             Some(project) => (project.join(".mcp.json"), project.join(".claude")),
             None => (place.claude_json(), place.claude_dir()),
@@ -203,8 +207,11 @@ pub(super) static QWEN: Agent = Agent {
     files: |place| {
         let dir = place.qwen_dir();
         let file = dir.join("settings.json");
+        // It hides the tools of servers from the model otherwise.
+        let shape =
+            Shape::Json { list: "mcpServers", kind: None, env: false, tools: Tools::Loaded };
         (!place.is_project()).then(|| Files {
-            server: Some((file.clone(), MCP_SERVERS)),
+            server: Some((file.clone(), shape)),
             hooks: Some((file, GROUPS, QWEN_EVENTS)),
             skills: Some(dir.join("skills")),
             ..Files::default()
@@ -228,8 +235,12 @@ pub(super) static COPILOT: Agent = Agent {
     signs: |place| vec![place.copilot_dir()],
     files: |place| {
         let dir = place.copilot_dir();
-        let shape =
-            Shape::Json { list: "mcpServers", kind: Some("local"), env: false, tools: true };
+        let shape = Shape::Json {
+            list: "mcpServers",
+            kind: Some("local"),
+            env: false,
+            tools: Tools::Named,
+        };
         (!place.is_project()).then(|| Files {
             server: Some((dir.join("mcp-config.json"), shape)),
             hooks: Some((dir.join("settings.json"), HookShape::Bash, COPILOT_EVENTS)),

@@ -4,7 +4,7 @@ use jsonc_parser::ast::Value;
 
 use super::{Found, Look, Memory, Planned, Program, is_ours};
 use crate::config::DATA_DIR;
-use crate::setup::agents::Shape;
+use crate::setup::agents::{Shape, Tools};
 use crate::setup::json::{self, New, Node};
 use crate::setup::{ENTRY, Trouble, toml};
 
@@ -30,8 +30,10 @@ fn entry(shape: Shape, program: &Program) -> Node {
         if env || dir.is_some() {
             members.push(("env", Node::Map(dir.unwrap_or_default())));
         }
-        if tools {
-            members.push(("tools", Node::List(vec![Node::text("*")])));
+        match tools {
+            Tools::AsListed => {}
+            Tools::Named => members.push(("tools", Node::List(vec![Node::text("*")]))),
+            Tools::Loaded => members.push(("alwaysLoadTools", Node::Bool(true))),
         }
     } else {
         members.extend([("type", Node::text("local")), ("command", Node::List(vec![command]))]);
