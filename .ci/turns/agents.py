@@ -33,6 +33,9 @@ class Agent:
     setup: list[str] = field(default_factory=list)
     # A message wakes it when it is idle.
     wakes: bool = True
+    # Into how many requests three messages may come that are sent at once while it is idle: two
+    # where nothing can be added to a turn that a message has begun.
+    together: int = 1
     # What a sender is told of a message that was told whole while the agent was idle.
     stage: str = "read"
 
@@ -247,6 +250,7 @@ AGENTS = [
         arguments=["--yolo"],
         # It runs no hook for what comes by its socket, so nothing proves it.
         stage="sent",
+        together=2,
     ),
     Agent(
         "copilot",
@@ -259,5 +263,6 @@ AGENTS = [
         ],
         arguments=["--allow-all-tools"],
         setup=["--wake"],
+        together=2,
     ),
 ]

@@ -29,6 +29,9 @@ TOOLS = [
     "mesh_summary",
 ]
 
+# Without arguments, so that some leave out its schema.
+BARE = ["mesh_status"]
+
 # What is judged, in the order of the table.
 JUDGED = ["tools", "woken", "once", "busy", "together", "answer", "locked", "stage"]
 
@@ -68,12 +71,14 @@ class Play:
         self.home = home
         self.environment = {**home.environment, **agent.prepare(home, self.model.port)}
         self.terminal: Terminal | None = None
+        self.is_set_up = False
         # Where it fails, the rest goes on as with an agent that nothing wakes.
         self.wakes = agent.wakes
         self.report = Report(agent.name)
 
     def set_up(self) -> None:
         """Starts the broker, and tells the agent of it."""
+        self.is_set_up = True
         self.home.mesh("start", "--detached")
         self.home.mesh("setup", self.agent.name, *self.agent.setup, "--yes")
         if spoil := os.environ.get("TURNS_SPOIL"):
@@ -84,6 +89,7 @@ class Play:
         """Starts the agent, and has it take its first prompt.
 
         Raises `NotStarted` if it does not."""
+        before = len(self.home.peers())
         program = shutil.which(self.agent.program, path=self.environment["PATH"])
         if program is None:
             raise NotStarted("it is not installed")
@@ -93,9 +99,16 @@ class Play:
         )
         if not self.agent.begin(self.terminal):
             raise NotStarted("it does not come to its prompt")
-        # The first may wait for what an agent loads meanwhile.
-        if self.ask("first-word please say hello", "first-word", 60) is None:
-            raise NotStarted("its first prompt does not reach the model")
+        # No model answers before the servers of MCP are there, some of which are started with it.
+        go_on = threading.Event()
+        self.model.on("first-word", hold=go_on)
+        try:
+            # The first may wait for what an agent loads meanwhile.
+            if self.ask("first-word please say hello", "first-word", 60) is None:
+                raise NotStarted("its first prompt does not reach the model")
+            until(lambda: len(self.home.peers()) > before, 10 if self.is_set_up else 0)
+        finally:
+            go_on.set()
 
     def version(self, program: str) -> None:
         """Asks the agent for its version."""
@@ -163,7 +176,9 @@ class Play:
         missing = [
             name
             for name in TOOLS
-            if not any(tool.schema.get("properties") is not None for tool in request.tools(name))
+            if not any(
+                tool.schema.get("properties") or name in BARE for tool in request.tools(name)
+            )
         ]
         names = [tool.name for tool in request.reading.tools]
         self.judge(
@@ -329,7 +344,7 @@ class Play:
         missing = [mark for mark in marks if mark not in last.text]
         if missing:
             self.judge(what, f"{', '.join(missing)} did not come", last)
-        elif len(requests) != 1:
+        elif not 1 <= len(requests) <= (self.agent.together if what == "together" else 1):
             self.judge(what, f"three messages made {len(requests)} requests", last)
         self.judge(what, "")
 
