@@ -99,6 +99,30 @@ fn wait_for_stages(mesh: &Mesh, from: &str, expected: &[&str]) {
 // --- Messages ------------------------------------------------------------------------------------
 
 #[test]
+fn a_message_is_told_once_and_its_prompt_is_the_proof() {
+    let mesh = mesh();
+    let (alice, mut bob) = (alice(&mesh), Session::new(&mesh, "bob", None, None));
+    let mut plugin = Plugin::bound(&mesh);
+    bob.send("alice", "the schema is v3");
+    let (id, text) = plugin.tell();
+    assert!(text.starts_with("slm-mesh: message ") && text.contains("\"the schema is v3\""));
+    plugin.say(&json!({"told": id}));
+    wait_for_stages(&mesh, "bob", &["sent"]);
+
+    plugin.say(&json!({"prompt": text}));
+    wait_for_stages(&mesh, "bob", &["read"]);
+    // A second word about it is none.
+    plugin.say(&json!({"told": id}));
+    plugin.say(&json!({"turn": "end"}));
+    bob.send("alice", "and the port is 8080");
+    let (id, text) = plugin.tell();
+    assert!(text.contains("8080") && !text.contains("v3"), "{text}");
+    plugin.say(&json!({"told": id}));
+    wait_for_stages(&mesh, "bob", &["read", "sent"]);
+    drop(alice);
+}
+
+#[test]
 fn a_prompt_that_is_there_before_the_word_about_it_counts() {
     let mesh = mesh();
     let (_alice, mut bob) = (alice(&mesh), Session::new(&mesh, "bob", None, None));
@@ -123,6 +147,26 @@ fn what_the_agent_did_not_take_is_told_again() {
     assert_eq!((text, first == second), (again, false));
     plugin.say(&json!({"told": second}));
     wait_for_stages(&mesh, "bob", &["sent"]);
+}
+
+#[test]
+fn in_a_turn_a_tools_result_carries_it() {
+    let mesh = mesh();
+    let (_alice, mut bob) = (alice(&mesh), Session::new(&mesh, "bob", None, None));
+    let mut plugin = Plugin::bound(&mesh);
+    plugin.say(&json!({"prompt": "work"}));
+    plugin.say(&json!({"turn": "tool"}));
+    plugin.say(&json!({"context": 0}));
+    assert_eq!(plugin.line(), json!({"context": {"id": 0}}));
+    bob.send("alice", "stop, please");
+    plugin.say(&json!({"context": 1}));
+    let line = plugin.line();
+    assert_eq!(line["context"]["id"], 1, "{line}");
+    assert!(line["context"]["text"].as_str().unwrap().contains("\"stop, please\""), "{line}");
+    plugin.say(&json!({"told": line["context"]["tell"]}));
+    wait_for_stages(&mesh, "bob", &["read"]);
+    plugin.say(&json!({"turn": "end"}));
+    plugin.is_quiet();
 }
 
 #[test]
