@@ -34,7 +34,7 @@ class Agent:
     # A message wakes it when it is idle.
     wakes: bool = True
     # Into how many requests three messages may come that are sent at once while it is idle: two
-    # where nothing can be added to a turn that a message has begun.
+    # where the first may begin a turn before the others are there, to which nothing is added.
     together: int = 1
     # What a sender is told of a message that was told whole while the agent was idle.
     stage: str = "read"
@@ -114,7 +114,7 @@ def _opencode(home: Home, port: int) -> dict[str, str]:
         "options": {"baseURL": f"http://127.0.0.1:{port}/v1", "apiKey": KEY},
         "models": {"m1": {"name": "m1", "tool_call": True}},
     }
-    # As it leaves its folder when it was once started with a network: without, it tries for a minute
+    # As it leaves its folder once it was started with a network: without, it tries for a minute
     # to install this before it loads a plugin.
     (home.place / ".config/opencode/node_modules").mkdir(parents=True, exist_ok=True)
     installed = {"dependencies": {"@opencode-ai/plugin": "*"}}
@@ -195,6 +195,7 @@ AGENTS = [
         ],
         arguments=["--permission-mode", "acceptEdits"],
         setup=["--allow"],
+        together=2,
     ),
     Agent(
         "codex",
@@ -217,6 +218,7 @@ AGENTS = [
             ("read", {"filePath": str(path)}),
             ("edit", {"filePath": str(path), "oldString": "one", "newString": "two"}),
         ],
+        together=2,
     ),
     Agent(
         "gemini-cli",

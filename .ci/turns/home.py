@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -109,23 +110,23 @@ class Home:
         return peers[0] if peers else None
 
     def send_together(self, to: str, texts: list[str]) -> None:
-        """Sends several messages at one moment, by as many commands."""
-        commands = [
-            subprocess.Popen(
-                ["slm-mesh", "send", to, text],
-                env=self.environment,
-                cwd=self.project,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for text in texts
-        ]
-        for command in commands:
-            _, errors = command.communicate(timeout=60)
-            if command.returncode != 0:
-                raise Failed(f"slm-mesh send: {errors}")
+        """Sends several messages at one moment, as as many clients: commands would need longer to
+        start than an agent to begin its turn."""
+        mesh = self.place / ".slm-mesh"
+        port = int((mesh / "port").read_text())
+        headers = {"Authorization": "Bearer " + (mesh / "broker.token").read_text().strip()}
+        clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in texts]
+        for client in clients:
+            client.connect()
+        for client, text in zip(clients, texts, strict=True):
+            message = {"fromPeer": "cli", "toPeer": to, "payload": text}
+            client.request("POST", "/send", json.dumps(message), headers)
+        for client in clients:
+            answer = client.getresponse()
+            said = answer.read().decode()
+            client.close()
+            if answer.status != 200:
+                raise Failed(f"/send: {answer.status} {said}")
 
     def close(self) -> None:
         """Ends the broker."""
