@@ -364,6 +364,8 @@ pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
 /// How long the next notice waits behind one for an agent that makes a turn of each: what comes
 /// meanwhile is put together.
 pub const WAKE_TURN_PAUSE: Duration = Duration::from_millis(250);
+/// After this a message is given again to an agent whose user has kept one back.
+pub const HELD_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// An agent's inbox socket has to take a notice within this.
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.

@@ -561,8 +561,7 @@ impl Server {
         let text = format!("a message from {from} has come: call mesh_inbox");
         subscriptions.log(Level::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
-        self.ask_for_thread(now);
-        self.sign(Sign::Message);
+        self.message_signed(!message.broadcast, now);
     }
 
     /// The agent has taken some of what waited for it, these messages with it.

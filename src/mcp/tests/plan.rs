@@ -309,6 +309,8 @@ fn later_words_about_a_notice_are_passed_on() {
         waking.sign(Sign::Message);
         assert_eq!((waking.poll(now), waking.add_event(&json!({"seq": 1}))), (None, false));
     }
+    waking.try_again(now + HELD_RETRY_AFTER / 2);
+    assert_eq!((waking.reach(), waking.poll(now)), ("held", None));
     waking.handle(by, Outcome::Status(1, SentStatus::Sent), now);
     assert_eq!(waking.errands(now), [marked(&[1], SentStatus::Sent, None)]);
     assert_eq!(waking.reach(), "wakes");

@@ -4,7 +4,7 @@ use uuid::Uuid;
 use super::*;
 use crate::api::Frame;
 use crate::client::StartPolicy;
-use crate::limits::WAKE_DIGEST_EVERY;
+use crate::limits::{HELD_RETRY_AFTER, WAKE_DIGEST_EVERY};
 use crate::mcp::jobs::JobId;
 use crate::mcp::project::Project;
 use crate::mcp::server::Setup;
@@ -475,6 +475,48 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
     }
     test.outcome(Way::Queue, Outcome::Failed("no".into()));
     assert_eq!(test.introduced(1).reach.as_deref(), Some("next-call"));
+}
+
+#[test]
+fn a_user_who_has_kept_a_message_back_gets_another_after_a_while() {
+    let mut test = claude();
+    test.told(1, "one");
+    test.errand();
+    test.outcome(Way::InboxSocket, Outcome::Status(1, SentStatus::Held));
+    assert_eq!(test.introduced(1).reach.as_deref(), Some("held"));
+    test.errand();
+    // What is to be claimed once this has come, if anything is.
+    let claims = |test: &mut Test, frame: &Frame| {
+        test.server.handle_frame(frame, test.now);
+        while let Some(command) = test.command() {
+            let Command::Ask(outgoing) = command else { continue };
+            match outgoing.purpose {
+                Purpose::Register => test.registered(1),
+                Purpose::Heartbeat => test.reply(Purpose::Heartbeat, &json!({"unread": 0})),
+                Purpose::Claim => return true,
+                other => panic!("{other:?}"),
+            }
+        }
+        false
+    };
+    assert!(!claims(&mut test, &pushed(2, "two")));
+    test.now += HELD_RETRY_AFTER;
+    let Frame::Message(mut to_all) = pushed(3, "three") else { panic!() };
+    to_all.broadcast = true;
+    assert!(!claims(&mut test, &Frame::Message(to_all)), "it is not worth a question");
+    assert!(!claims(&mut test, &Frame::Wake));
+    assert!(claims(&mut test, &pushed(4, "four")));
+    // That one is kept back, too.
+    let two = [listed(2, "two"), listed(4, "four")];
+    test.reply(Purpose::Claim, &handed_out(&two));
+    assert!(matches!(test.telling(), (Way::InboxSocket, _)));
+    test.outcome(Way::InboxSocket, Outcome::Sent(2));
+    test.outcome(Way::InboxSocket, Outcome::Free);
+    test.errand();
+    test.outcome(Way::InboxSocket, Outcome::Status(2, SentStatus::Held));
+    assert_eq!(test.introduced(1).reach.as_deref(), Some("held"));
+    test.errand();
+    assert!(!claims(&mut test, &pushed(5, "five")));
 }
 
 #[test]

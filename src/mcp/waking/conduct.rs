@@ -25,6 +25,15 @@ impl Server {
         self.quotes.sign();
     }
 
+    /// A message has come that was not there before.
+    pub(in crate::mcp) fn message_signed(&mut self, is_direct: bool, now: Instant) {
+        if is_direct {
+            self.waking.try_again(now);
+        }
+        self.ask_for_thread(now);
+        self.sign(Sign::Message);
+    }
+
     /// There is an event that the agent has subscribed to; gives whether it will be told of it.
     pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value) -> bool {
         self.waking.add_event(payload)

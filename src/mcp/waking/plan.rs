@@ -12,7 +12,9 @@ use super::errands::Errands;
 use super::notices::{self, Notices};
 use super::{Notice, Outcome};
 use crate::api::{Claimed, MessageInfo, Request};
-use crate::limits::{CLAIM_DEFER_MAX, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX};
+use crate::limits::{
+    CLAIM_DEFER_MAX, HELD_RETRY_AFTER, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX,
+};
 use crate::log;
 use crate::mcp::server::LOOK_EVERY;
 use crate::model::{MessageId, MessageRef, Party, SentStatus, Seq, Way};
@@ -96,8 +98,9 @@ enum Audience {
     There,
     /// The terminal is closed: what is queued would be answered with nobody watching.
     Gone,
-    /// Its user keeps back what the way has taken.
-    Held,
+    /// Its user keeps back what the way has taken. Nothing says when that has changed: another message
+    /// may be tried from then on.
+    Held(Instant),
 }
 
 /// Whether messages are to be claimed.
@@ -243,7 +246,7 @@ impl Waking {
     pub(super) fn reach(&self) -> &'static str {
         match self.way() {
             Some((Way::InboxSocket | Way::Queue, _)) => WAKES,
-            _ if self.audience == Audience::Held => HELD,
+            _ if matches!(self.audience, Audience::Held(_)) => HELD,
             _ => NEXT_CALL,
         }
     }
@@ -284,6 +287,14 @@ impl Waking {
         }
         self.wish.is_open = true;
         self.wish.defer_until = None;
+    }
+
+    /// A message has come for this agent alone. If its user has kept one back some time ago, that may be
+    /// another matter by now: this one is tried.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        if matches!(self.audience, Audience::Held(until) if until <= now) {
+            self.audience = Audience::There;
+        }
     }
 
     /// Something has happened that the agent has subscribed to. Gives whether it will be told of it in
@@ -491,12 +502,12 @@ impl Waking {
         match status {
             SentStatus::Sent => {
                 self.drops = 0;
-                if std::mem::take(&mut self.audience) == Audience::Held {
+                if matches!(std::mem::take(&mut self.audience), Audience::Held(_)) {
                     self.sign(Sign::Wake);
                 }
             }
             SentStatus::Held | SentStatus::Refused | SentStatus::Declined => {
-                self.audience = Audience::Held;
+                self.audience = Audience::Held(now + HELD_RETRY_AFTER);
             }
             SentStatus::NotRunning => {}
             SentStatus::Dropped => {
