@@ -460,9 +460,9 @@ pub(super) static ENTRIES: &[Entry] = &[
         summary: "serve the plugin of an agent, on standard input and output",
         usage: &["session --agent NAME"],
         about: &[
-            "Plugins run this; docs/agents.md has the lines that are spoken. It acts for the peer of \
-             the agent's MCP server, hands out messages as they come, and says whether a file may be \
-             edited. It ends with its input, and starts no broker.",
+            "Plugins run this; docs/cli-reference.md has the lines that are spoken. It acts for the \
+             peer of the agent's MCP server, hands out messages as they come, and says whether a file \
+             may be edited. It ends with its input, and starts no broker.",
         ],
         options: &[("--agent NAME", "the type of the agent, as `peers` shows it")],
         examples: &[("session --agent opencode", "")],
