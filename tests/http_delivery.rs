@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::broker::{Broker, Setup};
 use common::eventually;
+use common::http::Http;
 use common::peer::Peer;
 use serde_json::{Value, json};
 use slm_mesh::limits::CLAIM_TIME;
@@ -351,4 +352,57 @@ fn a_held_read_of_events_hears_of_reading() {
     waiting.send(&bytes);
     bob.ok(&broker, "/messages", &json!({"markRead": [id]}));
     assert_eq!(waiting.answer().json()["events"][0]["type"], "message_read");
+}
+
+/// A held claim of a peer.
+fn hold(broker: &Broker, peer: &Peer) -> Http {
+    let mut http = broker.connect();
+    let claim = json!({"claim": "wait-hook", "limit": 1, "wait": 600});
+    http.post("/messages", Some(&peer.token), &claim);
+    http
+}
+
+#[test]
+fn of_two_that_wait_each_is_given_one_message() {
+    let mut broker = Broker::start();
+    let (alice, bob) = (broker.register("alice"), broker.register("bob"));
+    assert_eq!(reach(&broker, &bob), "none");
+    let mut waiting = [hold(&broker, &bob), hold(&broker, &bob)];
+    eventually("they wait", || (reach(&broker, &bob) == "wakes").then_some(()));
+    let mut told = Vec::new();
+    for n in 0..2 {
+        alice.send(&broker, "bob", &format!("message {n}"));
+    }
+    for http in &mut waiting {
+        let answer = http.answer().json();
+        let [message] = answer["messages"].as_array().unwrap().as_slice() else {
+            panic!("{answer}")
+        };
+        told.push(message["payload"].as_str().unwrap().to_owned());
+        let mark = json!({"markNotified": [message["id"]], "way": "wait-hook",
+            "claimId": answer["claimId"]});
+        assert_eq!(bob.ok(&broker, "/messages", &mark)["marked"], 1);
+    }
+    told.sort();
+    assert_eq!(told, ["message 0", "message 1"]);
+
+    // A claim that nobody waits for any more is given nothing, and one whose broker dies has an end.
+    let gone = hold(&broker, &bob);
+    gone.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    drop(gone);
+    let mut held = hold(&broker, &bob);
+    broker.kill();
+    assert!(held.try_answer().is_err(), "its connection has ended");
+    broker.start_again();
+    bob.ok(&broker, "/heartbeat", &json!({}));
+    assert_eq!(reach(&broker, &bob), "none", "nobody has asked this broker yet");
+    let mut held = hold(&broker, &bob);
+    eventually("it waits", || (reach(&broker, &bob) == "wakes").then_some(()));
+    alice.send(&broker, "bob", "message 2");
+    assert_eq!(held.answer().json()["messages"][0]["payload"], "message 2");
+
+    // Of a peer that leaves they are ended.
+    let mut held = hold(&broker, &bob);
+    bob.ok(&broker, "/unregister", &json!({}));
+    assert_ne!(held.answer().status, 200);
 }

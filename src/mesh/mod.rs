@@ -318,6 +318,7 @@ impl<S: Store> Mesh<S> {
             present.claims.abort(turn);
             present.waiters.abort(turn);
             present.queued.abort();
+            present.told_to = Seq::default();
         }
         self.load_mended(now, true)?;
         // A link that was ended is not up again: it is ended, and made anew.

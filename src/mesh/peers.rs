@@ -15,7 +15,7 @@ use super::{Lane, Mesh, Seen};
 use crate::api::{Code, Refusal, Register, Registered, Reply, peer_line};
 use crate::limits::PEERS_MAX;
 use crate::model::{
-    LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Timestamp,
+    LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq, Timestamp,
     event_type, reach,
 };
 use crate::names;
@@ -43,6 +43,8 @@ pub(super) struct Present {
     pub(super) turn: AgentTurn,
     /// Messages in a queue of its agent.
     pub(super) queued: Queued,
+    /// Of the messages up to here there is none to be told.
+    pub(super) told_to: Seq,
     /// Until when messages to several wait for more, if there are some.
     pub(super) digest_due: Option<Monotonic>,
     /// What its subagents are at.
@@ -67,6 +69,7 @@ impl Present {
             waiters: Waiters::default(),
             turn: AgentTurn::default(),
             queued: Queued::default(),
+            told_to: Seq::default(),
             digest_due: None,
             edits: Edits::default(),
             agent_lives: false,
@@ -300,6 +303,9 @@ impl<S: Store> Mesh<S> {
                 self.names.remove(&names::key(&present.record.name));
                 // Another mailbox: what waits in it may be older than what was pushed.
                 let of_record = (!record.name_is_automatic).then(|| record.name.clone());
+                if of_record != mailbox {
+                    present.told_to = Seq::default();
+                }
                 if of_record != mailbox || record.reach != former_reach {
                     self.effects.inboxes.push(Recipient::Peer(id));
                 }

@@ -106,6 +106,7 @@ impl<S: Store> Mesh<S> {
         let dropped = queued.map(|queued| queued.prompted(&proven)).unwrap_or_default();
         let mut again = 0;
         for (id, by) in dropped {
+            self.is_untold(reader, id);
             again += self.store.mark_told(reader, &[id], Telling::Dropped(by))?;
         }
         if again > 0 {
@@ -160,7 +161,9 @@ impl<S: Store> Mesh<S> {
         }
         let reader = Recipient::Peer(peer);
         for (id, told) in self.unproven(reader)? {
+            self.is_untold(reader, id);
             self.store.mark_told(reader, &[id], Telling::Dropped(told.by))?;
+            self.effects.inboxes.push(reader);
         }
         Ok(())
     }

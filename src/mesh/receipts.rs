@@ -61,6 +61,9 @@ impl<S: Store> Mesh<S> {
         let reader = self.reader(caller, marked.peer, now)?;
         let (Telling::Told(Told { by, .. }) | Telling::Dropped(by)) = telling;
         let ids = self.under_claim(reader, marked, Some(by), now)?;
+        if let Telling::Dropped(_) = telling {
+            ids.iter().for_each(|id| self.is_untold(reader, *id));
+        }
         let marked = self.store.mark_told(reader, &ids, telling)?;
         if let Recipient::Peer(peer) = reader {
             let news = match telling {

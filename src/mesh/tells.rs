@@ -16,7 +16,8 @@ use super::{Handled, Mesh};
 use crate::api::{Budget, Claim, Claimed, Code, Fetch, Refusal, Reply, message_size, wake_line};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME};
 use crate::model::{
-    Message, MessageKind, Moment, Monotonic, Now, Party, PeerId, Recipient, Seq, Way, reach,
+    Message, MessageId, MessageKind, Moment, Monotonic, Now, Party, PeerId, Recipient, Seq, Way,
+    reach,
 };
 use crate::store::{InboxQuery, Page, Result as Stored, Store};
 
@@ -26,7 +27,8 @@ struct Given {
     messages: Vec<Message>,
     /// How many more there are that nobody has told or claimed.
     remaining: u64,
-    /// When it is worth asking again, if it is known that something may be told then.
+    /// When it is worth asking again, if it is known that something may be told then. With messages:
+    /// when another's claim runs out, who may have died.
     again: Option<Monotonic>,
 }
 
@@ -67,6 +69,13 @@ impl<S: Store> Mesh<S> {
             }
         }
         let given = if hung_up { Given::default() } else { self.give(id, claim, now)? };
+        if place.is_none()
+            && matches!(claim.moment, Some(Moment::Stop | Moment::End))
+            && given.messages.is_empty()
+            && given.remaining > 0
+        {
+            self.wake(id, now);
+        }
         if given.messages.is_empty() && claim.wait > 0 && !hung_up {
             let whole = || now.mono.plus(Duration::from_secs(claim.wait));
             let until = place.map_or_else(whole, |(_, _, until)| until);
@@ -83,20 +92,16 @@ impl<S: Store> Mesh<S> {
         if let Some((peer, place, _)) = place {
             self.withdraw_claim(peer, place);
         }
-        if matches!(claim.moment, Some(Moment::Stop | Moment::End))
-            && given.messages.is_empty()
-            && given.remaining > 0
-        {
-            self.wake(id, now);
-        }
         let claim_id = self.note_given(id, claim, &given.messages, now)?;
-        let again = given.again.filter(|_| given.messages.is_empty());
         Ok(Outcome::Reply(Reply::Claimed(Claimed {
             messages: self.listed(given.messages),
             remaining: given.remaining,
             claim_id,
-            defer_ms: again
-                .map(|again| u64::try_from(again.since(now.mono).as_millis()).unwrap_or(u64::MAX)),
+            // Not too early by the part of a millisecond, and never zero: it would be asked in vain.
+            defer_ms: given.again.map(|again| {
+                let nanos = again.since(now.mono).as_nanos();
+                u64::try_from(nanos.div_ceil(1_000_000).max(1)).unwrap_or(u64::MAX)
+            }),
             proven,
         })))
     }
@@ -153,44 +158,48 @@ impl<S: Store> Mesh<S> {
         present.claims.clean(turn, now.mono);
         let claimed = present.claims.live();
         let claim_ends = present.claims.next_end();
-        let (closed, again) = present.closed_to(claim, now);
+        let (closed, opens) = present.closed_to(claim, now);
         let room = CLAIMED_MAX.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
         let limit = claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room);
         let damps = wakes(claim) && self.loops.damps(id, now.mono);
         let look = match (closed, damps) {
-            (true, _) => 0,
+            // Whether there is anything.
+            (true, _) => 1,
             // What is damped is left out, and what is behind it is not.
-            (false, true) => room,
+            (false, true) => room.max(1),
             // Enough to see whether something among it cannot wait.
-            (false, false) => limit.max(Fetch::DEFAULT_LIMIT).min(room),
+            (false, false) => limit.max(Fetch::DEFAULT_LIMIT).min(room).max(1),
         };
         let page = self.untold(id, &claimed, look)?;
         let found = page.messages.len() as u64 + page.remaining;
-        if found == 0 {
-            let again = claim_ends.filter(|_| !closed);
-            self.digested(id, again.is_none() && !closed);
-            return Ok(Given { again, ..Given::default() });
-        }
         if closed {
+            // What is under a claim may have to be told then, too.
+            let again = opens.filter(|_| found > 0 || claim_ends.is_some());
             return Ok(Given { messages: Vec::new(), remaining: found, again });
+        }
+        // Who has a claim may have died, and nobody would tell of it.
+        let sooner = |again: Option<Monotonic>| again.into_iter().chain(claim_ends).min();
+        if found == 0 {
+            self.digested(id, claim_ends.is_none());
+            return Ok(Given { again: claim_ends, ..Given::default() });
         }
         let mut messages = page.messages;
         if damps {
             let wait = self.leave_what_wakes(id, &mut messages, now);
             if messages.is_empty() {
-                let again = wait.map(|wait| now.mono.plus(wait));
+                let again = sooner(wait.map(|wait| now.mono.plus(wait)));
                 return Ok(Given { messages, remaining: found, again });
             }
         }
         let more = page.remaining > 0;
         let (waits, again) = self.must_wait(id, claim, (&messages, more), now)?;
         if waits {
-            return Ok(Given { messages: Vec::new(), remaining: found, again });
+            return Ok(Given { messages: Vec::new(), remaining: found, again: sooner(again) });
         }
         messages.truncate(limit as usize);
         self.digested(id, true);
         let remaining = found - messages.len() as u64;
-        Ok(Given { messages, remaining, again: None })
+        Ok(Given { messages, remaining, again: claim_ends })
     }
 
     /// Whether messages have to wait because nothing among them is for this peer alone; and until when,
@@ -210,7 +219,8 @@ impl<S: Store> Mesh<S> {
                 return Ok((false, None));
             }
         }
-        if claim.moment == Some(Moment::Stop) {
+        // One that waits keeps its agent from nothing.
+        if claim.moment == Some(Moment::Stop) && claim.wait == 0 {
             return Ok((true, None));
         }
         let due = self.peers.get(&id).and_then(|present| present.digest_due);
@@ -219,19 +229,38 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The oldest messages of a peer that nobody has told, and that are not under a claim.
+    ///
+    /// Those that were told and not read are passed over, and there may be many, where nothing proves
+    /// that they have come. So it is remembered up to where there is nothing else.
     fn untold(&mut self, id: PeerId, claimed: &[Seq], limit: u32) -> Stored<Page> {
+        let told_to = self.peers.get(&id).map(|present| present.told_to).unwrap_or_default();
         let mut budget = Budget::default();
         let query = InboxQuery {
             recipient: Recipient::Peer(id),
             unread_only: true,
             from: None,
             before: None,
-            after: None,
+            after: Some(told_to),
             untold_only: true,
             but: claimed,
             limit,
         };
-        self.store.inbox(&query, None, &mut |message| budget.admits(message_size(message)))
+        let mut keep = |message: &Message| budget.admits(message_size(message));
+        let page = self.store.inbox(&query, None, &mut keep)?;
+        let untold = page.messages.first().map(|message| message.seq);
+        let first = untold.into_iter().chain(claimed.first().copied()).min();
+        let told_to = first.map_or(self.store.last_seq(), |first| Seq(first.0.saturating_sub(1)));
+        if let Some(present) = self.peers.get_mut(&id) {
+            present.told_to = told_to;
+        }
+        Ok(page)
+    }
+
+    /// A message may be there to be told again.
+    pub(super) fn is_untold(&mut self, reader: Recipient, id: MessageId) {
+        if let Some(present) = reader.peer().and_then(|peer| self.peers.get_mut(&peer)) {
+            present.told_to = present.told_to.min(Seq(id.seq().0.saturating_sub(1)));
+        }
     }
 
     /// Whether a message is for this peer alone, or cannot wait.
@@ -272,9 +301,11 @@ impl<S: Store> Mesh<S> {
 impl super::peers::Present {
     /// Whether a claim is given nothing now, whatever there is; and until when, if that is known.
     fn closed_to(&self, claim: &Claim, now: Now) -> (bool, Option<Monotonic>) {
-        // Its server wakes it, or its user does not want it to be.
-        let said = self.record.reach.as_deref();
-        let not_by_others = matches!(said, Some(reach::WAKES | reach::HELD));
+        // Its server wakes it, as long as there is one, or its user does not want it to be.
+        let not_by_others = match self.record.reach.as_deref() {
+            Some(reach::WAKES) => self.away.is_none(),
+            said => said == Some(reach::HELD),
+        };
         if claim.moment == Some(Moment::End) || is_beside(claim.by) && not_by_others {
             return (true, None);
         }

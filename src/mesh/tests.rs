@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+mod again;
+
 use super::*;
 use crate::api::{Claimed, Endpoint};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME, TURN_SILENCE_MAX};

@@ -39,6 +39,9 @@ pub struct MemoryStore {
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
     turn: Option<Seq>,
+    /// Messages that were looked at for inboxes.
+    #[cfg(test)]
+    pub(crate) looked_at: usize,
 }
 
 /// Does the same to every table.
@@ -272,6 +275,10 @@ impl Store for MemoryStore {
     ) -> Result<Page> {
         if mark_read_at.is_some() {
             self.check_turn()?;
+        }
+        #[cfg(test)]
+        {
+            self.looked_at += self.messages_between(query.after, query.before).count();
         }
         let places = self.places(query.recipient);
         let mut rows: Vec<(&StoredMessage, Marks)> = self
