@@ -366,7 +366,8 @@ pub(super) static ENTRIES: &[Entry] = &[
         group: Group::Agents,
         summary: "tell the agents on this machine of slm-mesh",
         usage: &[
-            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--dry-run] [--yes]",
+            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--yes]",
+            "setup [agent...] --dry-run [...]",
             "setup [agent...] --uninstall [--project] [--dry-run] [--yes]",
         ],
         about: &[
