@@ -225,6 +225,8 @@ impl<S: Store> Mesh<S> {
         let away = Away::new(reason, now);
         self.next_away = Some(self.next_away.map_or(away.next(), |next| next.min(away.next())));
         self.effects.disconnect.push(id);
+        // A turn that has failed may have left it to be connected.
+        self.effects.connect.retain(|(peer, _)| *peer != id);
         let crashed = reason == LeaveReason::Crashed;
         self.effects.abandoned.extend(present.record.uds_path.take().filter(|_| crashed));
         present.link.close();

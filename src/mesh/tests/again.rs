@@ -156,20 +156,26 @@ fn a_claim_that_waits_at_the_end_of_a_turn_is_given_what_is_for_several() {
     assert_eq!(claimed.messages.len(), 1);
 }
 
+/// Bob, with an agent that goes on without its server.
+fn have_session(mesh: &mut Mesh<MemoryStore>, reach: &str) -> PeerId {
+    let id = *mesh.peers.keys().next().unwrap();
+    let record = &mut mesh.peers.get_mut(&id).unwrap().record;
+    (record.reach, record.uds_path) = (Some(reach.into()), Some("/s".into()));
+    (record.session_id, record.agent_pid) = (Some("s".into()), Some(7));
+    record.agent_start = Some("then".into());
+    let record = record.clone();
+    mesh.begin_turn(after(0)).unwrap();
+    mesh.store_mut().put_peer(&record).unwrap();
+    mesh.commit_turn().unwrap();
+    mesh.agent_lives(id);
+    id
+}
+
 #[test]
 fn a_server_that_is_gone_wakes_nobody_whatever_it_has_said() {
     for (reach, told) in [("wakes", 1), ("held", 0)] {
         let mut mesh = mesh(1);
-        let id = *mesh.peers.keys().next().unwrap();
-        let record = &mut mesh.peers.get_mut(&id).unwrap().record;
-        record.reach = Some(reach.into());
-        (record.session_id, record.agent_pid) = (Some("s".into()), Some(7));
-        record.agent_start = Some("then".into());
-        let record = record.clone();
-        mesh.begin_turn(after(0)).unwrap();
-        mesh.store_mut().put_peer(&record).unwrap();
-        mesh.commit_turn().unwrap();
-        mesh.agent_lives(id);
+        let id = have_session(&mut mesh, reach);
         let beside = json!({"claim": "wait-hook"});
         assert_eq!(given(&tell(&mut mesh, &beside, after(0))).len(), 0);
         mesh.begin_turn(after(1)).unwrap();
@@ -178,6 +184,20 @@ fn a_server_that_is_gone_wakes_nobody_whatever_it_has_said() {
         assert!(mesh.take_effects().gone.contains(&id), "claims that wait are looked at");
         assert_eq!(given(&tell(&mut mesh, &beside, after(1))).len(), told, "{reach}");
     }
+}
+
+#[test]
+fn nobody_connects_to_a_server_that_has_gone_after_a_turn_that_failed() {
+    let mut mesh = mesh(0);
+    let id = have_session(&mut mesh, "wakes");
+    mesh.begin_turn(after(1)).unwrap();
+    mesh.process_ended(id, after(1)).unwrap();
+    mesh.abort_turn(after(1)).unwrap();
+    mesh.begin_turn(after(2)).unwrap();
+    mesh.process_ended(id, after(2)).unwrap();
+    mesh.commit_turn().unwrap();
+    let effects = mesh.take_effects();
+    assert!(effects.connect.is_empty() && effects.disconnect.contains(&id), "{effects:?}");
 }
 
 #[test]
