@@ -21,9 +21,10 @@ use serde_json::{Value, json};
 use slm_mesh::api::{
     Claim, Claimed, Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request,
 };
+use slm_mesh::client::{Client, StartPolicy};
 use slm_mesh::config::{AUTO_LOCK, HOOK_MS, LOG, RATE_LIMIT};
 use slm_mesh::limits::LOCK_FILES_MAX;
-use slm_mesh::model::{SentStatus, Way};
+use slm_mesh::model::{Moment, SentStatus, Way};
 use slm_mesh::tell::{Item, compose};
 
 /// A mesh whose broker runs and whose hooks have time: how fast they are is not tested here.
@@ -776,6 +777,27 @@ fn an_answer_that_nobody_reads_marks_nothing() {
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(alice.unread(), ["hello"]);
+}
+
+/// A broker that is slow hears it after its time was over.
+#[test]
+fn a_hook_that_has_given_up_is_given_nothing() {
+    let mesh = mesh();
+    let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);
+    let mut bob = Session::new(&mesh, "bob", None, None);
+    bob.send("alice", "hello");
+    let mut hook = Client::open(&mesh.config(), StartPolicy::Never).unwrap();
+    hook.use_token(&std::fs::read_to_string(&alice.token_file).unwrap());
+    let claim = Request::Claim(Claim { moment: Some(Moment::Tool), ..Claim::new(Way::Hook) });
+    let pid = mesh.broker_pid().unwrap();
+    send_signal(pid, "STOP");
+    hook.set_deadline(Instant::now() + Duration::from_millis(50));
+    hook.call_bytes(&claim).unwrap_err();
+    drop(hook);
+    send_signal(pid, "CONT");
+    wait_until("it was heard", || &*alice.row().reach == "next-turn");
+    let claimed: Claimed = alice.client.call(&claim).unwrap();
+    assert_eq!(claimed.messages.len(), 1, "{claimed:?}");
 }
 
 #[test]

@@ -118,8 +118,9 @@ impl<S: Store> Turn<S> {
         self.failed.is_none()
     }
 
-    /// Takes what the connection `to` has for the turn.
-    pub(super) fn take(&mut self, to: Key, incoming: &Incoming<'_>) -> Flow {
+    /// Takes what the connection `to` has for the turn. `has_gone`: its client has hung up, and would
+    /// not get what it is given.
+    pub(super) fn take(&mut self, to: Key, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
         let owed = match incoming {
             Incoming::Head(request) => {
                 return match self.whose(request) {
@@ -134,7 +135,7 @@ impl<S: Store> Turn<S> {
             }
             Incoming::Request(request) => {
                 self.requests += 1;
-                match self.request(to, request) {
+                match self.request(to, request, has_gone) {
                     Flow::Next(owed) => owed,
                     other => return other,
                 }
@@ -151,7 +152,7 @@ impl<S: Store> Turn<S> {
         if self.is_full() { Flow::Full(owed) } else { Flow::Next(owed) }
     }
 
-    fn request(&mut self, to: Key, request: &http::Request<'_>) -> Flow {
+    fn request(&mut self, to: Key, request: &http::Request<'_>, has_gone: bool) -> Flow {
         let without_body = request.method == Method::Head;
         let address = Address { without_body, ..address(to, request.connection) };
         let (caller, asked) = match self.admit(request) {
@@ -163,6 +164,12 @@ impl<S: Store> Turn<S> {
             Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
         };
         let mut asked = asked;
+        if let Request::Claim(claim) = &mut asked
+            && has_gone
+        {
+            // Such as a hook whose time was over before it was heard.
+            claim.limit = Some(0);
+        }
         match self.look_and_ask(&mut asked, |mesh, asked, now| mesh.handle(caller, asked, now)) {
             Ok(Outcome::Reply(mut reply)) => {
                 if let Reply::Registered(registered) = &mut reply {

@@ -216,11 +216,16 @@ impl Link {
     fn talk(&mut self, deadline: Instant) -> Result<Option<Answer>, ClientError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() && self.connection.wants_write() {
                 return Ok(None);
             }
+            // An answer that is there is taken, however late it has become: this process may be a slow
+            // one, and what it asked for is done.
             match self.exchange_bytes() {
                 Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && left.is_zero() => {
+                    return Ok(None);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waited = if self.connection.wants_write() {
                         poll_writable(&self.stream, Some(left))
@@ -399,6 +404,28 @@ mod tests {
             assert_eq!(connection, 0);
             assert!(request.contains("Authorization: Bearer t\r\n"));
         }
+    }
+
+    #[test]
+    fn an_answer_that_is_there_is_taken_however_late_it_is() {
+        let temp = TempDir::new();
+        let config = config(&temp);
+        let _lock = lock(&config);
+        let asked = serve(&config, "t", vec![Reaction::Answer(200, "{}"), Reaction::Silence]);
+        let mut client = Client::open(&config, StartPolicy::Never).unwrap();
+        let link = client.link.as_mut().unwrap();
+        let over = Instant::now();
+        link.connection.send(&Request::Status, None).unwrap();
+        assert!(link.talk(over).unwrap().is_none(), "it is not even asked");
+        while link.connection.wants_write() {
+            link.exchange_bytes().unwrap();
+        }
+        asked.recv().unwrap();
+        assert!(poll_readable(&link.stream, None).unwrap());
+        assert_eq!(link.talk(over).unwrap().map(|answer| answer.status), Some(200));
+        link.connection.send(&Request::Status, None).unwrap();
+        link.exchange_bytes().unwrap();
+        assert!(link.talk(over).unwrap().is_none());
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
         error => (blind(&event, &error), Marks::default()),
     });
     let (written, exit) = say(agent, &event, &verdict, answer_by);
-    client.set_deadline(end);
+    // What it was told must not come again.
+    client.set_deadline(end.max(Instant::now() + HOOK_LAST_WORD));
     if let Err(error) = mark(&mut client, marks, written) {
         debug(&error);
     }
@@ -101,9 +102,9 @@ fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
 fn say(agent: Agent, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool, ExitCode) {
     let output = agent.write(event, verdict);
     // What was found out late is said all the same: an agent waits longer than we do.
-    let by = match event.kind {
-        Kind::BeforeEdit => by.max(Instant::now() + HOOK_LAST_WORD),
-        _ => by,
+    let by = match verdict {
+        Verdict::Silent if event.kind != Kind::BeforeEdit => by,
+        _ => by.max(Instant::now() + HOOK_LAST_WORD),
     };
     let written = stdio::write_all(io::stdout(), &output.stdout, by)
         && stdio::write_all(io::stderr(), &output.stderr, by);

@@ -197,7 +197,7 @@ impl<S: Store> Mesh<S> {
             return Ok(Given { messages: Vec::new(), remaining: found, again: sooner(again) });
         }
         messages.truncate(limit as usize);
-        self.digested(id, true);
+        self.digested(id, limit > 0);
         let remaining = found - messages.len() as u64;
         Ok(Given { messages, remaining, again: claim_ends })
     }

@@ -171,10 +171,11 @@ impl<S: Store> Reactor<S> {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.marks.queued = false;
             let turn = &mut self.turn;
+            let has_gone = connection.has_hung_up();
             let mut asked = false;
             let progress = connection.serve(now, &mut self.scratch, |incoming| {
                 asked = true;
-                turn.take(key, &incoming)
+                turn.take(key, &incoming, has_gone)
             });
             if asked {
                 // Whoever goes on has taken what it was given.

@@ -68,7 +68,7 @@ impl Test {
             else {
                 panic!("{bytes}");
             };
-            self.turn.take(*key, &Incoming::Request(request));
+            self.turn.take(*key, &Incoming::Request(request), false);
         }
         self.turn.end().unwrap()
     }
