@@ -499,8 +499,12 @@ fn program(mesh: &Mesh, script: &str) -> PathBuf {
 }
 
 fn codex(mesh: &Mesh, bin: &Path) -> Agent {
+    codex_named(mesh, bin, "sleeper")
+}
+
+fn codex_named(mesh: &Mesh, bin: &Path, name: &str) -> Agent {
     let path = std::env::join_paths([bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
-    let mut agent = agent(mesh, "codex-mcp-client", "sleeper", |command| {
+    let mut agent = agent(mesh, "codex-mcp-client", name, |command| {
         command.env("PATH", path);
     });
     let call = json!({
@@ -653,6 +657,53 @@ fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
         result.texts.join("").contains("slm-mesh: message")
     });
     wait_until("the sender knows", || sent(&mut sender)["notifiedBy"] == "tool-result");
+}
+
+/// A `codex queue` that has begun when `runs` has a line more, and ends when there is `go`.
+fn slow_queue(mesh: &Mesh) -> (PathBuf, PathBuf, PathBuf) {
+    let (runs, go) = (mesh.work().join("runs"), mesh.work().join("go"));
+    let script = format!(
+        "echo run >>'{}'; while [ ! -e '{}' ]; do sleep 0.02; done",
+        runs.display(),
+        go.display()
+    );
+    (program(mesh, &script), runs, go)
+}
+
+#[test]
+fn what_is_being_told_when_the_broker_crashes_is_told_once() {
+    let mesh = mesh();
+    let (bin, runs, go) = slow_queue(&mesh);
+    let mut sleeper = codex(&mesh, &bin);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "x");
+    wait_until("it runs", || is_there(&runs));
+    mesh.kill_broker();
+    // It comes back, and knows of no claim any more.
+    mesh.start();
+    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    std::fs::write(&go, "").unwrap();
+    wait_until("the sender knows", || sent(&mut sender)["stage"] == "sent");
+    let result = sleeper.tool("mesh_lock", &json!({"action": "query"}));
+    assert!(!result.texts.join("").contains("slm-mesh: message"), "{result:?}");
+    assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\n");
+}
+
+#[test]
+fn what_a_server_was_telling_when_it_was_killed_is_told_by_the_next_one() {
+    let mesh = mesh();
+    let (bin, runs, go) = slow_queue(&mesh);
+    let mut sleeper = codex(&mesh, &bin);
+    let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
+    send(&mut sender, "sleeper", "x");
+    wait_until("it runs", || is_there(&runs));
+    send_signal(sleeper.pid(), "KILL");
+    sleeper.wait();
+    std::fs::write(&go, "").unwrap();
+    // Another server for the same thread.
+    let _next = codex_named(&mesh, &bin, "next");
+    wait_until("it is told again", || std::fs::read_to_string(&runs).unwrap() == "run\nrun\n");
+    wait_until("the sender knows", || sent(&mut sender)["stage"] == "sent");
 }
 
 // --- The token ------------------------------------------------------------------------------------
