@@ -128,6 +128,8 @@ pub(crate) mod tests {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = format!("slm-mesh-{}-{count}", std::process::id());
             let path = std::env::temp_dir().join(name);
+            // Of a run that was killed, whose process had the same id.
+            let _ = std::fs::remove_dir_all(&path);
             std::fs::create_dir(&path).unwrap();
             Self(path.canonicalize().unwrap())
         }

@@ -291,18 +291,21 @@ impl<S: Store> Mesh<S> {
             agent_start,
             ..said
         };
+        let mailbox = self.mailbox_of(id).map(Box::from);
+        let of_record = (!record.name_is_automatic).then(|| record.name.clone());
+        // With another mailbox comes what whoever had that before has put into a queue.
+        let moves = !absent && of_record != mailbox;
+        let own = if moves { self.unproven(Recipient::Peer(id))? } else { Vec::new() };
         self.store.put_peer(&record)?;
         // Of another agent, or one that cannot be told from another, nothing is in a queue yet.
         let same_agent = match former_agent {
             (None, _) | (_, None) => !absent,
             (pid, start) => (record.agent_pid, &record.agent_start) == (pid, &start),
         };
-        let mailbox = self.mailbox_of(id).map(Box::from);
         let present = match self.peers.remove(&id) {
             Some(mut present) => {
                 self.names.remove(&names::key(&present.record.name));
                 // Another mailbox: what waits in it may be older than what was pushed.
-                let of_record = (!record.name_is_automatic).then(|| record.name.clone());
                 if of_record != mailbox {
                     present.told_to = Seq::default();
                 }
@@ -339,6 +342,8 @@ impl<S: Store> Mesh<S> {
         self.come_in(present, absent, now)?;
         if !same_agent {
             self.forget_queued(id)?;
+        } else if moves {
+            self.drop_unproven(id, &own)?;
         }
         Ok(())
     }

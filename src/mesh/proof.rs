@@ -159,8 +159,16 @@ impl<S: Store> Mesh<S> {
         if let Some(present) = self.peers.get_mut(&peer) {
             present.queued = Queued::default();
         }
+        self.drop_unproven(peer, &[])
+    }
+
+    /// What was handed to a queue may be told again, but for these.
+    pub(super) fn drop_unproven(&mut self, peer: PeerId, but: &[(MessageId, Told)]) -> Result<()> {
         let reader = Recipient::Peer(peer);
         for (id, told) in self.unproven(reader)? {
+            if but.iter().any(|(own, _)| *own == id) {
+                continue;
+            }
             self.is_untold(reader, id);
             self.store.mark_told(reader, &[id], Telling::Dropped(told.by))?;
             self.effects.inboxes.push(reader);
@@ -169,7 +177,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The oldest messages that a recipient is told of without proof, and has not read.
-    fn unproven(&mut self, recipient: Recipient) -> Result<Vec<(MessageId, Told)>> {
+    pub(super) fn unproven(&mut self, recipient: Recipient) -> Result<Vec<(MessageId, Told)>> {
         let mut unproven = Vec::new();
         let (mut looked, mut after) = (0, None);
         while looked < LOOK_MAX {

@@ -98,7 +98,8 @@ impl<S: Store> Mesh<S> {
             remaining: given.remaining,
             claim_id,
             // Not too early by the part of a millisecond, and never zero: it would be asked in vain.
-            defer_ms: given.again.map(|again| {
+            // Who waits may wait again at once, and would miss what comes in the meantime.
+            defer_ms: given.again.filter(|_| claim.wait == 0).map(|again| {
                 let nanos = again.since(now.mono).as_nanos();
                 u64::try_from(nanos.div_ceil(1_000_000).max(1)).unwrap_or(u64::MAX)
             }),

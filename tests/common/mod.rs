@@ -51,6 +51,8 @@ impl Mesh {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short, for the sake of the paths of sockets.
         let root = std::env::temp_dir().join(format!("sm{}-{count}", std::process::id()));
+        // Of a run that was killed, whose process had the same id.
+        let _ = std::fs::remove_dir_all(&root);
         std::fs::create_dir(&root).unwrap();
         let root = root.canonicalize().unwrap();
         std::fs::create_dir(root.join("home")).unwrap();

@@ -218,7 +218,9 @@ fn the_mesh_keeps_its_promises() {
 
 fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
     let root = std::env::temp_dir().join(format!("slm-sim-{}-{seed}", std::process::id()));
-    std::fs::create_dir_all(&root).unwrap();
+    // Of a run that was killed, whose process had the same id.
+    let _ = std::fs::remove_dir_all(&root);
+    std::fs::create_dir(&root).unwrap();
     let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut run = Run {
         memory: World::new(InMemory, seed, now),

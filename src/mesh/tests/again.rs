@@ -72,26 +72,39 @@ fn a_prompt_without_it_and_another_agent_bring_back_what_was_passed_over() {
 }
 
 #[test]
-fn what_a_mailbox_brings_is_told_though_it_is_older() {
+fn what_a_mailbox_brings_is_told_though_it_is_older_and_was_in_a_queue_of_another() {
     let mut mesh = mesh(0);
     register(&mut mesh, &json!({"name": "carol", "udsPath": "/c"}), after(0));
-    post(&mut mesh, &json!({"fromPeer": "cli", "toPeer": "carol", "payload": "old"}), after(0));
+    for text in ["old", "in a queue"] {
+        post(&mut mesh, &json!({"fromPeer": "cli", "toPeer": "carol", "payload": text}), after(0));
+    }
+    let body = json!({"peerId": "carol", "claim": "queue"}).to_string();
+    let Reply::Claimed(claimed) = ask(&mut mesh, Endpoint::Messages, &body, after(0)) else {
+        panic!()
+    };
+    let mark = json!({"peerId": "carol", "markSent": [claimed.messages[1].id], "way": "queue",
+        "status": "sent"});
+    ask(&mut mesh, Endpoint::Messages, &mark.to_string(), after(0));
     ask(&mut mesh, Endpoint::Unregister, r#"{"peerId":"carol"}"#, after(0));
     send(&mut mesh, "new", after(0));
     mark_all(&mut mesh, after(0));
     assert_eq!(given(&tell(&mut mesh, &queue(), after(0))), [""; 0]);
+    // To everyone, and so in no mailbox: it stays in the queue of the one who moves.
+    broadcast(&mut mesh, "own", after(0));
+    tell(&mut mesh, &json!({"claim": "hook"}), after(0));
+    let own = stages(&mut mesh, after(0)).last().unwrap()["id"].clone();
+    tell(&mut mesh, &json!({"markSent": [own], "way": "queue", "status": "sent"}), after(0));
     let id = *mesh.peers.keys().next().unwrap();
     let rename = json!({"pid": 1, "projectPath": "/w", "name": "carol", "peerId": id}).to_string();
     let request = Request::decode(Endpoint::Register, rename.as_bytes()).unwrap();
     mesh.begin_turn(after(1)).unwrap();
     assert!(mesh.handle(Caller::Peer(id), &request, after(1)).is_ok());
     mesh.commit_turn().unwrap();
-    let body = json!({"peerId": "carol", "claim": "queue"}).to_string();
     let Reply::Claimed(claimed) = ask(&mut mesh, Endpoint::Messages, &body, after(1)) else {
         panic!()
     };
-    assert_eq!(claimed.messages.len(), 1);
-    assert_eq!(&*claimed.messages[0].payload, "old");
+    let texts = claimed.messages.iter().map(|message| &*message.payload);
+    assert_eq!(texts.collect::<Vec<_>>(), ["old", "in a queue"]);
 }
 
 /// Its process was killed: by Esc, say.
@@ -169,6 +182,26 @@ fn have_session(mesh: &mut Mesh<MemoryStore>, reach: &str) -> PeerId {
     mesh.commit_turn().unwrap();
     mesh.agent_lives(id);
     id
+}
+
+/// Until then it would be told of nothing, though a message may come that cannot wait.
+#[test]
+fn who_has_waited_in_vain_is_not_asked_to_stay_away() {
+    let mut mesh = mesh(1);
+    tell(&mut mesh, &json!({"claim": "hook", "moment": "prompt", "limit": 1}), after(0));
+    let body = json!({"peerId": "bob", "claim": "plugin", "wait": 1});
+    let request = Request::decode(Endpoint::Messages, body.to_string().as_bytes()).unwrap();
+    mesh.begin_turn(after(0)).unwrap();
+    let Ok(Outcome::Hold { on, until }) = mesh.handle(Caller::Broker, &request, after(0)) else {
+        panic!("it waits")
+    };
+    mesh.commit_turn().unwrap();
+    let (held, end) = (Held { on, until, hung_up: false }, Now { mono: until, ..after(0) });
+    mesh.begin_turn(end).unwrap();
+    let outcome = mesh.handle_held(Caller::Broker, &request, held, end);
+    mesh.commit_turn().unwrap();
+    let Ok(Outcome::Reply(reply)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(reply, Reply::Claimed(Claimed::default()));
 }
 
 #[test]
