@@ -132,6 +132,10 @@ impl Oracle {
             if body["toPeer"].as_str().is_some_and(|to| to.starts_with('#')) {
                 self.met.insert("to a topic".to_owned());
             }
+            if let Reply::Registered(registered) = reply {
+                // It may be of another agent now, whose hooks nobody has heard.
+                self.with_hooks.remove(&registered.peer_id);
+            }
             if seen.departed.is_empty() {
                 match reply {
                     Reply::Claimed(claimed) => {
