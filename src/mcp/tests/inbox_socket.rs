@@ -250,6 +250,7 @@ fn an_agent_answers_by_its_own_messaging() {
         test.turn();
     }
     writer.join().unwrap();
+    assert_eq!(test.outcome(), Outcome::LongAnswer);
     test.is_quiet();
 }
 

@@ -382,8 +382,11 @@ fn an_answer_by_the_agents_own_messaging_is_a_message() {
     // Nor is one that is too long cut.
     answer(&mut test, &"é".repeat(PAYLOAD_BYTES_MAX));
     assert_eq!(test.errand(), proof);
+    test.outcome(Way::InboxSocket, Outcome::LongAnswer);
     test.pass(10_000);
-    assert!(refusal(&mut test).contains("it has 131072 bytes, a message at most 65536"));
+    let said = refusal(&mut test);
+    assert!(said.contains("it has 131072 bytes, a message at most 65536"), "{said}");
+    assert!(said.contains("a message has at most 65536 bytes"), "{said}");
 }
 
 #[test]

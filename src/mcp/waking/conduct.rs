@@ -169,8 +169,15 @@ impl Server {
 
     /// What has come of a way. To be followed by [`Server::proceed`].
     pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
-        if let Outcome::Answer(text) = &outcome {
-            self.pass_answer(by, text);
+        match &outcome {
+            Outcome::Answer(text) => self.pass_answer(by, text),
+            Outcome::LongAnswer => {
+                if let Some((id, _)) = self.waking.answered(by, "") {
+                    let why = format!("a message has at most {PAYLOAD_BYTES_MAX} bytes");
+                    self.is_unsent(id, &why);
+                }
+            }
+            _ => {}
         }
         self.waking.handle(by, outcome, now);
     }

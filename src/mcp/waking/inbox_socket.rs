@@ -33,6 +33,7 @@ use crate::log;
 use crate::mcp::random_id;
 use crate::platform::peer_credentials;
 use crate::wire::buffer::Buffer;
+use crate::wire::ndjson::LineTooLong;
 
 /// Most bytes of the two lines: at most four bytes a character of the text, and a token.
 const LINES_BYTES_MAX: usize = 128 * 1024;
@@ -298,8 +299,10 @@ impl InboxSocket {
     fn listen(&mut self, now: Instant) {
         let Some(own) = &mut self.own else { return };
         let (known, outcomes) = (&mut self.known, &mut self.outcomes);
-        own.advance(now, |line| match inbox_frames::read(line) {
-            Some(Heard::Status(ids, status)) => {
+        own.advance(now, |line| match line.map(inbox_frames::read) {
+            // Nothing else that it says is long.
+            Err(LineTooLong) => outcomes.push_back(Outcome::LongAnswer),
+            Ok(Some(Heard::Status(ids, status))) => {
                 for known in known.iter_mut().filter(|known| ids.contains(&known.id)) {
                     if known.is_news(status) {
                         known.status = status;
@@ -307,10 +310,10 @@ impl InboxSocket {
                     }
                 }
             }
-            Some(Heard::Answer(text)) => {
+            Ok(Some(Heard::Answer(text))) => {
                 outcomes.push_back(Outcome::Answer(text));
             }
-            None => log::debug(format_args!("the agent's session says what is not understood")),
+            Ok(None) => log::debug(format_args!("the agent's session says what is not understood")),
         });
     }
 

@@ -60,6 +60,8 @@ pub(super) enum Outcome {
     /// The agent answers by its own messaging, and this is what it says: that goes to whoever wrote
     /// the message that it names, or the last one of this way.
     Answer(String),
+    /// The same, but it is too long to be read.
+    LongAnswer,
 }
 
 /// A way that has descriptors: told to do something by the loop, and asked what came of it.

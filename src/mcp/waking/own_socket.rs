@@ -20,7 +20,7 @@ use crate::limits::{
 };
 use crate::log;
 use crate::platform::peer_credentials;
-use crate::wire::ndjson::LineDecoder;
+use crate::wire::ndjson::{LineDecoder, LineTooLong};
 
 /// Connections accepted at once, before everything else has its turn.
 const ACCEPTS_MAX: usize = 64;
@@ -82,8 +82,13 @@ impl OwnSocket {
         Ok(path)
     }
 
-    /// Goes on as far as it goes without waiting; gives each line to `handle`.
-    pub(super) fn advance(&mut self, now: Instant, mut handle: impl FnMut(&[u8])) {
+    /// Goes on as far as it goes without waiting; gives each line to `handle`, or that there is one
+    /// that is too long, with which its connection ends.
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        mut handle: impl FnMut(Result<&[u8], LineTooLong>),
+    ) {
         self.connections.retain_mut(|connection| connection.goes_on(now, &mut handle));
         self.behind_since = None;
         for _ in 0..ACCEPTS_MAX {
@@ -137,7 +142,11 @@ impl OwnSocket {
 
 impl Connection {
     /// Reads what is there; gives whether more may come.
-    fn goes_on(&mut self, now: Instant, handle: &mut impl FnMut(&[u8])) -> bool {
+    fn goes_on(
+        &mut self,
+        now: Instant,
+        handle: &mut impl FnMut(Result<&[u8], LineTooLong>),
+    ) -> bool {
         match self.read(handle) {
             Ok(()) => false,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && now < self.until => true,
@@ -151,21 +160,25 @@ impl Connection {
     }
 
     /// Reads to its end.
-    fn read(&mut self, handle: &mut impl FnMut(&[u8])) -> io::Result<()> {
+    fn read(&mut self, handle: &mut impl FnMut(Result<&[u8], LineTooLong>)) -> io::Result<()> {
         loop {
             while let Some(line) = self.lines.next_line() {
-                handle(line.map_err(io::Error::other)?);
+                handle(Ok(line.map_err(io::Error::other)?));
             }
             match self.lines.read_from(&mut self.stream, READ_BYTES_MAX) {
                 Ok(0) => {
                     if let Some(line) = self.lines.finish() {
-                        handle(line);
+                        handle(Ok(line));
                     }
                     return Ok(());
                 }
                 Ok(read) => {
-                    let left = self.left.checked_sub(read);
-                    self.left = left.ok_or_else(|| io::Error::other("it is too long"))?;
+                    // Before a line can be, which may have as many bytes.
+                    let Some(left) = self.left.checked_sub(read) else {
+                        handle(Err(LineTooLong));
+                        return Err(io::Error::other(LineTooLong));
+                    };
+                    self.left = left;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

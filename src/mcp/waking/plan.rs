@@ -487,7 +487,7 @@ impl Waking {
             }
             Outcome::Status(id, status) => self.heard(by, id, status, now),
             // Told to the broker by whoever makes requests of it.
-            Outcome::Answer(_) => {}
+            Outcome::Answer(_) | Outcome::LongAnswer => {}
             Outcome::Lost => {
                 *state = State::Free;
                 self.take_back(by);
