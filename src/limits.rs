@@ -398,7 +398,8 @@ pub const HOOK_EDIT_MS_DEFAULT: u32 = 2000;
 pub const HOOK_MS_MAX: u32 = 60_000;
 /// The last part of that time, kept for marking read what has been written out, ms.
 pub const HOOK_MARK_MS: u32 = 8;
-/// How long a hook before an edit has to say what it has found out, however late that is.
+/// How long a hook has to say what it has found out, however late that is, and then to mark what it
+/// has told.
 pub const HOOK_LAST_WORD: Duration = Duration::from_millis(500);
 /// How long a hook waits for its agent to write the input.
 pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(2);
