@@ -1,20 +1,17 @@
 //! What is particular to Qwen Code: <https://qwenlm.github.io/qwen-code-docs/en/users/features/hooks>.
 //!
-//! It says `UserPromptSubmit` after each tool, too, with an empty prompt, and never for what its
-//! socket has taken. So a prompt of its user says nothing about what waits there, and is no more than a
-//! sign that a turn goes on.
+//! It says `UserPromptSubmit` after each tool, too, with an empty prompt, and for what has kept it from
+//! stopping, but never for what its socket has taken. So a prompt says nothing about what waits there,
+//! and is no more than a sign that a turn goes on.
 
 use serde_json::value::RawValue;
 
 use super::{Edited, HookEvent, Kind, claude, file_in};
 use crate::model::Moment;
-use crate::tell;
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let mut event = claude::read(input, edited)?;
-    if let Kind::Context(moment @ Moment::Prompt, _) = &mut event.kind
-        && event.prompt.as_deref().is_none_or(|prompt| tell::handles(prompt).is_empty())
-    {
+    if let Kind::Context(moment @ Moment::Prompt, _) = &mut event.kind {
         *moment = Moment::Tool;
     }
     Some(event)
