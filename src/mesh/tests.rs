@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 mod again;
+mod grants;
 
 use super::*;
 use crate::api::{Claimed, Endpoint};

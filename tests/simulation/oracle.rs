@@ -153,11 +153,8 @@ impl Oracle {
                 }
             }
             self.reply(reply, &body, known);
-            if let (Reply::Locks { locks, .. }, Token::Peer(_)) = (reply, token) {
-                let me = speakers(token, &body, known).next().map(Party::Peer);
-                for lock in locks.iter().filter(|lock| Some(&lock.locked_by) == me.as_ref()) {
-                    self.tell(lock.fence);
-                }
+            if let Reply::Locks { locks, .. } = reply {
+                self.listed(locks, token, &body, known);
             }
         }
         forget(self);
@@ -203,6 +200,28 @@ impl Oracle {
         told.ever += 1;
         if told.ever > 1 {
             self.met.insert("told again who holds a lock".to_owned());
+        }
+    }
+
+    /// A list tells whoever it is for of its locks: the peer whose token it was, or, with the
+    /// broker's, the one in whose name it was asked what a path means.
+    fn listed(&mut self, locks: &[LockInfo], token: &Token, body: &Value, known: &Known) {
+        let has_path = !body["filePath"].is_null() || !body["filePaths"].is_null();
+        let asked_for = body["peerId"].as_str().filter(|_| has_path).unwrap_or("cli");
+        let told = match token {
+            Token::Peer(_) => speakers(token, body, known).next().map(Party::Peer),
+            // A name or a prefix may be another's than is known here.
+            Token::Broker => match PeerId::parse(asked_for) {
+                Some(id) => Some(Party::Peer(id)),
+                None => ["cli", "script-1"].contains(&asked_for).then(|| Party::parse(asked_for)),
+            },
+        };
+        for lock in locks {
+            match &told {
+                Some(told) if *told == lock.locked_by => self.tell(lock.fence),
+                Some(_) => {}
+                None => self.told.entry(lock.fence).or_default().ever += 1,
+            }
         }
     }
 

@@ -347,10 +347,12 @@ impl<S: Store> Mesh<S> {
                 self.shown_all(found.len(), found.into_values())
             }
         };
-        let is_told = |holder: &Party| {
-            *holder == asker || matches!(caller, Caller::Peer(me) if *holder == Party::Peer(me))
+        // A peer's own token asks for that peer, whoever the path is looked at for.
+        let told = match caller {
+            Caller::Peer(me) => Party::Peer(me),
+            _ => asker,
         };
-        for own in locks.iter().filter(|lock| is_told(&lock.locked_by)) {
+        for own in locks.iter().filter(|lock| lock.locked_by == told) {
             self.grants.remove(own.fence);
         }
         Ok(Reply::Locks { locks, remaining })
