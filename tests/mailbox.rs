@@ -354,7 +354,8 @@ fn an_agent_finds_what_waited_for_its_name() {
     assert!(ran.out.contains("Nobody listens to #build"), "{ran:?}");
     let mut second = Agent::new(&mesh);
     let result = second.tool("mesh_peers", &json!({}));
-    assert!(result.texts.iter().any(|text| text.contains("1 unread message")), "{result:?}");
+    let quoted = |text: &String| text.contains("slm-mesh: message") && text.contains("hello again");
+    assert!(result.texts.iter().any(quoted), "{result:?}");
     let inbox = second.tool("mesh_inbox", &json!({})).ok();
     assert_eq!(inbox["messages"][0]["payload"], "hello again");
     let nobody = second.tool("mesh_send", &json!({"to": "#build", "message": "x"})).ok();
