@@ -60,8 +60,8 @@ fn escape_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
-/// `text` as a JSON string with nothing harmful in it. The first character of a [tag of
-/// agents](is_tag) is escaped, too.
+/// `text` as a JSON string with nothing harmful in it. The first character of a tag of agents is
+/// escaped, too.
 #[must_use]
 pub fn quote(text: &str) -> String {
     // A text has a form in JSON.

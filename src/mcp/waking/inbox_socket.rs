@@ -2,8 +2,7 @@
 //! model, also when it is idle.
 //!
 //! The client gives its MCP servers the socket's path and a token in two variables. One line of JSON
-//! shows the token, one more for each text ([`inbox_frames`](super::inbox_frames)). The socket itself
-//! answers nothing. Claude Code says on [our own socket](super::own_socket) what has become of a
+//! shows the token, one more for each text (`inbox_frames`). The socket itself answers nothing. Claude Code says on [our own socket](super::own_socket) what has become of a
 //! text, if that is not what we would expect; without one nothing is heard.
 //!
 //! A text counts as sent when the socket has taken it whole. One that is thrown away with the
