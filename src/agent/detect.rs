@@ -31,6 +31,12 @@ const CLIENTS: &[(&str, &str)] = &[
 /// Of these, the ones that put something behind the name: the server they call, or an edition.
 const PREFIXES: &[&str] = &["gemini-cli-mcp-client", "qwen-cli-mcp-client", "visual-studio-code"];
 
+/// Whether this is the type of an agent that would be known for what it is.
+#[must_use]
+pub fn is_known(agent: &str) -> bool {
+    CLIENTS.iter().chain(PROGRAMS).any(|(_, known)| *known == agent)
+}
+
 /// Names of programs, as they are written: `Claude` is another program than `claude`.
 const PROGRAMS: &[(&str, &str)] = &[
     ("claude", "claude-code"),

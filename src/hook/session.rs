@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::above::{self, Above};
-use crate::agent::{codex, variables};
+use crate::agent::{codex, detect, variables};
 use crate::api::{ListPeers, PeerInfo, PeersReply, Request};
 use crate::client::{Client, ClientError};
 use crate::config::Config;
@@ -272,7 +272,7 @@ pub fn token(config: &Config, peer: &PeerInfo) -> Option<String> {
 /// Whether a peer of the type `peer` may be the session of `agent`. A type that is not known may be
 /// any agent's.
 fn may_be(peer: &str, agent: Option<&str>) -> bool {
-    agent.is_none_or(|agent| agent == peer || super::Agent::find(peer).is_none())
+    agent.is_none_or(|agent| agent == peer || !detect::is_known(peer))
 }
 
 #[cfg(test)]
@@ -283,7 +283,9 @@ mod tests {
     fn another_agents_peer_is_not_ours() {
         assert!(may_be("codex", Some("codex")));
         assert!(may_be("my-agent", Some("codex")));
-        assert!(!may_be("claude-code", Some("codex")));
+        for other in ["claude-code", "opencode", "pi", "zed"] {
+            assert!(!may_be(other, Some("codex")), "{other}");
+        }
         assert!(may_be("claude-code", None));
     }
 }
