@@ -29,18 +29,7 @@ const NOW: Now = Now {
 };
 
 fn mesh() -> Mesh<MemoryStore> {
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(60),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit: 0,
-        pid: 1,
-        port: 1,
-        boot_id: None,
-        mesh_id: "bench".into(),
-    };
+    let settings = Settings { wake_limit: 0, ..Settings::default() };
     Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, NOW).unwrap()
 }
 

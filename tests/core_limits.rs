@@ -41,18 +41,7 @@ fn mesh() -> Mesh<MemoryStore> {
 }
 
 fn mesh_over(store: MemoryStore) -> Mesh<MemoryStore> {
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(60),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit: 12,
-        pid: 1,
-        port: 1,
-        boot_id: None,
-        mesh_id: "test".into(),
-    };
+    let settings = Settings::default();
     Mesh::new(store, Box::new(Counter(0)), settings, NOW).unwrap()
 }
 

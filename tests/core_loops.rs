@@ -107,18 +107,8 @@ impl World {
 }
 
 fn start(store: MemoryStore, wake_limit: u32, now: Now) -> Mesh<MemoryStore> {
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(6_000_000),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit,
-        pid: 1,
-        port: 1,
-        boot_id: None,
-        mesh_id: "test".into(),
-    };
+    let settings =
+        Settings { dead: Duration::from_secs(6_000_000), wake_limit, ..Settings::default() };
     Mesh::new(store, Box::new(Counter(0)), settings, now).unwrap()
 }
 

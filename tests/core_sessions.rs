@@ -27,18 +27,7 @@ impl Entropy for Counter {
 }
 
 fn mesh(store: MemoryStore, now: Now) -> Mesh<MemoryStore> {
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(60),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit: 12,
-        pid: 1,
-        port: 1,
-        boot_id: Some(uuid::Uuid::max()),
-        mesh_id: "test".into(),
-    };
+    let settings = Settings { boot_id: Some(uuid::Uuid::max()), ..Settings::default() };
     Mesh::new(store, Box::new(Counter(now.wall.0.unsigned_abs())), settings, now).unwrap()
 }
 

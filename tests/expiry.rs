@@ -43,18 +43,7 @@ impl Test {
     }
 
     fn over(store: MemoryStore, bare: bool) -> Self {
-        let settings = Settings {
-            heartbeat: Duration::from_secs(15),
-            stale: Duration::from_secs(30),
-            dead: Duration::from_secs(60),
-            lock_ttl_minutes: 10,
-            rate_limit: 0,
-            wake_limit: 12,
-            pid: 1,
-            port: 1,
-            boot_id: None,
-            mesh_id: "test".into(),
-        };
+        let settings = Settings::default();
         let now = Now { wall: WALL, ..Now::default() };
         let mesh = Mesh::new(store, Box::new(Zeros), settings, now).unwrap();
         Self { mesh, now, bare }

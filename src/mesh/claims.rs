@@ -136,11 +136,8 @@ impl<S: Store> Mesh<S> {
         claim: Uuid,
         now: Now,
     ) -> Result<Reply, Failure> {
-        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
-        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
-        present.claims.clean(self.turn, now.mono);
-        let claimed = present.claims.renew(claim, now.mono.plus(CLAIM_TIME));
-        Ok(Reply::Claim { claimed })
+        let (_, claims) = self.claims_of(caller, peer, now)?;
+        Ok(Reply::Claim { claimed: claims.renew(claim, now.mono.plus(CLAIM_TIME)) })
     }
 
     /// `POST /messages` with `release`
@@ -151,10 +148,9 @@ impl<S: Store> Mesh<S> {
         claim: Uuid,
         now: Now,
     ) -> Result<Reply, Failure> {
-        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
-        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
-        present.claims.clean(self.turn, now.mono);
-        let (claimed, by) = present.claims.release(claim, self.turn);
+        let turn = self.turn;
+        let (id, claims) = self.claims_of(caller, peer, now)?;
+        let (claimed, by) = claims.release(claim, turn);
         if claimed > 0 {
             self.wake(id, now);
         }
@@ -162,5 +158,19 @@ impl<S: Store> Mesh<S> {
             self.heard_of(id, News::Failed(way), now)?;
         }
         Ok(Reply::Claim { claimed })
+    }
+
+    /// The claims on the messages of a peer for which `caller` may speak.
+    fn claims_of(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        now: Now,
+    ) -> Result<(PeerId, &mut Claims), Failure> {
+        let turn = self.turn;
+        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
+        present.claims.clean(turn, now.mono);
+        Ok((id, &mut present.claims))
     }
 }

@@ -33,18 +33,7 @@ impl Entropy for Counter {
 #[expect(clippy::expect_used, reason = "to panic is how a target tells that something is wrong")]
 pub fn mesh(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(60),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit: 12,
-        pid: 1,
-        port: 1,
-        boot_id: None,
-        mesh_id: "fuzz".into(),
-    };
+    let settings = Settings::default();
     let mut now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut mesh = Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, now)
         .expect("the store in memory does not fail");

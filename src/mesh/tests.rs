@@ -31,18 +31,7 @@ fn after(ms: u64) -> Now {
 
 /// A mesh with the peer `bob`, for whom there are so many messages, `1` and on.
 fn mesh(messages: u32) -> Mesh<MemoryStore> {
-    let settings = Settings {
-        heartbeat: Duration::from_secs(15),
-        stale: Duration::from_secs(30),
-        dead: Duration::from_secs(60),
-        lock_ttl_minutes: 10,
-        rate_limit: 0,
-        wake_limit: 12,
-        pid: 1,
-        port: 1,
-        boot_id: None,
-        mesh_id: "test".into(),
-    };
+    let settings = Settings::default();
     let store = MemoryStore::new();
     let mut mesh = Mesh::new(store, Box::new(Counter(0)), settings, after(0)).unwrap();
     let bob = r#"{"pid":1,"projectPath":"/w","name":"bob"}"#;

@@ -42,6 +42,24 @@ pub struct Settings {
     pub mesh_id: Box<str>,
 }
 
+/// A mesh as it is where nothing is set, but without limits of rate.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            stale: Duration::from_secs(30),
+            dead: Duration::from_secs(60),
+            lock_ttl_minutes: 10,
+            rate_limit: 0,
+            wake_limit: 12,
+            pid: 1,
+            port: 1,
+            boot_id: None,
+            mesh_id: "".into(),
+        }
+    }
+}
+
 /// Whose token a request came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {

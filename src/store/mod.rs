@@ -7,6 +7,7 @@
 //! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
 //! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
 
+mod marks;
 pub mod memory;
 pub mod sqlite;
 #[cfg(test)]

@@ -222,16 +222,10 @@ impl<B: Backend> World<B> {
 
     fn start(&mut self, store: B::Store) {
         let settings = Settings {
-            heartbeat: Duration::from_secs(15),
-            stale: Duration::from_secs(30),
-            dead: Duration::from_secs(60),
-            lock_ttl_minutes: 10,
             rate_limit: 40,
-            wake_limit: 12,
-            pid: 1,
             port: 2,
             boot_id: Some(Uuid::from_u128(self.boots)),
-            mesh_id: "sim".into(),
+            ..Settings::default()
         };
         let entropy = Box::new(SeededEntropy(Rng::new(self.entropy.next())));
         self.mesh = Some(Mesh::new(store, entropy, settings, self.now).unwrap());

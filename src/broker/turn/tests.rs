@@ -31,18 +31,7 @@ impl Test {
     fn new(bytes_max: u64) -> Self {
         let options = Options { bytes_max, ..Options::default() };
         let store = SqliteStore::open_in_memory(&options).unwrap();
-        let about = Settings {
-            heartbeat: Duration::from_secs(15),
-            stale: Duration::from_secs(30),
-            dead: Duration::from_secs(60),
-            lock_ttl_minutes: 10,
-            rate_limit: 0,
-            wake_limit: 12,
-            pid: 1,
-            port: 7899,
-            boot_id: None,
-            mesh_id: "m".into(),
-        };
+        let about = Settings { port: 7899, ..Settings::default() };
         let now = Now::default();
         let entropy = Box::new(SystemEntropy::new().unwrap());
         let mesh = Mesh::new(store, entropy, about, now).unwrap();

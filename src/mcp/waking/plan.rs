@@ -17,7 +17,7 @@ use crate::limits::{
 };
 use crate::log;
 use crate::mcp::server::LOOK_EVERY;
-use crate::model::{MessageId, MessageRef, Party, SentStatus, Seq, Way};
+use crate::model::{MessageId, MessageRef, Party, SentStatus, Seq, Way, reach};
 use crate::tell::{Item, compose};
 
 /// A way that throws away what it takes does not work if it does so as often as this in a row.
@@ -26,13 +26,6 @@ const DROPS_MAX: u32 = 2;
 /// Agent types, as [`crate::agent`] tells them.
 const CLAUDE_CODE: &str = "claude-code";
 const CODEX: &str = "codex";
-
-/// What `reach` of a peer says whose agent is woken.
-const WAKES: &str = "wakes";
-/// The same of one whose user holds back what would wake it.
-const HELD: &str = "held";
-/// The same of one that is told with its next tool call.
-const NEXT_CALL: &str = "next-call";
 
 /// Agents with ways of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -245,9 +238,9 @@ impl Waking {
     /// How the agent can be told, in the words of `reach`.
     pub(super) fn reach(&self) -> &'static str {
         match self.way() {
-            Some((Way::InboxSocket | Way::Queue, _)) => WAKES,
-            _ if matches!(self.audience, Audience::Held(_)) => HELD,
-            _ => NEXT_CALL,
+            Some((Way::InboxSocket | Way::Queue, _)) => reach::WAKES,
+            _ if matches!(self.audience, Audience::Held(_)) => reach::HELD,
+            _ => reach::NEXT_CALL,
         }
     }
 

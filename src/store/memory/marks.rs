@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use super::MemoryStore;
-use super::rows::{Marks, StoredMessage};
+use super::rows::StoredMessage;
 use crate::model::{MessageId, Recipient, Seq};
+use crate::store::marks::Marks;
 
 impl MemoryStore {
     pub(super) fn messages_between(

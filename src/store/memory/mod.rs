@@ -17,13 +17,14 @@ use super::{
     REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
     StoreError, Telling, To, Waiting,
 };
-use rows::{Marks, Place, StoredEvent, StoredMessage, StoredPeer};
+use rows::{Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
     Event, Lock, MeshTime, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq,
     StateEntry, TimeMark, Timestamp, Way, type_matches,
 };
+use crate::store::marks::Marks;
 
 /// The backend in memory.
 #[derive(Clone, Debug, Default)]
@@ -383,9 +384,7 @@ impl Store for MemoryStore {
     fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {
         self.check_turn()?;
         for seq in seqs {
-            self.mark(Recipient::Peer(peer), *seq, |marks| {
-                marks.delivered_at = marks.delivered_at.or(Some(at));
-            });
+            self.mark(Recipient::Peer(peer), *seq, |marks| *marks = marks.delivered(at));
         }
         Ok(())
     }

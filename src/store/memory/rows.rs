@@ -6,48 +6,10 @@ use uuid::Uuid;
 
 use crate::model::{
     Event, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached, Recipient, Seq,
-    Timestamp, Told, Way, event_type,
+    Timestamp, Told, event_type,
 };
-use crate::store::{NewMessage, Receipt, Telling, To, message_event_payload};
-
-/// How a message stands with one recipient.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Marks {
-    pub(super) delivered_at: Option<Timestamp>,
-    pub(super) told: Option<Told>,
-    pub(super) read_at: Option<Timestamp>,
-}
-
-impl Marks {
-    pub(super) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
-        match self.read_at {
-            Some(_) => self,
-            None => Self {
-                delivered_at: self.delivered_at.or(Some(at)),
-                told: way
-                    .filter(|_| !self.told.is_some_and(Told::is_proven))
-                    .map_or(self.told, |way| Some(Told::notified(at, way))),
-                read_at: Some(at),
-            },
-        }
-    }
-
-    /// As it stands after this about the telling.
-    pub(super) fn told(self, telling: Telling) -> Self {
-        let settled = self.read_at.is_some() || self.told.is_some_and(Told::is_proven);
-        match (telling, self.told) {
-            _ if settled => self,
-            (Telling::Told(new), Some(old)) if (Told { at: old.at, ..new }) == old => self,
-            (Telling::Told(new), _) => Self {
-                delivered_at: self.delivered_at.or(Some(new.at)),
-                told: Some(new),
-                read_at: None,
-            },
-            (Telling::Dropped(way), Some(old)) if old.by == way => Self { told: None, ..self },
-            (Telling::Dropped(_), _) => self,
-        }
-    }
-}
+use crate::store::marks::Marks;
+use crate::store::{NewMessage, Receipt, To, message_event_payload};
 
 /// Where a message is put.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

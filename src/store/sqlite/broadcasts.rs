@@ -8,63 +8,8 @@ use super::db::{Db, Fault, Outcome, Pending, damaged};
 use super::rows::{MarkTime, NOT_YET, told_from_stored, told_to_stored};
 use super::streams::Range;
 use super::waiting::Lists;
-use crate::model::{Reached, Seq, Timestamp, Told, Way};
-use crate::store::Telling;
-
-/// How a message stands with one recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marks {
-    pub(super) delivered_at: Option<Timestamp>,
-    pub(super) told: Option<Told>,
-    pub(super) read_at: Option<Timestamp>,
-}
-
-impl Marks {
-    pub(super) const NONE: Self = Self { delivered_at: None, told: None, read_at: None };
-
-    /// As it stands after having been read at `at`, and told in this way if that was not proven
-    /// before.
-    pub(super) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
-        match self.read_at {
-            Some(_) => self,
-            None => Self {
-                delivered_at: self.delivered_at.or(Some(at)),
-                told: way
-                    .filter(|_| !self.told.is_some_and(Told::is_proven))
-                    .map_or(self.told, |way| Some(Told::notified(at, way))),
-                read_at: Some(at),
-            },
-        }
-    }
-
-    /// As it stands after this about the telling.
-    pub(super) fn told(self, telling: Telling) -> Self {
-        let settled = self.read_at.is_some() || self.told.is_some_and(Told::is_proven);
-        match (telling, self.told) {
-            _ if settled => self,
-            (Telling::Told(new), Some(old)) if (Told { at: old.at, ..new }) == old => self,
-            (Telling::Told(new), _) => Self {
-                delivered_at: self.delivered_at.or(Some(new.at)),
-                told: Some(new),
-                read_at: None,
-            },
-            (Telling::Dropped(way), Some(old)) if old.by == way => Self { told: None, ..self },
-            (Telling::Dropped(_), _) => self,
-        }
-    }
-
-    /// As it stands if what follows from a later mark is true: what was read or told has been
-    /// delivered.
-    pub(super) fn sound(self) -> Self {
-        let later = self.told.map(|told| told.at).or(self.read_at);
-        Self { delivered_at: self.delivered_at.or(later), ..self }
-    }
-
-    /// As it stands after having been delivered at `at`.
-    pub(super) fn delivered(self, at: Timestamp) -> Self {
-        Self { delivered_at: self.delivered_at.or(Some(at)), ..self }
-    }
-}
+use crate::model::{Reached, Seq, Told};
+use crate::store::marks::Marks;
 
 /// A recipient in a list: its number (4 bytes), delivered at, told at (6 bytes each, as in
 /// [`MarkTime`]), told how (1 byte), read at (6 bytes), all with the highest byte first.
@@ -155,7 +100,8 @@ impl Db {
     /// Stores the list of a new broadcast; its message is stored apart.
     pub(super) fn add_broadcast(&mut self, seq: Seq, mut parties: Vec<u32>) -> Outcome<()> {
         parties.sort_unstable();
-        let list: Vec<Entry> = parties.iter().map(|party| entry(*party, Marks::NONE)).collect();
+        let list: Vec<Entry> =
+            parties.iter().map(|party| entry(*party, Marks::default())).collect();
         self.connection
             .prepare_cached("INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)")?
             .execute((seq, list.as_flattened()))?;

@@ -2,12 +2,13 @@
 
 use rusqlite::OptionalExtension as _;
 
-use super::broadcasts::{Marks, Walk};
+use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use super::messages::StoredMessage;
 use super::parties::{CLI, mailbox};
 use super::streams::{Found, Merge, Range, Seqs, Source};
 use crate::model::{Message, Party, Seq, Timestamp};
+use crate::store::marks::Marks;
 use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 
 /// Rows of a page that were counted as remaining fit the first piece that is read.

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
-use super::broadcasts::Marks;
 use super::db::{Db, Fault, Outcome};
 use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
 use super::rows::{MarkTime, NO_WAY, NOT_YET, told_from_stored, told_to_stored};
 use crate::model::{Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way};
+use crate::store::marks::Marks;
 use crate::store::{NewMessage, Receipt, Repeated, Telling, To};
 
 /// A row of the table.

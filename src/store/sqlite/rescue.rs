@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::broadcasts::{self, Marks};
+use super::broadcasts;
 use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
 use super::rows::{MarkTime, told_from_stored};
@@ -19,6 +19,7 @@ use super::{Tell, locks, peers, state};
 use crate::model::{
     Lock, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry, Timestamp,
 };
+use crate::store::marks::Marks;
 use crate::store::{NewEvent, NewMessage};
 
 /// The first number that does not fit an id.
@@ -241,7 +242,7 @@ impl Rescue<'_> {
         if let Some(party) = to {
             let recipient = self.new.intern(party)?;
             self.new.add_message(&new, (sender, recipient), row.addressed.as_ref())?;
-            self.new.mark_direct(row.seq, recipient, Marks::NONE, row.marks)?;
+            self.new.mark_direct(row.seq, recipient, Marks::default(), row.marks)?;
         } else {
             let list = self.list(row.seq, parties)?;
             let numbers: Vec<u32> = list.keys().copied().collect();

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use rusqlite::Connection;
 
-use super::broadcasts::{Marks, Walk};
+use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use crate::model::Seq;
+use crate::store::marks::Marks;
 
 /// Numbers between two others, both excluded, up or down.
 #[derive(Clone, Copy, Debug)]
