@@ -151,7 +151,7 @@ fn the_plugin_is_made_from_skills_and_setup() {
     compare_skills("marketplace/slm-mesh");
 }
 
-// https://geminicli.com/docs/extensions/reference; Qwen Code reads it, too.
+// https://geminicli.com/docs/extensions/reference, and for Qwen Code beside it.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_extension_is_made_from_skills_and_setup() {
@@ -166,6 +166,21 @@ fn the_extension_is_made_from_skills_and_setup() {
     );
     let hooks = hooks("gemini-cli", ".gemini/settings.json", &[]);
     compare("gemini-extension/hooks/hooks.json", &pretty(&hooks));
+    // Qwen Code takes this file for the manifest, if it is there: its hooks have the names of Claude
+    // Code's, and it puts tools before its model only if it is told to.
+    let mut server = servers();
+    server["slm-mesh"]["alwaysLoadTools"] = true.into();
+    let hooks = self::hooks("qwen", ".qwen/settings.json", &[]);
+    compare(
+        "gemini-extension/qwen-extension.json",
+        &pretty(&json!({
+            "name": "slm-mesh",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "mcpServers": server,
+            "hooks": hooks["hooks"],
+        })),
+    );
     compare_skills("gemini-extension");
     for skill in &skills::ALL {
         let name = skill.name.strip_prefix("mesh-").unwrap();

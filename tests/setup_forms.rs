@@ -275,6 +275,12 @@ fn where_the_plugin_is_on_nothing_is_added_beside_it() {
     let settings = text(&mesh.home().join(".claude/settings.json"));
     assert!(settings.contains("mcp__plugin_slm-mesh_slm-mesh__*"), "{settings}");
     assert!(!settings.contains(" hook "), "{settings}");
+    // What it does not bring is added beside it, and nobody says that anything is there twice.
+    mesh.run("setup copilot --wake --yes").ok();
+    assert!(text(&mesh.home().join(".copilot/settings.json")).contains("\"experimental\": true"));
+    assert!(is_there(mesh.home().join(".copilot/extensions/slm-mesh/extension.mjs")));
+    let said = mesh.run("setup claude-code copilot --yes").ok();
+    assert!(!said.contains("beside it"), "{said}");
     // One that is off brings nothing.
     put(&mesh.home().join(".codex/config.toml"), files[2].1.replace("true", "false"));
     mesh.run("setup codex --yes").ok();

@@ -24,11 +24,12 @@ from play import JUDGED, NotStarted, Play, Report
 _AT_ONCE = 2
 
 
-def play(agent: Agent, path: str, work: Path) -> Report:
-    """One agent."""
+def play(agent: Agent, packaged: bool, path: str, work: Path) -> Report:
+    """One agent, set up by `slm-mesh setup` alone, or with our plugin or extension."""
     begun = time.monotonic()
-    home = Home(work / agent.name, path)
-    one = Play(agent, home)
+    name = f"{agent.name}-p" if packaged else agent.name
+    home = Home(work / name, path)
+    one = Play(agent, home, packaged)
     try:
         one.set_up()
         one.start()
@@ -37,7 +38,7 @@ def play(agent: Agent, path: str, work: Path) -> Report:
         one.close()
         screen = one.terminal.screen.text() if one.terminal else ""
         # Whose fault is it? Without us it must not start either.
-        other = Play(agent, Home(work / f"{agent.name}-alone", path))
+        other = Play(agent, Home(work / f"{name}-alone", path))
         try:
             other.start()
             one.report.judged["tools"] = f"{reason}, and without the mesh it does"
@@ -94,8 +95,10 @@ def main() -> int:
     if not alone():
         print("turns: no namespaces here; nothing but loopback is used all the same")
     agents = [agent for agent in AGENTS if not wanted or agent.name in wanted]
+    plays = [(agent, False) for agent in agents]
+    plays += [(agent, True) for agent in agents if agent.package]
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-        reports = list(pool.map(lambda agent: play(agent, path, work), agents))
+        reports = list(pool.map(lambda one: play(*one, path, work), plays))
     print(table(reports))
     for report in reports:
         for what, wrong in report.judged.items():

@@ -16,6 +16,9 @@ KEY = "dummy-not-a-key-000000000000"
 Calls = list[tuple[str, Any]]
 
 
+_EXTENSION = ["extensions install --consent {}/gemini-extension"]
+
+
 @dataclass
 class Agent:
     """An agent, as far as it differs from the others."""
@@ -31,6 +34,8 @@ class Agent:
     edit: Callable[[Path], Calls]
     arguments: list[str] = field(default_factory=list)
     setup: list[str] = field(default_factory=list)
+    # By which it installs our plugin or extension, from the folder that {} stands for.
+    package: list[str] = field(default_factory=list)
     # A message wakes it when it is idle.
     wakes: bool = True
     # Into how many requests three messages may come that are sent at once while it is idle: two
@@ -196,6 +201,7 @@ AGENTS = [
         arguments=["--permission-mode", "acceptEdits"],
         setup=["--allow"],
         together=2,
+        package=["plugin marketplace add {}/marketplace", "plugin install slm-mesh@slm-mesh"],
     ),
     Agent(
         "codex",
@@ -208,6 +214,7 @@ AGENTS = [
         ),
         _codex_edit,
         arguments=["--dangerously-bypass-approvals-and-sandbox"],
+        package=["plugin marketplace add {}/marketplace", "plugin add slm-mesh@slm-mesh"],
     ),
     Agent(
         "opencode",
@@ -239,6 +246,7 @@ AGENTS = [
         ],
         arguments=["--yolo"],
         wakes=False,
+        package=_EXTENSION,
     ),
     Agent(
         "qwen",
@@ -253,6 +261,7 @@ AGENTS = [
         # It runs no hook for what comes by its socket, so nothing proves it.
         stage="sent",
         together=2,
+        package=_EXTENSION,
     ),
     Agent(
         "copilot",
@@ -266,5 +275,6 @@ AGENTS = [
         arguments=["--allow-all-tools"],
         setup=["--wake"],
         together=2,
+        package=["plugin marketplace add {}/marketplace", "plugin install slm-mesh@slm-mesh"],
     ),
 ]

@@ -65,8 +65,9 @@ class Report:
 class Play:
     """An agent in its terminal, with its model, in a home directory."""
 
-    def __init__(self, agent: Agent, home: Home) -> None:
+    def __init__(self, agent: Agent, home: Home, packaged: bool = False) -> None:
         self.agent = agent
+        self.packaged = packaged
         self.model = Model()
         self.home = home
         self.environment = {**home.environment, **agent.prepare(home, self.model.port)}
@@ -74,16 +75,38 @@ class Play:
         self.is_set_up = False
         # Where it fails, the rest goes on as with an agent that nothing wakes.
         self.wakes = agent.wakes
-        self.report = Report(agent.name)
+        self.report = Report(f"{agent.name}, packaged" if packaged else agent.name)
 
     def set_up(self) -> None:
         """Starts the broker, and tells the agent of it."""
         self.is_set_up = True
         self.home.mesh("start", "--detached")
+        if self.packaged:
+            self.install()
+        # Beside a package it adds what that cannot bring.
         self.home.mesh("setup", self.agent.name, *self.agent.setup, "--yes")
         if spoil := os.environ.get("TURNS_SPOIL"):
             # To see that what is judged here can fail at all.
             subprocess.run(spoil, shell=True, cwd=self.home.place, check=True)
+
+    def install(self) -> None:
+        """Has the agent install our plugin or extension; whatever it asks, yes."""
+        # A copy: some write into the folder from which they install.
+        folder = self.home.place / "integrations"
+        shutil.copytree(Path(__file__).parents[2] / "integrations", folder)
+        for words in self.agent.package:
+            command = [self.agent.program, *words.format(folder).split()]
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                cwd=self.home.project,
+                input="y\n" * 20,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            if done.returncode != 0:
+                raise Failed(f"{' '.join(command)}: {done.stderr or done.stdout}")
 
     def start(self) -> None:
         """Starts the agent, and has it take its first prompt.

@@ -206,7 +206,7 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
         if let Some(plugin) = &plan.plugin {
             let plugin = shown(out, plugin);
             writeln!(out, "  its plugin slm-mesh is on ({plugin}) and brings all that it needs")?;
-            if setup.is_known_to(plan.agent) {
+            if setup.is_beside_plugin(plan.agent) {
                 let text = format!(
                     "an entry or hooks of setup stand beside it: run `slm-mesh setup {} --uninstall`",
                     plan.agent.name

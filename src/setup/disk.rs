@@ -31,20 +31,23 @@ pub struct File {
 /// # Errors
 /// A sentence that says what is wrong with it and what to do.
 pub fn read(path: &Path) -> Result<Option<File>, String> {
-    let failed = |error: io::Error| format!("it cannot be read: {error}");
     let Some(metadata) = metadata(path)? else { return Ok(None) };
     if !metadata.is_file() {
         return Err("it is no regular file".into());
     }
-    let real = path.canonicalize().map_err(failed)?;
-    let bytes = files::read_bounded(&real, SETUP_FILE_BYTES_MAX).map_err(|error| {
-        if error.kind() == io::ErrorKind::FileTooLarge {
+    let found = path
+        .canonicalize()
+        .and_then(|real| Ok((files::read_bounded(&real, SETUP_FILE_BYTES_MAX)?, real)));
+    match found {
+        Ok((bytes, real)) => Ok(Some(File { bytes, real, mode: metadata.mode() & 0o7777 })),
+        // Someone has removed it since it was looked at.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             let mib = SETUP_FILE_BYTES_MAX / (1024 * 1024);
-            return format!("it is larger than {mib} MiB, which no such file is; look at it");
+            Err(format!("it is larger than {mib} MiB, which no such file is; look at it"))
         }
-        failed(error)
-    })?;
-    Ok(Some(File { bytes, real, mode: metadata.mode() & 0o7777 }))
+        Err(error) => Err(format!("it cannot be read: {error}")),
+    }
 }
 
 fn metadata(path: &Path) -> Result<Option<Metadata>, String> {
@@ -129,5 +132,29 @@ pub fn remove(path: &Path) -> Result<(), String> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("it cannot be removed: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::TempDir;
+
+    #[test]
+    fn a_file_that_someone_removes_meanwhile_is_read_or_is_not_there() {
+        let temp = TempDir::new();
+        let path = temp.path().join("hooks.json");
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                for _ in 0..2000 {
+                    files::replace(&path, b"{}", NEW_FILE).unwrap();
+                    remove(&path).unwrap();
+                }
+            });
+            while !other.is_finished() {
+                let file = read(&path).unwrap();
+                assert!(file.is_none_or(|file| file.bytes == b"{}"));
+            }
+        });
     }
 }

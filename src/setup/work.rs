@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::agents::{Agent, Extras, Part, Place, Target};
 use super::disk::{self, File};
-use super::plan::{self, Look, Memory, Program};
+use super::plan::{self, Found, Look, Memory, Program};
 use super::record::{Record, Turn, hash};
 use super::{ENTRY, Trouble};
 
@@ -109,9 +109,8 @@ impl Setup {
         let mut targets = agent.targets(&self.place, extras)?;
         let plugin = agent.plugin(&self.place);
         if plugin.is_some() {
-            // All that it does not bring.
             for target in &mut targets {
-                target.parts.retain(|part| matches!(part, Part::Allow));
+                target.parts.retain(|part| !part.is_in_plugin());
             }
         }
         targets.retain(|target| {
@@ -336,6 +335,13 @@ impl Setup {
             }
         }
         Ok(seen)
+    }
+
+    /// Whether something that our plugin for `agent` brings is in its files, too.
+    #[must_use]
+    pub fn is_beside_plugin(&self, agent: &'static Agent) -> bool {
+        let is_beside = |seen: &Seen| seen.part.is_in_plugin() && seen.look.found != Found::Absent;
+        self.look(agent).is_ok_and(|seen| seen.iter().any(is_beside))
     }
 
     /// Whether anything of ours is in the files of `agent`.

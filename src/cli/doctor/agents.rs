@@ -131,11 +131,14 @@ fn one(
     if let Some(plugin) = agent.plugin(&setup.place) {
         let path = tell.path(&plugin);
         tell.ok(&format!("its plugin is on in {path}"));
-        if own > 0 {
+        if setup.is_beside_plugin(agent) {
             tell.bad(
                 "has both the plugin and what setup put in, so all is there twice",
                 format!("run `slm-mesh setup {name} --uninstall`, or take the plugin out"),
             );
+        }
+        for seen in seen.iter().filter(|seen| matches!(seen.part, Part::Script(_))) {
+            script(&mut tell, setup, seen);
         }
     } else if own == 0 {
         tell.note("not set up", format!("run `slm-mesh setup {name}`"));

@@ -134,6 +134,14 @@ pub enum Part {
     Script(&'static str),
 }
 
+impl Part {
+    /// Whether our plugin for the agent brings it, too.
+    #[must_use]
+    pub fn is_in_plugin(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Hooks { .. } | Self::Skill(_))
+    }
+}
+
 /// A file, and what goes into it.
 #[derive(Clone, Debug)]
 pub struct Target {
