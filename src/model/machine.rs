@@ -1,0 +1,179 @@
+//! Machines of a mesh: how each is known, and what it is called.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The id of a machine: the SHA-256 of its key, as a `SubjectPublicKeyInfo` (RFC 7250). Written in
+/// 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MachineId(pub [u8; 32]);
+
+impl MachineId {
+    /// Digits of the short form, which people are shown.
+    const SHORT_CHARS: usize = 8;
+
+    /// Parses the 64 digits, upper or lower case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Its beginning, for people; not for telling machines apart.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(Self::SHORT_CHARS);
+        text
+    }
+}
+
+impl fmt::Display for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MachineId({self})")
+    }
+}
+
+impl Serialize for MachineId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MachineId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the id of a machine"))
+    }
+}
+
+/// The name of a machine that has joined the mesh of another: given by that hub, and never to a second
+/// machine, so that it stands for the machine wherever one is meant. The hub itself has none here.
+#[derive(Clone, Copy)]
+pub struct MachineName {
+    bytes: [u8; Self::BYTES_MAX],
+    len: u8,
+}
+
+impl MachineName {
+    /// Most bytes.
+    pub const BYTES_MAX: usize = 32;
+
+    /// Takes what has the form of a name: 1 to [`Self::BYTES_MAX`] of `A-Z a-z 0-9 . _ -`. Names that
+    /// differ in upper and lower case only are the same name; this one keeps the case it came in.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if text.is_empty() || !text.bytes().all(is_part) {
+            return None;
+        }
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Self { bytes, len: u8::try_from(text.len()).ok()? })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// What is compared: upper and lower case are one.
+    fn key(&self) -> [u8; Self::BYTES_MAX] {
+        self.bytes.map(|byte| byte.to_ascii_lowercase())
+    }
+}
+
+impl PartialEq for MachineName {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for MachineName {}
+
+impl PartialOrd for MachineName {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MachineName {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl Hash for MachineName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl fmt::Display for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for MachineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl Serialize for MachineName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for MachineName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(&text).ok_or_else(|| serde::de::Error::custom("not the name of a machine"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_64_digits() {
+        let text = "0123456789abcdef".repeat(4);
+        let id = MachineId::parse(&text).unwrap();
+        assert_eq!((id.to_string(), id.short()), (text.clone(), "01234567".to_owned()));
+        assert_eq!(MachineId::parse(&text.to_uppercase()), Some(id));
+        for bad in ["", "01", &text[1..], &format!("{text}0"), &text.replace('0', "+")] {
+            assert_eq!(MachineId::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_in_upper_and_lower_case() {
+        let name = MachineName::new("Laptop-2").unwrap();
+        assert_eq!(name.to_string(), "Laptop-2");
+        assert_eq!(Some(name), MachineName::new("laptop-2"));
+        assert_ne!(Some(name), MachineName::new("laptop-20"));
+        assert!(MachineName::new(&"x".repeat(32)).is_some());
+        for bad in ["", "a b", "ä", "a@b", "a/b", &"x".repeat(33)] {
+            assert_eq!(MachineName::new(bad), None, "{bad}");
+        }
+    }
+}
