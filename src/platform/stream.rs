@@ -125,6 +125,18 @@ impl Stream {
     }
 }
 
+/// The connection ends with it, whoever else has the descriptor: a process that another thread is just
+/// starting has a copy of each, until it runs its program.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // One that has ended already is what is wanted.
+        let _ = match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+}
+
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -289,6 +301,20 @@ mod tests {
             assert!(poll_readable(&client, Some(Duration::from_secs(5))).unwrap());
             assert_eq!(client.read(&mut bytes).unwrap(), 1);
             assert!(client.take_error().unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_has_ended_whoever_has_a_copy() {
+        let temp = TempDir::new();
+        for (listener, address) in both(&temp) {
+            let client = address.connect_until(soon()).unwrap();
+            let mut server = accept(&listener);
+            let copy = client.as_fd().try_clone_to_owned().unwrap();
+            drop(client);
+            assert!(poll_readable(&server, Some(Duration::from_secs(5))).unwrap());
+            assert_eq!(server.read(&mut [0]).unwrap(), 0, "{address}");
+            drop(copy);
         }
     }
 
