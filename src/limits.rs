@@ -456,6 +456,8 @@ pub const LOG_BYTES_MAX: u64 = 5 * MIB as u64;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * KIB;
 /// Longest file of git that is read (`HEAD`, `.git`, `commondir`), bytes.
 pub const GIT_FILE_BYTES_MAX: usize = 8 * KIB;
+/// Longest `config` of a repository that is read, bytes; it has some lines for each branch.
+pub const GIT_CONFIG_BYTES_MAX: usize = MIB;
 /// Most that is read about a process (its command line above all), bytes.
 pub const PROCESS_BYTES_MAX: usize = 64 * KIB;
 /// Longest file of an agent that `setup` reads and changes, bytes. Some keep histories in theirs.

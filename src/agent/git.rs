@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::remote::remote_hash;
 use crate::files::read_bounded;
-use crate::limits::{GIT_FILE_BYTES_MAX, TAG_CHARS_MAX};
+use crate::limits::{GIT_CONFIG_BYTES_MAX, GIT_FILE_BYTES_MAX, TAG_CHARS_MAX};
 
 /// Digits of a commit's id that stand for a branch where none is checked out.
 const SHORT_ID_CHARS: usize = 12;
@@ -30,6 +31,10 @@ pub struct Repository {
     /// hash of it if that is no UTF-8 or longer than [`TAG_CHARS_MAX`] characters. A submodule is a
     /// repository of its own.
     pub id: String,
+    /// The same for all clones of one repository on all machines: the SHA-256 of the address it
+    /// comes from, in 64 hexadecimal digits. `None` if it comes from nowhere that others could mean
+    /// too, or its `config` cannot be read.
+    pub hash: Option<String>,
 }
 
 /// The repository that `dir` belongs to; `None` if it is in none, or in one that is broken.
@@ -37,7 +42,8 @@ pub struct Repository {
 pub fn repository(dir: &Path) -> Option<Repository> {
     let dir = dir.canonicalize().ok()?;
     let (root, git_dir, common_dir) = directories_of(&dir)?;
-    Some(Repository { root: root.to_owned(), branch: branch(&git_dir), id: id_of(&common_dir) })
+    let (branch, hash) = (branch(&git_dir), hash_of(&common_dir));
+    Some(Repository { root: root.to_owned(), branch, id: id_of(&common_dir), hash })
 }
 
 /// The directory that all working trees of the repository of `dir` share.
@@ -123,6 +129,11 @@ fn id_of(common_dir: &Path) -> String {
             id
         }
     }
+}
+
+fn hash_of(common_dir: &Path) -> Option<String> {
+    let config = read_bounded(&common_dir.join("config"), GIT_CONFIG_BYTES_MAX).ok()?;
+    remote_hash(&String::from_utf8_lossy(&config))
 }
 
 /// The branch of a working tree, from its `HEAD`.
@@ -309,6 +320,39 @@ mod tests {
         assert_eq!(found.root, outer.join("lib/sub"));
         assert_eq!(Path::new(&found.id), outer.join(".git/modules/lib/sub"));
         assert_ne!(found.id, checked(&outer).id);
+    }
+
+    #[test]
+    fn clones_of_one_repository_have_one_hash() {
+        let (_temp, root) = with_commit();
+        assert_eq!(checked(&root).hash, None);
+        let tree = root.with_file_name("tree");
+        git(&root, &["worktree", "add", "-q", "-b", "side", tree.to_str().unwrap()]);
+        git(&root, &["remote", "add", "origin", "https://t:x@Example.com/a b.git"]);
+        let hash = checked(&root).hash;
+        assert!(hash.is_some());
+        assert_eq!(checked(&tree).hash, hash);
+        // A clone of another name, by another way to the same.
+        let clone = root.with_file_name("clone");
+        git(&root, &["clone", "-q", ".", clone.to_str().unwrap()]);
+        assert_eq!(checked(&clone).hash, None, "it comes from a path");
+        git(&clone, &["remote", "set-url", "origin", "git@example.com:a b"]);
+        assert_eq!(checked(&clone).hash, hash);
+        // A submodule is one of its own: it has a `config` in the other's directory.
+        git(&clone, &["submodule", "--quiet", "add", root.to_str().unwrap(), "sub"]);
+        let sub = clone.join("sub");
+        assert_eq!(checked(&sub).hash, None);
+        git(&sub, &["remote", "set-url", "origin", "ssh://git@example.com:22/a%20b.git"]);
+        assert_eq!(checked(&sub).hash, hash);
+        // What git refuses, what is too long, and what is no file.
+        let config = clone.join(".git/config");
+        for bad in ["[remote \"origin\"".to_owned(), "#\n".repeat(GIT_CONFIG_BYTES_MAX / 2 + 1)] {
+            write(&config, bad).unwrap();
+            assert_eq!(repository(&clone).unwrap().hash, None);
+        }
+        remove_file(&config).unwrap();
+        crate::files::tests::make_pipe(&config);
+        assert_eq!(repository(&clone).unwrap().hash, None);
     }
 
     #[test]

@@ -8,4 +8,5 @@ pub mod codex;
 pub mod detect;
 pub mod git;
 pub mod namespace;
+mod remote;
 pub mod variables;
