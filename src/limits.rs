@@ -282,6 +282,21 @@ pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
 /// Most frames of one write to a push socket.
 pub const FRAMES_PER_WRITE_MAX: usize = 32;
 
+// --- Between machines ---------------------------------------------------------------------------
+
+/// Longest frame between a hub and a relay, bytes: the longest answer, and what stands around it.
+pub const MACHINE_FRAME_BYTES_MAX: usize = 8 * MIB;
+/// Longest token in such a frame, bytes.
+pub const FRAME_TOKEN_BYTES_MAX: usize = 256;
+/// Longest method in such a frame, bytes.
+pub const FRAME_METHOD_BYTES_MAX: usize = 32;
+/// Longest path of a request in such a frame, bytes.
+pub const FRAME_PATH_BYTES_MAX: usize = 256;
+/// Most peers of which one frame tells.
+pub const FRAME_PEERS_MAX: usize = 1000;
+/// Confirmed messages of each peer that a relay remembers, to name them again after a cut.
+pub const CONFIRMED_KEPT_MAX: usize = WINDOW_FRAMES_MAX;
+
 // --- Start and end of the broker ----------------------------------------------------------------
 
 /// How long a predecessor may take to give its lock back.

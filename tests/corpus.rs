@@ -45,6 +45,11 @@ fn jsonrpc() {
 }
 
 #[test]
+fn frames() {
+    replay("frames", fuzzing::frames);
+}
+
+#[test]
 fn mesh() {
     replay("mesh", mesh::fuzzing::mesh);
 }

@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
     ("files", &["limits"]),
     ("store", &["api", "config", "files", "limits", "model"]),
     ("mesh", &["api", "limits", "model", "names", "patterns", "store", "text"]),
-    ("wire", &["api", "limits"]),
+    ("wire", &["api", "limits", "model"]),
     ("platform", &["files", "limits"]),
     ("data_dir", &["config", "files", "limits", "paths", "platform"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),

@@ -72,6 +72,8 @@ codes! {
     Internal = 500 "internal";
     /// Cannot serve now: storage failed, too many connections, or shutting down.
     Unavailable = 503 "unavailable";
+    /// The hub of this machine's mesh cannot be reached, and the request was not sent.
+    HubUnreachable = 503 "hub_unreachable";
     /// No room: disk, database or a table is full.
     StorageFull = 503 "storage_full";
     /// It was written, and could not be brought to the disk: kept or not.

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::buffer::Buffer;
+use super::frames::{ToHub, ToRelay};
 use super::http::client::{self, ResponseDecoder};
 use super::http::server::{self, Decoded, Method, RequestDecoder, RequestError};
 use super::jsonrpc::{self, ErrorObject, Message};
@@ -235,5 +236,20 @@ fn plain(message: &Message<'_>) -> (String, Cow<'static, str>) {
         Message::Response { id, outcome: Ok(result) } => (format!("{id:?}"), raw(Some(*result))),
         Message::Response { id, outcome: Err(error) } => (format!("{id:?} {error:?}"), raw(None)),
         Message::Invalid { .. } => (format!("{message:?}"), raw(None)),
+    }
+}
+
+/// A text that one end of a connection between machines is sent.
+///
+/// # Panics
+///
+/// If a frame does not survive being written again.
+pub fn frames(text: &[u8]) {
+    let Ok(text) = str::from_utf8(text) else { return };
+    if let Ok(Some(frame)) = ToHub::decode(text) {
+        assert_eq!(ToHub::decode(&frame.text()), Ok(Some(frame)));
+    }
+    if let Ok(Some(frame)) = ToRelay::decode(text) {
+        assert_eq!(ToRelay::decode(&frame.text()), Ok(Some(frame)));
     }
 }

@@ -6,6 +6,7 @@
 //! | [`http`] | HTTP/1.1, both sides: [`http::server`] and [`http::client`] |
 //! | [`ndjson`] | lines of JSON: MCP on stdio, push frames |
 //! | [`jsonrpc`] | JSON-RPC 2.0, one message a line |
+//! | [`frames`] | frames of JSON between a hub and a relay |
 //!
 //! The decoders are resumable: they are shown all bytes that wait, say that more are needed, and
 //! go on from where they stopped. Incomplete input is never an error. What a decoder hands out
@@ -15,6 +16,7 @@
 //! business of whoever owns the connection.
 
 pub mod buffer;
+pub mod frames;
 pub mod http;
 pub mod jsonrpc;
 pub mod ndjson;
