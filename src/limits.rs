@@ -59,8 +59,14 @@ pub const INTERVAL_MS_MIN: u32 = 10;
 pub const INTERVAL_MS_MAX: u32 = 24 * 3600 * 1000;
 /// Highest `SLM_MESH_RATE_LIMIT`, requests per [`RATE_WINDOW`].
 pub const RATE_LIMIT_MAX: u32 = 1_000_000;
-/// Shortest `SLM_MESH_SHARED_SECRET`, characters.
-pub const SHARED_SECRET_CHARS_MIN: usize = 16;
+/// Fewest hexadecimal digits of a shared secret: 128 bits.
+pub const SHARED_SECRET_HEX_MIN: usize = 32;
+/// Fewest characters of one in base64url: 256 bits, so that no word that a person made up is one.
+pub const SHARED_SECRET_BASE64_MIN: usize = 43;
+/// Longest shared secret, characters.
+pub const SHARED_SECRET_CHARS_MAX: usize = 512;
+/// Longest name of a host, characters (RFC 1035 section 2.3.4).
+pub const HOST_NAME_CHARS_MAX: usize = 253;
 /// A value is shown in an error up to this length, characters.
 pub const SHOWN_VALUE_CHARS_MAX: usize = 80;
 
