@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::table::Key;
+use super::held::Asker;
+use super::room::Said;
 use crate::api::{Code, Detail, Refusal, Reply, Sent};
 use crate::wire::http::server::{Connection, Response};
 
@@ -17,12 +18,14 @@ const SENT_BYTES: usize = 256;
 /// To whom an answer goes, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Address {
-    /// The connection.
-    pub(super) to: Key,
-    /// What becomes of it afterwards.
+    /// Who has asked.
+    pub(super) to: Asker,
+    /// What becomes of the connection afterwards.
     pub(super) connection: Connection,
     /// It is an answer to `HEAD`.
     pub(super) without_body: bool,
+    /// It is the answer to a request that was held.
+    pub(super) held: bool,
 }
 
 /// An answer of the turn.
@@ -61,10 +64,6 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
     /// Bytes of all bodies so far.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
@@ -128,14 +127,19 @@ impl Answers {
         self.list = list;
     }
 
-    /// The answers in order, each as a response; none for the go-ahead for a body.
-    pub(super) fn each(&self, mut give: impl FnMut(Key, Option<Response<'_>>)) {
+    /// The answers in order.
+    pub(super) fn each(&self, mut give: impl FnMut(Asker, Said<'_>)) {
         for Answer { address, what, .. } in &self.list {
-            match what {
-                What::Body(body) => give(address.to, Some(self.response(address, body))),
-                What::Continue => give(address.to, None),
-                What::Sent(_) => debug_assert!(false, "an answer was not finished"),
-            }
+            let said = match what {
+                What::Body(body) if address.held => Said::Held(self.response(address, body)),
+                What::Body(body) => Said::Answer(self.response(address, body)),
+                What::Continue => Said::Continue,
+                What::Sent(_) => {
+                    debug_assert!(false, "an answer was not finished");
+                    continue;
+                }
+            };
+            give(address.to, said);
         }
     }
 
@@ -205,21 +209,25 @@ pub(super) fn unavailable(why: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::table::Table;
+    use crate::broker::table::{Key, Table};
     use crate::model::{MessageId, Seq};
 
     fn bodies(answers: &Answers) -> Vec<String> {
         let mut bodies = Vec::new();
-        answers.each(|_, response| {
-            bodies.push(response.map_or("continue".to_owned(), |response| {
-                format!("{} {}", response.status, String::from_utf8_lossy(response.body))
-            }));
+        answers.each(|_, said| {
+            bodies.push(match said {
+                Said::Answer(response) => {
+                    format!("{} {}", response.status, String::from_utf8_lossy(response.body))
+                }
+                other => format!("{other:?}").to_lowercase(),
+            });
         });
         bodies
     }
 
     fn address(to: Key) -> Address {
-        Address { to, connection: Connection::Keep, without_body: false }
+        let to = Asker::Http(to);
+        Address { to, connection: Connection::Keep, without_body: false, held: false }
     }
 
     #[test]
@@ -247,7 +255,7 @@ mod tests {
         assert!(all[1].contains(r#""delivered":true,"pushed":true"#), "{}", all[1]);
         assert_eq!(all[2..], ["continue", r#"200 {"ok":true,"unread":7}"#]);
         answers.clear();
-        assert_eq!((answers.len(), answers.size()), (0, 0));
+        assert_eq!((bodies(&answers).len(), answers.size()), (0, 0));
     }
 
     #[test]

@@ -1,108 +1,419 @@
-//! Which connections have a held request, by what it waits for. The requests themselves stay with
-//! their connections, and go with them.
+//! Requests that are held: who waits for what and until when, in which order they are asked again, and
+//! whether those who were given a lock have got the answer.
+//!
+//! It knows no socket, no poll and no clock, and is told of all that happens to whoever asked: the
+//! simulation runs it as it ships. Like the mesh it works in turns, which end with [`Held::commit`] or
+//! [`Held::abort`].
 
-use std::borrow::{Borrow, Cow};
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::table::Key;
-use crate::mesh::{Interest, Ticket};
-use crate::model::{PeerId, Recipient};
+use super::pending::Pending;
+pub use super::table::Key;
+use crate::api::{Reply, Request};
+use crate::mesh::{self, Caller, Effects, Interest, Lost, Mesh, Ticket};
+use crate::model::{Monotonic, PeerId, Recipient, Seq};
+use crate::store::Store;
+use crate::wire::http::server::Connection;
 
 /// What stands for events of every type.
 const EVERY: &str = "*";
 
-/// The index.
+/// Who has asked, and gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Asker {
+    /// A client of this machine, on this connection.
+    Http(Key),
+    /// One of another machine.
+    Remote {
+        /// Its machine's connection.
+        machine: Key,
+        /// The request's id there.
+        id: u64,
+    },
+}
+
+impl Asker {
+    /// None is less.
+    const FIRST: Self = Self::Http(Key::SINGLE);
+}
+
+/// A request that waits for something to happen.
+#[derive(Debug)]
+pub struct Hold {
+    /// Whose it is.
+    pub caller: Caller,
+    /// What was asked.
+    pub request: Request,
+    /// What becomes of an HTTP connection after the answer.
+    pub connection: Connection,
+    on: Interest,
+    until: Monotonic,
+    hung_up: bool,
+    /// It is to be asked again.
+    woken: bool,
+}
+
+impl Hold {
+    /// A request that waits for `on`, and no longer than `until`.
+    #[must_use]
+    pub fn new(caller: Caller, request: Request, on: Interest, until: Monotonic) -> Box<Self> {
+        let connection = Connection::Keep;
+        Box::new(Self { caller, request, connection, on, until, hung_up: false, woken: false })
+    }
+
+    /// What the mesh is told when it is asked again.
+    #[must_use]
+    pub fn again(&self) -> mesh::Held {
+        mesh::Held { on: self.on, until: self.until, hung_up: self.hung_up }
+    }
+
+    /// It has to wait on.
+    pub fn wait_on(&mut self, on: Interest, until: Monotonic) {
+        self.on = on;
+        self.until = until;
+    }
+
+    /// The types of events that it waits for; none: all.
+    fn event_types(&self) -> &[Box<str>] {
+        match &self.request {
+            Request::ReadEvents(read) => &read.types,
+            _ => &[],
+        }
+    }
+
+    /// The place in the mesh that it stands in is given up: it will not be asked again.
+    fn give_up<S: Store>(&self, mesh: &mut Mesh<S>) {
+        match self.on {
+            Interest::Lock(ticket) => mesh.withdraw(ticket),
+            Interest::Claim { peer, place, .. } => mesh.withdraw_claim(peer, place),
+            Interest::Inbox(_) | Interest::Events | Interest::Gone(_) => {}
+        }
+    }
+}
+
+/// How the end of a connection left the last answer on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It was not written, or not to its end.
+    Unwritten,
+    /// It was written, and the client has reset the connection.
+    Reset,
+}
+
+/// What wakes a request, but for events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sign {
+    Inbox(Recipient),
+    /// Each place in the queue for locks is that of one request.
+    Lock(Ticket),
+    /// A session comes back while its former server is still there.
+    Gone(PeerId),
+    /// The peer whose agent is to be told.
+    Claim(PeerId),
+}
+
+impl Sign {
+    fn of(on: Interest) -> Option<Self> {
+        match on {
+            Interest::Inbox(recipient) => Some(Self::Inbox(recipient)),
+            Interest::Lock(ticket) => Some(Self::Lock(ticket)),
+            Interest::Gone(peer) => Some(Self::Gone(peer)),
+            Interest::Claim { peer, .. } => Some(Self::Claim(peer)),
+            Interest::Events => None,
+        }
+    }
+}
+
+/// A lock that was given to someone who had waited for it.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    fence: Seq,
+    /// When the answer left.
+    at: Monotonic,
+}
+
+/// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    inboxes: HashMap<Recipient, Vec<Key>>,
+pub struct Held {
+    requests: BTreeMap<Asker, Box<Hold>>,
+    signs: BTreeSet<(Sign, Asker)>,
     /// By what they asked for: a type, or `prefix.*`, or `*`.
-    events: HashMap<Box<str>, Vec<Key>>,
-    /// Each place in the queue for locks is that of one connection.
-    locks: HashMap<Ticket, Key>,
-    /// Sessions that come back while their former server is still there.
-    gone: HashMap<PeerId, Vec<Key>>,
-    /// Claims, by the peer whose agent is to be told.
-    claims: HashMap<PeerId, Vec<Key>>,
-    count: usize,
+    events: HashMap<Box<str>, Vec<Asker>>,
+    /// Of those that are not to be asked again anyway.
+    deadlines: BTreeSet<(Monotonic, Asker)>,
+    /// Those that are to be asked again.
+    woken: VecDeque<Asker>,
+    /// Those that were held in this turn.
+    since_now: Vec<Asker>,
+    /// The locks that this turn gives, and to whom; none: whoever it was has gone since.
+    granted_now: Vec<(Option<Asker>, Seq)>,
+    /// Those that may not have their answer.
+    granted: BTreeMap<Asker, Granted>,
+    /// Locks whose new holders did not get the answer, of which the mesh is to be told.
+    lost: Pending<(Seq, Lost)>,
 }
 
 impl Held {
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+    /// Whether no request is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
     }
 
-    /// `types`: of events, if it waits for those; none: all.
-    pub(super) fn add(&mut self, key: Key, on: Interest, types: &[Box<str>]) {
-        self.count += 1;
-        match on {
-            Interest::Inbox(recipient) => self.inboxes.entry(recipient).or_default().push(key),
-            Interest::Events => {
-                for pattern in patterns(types) {
-                    self.events.entry(pattern.into()).or_default().push(key);
+    /// Whether some are to be asked again now.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// Whether the mesh is to be told of answers that were lost.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// When the time of the first is over.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The one held for this client.
+    #[must_use]
+    pub fn get(&self, asker: Asker) -> Option<&Hold> {
+        self.requests.get(&asker).map(|hold| &**hold)
+    }
+
+    /// All of them, by who has asked.
+    pub fn iter(&self) -> impl Iterator<Item = (Asker, &Hold)> {
+        self.requests.iter().map(|(asker, hold)| (*asker, &**hold))
+    }
+
+    // Waiting
+
+    /// Keeps a request of `asker`, which has no other, until it is given back to be asked again.
+    pub fn hold(&mut self, asker: Asker, mut hold: Box<Hold>) {
+        hold.woken = false;
+        match Sign::of(hold.on) {
+            Some(sign) => _ = self.signs.insert((sign, asker)),
+            None => {
+                for pattern in patterns(hold.event_types()) {
+                    self.events.entry(pattern.into()).or_default().push(asker);
                 }
             }
-            Interest::Lock(ticket) => _ = self.locks.insert(ticket, key),
-            Interest::Gone(peer) => self.gone.entry(peer).or_default().push(key),
-            Interest::Claim { peer, .. } => self.claims.entry(peer).or_default().push(key),
+        }
+        self.deadlines.insert((hold.until, asker));
+        self.since_now.push(asker);
+        let before = self.requests.insert(asker, hold);
+        debug_assert!(before.is_none(), "{asker:?} has asked twice");
+    }
+
+    fn take(&mut self, asker: Asker) -> Option<Box<Hold>> {
+        let hold = self.requests.remove(&asker)?;
+        match Sign::of(hold.on) {
+            Some(sign) => _ = self.signs.remove(&(sign, asker)),
+            None => {
+                for pattern in patterns(hold.event_types()) {
+                    remove_from(&mut self.events, pattern, asker);
+                }
+            }
+        }
+        self.deadlines.remove(&(hold.until, asker));
+        Some(hold)
+    }
+
+    /// Wakes those whose time is over.
+    pub fn wake_due(&mut self, now: Monotonic) {
+        while let Some((at, asker)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.wake_one(asker);
         }
     }
 
-    /// Removes what was added in the same words.
-    pub(super) fn remove(&mut self, key: Key, on: Interest, types: &[Box<str>]) {
-        let was_there = match on {
-            Interest::Inbox(recipient) => remove_from(&mut self.inboxes, &recipient, key),
-            Interest::Events => {
-                let lists = patterns(types).map(|by| remove_from(&mut self.events, by, key));
-                lists.filter(|was_there| *was_there).count() > 0
+    /// Wakes those that wait for what has happened: news in inboxes, events of these types, peers
+    /// that are gone. Those that wait for locks are asked by [`Held::next_waiter`].
+    pub fn wake(&mut self, effects: &Effects) {
+        if self.is_empty() {
+            return;
+        }
+        for recipient in &effects.inboxes {
+            self.wake_all(Sign::Inbox(*recipient));
+            if let Some(peer) = recipient.peer() {
+                self.wake_all(Sign::Claim(peer));
             }
-            Interest::Lock(ticket) => self.locks.remove(&ticket).is_some(),
-            Interest::Gone(peer) => remove_from(&mut self.gone, &peer, key),
-            Interest::Claim { peer, .. } => remove_from(&mut self.claims, &peer, key),
-        };
-        self.count -= usize::from(was_there);
+        }
+        for peer in &effects.gone {
+            self.wake_all(Sign::Gone(*peer));
+            self.wake_all(Sign::Claim(*peer));
+        }
+        if self.events.is_empty() {
+            return;
+        }
+        let Self { events, requests, woken, .. } = self;
+        for kind in &effects.events {
+            let prefixes = kind
+                .match_indices('.')
+                .map(|(at, _)| format!("{}*", kind.get(..=at).unwrap_or_default()));
+            for pattern in prefixes.chain([kind.to_string(), EVERY.to_owned()]) {
+                for asker in events.get(&*pattern).into_iter().flatten() {
+                    wake(requests, woken, *asker);
+                }
+            }
+        }
+    }
+
+    fn wake_all(&mut self, sign: Sign) {
+        let Self { signs, requests, woken, .. } = self;
+        let theirs = signs.range((sign, Asker::FIRST)..).take_while(|(other, _)| *other == sign);
+        for (_, asker) in theirs {
+            wake(requests, woken, *asker);
+        }
+    }
+
+    fn wake_one(&mut self, asker: Asker) {
+        wake(&mut self.requests, &mut self.woken, asker);
+    }
+
+    /// Takes the next one that is to be asked again.
+    pub fn next_woken(&mut self) -> Option<(Asker, Box<Hold>)> {
+        loop {
+            let asker = self.woken.pop_front()?;
+            if let Some(hold) = self.take(asker) {
+                return Some((asker, hold));
+            }
+        }
+    }
+
+    /// Takes the next one whose turn it is for a lock, after what has happened in this turn of the
+    /// mesh: to be asked again before that ends, so that nobody comes in between.
+    pub fn next_waiter<S: Store>(&mut self, mesh: &mut Mesh<S>) -> Option<(Asker, Box<Hold>)> {
+        loop {
+            let ticket = mesh.next_waiter()?;
+            if let Some(asker) = self.place(ticket)
+                && let Some(hold) = self.take(asker)
+            {
+                return Some((asker, hold));
+            }
+            mesh.withdraw(ticket);
+        }
     }
 
     /// The one that has this place in the queue for locks.
-    pub(super) fn place(&self, ticket: Ticket) -> Option<Key> {
-        self.locks.get(&ticket).copied()
+    fn place(&self, ticket: Ticket) -> Option<Asker> {
+        let sign = Sign::Lock(ticket);
+        let (found, asker) = self.signs.range((sign, Asker::FIRST)..).next()?;
+        (*found == sign).then_some(*asker)
     }
 
-    /// Those that wait for what has happened: news in inboxes, events of these types, peers that
-    /// are gone.
-    pub(super) fn woken(
-        &self,
-        inboxes: &[Recipient],
-        events: &[Cow<'static, str>],
-        gone: &[PeerId],
-    ) -> Vec<Key> {
-        if self.is_empty() {
-            return Vec::new();
+    // Clients
+
+    /// The client has gone, or has nothing more to say, and perhaps nobody is there any more to take
+    /// an answer. A request of it leaves the queue it stands in and ends now: what comes later must
+    /// not be given to nobody.
+    pub fn hung_up<S: Store>(&mut self, asker: Asker, now: Monotonic, mesh: &mut Mesh<S>) {
+        let Some(hold) = self.requests.get_mut(&asker) else { return };
+        self.deadlines.remove(&(hold.until, asker));
+        hold.until = hold.until.min(now);
+        hold.hung_up = true;
+        if let Interest::Lock(ticket) = hold.on {
+            mesh.withdraw(ticket);
         }
-        let mut woken: Vec<Key> = (inboxes.iter())
-            .filter_map(|recipient| self.inboxes.get(recipient))
-            .flatten()
-            .copied()
-            .collect();
-        if !self.events.is_empty() {
-            for kind in events {
-                let prefixes = kind
-                    .match_indices('.')
-                    .map(|(at, _)| format!("{}*", kind.get(..=at).unwrap_or_default()));
-                for pattern in prefixes.chain([kind.to_string(), EVERY.to_owned()]) {
-                    woken.extend(self.events.get(&*pattern).into_iter().flatten());
-                }
+        self.wake_one(asker);
+    }
+
+    /// The way to the client has ended, and its request is not asked again. `cut` tells how that
+    /// left the last answer, if it matters; none: it may have arrived.
+    pub fn closed<S: Store>(
+        &mut self,
+        asker: Asker,
+        now: Monotonic,
+        mesh: &mut Mesh<S>,
+        cut: impl FnOnce() -> Option<Cut>,
+    ) {
+        if let Some(hold) = self.take(asker) {
+            hold.give_up(mesh);
+        }
+        for (to, _) in &mut self.granted_now {
+            *to = to.filter(|other| *other != asker);
+        }
+        if let Some(Granted { fence, at }) = self.forget_grant(asker)
+            && let Some(cut) = cut()
+        {
+            let lost = match cut {
+                Cut::Unwritten => Lost::Unwritten,
+                Cut::Reset => Lost::Reset { after: now.since(at) },
+            };
+            self.lost.push((fence, lost));
+        }
+    }
+
+    /// The client goes on: it has taken what it was given.
+    pub fn goes_on(&mut self, asker: Asker) {
+        self.forget_grant(asker);
+    }
+
+    fn forget_grant(&mut self, asker: Asker) -> Option<Granted> {
+        // Mostly nobody was given anything.
+        if self.granted.is_empty() { None } else { self.granted.remove(&asker) }
+    }
+
+    /// A request that was asked again has its answer in this turn.
+    pub fn answered(&mut self, asker: Asker, reply: &Reply) {
+        if let Reply::Locked { lock, .. } = reply {
+            self.granted_now.push((Some(asker), lock.fence));
+        }
+    }
+
+    /// A lock whose new holder did not get the answer: the mesh is to be told in this turn. If that
+    /// is aborted, it comes again.
+    pub fn next_lost(&mut self) -> Option<(Seq, Lost)> {
+        self.lost.next()
+    }
+
+    // Turns
+
+    /// The turn is durable, and its answers leave now.
+    pub fn commit(&mut self, now: Monotonic) {
+        self.since_now.clear();
+        self.lost.commit();
+        for (asker, fence) in self.granted_now.drain(..) {
+            match asker {
+                Some(asker) => _ = self.granted.insert(asker, Granted { fence, at: now }),
+                None => self.lost.push((fence, Lost::Unwritten)),
             }
         }
-        woken.extend(gone.iter().filter_map(|peer| self.gone.get(peer)).flatten());
-        if !self.claims.is_empty() {
-            let told = inboxes.iter().filter_map(|inbox| inbox.peer()).chain(gone.iter().copied());
-            woken.extend(told.filter_map(|peer| self.claims.get(&peer)).flatten());
+    }
+
+    /// The turn has failed. Takes one after the other of the requests that were held in it: each is
+    /// to be told so.
+    pub fn abort<S: Store>(&mut self, mesh: &mut Mesh<S>) -> Option<(Asker, Box<Hold>)> {
+        self.lost.abort();
+        self.granted_now.clear();
+        while let Some(asker) = self.since_now.pop() {
+            if let Some(hold) = self.take(asker) {
+                if let Interest::Lock(ticket) = hold.on {
+                    mesh.withdraw(ticket);
+                }
+                return Some((asker, hold));
+            }
         }
-        // Several messages to one inbox wake its readers once.
-        woken.sort_unstable();
-        woken.dedup();
-        woken
+        None
+    }
+
+    /// Nothing waits any more: those that did.
+    pub fn end(&mut self) -> Vec<Asker> {
+        let all = std::mem::take(self);
+        all.requests.into_keys().collect()
+    }
+}
+
+fn wake(requests: &mut BTreeMap<Asker, Box<Hold>>, woken: &mut VecDeque<Asker>, asker: Asker) {
+    if let Some(hold) = requests.get_mut(&asker)
+        && !std::mem::replace(&mut hold.woken, true)
+    {
+        woken.push_back(asker);
     }
 }
 
@@ -112,86 +423,15 @@ fn patterns(types: &[Box<str>]) -> impl Iterator<Item = &str> {
     every.into_iter().chain(types.iter().map(|pattern| &**pattern))
 }
 
-/// Gives whether it was there.
-fn remove_from<Q: ?Sized + Hash + Eq, K: Borrow<Q> + Hash + Eq>(
-    lists: &mut HashMap<K, Vec<Key>>,
-    by: &Q,
-    key: Key,
-) -> bool {
-    let Some(list) = lists.get_mut(by) else { return false };
-    let Some(at) = list.iter().position(|other| *other == key) else { return false };
-    list.swap_remove(at);
+fn remove_from(lists: &mut HashMap<Box<str>, Vec<Asker>>, by: &str, asker: Asker) {
+    let Some(list) = lists.get_mut(by) else { return };
+    if let Some(at) = list.iter().position(|other| *other == asker) {
+        list.swap_remove(at);
+    }
     if list.is_empty() {
         lists.remove(by);
     }
-    true
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::table::Table;
-    use crate::model::Monotonic;
-
-    #[test]
-    fn each_is_woken_once_by_what_it_waits_for() {
-        let mut table = Table::new();
-        let [a, b, c, last, back, waits] = [0, 1, 2, 3, 4, 5].map(|i| table.insert(i));
-        let id = PeerId::from_random([1; 16]);
-        let peer = Recipient::Peer(id);
-        let mut held = Held::default();
-        held.add(a, Interest::Inbox(peer), &[]);
-        held.add(b, Interest::Inbox(peer), &[]);
-        held.add(c, Interest::Inbox(Recipient::Cli), &[]);
-        held.add(last, Interest::Lock(Ticket(7)), &[]);
-        held.add(back, Interest::Gone(id), &[]);
-        let claim = Interest::Claim { peer: id, place: 0, until: Monotonic::default() };
-        held.add(waits, claim, &[]);
-        assert_eq!(held.woken(&[Recipient::Cli], &[], &[]), [c]);
-        assert_eq!(held.woken(&[peer], &[], &[]), [a, b, waits]);
-        held.remove(waits, claim, &[]);
-        held.remove(waits, claim, &[]);
-        assert_eq!(held.woken(&[], &[], &[id, id]), [back]);
-        held.remove(back, Interest::Gone(id), &[]);
-        assert!(held.gone.is_empty() && held.woken(&[], &[], &[id]).is_empty());
-        assert_eq!((held.place(Ticket(7)), held.place(Ticket(8))), (Some(last), None));
-        assert_eq!(held.woken(&[peer, peer], &[], &[]), [a, b]);
-        assert_eq!(held.woken(&[Recipient::Cli], &["x".into()], &[]), [c]);
-        assert!(held.woken(&[], &["x".into()], &[]).is_empty());
-        held.remove(a, Interest::Inbox(peer), &[]);
-        held.remove(a, Interest::Inbox(peer), &[]);
-        assert_eq!(held.woken(&[peer], &[], &[]), [b]);
-        held.remove(b, Interest::Inbox(peer), &[]);
-        held.remove(c, Interest::Inbox(Recipient::Cli), &[]);
-        assert!(!held.is_empty());
-        held.remove(last, Interest::Lock(Ticket(7)), &[]);
-        held.remove(last, Interest::Lock(Ticket(7)), &[]);
-        assert!(held.is_empty() && held.inboxes.is_empty() && held.claims.is_empty());
-    }
-
-    #[test]
-    fn readers_of_events_are_woken_by_the_types_they_asked_for() {
-        let asked: [&[&str]; 5] =
-            [&[], &["*"], &["build.*", "build.done"], &["a.b.*", "plain"], &["a.b"]];
-        let types = |of: &[&str]| -> Vec<Box<str>> { of.iter().map(|it| (*it).into()).collect() };
-        let mut table = Table::new();
-        let mut held = Held::default();
-        let readers: Vec<_> = asked.map(|of| (table.insert(()), types(of))).into();
-        for (key, types) in &readers {
-            held.add(*key, Interest::Events, types);
-        }
-        for kind in ["build.done", "build", "build.x.y", "a.b", "a.b.c", "a.c", "plain", "plainer"]
-        {
-            let expected: Vec<Key> = (readers.iter())
-                .filter(|(_, types)| crate::model::type_matches(types, kind))
-                .map(|(key, _)| *key)
-                .collect();
-            assert_eq!(held.woken(&[], &[kind.into()], &[]), expected, "{kind}");
-        }
-        for (key, types) in &readers {
-            held.remove(*key, Interest::Events, types);
-            held.remove(*key, Interest::Events, types);
-        }
-        assert!(held.is_empty() && held.events.is_empty());
-    }
-}
+mod tests;

@@ -69,6 +69,10 @@ pub(super) enum News {
     Acknowledged(PeerId, MessageId),
     /// A frame with a message is out.
     Written(PeerId, Seq),
+    /// The process of its agent runs, and is above the one that listens on its socket.
+    AgentLives(PeerId),
+    /// The process of its agent has ended.
+    AgentEnded(PeerId),
 }
 
 /// The ways to all peers.

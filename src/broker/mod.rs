@@ -6,11 +6,13 @@
 //! | `lifecycle` | the lock, the files, the signals |
 //! | `neighbour` | who serves at an address |
 //! | `reactor` | the loop |
+//! | `room` | what answers the clients, as the loop sees it |
+//! | `local` | the mesh in this process, as one |
 //! | `turn` | requests of one turn, up to the commit |
 //! | `gate` | where a request comes from and where it wants to |
 //! | `answers` | answers until they may leave |
 //! | `acceptor`, `connection` | HTTP connections |
-//! | `held` | requests that wait |
+//! | `held`, `pending` | requests that wait, and news that does |
 //! | `links`, `push`, `sockets` | push connections |
 //! | `table`, `timers`, `clock`, `entropy` | keys, alarms, time and random bytes |
 
@@ -18,14 +20,17 @@ mod error;
 mod lifecycle;
 pub mod neighbour;
 mod reactor;
+mod room;
 mod turn;
 mod gate;
 mod answers;
 mod acceptor;
 mod agents;
 mod connection;
-mod held;
+pub mod held;
 mod links;
+mod local;
+mod pending;
 mod returning;
 mod push;
 mod sockets;
@@ -55,6 +60,7 @@ use entropy::SystemEntropy;
 use gate::Gate;
 use lifecycle::Presence;
 use links::Links;
+use local::Local;
 use reactor::{Parts, Reactor};
 use sockets::Sockets;
 use turn::Turn;
@@ -123,7 +129,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     log::info(format_args!("stopping ({})", end.as_str()));
     // Whoever looks for a broker from now on is told that this one is on its way out.
     drop(presence);
-    match reactor.finish(end).close() {
+    match reactor.finish(end).into_store().close() {
         Ok(()) => log::info(format_args!("stopped")),
         // The next start finds everything that was acknowledged.
         Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
@@ -145,8 +151,11 @@ fn settle_in(paths: &Paths) -> Result<(), StartError> {
     })
 }
 
+/// The loop around the mesh in this process.
+type Broker = Reactor<Local<SqliteStore>>;
+
 /// Everything that serves: the port is taken, the database open. Gives port and token with it.
-fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<str>), StartError> {
+fn build(config: &Config, mode: Mode) -> Result<(Broker, u16, Box<str>), StartError> {
     let paths = &config.paths;
     let signals = lifecycle::signals(mode).map_err(lacking("listen to signals"))?;
     let (listeners, port) = lifecycle::listen(config)?;
@@ -174,7 +183,7 @@ fn build(config: &Config, mode: Mode) -> Result<(Reactor<SqliteStore>, u16, Box<
         clock,
         acceptor: Acceptor::new(listeners, descriptors),
         signals,
-        turn: Turn::new(mesh, gate, sockets.clone(), clock),
+        room: Local::new(Turn::new(mesh, gate, sockets.clone(), clock)),
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
         buffered_max: config.connection_mib as usize * 1024 * 1024,

@@ -42,14 +42,14 @@ impl Kind {
 
 /// A place in a [`Table`], and which of its holders is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Key {
+pub struct Key {
     index: usize,
     generation: usize,
 }
 
 impl Key {
     /// For what there is one of, and so has no table.
-    pub(super) const SINGLE: Self = Self { index: 0, generation: 0 };
+    pub const SINGLE: Self = Self { index: 0, generation: 0 };
 
     /// The token of `kind` with this key.
     pub(super) fn token(self, kind: Kind) -> Token {
@@ -122,10 +122,6 @@ impl<T> Table<T> {
             .iter_mut()
             .map(|(index, (generation, holder))| (Key { index, generation: *generation }, holder))
     }
-
-    pub(super) fn keys(&self) -> Vec<Key> {
-        self.iter().map(|(key, _)| key).collect()
-    }
 }
 
 #[cfg(test)]
@@ -145,7 +141,7 @@ mod tests {
         assert_eq!(table.get_mut(first), None);
         assert_eq!(table.remove(first), None);
         assert_eq!(table.get(second), Some(&'b'));
-        assert_eq!(table.keys(), [second]);
+        assert_eq!(table.iter().map(|(key, _)| key).collect::<Vec<_>>(), [second]);
     }
 
     #[test]

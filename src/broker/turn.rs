@@ -6,16 +6,16 @@
 
 use super::answers::{Address, Answers};
 use super::clock::Clock;
-use super::connection::{Flow, Hold, Incoming};
+use super::connection::{Flow, Incoming};
 use super::gate::{Gate, malformed};
+use super::held::{Asker, Held, Hold};
 use super::returning;
 use super::sockets::Sockets;
-use super::table::Key;
 use crate::api::{Code, Endpoint, Refusal, Reply, Request};
 use crate::limits::{REGISTER_BYTES_MAX, TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, TURN_TIME_MAX};
 use crate::log;
-use crate::mesh::{Caller, Effects, Failure, Held, Interest, Mesh, Outcome};
-use crate::model::{Monotonic, Now, Seq};
+use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
+use crate::model::{Monotonic, Now};
 use crate::store::{Result as Stored, Store, StoreError};
 use crate::wire::http::server::{self as http, Method};
 
@@ -40,10 +40,7 @@ pub(super) enum Ended {
 pub(super) struct Turn<S> {
     pub(super) mesh: Mesh<S>,
     pub(super) answers: Answers,
-    /// Connections whose request was held in this turn.
-    pub(super) holds: Vec<Key>,
-    /// Connections that had waited for a lock and got one in this turn, with its fence.
-    pub(super) grants: Vec<(Key, Seq)>,
+    pub(super) held: Held,
     gate: Gate,
     sockets: Sockets,
     clock: Clock,
@@ -62,8 +59,7 @@ impl<S: Store> Turn<S> {
         Self {
             mesh,
             answers: Answers::default(),
-            holds: Vec::new(),
-            grants: Vec::new(),
+            held: Held::default(),
             gate,
             sockets,
             clock,
@@ -85,9 +81,12 @@ impl<S: Store> Turn<S> {
         self.begun = false;
         self.failed = None;
         self.requests = 0;
-        self.holds.clear();
-        self.grants.clear();
         self.answers.clear();
+    }
+
+    /// The time of the turn.
+    pub(super) fn now(&self) -> Now {
+        self.now
     }
 
     /// Whether it takes no more requests.
@@ -118,9 +117,10 @@ impl<S: Store> Turn<S> {
         self.failed.is_none()
     }
 
-    /// Takes what the connection `to` has for the turn. `has_gone`: its client has hung up, and would
-    /// not get what it is given.
-    pub(super) fn take(&mut self, to: Key, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
+    /// Takes what `to` has for the turn. `has_gone`: the client has hung up, and would not get what it
+    /// is given.
+    pub(super) fn take(&mut self, to: Asker, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
+        self.held.goes_on(to);
         let owed = match incoming {
             Incoming::Head(request) => {
                 return match self.whose(request) {
@@ -152,7 +152,7 @@ impl<S: Store> Turn<S> {
         if self.is_full() { Flow::Full(owed) } else { Flow::Next(owed) }
     }
 
-    fn request(&mut self, to: Key, request: &http::Request<'_>, has_gone: bool) -> Flow {
+    fn request(&mut self, to: Asker, request: &http::Request<'_>, has_gone: bool) -> Flow {
         let without_body = request.method == Method::Head;
         let address = Address { without_body, ..address(to, request.connection) };
         let (caller, asked) = match self.admit(request) {
@@ -185,51 +185,58 @@ impl<S: Store> Turn<S> {
                 Flow::Next(self.answers.reply(address, reply))
             }
             Ok(Outcome::Hold { on, until }) => {
-                self.holds.push(to);
-                let connection = request.connection;
-                Flow::Hold(Box::new(Hold {
-                    caller,
-                    request: asked,
-                    on,
-                    until,
-                    hung_up: false,
-                    connection,
-                }))
+                let mut hold = Hold::new(caller, asked, on, until);
+                hold.connection = request.connection;
+                self.held.hold(to, hold);
+                if has_gone {
+                    self.held.hung_up(to, self.now.mono, &mut self.mesh);
+                }
+                Flow::Hold
             }
             Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, true)),
         }
     }
 
-    /// Asks again for a held request.
-    ///
-    /// # Errors
-    /// It has to wait on: the request back.
-    pub(super) fn ask_again(&mut self, to: Key, mut hold: Box<Hold>) -> Result<(), Box<Hold>> {
+    /// Asks again for the held requests that may have an answer now.
+    pub(super) fn ask_woken(&mut self) {
+        while !self.is_full()
+            && let Some((to, hold)) = self.held.next_woken()
+        {
+            self.ask_again(to, hold);
+        }
+    }
+
+    /// Asks again for the held requests for locks that can be answered after what has happened in
+    /// the turn: before it ends, so that nobody comes in between. Those that do not fit it are for
+    /// the next.
+    pub(super) fn grant_locks(&mut self) {
+        while !self.is_full()
+            && let Some((to, hold)) = self.held.next_waiter(&mut self.mesh)
+        {
+            self.ask_again(to, hold);
+        }
+    }
+
+    fn ask_again(&mut self, to: Asker, mut hold: Box<Hold>) {
         self.requests += 1;
-        let again = Held { on: hold.on, until: hold.until, hung_up: hold.hung_up };
-        let caller = hold.caller;
+        let (caller, again) = (hold.caller, hold.again());
         let outcome = self.look_and_ask(&mut hold.request, |mesh, asked, now| {
             mesh.handle_held(caller, asked, again, now)
         });
-        let address = address(to, hold.connection);
+        let address = Address { held: true, ..address(to, hold.connection) };
         match outcome {
             Ok(Outcome::Reply(reply)) => {
-                if let Reply::Locked { lock, .. } = &reply {
-                    self.grants.push((to, lock.fence));
-                }
+                self.held.answered(to, &reply);
                 self.answers.reply(address, reply);
             }
             Ok(Outcome::Hold { on, until }) => {
-                hold.on = on;
-                hold.until = until;
-                self.holds.push(to);
-                return Err(hold);
+                hold.wait_on(on, until);
+                self.held.hold(to, hold);
             }
             Err(refusal) => {
                 self.answers.refusal(address, &refusal, true);
             }
         }
-        Ok(())
     }
 
     /// Asks the mesh, in the turn. Of a registration it is told what the kernel says.
@@ -334,33 +341,31 @@ impl<S: Store> Turn<S> {
         if !self.begun {
             return Ok(Ended::Empty);
         }
-        Ok(Ended::Committed { effects: self.mesh.take_effects(), wrote })
+        self.held.commit(self.now.mono);
+        let mut effects = self.mesh.take_effects();
+        // Some may have left in the same turn.
+        let Effects { connect, watch, agents, .. } = &mut effects;
+        connect.retain(|(peer, _)| self.mesh.is_present(*peer));
+        watch.retain(|(peer, _)| self.mesh.is_present(*peer));
+        agents.retain(|wanted| self.mesh.is_present(wanted.peer));
+        self.held.wake(&effects);
+        Ok(Ended::Committed { effects, wrote })
     }
-}
 
-impl<S: Store> Turn<S> {
     /// Answers everyone who depended on a turn that has failed, those included whose request was held
-    /// in it: `take_hold` takes that from its connection.
-    pub(super) fn fail(
-        &mut self,
-        error: StoreError,
-        mut take_hold: impl FnMut(Key) -> Option<Box<Hold>>,
-    ) {
+    /// in it.
+    pub(super) fn fail(&mut self, error: StoreError) {
         let refusal = Refusal::from(error);
         self.answers.fail(&refusal);
-        for key in std::mem::take(&mut self.holds) {
-            if let Some(hold) = take_hold(key) {
-                if let Interest::Lock(ticket) = hold.on {
-                    self.mesh.withdraw(ticket);
-                }
-                self.answers.refusal(address(key, hold.connection), &refusal, true);
-            }
+        while let Some((to, hold)) = self.held.abort(&mut self.mesh) {
+            let address = Address { held: true, ..address(to, hold.connection) };
+            self.answers.refusal(address, &refusal, true);
         }
     }
 }
 
-fn address(to: Key, connection: http::Connection) -> Address {
-    Address { to, connection, without_body: false }
+fn address(to: Asker, connection: http::Connection) -> Address {
+    Address { to, connection, without_body: false, held: false }
 }
 
 #[cfg(test)]

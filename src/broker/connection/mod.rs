@@ -10,16 +10,13 @@ mod reading;
 
 use std::io::{self, Read, Write};
 
-use crate::api;
 use crate::limits::{
     IDLE_TIME_MAX, LINGER_TIME_MAX, READ_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX,
     REQUEST_TIME_MAX, RESPONSE_BACKLOG_BYTES, WRITE_TIME_MAX,
 };
-use crate::mesh::{Caller, Interest};
-use crate::model::{Monotonic, Seq};
+use crate::model::Monotonic;
 use crate::platform;
 use crate::wire::buffer::{Buffer, Full};
-use crate::wire::http;
 use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
 
 /// One request that is not complete, and what one read may bring behind it.
@@ -65,34 +62,7 @@ pub(super) enum Flow {
     /// The same, and it is the last answer of the connection.
     Refuse(usize),
     /// The answer has to wait, and so have the requests behind it.
-    Hold(Box<Hold>),
-}
-
-/// A request that waits for something to happen.
-#[derive(Debug)]
-pub(super) struct Hold {
-    /// Whose it is.
-    pub(super) caller: Caller,
-    /// What was asked.
-    pub(super) request: api::Request,
-    /// What it waits for.
-    pub(super) on: Interest,
-    /// How long.
-    pub(super) until: Monotonic,
-    /// Its client has hung up.
-    pub(super) hung_up: bool,
-    /// What becomes of the connection after the answer.
-    pub(super) connection: http::server::Connection,
-}
-
-impl Hold {
-    /// The types of events that it waits for; none: all.
-    pub(super) fn event_types(&self) -> &[Box<str>] {
-        match &self.request {
-            api::Request::ReadEvents(read) => &read.types,
-            _ => &[],
-        }
-    }
+    Hold,
 }
 
 /// What is to be done about a connection.
@@ -111,8 +81,6 @@ pub(super) enum Progress {
 pub(super) enum Expired {
     /// It has moved away.
     NotYet,
-    /// The time of the held request is over.
-    Hold,
     /// A request takes too long to come: to be refused.
     Request,
     /// The connection is to be dropped without a word.
@@ -142,7 +110,8 @@ pub(super) struct Connection<T> {
     source: Source,
     /// The buffer may contain whole requests.
     undecoded: bool,
-    hold: Option<Box<Hold>>,
+    /// Its last request has to wait for its answer, and what is behind it for that.
+    held: bool,
     /// Bytes of answers of this turn.
     owed: usize,
     /// When the request that is coming in began.
@@ -168,14 +137,6 @@ struct Source {
     ended: bool,
 }
 
-/// A lock that was given to a client which had waited for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Granted {
-    pub(super) fence: Seq,
-    /// When the answer was written.
-    pub(super) at: Monotonic,
-}
-
 /// What the reactor notes about a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
@@ -187,8 +148,6 @@ pub(super) struct Marks {
     pub(super) alarm: Option<Monotonic>,
     /// What it had buffered when that was last counted.
     pub(super) buffered: usize,
-    /// The lock for which it had waited, until it is known to have the answer.
-    pub(super) granted: Option<Granted>,
 }
 
 impl<T: Stream> Connection<T> {
@@ -201,7 +160,7 @@ impl<T: Stream> Connection<T> {
             phase: Phase::Serving,
             source: Source::default(),
             undecoded: false,
-            hold: None,
+            held: false,
             owed: 0,
             request_since: None,
             blocked_since: None,
@@ -253,34 +212,19 @@ impl<T: Stream> Connection<T> {
     }
 
     fn is_paused(&self) -> bool {
-        self.hold.is_some() || self.output.len() + self.owed >= RESPONSE_BACKLOG_BYTES
+        self.held || self.output.len() + self.owed >= RESPONSE_BACKLOG_BYTES
     }
 
     // Held requests
 
-    pub(super) fn held(&self) -> Option<&Hold> {
-        self.hold.as_deref()
+    /// Whether its last request is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
-    pub(super) fn take_hold(&mut self) -> Option<Box<Hold>> {
-        self.hold.take()
-    }
-
-    pub(super) fn put_hold(&mut self, hold: Box<Hold>) {
-        self.hold = Some(hold);
-    }
-
-    /// The client has gone, or has nothing more to say, and perhaps nobody is there any more to take
-    /// an answer. A held request ends now: what comes later must not be given to nobody.
-    pub(super) fn end_hold(&mut self, now: Monotonic) -> bool {
-        match &mut self.hold {
-            Some(hold) => {
-                hold.until = hold.until.min(now);
-                hold.hung_up = true;
-                true
-            }
-            None => false,
-        }
+    /// The answer to the request that was held is the next one.
+    pub(super) fn release(&mut self) {
+        self.held = false;
     }
 
     // Answers
@@ -330,7 +274,7 @@ impl<T: Stream> Connection<T> {
         }
         self.blocked_since = None;
         self.active_at = now;
-        if self.phase == Phase::Closing && self.hold.is_none() {
+        if self.phase == Phase::Closing && !self.held {
             return self.finish(now);
         }
         Progress::Fine
@@ -351,29 +295,27 @@ impl<T: Stream> Connection<T> {
 
     // Time
 
-    /// When it has to be looked at, if nothing happens before.
-    pub(super) fn deadline(&self) -> Monotonic {
+    /// When it has to be looked at, if nothing happens before; none: a held request has all the time
+    /// it wants.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
         if let Phase::Lingering(until) = self.phase {
-            return until;
+            return Some(until);
         }
         let waiting = [
             self.blocked_since.map(|since| since.plus(WRITE_TIME_MAX)),
-            self.hold.as_ref().map(|hold| hold.until),
             self.request_since.map(|since| since.plus(REQUEST_TIME_MAX)),
         ];
         let first = waiting.into_iter().flatten().min();
-        first.unwrap_or_else(|| self.active_at.plus(IDLE_TIME_MAX))
+        first.or_else(|| (!self.held).then(|| self.active_at.plus(IDLE_TIME_MAX)))
     }
 
     /// What it means that this time has come.
     pub(super) fn expired(&self, now: Monotonic) -> Expired {
         let due = |since: Option<Monotonic>, time| since.is_some_and(|at| at.plus(time) <= now);
-        if self.deadline() > now {
+        if self.deadline().is_none_or(|at| at > now) {
             Expired::NotYet
         } else if due(self.blocked_since, WRITE_TIME_MAX) {
             Expired::Connection
-        } else if self.hold.as_ref().is_some_and(|hold| hold.until <= now) {
-            Expired::Hold
         } else if self.phase == Phase::Serving && due(self.request_since, REQUEST_TIME_MAX) {
             Expired::Request
         } else {

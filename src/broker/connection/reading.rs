@@ -178,7 +178,7 @@ impl<T: Stream> Connection<T> {
                     self.undecoded = used < bytes.len();
                     return (used, Stop::TurnFull);
                 }
-                Flow::Hold(hold) => self.hold = Some(hold),
+                Flow::Hold => self.held = true,
             }
         }
     }
@@ -193,11 +193,7 @@ impl<T: Stream> Connection<T> {
                 self.request_since.get_or_insert(now);
             }
         }
-        if self.phase == Phase::Closing
-            && self.output.is_empty()
-            && self.owed == 0
-            && self.hold.is_none()
-        {
+        if self.phase == Phase::Closing && self.output.is_empty() && self.owed == 0 && !self.held {
             return Progress::Gone;
         }
         Progress::Fine

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{BODY_BYTES_MAX, READS_PER_TURN_MAX};
-use crate::model::Recipient;
+use crate::wire::http;
 
 /// What happens at the other end of a [`Fake`].
 #[derive(Debug, Default)]
@@ -122,21 +122,13 @@ impl Test {
     fn turn(&mut self) -> Progress {
         let Self { connection, scratch, taken, room, .. } = self;
         let mut answers: Vec<Option<(String, http::server::Connection)>> = Vec::new();
-        let until = self.now.plus(Duration::from_secs(5));
         let progress = connection.serve(self.now, scratch, |incoming| {
             let (text, after) = match incoming {
                 Incoming::Request(request) => {
                     let body = String::from_utf8(request.body.to_vec()).unwrap();
                     if body.starts_with("hold") {
                         taken.push(body);
-                        return Flow::Hold(Box::new(Hold {
-                            caller: Caller::Broker,
-                            request: api::Request::Status,
-                            on: Interest::Inbox(Recipient::Cli),
-                            until,
-                            hung_up: false,
-                            connection: request.connection,
-                        }));
+                        return Flow::Hold;
                     }
                     (body, request.connection)
                 }
@@ -259,11 +251,12 @@ fn a_held_request_keeps_those_behind_it_waiting() {
     assert_eq!(test.answers(), ["a"]);
     test.send(&post("c"));
     assert_eq!(test.taken.len(), 2);
-    assert_eq!(test.connection.deadline(), test.now.plus(Duration::from_secs(5)));
-    test.pass(Duration::from_secs(5));
-    assert_eq!(test.connection.expired(test.now), Expired::Hold);
-    let hold = test.connection.take_hold().unwrap();
-    test.answer("held", hold.connection);
+    // For as long as it takes.
+    assert!(test.connection.is_held() && test.connection.deadline().is_none());
+    test.pass(2 * IDLE_TIME_MAX);
+    assert_eq!(test.connection.expired(test.now), Expired::NotYet);
+    test.connection.release();
+    test.answer("held", http::server::Connection::Keep);
     assert_eq!(test.connection.flush(test.now), Progress::Fine);
     assert!(test.connection.wants_turn());
     test.turn();
@@ -271,15 +264,15 @@ fn a_held_request_keeps_those_behind_it_waiting() {
 }
 
 #[test]
-fn a_hold_ends_when_the_client_may_be_gone() {
+fn a_client_that_may_be_gone_is_known_while_its_request_is_held() {
     let mut test = Test::new();
     test.send(&post("hold"));
     assert!(!test.connection.has_hung_up());
     test.connection.note_readable(true);
-    assert!(test.connection.has_hung_up() && test.connection.end_hold(test.now));
-    assert_eq!(test.connection.expired(test.now), Expired::Hold);
-    test.connection.take_hold();
-    assert!(!test.connection.end_hold(test.now));
+    assert!(test.connection.has_hung_up() && test.connection.is_held());
+    assert!(!test.connection.wants_turn(), "its answer ends it");
+    test.connection.release();
+    assert_eq!((test.connection.wants_turn(), test.turn()), (true, Progress::Fine));
 }
 
 #[test]
@@ -443,7 +436,7 @@ fn a_reset_ends_the_connection() {
 fn each_phase_has_its_deadline() {
     let mut test = Test::new();
     let expect = |test: &mut Test, time: Duration, expired: Expired| {
-        assert_eq!(test.connection.deadline(), test.now.plus(time));
+        assert_eq!(test.connection.deadline(), Some(test.now.plus(time)));
         assert_eq!(test.connection.expired(test.now), Expired::NotYet);
         let later = test.now.plus(time);
         assert_eq!(test.connection.expired(later), expired);
@@ -494,7 +487,7 @@ fn a_request_that_does_not_come_is_refused_once() {
     test.send(&post("")[4..]);
     assert!(test.taken.is_empty());
     assert_eq!(test.answers(), ["too late"]);
-    assert_eq!(test.connection.deadline(), test.now.plus(LINGER_TIME_MAX));
+    assert_eq!(test.connection.deadline(), Some(test.now.plus(LINGER_TIME_MAX)));
 }
 
 /// Numbers for the test below (xorshift64): the same for each run.
@@ -542,11 +535,10 @@ fn nothing_is_lost_or_changes_places() {
                 test.wire.borrow_mut().room = dice.below(room);
                 test.connection.flush(test.now);
             }
-            if dice.below(4) == 0
-                && let Some(hold) = test.connection.take_hold()
-            {
+            if dice.below(4) == 0 && test.connection.is_held() {
+                test.connection.release();
                 let body = test.taken.last().unwrap().clone();
-                test.answer(&body, hold.connection);
+                test.answer(&body, http::server::Connection::Keep);
                 test.connection.flush(test.now);
                 event = true;
             }

@@ -4,19 +4,19 @@ use mio::Interest;
 
 use super::Reactor;
 use crate::api::{Code, Refusal};
-use crate::broker::acceptor::Room;
+use crate::broker::acceptor::Room as Space;
 use crate::broker::answers::{last_words, unavailable};
-use crate::broker::connection::{Connection, Expired, Flow, Granted, Progress};
+use crate::broker::connection::{Connection, Expired, Flow, Progress};
+use crate::broker::held::{Asker, Cut};
+use crate::broker::room::Room;
 use crate::broker::table::{Key, Kind};
 use crate::broker::timers::Alarm;
 use crate::limits::CONNECTIONS_REFUSED_MAX;
 use crate::log;
-use crate::mesh::{Interest as Awaited, Lost};
 use crate::model::Monotonic;
 use crate::platform::Stream;
-use crate::store::Store;
 
-impl<S: Store> Reactor<S> {
+impl<R: Room> Reactor<R> {
     pub(super) fn connection_event(&mut self, key: Key, event: &mio::event::Event, now: Monotonic) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let hung_up = event.is_read_closed() || event.is_error();
@@ -24,26 +24,14 @@ impl<S: Store> Reactor<S> {
             connection.note_readable(hung_up);
         }
         let writable = event.is_writable();
-        if hung_up {
-            self.end_hold(key, now);
+        if hung_up && connection.is_held() {
+            self.room.hung_up(Asker::Http(key), now);
         }
-        let Some(connection) = self.connections.get_mut(key) else { return };
         let mut progress = Progress::Fine;
         if writable && connection.has_output() {
             progress = connection.flush(now);
         }
         self.settle(key, progress, now);
-    }
-
-    /// The client of a held request has gone: it leaves the queue it stands in, and is answered now.
-    pub(super) fn end_hold(&mut self, key: Key, now: Monotonic) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if let Some(Awaited::Lock(ticket)) = connection.held().map(|hold| hold.on) {
-            self.turn.mesh.withdraw(ticket);
-        }
-        if connection.end_hold(now) {
-            self.woken.push_back(key);
-        }
     }
 
     pub(super) fn accept(&mut self, now: Monotonic) {
@@ -58,8 +46,8 @@ impl<S: Store> Reactor<S> {
     fn come_in(&mut self, mut stream: Stream, now: Monotonic) {
         let Some(acceptor) = &self.acceptor else { return };
         let peers = self.links.descriptors() + self.agents.descriptors();
-        let room = acceptor.room(self.connections.len(), peers);
-        if room == Room::Refuse && self.refused.len() >= CONNECTIONS_REFUSED_MAX {
+        let space = acceptor.room(self.connections.len(), peers);
+        if space == Space::Refuse && self.refused.len() >= CONNECTIONS_REFUSED_MAX {
             self.let_go_of_first(now);
         }
         let token = self.connections.next_key().token(Kind::Connection);
@@ -68,7 +56,7 @@ impl<S: Store> Reactor<S> {
             return;
         }
         let key = self.connections.insert(Connection::new(stream, now));
-        if room == Room::Refuse {
+        if space == Space::Refuse {
             let refusal = unavailable("too many connections: close some, or use them again");
             self.dismiss(key, &refusal, now);
             self.refused.push_back(key);
@@ -103,7 +91,7 @@ impl<S: Store> Reactor<S> {
             }
             let Some(connection) = self.connections.get_mut(key) else { continue };
             connection.forget_input();
-            if connection.has_output() || connection.held().is_some() {
+            if connection.has_output() || connection.is_held() {
                 self.drop_connection(key, now);
             } else {
                 let refusal = unavailable("too much is being sent to the broker: try again");
@@ -117,8 +105,6 @@ impl<S: Store> Reactor<S> {
         connection.marks.alarm = None;
         match connection.expired(now) {
             Expired::NotYet => self.settle(key, Progress::Fine, now),
-            // Its next alarm is set when it was asked again.
-            Expired::Hold => self.woken.push_back(key),
             Expired::Connection => self.settle(key, Progress::Gone, now),
             Expired::Request => {
                 let refusal = Refusal::new(
@@ -154,13 +140,15 @@ impl<S: Store> Reactor<S> {
         self.buffered -= connection.marks.buffered;
         connection.marks.buffered = connection.buffered();
         self.buffered += connection.marks.buffered;
-        let alarm = Alarm::Connection(key);
-        self.timers.wake_by(connection.deadline(), alarm, &mut connection.marks.alarm);
+        if let Some(at) = connection.deadline() {
+            self.timers.wake_by(at, Alarm::Connection(key), &mut connection.marks.alarm);
+        }
     }
 
     /// Refuses whatever a connection wants and closes it.
     pub(super) fn dismiss(&mut self, key: Key, refusal: &Refusal, now: Monotonic) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.release();
         let answered = last_words(refusal, |response| connection.answer(response));
         connection.close_after();
         let progress = if answered.is_ok() { connection.flush(now) } else { Progress::Gone };
@@ -171,19 +159,7 @@ impl<S: Store> Reactor<S> {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         self.buffered -= connection.marks.buffered;
-        if let Some(hold) = connection.held() {
-            self.held.remove(key, hold.on, hold.event_types());
-            match hold.on {
-                Awaited::Lock(ticket) => self.turn.mesh.withdraw(ticket),
-                Awaited::Claim { peer, place, .. } => self.turn.mesh.withdraw_claim(peer, place),
-                _ => {}
-            }
-        }
-        if let Some(granted) = connection.marks.granted.take()
-            && let Some(lost) = how_lost(&mut connection, granted, now)
-        {
-            self.lost.push((granted.fence, lost));
-        }
+        self.room.closed(Asker::Http(key), now, || how_cut(&mut connection));
         // Closing the descriptor would do on Linux.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         if let Some(acceptor) = &mut self.acceptor {
@@ -192,14 +168,14 @@ impl<S: Store> Reactor<S> {
     }
 }
 
-/// Whether the answer that gave a lock, the last of this connection, was lost.
-fn how_lost(connection: &mut Connection<Stream>, granted: Granted, now: Monotonic) -> Option<Lost> {
+/// How the end of a connection leaves the last answer on it.
+fn how_cut(connection: &mut Connection<Stream>) -> Option<Cut> {
     if connection.has_output() {
-        return Some(Lost::Unwritten);
+        return Some(Cut::Unwritten);
     }
     // A client that had closed before it was answered has reset the connection since; behind its end
     // that shows only as a pending error.
     let is_reset =
         connection.has_failed() || !matches!(connection.stream_mut().take_error(), Ok(None));
-    is_reset.then(|| Lost::Reset { after: now.since(granted.at) })
+    is_reset.then_some(Cut::Reset)
 }

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broker::entropy::SystemEntropy;
-use crate::broker::table::Table;
+use crate::broker::room::Said;
+use crate::broker::table::{Key, Table};
 use crate::mesh::Settings;
-use crate::model::{Monotonic, PeerId, Seq};
+use crate::model::{PeerId, Recipient, Seq};
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::wire::http::server::{Decoded, RequestDecoder};
 
@@ -57,7 +58,7 @@ impl Test {
             else {
                 panic!("{bytes}");
             };
-            self.turn.take(*key, &Incoming::Request(request), false);
+            self.turn.take(Asker::Http(*key), &Incoming::Request(request), false);
         }
         self.turn.end().unwrap()
     }
@@ -65,8 +66,8 @@ impl Test {
     fn answers(&mut self) -> Vec<Got> {
         let mut answers = Vec::new();
         self.turn.answers.finish(|_| {});
-        self.turn.answers.each(|_, response| {
-            let response = response.unwrap();
+        self.turn.answers.each(|_, said| {
+            let (Said::Answer(response) | Said::Held(response)) = said else { panic!("{said:?}") };
             answers.push(Got {
                 status: response.status,
                 body: serde_json::from_slice(response.body).unwrap(),
@@ -78,7 +79,7 @@ impl Test {
     fn ask(&mut self, path: &str, token: &str, body: Value) -> Got {
         let ended = self.ask_all(&[(path, token, body)]);
         if let Ended::Failed(error) = ended {
-            self.turn.fail(error, |_| None);
+            self.turn.fail(error);
         }
         self.answers().remove(0)
     }
@@ -153,21 +154,9 @@ fn a_turn_that_fails_fails_for_all_who_depended_on_it() {
     ];
     let ended = test.ask_all(&requests);
     let Ended::Failed(error) = ended else { panic!("{ended:?}") };
-    assert!(test.turn.is_full() || test.turn.holds.len() == 1);
-    let held = test.keys[1];
-    let mut asked_for = Vec::new();
-    test.turn.fail(error, |key| {
-        asked_for.push(key);
-        Some(Box::new(Hold {
-            caller: Caller::Broker,
-            request: Request::Status,
-            on: crate::mesh::Interest::Events,
-            until: Monotonic::default(),
-            hung_up: false,
-            connection: http::Connection::Keep,
-        }))
-    });
-    assert_eq!(asked_for, [held]);
+    assert!(test.turn.held.get(Asker::Http(test.keys[1])).is_some());
+    test.turn.fail(error);
+    assert!(test.turn.held.is_empty());
     let statuses: Vec<u16> = test.answers().iter().map(|got| got.status).collect();
     // The held one is answered behind the others; on its connection it is the last in any case.
     assert_eq!(statuses[..4], [200, 503, 401, 503]);
@@ -186,33 +175,29 @@ fn a_turn_takes_so_many_requests_and_no_more() {
     assert!(test.turn.is_full());
     assert_eq!(test.answers().len(), TURN_REQUESTS_MAX);
     test.turn.start(test.now, false);
-    assert_eq!((test.turn.requests, test.turn.answers.len()), (0, 0));
+    assert_eq!((test.turn.requests, test.answers().len()), (0, 0));
 }
 
 #[test]
 fn a_held_request_is_asked_again_until_there_is_something() {
     let mut test = Test::new(u64::from(u32::MAX));
-    let (_, token) = test.register("bob");
+    let (bob, token) = test.register("bob");
+    let peer = PeerId::parse(&bob).unwrap();
+    test.ask_all(&[("/messages", &token, json!({"wait": 5}))]);
+    let until = test.now.mono.plus(Duration::from_secs(5));
+    assert_eq!(test.turn.held.next_deadline(), Some(until));
+    // Woken by what is not for it, it waits on.
+    test.turn.held.wake(&Effects { inboxes: vec![Recipient::Peer(peer)], ..Effects::default() });
+    assert!(test.turn.held.is_busy());
     test.turn.start(test.now, false);
-    let Ok(Request::Fetch(fetch)) = Request::decode(Endpoint::Messages, b"{\"wait\":5}") else {
-        panic!();
-    };
-    let caller = test.turn.mesh.authenticate(&token);
-    let (key, until) = (test.keys[0], test.now.mono.plus(Duration::from_secs(5)));
-    let hold = Box::new(Hold {
-        caller,
-        request: Request::Fetch(fetch),
-        on: crate::mesh::Interest::Events,
-        until,
-        hung_up: false,
-        connection: http::Connection::Keep,
-    });
-    let hold = test.turn.ask_again(key, hold).unwrap_err();
-    assert_eq!((hold.until, test.turn.holds.as_slice()), (until, &[key][..]));
+    test.turn.ask_woken();
     test.turn.end().unwrap();
+    assert!(test.answers().is_empty() && test.turn.held.next_deadline() == Some(until));
+    test.keys.remove(0);
     test.ask("/send", TOKEN, json!({"fromPeer": "s", "toPeer": "bob", "payload": "x"}));
     test.turn.start(test.now, false);
-    test.turn.ask_again(key, hold).unwrap();
+    test.turn.ask_woken();
     assert!(matches!(test.turn.end(), Ok(Ended::Committed { wrote: true, .. })));
     assert_eq!(test.answers()[0].body["messages"][0]["payload"], "x");
+    assert!(test.turn.held.is_empty());
 }

@@ -1,0 +1,283 @@
+//! The mesh in this process, as the room that answers.
+
+use std::time::Duration;
+
+use super::connection::{Flow, Incoming};
+use super::held::{Asker, Cut};
+use super::links::News;
+use super::pending::Pending;
+use super::room::{Room, Said};
+use super::turn::{Ended, Turn};
+use crate::log;
+use crate::mesh::{Effects, Mesh};
+use crate::model::{Monotonic, Now, PeerId};
+use crate::store::{Result, Store, StoreError};
+
+/// How long what needs no answer rests after the storage has failed.
+const REST: Duration = Duration::from_secs(1);
+/// How often the log is told that the storage fails: a full disk fails each turn.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long nothing must have happened before the store does what nobody waits for.
+const IDLE_BEFORE_CARE: Duration = Duration::from_millis(100);
+
+/// Turns by which it is found out whether the storage works again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    /// Old rows are removed: what lacks room may find it where they were.
+    Room,
+    /// Something is written, without making anyone's request fail.
+    Write,
+}
+
+/// See the module.
+pub(super) struct Local<S> {
+    turn: Turn<S>,
+    /// Connections to peers that the core has not been told of, and whether the process is watched.
+    came_up: Vec<(PeerId, bool)>,
+    /// Those of which it was told.
+    announced: Vec<PeerId>,
+    /// Peers whose process has ended.
+    crashed: Pending<PeerId>,
+    /// Peers whose agent's process has ended.
+    alone: Pending<PeerId>,
+    /// The storage has failed: what needs no answer rests until then.
+    resting: Option<Monotonic>,
+    /// After that.
+    trial: Option<Trial>,
+    /// That the storage fails was said in the log, and is not said again until then.
+    silent_until: Option<Monotonic>,
+    /// A turn has written since the store was last looked after.
+    wrote: bool,
+    /// When the store may do what nobody waits for.
+    care_at: Option<Monotonic>,
+}
+
+impl<S: Store> Local<S> {
+    pub(super) fn new(turn: Turn<S>) -> Self {
+        Self {
+            turn,
+            came_up: Vec::new(),
+            announced: Vec::new(),
+            crashed: Pending::default(),
+            alone: Pending::default(),
+            resting: None,
+            trial: None,
+            silent_until: None,
+            wrote: false,
+            care_at: None,
+        }
+    }
+
+    /// The store back, at the end.
+    pub(super) fn into_store(self) -> S {
+        self.turn.mesh.into_store()
+    }
+
+    /// Whether the core has something to do that no client waits for.
+    fn wants_turn_of_its_own(&self) -> bool {
+        !self.came_up.is_empty()
+            || !self.crashed.is_empty()
+            || !self.alone.is_empty()
+            || self.turn.held.has_lost()
+            || self.turn.mesh.wants_feed()
+            || self.turn.mesh.has_waiters()
+    }
+
+    /// What happened to the ways to peers and is part of a turn.
+    fn tell_core(&mut self, due: bool) {
+        while let Some(peer) = self.crashed.next() {
+            self.turn.with_mesh(|mesh, now| mesh.process_ended(peer, now));
+        }
+        // After the servers: of those that ended with their agent it is told how they ended.
+        while let Some(peer) = self.alone.next() {
+            self.turn.with_mesh(|mesh, now| mesh.agent_ended(peer, now));
+        }
+        while let Some((fence, lost)) = self.turn.held.next_lost() {
+            self.turn.with_mesh(|mesh, now| mesh.grant_lost(fence, lost, now));
+        }
+        while let Some((peer, known)) = self.came_up.last().copied() {
+            if !self.turn.with_mesh(|mesh, now| mesh.link_up(peer, known, now)) {
+                return;
+            }
+            self.came_up.pop();
+            self.announced.push(peer);
+        }
+        if due {
+            self.turn.with_mesh(Mesh::tick);
+        }
+    }
+
+    /// Ends the turn as it is.
+    fn end_turn(&mut self) -> Result<Effects> {
+        match self.turn.end()? {
+            Ended::Empty => Ok(Effects::default()),
+            Ended::Committed { effects, wrote } => {
+                self.crashed.commit();
+                self.alone.commit();
+                self.wrote |= wrote;
+                Ok(effects)
+            }
+            Ended::Failed(error) => {
+                let now = self.turn.now().mono;
+                if self.silent_until.is_none_or(|until| until <= now) {
+                    let what = if matches!(error, StoreError::Unsure(_)) {
+                        "this turn may be kept or not"
+                    } else {
+                        "nothing of this turn was kept"
+                    };
+                    log::error(format_args!("{error}; {what}"));
+                    self.silent_until = Some(now.plus(SILENCE));
+                }
+                self.crashed.abort();
+                self.alone.abort();
+                self.resting = Some(now.plus(REST));
+                self.trial = None;
+                self.turn.fail(error);
+                Ok(Effects::default())
+            }
+        }
+    }
+
+    fn maintain(&mut self, idle: bool) {
+        if let Err(error) = self.turn.mesh.maintain(idle) {
+            log::warn(format_args!("care of the storage failed: {error}"));
+        }
+    }
+}
+
+impl<S: Store> Room for Local<S> {
+    fn start(&mut self) -> Effects {
+        self.turn.mesh.take_effects()
+    }
+
+    fn prepare(&mut self, now: Now) -> Result<Option<Effects>> {
+        if self.resting.is_some_and(|until| until <= now.mono) {
+            self.resting = None;
+            self.trial = Some(Trial::Room);
+        }
+        match self.trial {
+            None => return Ok(None),
+            Some(Trial::Room) => {
+                self.trial = Some(Trial::Write);
+                self.turn.start(now, true);
+                self.turn.with_mesh(Mesh::make_room);
+            }
+            Some(Trial::Write) => {
+                self.trial = None;
+                self.turn.start(now, false);
+                self.turn.with_mesh(|_, _| Ok(()));
+            }
+        }
+        self.end_turn().map(Some)
+    }
+
+    fn begin(&mut self, now: Now, asking: bool) -> bool {
+        let rested = self.resting.is_none();
+        let due = rested && self.turn.mesh.next_deadline(now).is_some_and(|at| at <= now.mono);
+        self.turn.held.wake_due(now.mono);
+        let own = due || (rested && self.wants_turn_of_its_own());
+        if !own && !asking && !self.turn.held.is_busy() {
+            return false;
+        }
+        self.turn.start(now, !rested);
+        if rested {
+            self.tell_core(due);
+        }
+        self.turn.ask_woken();
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.turn.is_full()
+    }
+
+    fn take(&mut self, asker: Asker, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
+        self.turn.take(asker, incoming, has_gone)
+    }
+
+    fn end(&mut self) -> Result<Effects> {
+        self.turn.grant_locks();
+        self.end_turn()
+    }
+
+    fn take_announced(&mut self) -> Vec<PeerId> {
+        std::mem::take(&mut self.announced)
+    }
+
+    fn answers(&mut self, give: impl FnMut(Asker, Said<'_>)) {
+        let Turn { mesh, answers, .. } = &mut self.turn;
+        answers.finish(|sent| mesh.confirm(sent));
+        answers.each(give);
+        answers.clear();
+    }
+
+    fn take_care(&mut self, now: Monotonic) {
+        if std::mem::take(&mut self.wrote) {
+            self.maintain(false);
+            self.care_at = Some(now.plus(IDLE_BEFORE_CARE));
+        } else if self.care_at.is_some_and(|at| at <= now) {
+            self.care_at = None;
+            self.maintain(true);
+        }
+    }
+
+    fn hear(&mut self, news: News, now: Now) {
+        let mesh = &mut self.turn.mesh;
+        match news {
+            News::Up(peer, known) => self.came_up.push((peer, known)),
+            News::Down(peer) => {
+                self.came_up.retain(|(other, _)| *other != peer);
+                mesh.link_down(peer);
+            }
+            News::Process(peer, known) => mesh.process_known(peer, known, now),
+            News::Ended(peer) => self.crashed.push(peer),
+            News::NamedEnded(peer) => mesh.named_process_ended(peer),
+            News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
+            News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
+            News::AgentLives(peer) => mesh.agent_lives(peer),
+            News::AgentEnded(peer) => self.alone.push(peer),
+            // What that means is found out from the processes.
+            News::Listens(..) => {}
+        }
+    }
+
+    fn was_former(&mut self, peer: PeerId) {
+        self.crashed.retain(|other| *other != peer);
+    }
+
+    fn hung_up(&mut self, asker: Asker, now: Monotonic) {
+        let Turn { mesh, held, .. } = &mut self.turn;
+        held.hung_up(asker, now, mesh);
+    }
+
+    fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
+        let Turn { mesh, held, .. } = &mut self.turn;
+        held.closed(asker, now, mesh, cut);
+    }
+
+    fn next_deadline(&self, now: Now) -> Option<Monotonic> {
+        if self.turn.held.is_busy() || self.trial.is_some() {
+            return Some(now.mono);
+        }
+        let core = match self.resting {
+            // While the storage rests, so does the core. Then it is tried.
+            Some(until) => Some(until),
+            None if self.wants_turn_of_its_own() => Some(now.mono),
+            None => self.turn.mesh.next_deadline(now),
+        };
+        [core, self.turn.held.next_deadline(), self.care_at].into_iter().flatten().min()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.turn.mesh.present() == 0 && self.turn.held.is_empty()
+    }
+
+    fn goodbye(&mut self, reason: &str, now: Now) -> Effects {
+        self.turn.mesh.goodbye(reason, now);
+        self.turn.mesh.take_effects()
+    }
+
+    fn end_held(&mut self) -> Vec<Asker> {
+        self.turn.held.end()
+    }
+}
