@@ -56,6 +56,28 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Makes the file `path` with mode 0600 if it is not there, and says whether it did. It is there whole
+/// or not at all, and on the disk when this returns: for what is made once and kept.
+///
+/// # Errors
+///
+/// The directory cannot be written to, or the disk is full; nothing was made then.
+pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let (temporary, mut file) = create_beside(path)?;
+    let made = file
+        .set_permissions(Permissions::from_mode(0o600))
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        // Unlike a rename, this replaces nothing.
+        .and_then(|()| std::fs::hard_link(&temporary, path));
+    // Its other name stays.
+    let _ = std::fs::remove_file(&temporary);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
 /// Reads the regular file `path`, which must not be longer than `bytes_max`.
 ///
 /// # Errors
@@ -203,6 +225,18 @@ pub(crate) mod tests {
         write_private(&path, b"1").unwrap();
         assert!(leftover.exists());
         assert_eq!(std::fs::read(&path).unwrap(), b"1");
+    }
+
+    #[test]
+    fn what_is_made_once_is_not_replaced() {
+        let dir = TempDir::new();
+        let path = dir.path().join("key");
+        assert!(create_private(&path, b"first").unwrap());
+        assert!(!create_private(&path, b"second").unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(names(dir.path()), ["key"]);
+        assert!(create_private(&dir.path().join("missing/key"), b"").is_err());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub mod mesh;
 pub mod wire;
 pub mod platform;
 pub mod data_dir;
+#[cfg(feature = "lan")]
+pub mod lan;
 pub mod log;
 pub mod client;
 pub mod agent;

@@ -49,6 +49,36 @@ pub const RESPONSE_BACKLOG_BYTES: usize = 256 * KIB;
 /// A list answer stops before it grows beyond this, bytes; `remaining` says what is left.
 pub const REPLY_BYTES_MAX: usize = 4 * MIB;
 
+// --- Machines -----------------------------------------------------------------------------------
+
+/// Most that is read of another machine before its connection is open, bytes: TLS and the head of the
+/// upgrade together. A relay of this version sends some 1,000.
+pub const MACHINE_HEAD_BYTES_MAX: usize = 8 * KIB;
+/// Longest text between machines, bytes, however many fragments it comes in.
+pub const MACHINE_TEXT_BYTES_MAX: usize = 8 * MIB;
+/// Most bytes that are decrypted at once.
+pub const MACHINE_READ_BYTES: usize = 8 * KIB;
+/// Most bytes read from a machine before others have their turn.
+pub const MACHINE_TURN_BYTES: usize = 256 * KIB;
+/// With so much waiting to be sent to a machine nothing more is read from it, bytes.
+pub const MACHINE_OUT_BYTES_MAX: usize = MIB;
+/// Handshakes with machines that have begun and are not done.
+pub const HANDSHAKES_MAX: usize = 32;
+/// Those with one network: an IPv4 address, or the first 64 bits of an IPv6 address.
+pub const HANDSHAKES_PER_NETWORK_MAX: usize = 8;
+/// Time a machine has for its handshake, the upgrade included.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Handshakes begun in a second.
+pub const HANDSHAKES_PER_SECOND: u32 = 50;
+/// Networks from which joined machines last came that are remembered.
+pub const MACHINE_NETWORKS_MAX: usize = 256;
+/// Addresses in an invitation.
+pub const INVITATION_ADDRESSES_MAX: usize = 16;
+/// Longest code of an invitation, characters.
+pub const INVITATION_CHARS_MAX: usize = 1000;
+/// Longest file of a machine key, bytes.
+pub const MACHINE_KEY_BYTES_MAX: usize = 4 * KIB;
+
 // --- Configuration ------------------------------------------------------------------------------
 
 /// Ports tried after `SLM_MESH_PORT` when that one is busy.
@@ -505,6 +535,9 @@ const _: () = {
     assert!(REPLY_BYTES_MAX < CLIENT_REPLY_BYTES_MAX);
     assert!(MESSAGE_RETENTION_MS <= EVENT_RETENTION_MS);
     assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
+    // A request and an answer fit a text between machines.
+    assert!(BODY_BYTES_MAX + 16 * KIB < MACHINE_TEXT_BYTES_MAX);
+    assert!(REPLY_BYTES_MAX + 16 * KIB < MACHINE_TEXT_BYTES_MAX);
     assert!(REPLY_BYTES_MAX <= RPC_LINE_BYTES_MAX);
     // A made name with the highest suffix there can be (`-2000`) is still a name.
     assert!(PEERS_MAX < 10_000 && AUTO_NAME_CHARS_MAX + "-9999".len() <= NAME_CHARS_MAX);

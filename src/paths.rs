@@ -91,6 +91,12 @@ impl Paths {
         self.dir.join("shared.secret")
     }
 
+    /// The key by which other machines know this data directory.
+    #[must_use]
+    pub fn machine_key(&self) -> PathBuf {
+        self.dir.join("machine.key")
+    }
+
     /// The directory in which `setup` keeps what it has changed.
     #[must_use]
     pub fn setup(&self) -> PathBuf {
@@ -142,6 +148,7 @@ mod tests {
             (paths.log(), "broker.log"),
             (paths.old_log(), "broker.log.1"),
             (paths.shared_secret(), "shared.secret"),
+            (paths.machine_key(), "machine.key"),
             (paths.setup(), "setup"),
             (paths.peers(), "peers"),
             (paths.peer_socket(id), "peers/00000000-0000-0000-0000-000000000000.sock"),

@@ -1,0 +1,49 @@
+//! Between machines: what a relay and its hub know each other by, and the connection between them.
+//!
+//! A machine is known by its key ([`key`]); its id is the hash of the public half. [`tls`] makes both
+//! sides prove that they have theirs. Who is let in is decided after that, by what the relay shows
+//! when it asks for the upgrade ([`upgrade`]): the token of an invitation ([`invitation`]), a proof
+//! that it has the shared secret ([`secret`]), or nothing, if the hub knows its id. [`channel`] is
+//! all of that as one connection, over which texts go both ways ([`websocket`]). [`admission`] says
+//! how many handshakes a hub begins, and with whom.
+
+pub mod admission;
+pub mod invitation;
+pub mod key;
+pub mod secret;
+pub mod tls;
+
+/// `bytes` in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).collect()
+}
+
+/// The bytes that `text` stands for, if it is `2 * N` hexadecimal digits.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_there_and_back() {
+        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(unhex(&hex(&[0, 0x1f, 0xff])), Some([0, 0x1f, 0xff]));
+        assert_eq!(unhex("AB"), Some([0xab]));
+        for bad in ["", "a", "abc", "+1", "ä"] {
+            assert_eq!(unhex::<1>(bad), None, "{bad}");
+        }
+    }
+}
