@@ -67,7 +67,7 @@ fn core(c: &mut Criterion) {
             b.iter(|| {
                 let reply = turn(&mut mesh, &request);
                 for push in mesh.take_effects().pushes {
-                    if let Some(seq) = push.message {
+                    if let Some(seq) = push.frame.message() {
                         mesh.frame_written(to, seq, NOW);
                     }
                 }

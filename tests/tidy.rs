@@ -173,6 +173,15 @@ fn the_core_and_the_codecs_do_no_io() {
 }
 
 #[test]
+fn the_core_tells_facts_and_no_text() {
+    for (path, code) in code_of("mesh") {
+        for word in ["json!", "Serialize", "RawValue", "Rc<[u8]>"] {
+            assert!(!code.contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+#[test]
 fn only_the_store_knows_sql() {
     for (module, _) in LAYERS.iter().filter(|(module, _)| *module != "store") {
         for (path, code) in code_of(module) {

@@ -5,6 +5,7 @@
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
 mod decode;
+mod fact;
 mod fields;
 mod heard;
 mod push;
@@ -14,12 +15,10 @@ mod reply;
 mod request;
 mod sent;
 
+pub use fact::{Fact, Freed, PeerChange, Presence};
 pub use heard::{AgentInfo, DampedInfo};
-pub use push::{Frame, LockAction, PushedMessage, read_frame};
-pub(crate) use push::{
-    ack_line, event_line, lock_line, message_line, peer_line, read_ack, shutdown_line, unread_line,
-    wake_line,
-};
+pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
+pub(crate) use push::{ack_line, read_ack};
 pub use read::{
     ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,
     LocksReply, MarkedReply, PeersReply,

@@ -1,10 +1,17 @@
 //! Push frames: one JSON object a line, `{"type","payload","timestamp"}`, from the broker to a peer;
 //! and the acknowledgement that comes back, `{"ack":"<messageId>"}`.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::model::{Handle, Message, MessageId, MessageKind, Party, PeerId, Seq, Timestamp};
+use super::fact::{Fact, PeerChange};
+use crate::model::{
+    Handle, LeaveReason, Message, MessageId, MessageKind, Party, PeerId, Seq, Timestamp,
+};
 
 /// A message as pushed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +47,27 @@ pub struct PushedMessage {
     pub seq: Seq,
 }
 
+impl PushedMessage {
+    /// A message as pushed. `from_agent` is which agent the sender is, if that is known.
+    #[must_use]
+    pub fn new(message: Message, from_agent: Option<&str>) -> Self {
+        Self {
+            message_id: message.id,
+            handle: message.id.handle(),
+            from_peer: message.from,
+            from_name: message.from_name,
+            from_agent: from_agent.map(Into::into),
+            text: message.payload,
+            message_type: message.kind,
+            broadcast: message.to.is_none(),
+            to_name: message.to_name,
+            to_group: message.to_group,
+            reply_to: message.reply_to,
+            seq: message.seq,
+        }
+    }
+}
+
 /// A push frame, read by a client. Frames of types it does not know are to be ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
@@ -50,12 +78,25 @@ pub enum Frame {
     /// So many messages are unread, now that the agent has read some by another way.
     Unread(u64),
     /// An event it subscribed to; the payload as it came.
-    Event(serde_json::Value),
+    Event(Value),
     /// The broker is going away; the reason.
     Shutdown(Box<str>),
     /// Anything else: news of peers and locks, and what later versions may send.
     Other(Box<str>),
 }
+
+#[derive(Serialize, Deserialize)]
+struct Unread {
+    unread: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Shutdown {
+    reason: Box<str>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
 
 /// Reads a line that the broker pushed.
 ///
@@ -68,14 +109,6 @@ pub fn read_frame(line: &[u8]) -> Result<Frame, String> {
         kind: String,
         #[serde(borrow)]
         payload: &'a RawValue,
-    }
-    #[derive(Deserialize)]
-    struct Shutdown {
-        reason: Box<str>,
-    }
-    #[derive(Deserialize)]
-    struct Unread {
-        unread: u64,
     }
     let text = |error: serde_json::Error| error.to_string();
     let line: Line<'_> = serde_json::from_slice(line).map_err(text)?;
@@ -108,26 +141,104 @@ pub(crate) fn read_ack(line: &[u8]) -> Option<MessageId> {
     serde_json::from_slice::<Line>(line).ok().map(|line| line.ack)
 }
 
-/// What happened to a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LockAction {
-    /// Taken.
-    Locked,
-    /// Free.
-    Unlocked,
+/// A push frame as the core makes it: what is told, and when.
+///
+/// It becomes a text once, when the first of those who get it has a way for it.
+#[derive(Debug)]
+pub struct PushFrame {
+    told: Pushed,
+    at: Timestamp,
+    line: OnceCell<Rc<[u8]>>,
 }
 
-#[derive(Serialize)]
-struct Line<T> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    payload: T,
-    timestamp: Timestamp,
+/// What a push frame tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// A message, to its recipient.
+    Message(PushedMessage),
+    /// An event, to those who subscribed to its type.
+    Event {
+        /// What has happened.
+        fact: Rc<Fact>,
+        /// The event's place in the sequence.
+        seq: Seq,
+        /// Who has caused it; none for the broker itself.
+        by: Option<Party>,
+    },
+    /// News of a peer or a lock, to everyone but who has caused it; see [`Fact::is_update`].
+    Update(Rc<Fact>),
+    /// So many messages are unread, now that the agent has read some by another way.
+    Unread(u64),
+    /// Something may be told to the agent now.
+    Wake,
+    /// The broker is going away; the reason.
+    Shutdown(Box<str>),
 }
 
-fn line<T: Serialize>(kind: &'static str, payload: T, at: Timestamp) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+impl PushFrame {
+    /// A frame that tells this, for all who get it.
+    #[must_use]
+    pub fn new(told: Pushed, at: Timestamp) -> Rc<Self> {
+        Rc::new(Self { told, at, line: OnceCell::new() })
+    }
+
+    /// What it tells.
+    #[must_use]
+    pub fn told(&self) -> &Pushed {
+        &self.told
+    }
+
+    /// The message in it. Such a frame is never dropped, and its writing is reported; others may be
+    /// dropped when the reader is slow.
+    #[must_use]
+    pub fn message(&self) -> Option<Seq> {
+        if let Pushed::Message(message) = &self.told { Some(message.seq) } else { None }
+    }
+
+    /// The frame as a line, its newline included: the same memory for all who get it.
+    #[must_use]
+    pub fn line(&self) -> &Rc<[u8]> {
+        self.line.get_or_init(|| self.to_line().into())
+    }
+
+    /// The same without the newline: a JSON object.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        // What `serde_json` writes is UTF-8.
+        str::from_utf8(self.line().trim_ascii_end()).unwrap_or_default()
+    }
+
+    fn to_line(&self) -> Vec<u8> {
+        let at = self.at;
+        match &self.told {
+            Pushed::Message(message) => line("message", message, message.text.len(), at),
+            Pushed::Event { fact, seq, by } => {
+                line("event", EventPayload::new(fact, *seq, by.as_ref()), 0, at)
+            }
+            Pushed::Update(fact) => match Update::of(fact) {
+                Some(Update::Peer(peer)) => line("peer_update", peer, 0, at),
+                Some(Update::Lock(lock)) => line("lock_update", lock, 0, at),
+                None => Vec::new(),
+            },
+            Pushed::Unread(unread) => line("unread", Unread { unread: *unread }, 0, at),
+            Pushed::Wake => line("wake", Nothing {}, 0, at),
+            Pushed::Shutdown(reason) => {
+                line("shutdown", Shutdown { reason: reason.clone() }, 0, at)
+            }
+        }
+    }
+}
+
+/// A line, with a text of `room` bytes in it.
+fn line<T: Serialize>(kind: &'static str, payload: T, room: usize, at: Timestamp) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<T> {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        payload: T,
+        timestamp: Timestamp,
+    }
+    let mut out = Vec::with_capacity(512 + room);
     // Plain data into memory: cannot fail; a line that did would be dropped by its reader.
     if serde_json::to_writer(&mut out, &Line { kind, payload, timestamp: at }).is_err() {
         out.clear();
@@ -136,136 +247,114 @@ fn line<T: Serialize>(kind: &'static str, payload: T, at: Timestamp) -> Vec<u8> 
     out
 }
 
-/// The frame of a message. `to` of the message tells whether it is a broadcast; `from_agent` is which
-/// agent the sender is, if that is known.
-pub(crate) fn message_line(message: &Message, from_agent: Option<&str>, at: Timestamp) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_id: MessageId,
-        handle: Handle,
-        from_peer: &'a Party,
-        from_name: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        from_agent: Option<&'a str>,
-        text: &'a str,
-        message_type: MessageKind,
-        broadcast: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        to_name: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        to_group: Option<&'a str>,
-        reply_to: Option<MessageId>,
-        seq: Seq,
-    }
-    line(
-        "message",
-        Payload {
-            message_id: message.id,
-            handle: message.id.handle(),
-            from_peer: &message.from,
-            from_name: &message.from_name,
-            from_agent,
-            text: &message.payload,
-            message_type: message.kind,
-            broadcast: message.to.is_none(),
-            to_name: message.to_name.as_deref(),
-            to_group: message.to_group.as_deref(),
-            reply_to: message.reply_to,
-            seq: message.seq,
-        },
-        at,
-    )
-}
-
-/// The frame of a subscribed event. The payload of a built-in one is an object whose fields stand
-/// beside `eventType`; that of a custom one stands under `data`. `by` is who has caused it.
-pub(crate) fn event_line(
-    kind: &str,
-    payload: &str,
-    custom: bool,
+/// A subscribed event. The payload of a built-in one is an object whose fields stand beside
+/// `eventType`, by name; that of a custom one stands under `data`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventPayload<'a> {
+    event_type: &'a str,
     seq: Seq,
-    by: Option<&Party>,
-    at: Timestamp,
-) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        event_type: &'a str,
-        seq: Seq,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        emitted_by: Option<&'a Party>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<&'a RawValue>,
-        #[serde(flatten, skip_serializing_if = "Option::is_none")]
-        fields: Option<serde_json::Map<String, serde_json::Value>>,
-    }
-    let (data, fields) = if custom {
-        (serde_json::from_str(payload).ok(), None)
-    } else {
-        (None, serde_json::from_str(payload).ok())
-    };
-    line("event", Payload { event_type: kind, seq, emitted_by: by, data, fields }, at)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emitted_by: Option<&'a Party>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    fields: Option<Value>,
 }
 
-/// News of a peer for everyone else.
-pub(crate) fn peer_line(
+impl<'a> EventPayload<'a> {
+    fn new(fact: &'a Fact, seq: Seq, emitted_by: Option<&'a Party>) -> Self {
+        let (data, fields) = match fact {
+            Fact::Custom { payload, .. } => (serde_json::from_str(payload).ok(), None),
+            fact => (None, serde_json::to_value(fact).ok()),
+        };
+        let event_type = fact.event_type().unwrap_or_default();
+        Self { event_type, seq, emitted_by, data, fields }
+    }
+}
+
+/// What everyone is told of a fact.
+enum Update<'a> {
+    Peer(PeerUpdate<'a>),
+    Lock(LockUpdate<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PeerUpdate<'a> {
     action: &'static str,
-    peer: PeerId,
-    name: &str,
-    more: &[(&str, &str)],
-    at: Timestamp,
-) -> Vec<u8> {
-    let mut payload = serde_json::Map::new();
-    payload.insert("action".into(), action.into());
-    payload.insert("peerId".into(), peer.to_string().into());
-    payload.insert("name".into(), name.into());
-    for (key, value) in more {
-        payload.insert((*key).into(), (*value).into());
-    }
-    line("peer_update", payload, at)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_type: Option<&'a str>,
+    name: &'a str,
+    peer_id: PeerId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<LeaveReason>,
+    #[serde(flatten)]
+    change: Option<&'a PeerChange>,
 }
 
-/// News of a lock for everyone else.
-pub(crate) fn lock_line(path: &str, action: LockAction, by: &Party, at: Timestamp) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        file_path: &'a str,
-        action: LockAction,
-        by: &'a Party,
-    }
-    line("lock_update", Payload { file_path: path, action, by }, at)
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LockUpdate<'a> {
+    file_path: &'a str,
+    action: &'static str,
+    by: &'a Party,
 }
 
-/// That something may be told to the agent now.
-pub(crate) fn wake_line(at: Timestamp) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Nothing {}
-    line("wake", Nothing {}, at)
+impl<'a> Update<'a> {
+    fn of(fact: &'a Fact) -> Option<Self> {
+        let peer = |action, name, peer_id| PeerUpdate {
+            action,
+            agent_type: None,
+            name,
+            peer_id,
+            project_path: None,
+            reason: None,
+            change: None,
+        };
+        Some(match fact {
+            Fact::PeerJoined { agent_type, name, peer_id, project_path } => {
+                Self::Peer(PeerUpdate {
+                    agent_type: Some(agent_type),
+                    project_path: Some(project_path),
+                    ..peer("joined", name, *peer_id)
+                })
+            }
+            Fact::PeerLeft { name, peer_id, reason } => {
+                Self::Peer(PeerUpdate { reason: Some(*reason), ..peer("left", name, *peer_id) })
+            }
+            Fact::PeerChanged { name, peer_id, change } => Self::Peer(PeerUpdate {
+                change: Some(change),
+                ..peer("state_changed", name, *peer_id)
+            }),
+            Fact::LockTaken { file_path, locked_by, .. } => {
+                Self::Lock(LockUpdate { file_path, action: "locked", by: locked_by })
+            }
+            Fact::LockFreed { file_path, locked_by, .. } => {
+                Self::Lock(LockUpdate { file_path, action: "unlocked", by: locked_by })
+            }
+            _ => return None,
+        })
+    }
 }
 
-/// How many messages are unread.
-pub(crate) fn unread_line(unread: u64, at: Timestamp) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Payload {
-        unread: u64,
+impl Fact {
+    /// Whether everyone is told of it, but who has caused it.
+    #[must_use]
+    pub fn is_update(&self) -> bool {
+        Update::of(self).is_some()
     }
-    line("unread", Payload { unread }, at)
-}
-
-/// The broker's good-bye.
-pub(crate) fn shutdown_line(reason: &str, at: Timestamp) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Payload<'a> {
-        reason: &'a str,
-    }
-    line("shutdown", Payload { reason }, at)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fact::Presence;
+    use super::super::fact::tests::all as facts;
     use super::*;
+    use crate::api::message_size;
+    use crate::limits::NAME_CHARS_MAX;
 
     fn message() -> Message {
         Message {
@@ -287,29 +376,123 @@ mod tests {
         }
     }
 
+    fn text(told: Pushed, at: Timestamp) -> String {
+        let frame = PushFrame::new(told, at);
+        assert!(Rc::ptr_eq(frame.line(), frame.line()), "written once");
+        let text = String::from_utf8(frame.line().to_vec()).unwrap();
+        assert_eq!(text.strip_suffix('\n'), Some(frame.json()));
+        text
+    }
+
+    fn event(fact: Fact, seq: u64, by: Option<Party>) -> String {
+        text(Pushed::Event { fact: Rc::new(fact), seq: Seq(seq), by }, Timestamp(0))
+    }
+
     #[test]
     fn a_message_frame_is_one_line_and_reads_back() {
-        let line = message_line(&message(), Some("codex"), Timestamp(1_775_644_201_123));
-        assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
-        let text = String::from_utf8(line.clone()).unwrap();
-        assert!(text.ends_with("\"timestamp\":\"2026-04-08T10:30:01.123Z\"}\n"), "{text}");
-        let Ok(Frame::Message(read)) = read_frame(&line) else { panic!("{text}") };
-        assert_eq!((&*read.text, read.broadcast, read.seq), ("one\ntwo \"q\"", true, Seq(5)));
-        assert_eq!(read.from_agent.as_deref(), Some("codex"));
-        assert_eq!(read.handle, read.message_id.handle());
+        let pushed = PushedMessage::new(message(), Some("codex"));
+        let text = text(Pushed::Message(pushed.clone()), Timestamp(1_775_644_201_123));
+        assert_eq!(text.find('\n'), Some(text.len() - 1));
+        let id = message().id;
+        let expected = format!(
+            r#"{{"type":"message","payload":{{"messageId":"{id}","handle":"{}","fromPeer":"cli","fromName":"cli","fromAgent":"codex","text":"one\ntwo \"q\"","messageType":"text","broadcast":true,"replyTo":null,"seq":5}},"timestamp":"2026-04-08T10:30:01.123Z"}}"#,
+            id.handle()
+        );
+        assert_eq!(text.trim_end(), expected);
+        assert_eq!(read_frame(text.as_bytes()), Ok(Frame::Message(pushed)));
+    }
+
+    #[test]
+    fn a_message_frame_is_no_larger_than_it_is_taken_for() {
+        for payload in ["", "\u{1}\u{1f}\n\t\"\\", "ä€😀\u{7f}"] {
+            let name: Box<str> = "n".repeat(NAME_CHARS_MAX).into();
+            let message = Message {
+                payload: payload.repeat(2000).into(),
+                from_name: name.clone(),
+                from: Party::Label(name.clone()),
+                to_name: Some(name.clone()),
+                to_group: Some(name.clone()),
+                reply_to: Some(message().id),
+                seq: Seq(u64::MAX),
+                ..message()
+            };
+            let size = message_size(&message);
+            let line =
+                text(Pushed::Message(PushedMessage::new(message, Some(&name))), Timestamp(0));
+            assert!(line.len() <= size, "{} bytes, taken for {size}", line.len());
+        }
+    }
+
+    #[test]
+    fn only_a_message_is_never_dropped() {
+        let pushed = PushedMessage::new(message(), None);
+        assert_eq!(PushFrame::new(Pushed::Message(pushed), Timestamp(0)).message(), Some(Seq(5)));
+        assert_eq!(PushFrame::new(Pushed::Wake, Timestamp(0)).message(), None);
     }
 
     #[test]
     fn built_in_events_are_spread_and_custom_ones_are_not() {
-        let cli = Some(&Party::Cli);
-        let built_in =
-            event_line("peer_left", r#"{"peerId":"x"}"#, false, Seq(1), cli, Timestamp(0));
-        let Ok(Frame::Event(value)) = read_frame(&built_in) else { panic!() };
-        assert_eq!((&value["eventType"], &value["peerId"]), (&"peer_left".into(), &"x".into()));
-        assert_eq!(value["emittedBy"], "cli");
-        let custom = event_line("a.b", r#"[1,{"seq":9}]"#, true, Seq(2), None, Timestamp(0));
-        let Ok(Frame::Event(value)) = read_frame(&custom) else { panic!() };
-        assert_eq!((&value["data"][0], &value["seq"]), (&1.into(), &2.into()));
+        let read = Fact::MessageRead {
+            message_ids: Vec::new(),
+            from_peer: Party::Label("bob".into()),
+            read_by: Party::Cli,
+        };
+        assert_eq!(
+            event(read, 1, Some(Party::Cli)),
+            "{\"type\":\"event\",\"payload\":{\"eventType\":\"message_read\",\"seq\":1,\
+             \"emittedBy\":\"cli\",\"fromPeer\":\"bob\",\"messageIds\":[],\"readBy\":\"cli\"},\
+             \"timestamp\":\"1970-01-01T00:00:00.000Z\"}\n"
+        );
+        let custom = Fact::Custom { kind: "a.b".into(), payload: r#"[1, {"seq":9}]"#.into() };
+        assert_eq!(
+            event(custom, 2, None),
+            "{\"type\":\"event\",\"payload\":{\"eventType\":\"a.b\",\"seq\":2,\
+             \"data\":[1, {\"seq\":9}]},\"timestamp\":\"1970-01-01T00:00:00.000Z\"}\n"
+        );
+    }
+
+    #[test]
+    fn everyone_is_told_of_peers_and_locks() {
+        let mut told = Vec::new();
+        for (fact, _) in facts() {
+            if fact.is_update() {
+                told.push(text(Pushed::Update(Rc::new(fact)), Timestamp(0)));
+            }
+        }
+        let peer = PeerId::from_random([1; 16]);
+        let change = |change| Fact::PeerChanged { name: "a".into(), peer_id: peer, change };
+        for change in [
+            change(PeerChange::Summary("s".into())),
+            change(PeerChange::Status(Presence::Away)),
+            change(PeerChange::Status(Presence::Active)),
+        ] {
+            assert!(change.is_update());
+            told.push(text(Pushed::Update(Rc::new(change)), Timestamp(0)));
+        }
+        let peer_update = |payload: &str| {
+            let payload = payload.replace("PEER", &peer.to_string());
+            format!(
+                r#"{{"type":"peer_update","payload":{{{payload}}},"timestamp":"1970-01-01T00:00:00.000Z"}}"#
+            )
+        };
+        let lock_update = |action: &str| {
+            format!(
+                r#"{{"type":"lock_update","payload":{{"filePath":"/f","action":"{action}","by":"cli"}},"timestamp":"1970-01-01T00:00:00.000Z"}}"#
+            )
+        };
+        let expected = [
+            peer_update(
+                r#""action":"joined","agentType":"codex","name":"a \"b\"","peerId":"PEER","projectPath":"/w""#,
+            ),
+            peer_update(r#""action":"left","name":"a","peerId":"PEER","reason":"crashed""#),
+            lock_update("locked"),
+            lock_update("unlocked"),
+            lock_update("unlocked"),
+            peer_update(r#""action":"state_changed","name":"a","peerId":"PEER","summary":"s""#),
+            peer_update(r#""action":"state_changed","name":"a","peerId":"PEER","status":"away""#),
+            peer_update(r#""action":"state_changed","name":"a","peerId":"PEER","status":"active""#),
+        ];
+        assert_eq!(told, expected.map(|line| line + "\n"));
     }
 
     #[test]
@@ -322,13 +505,18 @@ mod tests {
     }
 
     #[test]
-    fn other_frames_are_told_apart() {
-        let line = shutdown_line("stopped", Timestamp(0));
-        assert_eq!(read_frame(&line), Ok(Frame::Shutdown("stopped".into())));
-        assert_eq!(read_frame(&wake_line(Timestamp(0))), Ok(Frame::Wake));
-        assert_eq!(read_frame(&unread_line(3, Timestamp(0))), Ok(Frame::Unread(3)));
-        let lock = lock_line("/f", LockAction::Locked, &Party::Cli, Timestamp(0));
-        assert_eq!(read_frame(&lock), Ok(Frame::Other("lock_update".into())));
+    fn frames_are_told_apart() {
+        let read = |told| read_frame(text(told, Timestamp(0)).as_bytes());
+        assert_eq!(read(Pushed::Shutdown("stopped".into())), Ok(Frame::Shutdown("stopped".into())));
+        assert_eq!(read(Pushed::Wake), Ok(Frame::Wake));
+        assert_eq!(read(Pushed::Unread(3)), Ok(Frame::Unread(3)));
+        let custom = Fact::Custom { kind: "a".into(), payload: "1".into() };
+        let custom = Pushed::Event { fact: Rc::new(custom), seq: Seq(2), by: None };
+        let Ok(Frame::Event(event)) = read(custom) else { panic!("no event") };
+        assert_eq!((&event["data"], &event["seq"]), (&1.into(), &2.into()));
+        let lock = facts().into_iter().find(|(fact, _)| matches!(fact, Fact::LockTaken { .. }));
+        let lock = Pushed::Update(Rc::new(lock.unwrap().0));
+        assert_eq!(read(lock), Ok(Frame::Other("lock_update".into())));
         assert!(read_frame(b"nonsense").is_err());
     }
 }

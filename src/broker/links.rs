@@ -395,7 +395,8 @@ impl Links {
             if !connection.announced {
                 return;
             }
-            connection.add(Frame { bytes: push.frame.clone(), message: push.message });
+            connection
+                .add(Frame { bytes: push.frame.line().clone(), message: push.frame.message() });
             if !connection.marks.touched {
                 connection.marks.touched = true;
                 self.touched.push(key);

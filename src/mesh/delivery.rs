@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::Mesh;
 use super::turn::{Push, Target};
-use crate::api::{Sent, message_line};
+use crate::api::{PushFrame, Pushed, PushedMessage, Sent, message_size};
 use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
 use crate::model::{Message, MessageId, Now, Party, PeerId, Seq, Timestamp};
 use crate::store::{Result, Store};
@@ -18,6 +18,7 @@ use crate::store::{Result, Store};
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     id: MessageId,
+    /// At most so many.
     bytes: usize,
     /// The turn that pushed it: if that does not commit, the frame never left.
     turn: u64,
@@ -224,14 +225,14 @@ impl<S: Store> Mesh<S> {
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let waiting = self.store.undelivered(peer, link.pushed_to, limit)?;
-        for message in &waiting.messages {
+        for message in waiting.messages {
             // Confirmed in this very turn: not marked yet, but not to be sent again.
             if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
                 continue;
             }
-            let frame: Rc<[u8]> =
-                message_line(message, self.agent_of(&message.from), now.wall).into();
-            if !self.push_frame(peer, message.id, &frame) {
+            let (id, bytes) = (message.id, message_size(&message));
+            let frame = self.message_frame(message, now);
+            if !self.push_frame(peer, (id, bytes), &frame) {
                 return Ok(false);
             }
         }
@@ -248,35 +249,44 @@ impl<S: Store> Mesh<S> {
         Some(&present.record.agent_type)
     }
 
-    fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<[u8]>) -> bool {
+    fn message_frame(&self, message: Message, now: Now) -> Rc<PushFrame> {
+        let agent = self.agent_of(&message.from);
+        PushFrame::new(Pushed::Message(PushedMessage::new(message, agent)), now.wall)
+    }
+
+    fn push_frame(
+        &mut self,
+        peer: PeerId,
+        (id, bytes): (MessageId, usize),
+        frame: &Rc<PushFrame>,
+    ) -> bool {
         let turn = self.turn;
         let Some(present) = self.peers.get_mut(&peer) else { return false };
-        if !present.link.admits(frame.len()) {
+        if !present.link.admits(bytes) {
             return false;
         }
-        present.link.push(id, frame.len(), turn);
-        self.effects.pushes.push(Push {
-            to: Target::One(peer),
-            frame: Rc::clone(frame),
-            message: Some(id.seq()),
-        });
+        present.link.push(id, bytes, turn);
+        self.effects.pushes.push(Push { to: Target::One(peer), frame: Rc::clone(frame) });
         true
     }
 
     /// Pushes a message that was just stored to those recipients that can take it now; gives how
     /// many. The others get it when they have caught up.
-    pub(super) fn push_message(&mut self, message: &Message, to: &[PeerId], now: Now) -> u32 {
-        let mut line: Option<Rc<[u8]>> = None;
+    pub(super) fn push_message(&mut self, message: Message, to: &[PeerId], now: Now) -> u32 {
+        let takes = |mesh: &Self, peer| {
+            mesh.peers.get(peer).is_some_and(|present| present.link.up && !present.link.backlog)
+        };
+        if !to.iter().any(|peer| takes(self, peer)) {
+            return 0;
+        }
+        let size = (message.id, message_size(&message));
+        let frame = self.message_frame(message, now);
         let mut pushed = 0;
         for peer in to {
-            let Some(present) = self.peers.get(peer).filter(|present| present.link.up) else {
+            if !takes(self, peer) {
                 continue;
-            };
-            let waits = present.link.backlog;
-            let agent = self.agent_of(&message.from);
-            let frame =
-                line.get_or_insert_with(|| message_line(message, agent, now.wall).into()).clone();
-            if !waits && self.push_frame(*peer, message.id, &frame) {
+            }
+            if self.push_frame(*peer, size, &frame) {
                 pushed += 1;
             } else if let Some(present) = self.peers.get_mut(peer) {
                 present.link.backlog = true;

@@ -5,54 +5,62 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::peers::Present;
 use super::turn::{Caller, Failure, Interest, Outcome, Push, Target};
 use super::who::{Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, EventInfo, Events, ReadEvents, Refusal, Reply, event_line, event_size,
+    Budget, Code, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal, Reply,
+    event_size,
 };
 use crate::limits::EVENT_TYPES_MAX;
 use crate::model::{
-    Event, MessageId, Monotonic, Now, Party, PeerRecord, Seq, event_type, type_matches,
+    Event, MessageId, Monotonic, Now, Party, PeerId, PeerRecord, Seq, event_type, type_matches,
 };
 use crate::store::{EventQuery, NewEvent, Repeated, Result as Stored, Store};
 
 type Answer = std::result::Result<Reply, Failure>;
 
 impl<S: Store> Mesh<S> {
-    /// Something has happened: stored, pushed to subscribers, and news for held requests.
-    pub(super) fn event(
-        &mut self,
-        kind: &str,
-        payload: &str,
-        by: Option<&Party>,
-        now: Now,
-    ) -> Stored<()> {
+    /// Something has happened that is an event: told to the others if they are to know, stored, pushed
+    /// to subscribers, and news for held requests.
+    pub(super) fn event(&mut self, fact: Fact, by: Option<&Party>, now: Now) -> Stored<()> {
         let id = self.next_id();
-        self.event_at(id, kind, payload, by, now)
+        self.event_at(id, fact, by, now)
     }
 
     /// The same, with a number that stands elsewhere too: a version, a fence.
     pub(super) fn event_at(
         &mut self,
         (seq, id): (Seq, MessageId),
-        kind: &str,
-        payload: &str,
+        fact: Fact,
         by: Option<&Party>,
         now: Now,
     ) -> Stored<()> {
-        let created_at = now.wall;
-        self.append(
-            &NewEvent { seq, id, kind, payload, emitted_by: by, created_at, client_id: None },
-            now,
-        )
+        let fact = Rc::new(fact);
+        self.tell_others(&fact, by, now);
+        let Some(kind) = fact.event_type() else { return Ok(()) };
+        self.store.append_event(&NewEvent {
+            seq,
+            id,
+            kind,
+            payload: &fact.payload(),
+            emitted_by: by,
+            created_at: now.wall,
+            client_id: None,
+        })?;
+        self.note_event(kind);
+        let readers = self.subscribers(kind);
+        self.push_event(&readers, fact, seq, by, now);
+        Ok(())
     }
 
-    fn append(&mut self, event: &NewEvent<'_>, now: Now) -> Stored<()> {
-        self.store.append_event(event)?;
-        self.note_event(event.kind);
-        self.push_event(event.kind, event.payload, event.seq, event.emitted_by, now);
-        Ok(())
+    /// Tells every present peer but who has caused it, if the fact is one that they are to know.
+    pub(super) fn tell_others(&mut self, fact: &Rc<Fact>, by: Option<&Party>, now: Now) {
+        if fact.is_update() {
+            let others = Target::AllBut(by.and_then(Party::peer));
+            self.push(others, Pushed::Update(Rc::clone(fact)), now);
+        }
     }
 
     /// There is news for held requests that ask for this type.
@@ -65,36 +73,32 @@ impl<S: Store> Mesh<S> {
         events.push(built_in.map_or_else(|| kind.to_owned().into(), |known| (*known).into()));
     }
 
-    /// Whether anyone subscribed to anything.
-    pub(super) fn has_subscribers(&self) -> bool {
-        self.peers.values().any(|peer| !peer.record.subscriptions.is_empty())
+    /// Those who subscribed to events of this type, and can be told.
+    pub(super) fn subscribers(&self, kind: &str) -> Vec<PeerId> {
+        let wants = |present: &Present| {
+            let types = &present.record.subscriptions;
+            !types.is_empty() && type_matches(types, kind) && present.link.is_up()
+        };
+        let readers = self.peers.iter().filter(|(_, present)| wants(present));
+        readers.map(|(id, _)| *id).collect()
     }
 
-    /// Pushes an event to those who subscribed to its type.
+    /// Pushes an event to these subscribers.
     pub(super) fn push_event(
         &mut self,
-        kind: &str,
-        payload: &str,
+        readers: &[PeerId],
+        fact: Rc<Fact>,
         seq: Seq,
         by: Option<&Party>,
         now: Now,
     ) {
-        let mut line: Option<Rc<[u8]>> = None;
-        for (id, present) in &self.peers {
-            let types = &present.record.subscriptions;
-            if types.is_empty() || !type_matches(types, kind) || !present.link.is_up() {
-                continue;
-            }
-            let frame = line.get_or_insert_with(|| {
-                let custom = event_type::is_custom(kind);
-                event_line(kind, payload, custom, seq, by, now.wall).into()
-            });
-            self.effects.pushes.push(Push {
-                to: Target::One(*id),
-                frame: Rc::clone(frame),
-                message: None,
-            });
+        if readers.is_empty() {
+            return;
         }
+        let frame = PushFrame::new(Pushed::Event { fact, seq, by: by.cloned() }, now.wall);
+        self.effects.pushes.extend(
+            readers.iter().map(|id| Push { to: Target::One(*id), frame: Rc::clone(&frame) }),
+        );
     }
 
     /// `POST /events`, `read`
@@ -193,7 +197,13 @@ impl<S: Store> Mesh<S> {
             created_at: now.wall,
             client_id,
         };
-        self.append(&event, now)?;
+        self.store.append_event(&event)?;
+        self.note_event(kind);
+        let readers = self.subscribers(kind);
+        if !readers.is_empty() {
+            let fact = Rc::new(Fact::Custom { kind: kind.into(), payload: payload.into() });
+            self.push_event(&readers, fact, seq, Some(&actor.party), now);
+        }
         Ok(Reply::Emitted { event_id: id, seq })
     }
 }

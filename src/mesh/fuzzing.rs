@@ -94,7 +94,7 @@ pub fn mesh(input: &[u8]) {
         }
         mesh.commit_turn().expect("commit");
         for push in mesh.take_effects().pushes {
-            if let (super::Target::One(peer), Some(seq)) = (push.to, push.message) {
+            if let (super::Target::One(peer), Some(seq)) = (push.to, push.frame.message()) {
                 mesh.frame_written(peer, seq, now);
             }
         }

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Mesh;
-use crate::api::DampedInfo;
+use crate::api::{DampedInfo, Fact};
 use crate::limits::{
     CONVERSATIONS_MAX, DAMPED_SHOWN_MAX, MESH_ALERTS_MAX, PEERS_MAX, WAKE_DAMPED_EVERY,
     WAKE_LIMIT_MAX, WAKE_WINDOW,
 };
-use crate::model::{Message, Monotonic, Now, Party, PeerId, Seq, event_type};
+use crate::model::{Message, Monotonic, Now, Party, PeerId, Seq};
 use crate::store::{Result, Store};
 
 /// Who is told by whom: one sender, or, with none, whoever sends.
@@ -259,10 +259,8 @@ impl<S: Store> Mesh<S> {
         let from = messages.iter().map(|message| (message.seq, &message.from));
         let begun = self.loops.woken(to, from, now.mono);
         for conversation in &begun {
-            let info = self.damped_info(conversation);
-            // Plain data into memory: cannot fail.
-            let payload = serde_json::to_string(&info).unwrap_or_default();
-            self.event(event_type::CONVERSATION_DAMPED, &payload, None, now)?;
+            let damped = Fact::ConversationDamped(self.damped_info(conversation));
+            self.event(damped, None, now)?;
         }
         Ok(())
     }

@@ -7,14 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::Mesh;
 use super::turn::Failure;
 use super::who::not_found;
-use crate::api::{Code, MessageInfo, Refusal};
+use crate::api::{Code, Fact, MessageInfo, Refusal};
 use crate::limits::UNDELIVERABLE_IDS_MAX;
-use crate::model::{Message, MessageId, Now, Party, PeerId, Timestamp, event_type};
+use crate::model::{Message, Now, Party, PeerId, Timestamp};
 use crate::names;
 use crate::store::{Receipt, Result as Stored, Store};
 
@@ -90,24 +88,13 @@ impl<S: Store> Mesh<S> {
         unread.sort_by(|a, b| a.from.cmp(&b.from));
         for of_sender in unread.chunk_by(|a, b| a.from == b.from) {
             let Some(Receipt { from, .. }) = of_sender.first() else { continue };
-            let payload = payload(of_sender, from, peer);
-            let by = Party::Peer(peer);
-            self.event(event_type::MESSAGE_UNDELIVERABLE, &payload, Some(&by), now)?;
+            let undeliverable = Fact::MessageUndeliverable {
+                message_ids: of_sender.iter().map(|receipt| receipt.id).collect(),
+                from_peer: from.clone(),
+                to_peer: peer,
+            };
+            self.event(undeliverable, Some(&Party::Peer(peer)), now)?;
         }
         Ok(())
     }
-}
-
-fn payload(unread: &[Receipt], from: &Party, to: PeerId) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_ids: Vec<MessageId>,
-        from_peer: &'a Party,
-        to_peer: PeerId,
-    }
-    let message_ids = unread.iter().map(|receipt| receipt.id).collect();
-    // Plain data into memory: cannot fail.
-    serde_json::to_string(&Payload { message_ids, from_peer: from, to_peer: to })
-        .unwrap_or_default()
 }

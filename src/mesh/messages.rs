@@ -1,5 +1,6 @@
 //! Messages: sending and fetching.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::groups::Group;
@@ -7,7 +8,7 @@ use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
+    Budget, Code, Fact, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
     message_size,
 };
 use crate::model::{Message, MessageId, Now, Party, PeerId, Reached, Recipient, event_type};
@@ -58,15 +59,15 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> crate::store::Result<Sent> {
         let message = self.store_message(letter, To::One(recipient), now)?;
+        let message_id = message.id;
         let (pushed, damped) = match recipient {
             Recipient::Peer(peer) => {
-                let pushed = self.push_message(&message, &[peer], now) > 0;
-                (pushed, self.damped_reason(&message.from, &[peer], now))
+                let pushed = self.push_message(message, &[peer], now) > 0;
+                (pushed, self.damped_reason(&letter.from.party, &[peer], now))
             }
             Recipient::Cli => (false, None),
         };
         self.effects.inboxes.push(recipient);
-        let message_id = message.id;
         Ok(Sent::Direct { message_id, queued: false, delivered: false, pushed, damped })
     }
 
@@ -102,12 +103,13 @@ impl<S: Store> Mesh<S> {
             group => To::Group(group.name(), to),
         };
         let message = self.store_message(letter, address, now)?;
-        let pushed = self.push_message(&message, to, now);
-        let damped = self.damped_reason(&message.from, to, now);
+        let message_id = Some(message.id);
+        let pushed = self.push_message(message, to, now);
+        let damped = self.damped_reason(&letter.from.party, to, now);
         self.digest(to, now);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
-            message_id: Some(message.id),
+            message_id,
             recipients: u32::try_from(to.len()).unwrap_or(u32::MAX),
             delivered: 0,
             pushed,
@@ -164,15 +166,15 @@ impl<S: Store> Mesh<S> {
             reached: None,
         };
         self.note_event(event_type::MESSAGE_RECEIVED);
-        if self.has_subscribers() {
-            let payload = crate::store::message_event_payload(
-                id,
-                &message.from,
-                message.to.as_ref(),
-                message.to_group.as_deref(),
-            );
-            let by = Some(&message.from);
-            self.push_event(event_type::MESSAGE_RECEIVED, &payload, seq, by, now);
+        let readers = self.subscribers(event_type::MESSAGE_RECEIVED);
+        if !readers.is_empty() {
+            let received = Rc::new(Fact::MessageReceived {
+                message_id: id,
+                from_peer: message.from.clone(),
+                to_peer: message.to.clone(),
+                to_group: message.to_group.clone(),
+            });
+            self.push_event(&readers, received, seq, Some(&message.from), now);
         }
         Ok(message)
     }

@@ -53,8 +53,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::api::{
-    ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Health, PeerCounts, Refusal,
-    Reply, Request, Status, TotalCount, shutdown_line,
+    ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Freed, Health, PeerCounts,
+    PushFrame, Pushed, Refusal, Reply, Request, Status, TotalCount,
 };
 use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
 use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told};
@@ -96,7 +96,7 @@ pub struct Mesh<S> {
     /// Who waits for one.
     queue: locks::Queue,
     /// The locks of those who have left, and why each is to be freed.
-    leaving: BTreeMap<Seq, &'static str>,
+    leaving: BTreeMap<Seq, Freed>,
     /// For comparing files of locks: what is left to the request in hand, and what to those who wait,
     /// in this turn.
     steps: Steps,
@@ -631,8 +631,11 @@ impl<S: Store> Mesh<S> {
 
     /// Tells every peer that the broker goes away, in the next effects.
     pub fn goodbye(&mut self, reason: &str, now: Now) {
-        let frame = shutdown_line(reason, now.wall).into();
-        self.effects.pushes.push(Push { to: Target::AllBut(None), frame, message: None });
+        self.push(Target::AllBut(None), Pushed::Shutdown(reason.into()), now);
+    }
+
+    fn push(&mut self, to: Target, told: Pushed, now: Now) {
+        self.effects.pushes.push(Push { to, frame: PushFrame::new(told, now.wall) });
     }
 
     /// Lets the store do what nobody waits for; see [`Store::maintain`].

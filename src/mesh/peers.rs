@@ -1,5 +1,7 @@
 //! Peers: coming, staying, going.
 
+use std::rc::Rc;
+
 use super::claims::Claims;
 use super::delivery::Link;
 use super::heard::News;
@@ -8,15 +10,15 @@ use super::moments::AgentTurn;
 use super::paths::normalise;
 use super::proof::Queued;
 use super::returning::{Away, Newcomer};
-use super::turn::{Caller, Departed, Failure, Push, Target, WatchAgent};
+use super::turn::{Caller, Departed, Failure, WatchAgent};
 use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen};
-use crate::api::{Code, Refusal, Register, Registered, Reply, peer_line};
+use crate::api::{Code, Fact, PeerChange, Presence, Refusal, Register, Registered, Reply};
 use crate::limits::PEERS_MAX;
 use crate::model::{
     LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq, Timestamp,
-    event_type, reach,
+    reach,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -331,9 +333,8 @@ impl<S: Store> Mesh<S> {
                 present.record = record;
                 present.is_alive(now);
                 if present.away.take().is_some() {
-                    let (name, status) = (&present.record.name, [("status", "active")]);
-                    let frame = peer_line("state_changed", id, name, &status, now.wall);
-                    self.tell_others(Some(id), frame);
+                    let name = present.record.name.clone();
+                    self.peer_changed(id, name, PeerChange::Status(Presence::Active), now);
                 }
                 present
             }
@@ -358,35 +359,29 @@ impl<S: Store> Mesh<S> {
         self.effects.agents.extend(present.agent());
         let dead_at = now.mono.plus(self.settings.dead);
         self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
-        let joined = announce.then(|| {
-            serde_json::json!({
-                "peerId": id,
-                "name": record.name,
-                "agentType": record.agent_type,
-                "projectPath": record.project_path,
-            })
-        });
-        let line = announce.then(|| {
-            let more = [("agentType", &*record.agent_type), ("projectPath", &*record.project_path)];
-            peer_line("joined", id, &record.name, &more, now.wall)
+        let joined = announce.then(|| Fact::PeerJoined {
+            agent_type: record.agent_type.clone(),
+            name: record.name.clone(),
+            peer_id: id,
+            project_path: record.project_path.clone(),
         });
         self.index(present);
-        if let Some(frame) = line {
-            self.tell_others(Some(id), frame);
+        match joined {
+            Some(joined) => self.event(joined, Some(&Party::Peer(id)), now),
+            None => Ok(()),
         }
-        if let Some(payload) = joined {
-            self.event(event_type::PEER_JOINED, &payload.to_string(), Some(&Party::Peer(id)), now)?;
-        }
-        Ok(())
     }
 
-    /// Sends news to every present peer but one.
-    pub(super) fn tell_others(&mut self, but: Option<PeerId>, frame: Vec<u8>) {
-        self.effects.pushes.push(Push {
-            to: Target::AllBut(but),
-            frame: frame.into(),
-            message: None,
-        });
+    /// A peer stands otherwise than before: tells the others.
+    pub(super) fn peer_changed(
+        &mut self,
+        id: PeerId,
+        name: Box<str>,
+        change: PeerChange,
+        now: Now,
+    ) {
+        let changed = Rc::new(Fact::PeerChanged { name, peer_id: id, change });
+        self.tell_others(&changed, Some(&Party::Peer(id)), now);
     }
 
     /// `POST /unregister`
@@ -462,11 +457,8 @@ impl<S: Store> Mesh<S> {
         if !record.resumable {
             self.tell_undeliverable(id, now)?;
         }
-        let frame = peer_line("left", id, &record.name, &[("reason", reason.as_str())], now.wall);
-        self.tell_others(Some(id), frame);
-        let payload =
-            serde_json::json!({"peerId": id, "name": record.name, "reason": reason.as_str()});
-        self.event(event_type::PEER_LEFT, &payload.to_string(), Some(&Party::Peer(id)), now)?;
+        let left = Fact::PeerLeft { name: record.name, peer_id: id, reason };
+        self.event(left, Some(&Party::Peer(id)), now)?;
         self.effects.gone.push(id);
         self.effects.departed.push(Departed { peer: id, reason, uds_path: record.uds_path });
         // How long its name is kept goes by that.
@@ -559,9 +551,9 @@ impl<S: Store> Mesh<S> {
             ..present.record.clone()
         };
         self.store.put_peer(&record)?;
-        let frame = peer_line("state_changed", id, &record.name, &[("summary", summary)], now.wall);
+        let name = record.name.clone();
         present.record = record;
-        self.tell_others(Some(id), frame);
+        self.peer_changed(id, name, PeerChange::Summary(summary.into()), now);
         Ok(Reply::Done {})
     }
 }

@@ -3,15 +3,14 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::Mesh;
 use super::heard::News;
-use super::turn::{Caller, Failure, Push, Target};
+use super::turn::{Caller, Failure, Target};
 use super::who::{Right, not_found};
-use crate::api::{Reply, unread_line};
-use crate::model::{How, MessageId, Now, Party, PeerId, Recipient, Seq, Told, Way, event_type};
+use crate::api::{Fact, Pushed, Reply};
+use crate::model::{How, MessageId, Now, Party, PeerId, Recipient, Seq, Told, Way};
 use crate::store::{Receipt, Result as Stored, Store, Telling};
 
 /// Which messages are to be marked.
@@ -135,8 +134,7 @@ impl<S: Store> Mesh<S> {
     /// Tells a peer's server how many messages are unread, since its agent has read some without it.
     pub(super) fn tell_unread(&mut self, peer: PeerId, now: Now) -> Stored<()> {
         let unread = self.store.unread_count(Recipient::Peer(peer))?;
-        let frame = unread_line(unread, now.wall).into();
-        self.effects.pushes.push(Push { to: Target::One(peer), frame, message: None });
+        self.push(Target::One(peer), Pushed::Unread(unread), now);
         Ok(())
     }
 
@@ -173,23 +171,13 @@ impl<S: Store> Mesh<S> {
         receipts.sort_by(|a, b| a.from.cmp(&b.from));
         for of_sender in receipts.chunk_by(|a, b| a.from == b.from) {
             let Some(Receipt { from, .. }) = of_sender.first() else { continue };
-            let payload = payload(of_sender, from, &reader);
-            self.event(event_type::MESSAGE_READ, &payload, Some(&reader), now)?;
+            let read = Fact::MessageRead {
+                message_ids: of_sender.iter().map(|receipt| receipt.id).collect(),
+                from_peer: from.clone(),
+                read_by: reader.clone(),
+            };
+            self.event(read, Some(&reader), now)?;
         }
         Ok(())
     }
-}
-
-fn payload(receipts: &[Receipt], from: &Party, reader: &Party) -> String {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Payload<'a> {
-        message_ids: Vec<MessageId>,
-        from_peer: &'a Party,
-        read_by: &'a Party,
-    }
-    let message_ids = receipts.iter().map(|receipt| receipt.id).collect();
-    // Plain data into memory: cannot fail.
-    serde_json::to_string(&Payload { message_ids, from_peer: from, read_by: reader })
-        .unwrap_or_default()
 }

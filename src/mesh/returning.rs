@@ -9,7 +9,7 @@ use super::peers::Present;
 use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::Actor;
 use super::{Handled, Mesh};
-use crate::api::{Code, Refusal, Register, Reply, peer_line};
+use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register, Reply};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
 use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord};
 use crate::store::{Result as Stored, Store};
@@ -232,12 +232,12 @@ impl<S: Store> Mesh<S> {
         present.link.close();
         present.process_known = false;
         present.away = Some(away);
-        let frame = peer_line("state_changed", id, &record.name, &[("status", "away")], now.wall);
+        let name = record.name.clone();
         present.record = record;
         self.hungry.remove(&id);
         self.end_waits(&Party::Peer(id));
         self.effects.gone.push(id);
-        self.tell_others(Some(id), frame);
+        self.peer_changed(id, name, PeerChange::Status(Presence::Away), now);
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl<S: Store> Mesh<S> {
             if away.until <= now.mono {
                 self.leave(id, LeaveReason::Timeout, now)?;
             } else if away.locks_until.is_some_and(|at| at <= now.mono) {
-                self.release_locks(&Party::Peer(id), "expired", now)?;
+                self.release_locks(&Party::Peer(id), Freed::Expired, now)?;
                 if let Some(away) = self.peers.get_mut(&id).and_then(|it| it.away.as_mut()) {
                     away.locks_until = None;
                 }

@@ -4,9 +4,9 @@ use super::Mesh;
 use super::Now;
 use super::turn::{Caller, Failure};
 use super::who::Right;
-use crate::api::{Budget, Code, Detail, Refusal, Reply, SetState, StateInfo, entry_size};
+use crate::api::{Budget, Code, Detail, Fact, Refusal, Reply, SetState, StateInfo, entry_size};
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
-use crate::model::{Party, Seq, StateEntry, event_type};
+use crate::model::{Party, Seq, StateEntry};
 use crate::names::DEFAULT_NAMESPACE;
 use crate::store::{Result as Stored, StateChange, StateOutcome, Store};
 
@@ -100,8 +100,14 @@ impl<S: Store> Mesh<S> {
         if let Some(at) = expires_at {
             self.note_expiry(at);
         }
-        let payload = changed(&entry, version, false);
-        self.event_at((version, id), event_type::STATE_CHANGED, &payload, Some(&actor.party), now)?;
+        let changed = Fact::StateChanged {
+            deleted: false,
+            key: entry.key.clone(),
+            namespace: entry.namespace.clone(),
+            value: Some(entry.value.clone()),
+            version,
+        };
+        self.event_at((version, id), changed, Some(&actor.party), now)?;
         Ok(Reply::Entry {
             namespace: set.namespace.clone(),
             entry: Some(self.shown_entry(entry)),
@@ -132,7 +138,7 @@ impl<S: Store> Mesh<S> {
             StateOutcome::Conflict(present) => return Err(self.conflict(present).into()),
             StateOutcome::Done(None) => false,
             StateOutcome::Done(Some(entry)) => {
-                self.state_removed(&entry, Some(&actor.party), now)?;
+                self.state_removed(entry, Some(&actor.party), now)?;
                 true
             }
         };
@@ -149,7 +155,7 @@ impl<S: Store> Mesh<S> {
     fn drop_expired(&mut self, namespace: &str, key: &str, now: Now) -> Stored<()> {
         let change = StateChange { namespace, key, if_version: None };
         match self.store.delete_state(&change)? {
-            StateOutcome::Done(Some(entry)) => self.state_removed(&entry, None, now),
+            StateOutcome::Done(Some(entry)) => self.state_removed(entry, None, now),
             StateOutcome::Done(None) | StateOutcome::Conflict(_) => Ok(()),
         }
     }
@@ -161,15 +167,16 @@ impl<S: Store> Mesh<S> {
         Ok(stored.saturating_sub(expired))
     }
 
-    fn state_removed(&mut self, entry: &StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {
-        let (seq, id) = self.next_id();
-        let payload = changed(entry, seq, true);
-        self.event_at((seq, id), event_type::STATE_CHANGED, &payload, by, now)
+    fn state_removed(&mut self, entry: StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {
+        let StateEntry { namespace, key, .. } = entry;
+        let (version, id) = self.next_id();
+        let changed = Fact::StateChanged { deleted: true, key, namespace, value: None, version };
+        self.event_at((version, id), changed, by, now)
     }
 
     pub(super) fn expire_state(&mut self, now: Now) -> Stored<()> {
         for entry in self.store.expire_state(self.time(now), self.rows_in_turn())? {
-            self.state_removed(&entry, None, now)?;
+            self.state_removed(entry, None, now)?;
         }
         Ok(())
     }
@@ -203,16 +210,4 @@ impl<S: Store> Mesh<S> {
         let entry = present.map(|entry| Box::new(self.shown_entry(entry)));
         Refusal::new(Code::VersionConflict, message).with(Detail::Entry(entry))
     }
-}
-
-/// The payload of `state_changed`. `version` is that of the change; after a deletion no entry has it.
-fn changed(entry: &StateEntry, version: Seq, deleted: bool) -> String {
-    serde_json::json!({
-        "key": entry.key,
-        "namespace": entry.namespace,
-        "value": if deleted { None } else { Some(&entry.value) },
-        "version": version,
-        "deleted": deleted,
-    })
-    .to_string()
 }

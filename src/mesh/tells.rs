@@ -9,11 +9,11 @@ use std::time::Duration;
 use uuid::{Builder, Uuid};
 
 use super::heard::News;
-use super::turn::{Caller, Held, Interest, Outcome, Push, Target};
+use super::turn::{Caller, Held, Interest, Outcome, Target};
 use super::waiters::is_beside;
 use super::who::{Right, not_found};
 use super::{Handled, Mesh};
-use crate::api::{Budget, Claim, Claimed, Code, Fetch, Refusal, Reply, message_size, wake_line};
+use crate::api::{Budget, Claim, Claimed, Code, Fetch, Pushed, Refusal, Reply, message_size};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME};
 use crate::model::{
     Message, MessageId, MessageKind, Moment, Monotonic, Now, Party, PeerId, Recipient, Seq, Way,
@@ -293,8 +293,7 @@ impl<S: Store> Mesh<S> {
 
     /// Something may be told to a peer's agent again: tells whoever could do so.
     pub(super) fn wake(&mut self, peer: PeerId, now: Now) {
-        let frame = wake_line(now.wall).into();
-        self.effects.pushes.push(Push { to: Target::One(peer), frame, message: None });
+        self.push(Target::One(peer), Pushed::Wake, now);
         self.effects.inboxes.push(Recipient::Peer(peer));
     }
 }

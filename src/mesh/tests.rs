@@ -163,7 +163,7 @@ fn ms(time: Duration) -> u64 {
 /// Whether somebody was told that something may be told.
 fn is_woken(mesh: &mut Mesh<MemoryStore>) -> bool {
     let effects = mesh.take_effects();
-    let is_wake = |push: &Push| push.frame.starts_with(b"{\"type\":\"wake\"");
+    let is_wake = |push: &Push| *push.frame.told() == Pushed::Wake;
     let frames = effects.pushes.iter().filter(|push| is_wake(push)).count();
     assert!(frames == 0 || !effects.inboxes.is_empty(), "claims that wait are looked at, too");
     frames > 0

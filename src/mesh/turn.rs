@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::api::{Refusal, Reply};
-use crate::model::{LeaveReason, Monotonic, PeerId, Recipient, Seq};
+use crate::api::{PushFrame, Refusal, Reply};
+use crate::model::{LeaveReason, Monotonic, PeerId, Recipient};
 use crate::store::StoreError;
 
 /// Where the core gets its random bytes from: ids, tokens.
@@ -170,11 +170,8 @@ pub enum Target {
 pub struct Push {
     /// To whom.
     pub to: Target,
-    /// A line, its newline included.
-    pub frame: Rc<[u8]>,
-    /// The message in it: never dropped, and its writing is reported. News without one may be
-    /// dropped when the reader is slow.
-    pub message: Option<Seq>,
+    /// What is told.
+    pub frame: Rc<PushFrame>,
 }
 
 /// A peer that is no longer present.

@@ -211,7 +211,7 @@ pub const REMAINING_MAX: u64 = 100;
 
 /// Which events are meant. Messages count as events of the type `message_received`, with the
 /// message's id, sender and time, and the payload `{"messageId","fromPeer","toPeer","toGroup"}`
-/// (`toPeer` null for a broadcast), made by [`message_event_payload`].
+/// (`toPeer` null for a broadcast), made by [`crate::api::Fact::payload`].
 #[derive(Clone, Copy, Debug)]
 pub struct EventQuery<'a> {
     /// Types or patterns, see [`crate::model::type_matches`]; empty for all.
@@ -518,17 +518,4 @@ pub trait Store {
     /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else
     /// only what cannot be put off any longer. Keeps each step short.
     fn maintain(&mut self, idle: bool) -> Result<()>;
-}
-
-/// The payload of the event that is derived from a message.
-#[must_use]
-pub fn message_event_payload(
-    id: MessageId,
-    from: &Party,
-    to: Option<&Party>,
-    group: Option<&str>,
-) -> String {
-    let to = to.map_or_else(|| "null".to_owned(), |to| format!("\"{to}\""));
-    let group = group.map_or_else(String::new, |group| format!(",\"toGroup\":\"{group}\""));
-    format!("{{\"messageId\":\"{id}\",\"fromPeer\":\"{from}\",\"toPeer\":{to}{group}}}")
 }

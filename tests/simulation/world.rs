@@ -628,14 +628,14 @@ impl<B: Backend> World<B> {
             }
         }
         for push in effects.pushes {
-            let line = String::from_utf8(push.frame.to_vec()).unwrap();
+            let line = String::from_utf8(push.frame.line().to_vec()).unwrap();
             for (peer, socket) in &mut self.sockets {
                 let meant = match push.to {
                     Target::One(one) => one == *peer,
                     Target::AllBut(but) => but != Some(*peer),
                 };
                 if meant {
-                    socket.frames.push_back((push.message, line.clone()));
+                    socket.frames.push_back((push.frame.message(), line.clone()));
                     seen.pushed.push((*peer, line.clone()));
                 }
             }

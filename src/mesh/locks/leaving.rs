@@ -2,6 +2,7 @@
 //! told to everybody.
 
 use super::EXPIRE_ROWS_MAX;
+use crate::api::Freed;
 use crate::mesh::Mesh;
 use crate::model::{Now, Party};
 use crate::store::{Result as Stored, Store};
@@ -26,7 +27,7 @@ impl<S: Store> Mesh<S> {
     pub(in crate::mesh) fn release_locks(
         &mut self,
         holder: &Party,
-        reason: &'static str,
+        reason: Freed,
         now: Now,
     ) -> Stored<()> {
         self.leaving.extend(self.locks.fences_of(holder).into_iter().map(|it| (it, reason)));
@@ -48,8 +49,10 @@ impl<S: Store> Mesh<S> {
     /// Finds such locks among those in the store.
     pub(in crate::mesh) fn find_leaving(&mut self) {
         let reason = |holder: &Party| match self.peers.get(&holder.peer()?) {
-            None => Some("peer_left"),
-            Some(present) => present.away.filter(|it| it.locks_until.is_none()).map(|_| "expired"),
+            None => Some(Freed::PeerLeft),
+            Some(present) => {
+                present.away.filter(|it| it.locks_until.is_none()).map(|_| Freed::Expired)
+            }
         };
         let leaving = self.locks.iter().filter_map(|it| Some((it.fence, reason(&it.holder)?)));
         self.leaving = leaving.collect();

@@ -27,11 +27,9 @@ use std::collections::BTreeMap;
 use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right};
 use super::{EXPIRE_ROWS_MAX, Handled, Mesh};
-use crate::api::{
-    Code, Detail, LockAction, LockFile, LockInfo, LockPath, Refusal, Reply, fit, lock_line,
-};
+use crate::api::{Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, Refusal, Reply, fit};
 use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
-use crate::model::{Lock, MessageId, Now, Party, Seq, event_type};
+use crate::model::{Lock, MessageId, Now, Party, Seq};
 use crate::store::{Result as Stored, Store};
 use crate::text::bare_or_quoted;
 pub(super) use book::Book;
@@ -175,7 +173,7 @@ impl<S: Store> Mesh<S> {
         if own.is_none() && self.lags(now) {
             // Before it is taken anew, everyone is told that it was free.
             for lock in self.locks.expired(target, &self.steps, EXPIRE_ROWS_MAX as usize) {
-                self.free(&lock, "expired", None, now)?;
+                self.free(&lock, Freed::Expired, None, now)?;
             }
         }
         let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
@@ -244,19 +242,17 @@ impl<S: Store> Mesh<S> {
     }
 
     fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId), now: Now) -> Stored<()> {
-        let payload = serde_json::json!({
-            "filePath": lock.path,
-            "lockedBy": lock.holder,
-            "lockedByName": lock.holder_name,
-            "reason": lock.reason,
-            "expiresAt": self.clock.on_wall(lock.expires_at),
-            "fence": lock.fence,
-            "shared": lock.shared,
-            "pattern": lock.pattern,
-        });
-        let frame = lock_line(&lock.path, LockAction::Locked, &lock.holder, now.wall);
-        self.tell_others(lock.holder.peer(), frame);
-        self.event_at(id, event_type::FILE_LOCKED, &payload.to_string(), Some(&lock.holder), now)
+        let taken = Fact::LockTaken {
+            expires_at: self.clock.on_wall(lock.expires_at),
+            fence: lock.fence,
+            file_path: lock.path.clone(),
+            locked_by: lock.holder.clone(),
+            locked_by_name: lock.holder_name.clone(),
+            pattern: lock.pattern,
+            reason: lock.reason.clone(),
+            shared: lock.shared,
+        };
+        self.event_at(id, taken, Some(&lock.holder), now)
     }
 
     /// `POST /lock`, `unlock`
@@ -281,7 +277,8 @@ impl<S: Store> Mesh<S> {
         let meant = |lock: &&Lock| force || lock.holder == actor.party;
         let mut released = false;
         for lock in same.iter().filter(meant) {
-            let reason = if lock.holder == actor.party { "released" } else { "forced" };
+            let own = lock.holder == actor.party;
+            let reason = if own { Freed::Released } else { Freed::Forced };
             self.free(lock, reason, Some(&actor.party), now)?;
             released = true;
         }
@@ -385,40 +382,40 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Frees a lock, for a reason that everyone is told.
-    fn free(&mut self, lock: &Lock, reason: &str, by: Option<&Party>, now: Now) -> Stored<()> {
+    fn free(&mut self, lock: &Lock, reason: Freed, by: Option<&Party>, now: Now) -> Stored<()> {
         self.store.remove_lock(lock.fence)?;
-        self.lock_freed(lock, serde_json::json!({ "reason": reason }), by, now)
+        self.lock_freed(lock, reason, None, by, now)
     }
 
-    /// A lock is gone from the store; `more` is what its event has to say beyond what it was.
+    /// A lock is gone from the store; `thief` is who has stolen it, and why.
     fn lock_freed(
         &mut self,
         lock: &Lock,
-        more: serde_json::Value,
+        reason: Freed,
+        thief: Option<(&Actor, &str)>,
         by: Option<&Party>,
         now: Now,
     ) -> Stored<()> {
         self.locks.remove(lock.fence);
         self.grants.remove(lock.fence);
         self.queue.stir(&Target::of(lock), &self.steps);
-        let mut payload = serde_json::json!({
-            "filePath": lock.path,
-            "lockedBy": lock.holder,
-            "lockedByName": lock.holder_name,
-            "fence": lock.fence,
-        });
-        if let (Some(payload), serde_json::Value::Object(more)) = (payload.as_object_mut(), more) {
-            payload.extend(more);
-        }
-        let frame = lock_line(&lock.path, LockAction::Unlocked, &lock.holder, now.wall);
-        self.tell_others(by.and_then(Party::peer), frame);
-        self.event(event_type::FILE_UNLOCKED, &payload.to_string(), by, now)
+        let freed = Fact::LockFreed {
+            by: thief.map(|(thief, _)| thief.party.clone()),
+            by_name: thief.map(|(thief, _)| thief.name.clone()),
+            fence: lock.fence,
+            file_path: lock.path.clone(),
+            locked_by: lock.holder.clone(),
+            locked_by_name: lock.holder_name.clone(),
+            reason,
+            why: thief.map(|(_, why)| why.into()),
+        };
+        self.event(freed, by, now)
     }
 
     /// Frees everything that someone who has left held, and whatever it waited for goes on without.
     pub(super) fn release_all(&mut self, holder: &Party, now: Now) -> Stored<()> {
         self.end_waits(holder);
-        self.release_locks(holder, "peer_left", now)
+        self.release_locks(holder, Freed::PeerLeft, now)
     }
 
     /// Whatever someone waited for goes on without.
@@ -428,7 +425,7 @@ impl<S: Store> Mesh<S> {
 
     pub(super) fn expire_locks(&mut self, now: Now) -> Stored<()> {
         for lock in self.store.expire_locks(self.time(now), self.rows_in_turn())? {
-            self.lock_freed(&lock, serde_json::json!({"reason": "expired"}), None, now)?;
+            self.lock_freed(&lock, Freed::Expired, None, None, now)?;
         }
         Ok(())
     }

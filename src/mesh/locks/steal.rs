@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Answer, Ask};
-use crate::api::{Code, LockFile, Refusal, Reply, Sent};
+use crate::api::{Code, Freed, LockFile, Refusal, Reply, Sent};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
@@ -42,14 +42,8 @@ impl<S: Store> Mesh<S> {
         let mut holders: BTreeMap<Party, Vec<&Lock>> = BTreeMap::new();
         for lock in &in_way {
             holders.entry(lock.holder.clone()).or_default().push(lock);
-            let more = serde_json::json!({
-                "reason": "stolen",
-                "by": actor.party,
-                "byName": actor.name,
-                "why": why,
-            });
             self.store.remove_lock(lock.fence)?;
-            self.lock_freed(lock, more, Some(&actor.party), now)?;
+            self.lock_freed(lock, Freed::Stolen, Some((actor, why)), Some(&actor.party), now)?;
         }
         let names = holders.values().filter_map(|locks| locks.first());
         let stolen_from = names.map(|lock| lock.holder_name.clone()).collect();

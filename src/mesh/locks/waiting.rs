@@ -3,7 +3,7 @@
 use super::Ask;
 use super::queue::{Crowded, Waiter};
 use super::target::Target;
-use crate::api::{Code, Detail, LockInfo, Refusal};
+use crate::api::{Code, Detail, Freed, LockInfo, Refusal};
 use crate::limits::{
     LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX,
 };
@@ -167,7 +167,7 @@ impl<S: Store> Mesh<S> {
         };
         match self.locks.get(fence).cloned() {
             Some(lock) if !may_be_read && self.grants.has(fence) => {
-                self.free(&lock, "unclaimed", None, now)
+                self.free(&lock, Freed::Unclaimed, None, now)
             }
             _ => Ok(()),
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::api::Fact;
 use crate::model::{
     Event, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached, Recipient, Seq,
     Timestamp, Told, event_type,
 };
 use crate::store::marks::Marks;
-use crate::store::{NewMessage, Receipt, To, message_event_payload};
+use crate::store::{NewMessage, Receipt, To};
 
 /// Where a message is put.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,17 +145,17 @@ impl StoredMessage {
     }
 
     pub(super) fn as_event(&self) -> Event {
+        let received = Fact::MessageReceived {
+            message_id: self.id,
+            from_peer: self.from.clone(),
+            to_peer: self.to(),
+            to_group: self.group.clone(),
+        };
         Event {
             seq: self.seq,
             id: self.id,
             kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: message_event_payload(
-                self.id,
-                &self.from,
-                self.to().as_ref(),
-                self.group.as_deref(),
-            )
-            .into(),
+            payload: received.payload().into(),
             emitted_by: Some(self.from.clone()),
             created_at: self.created_at,
         }

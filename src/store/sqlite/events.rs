@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::db::{Db, Fault, Outcome};
 use super::messages::Address;
+use crate::api::Fact;
 use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_matches};
-use crate::store::{EventPage, EventQuery, NewEvent, message_event_payload};
+use crate::store::{EventPage, EventQuery, NewEvent};
 
 /// Most types of events that are looked up one by one; more are found by looking at all events.
 const KINDS_MAX: usize = 256;
@@ -81,11 +82,17 @@ impl Db {
         let Some((id, sender, recipient, created_at, addressed)) = row else { return Ok(None) };
         let from = self.parties.party(&self.connection, sender)?;
         let Address { to, group, .. } = self.address(recipient, addressed)?;
+        let received = Fact::MessageReceived {
+            message_id: id,
+            from_peer: from.clone(),
+            to_peer: to,
+            to_group: group,
+        };
         Ok(Some(Event {
             seq,
             id,
             kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: message_event_payload(id, &from, to.as_ref(), group.as_deref()).into(),
+            payload: received.payload().into(),
             emitted_by: Some(from),
             created_at,
         }))
