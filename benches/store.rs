@@ -33,6 +33,7 @@ fn record(n: u8) -> PeerRecord {
         git_root: None,
         git_branch: None,
         repo_id: None,
+        repo_hash: None,
         uds_path: None,
         summary: None,
         host: None,

@@ -48,6 +48,9 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 pub const RESPONSE_BACKLOG_BYTES: usize = 256 * KIB;
 /// A list answer stops before it grows beyond this, bytes; `remaining` says what is left.
 pub const REPLY_BYTES_MAX: usize = 4 * MIB;
+/// Largest answer with a list for another machine: it takes its time on the way, and others wait behind
+/// it.
+pub const MACHINE_REPLY_BYTES_MAX: usize = 256 * KIB;
 
 // --- Machines -----------------------------------------------------------------------------------
 
@@ -192,6 +195,16 @@ pub const AGENT_PIDS_MAX: usize = 64;
 
 /// Most peers present at once.
 pub const PEERS_MAX: usize = 2000;
+/// Most of them of one other machine.
+pub const MACHINE_PEERS_MAX: usize = 500;
+/// Most machines that have joined a hub.
+pub const MACHINES_MAX: usize = 512;
+/// Most machines whose ids a hub keeps, with those that were removed and stay shut out.
+pub const MACHINES_KNOWN_MAX: usize = 4096;
+/// Most invitations that are open at one time.
+pub const INVITATIONS_MAX: usize = 64;
+/// Longest lifetime of an invitation, minutes.
+pub const INVITATION_MINUTES_MAX: u32 = 1440;
 /// Most live locks.
 pub const LOCKS_MAX: u64 = 10_000;
 /// Most requests that wait for locks at once.
@@ -259,6 +272,9 @@ pub const AWAY_LOCKS_MAX: Duration = Duration::from_secs(30);
 /// How long such a peer is away before it has left. Its session may be continued later, too.
 pub const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
 
+/// Registrations with tokens that are not known here, from one other machine, in [`RATE_WINDOW`]: of
+/// its peers that come back.
+pub const STRANGERS_PER_WINDOW: u32 = 10;
 /// Heartbeats a peer may send in [`RATE_WINDOW`], counted apart from its other requests.
 pub const HEARTBEATS_PER_WINDOW: u32 = 20;
 /// Registrations in [`RATE_WINDOW`], for all callers together.

@@ -10,13 +10,15 @@ use super::request::{
     Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
-    AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX, KEY_CHARS_MAX,
-    LIST_LIMIT_MAX, LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX, MARK_IDS_MAX, NAME_CHARS_MAX,
-    NAMESPACE_CHARS_MAX, PATH_BYTES_MAX, PAYLOAD_BYTES_MAX, PROOF_HANDLES_MAX, REASON_CHARS_MAX,
-    STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX, WAIT_SECONDS_MAX,
+    AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX,
+    INVITATION_MINUTES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX, LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX,
+    MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    PROOF_HANDLES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
+    WAIT_SECONDS_MAX,
 };
 use crate::model::{
-    Handle, MessageId, MessageKind, MessageRef, Moment, SentStatus, Seq, Timestamp, Way, event_type,
+    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, RepoHash, SentStatus, Seq,
+    Timestamp, Way, event_type,
 };
 use crate::names;
 
@@ -72,6 +74,7 @@ impl Request {
             Endpoint::State => state(fields)?,
             Endpoint::Lock => lock(fields)?,
             Endpoint::Events => events(fields)?,
+            Endpoint::Machines => machines(fields)?,
         })
     }
 }
@@ -89,9 +92,9 @@ fn register(fields: &mut Fields<'_>) -> Result<Register> {
         git_root: fields.text("gitRoot", PATH)?,
         git_branch: fields.text("gitBranch", TAG)?,
         repo_id: fields.text("repoId", PATH)?,
+        repo_hash: repo_hash(fields)?,
         uds_path: fields.text("udsPath", PATH)?,
         summary: fields.text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
-        host: fields.text("host", TAG)?,
         reach: fields.text("reach", WHO)?,
         session_id: fields.text("sessionId", TAG)?,
         agent_pid: fields.small("agentPid", 1..=u32::MAX)?,
@@ -104,27 +107,29 @@ fn register(fields: &mut Fields<'_>) -> Result<Register> {
 }
 
 fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
-    const SCOPES: &str = "machine, directory or repo";
+    const SCOPES: &str = "machine, mesh, directory or repo";
+    let repo_hash = repo_hash(fields)?;
     let (project_path, git_root, repo_id) = (
         fields.text("projectPath", PATH)?,
         fields.text("gitRoot", PATH)?,
         fields.text("repoId", PATH)?,
     );
     let scope = match fields.word("scope", SCOPES, |word| {
-        ["machine", "directory", "repo"].into_iter().find(|scope| *scope == word)
+        ["machine", "mesh", "directory", "repo"].into_iter().find(|scope| *scope == word)
     })? {
         Some("directory") => Scope::Directory {
             project_path: project_path.ok_or_else(|| {
                 Refusal::new(Code::InvalidRequest, "scope `directory` needs `projectPath`")
             })?,
         },
-        Some("repo") if git_root.is_none() && repo_id.is_none() => {
+        Some("repo") if git_root.is_none() && repo_id.is_none() && repo_hash.is_none() => {
             return Err(Refusal::new(
                 Code::InvalidRequest,
-                "scope `repo` needs `gitRoot` or `repoId`",
+                "scope `repo` needs `gitRoot`, `repoId` or `repoHash`",
             ));
         }
-        Some("repo") => Scope::Repo { git_root, repo_id },
+        Some("repo") => Scope::Repo { git_root, repo_id, repo_hash },
+        Some("mesh") => Scope::Mesh,
         _ => Scope::Machine,
     };
     Ok(ListPeers {
@@ -137,6 +142,10 @@ fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
             .unwrap_or_default(),
         agents: fields.flag("agents")?,
     })
+}
+
+fn repo_hash(fields: &mut Fields<'_>) -> Result<Option<RepoHash>> {
+    fields.word("repoHash", "64 hexadecimal digits", RepoHash::parse)
 }
 
 fn client_id(fields: &mut Fields<'_>) -> Result<Option<Uuid>> {
@@ -162,7 +171,8 @@ fn send(fields: &mut Fields<'_>) -> Result<SendMessage> {
         place: Place {
             project_path: fields.text("projectPath", PATH)?,
             git_root: fields.text("gitRoot", PATH)?,
-            repo_id: fields.text("repoId", TAG)?,
+            repo_id: fields.text("repoId", PATH)?,
+            repo_hash: repo_hash(fields)?,
         },
     };
     if let Some(topic) = sent.to_peer.strip_prefix(names::TOPIC) {
@@ -354,6 +364,7 @@ fn lock_paths(fields: &mut Fields<'_>) -> Result<LockPaths> {
             Refusal::field("filePaths", &format!("a list of 1 to {LOCK_FILES_MAX} paths"))
         })?,
         exact: fields.flag("exact")?,
+        repo_hash: repo_hash(fields)?,
         repo_id: fields.text("repoId", PATH)?,
         git_root: fields.text("gitRoot", PATH)?,
     })
@@ -363,6 +374,7 @@ fn lock_path(fields: &mut Fields<'_>) -> Result<LockPath> {
     Ok(LockPath {
         file_path: fields.need_text("filePath", PATH)?,
         exact: fields.flag("exact")?,
+        repo_hash: repo_hash(fields)?,
         repo_id: fields.text("repoId", PATH)?,
         git_root: fields.text("gitRoot", PATH)?,
     })
@@ -421,6 +433,22 @@ fn events(fields: &mut Fields<'_>) -> Result<Request> {
                 id: client_id(fields)?,
             }
         }
+    })
+}
+
+fn machines(fields: &mut Fields<'_>) -> Result<Request> {
+    const NAME: &str = "the name of a machine: 1 to 32 letters, digits, '.', '_' and '-'";
+    let action = action(fields, &["list", "invite", "remove", "leave"])?;
+    Ok(match action {
+        "list" => Request::ListMachines,
+        "invite" => Request::Invite {
+            name: fields.word("name", NAME, MachineName::new)?,
+            minutes: fields.small("minutes", 1..=INVITATION_MINUTES_MAX)?,
+        },
+        "remove" => {
+            Request::RemoveMachine { name: fields.need_word("name", NAME, MachineName::new)? }
+        }
+        _ => Request::LeaveHub {},
     })
 }
 
@@ -550,6 +578,10 @@ mod tests {
             (E::Events, r#"{"action":"subscribe","types":[]}"#, ["types", "at least one"]),
             (E::Peers, r#"{"scope":"repo"}"#, ["repo", "gitRoot"]),
             (E::Peers, r#"{"scope":"galaxy"}"#, ["scope", "machine"]),
+            (E::Peers, r#"{"scope":"repo","repoHash":"12"}"#, ["repoHash", "64"]),
+            (E::Machines, r#"{"action":"invite","name":"a b"}"#, ["name", "letters"]),
+            (E::Machines, r#"{"action":"invite","minutes":1441}"#, ["minutes", "1440"]),
+            (E::Machines, r#"{"action":"remove"}"#, ["name", "missing"]),
             (E::Register, r#"{"projectPath":"/p"}"#, ["pid", "missing"]),
             (E::Register, r#"{"pid":1,"projectPath":"/p","private":1}"#, ["private", "true"]),
             (E::Register, "[]", ["object", "body"]),
@@ -652,7 +684,11 @@ mod tests {
                 ..ListPeers::default()
             }),
             Request::Peers(ListPeers {
-                scope: Scope::Repo { git_root: None, repo_id: Some("/r".into()) },
+                scope: Scope::Repo {
+                    git_root: None,
+                    repo_id: Some("/r".into()),
+                    repo_hash: Some(RepoHash([5; 32])),
+                },
                 ..ListPeers::default()
             }),
             Request::Peers(ListPeers::default()),
@@ -668,6 +704,7 @@ mod tests {
                     project_path: Some("/p".into()),
                     git_root: None,
                     repo_id: Some("/r".into()),
+                    repo_hash: Some(RepoHash([6; 32])),
                 },
             }),
             Request::Fetch(Fetch {
@@ -684,7 +721,6 @@ mod tests {
                 prefix: Some("p".into()),
                 limit: Some(9),
             },
-            Request::ListState { namespace: None, prefix: None, limit: None },
             Request::SetState(SetState {
                 peer_id: me.clone(),
                 namespace: "n".into(),
@@ -704,6 +740,7 @@ mod tests {
                 path: LockPath {
                     exact: true,
                     repo_id: Some("/r/.git".into()),
+                    repo_hash: Some(RepoHash([7; 32])),
                     git_root: Some("/r".into()),
                     ..LockPath::of("f")
                 },
@@ -799,6 +836,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_all_and_of_machines_is_read_as_clients_write_it() {
+        for request in [
+            Request::Peers(ListPeers { scope: Scope::Mesh, ..ListPeers::default() }),
+            Request::ListState { namespace: None, prefix: None, limit: None },
+            Request::ListMachines,
+            Request::Invite { name: None, minutes: None },
+            Request::Invite { name: MachineName::new("laptop"), minutes: Some(60) },
+            Request::RemoveMachine { name: MachineName::new("laptop").unwrap() },
+            Request::LeaveHub {},
+        ] {
+            let body = request.body();
+            assert_eq!(Request::decode(request.endpoint(), &body), Ok(request));
+        }
+    }
+
+    #[test]
     fn the_files_of_an_edit_are_read_as_clients_write_them() {
         for request in [
             Request::LockFiles(LockFiles {
@@ -806,6 +859,7 @@ mod tests {
                     file_paths: vec!["a".into(), "/b".into()],
                     exact: true,
                     repo_id: Some("/r/.git".into()),
+                    repo_hash: Some(RepoHash([8; 32])),
                     git_root: Some("/r".into()),
                 },
                 shared: true,

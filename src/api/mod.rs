@@ -21,13 +21,13 @@ pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
 pub use read::{
     ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,
-    LocksReply, MarkedReply, PeersReply,
+    LocksReply, MachinesReply, MarkedReply, PeersReply,
 };
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
-    Health, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus,
-    Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
+    Health, Invited, LockInfo, MachineInfo, MessageCounts, MessageInfo, Messages, PeerCounts,
+    PeerInfo, PeerStatus, Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::reply::{LockInfo, PeerInfo, StateInfo, SubagentEdit};
+use super::reply::{LockInfo, MachineInfo, PeerInfo, StateInfo, SubagentEdit};
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.
@@ -13,6 +13,19 @@ pub struct PeersReply {
     /// Those that did not fit the answer.
     #[serde(default)]
     pub remaining: u64,
+    /// With scope `machine`: how many more there are on other machines.
+    #[serde(default)]
+    pub elsewhere: u64,
+}
+
+/// Answer to `POST /machines`, `list`, of what serves its own machine and perhaps others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct MachinesReply {
+    /// `broker` or `hub`.
+    pub role: Box<str>,
+    /// Those that have joined, by name.
+    #[serde(default)]
+    pub machines: Vec<MachineInfo>,
 }
 
 /// Answer to `POST /messages` with `renew` or `release`.
@@ -100,10 +113,10 @@ pub struct EmittedReply {
 mod tests {
     use serde::de::DeserializeOwned;
 
-    use super::super::reply::{Claimed, Reply};
+    use super::super::reply::{Claimed, Invited, Reply};
     use super::super::sent::Sent;
     use super::*;
-    use crate::model::{Party, Timestamp};
+    use crate::model::{MachineId, MachineName, Party, Timestamp};
 
     fn read<T: DeserializeOwned>(reply: &Reply) -> T {
         let mut body = Vec::new();
@@ -189,6 +202,7 @@ mod tests {
             fence: Seq(3),
             shared: true,
             pattern: true,
+            host: None,
             repo_id: Some("/r/.git".into()),
             waiting: 2,
         };
@@ -201,9 +215,33 @@ mod tests {
         assert_eq!(read::<LockedAllReply>(&reply), LockedAllReply { locks, subagents });
         let reply = Reply::Locks { locks: vec![lock.clone()], remaining: 0 };
         assert_eq!(read::<LocksReply>(&reply), LocksReply { locks: vec![lock], remaining: 0 });
-        let reply = Reply::Peers { peers: vec![], remaining: 0 };
-        assert_eq!(read::<PeersReply>(&reply), PeersReply { peers: vec![], remaining: 0 });
+        let reply = Reply::Peers { peers: vec![], remaining: 0, elsewhere: 2 };
+        let peers = PeersReply { peers: vec![], remaining: 0, elsewhere: 2 };
+        assert_eq!(read::<PeersReply>(&reply), peers);
         let reply = Reply::Emitted { event_id: id, seq: Seq(7) };
         assert_eq!(read::<EmittedReply>(&reply), EmittedReply { event_id: id, seq: Seq(7) });
+    }
+
+    #[test]
+    fn clients_read_of_machines_what_the_broker_writes() {
+        let machine = MachineInfo {
+            name: MachineName::new("laptop").unwrap(),
+            id: MachineId([1; 32]),
+            address: "192.0.2.1".into(),
+            since: Timestamp(1),
+            last_seen: Timestamp(2),
+            connected: true,
+            peers: 3,
+        };
+        let (role, machines): (Box<str>, _) = ("hub".into(), vec![machine]);
+        let reply = Reply::Machines { role: role.clone(), machines: machines.clone() };
+        assert_eq!(read::<MachinesReply>(&reply), MachinesReply { role, machines });
+        let invited = Invited {
+            code: "c".into(),
+            token: [0; 16],
+            expires_at: Timestamp(5),
+            addresses: vec!["192.0.2.1:7899".into()],
+        };
+        assert_eq!(read::<Invited>(&Reply::Invited(invited.clone())), invited);
     }
 }

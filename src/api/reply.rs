@@ -7,8 +7,8 @@ use super::heard::{AgentInfo, DampedInfo};
 use super::sent::Sent;
 use crate::limits::REPLY_BYTES_MAX;
 use crate::model::{
-    Event, Handle, Lock, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, SentStatus,
-    Seq, Stage, StateEntry, Timestamp, Way,
+    Event, Handle, Lock, MachineId, MachineName, Message, MessageId, MessageKind, Party, PeerId,
+    PeerRecord, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
 };
 
 /// Answer to `GET /health`.
@@ -209,9 +209,9 @@ pub struct PeerInfo {
     pub last_heartbeat: Timestamp,
     /// Whether that is fresh.
     pub status: PeerStatus,
-    /// The machine, if not this one.
+    /// The machine that it runs on, as soon as there is more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<Box<str>>,
+    pub host: Option<MachineName>,
     /// Locks it holds.
     #[serde(default)]
     pub locks: u64,
@@ -248,7 +248,7 @@ impl PeerInfo {
             started_at: record.started_at,
             last_heartbeat,
             status,
-            host: record.host.clone(),
+            host: record.host,
             locks,
             reach: reach.into(),
             agent_pid: None,
@@ -489,6 +489,9 @@ pub struct LockInfo {
     /// Whether `filePath` is a pattern.
     #[serde(default)]
     pub pattern: bool,
+    /// The machine that the path is on, as soon as there is more than one; not for a path with `repo:`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<MachineName>,
     /// The repository whose working trees are all meant; only for a path with `repo:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
@@ -511,6 +514,7 @@ impl LockInfo {
             fence: lock.fence,
             shared: lock.shared,
             pattern: lock.pattern,
+            host: None,
             repo_id,
             waiting,
         }
@@ -561,6 +565,42 @@ pub struct Events {
     pub first_seq: Seq,
 }
 
+/// A machine as listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineInfo {
+    /// Its name.
+    pub name: MachineName,
+    /// Its id.
+    pub id: MachineId,
+    /// The address that it last came from.
+    pub address: Box<str>,
+    /// Since when it has been of the mesh.
+    pub since: Timestamp,
+    /// When it was last connected; now, if it is.
+    pub last_seen: Timestamp,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Its peers.
+    pub peers: u64,
+}
+
+/// Answer to `POST /machines`, `invite`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invited {
+    /// What the new machine is to be told, in one word. Left empty by the core, which knows no keys
+    /// and addresses: the shell makes it of the token.
+    pub code: Box<str>,
+    /// The token in it. Never on the wire by itself.
+    #[serde(skip)]
+    pub token: [u8; 16],
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The addresses in it; left empty by the core.
+    pub addresses: Vec<Box<str>>,
+}
+
 /// A yes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
@@ -588,6 +628,9 @@ pub enum Reply {
         /// Those that did not fit the answer.
         #[serde(skip_serializing_if = "is_zero")]
         remaining: u64,
+        /// With scope `machine`: how many more there are on other machines.
+        #[serde(skip_serializing_if = "is_zero")]
+        elsewhere: u64,
     },
     /// `POST /send`
     Sent(Sent),
@@ -657,6 +700,15 @@ pub enum Reply {
         #[serde(skip_serializing_if = "is_zero")]
         remaining: u64,
     },
+    /// `POST /machines`, `list`
+    Machines {
+        /// `broker` or `hub`.
+        role: Box<str>,
+        /// Those that have joined, by name.
+        machines: Vec<MachineInfo>,
+    },
+    /// `POST /machines`, `invite`
+    Invited(Invited),
     /// `POST /events`, `read`
     Events(Events),
     /// `POST /events`, `subscribe` and `unsubscribe`
@@ -810,7 +862,10 @@ mod tests {
         assert!(text(&Reply::Health(health)).starts_with(r#"{"status":"ok","version""#));
         let status = text(&Reply::Status(Box::default()));
         assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null,"recovery":null,"full":null}"#));
-        assert!(!text(&Reply::Peers { peers: vec![], remaining: 0 }).contains("remaining"));
+        assert!(
+            !text(&Reply::Peers { peers: vec![], remaining: 0, elsewhere: 0 })
+                .contains("remaining")
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::model::{
-    Handle, MessageId, MessageKind, MessageRef, Moment, SentStatus, Seq, Timestamp, Way,
+    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, RepoHash, SentStatus, Seq,
+    Timestamp, Way,
 };
 
 /// The paths of the API.
@@ -34,13 +35,15 @@ pub enum Endpoint {
     Lock,
     /// Events.
     Events,
+    /// Machines of the mesh.
+    Machines,
     /// Stop the broker.
     Shutdown,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Health,
         Self::Status,
         Self::Register,
@@ -53,6 +56,7 @@ impl Endpoint {
         Self::State,
         Self::Lock,
         Self::Events,
+        Self::Machines,
         Self::Shutdown,
     ];
 
@@ -72,6 +76,7 @@ impl Endpoint {
             Self::State => "/state",
             Self::Lock => "/lock",
             Self::Events => "/events",
+            Self::Machines => "/machines",
             Self::Shutdown => "/shutdown",
         }
     }
@@ -115,15 +120,15 @@ pub struct Register {
     /// The git common directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_hash: Option<RepoHash>,
     /// Socket on which it takes pushes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uds_path: Option<Box<str>>,
     /// What it works on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Box<str>>,
-    /// The machine, if not this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Box<str>>,
     /// How its agent can be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reach: Option<Box<str>>,
@@ -166,15 +171,17 @@ pub struct Facts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "scope", rename_all = "lowercase", rename_all_fields = "camelCase")]
 pub enum Scope {
-    /// All.
+    /// All on the caller's machine.
     #[default]
     Machine,
-    /// Those of one project directory.
+    /// All on all machines.
+    Mesh,
+    /// Those of one project directory on the caller's machine.
     Directory {
         /// That directory.
         project_path: Box<str>,
     },
-    /// Those of one repository; at least one of the two is given.
+    /// Those of one repository, wherever it is cloned; at least one of the three is given.
     Repo {
         /// Root of a work tree.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +189,9 @@ pub enum Scope {
         /// The git common directory.
         #[serde(skip_serializing_if = "Option::is_none")]
         repo_id: Option<Box<str>>,
+        /// What it has in common with its clones elsewhere.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repo_hash: Option<RepoHash>,
     },
 }
 
@@ -246,6 +256,9 @@ pub struct Place {
     /// The git common directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_hash: Option<RepoHash>,
 }
 
 /// Which messages are meant.
@@ -362,6 +375,9 @@ pub struct LockPath {
     /// The repository it is in; that of the peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_hash: Option<RepoHash>,
     /// The root of the working tree it is in; that of the peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_root: Option<Box<str>>,
@@ -418,6 +434,9 @@ pub struct LockPaths {
     /// The repository they are in; that of the peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo_hash: Option<RepoHash>,
     /// The root of the working tree they are in; that of the peer by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git_root: Option<Box<str>>,
@@ -430,6 +449,7 @@ impl LockPaths {
             file_path: path.clone(),
             exact: self.exact,
             repo_id: self.repo_id.clone(),
+            repo_hash: self.repo_hash,
             git_root: self.git_root.clone(),
         })
     }
@@ -698,6 +718,25 @@ pub enum Request {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Uuid>,
     },
+    /// `POST /machines`, `list`
+    #[serde(serialize_with = "nothing")]
+    ListMachines,
+    /// `POST /machines`, `invite`: lets one more machine join.
+    Invite {
+        /// What it will be called; none for what it calls itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<MachineName>,
+        /// For how long, 1 to 1,440; default 15.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        minutes: Option<u32>,
+    },
+    /// `POST /machines`, `remove`: ends the peers of a machine and never lets it in again.
+    RemoveMachine {
+        /// Which.
+        name: MachineName,
+    },
+    /// `POST /machines`, `leave`: what serves this machine is to be a broker of its own again.
+    LeaveHub {},
     /// `POST /shutdown`
     #[serde(serialize_with = "nothing")]
     Shutdown,
@@ -736,6 +775,10 @@ impl Request {
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Emit { .. } => Endpoint::Events,
+            Self::ListMachines
+            | Self::Invite { .. }
+            | Self::RemoveMachine { .. }
+            | Self::LeaveHub {} => Endpoint::Machines,
             Self::Shutdown => Endpoint::Shutdown,
         }
     }
@@ -744,7 +787,7 @@ impl Request {
     fn action(&self) -> Option<&'static str> {
         Some(match self {
             Self::GetState { .. } => "get",
-            Self::ListState { .. } => "list",
+            Self::ListState { .. } | Self::ListMachines => "list",
             Self::SetState(_) => "set",
             Self::DeleteState { .. } => "delete",
             Self::Lock(_) | Self::LockFiles(_) => "lock",
@@ -754,6 +797,9 @@ impl Request {
             Self::Subscribe { .. } => "subscribe",
             Self::Unsubscribe { .. } => "unsubscribe",
             Self::Emit { .. } => "emit",
+            Self::Invite { .. } => "invite",
+            Self::RemoveMachine { .. } => "remove",
+            Self::LeaveHub {} => "leave",
             _ => return None,
         })
     }

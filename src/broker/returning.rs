@@ -25,7 +25,7 @@ pub(super) fn look<S: Store>(
         // The kernel does not tell who listens on a socket: nobody is known again.
         return Ok(());
     }
-    let agent = register.agent_pid.filter(|_| register.host.is_none());
+    let agent = register.agent_pid;
     let agent_start = agent.and_then(start_mark).map(Into::into);
     register.facts = Facts { agent_start, ..Facts::default() };
     let (Some(agent), Some(socket)) = (agent, &register.uds_path) else { return Ok(()) };

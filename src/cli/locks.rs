@@ -195,7 +195,7 @@ fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
     let name = escape(&name);
     let holder = match &lock.locked_by {
         Party::Peer(id) => format!("{name} ({})", short_id(&id.to_string())),
-        Party::Cli | Party::Label(_) => name.into_owned(),
+        Party::Cli | Party::CliAt(_) | Party::Label(_) => name.into_owned(),
     };
     [
         Cell::painted(out.path(&lock.file_path), Paint::Bold),
@@ -241,6 +241,7 @@ fn lock_path(
         exact: *exact,
         git_root: root.map(Into::into),
         repo_id: repository.as_ref().map(|repository| repository.id.as_str().into()),
+        repo_hash: None,
     })
 }
 

@@ -201,7 +201,9 @@ fn show_message(out: &mut Out, message: &MessageInfo) -> io::Result<()> {
         Party::Peer(id) => {
             format!("{} ({})", out.style.paint(&name, Paint::Bold), short_id(&id.to_string()))
         }
-        Party::Cli | Party::Label(_) => out.style.paint(&name, Paint::Bold).into_owned(),
+        Party::Cli | Party::CliAt(_) | Party::Label(_) => {
+            out.style.paint(&name, Paint::Bold).into_owned()
+        }
     };
     let mut about = vec![out.age(message.created_at)];
     match message.kind {

@@ -82,8 +82,8 @@ fn scope(scope: PeerScope) -> Result<Scope> {
         PeerScope::Machine => Scope::Machine,
         PeerScope::Directory => Scope::Directory { project_path: directory()? },
         PeerScope::Repo => {
-            let Place { git_root, repo_id, .. } = repository()?;
-            Scope::Repo { git_root, repo_id }
+            let Place { git_root, repo_id, repo_hash, .. } = repository()?;
+            Scope::Repo { git_root, repo_id, repo_hash }
         }
     })
 }
@@ -106,6 +106,7 @@ pub(super) fn repository() -> Result<Place> {
         project_path: None,
         git_root: Some(repository.root.to_string_lossy().into()),
         repo_id: Some(repository.id.into()),
+        repo_hash: None,
     })
 }
 

@@ -77,7 +77,9 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::MarkNotified { .. }
         | Request::MarkSent { .. }
         | Request::RenewClaim { .. }
-        | Request::ReleaseClaim { .. } => true,
+        | Request::ReleaseClaim { .. }
+        | Request::ListMachines
+        | Request::RemoveMachine { .. } => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.
         Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
         Request::Send(message) => message.id.is_some(),
@@ -92,6 +94,8 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::Unlock { .. }
         | Request::Subscribe { .. }
         | Request::Unsubscribe { .. }
+        | Request::Invite { .. }
+        | Request::LeaveHub {}
         | Request::Shutdown => false,
     }
 }

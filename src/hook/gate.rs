@@ -189,5 +189,5 @@ fn look_at(
 /// Files, whatever characters they have.
 fn paths_of(files: &[Box<str>], tree: Option<&Tree>) -> LockPaths {
     let (repo_id, git_root) = tree.cloned().unzip();
-    LockPaths { file_paths: files.to_vec(), exact: true, repo_id, git_root }
+    LockPaths { file_paths: files.to_vec(), exact: true, repo_id, git_root, repo_hash: None }
 }

@@ -25,7 +25,9 @@ pub fn denial(lock: &LockInfo, others: usize, now: Timestamp) -> String {
     text.push_str(". The edit was not made. Wait, do something else first, or ");
     match &lock.locked_by {
         Party::Label(_) => text.push_str("ask your user: a script holds the lock."),
-        Party::Cli => text.push_str("message them with mesh_send (to \"cli\", who is a person)."),
+        person @ (Party::Cli | Party::CliAt(_)) => {
+            let _ = write!(text, "message them with mesh_send (to \"{person}\", who is a person).");
+        }
         Party::Peer(_) => {
             let name = quote(&lock.locked_by_name);
             let _ = write!(text, "message them with mesh_send (to {name}).");
@@ -37,7 +39,9 @@ pub fn denial(lock: &LockInfo, others: usize, now: Timestamp) -> String {
 fn holder(lock: &LockInfo) -> String {
     match &lock.locked_by {
         Party::Peer(_) => lock.locked_by_name.to_string(),
-        Party::Cli => "a person at the command line (cli)".into(),
+        person @ (Party::Cli | Party::CliAt(_)) => {
+            format!("a person at the command line ({person})")
+        }
         Party::Label(_) => lock.locked_by.shown_as(&lock.locked_by_name).into_owned(),
     }
 }
@@ -76,6 +80,7 @@ mod tests {
             fence: Seq(1),
             shared: false,
             pattern: false,
+            host: None,
             repo_id: None,
             waiting: 0,
         };

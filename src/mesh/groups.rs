@@ -75,7 +75,7 @@ impl<S: Store> Mesh<S> {
                     (None, None, None) => {
                         return Err(nowhere(names::REPO, "`repoId` or `gitRoot`"));
                     }
-                    _ => Scope::Repo { git_root, repo_id },
+                    _ => Scope::Repo { git_root, repo_id, repo_hash: None },
                 }
             }
         };

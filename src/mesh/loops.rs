@@ -250,7 +250,7 @@ impl Loops {
 
 /// The person at the command line is always told at once.
 fn counts(from: &Party) -> bool {
-    *from != Party::Cli
+    !from.is_cli()
 }
 
 impl<S: Store> Mesh<S> {
@@ -313,7 +313,7 @@ impl<S: Store> Mesh<S> {
             from_peer: from.clone(),
             from_name: from.as_ref().and_then(|from| match from {
                 Party::Peer(id) => name(id),
-                Party::Cli | Party::Label(_) => Some(from.to_string().into()),
+                Party::Cli | Party::CliAt(_) | Party::Label(_) => Some(from.to_string().into()),
             }),
             to_peer: *to,
             to_name: name(to).unwrap_or_default(),

@@ -65,7 +65,7 @@ impl<S: Store> Mesh<S> {
                 let pushed = self.push_message(message, &[peer], now) > 0;
                 (pushed, self.damped_reason(&letter.from.party, &[peer], now))
             }
-            Recipient::Cli => (false, None),
+            Recipient::Cli | Recipient::CliAt(_) => (false, None),
         };
         self.effects.inboxes.push(recipient);
         Ok(Sent::Direct { message_id, queued: false, delivered: false, pushed, damped })
@@ -150,7 +150,7 @@ impl<S: Store> Mesh<S> {
             to_name: match to {
                 To::One(Recipient::Peer(id)) => self.mailbox_of(id).map(Into::into),
                 To::Name(name) => Some(name.into()),
-                To::One(Recipient::Cli) | To::Many(_) | To::Group(..) => None,
+                To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
             },
             to_group: match to {
                 To::Group(name, _) => Some(name.into()),

@@ -184,7 +184,7 @@ impl<S: Store> Mesh<S> {
             if let Some(path) = &present.record.uds_path {
                 mesh.effects.connect.push((*id, path.clone()));
             }
-            mesh.effects.watch.extend(present.named_process());
+            mesh.effects.watch.push(present.named_process());
             mesh.effects.agents.extend(present.agent());
         }
         Ok(mesh)
@@ -453,6 +453,13 @@ impl<S: Store> Mesh<S> {
             }
             Request::Emit { peer_id, kind, payload, id } => {
                 self.emit(caller, peer_id.as_deref(), (kind, payload), *id, now)?
+            }
+            Request::ListMachines
+            | Request::Invite { .. }
+            | Request::RemoveMachine { .. }
+            | Request::LeaveHub {} => {
+                let message = "this broker takes no other machines yet";
+                return Err(Refusal::new(Code::Unavailable, message).into());
             }
             Request::Shutdown => self.shutdown(caller)?,
         };

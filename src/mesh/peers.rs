@@ -110,10 +110,9 @@ impl Present {
         }
     }
 
-    /// The process that it said it is, if that is one of this machine.
-    pub(super) fn named_process(&self) -> Option<(PeerId, u32)> {
-        let record = &self.record;
-        record.host.is_none().then_some((record.id, record.pid))
+    /// The process that it said it is.
+    pub(super) fn named_process(&self) -> (PeerId, u32) {
+        (self.record.id, self.record.pid)
     }
 
     /// The process of its agent, if it says which, and when that started.
@@ -355,7 +354,7 @@ impl<S: Store> Mesh<S> {
         if let (Some(path), false) = (&record.uds_path, present.link.is_up()) {
             self.effects.connect.push((id, path.clone()));
         }
-        self.effects.watch.extend(present.named_process());
+        self.effects.watch.push(present.named_process());
         self.effects.agents.extend(present.agent());
         let dead_at = now.mono.plus(self.settings.dead);
         self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
@@ -603,9 +602,10 @@ fn record(
         git_root: path(&register.git_root),
         git_branch: register.git_branch.clone(),
         repo_id: path(&register.repo_id),
+        repo_hash: register.repo_hash,
         uds_path: register.uds_path.clone(),
         summary: register.summary.clone().filter(|summary| !summary.is_empty()),
-        host: register.host.clone(),
+        host: None,
         reach: register.reach.clone(),
         session_id: register.session_id.clone(),
         agent_pid: register.agent_pid,

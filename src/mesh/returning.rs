@@ -104,7 +104,7 @@ impl<S: Store> Mesh<S> {
         let Register { agent_type: Some(agent), session_id: Some(session), .. } = register else {
             return Ok(None);
         };
-        if register.agent_pid.is_none() || register.host.is_some() || register.uds_path.is_none() {
+        if register.agent_pid.is_none() || register.uds_path.is_none() {
             return Ok(None);
         }
         let own = register.peer_id.as_deref().and_then(PeerId::parse);
@@ -120,7 +120,7 @@ impl<S: Store> Mesh<S> {
         let here = self.peers.values().filter(|present| same(&present.record)).max_by_key(rank);
         match here {
             Some(present) => Ok(Some(present.record.clone())),
-            None => self.store.left_session(agent, session),
+            None => self.store.left_session(agent, session, None),
         }
     }
 
@@ -141,7 +141,7 @@ impl<S: Store> Mesh<S> {
             record.id != former.id && present.away.is_none() && is_same_session(record, &former)
         };
         let may_continue = facts.former_ended && !self.peers.values().any(is_other);
-        if former.host.is_some() || !(same_agent || may_continue) {
+        if !(same_agent || may_continue) {
             return Ok(Newcomer::New);
         }
         let is_gone = former.left_at.is_some() || former.away_at.is_some() || facts.former_gone;

@@ -49,7 +49,7 @@ impl<S: Store> Mesh<S> {
         let total = peers.len();
         let peers = fit(peers.into_iter());
         let remaining = (total - peers.len()) as u64;
-        Ok(Reply::Peers { peers, remaining })
+        Ok(Reply::Peers { peers, remaining, elsewhere: 0 })
     }
 }
 
@@ -59,9 +59,9 @@ pub(super) fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
         other.as_deref().is_some_and(|other| normalise(path, None) == other)
     };
     match scope {
-        Scope::Machine => true,
+        Scope::Machine | Scope::Mesh => true,
         Scope::Directory { project_path } => normalise(project_path, None) == *record.project_path,
-        Scope::Repo { git_root, repo_id } => {
+        Scope::Repo { git_root, repo_id, .. } => {
             git_root.as_ref().is_some_and(|root| same(root, &record.git_root))
                 || repo_id.as_ref().is_some_and(|repo| same(repo, &record.repo_id))
         }

@@ -1,7 +1,9 @@
 //! Locks.
 
 use super::ids::Seq;
+use super::machine::MachineName;
 use super::party::Party;
+use super::repo::{RepoHash, RepoPlace};
 use super::time::{MeshTime, Timestamp};
 
 /// A live lock.
@@ -14,8 +16,12 @@ pub struct Lock {
     pub pattern: bool,
     /// Whether others may hold it, too, as long as they share it.
     pub shared: bool,
+    /// The machine that the path is on, and the repository; none for the hub's own.
+    pub host: Option<MachineName>,
     /// The repository it is in, if that is known.
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere, if it has any.
+    pub repo_hash: Option<RepoHash>,
     /// The root of the working tree it is in. None with a repository: the same path in each working
     /// tree is meant.
     pub git_root: Option<Box<str>>,
@@ -35,9 +41,15 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Whether it is for all working trees of its repository.
+    /// Whether it is for all working trees of its repository, in all its clones.
     #[must_use]
     pub fn is_repo_wide(&self) -> bool {
-        self.repo_id.is_some() && self.git_root.is_none()
+        self.git_root.is_none() && (self.repo_id.is_some() || self.repo_hash.is_some())
+    }
+
+    /// Its repository, as far as that is known.
+    #[must_use]
+    pub fn repository(&self) -> RepoPlace<'_> {
+        RepoPlace { machine: self.host, path: self.repo_id.as_deref(), hash: self.repo_hash }
     }
 }

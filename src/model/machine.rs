@@ -1,9 +1,12 @@
-//! Machines of a mesh: how each is known, and what it is called.
+//! Machines of a mesh: how each is known, what it is called, and who may join.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::digest::{parse_digest, write_digest};
+use super::time::{MeshTime, Timestamp};
 
 /// The id of a machine: the SHA-256 of its key, as a `SubjectPublicKeyInfo` (RFC 7250). Written in
 /// 64 hexadecimal digits.
@@ -17,14 +20,7 @@ impl MachineId {
     /// Parses the 64 digits, upper or lower case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
+        parse_digest(text).map(Self)
     }
 
     /// Its beginning, for people; not for telling machines apart.
@@ -38,7 +34,7 @@ impl MachineId {
 
 impl fmt::Display for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_digest(&self.0, f)
     }
 }
 
@@ -91,6 +87,12 @@ impl MachineName {
     pub fn as_str(&self) -> &str {
         let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// In lower case: what two forms of one name have in common.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self { bytes: self.key(), len: self.len }
     }
 
     /// What is compared: upper and lower case are one.
@@ -148,6 +150,38 @@ impl<'de> Deserialize<'de> for MachineName {
         let text = String::deserialize(deserializer)?;
         Self::new(&text).ok_or_else(|| serde::de::Error::custom("not the name of a machine"))
     }
+}
+
+/// A machine that has joined, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineRecord {
+    /// Its id.
+    pub id: MachineId,
+    /// Its name, which no other gets, even after this one was removed.
+    pub name: MachineName,
+    /// The address that it last came from, as text; for people.
+    pub address: Box<str>,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// When its connection last stood up or ended.
+    pub last_seen: Timestamp,
+    /// When it was removed, never to be let in again.
+    pub removed_at: Option<Timestamp>,
+}
+
+/// An invitation to join, as the store keeps it: what was given out is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invitation {
+    /// SHA-256 of its token.
+    pub token_hash: [u8; 32],
+    /// The name that the machine will get; none for one of its own.
+    pub name: Option<MachineName>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it ends.
+    pub expires_at: MeshTime,
+    /// The machine that brought it first, and alone may bring it again.
+    pub owner: Option<MachineId>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Plain data: no I/O, no clock, no JSON shapes of the wire (those live in [`crate::api`]).
 
+mod digest;
 mod event;
 mod handle;
 mod ids;
@@ -10,6 +11,7 @@ mod machine;
 mod message;
 mod party;
 mod peer;
+mod repo;
 mod state;
 mod time;
 mod told;
@@ -18,10 +20,11 @@ pub use event::{Event, event_type, type_matches};
 pub use handle::{Handle, MessageRef};
 pub use ids::{MessageId, PeerId, Seq};
 pub use lock::Lock;
-pub use machine::{MachineId, MachineName};
+pub use machine::{Invitation, MachineId, MachineName, MachineRecord};
 pub use message::{Message, MessageKind, Reached, Stage};
 pub use party::{Party, Recipient};
 pub use peer::{LeaveReason, PeerRecord, reach};
+pub use repo::{RepoHash, RepoPlace};
 pub use state::StateEntry;
 pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp};
 pub use told::{How, Moment, SentStatus, Told, Way};

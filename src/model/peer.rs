@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::PeerId;
+use super::machine::MachineName;
+use super::repo::{RepoHash, RepoPlace};
 use super::time::{MeshTime, Timestamp};
 
 /// The words of `reach` that the mesh knows: when an agent learns of a message, the soonest first. A
@@ -30,6 +32,8 @@ pub enum LeaveReason {
     Crashed,
     /// No heartbeat came, and no process is known.
     Timeout,
+    /// Its machine was removed from the mesh.
+    Removed,
 }
 
 impl LeaveReason {
@@ -40,6 +44,7 @@ impl LeaveReason {
             Self::CleanExit => "clean_exit",
             Self::Crashed => "crashed",
             Self::Timeout => "timeout",
+            Self::Removed => "removed",
         }
     }
 }
@@ -68,12 +73,14 @@ pub struct PeerRecord {
     pub git_branch: Option<Box<str>>,
     /// The git common directory: the same for all work trees of one repository.
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere, if it has any.
+    pub repo_hash: Option<RepoHash>,
     /// The socket on which it takes pushes.
     pub uds_path: Option<Box<str>>,
     /// What it says it is working on.
     pub summary: Option<Box<str>>,
-    /// The machine it runs on, if not this one.
-    pub host: Option<Box<str>>,
+    /// The machine it runs on; none for the hub's own.
+    pub host: Option<MachineName>,
     /// How its agent can be told, in the peer's own words.
     pub reach: Option<Box<str>>,
     /// The agent's session.
@@ -102,9 +109,16 @@ pub struct PeerRecord {
 }
 
 impl PeerRecord {
-    /// Whether it is a session of an agent's process on this machine, and so can be known again.
+    /// Whether it is a session of an agent's process, and so can be known again.
     #[must_use]
     pub fn is_session(&self) -> bool {
-        self.session_id.is_some() && self.agent_start.is_some() && self.host.is_none()
+        self.session_id.is_some() && self.agent_start.is_some()
+    }
+
+    /// The repository that it is in, as far as it says. One without an id is known by its root.
+    #[must_use]
+    pub fn repository(&self) -> RepoPlace<'_> {
+        let path = self.repo_id.as_deref().or(self.git_root.as_deref());
+        RepoPlace { machine: self.host, path, hash: self.repo_hash }
     }
 }

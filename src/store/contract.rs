@@ -8,6 +8,7 @@ mod events;
 mod heard;
 mod inbox;
 mod locks;
+mod machines;
 mod mailboxes;
 mod marks;
 mod messages;
@@ -26,8 +27,9 @@ use super::{
     To,
 };
 use crate::model::{
-    Lock, MeshTime, Message, MessageId, MessageKind, Monotonic, Party, PeerId, PeerRecord,
-    Recipient, Seq, StateEntry, TimeMark, Timestamp,
+    Invitation, Lock, MachineId, MachineName, MachineRecord, MeshTime, Message, MessageId,
+    MessageKind, Monotonic, Party, PeerId, PeerRecord, Recipient, RepoHash, Seq, StateEntry,
+    TimeMark, Timestamp,
 };
 
 /// Runs tests on every backend.
@@ -134,6 +136,7 @@ pub(super) fn record(n: u8) -> PeerRecord {
         git_root: None,
         git_branch: None,
         repo_id: None,
+        repo_hash: None,
         uds_path: None,
         summary: None,
         host: None,
@@ -314,7 +317,9 @@ pub(super) fn lock(path: &str, holder: Party, fence: Seq) -> Lock {
         path: path.into(),
         pattern: false,
         shared: false,
+        host: None,
         repo_id: None,
+        repo_hash: None,
         git_root: None,
         holder,
         holder_name: "holder".into(),

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::api::{Full, MessageCounts, Recovery};
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient,
-    Seq, StateEntry, TimeMark, Timestamp, Told, Way,
+    Event, Invitation, Lock, MachineName, MachineRecord, MeshTime, Message, MessageId, MessageKind,
+    Party, PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Told, Way,
 };
 
 /// Why a backend could not do what it was asked. The turn must be rolled back.
@@ -335,9 +335,14 @@ pub trait Store {
     /// The record of a peer, present or not.
     fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>>;
 
-    /// Of the peers that were this session of this type of agent, have left and may come back, the one
-    /// that left last; of several at one time, the one with the highest id.
-    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>>;
+    /// Of the peers that were this session of this type of agent on this machine, have left and may come
+    /// back, the one that left last; of several at one time, the one with the highest id.
+    fn left_session(
+        &mut self,
+        agent_type: &str,
+        session: &str,
+        host: Option<MachineName>,
+    ) -> Result<Option<PeerRecord>>;
 
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     ///
@@ -496,6 +501,23 @@ pub trait Store {
 
     /// What is kept of each kind, by kind.
     fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>>;
+
+    // Machines
+
+    /// All machines that have ever joined, by id, those that were removed included.
+    fn machines(&mut self) -> Result<Vec<MachineRecord>>;
+
+    /// Writes a machine, new or changed. Fails if another has its name.
+    fn put_machine(&mut self, record: &MachineRecord) -> Result<()>;
+
+    /// All invitations, by the hash of their token.
+    fn invitations(&mut self) -> Result<Vec<Invitation>>;
+
+    /// Writes an invitation, new or changed.
+    fn put_invitation(&mut self, invitation: &Invitation) -> Result<()>;
+
+    /// Removes the invitation with this hash, if there is one.
+    fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Result<()>;
 
     // Care
 

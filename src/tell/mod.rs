@@ -56,11 +56,14 @@ impl Item {
             (Party::Cli, _) => format!(
                 "{kind} {handle} from this machine's command line (usually your user, unproven)"
             ),
+            (Party::CliAt(machine), _) => {
+                format!("{kind} {handle} from the command line of {machine}, another machine")
+            }
             (party, None) => format!("{kind} {handle} from {}", party.shown_as(&name)),
             (_, Some(agent)) => format!("{kind} {handle} from {name} ({})", word(agent)),
         };
-        let answer_to = match message.from_peer {
-            Party::Cli => Some("cli".into()),
+        let answer_to = match &message.from_peer {
+            Party::Cli | Party::CliAt(_) => Some(message.from_peer.to_string().into()),
             Party::Peer(_) => Some(message.from_name.clone()),
             Party::Label(_) => None,
         };

@@ -76,7 +76,7 @@ impl Target {
                     "`repo:` is for those in a git repository: this peer has registered without \
                      `repoId` and `gitRoot`"
                 }
-                Party::Cli | Party::Label(_) => {
+                Party::Cli | Party::CliAt(_) | Party::Label(_) => {
                     "`repo:` needs to know the repository: send `repoId` (the path of its git \
                      common directory) and `gitRoot`"
                 }

@@ -14,13 +14,15 @@ fn locks_are_listed_by_fence(store: &mut dyn Store) {
         shared: true,
         repo_id: Some("/r/.git".into()),
         git_root: Some("/r".into()),
+        host: MachineName::new("laptop"),
+        repo_hash: Some(RepoHash([7; 32])),
         reason: Some("why".into()),
         ..lock("/r/\u{e4}/**", party(1), Seq(9))
     };
     let repo_wide = Lock {
         git_root: None,
         repo_id: Some("/r/.git".into()),
-        ..lock("repo:a", Party::Cli, Seq(3))
+        ..lock("repo:a", Party::CliAt(MachineName::new("laptop").unwrap()), Seq(3))
     };
     let label = lock("/a", Party::Label("bot".into()), Seq(7));
     // The same path again: a backend knows no rules.

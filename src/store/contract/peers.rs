@@ -17,9 +17,10 @@ fn a_record_comes_back_as_it_was(store: &mut dyn Store) {
         git_root: Some("/g".into()),
         git_branch: Some("main".into()),
         repo_id: Some("r".into()),
+        repo_hash: Some(RepoHash([9; 32])),
         uds_path: Some("/s".into()),
         summary: Some("working".into()),
-        host: Some("h".into()),
+        host: MachineName::new("Laptop"),
         reach: Some("push".into()),
         session_id: Some("s".into()),
         agent_pid: Some(u32::MAX),
@@ -96,8 +97,14 @@ fn a_session_is_that_of_the_peer_that_left_last(store: &mut dyn Store) {
         store.put_peer(&left(6, Some(40), "zed", "s")).unwrap();
         store.put_peer(&left(7, Some(40), "codex", "t")).unwrap();
         store.put_peer(&PeerRecord { left_at: Some(at(50)), ..record(8) }).unwrap();
+        let host = MachineName::new("Laptop");
+        store.put_peer(&PeerRecord { host, ..left(9, Some(60), "codex", "s") }).unwrap();
     });
-    let mut of = |agent, session| store.left_session(agent, session).unwrap().map(|peer| peer.id);
+    let there = store.left_session("codex", "s", MachineName::new("laptop")).unwrap();
+    assert_eq!(there.map(|peer| peer.id), Some(peer(9)));
+    assert_eq!(store.left_session("codex", "s", MachineName::new("other")).unwrap(), None);
+    let mut of =
+        |agent, session| store.left_session(agent, session, None).unwrap().map(|peer| peer.id);
     assert_eq!(of("codex", "s"), Some(peer(2)));
     assert_eq!(of("zed", "s"), Some(peer(6)));
     assert_eq!((of("zed", "t"), of("unknown", "s"), of("unknown", "")), (None, None, None));

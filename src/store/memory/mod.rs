@@ -21,8 +21,8 @@ use rows::{Place, StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq,
-    StateEntry, TimeMark, Timestamp, Way, type_matches,
+    Event, Invitation, Lock, MachineId, MachineName, MachineRecord, MeshTime, Message, MessageId,
+    Party, PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Way, type_matches,
 };
 use crate::store::marks::Marks;
 
@@ -36,6 +36,8 @@ pub struct MemoryStore {
     state: Table<(Box<str>, Box<str>), StateEntry>,
     locks: Table<Seq, Lock>,
     heard: Table<Box<str>, Box<str>>,
+    machines: Table<MachineId, MachineRecord>,
+    invitations: Table<[u8; 32], Invitation>,
     times: Table<MeshTime, (TimeMark, Seq)>,
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
@@ -74,6 +76,14 @@ macro_rules! all_tables {
         }
         {
             let $table = &mut $store.heard;
+            $what
+        }
+        {
+            let $table = &mut $store.machines;
+            $what
+        }
+        {
+            let $table = &mut $store.invitations;
             $what
         }
         {
@@ -163,14 +173,17 @@ impl Store for MemoryStore {
     }
 
     fn turn_wrote(&self) -> bool {
-        let Self { peers, messages, events, client_ids, state, locks, heard, times: _, .. } = self;
+        let Self { peers, messages, events, client_ids, state, locks, heard, .. } = self;
+        let Self { machines, invitations, times: _, .. } = self;
         !(peers.undo.is_empty()
             && messages.undo.is_empty()
             && events.undo.is_empty()
             && client_ids.undo.is_empty()
             && state.undo.is_empty()
             && locks.undo.is_empty()
-            && heard.undo.is_empty())
+            && heard.undo.is_empty()
+            && machines.undo.is_empty()
+            && invitations.undo.is_empty())
     }
 
     fn next_seq(&mut self) -> Seq {
@@ -216,10 +229,16 @@ impl Store for MemoryStore {
         Ok(self.peers.get(&id).map(|peer| peer.record.clone()))
     }
 
-    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>> {
+    fn left_session(
+        &mut self,
+        agent_type: &str,
+        session: &str,
+        host: Option<MachineName>,
+    ) -> Result<Option<PeerRecord>> {
         let is_it = |record: &&PeerRecord| {
             record.left_at.is_some()
                 && record.resumable
+                && record.host == host
                 && *record.agent_type == *agent_type
                 && record.session_id.as_deref() == Some(session)
         };
@@ -567,6 +586,36 @@ impl Store for MemoryStore {
 
     fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>> {
         Ok(self.heard.rows.clone().into_iter().collect())
+    }
+
+    fn machines(&mut self) -> Result<Vec<MachineRecord>> {
+        Ok(self.machines.rows.values().cloned().collect())
+    }
+
+    fn put_machine(&mut self, record: &MachineRecord) -> Result<()> {
+        self.check_turn()?;
+        let mut others = self.machines.rows.values().filter(|other| other.id != record.id);
+        if others.any(|other| other.name == record.name) {
+            return Err(StoreError::Failed(format!("{} is another machine", record.name)));
+        }
+        self.machines.put(record.id, record.clone());
+        Ok(())
+    }
+
+    fn invitations(&mut self) -> Result<Vec<Invitation>> {
+        Ok(self.invitations.rows.values().cloned().collect())
+    }
+
+    fn put_invitation(&mut self, invitation: &Invitation) -> Result<()> {
+        self.check_turn()?;
+        self.invitations.put(invitation.token_hash, invitation.clone());
+        Ok(())
+    }
+
+    fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Result<()> {
+        self.check_turn()?;
+        self.invitations.remove(token_hash);
+        Ok(())
     }
 
     fn note_time(&mut self, mark: &TimeMark) -> Result<()> {

@@ -18,12 +18,20 @@ pub(super) fn lock(row: &Row<'_>) -> rusqlite::Result<Lock> {
         reason: row.get(8)?,
         locked_at: row.get(9)?,
         expires_at: row.get(10)?,
+        host: row.get(11)?,
+        repo_hash: row.get(12)?,
     })
 }
 
 /// The columns that [`lock`] reads, in its order.
-pub(super) const COLUMNS: &str = "fence, path, pattern, shared, repo_id, git_root, holder,
-    holder_name, reason, locked_at, expires_at";
+macro_rules! columns {
+    () => {
+        "fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason, locked_at,
+         expires_at, host, repo_hash"
+    };
+}
+
+pub(super) const COLUMNS: &str = columns!();
 
 impl Db {
     /// See [`crate::store::Store::put_lock`].
@@ -32,11 +40,11 @@ impl Db {
         let known = self.has_lock(lock.fence)?;
         self.begin_write()?;
         self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO locks (fence, path, pattern, shared, repo_id, git_root,
-                 holder, holder_name, reason, locked_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
+            .prepare_cached(concat!(
+                "INSERT OR REPLACE INTO locks (",
+                columns!(),
+                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+            ))?
             .execute(params![
                 lock.fence,
                 lock.path,
@@ -49,6 +57,8 @@ impl Db {
                 lock.reason,
                 lock.locked_at,
                 lock.expires_at,
+                lock.host,
+                lock.repo_hash,
             ])?;
         self.wrote();
         self.tally.locks += u64::from(!known);
@@ -78,12 +88,7 @@ impl Db {
 
     /// See [`crate::store::Store::locks`].
     pub(super) fn locks(&self) -> Outcome<Vec<Lock>> {
-        self.query_locks(
-            "SELECT fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason,
-             locked_at, expires_at
-             FROM locks ORDER BY fence",
-            [],
-        )
+        self.query_locks(concat!("SELECT ", columns!(), " FROM locks ORDER BY fence"), [])
     }
 
     /// See [`crate::store::Store::next_lock_expiry`].
@@ -96,10 +101,12 @@ impl Db {
     pub(super) fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<Lock>> {
         self.check_turn()?;
         let locks = self.query_locks(
-            "SELECT fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason,
-             locked_at, expires_at
-             FROM locks INDEXED BY locks_expiry
-             WHERE expires_at <= ?1 ORDER BY expires_at, fence LIMIT ?2",
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM locks INDEXED BY locks_expiry
+                  WHERE expires_at <= ?1 ORDER BY expires_at, fence LIMIT ?2"
+            ),
             (now, limit),
         )?;
         for lock in &locks {

@@ -14,6 +14,7 @@ mod flush;
 mod inbox;
 mod heard;
 mod locks;
+mod machines;
 mod messages;
 mod open;
 mod parties;
@@ -50,8 +51,8 @@ use crate::api::{Full, Recovery};
 use crate::config::Durability;
 use crate::limits;
 use crate::model::{
-    Event, Lock, MeshTime, Message, MessageId, Party, PeerId, PeerRecord, Recipient, Seq,
-    StateEntry, TimeMark, Timestamp, Way,
+    Event, Invitation, Lock, MachineName, MachineRecord, MeshTime, Message, MessageId, Party,
+    PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
 };
 
 /// Bytes in the write-ahead log that are copied into the database when nobody waits. Most of a copy's
@@ -347,8 +348,13 @@ impl Store for SqliteStore {
         self.run(|db| db.peer(id))
     }
 
-    fn left_session(&mut self, agent_type: &str, session: &str) -> Result<Option<PeerRecord>> {
-        self.run(|db| db.left_session(agent_type, session))
+    fn left_session(
+        &mut self,
+        agent_type: &str,
+        session: &str,
+        host: Option<MachineName>,
+    ) -> Result<Option<PeerRecord>> {
+        self.run(|db| db.left_session(agent_type, session, host))
     }
 
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
@@ -509,6 +515,26 @@ impl Store for SqliteStore {
 
     fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>> {
         self.run(|db| db.heard())
+    }
+
+    fn machines(&mut self) -> Result<Vec<MachineRecord>> {
+        self.run(|db| db.machines())
+    }
+
+    fn put_machine(&mut self, record: &MachineRecord) -> Result<()> {
+        self.run(|db| db.put_machine(record))
+    }
+
+    fn invitations(&mut self) -> Result<Vec<Invitation>> {
+        self.run(|db| db.invitations())
+    }
+
+    fn put_invitation(&mut self, invitation: &Invitation) -> Result<()> {
+        self.run(|db| db.put_invitation(invitation))
+    }
+
+    fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Result<()> {
+        self.run(|db| db.remove_invitation(token_hash))
     }
 
     fn note_time(&mut self, mark: &TimeMark) -> Result<()> {

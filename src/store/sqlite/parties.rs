@@ -47,7 +47,7 @@ pub(super) fn mailbox(name: &str) -> Party {
 pub(super) fn mailbox_name(party: &Party) -> Option<&str> {
     match party {
         Party::Label(label) => label.strip_prefix(MAILBOX),
-        Party::Peer(_) | Party::Cli => None,
+        Party::Peer(_) | Party::Cli | Party::CliAt(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::db::{Db, Outcome};
 use super::parties::mailbox;
-use crate::model::{MeshTime, Party, PeerId, PeerRecord};
+use crate::model::{MachineName, MeshTime, Party, PeerId, PeerRecord};
 
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
     Ok(PeerRecord {
@@ -36,6 +36,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
         resumable: row.get(22)?,
         agent_start: row.get(23)?,
         away_at: row.get(24)?,
+        repo_hash: row.get(25)?,
     })
 }
 
@@ -44,7 +45,8 @@ macro_rules! columns {
     () => {
         "id, name, name_is_automatic, token_hash, agent_type, pid, project_path, git_root,
          git_branch, repo_id, uds_path, summary, host, reach, session_id, agent_pid, private, acks,
-         subscriptions, started_at, last_heartbeat, left_at, resumable, agent_start, away_at"
+         subscriptions, started_at, last_heartbeat, left_at, resumable, agent_start, away_at,
+         repo_hash"
     };
 }
 
@@ -73,14 +75,19 @@ impl Db {
     }
 
     /// See [`crate::store::Store::left_session`].
-    pub(super) fn left_session(&self, agent: &str, session: &str) -> Outcome<Option<PeerRecord>> {
+    pub(super) fn left_session(
+        &self,
+        agent: &str,
+        session: &str,
+        host: Option<MachineName>,
+    ) -> Outcome<Option<PeerRecord>> {
         let mut statement = self.connection.prepare_cached(concat!(
             "SELECT ",
             columns!(),
             " FROM peers INDEXED BY peers_session WHERE session_id = ?1 AND agent_type = ?2
-                AND left_at IS NOT NULL AND resumable ORDER BY left_at DESC, id DESC LIMIT 1"
+                AND host IS ?3 COLLATE NOCASE AND left_at IS NOT NULL AND resumable ORDER BY left_at DESC, id DESC LIMIT 1"
         ))?;
-        Ok(statement.query_row((session, agent), record).optional()?)
+        Ok(statement.query_row((session, agent, host), record).optional()?)
     }
 
     /// See [`crate::store::Store::put_peer`].
@@ -96,7 +103,7 @@ impl Db {
                 "INSERT OR REPLACE INTO peers (",
                 columns!(),
                 ", left_seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
-                 ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"
+                 ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)"
             ))?
             .execute(params![
                 record.id,
@@ -124,6 +131,7 @@ impl Db {
                 record.resumable,
                 record.agent_start,
                 record.away_at,
+                record.repo_hash,
                 self.tally.last_seq,
             ])?;
         let has_mailbox = record.left_at.is_none() && !record.name_is_automatic;

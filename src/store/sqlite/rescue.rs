@@ -15,7 +15,7 @@ use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
 use super::rows::{MarkTime, told_from_stored};
 use super::scan::{Scan, Source};
-use super::{Tell, locks, peers, state};
+use super::{Tell, locks, machines, peers, state};
 use crate::model::{
     Lock, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry, Timestamp,
 };
@@ -97,6 +97,10 @@ const STATE: Source =
     Source { table: "state", columns: state::COLUMNS, key: &["namespace", "key"] };
 const LOCKS: Source =
     Source { table: "locks NOT INDEXED", columns: locks::COLUMNS, key: &["fence"] };
+const MACHINES: Source =
+    Source { table: "machines", columns: machines::MACHINE_COLUMNS, key: &["id"] };
+const INVITATIONS: Source =
+    Source { table: "invitations", columns: machines::INVITATION_COLUMNS, key: &["token_hash"] };
 
 /// Puts what can be read of `old` into `new`, which is empty, as one turn. Numbers go on above `least`
 /// at least, which is 0 if the last that was given is not known.
@@ -132,6 +136,7 @@ impl Rescue<'_> {
         self.times()?;
         self.state()?;
         self.locks()?;
+        self.machines()?;
         // Last: a message to a peer that had no mailbox then is not one in its mailbox.
         self.peers()?;
         if least == Seq(0) && self.saved.skipped > 0 {
@@ -338,6 +343,28 @@ impl Rescue<'_> {
         while let Some(lock) = scan.next() {
             self.note(lock.fence);
             self.new.put_lock(&lock)?;
+            self.copied();
+        }
+        self.saved.skipped += scan.lost;
+        Ok(())
+    }
+
+    /// Who may come in. One whose row is lost has to join again.
+    fn machines(&mut self) -> Outcome<()> {
+        let mut scan = self.scan(MACHINES, |row| machines::machine(row).ok());
+        let mut names = HashSet::new();
+        while let Some(record) = scan.next() {
+            if !names.insert(record.name) {
+                self.saved.skipped += 1;
+                continue;
+            }
+            self.new.put_machine(&record)?;
+            self.copied();
+        }
+        self.saved.skipped += scan.lost;
+        let mut scan = self.scan(INVITATIONS, |row| machines::invitation(row).ok());
+        while let Some(invitation) = scan.next() {
+            self.new.put_invitation(&invitation)?;
             self.copied();
         }
         self.saved.skipped += scan.lost;

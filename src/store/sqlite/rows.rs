@@ -6,7 +6,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use uuid::Uuid;
 
 use crate::model::{
-    How, MeshTime, MessageId, MessageKind, Monotonic, Party, PeerId, Seq, Timestamp, Told, Way,
+    How, MachineId, MachineName, MeshTime, MessageId, MessageKind, Monotonic, Party, PeerId,
+    RepoHash, Seq, Timestamp, Told, Way,
 };
 
 /// A number above all that fit a column is as good as the highest that does.
@@ -91,11 +92,13 @@ impl FromSql for MessageId {
 /// A peer is the 16 bytes of its id, anyone else a text.
 impl ToSql for Party {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Peer(id) => ValueRef::Blob(id.0.as_bytes()),
-            Self::Cli => ValueRef::Text(b"cli"),
-            Self::Label(label) => ValueRef::Text(label.as_bytes()),
-        }))
+        Ok(match self {
+            Self::Peer(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.0.as_bytes())),
+            Self::Cli => ToSqlOutput::Borrowed(ValueRef::Text(b"cli")),
+            // Names of machines are one in upper and lower case; texts are not.
+            Self::CliAt(machine) => Self::CliAt(machine.folded()).to_string().into(),
+            Self::Label(label) => ToSqlOutput::Borrowed(ValueRef::Text(label.as_bytes())),
+        })
     }
 }
 
@@ -103,11 +106,44 @@ impl FromSql for Party {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value {
             ValueRef::Blob(_) => PeerId::column_result(value).map(Self::Peer),
-            _ => Ok(match value.as_str()? {
-                "cli" => Self::Cli,
-                label => Self::Label(label.into()),
-            }),
+            _ => value.as_str().map(Self::parse_name),
         }
+    }
+}
+
+impl ToSql for MachineName {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.as_str().as_bytes())))
+    }
+}
+
+impl FromSql for MachineName {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::new(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+impl ToSql for MachineId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
+    }
+}
+
+impl FromSql for MachineId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 32]>::column_result(value).map(Self)
+    }
+}
+
+impl ToSql for RepoHash {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
+    }
+}
+
+impl FromSql for RepoHash {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 32]>::column_result(value).map(Self)
     }
 }
 

@@ -5,13 +5,13 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Everything that has a root page, so that a look at the tables can tell whether all are there.
-pub(super) const TABLES: [&str; 13] = [
+pub(super) const TABLES: [&str; 15] = [
     "meta",
     "parties",
     "peers",
@@ -25,6 +25,8 @@ pub(super) const TABLES: [&str; 13] = [
     "locks",
     "recovery",
     "agents",
+    "machines",
+    "invitations",
 ];
 
 // - Parties stand for a sender or recipient in messages and are numbered; 0 is "everyone", 1 the
@@ -303,5 +305,34 @@ const V6: &str = "
 CREATE TABLE agents (
     kind TEXT PRIMARY KEY,
     facts TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+// Other machines. What stood in `host` was what a peer said; now it is the name that its machine was
+// given when it joined, and paths of peers and locks are paths on that machine. `repo_hash` is what the
+// clones of a repository have in common.
+//
+// `invitations` has hashes of tokens; `expires_at` is a time of the mesh.
+const V7: &str = "
+UPDATE peers SET host = NULL;
+ALTER TABLE peers ADD COLUMN repo_hash BLOB;
+ALTER TABLE locks ADD COLUMN host TEXT;
+ALTER TABLE locks ADD COLUMN repo_hash BLOB;
+
+CREATE TABLE machines (
+    id BLOB PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+    address TEXT NOT NULL,
+    joined_at INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    removed_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE invitations (
+    token_hash BLOB PRIMARY KEY,
+    name TEXT,
+    made_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    owner BLOB
 ) STRICT, WITHOUT ROWID;
 ";

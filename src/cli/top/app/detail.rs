@@ -182,7 +182,7 @@ impl App {
             ("reach", Some(clean(&peer.reach, CHARS_MAX))),
             ("project", Some(self.path(&peer.project_path))),
             ("branch", text(&peer.git_branch)),
-            ("host", text(&peer.host)),
+            ("host", peer.host.map(|host| host.to_string())),
             ("locks", Some(peer.locks.to_string())),
             ("came", Some(self.when(peer.started_at))),
             ("heard of", Some(self.when(peer.last_heartbeat))),

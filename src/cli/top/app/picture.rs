@@ -146,7 +146,7 @@ impl Picture {
                 Some(name) => clean(name, LINE_CHARS_MAX),
                 None => short_id(&id.to_string()).to_owned(),
             },
-            Party::Cli => "cli".into(),
+            Party::Cli | Party::CliAt(_) => party.to_string(),
             Party::Label(label) => clean(&party.shown_as(label), LINE_CHARS_MAX),
         }
     }

@@ -1,7 +1,7 @@
 //! Damage: what can be read stays, and nothing is in the way of anything afterwards.
 
 use super::*;
-use crate::model::{Message, Recipient};
+use crate::model::{Invitation, MachineId, MachineName, MachineRecord, Message, Recipient};
 
 const PAGE: usize = 2048;
 const PEERS: u8 = 5;
@@ -26,6 +26,16 @@ fn make_large(path: &Path) -> Everything {
             let fence = store.next_seq();
             store.put_lock(&lock(&format!("/{n}"), party(from), fence)).unwrap();
             emit(store, "a.b", Some(&party(from)), &Draft::new("{\"n\": 1}", at(5)));
+            let name = MachineName::new(&format!("machine-{n}")).unwrap();
+            let (id, removed_at) = (MachineId([n; 32]), (n % 4 == 0).then_some(at(6)));
+            let (address, joined_at, last_seen) = ("192.0.2.1".into(), T0, at(5));
+            let machine = MachineRecord { id, name, address, joined_at, last_seen, removed_at };
+            store.put_machine(&machine).unwrap();
+            let (made_at, expires_at) = (T0, time(9));
+            let owner = (n % 2 == 0).then_some(id);
+            let name = Some(name);
+            let invitation = Invitation { token_hash: [n; 32], name, made_at, expires_at, owner };
+            store.put_invitation(&invitation).unwrap();
         });
     }
     let everything = Everything::of(&mut store).unwrap();
@@ -41,6 +51,8 @@ struct Everything {
     state: Vec<StateEntry>,
     locks: Vec<Lock>,
     peers: Vec<PeerRecord>,
+    machines: Vec<MachineRecord>,
+    invitations: Vec<Invitation>,
     counts: Counts,
     last_seq: Seq,
 }
@@ -61,15 +73,18 @@ impl Everything {
         let events = store.events(&query, &mut |_| true)?.events;
         let state = store.list_state(Some("default"), "", time(0), 1000, &mut |_| true)?;
         let (locks, peers) = (store.locks()?, store.present_peers()?);
+        let (machines, invitations) = (store.machines()?, store.invitations()?);
         store.next_lock_expiry()?;
         store.next_state_expiry()?;
         let (counts, last_seq) = (store.counts(), store.last_seq());
-        Ok(Self { inboxes, events, state, locks, peers, counts, last_seq })
+        Ok(Self { inboxes, events, state, locks, peers, machines, invitations, counts, last_seq })
     }
 
-    fn counts(&self) -> [usize; 5] {
+    fn counts(&self) -> [usize; 6] {
         let messages = self.inboxes.iter().map(Vec::len).sum();
-        [messages, self.events.len(), self.state.len(), self.locks.len(), self.peers.len()]
+        let machines = self.machines.len() + self.invitations.len();
+        let (locks, peers) = (self.locks.len(), self.peers.len());
+        [messages, self.events.len(), self.state.len(), locks, peers, machines]
     }
 
     fn rows(&self) -> usize {
