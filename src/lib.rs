@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod wire;
 pub mod platform;
 pub mod data_dir;
+pub mod role;
 #[cfg(feature = "lan")]
 pub mod lan;
 pub mod log;

@@ -100,6 +100,10 @@ pub const SHARED_SECRET_BASE64_MIN: usize = 43;
 pub const SHARED_SECRET_CHARS_MAX: usize = 512;
 /// Longest name of a host, characters (RFC 1035 section 2.3.4).
 pub const HOST_NAME_CHARS_MAX: usize = 253;
+/// Longest file `machines` of a data directory that is read, bytes.
+pub const MACHINES_FILE_BYTES_MAX: usize = 16 * KIB;
+/// Most addresses of a hub that are kept.
+pub const HUB_ADDRESSES_MAX: usize = 16;
 /// A value is shown in an error up to this length, characters.
 pub const SHOWN_VALUE_CHARS_MAX: usize = 80;
 

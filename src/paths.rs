@@ -85,10 +85,10 @@ impl Paths {
         self.dir.join("broker.log.1")
     }
 
-    /// What remote peers must know, if `SLM_MESH_SHARED_SECRET` is not set.
+    /// Whose mesh the data directory is in, if not its own.
     #[must_use]
-    pub fn shared_secret(&self) -> PathBuf {
-        self.dir.join("shared.secret")
+    pub fn machines(&self) -> PathBuf {
+        self.dir.join("machines")
     }
 
     /// The key by which other machines know this data directory.
@@ -147,7 +147,7 @@ mod tests {
             (paths.socket(), "broker.sock"),
             (paths.log(), "broker.log"),
             (paths.old_log(), "broker.log.1"),
-            (paths.shared_secret(), "shared.secret"),
+            (paths.machines(), "machines"),
             (paths.machine_key(), "machine.key"),
             (paths.setup(), "setup"),
             (paths.peers(), "peers"),

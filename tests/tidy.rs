@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("text", &[]),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("wire", &["api", "limits", "model"]),
     ("platform", &["files", "limits"]),
     ("data_dir", &["config", "files", "limits", "paths", "platform"]),
+    ("role", &["config", "files", "limits", "model"]),
     ("lan", &["api", "config", "files", "limits", "model", "paths", "platform", "wire"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
     ("agent", &["files", "limits", "names", "platform"]),

@@ -39,7 +39,7 @@ pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
             return;
         }
     }
-    for path in [paths.token(), paths.db(), paths.mesh_id(), paths.shared_secret(), paths.peers()] {
+    for path in [paths.token(), paths.db(), paths.mesh_id(), paths.machines(), paths.peers()] {
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
         let mode = metadata.mode() & 0o777;
         if mode & OTHERS != 0 && !metadata.is_symlink() {
