@@ -1,6 +1,5 @@
 //! One mesh over one backend, and the shell around it, played: sockets, crashes, restarts.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -8,10 +7,11 @@ use serde_json::Value;
 use slm_mesh::api::{
     Claimed, DatabaseStatus, Endpoint, Facts, Frame, Messages, Refusal, Reply, Request, read_frame,
 };
+use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
 use slm_mesh::mesh::{
-    self, Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
+    Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
 };
-use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq, type_matches};
+use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::{EventQuery, Store};
 use uuid::Uuid;
 
@@ -143,26 +143,6 @@ fn facts(body: &str) -> Facts {
     }
 }
 
-/// A request of a turn, and what came of it so far.
-type Asked = (usize, String, Caller, Request, Result<Outcome, Refusal>);
-
-struct Held {
-    caller: Caller,
-    body: String,
-    request: Request,
-    on: Interest,
-    until: Monotonic,
-}
-
-impl Held {
-    fn event_types(&self) -> &[Box<str>] {
-        match &self.request {
-            Request::ReadEvents(read) => &read.types,
-            _ => &[],
-        }
-    }
-}
-
 struct SeededEntropy(Rng);
 
 impl Entropy for SeededEntropy {
@@ -178,18 +158,29 @@ impl Entropy for SeededEntropy {
     }
 }
 
+/// What becomes of a turn if it commits.
+#[derive(Default)]
+struct Turn {
+    /// Requests, by their place in the turn, and what they came to so far.
+    answers: Vec<(usize, Asker, Answer)>,
+    late: Vec<(String, Answer)>,
+    granted: Vec<Asker>,
+    lost: Vec<(Seq, Lost)>,
+}
+
 pub(crate) struct World<B: Backend> {
     backend: B,
     mesh: Option<Mesh<B::Store>>,
     sockets: BTreeMap<PeerId, Socket>,
     connectable: BTreeSet<PeerId>,
-    held: Vec<Held>,
-    /// Answers that gave a lock to someone who had waited, each on a connection of its own: the
-    /// fence, and when it was written.
-    granted: Vec<(Seq, Monotonic)>,
-    /// Those of the turn, and those of which it was told that they are lost.
-    granted_now: Vec<(Seq, Monotonic)>,
-    lost_now: Vec<(Seq, Monotonic, Lost)>,
+    /// Requests that are held, as the broker keeps them, and the bodies that they came with.
+    held: Held,
+    bodies: BTreeMap<Asker, String>,
+    /// Each request comes on a connection of its own.
+    askers: u64,
+    /// Those whose answer gave a lock to someone who had waited.
+    granted: Vec<Asker>,
+    now_in: Turn,
     entropy: Rng,
     /// How often the machine was started.
     boots: u128,
@@ -204,10 +195,11 @@ impl<B: Backend> World<B> {
             mesh: None,
             sockets: BTreeMap::new(),
             connectable: BTreeSet::new(),
-            held: Vec::new(),
+            held: Held::default(),
+            bodies: BTreeMap::new(),
+            askers: 0,
             granted: Vec::new(),
-            granted_now: Vec::new(),
-            lost_now: Vec::new(),
+            now_in: Turn::default(),
             entropy: Rng::new(seed),
             boots: 1,
             now,
@@ -231,10 +223,9 @@ impl<B: Backend> World<B> {
         self.mesh = Some(Mesh::new(store, entropy, settings, self.now).unwrap());
         self.sockets.clear();
         self.connectable.clear();
-        self.held.clear();
+        self.held = Held::default();
         self.granted.clear();
-        self.granted_now.clear();
-        self.lost_now.clear();
+        self.now_in = Turn::default();
         let effects = self.mesh().take_effects();
         let mut seen = Seen::default();
         self.carry_out(effects, &mut seen);
@@ -289,10 +280,14 @@ impl<B: Backend> World<B> {
     pub(crate) fn check_shell(&mut self) {
         let up: Vec<PeerId> = self.mesh().connected().collect();
         assert_eq!(up, self.connected(), "what the core thinks is connected is");
+        let all = |asker: &Asker| {
+            let body = &self.bodies[asker];
+            !["after", "before"].iter().any(|part| body.contains(part))
+        };
         let inboxes: Vec<Recipient> = (self.held.iter())
-            .filter(|held| matches!(&held.request, Request::Fetch(fetch) if fetch.from.is_none()))
-            .filter(|held| !held.body.contains("after") && !held.body.contains("before"))
-            .filter_map(|held| match held.on {
+            .filter(|(_, hold)| matches!(&hold.request, Request::Fetch(it) if it.from.is_none()))
+            .filter(|(asker, _)| all(asker))
+            .filter_map(|(_, hold)| match hold.again().on {
                 Interest::Inbox(recipient) => Some(recipient),
                 _ => None,
             })
@@ -302,8 +297,8 @@ impl<B: Backend> World<B> {
             assert_eq!(unread, 0, "someone waits for what is in the inbox of {recipient:?}");
         }
         let store = self.mesh.as_mut().unwrap().store_mut();
-        for held in &self.held {
-            let Request::ReadEvents(read) = &held.request else { continue };
+        for (_, hold) in self.held.iter() {
+            let Request::ReadEvents(read) = &hold.request else { continue };
             let query =
                 EventQuery { types: &read.types, since: read.since, after: read.after, limit: 1 };
             let page = store.events(&query, &mut |_| true).unwrap();
@@ -319,199 +314,150 @@ impl<B: Backend> World<B> {
 
     fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {
         let now = self.now;
-        let mut answers = Vec::new();
+        if !bare {
+            self.tell_lost();
+        }
         // The shell tells of its connections before it asks anything.
         let is_news = |input: &Input| matches!(input, Input::LinkUp { .. } | Input::LinkDown(_));
         for (at, input) in inputs.iter().enumerate().filter(|(_, input)| is_news(input)) {
-            self.input(at, input, &mut answers, seen);
+            self.input(at, input, seen);
         }
         for (at, input) in inputs.iter().enumerate().filter(|(_, input)| !is_news(input)) {
-            self.input(at, input, &mut answers, seen);
+            self.input(at, input, seen);
         }
-        let late = self.grant_locks(&mut answers);
+        self.grant_locks();
         if !bare {
             // Now and then there is no time for more than one peer.
             let has_time = inputs.len() != 1;
             self.mesh().feed(now, || has_time).unwrap();
         }
         match end {
-            End::KilledBefore => return self.crash(seen),
+            End::KilledBefore => self.crash(seen),
             End::Abort => {
                 // Frames that peers read were written by former turns; what they said stands.
                 self.mesh().abort_turn(now).unwrap();
                 // Whoever was to wait is told that the turn has failed.
-                for (.., answer) in answers {
-                    if let Ok(Outcome::Hold { on: Interest::Lock(ticket), .. }) = answer {
-                        self.mesh().withdraw(ticket);
-                    }
-                }
-                self.granted_now.clear();
-                // They are as lost as before.
-                let lost = std::mem::take(&mut self.lost_now);
-                self.granted.extend(lost.into_iter().map(|(fence, at, _)| (fence, at)));
-                return;
+                let (held, mesh) = (&mut self.held, self.mesh.as_mut().unwrap());
+                while held.abort(mesh).is_some() {}
+                self.now_in = Turn::default();
             }
-            End::Commit | End::KilledAfter => self.mesh().commit_turn().unwrap(),
+            End::KilledAfter => {
+                self.mesh().commit_turn().unwrap();
+                seen.lost.append(&mut self.now_in.lost);
+                self.crash(seen);
+            }
+            End::Commit => {
+                self.commit(seen);
+                while self.held.is_busy() {
+                    self.mesh().begin_turn(now).unwrap();
+                    self.tell_lost();
+                    while let Some((asker, hold)) = self.held.next_woken() {
+                        self.ask_again(asker, hold);
+                    }
+                    self.grant_locks();
+                    self.commit(seen);
+                }
+            }
         }
-        seen.lost.extend(self.lost_now.drain(..).map(|(fence, _, lost)| (fence, lost)));
-        if end == End::KilledAfter {
-            return self.crash(seen);
-        }
-        self.granted.append(&mut self.granted_now);
+    }
+
+    /// Makes the turn durable, and shows what has come of it.
+    fn commit(&mut self, seen: &mut Seen) {
+        self.mesh().commit_turn().unwrap();
+        self.held.commit(self.now.mono);
+        let Turn { answers, late, granted, lost } = std::mem::take(&mut self.now_in);
+        self.granted.extend(granted);
         seen.late.extend(late);
+        seen.lost.extend(lost);
         let effects = self.mesh().take_effects();
-        let (inboxes, events) = (effects.inboxes.clone(), effects.events.clone());
-        let gone = effects.gone.clone();
+        self.held.wake(&effects);
+        self.held.wake_due(self.now.mono);
         self.carry_out(effects, seen);
-        for (at, body, caller, request, answer) in answers {
-            match answer {
-                Ok(Outcome::Reply(mut reply)) => {
-                    match &mut reply {
-                        Reply::Sent(sent) => self.mesh().confirm(sent),
-                        // How large the database is, is the store's own affair.
-                        Reply::Status(status) => status.db = DatabaseStatus::default(),
-                        _ => {}
-                    }
-                    seen.answers.push((at, Answer::Reply(reply)));
-                }
-                Ok(Outcome::Hold { on, until }) => {
-                    seen.answers.push((at, Answer::Held));
-                    self.held.push(Held { caller, body, request, on, until });
-                }
-                Err(refusal) => seen.answers.push((at, Answer::Refused(refusal))),
+        for (at, _, mut answer) in answers {
+            match &mut answer {
+                Answer::Reply(Reply::Sent(sent)) => self.mesh().confirm(sent),
+                // How large the database is, is the store's own affair.
+                Answer::Reply(Reply::Status(status)) => status.db = DatabaseStatus::default(),
+                _ => {}
             }
+            seen.answers.push((at, answer));
         }
-        self.wake(&inboxes, &events, &gone, seen);
     }
 
     /// Asks again for requests that wait for locks and have an answer now, in the turn.
-    fn grant_locks(&mut self, answers: &mut [Asked]) -> Vec<(String, Answer)> {
-        let mut late = Vec::new();
-        let now = self.now;
-        while let Some(ticket) = self.mesh().next_waiter() {
-            let on = Interest::Lock(ticket);
-            let since_now = answers.iter_mut().find(
-                |(.., answer)| matches!(answer, Ok(Outcome::Hold { on: its, .. }) if *its == on),
-            );
-            if let Some((_, _, caller, request, answer)) = since_now {
-                let Ok(Outcome::Hold { until, .. }) = *answer else { unreachable!() };
-                let held = mesh::Held { on, until, hung_up: false };
-                let mesh = self.mesh.as_mut().unwrap();
-                *answer = match mesh.handle_held(*caller, request, held, now) {
-                    Err(Failure::Store(error)) => panic!("{error}"),
-                    Err(Failure::Refused(refusal)) => Err(refusal),
-                    Ok(outcome) => Ok(outcome),
-                };
-                if let Ok(Outcome::Reply(Reply::Locked { lock, .. })) = answer {
-                    self.granted_now.push((lock.fence, now.mono));
-                }
-                continue;
-            }
-            let at = self.held.iter().position(|held| held.on == on);
-            let mut held = self.held.remove(at.expect("a place in the queue is that of a request"));
-            if let Some(answer) = self.ask_again(&mut held) {
-                if let Answer::Reply(Reply::Locked { lock, .. }) = &answer {
-                    self.granted_now.push((lock.fence, now.mono));
-                }
-                late.push((held.body, answer));
-            } else {
-                self.held.push(held);
-            }
+    fn grant_locks(&mut self) {
+        while let Some((asker, hold)) = self.held.next_waiter(self.mesh.as_mut().unwrap()) {
+            self.ask_again(asker, hold);
         }
-        late
     }
 
-    fn ask_again(&mut self, held: &mut Held) -> Option<Answer> {
-        let now = self.now;
-        let again = mesh::Held { on: held.on, until: held.until, hung_up: false };
-        match self.mesh().handle_held(held.caller, &held.request, again, now) {
-            Ok(Outcome::Reply(reply)) => Some(Answer::Reply(reply)),
+    fn ask_again(&mut self, asker: Asker, mut hold: Box<Hold>) {
+        let (now, before) = (self.now, hold.again());
+        let answer = match self.mesh().handle_held(hold.caller, &hold.request, before, now) {
             Ok(Outcome::Hold { on, until }) => {
                 // A claim may be looked at again before its time is over.
                 let over = match on {
                     Interest::Claim { until, .. } => until,
-                    _ => held.until,
+                    _ => before.until,
                 };
-                assert!(now.mono < until && until <= over && on == held.on, "held beyond its time");
-                held.until = until;
-                None
+                let waits = now.mono < until && until <= over && on == before.on;
+                assert!(waits && !before.hung_up, "held beyond its time");
+                hold.wait_on(on, until);
+                return self.held.hold(asker, hold);
             }
-            Err(Failure::Refused(refusal)) => Some(Answer::Refused(refusal)),
+            Ok(Outcome::Reply(reply)) => {
+                self.held.answered(asker, &reply);
+                Answer::Reply(reply)
+            }
+            Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
             Err(Failure::Store(error)) => panic!("{error}"),
-        }
-    }
-
-    /// Asks again for held requests that have news or no time left: in a turn of their own.
-    fn wake(
-        &mut self,
-        inboxes: &[Recipient],
-        events: &[Cow<'static, str>],
-        gone: &[PeerId],
-        seen: &mut Seen,
-    ) {
-        let now = self.now;
-        let due = |held: &Held| {
-            held.until <= now.mono
-                || match held.on {
-                    Interest::Inbox(recipient) => inboxes.contains(&recipient),
-                    Interest::Events => {
-                        events.iter().any(|kind| type_matches(held.event_types(), kind))
-                    }
-                    Interest::Gone(peer) => gone.contains(&peer),
-                    Interest::Claim { peer, .. } => {
-                        inboxes.contains(&Recipient::Peer(peer)) || gone.contains(&peer)
-                    }
-                    // Those are asked in the turn that lets them go on.
-                    Interest::Lock(_) => false,
-                }
         };
-        let (awake, asleep) = std::mem::take(&mut self.held).into_iter().partition(due);
-        self.held = asleep;
-        let awake: Vec<Held> = awake;
-        if awake.is_empty() {
-            return;
-        }
-        self.mesh().begin_turn(now).unwrap();
-        for mut held in awake {
-            if let Some(answer) = self.ask_again(&mut held) {
-                seen.late.push((held.body, answer));
-            } else {
-                self.held.push(held);
+        let has_lock = matches!(answer, Answer::Reply(Reply::Locked { .. }));
+        if before.hung_up {
+            match (before.on, &answer) {
+                (Interest::Inbox(_), Answer::Reply(reply)) => {
+                    assert_eq!(*reply, Reply::Messages(Messages::default()));
+                }
+                (Interest::Claim { .. }, Answer::Reply(reply)) => {
+                    assert_eq!(*reply, Reply::Claimed(Claimed::default()));
+                }
+                // Its peer may have left.
+                _ => {}
             }
+            // Nobody gets it.
+            let mesh = self.mesh.as_mut().unwrap();
+            self.held.closed(asker, now.mono, mesh, || panic!("nothing was written yet"));
+            if !has_lock {
+                return;
+            }
+        } else if has_lock {
+            self.now_in.granted.push(asker);
         }
-        seen.late.extend(self.grant_locks(&mut []));
-        self.mesh().commit_turn().unwrap();
-        self.granted.append(&mut self.granted_now);
-        let effects = self.mesh().take_effects();
-        self.carry_out(effects, seen);
+        let mut answers = self.now_in.answers.iter_mut();
+        // One that was held in this very turn is seen with what it came to.
+        match answers.find(|(_, other, _)| *other == asker) {
+            Some((.., shown)) => *shown = answer,
+            None => self.now_in.late.push((self.bodies[&asker].clone(), answer)),
+        }
     }
 
-    fn input(&mut self, at: usize, input: &Input, answers: &mut Vec<Asked>, seen: &mut Seen) {
+    /// Tells of locks whose new holders did not get the answer.
+    fn tell_lost(&mut self) {
+        let now = self.now;
+        while let Some((fence, lost)) = self.held.next_lost() {
+            self.now_in.lost.push((fence, lost));
+            self.mesh().grant_lost(fence, lost, now).unwrap();
+        }
+    }
+
+    fn input(&mut self, at: usize, input: &Input, seen: &mut Seen) {
         let now = self.now;
         match input {
             Input::Request { token, endpoint, body } => {
-                let mesh = self.mesh();
-                let caller = match token {
-                    Token::Broker => Caller::Broker,
-                    Token::Peer(token) => mesh.authenticate(token),
-                };
-                let request = match Request::decode(*endpoint, body.as_bytes()) {
-                    Ok(Request::Register(mut register)) => {
-                        register.facts = facts(body);
-                        Request::Register(register)
-                    }
-                    Ok(request) => request,
-                    Err(refusal) => {
-                        answers.push((at, body.clone(), caller, Request::Health, Err(refusal)));
-                        return;
-                    }
-                };
-                let answer = match mesh.handle(caller, &request, now) {
-                    Ok(outcome) => Ok(outcome),
-                    Err(Failure::Refused(refusal)) => Err(refusal),
-                    Err(Failure::Store(error)) => panic!("{error}"),
-                };
-                answers.push((at, body.clone(), caller, request, answer));
+                let asker = Asker::Remote { machine: Key::SINGLE, id: self.askers };
+                self.askers += 1;
+                let answer = self.ask(asker, token, *endpoint, body);
+                self.now_in.answers.push((at, asker, answer));
             }
             Input::LinkUp { peer, process_known } => {
                 if self.connectable.remove(peer) {
@@ -529,52 +475,66 @@ impl<B: Backend> World<B> {
             Input::AgentEnded(peer) => self.mesh().agent_ended(*peer, now).unwrap(),
             Input::Tick => self.mesh().tick(now).unwrap(),
             Input::HangUp(n) => {
-                if self.held.is_empty() {
+                let waiting: Vec<Asker> = self.held.iter().map(|(asker, _)| asker).collect();
+                if waiting.is_empty() {
                     return;
                 }
-                let held = self.held.remove(n % self.held.len());
-                match held.on {
-                    Interest::Lock(ticket) => self.mesh().withdraw(ticket),
-                    Interest::Inbox(recipient) => {
-                        let unread = self.mesh().store_mut().unread_count(recipient).unwrap();
-                        let again = mesh::Held {
-                            on: held.on,
-                            until: now.mono.min(held.until),
-                            hung_up: true,
-                        };
-                        let answer =
-                            self.mesh().handle_held(held.caller, &held.request, again, now);
-                        // Its peer may have left.
-                        if let Ok(Outcome::Reply(reply)) = answer {
-                            assert_eq!(reply, Reply::Messages(Messages::default()));
-                        }
-                        let left = self.mesh().store_mut().unread_count(recipient).unwrap();
-                        assert_eq!(left, unread, "nothing is marked read for nobody");
-                    }
-                    Interest::Claim { .. } => {
-                        let on = held.on;
-                        let again = mesh::Held { on, until: now.mono, hung_up: true };
-                        let answer =
-                            self.mesh().handle_held(held.caller, &held.request, again, now);
-                        if let Ok(Outcome::Reply(reply)) = answer {
-                            assert_eq!(reply, Reply::Claimed(Claimed::default()));
-                        }
-                    }
-                    Interest::Events | Interest::Gone(_) => {}
+                let asker = waiting[n % waiting.len()];
+                let mesh = self.mesh.as_mut().unwrap();
+                if n % 3 == 0 {
+                    self.held.closed(asker, now.mono, mesh, || panic!("it was given nothing"));
+                    return;
                 }
+                let inbox = match self.held.get(asker).unwrap().again().on {
+                    Interest::Inbox(recipient) => Some(recipient),
+                    _ => None,
+                };
+                let unread = |mesh: &mut Mesh<B::Store>| {
+                    inbox.map(|of| mesh.store_mut().unread_count(of).unwrap())
+                };
+                let before = unread(mesh);
+                self.held.hung_up(asker, now.mono, mesh);
+                while let Some((asker, hold)) = self.held.next_woken() {
+                    self.ask_again(asker, hold);
+                }
+                let left = unread(self.mesh());
+                assert_eq!(left, before, "nothing is marked read for nobody");
             }
             Input::AnswerLost { nth, written } => {
                 if self.granted.is_empty() {
                     return;
                 }
-                let (fence, at) = self.granted.remove(nth % self.granted.len());
-                let lost = match written {
-                    true => Lost::Reset { after: now.mono.since(at) },
-                    false => Lost::Unwritten,
-                };
-                self.lost_now.push((fence, at, lost));
-                self.mesh().grant_lost(fence, lost, now).unwrap();
+                let asker = self.granted.remove(nth % self.granted.len());
+                let cut = if *written { Cut::Reset } else { Cut::Unwritten };
+                let mesh = self.mesh.as_mut().unwrap();
+                self.held.closed(asker, now.mono, mesh, || Some(cut));
+                self.tell_lost();
             }
+        }
+    }
+
+    fn ask(&mut self, asker: Asker, token: &Token, endpoint: Endpoint, body: &str) -> Answer {
+        let (now, mesh) = (self.now, self.mesh.as_mut().unwrap());
+        let caller = match token {
+            Token::Broker => Caller::Broker,
+            Token::Peer(token) => mesh.authenticate(token),
+        };
+        let mut request = match Request::decode(endpoint, body.as_bytes()) {
+            Ok(request) => request,
+            Err(refusal) => return Answer::Refused(refusal),
+        };
+        if let Request::Register(register) = &mut request {
+            register.facts = facts(body);
+        }
+        match mesh.handle(caller, &request, now) {
+            Ok(Outcome::Reply(reply)) => Answer::Reply(reply),
+            Ok(Outcome::Hold { on, until }) => {
+                self.bodies.insert(asker, body.to_owned());
+                self.held.hold(asker, Hold::new(caller, request, on, until));
+                Answer::Held
+            }
+            Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
+            Err(Failure::Store(error)) => panic!("{error}"),
         }
     }
 
