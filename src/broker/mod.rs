@@ -13,7 +13,7 @@
 //! | `answers` | answers until they may leave |
 //! | `acceptor`, `connection` | HTTP connections |
 //! | `held`, `pending` | requests that wait, and news that does |
-//! | `links`, `push`, `sockets` | push connections |
+//! | `links`, `sockets` | push connections |
 //! | `table`, `timers`, `clock`, `entropy` | keys, alarms, time and random bytes |
 
 mod error;
@@ -28,11 +28,10 @@ mod acceptor;
 mod agents;
 mod connection;
 pub mod held;
-mod links;
+pub mod links;
 mod local;
 mod pending;
 mod returning;
-mod push;
 mod sockets;
 mod table;
 mod timers;

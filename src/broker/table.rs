@@ -124,9 +124,58 @@ impl<T> Table<T> {
     }
 }
 
+/// What belongs to the keys of a [`Table`] that is kept elsewhere.
+#[derive(Debug)]
+pub(super) struct Attached<T> {
+    places: Vec<Option<(usize, T)>>,
+}
+
+impl<T> Attached<T> {
+    pub(super) const fn new() -> Self {
+        Self { places: Vec::new() }
+    }
+
+    /// Attaches something to a key, in place of what is attached to the one before it in its place.
+    pub(super) fn insert(&mut self, key: Key, it: T) {
+        if key.index >= self.places.len() {
+            self.places.resize_with(key.index + 1, || None);
+        }
+        if let Some(place) = self.places.get_mut(key.index) {
+            *place = Some((key.generation, it));
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.places.get_mut(key.index) {
+            Some(Some((generation, it))) if *generation == key.generation => Some(it),
+            _ => None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        self.get_mut(key)?;
+        self.places.get_mut(key.index)?.take().map(|(_, it)| it)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_attached_to_a_key_is_not_found_by_another_in_its_place() {
+        let (mut table, mut attached) = (Table::new(), Attached::new());
+        let keys: Vec<Key> = (0..3).map(|i| table.insert(i)).collect();
+        attached.insert(keys[2], "c");
+        assert_eq!(attached.get_mut(keys[0]), None);
+        assert_eq!(attached.get_mut(keys[2]), Some(&mut "c"));
+        table.remove(keys[2]);
+        let next = table.insert(3);
+        assert_eq!((next.index, attached.remove(next)), (keys[2].index, None));
+        attached.insert(next, "d");
+        assert_eq!((attached.remove(keys[2]), attached.remove(next)), (None, Some("d")));
+        assert_eq!(attached.remove(next), None);
+    }
 
     #[test]
     fn a_late_key_finds_nobody_in_a_place_that_was_taken_again() {

@@ -249,7 +249,9 @@ impl<R: Room> Reactor<R> {
                 Some((Kind::Push, key)) => {
                     self.links.event(key, event, now.mono, &mut self.timers);
                 }
-                Some((Kind::Watch, key)) => self.links.process_ended(key),
+                Some((Kind::Watch, key)) => {
+                    self.links.process_ended(key, now.mono, &mut self.timers);
+                }
                 Some((Kind::Agent, key)) => {
                     for peer in self.agents.ended(key) {
                         self.room.hear(News::AgentEnded(peer), now);

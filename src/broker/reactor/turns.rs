@@ -74,7 +74,7 @@ impl<R: Room> Reactor<R> {
             let crashed = departed.reason == LeaveReason::Crashed && !back;
             let remove = departed.uds_path.as_deref().filter(|_| crashed);
             log::info(format_args!("peer {}: left ({})", departed.peer, departed.reason.as_str()));
-            self.links.depart(departed.peer, remove, &mut self.timers);
+            self.links.depart(departed.peer, remove, now.mono, &mut self.timers);
             self.agents.forget(departed.peer);
         }
         for peer in effects.disconnect {
@@ -83,7 +83,7 @@ impl<R: Room> Reactor<R> {
                 // That was its former process: another listens for it now.
                 self.room.was_former(peer);
             }
-            self.links.disconnect(peer, &mut self.timers);
+            self.links.disconnect(peer, now.mono, &mut self.timers);
         }
         for path in effects.abandoned {
             self.links.remove_socket(&path);
@@ -92,7 +92,7 @@ impl<R: Room> Reactor<R> {
             self.links.connect(peer, path, now.mono, &mut self.timers);
         }
         for (peer, pid) in effects.watch {
-            self.links.watch_named(peer, pid);
+            self.links.watch_named(peer, pid, now.mono, &mut self.timers);
         }
         for wanted in effects.agents {
             let peer = wanted.peer;
