@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("role", &["config", "files", "limits", "model"]),
     ("lan", &["api", "config", "files", "limits", "model", "paths", "platform", "wire"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
-    ("agent", &["files", "limits", "names", "platform"]),
+    ("agent", &["files", "limits", "model", "names", "platform"]),
     ("skills", &[]),
     ("setup", &["config", "files", "limits", "platform", "skills"]),
     (

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::remote::remote_hash;
 use crate::files::read_bounded;
 use crate::limits::{GIT_CONFIG_BYTES_MAX, GIT_FILE_BYTES_MAX, TAG_CHARS_MAX};
+use crate::model::RepoHash;
 
 /// Digits of a commit's id that stand for a branch where none is checked out.
 const SHORT_ID_CHARS: usize = 12;
@@ -32,9 +33,9 @@ pub struct Repository {
     /// repository of its own.
     pub id: String,
     /// The same for all clones of one repository on all machines: the SHA-256 of the address it
-    /// comes from, in 64 hexadecimal digits. `None` if it comes from nowhere that others could mean
+    /// comes from. `None` if it comes from nowhere that others could mean
     /// too, or its `config` cannot be read.
-    pub hash: Option<String>,
+    pub hash: Option<RepoHash>,
 }
 
 /// The repository that `dir` belongs to; `None` if it is in none, or in one that is broken.
@@ -131,7 +132,7 @@ fn id_of(common_dir: &Path) -> String {
     }
 }
 
-fn hash_of(common_dir: &Path) -> Option<String> {
+fn hash_of(common_dir: &Path) -> Option<RepoHash> {
     let config = read_bounded(&common_dir.join("config"), GIT_CONFIG_BYTES_MAX).ok()?;
     remote_hash(&String::from_utf8_lossy(&config))
 }

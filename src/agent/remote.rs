@@ -12,20 +12,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
-/// The SHA-256, in 64 hexadecimal digits, of where a repository with this `config` comes from: its
+use crate::model::RepoHash;
+
+/// The SHA-256 of where a repository with this `config` comes from: its
 /// remote `origin`, else the only one it has. The same for all ways to write that address: scheme,
 /// user, password, query, fragment, the usual port and `.git` do not count, nor does the case of the
 /// host.
 ///
 /// `None` if that is no address for others: no remote or several, a path, a loopback address; or if
 /// the file is none that git would read.
-pub(super) fn remote_hash(config: &str) -> Option<String> {
-    let mut hash = String::with_capacity(2 * 32);
-    for byte in Sha256::digest(normal_form(&remote_url(config)?)?) {
-        // Writing to a string does not fail.
-        let _ = write!(hash, "{byte:02x}");
-    }
-    Some(hash)
+pub(super) fn remote_hash(config: &str) -> Option<RepoHash> {
+    Some(RepoHash(Sha256::digest(normal_form(&remote_url(config)?)?).into()))
 }
 
 /// The URL of `origin`, else of the only remote that has one, as `url.<base>.insteadOf` in the same
@@ -445,7 +442,7 @@ mod tests {
     fn hash_is_that_of_the_normal_form() {
         let config = "[remote \"origin\"]\n\turl = git@github.com:owner/repo.git\n";
         assert_eq!(
-            remote_hash(config).as_deref(),
+            remote_hash(config).map(|hash| hash.to_string()).as_deref(),
             // printf github.com/owner/repo | sha256sum
             Some("620c3a937ce854b7477cb2104a95692bbb64e64a90184e0d37d48ddfc20ec6f8")
         );

@@ -241,7 +241,7 @@ fn lock_path(
         exact: *exact,
         git_root: root.map(Into::into),
         repo_id: repository.as_ref().map(|repository| repository.id.as_str().into()),
-        repo_hash: None,
+        repo_hash: repository.as_ref().and_then(|repository| repository.hash),
     })
 }
 

@@ -106,7 +106,7 @@ pub(super) fn repository() -> Result<Place> {
         project_path: None,
         git_root: Some(repository.root.to_string_lossy().into()),
         repo_id: Some(repository.id.into()),
-        repo_hash: None,
+        repo_hash: repository.hash,
     })
 }
 

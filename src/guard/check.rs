@@ -7,8 +7,8 @@ use super::git::{self, GitError};
 use crate::agent::git::repository;
 use crate::api::{LockInfo, LocksReply, Request};
 use crate::client::{Client, ClientError, paths};
-use crate::hook::locks_on;
 use crate::hook::session::{self, Found};
+use crate::hook::{Tree, locks_on};
 use crate::model::Party;
 
 /// Why it cannot be told. Nobody is kept from anything then.
@@ -52,7 +52,10 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
         .map(Into::into)
         .collect();
     let staged: Vec<Box<str>> = staged.into_iter().collect();
-    let tree = repository(&top).and_then(|it| Some((it.id.into(), it.root.to_str()?.into())));
+    let tree = repository(&top).and_then(|it| {
+        let root = it.root.to_str()?.into();
+        Some(Tree { repo_id: it.id.into(), repo_hash: it.hash, root })
+    });
     let mut locks = locks_on(client, &staged, tree.as_ref())?;
     if locks.is_empty() {
         return Ok(locks);

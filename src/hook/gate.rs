@@ -12,10 +12,18 @@ use crate::api::{
 };
 use crate::client::{Client, ClientError, paths};
 use crate::limits::{HOOK_LOCK_MINUTES, LOCK_FILES_MAX};
-use crate::model::{Party, PeerId, Seq};
+use crate::model::{Party, PeerId, RepoHash, Seq};
 
-/// The id of a repository, and the root of a working tree of it.
-pub type Tree = (Box<str>, Box<str>);
+/// A working tree.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The id of its repository.
+    pub repo_id: Box<str>,
+    /// What that has in common with its clones elsewhere.
+    pub repo_hash: Option<RepoHash>,
+    /// Its top.
+    pub root: Box<str>,
+}
 
 /// What is about to be edited.
 #[derive(Clone, Debug, Default)]
@@ -188,6 +196,11 @@ fn look_at(
 
 /// Files, whatever characters they have.
 fn paths_of(files: &[Box<str>], tree: Option<&Tree>) -> LockPaths {
-    let (repo_id, git_root) = tree.cloned().unzip();
-    LockPaths { file_paths: files.to_vec(), exact: true, repo_id, git_root, repo_hash: None }
+    LockPaths {
+        file_paths: files.to_vec(),
+        exact: true,
+        repo_id: tree.map(|tree| tree.repo_id.clone()),
+        repo_hash: tree.and_then(|tree| tree.repo_hash),
+        git_root: tree.map(|tree| tree.root.clone()),
+    }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::gate::{self, Edit, Editor, Ruling};
+use super::gate::{self, Edit, Editor, Ruling, Tree};
 use super::session::{Asker, Found};
 use super::{Agent, HookEvent, Kind, Verdict, auto, session, stdio, text, warning};
 use crate::agent::git;
@@ -314,13 +314,13 @@ fn canonical(files: &[PathBuf], cwd: Option<&Path>) -> Vec<Box<str>> {
 }
 
 /// The repository and the working tree of `files`, if all are in one.
-fn tree_of(files: &[Box<str>]) -> Option<(Box<str>, Box<str>)> {
+fn tree_of(files: &[Box<str>]) -> Option<Tree> {
     let directory = Path::new(&**files.first()?).ancestors().skip(1).find(|it| it.is_dir())?;
     let repository = git::repository(directory)?;
     let mut paths = files.iter().map(|file| Path::new(&**file));
     let is_whole = paths.all(|path| path.starts_with(&repository.root));
     let root = repository.root.to_str().filter(|_| is_whole)?;
-    Some((repository.id.into(), root.into()))
+    Some(Tree { repo_id: repository.id.into(), repo_hash: repository.hash, root: root.into() })
 }
 
 fn now() -> Timestamp {

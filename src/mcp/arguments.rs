@@ -263,7 +263,9 @@ fn scope(given: &Map<String, Value>, project: &Project) -> Result<Scope> {
                     project.path.display()
                 ),
             )),
-            (git_root, repo_id) => Ok(Scope::Repo { git_root, repo_id, repo_hash: None }),
+            (git_root, repo_id) => {
+                Ok(Scope::Repo { git_root, repo_id, repo_hash: project.repository_hash() })
+            }
         },
         Some(_) => Err(Refusal::field("scope", "machine, directory or repo")),
     }

@@ -6,6 +6,7 @@ use crate::agent::variables::{self, Said};
 use crate::agent::{above, git};
 use crate::api::Register;
 use crate::limits::PATH_BYTES_MAX;
+use crate::model::RepoHash;
 
 /// Where the agent works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,11 @@ impl Project {
     pub(super) fn repository_id(&self) -> Option<Box<str>> {
         self.repository.as_ref().map(|repository| repository.id.as_str().into())
     }
+
+    /// What all clones of the repository have in common.
+    pub(super) fn repository_hash(&self) -> Option<RepoHash> {
+        self.repository.as_ref().and_then(|repository| repository.hash)
+    }
 }
 
 /// A path as text; none if the broker would not take it.
@@ -76,6 +82,7 @@ pub(super) fn introduction(project: &Project, agent_type: &str) -> Register {
         git_root: project.git_root(),
         git_branch: project.git_branch(),
         repo_id: project.repository_id(),
+        repo_hash: project.repository_hash(),
         session_id: variables::session(agent_type),
         agent_pid: above::above(std::process::id()).agent_pid(agent_type),
         private: true,
