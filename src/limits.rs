@@ -346,13 +346,46 @@ pub const MACHINE_FRAME_BYTES_MAX: usize = 8 * MIB;
 /// Longest token in such a frame, bytes.
 pub const FRAME_TOKEN_BYTES_MAX: usize = 256;
 /// Longest method in such a frame, bytes.
-pub const FRAME_METHOD_BYTES_MAX: usize = 32;
+pub const METHOD_BYTES_MAX: usize = 32;
 /// Longest path of a request in such a frame, bytes.
 pub const FRAME_PATH_BYTES_MAX: usize = 256;
 /// Most peers of which one frame tells.
 pub const FRAME_PEERS_MAX: usize = 1000;
 /// Confirmed messages of each peer that a relay remembers, to name them again after a cut.
 pub const CONFIRMED_KEPT_MAX: usize = WINDOW_FRAMES_MAX;
+/// Messages that the way to a peer was given, of which a relay remembers which they were.
+pub const RELAY_PUSHED_KEPT_MAX: usize = 2 * WINDOW_FRAMES_MAX;
+/// Tokens of peers that a relay knows to be given out by its hub.
+pub const RELAY_TOKENS_MAX: usize = PEERS_MAX;
+/// Registrations with other tokens that a relay forwards in [`RATE_WINDOW`].
+pub const RELAY_UNKNOWN_TOKENS_PER_WINDOW: usize = 10;
+/// Requests of one machine that are not answered.
+pub const UPLINK_REQUESTS_MAX: usize = CONNECTIONS_MAX;
+/// Bytes that wait to be sent to the other end of a connection between machines, above which no more
+/// is taken that makes more of them.
+pub const UPLINK_QUEUE_BYTES_MAX: usize = MIB;
+/// Answers that may hold a lock, of which it is remembered whether they can be lost.
+pub const UPLINK_GRANTS_MAX: usize = CONNECTIONS_MAX;
+/// First pause before a hub is tried again, before jitter.
+pub const UPLINK_BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// Longest such pause.
+pub const UPLINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A connection that has stood for so long has lasted: the pauses begin anew.
+pub const UPLINK_LASTS: Duration = Duration::from_secs(5);
+/// How long a connection to a hub may take, its first frame included.
+pub const UPLINK_DIAL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long requests wait for a connection that is made for the first time.
+pub const UPLINK_FIRST_DIAL_WAIT: Duration = Duration::from_secs(2);
+/// A request without an answer for so long causes a ping.
+pub const UPLINK_PING_AFTER: Duration = Duration::from_secs(1);
+/// A ping without a byte for so long ends the connection.
+pub const UPLINK_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// A connection on which nothing was heard for so long causes a ping.
+pub const UPLINK_PING_EVERY: Duration = Duration::from_secs(15);
+/// Peers of a machine whose former process it has not said to be gone.
+pub const MACHINE_FENCED_MAX: usize = 2 * PEERS_MAX;
+/// A machine of which nothing was heard for so long, three pings, is not connected any more.
+pub const MACHINE_SILENCE_MAX: Duration = Duration::from_secs(45);
 
 // --- Start and end of the broker ----------------------------------------------------------------
 

@@ -163,8 +163,8 @@ fn the_core_and_the_codecs_do_no_io() {
     let session = ["protocol", "decide"].map(|part| format!("session/{part}"));
     let modules =
         ["mesh", "wire", "api", "tell", "model", "names", "patterns", "skills"].map(str::to_owned);
-    let broker =
-        ["held", "pending", "links/manager", "links/push"].map(|part| format!("broker/{part}"));
+    let broker = ["held", "pending", "links/manager", "links/push", "remote", "uplink"]
+        .map(|part| format!("broker/{part}"));
     for module in modules.into_iter().chain(top).chain(session).chain(broker) {
         for (path, code) in code_of(&module) {
             for word in FORBIDDEN_IN_PURE {

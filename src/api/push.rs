@@ -173,6 +173,8 @@ pub enum Pushed {
     Wake,
     /// The broker is going away; the reason.
     Shutdown(Box<str>),
+    /// What a hub has told, which nobody reads on the way; the message in it.
+    PassedOn(Option<Seq>),
 }
 
 impl PushFrame {
@@ -180,6 +182,17 @@ impl PushFrame {
     #[must_use]
     pub fn new(told: Pushed, at: Timestamp) -> Rc<Self> {
         Rc::new(Self { told, at, line: OnceCell::new() })
+    }
+
+    /// A frame of a hub, as it came: a JSON object; `message` is the one in it.
+    #[must_use]
+    pub fn passed_on(json: &str, message: Option<Seq>) -> Rc<Self> {
+        // A line: white space between the parts of JSON is all the same.
+        let mut line: Vec<u8> =
+            json.bytes().map(|byte| if byte == b'\n' { b' ' } else { byte }).collect();
+        line.push(b'\n');
+        let (told, at) = (Pushed::PassedOn(message), Timestamp::default());
+        Rc::new(Self { told, at, line: OnceCell::from(Rc::from(line)) })
     }
 
     /// What it tells.
@@ -192,7 +205,11 @@ impl PushFrame {
     /// dropped when the reader is slow.
     #[must_use]
     pub fn message(&self) -> Option<Seq> {
-        if let Pushed::Message(message) = &self.told { Some(message.seq) } else { None }
+        match &self.told {
+            Pushed::Message(message) => Some(message.seq),
+            Pushed::PassedOn(message) => *message,
+            _ => None,
+        }
     }
 
     /// The frame as a line, its newline included: the same memory for all who get it.
@@ -221,6 +238,8 @@ impl PushFrame {
                 None => Vec::new(),
             },
             Pushed::Unread(unread) => line("unread", Unread { unread: *unread }, 0, at),
+            // It came as a line.
+            Pushed::PassedOn(_) => Vec::new(),
             Pushed::Wake => line("wake", Nothing {}, 0, at),
             Pushed::Shutdown(reason) => {
                 line("shutdown", Shutdown { reason: reason.clone() }, 0, at)

@@ -14,6 +14,8 @@
 //! | `acceptor`, `connection` | HTTP connections |
 //! | `held`, `pending` | requests that wait, and news that does |
 //! | `links`, `sockets` | push connections |
+//! | `remote` | the hub's end of the connection to a machine |
+//! | `uplink` | a relay's end of the connection to its hub |
 //! | `table`, `timers`, `clock`, `entropy` | keys, alarms, time and random bytes |
 
 mod error;
@@ -22,6 +24,7 @@ pub mod neighbour;
 mod reactor;
 mod room;
 mod turn;
+pub mod uplink;
 mod gate;
 mod answers;
 mod acceptor;
@@ -31,6 +34,7 @@ pub mod held;
 pub mod links;
 mod local;
 mod pending;
+pub mod remote;
 mod returning;
 mod sockets;
 mod table;

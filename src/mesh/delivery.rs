@@ -32,6 +32,8 @@ pub(super) struct Link {
     in_flight_bytes: usize,
     /// Older messages wait in the store: nothing newer may overtake them.
     backlog: bool,
+    /// What was pushed last did not leave: nothing is, until there is room.
+    blocked: bool,
     /// Everything up to here was pushed on this connection, or needs no push.
     pushed_to: Seq,
     /// The store was told that everything up to here is delivered.
@@ -44,13 +46,16 @@ impl Link {
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight.len() < WINDOW_FRAMES_MAX && self.in_flight_bytes < WINDOW_BYTES_MAX
+        !self.blocked
+            && self.in_flight.len() < WINDOW_FRAMES_MAX
+            && self.in_flight_bytes < WINDOW_BYTES_MAX
     }
 
     fn admits(&self, bytes: usize) -> bool {
-        self.in_flight.is_empty()
+        let fits = self.in_flight.is_empty()
             || (self.in_flight.len() < WINDOW_FRAMES_MAX
-                && self.in_flight_bytes + bytes <= WINDOW_BYTES_MAX)
+                && self.in_flight_bytes + bytes <= WINDOW_BYTES_MAX);
+        fits && !self.blocked
     }
 
     pub(super) fn open(&mut self) {
@@ -86,7 +91,12 @@ impl Link {
 
     /// Takes back what `turn` pushed: it never left.
     pub(super) fn abort(&mut self, turn: u64) {
-        while self.in_flight.back().is_some_and(|frame| frame.turn == turn) {
+        self.take_back(|frame| frame.turn == turn);
+    }
+
+    /// Takes back the last frames of which this is true: they never left.
+    fn take_back(&mut self, is_one: impl Fn(&InFlight) -> bool) {
+        while self.in_flight.back().is_some_and(&is_one) {
             if let Some(frame) = self.in_flight.pop_back() {
                 self.in_flight_bytes -= frame.bytes;
             }
@@ -159,6 +169,57 @@ impl<S: Store> Mesh<S> {
         }
     }
 
+    /// A peer's machine says that it has had these messages, on a way to it that the mesh knows no more:
+    /// those that it has acknowledged, and those that were written to it. To be told in a turn,
+    /// before [`Mesh::link_up`], which would have them pushed again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn had_before(
+        &mut self,
+        peer: PeerId,
+        acknowledged: &[MessageId],
+        written: &[Seq],
+        now: Now,
+    ) -> Result<()> {
+        let Some(present) = self.peers.get(&peer) else { return Ok(()) };
+        let ids = acknowledged.iter().map(|id| (id.seq(), Some(*id)));
+        let seqs = written.iter().map(|seq| (*seq, None));
+        let had: Vec<(Seq, Option<MessageId>)> =
+            if present.record.acks { ids.collect() } else { seqs.collect() };
+        for (seq, id) in had {
+            // It is the word of another machine: only what waits for this peer is looked at.
+            let waits = self.store.undelivered(peer, Seq(seq.0.saturating_sub(1)), 1)?.messages;
+            let is_it = waits
+                .first()
+                .is_some_and(|message| message.seq == seq && id.is_none_or(|id| message.id == id));
+            if is_it && !self.marks.iter().any(|mark| mark.peer == peer && mark.seq == seq) {
+                self.confirmed(peer, seq, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The frames of this message and of those after it did not leave for a peer: they wait in the store
+    /// again, until [`Mesh::has_room`].
+    pub fn held_back(&mut self, peer: PeerId, from: Seq) {
+        let Some(present) = self.peers.get_mut(&peer).filter(|present| present.link.up) else {
+            return;
+        };
+        present.link.blocked = true;
+        present.link.take_back(|frame| frame.id.seq() >= from);
+        self.hungry.remove(&peer);
+    }
+
+    /// A peer of which frames were held back can be pushed to again.
+    pub fn has_room(&mut self, peer: PeerId) {
+        let Some(present) = self.peers.get_mut(&peer).filter(|present| present.link.blocked) else {
+            return;
+        };
+        present.link.blocked = false;
+        self.hungry.insert(peer);
+    }
+
     fn confirmed(&mut self, peer: PeerId, seq: Seq, now: Now) {
         self.marks.push(Mark { peer, seq, at: now.wall });
         let hungry = |link: &Link| link.backlog && link.has_room();
@@ -219,6 +280,9 @@ impl<S: Store> Mesh<S> {
             return Ok(false);
         };
         let link = &present.link;
+        if link.blocked {
+            return Ok(false);
+        }
         let room = WINDOW_FRAMES_MAX.saturating_sub(link.in_flight.len());
         if room == 0 || !link.backlog {
             return Ok(false);

@@ -8,11 +8,14 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Answer, As, FrameError, Hello, Here, Look, OPERATOR, Request, ToHub, ToRelay};
+use super::{
+    Answer, As, EndedProcess, FrameError, Hello, Here, Look, OPERATOR, Request, ToHub, ToRelay,
+};
 use crate::api::Facts;
 use crate::limits::{
-    BODY_BYTES_MAX, CONFIRMED_KEPT_MAX, FRAME_METHOD_BYTES_MAX, FRAME_PATH_BYTES_MAX,
-    FRAME_PEERS_MAX, FRAME_TOKEN_BYTES_MAX, MACHINE_FRAME_BYTES_MAX, PATH_BYTES_MAX, TAG_CHARS_MAX,
+    BODY_BYTES_MAX, CONFIRMED_KEPT_MAX, FRAME_PATH_BYTES_MAX, FRAME_PEERS_MAX,
+    FRAME_TOKEN_BYTES_MAX, MACHINE_FRAME_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX,
+    TAG_CHARS_MAX,
 };
 use crate::model::{MachineName, MessageId, PeerId, Seq, Timestamp};
 
@@ -133,6 +136,8 @@ struct Way<'a> {
     #[serde(borrow)]
     peer: Raw<'a>,
     #[serde(borrow)]
+    path: Raw<'a>,
+    #[serde(borrow)]
     link: Raw<'a>,
     #[serde(borrow)]
     process: Raw<'a>,
@@ -148,11 +153,27 @@ impl Way<'_> {
         let written: Vec<Seq> = list(self.written, "written", CONFIRMED_KEPT_MAX)?;
         Ok(Here {
             peer: peer(self.peer, "peer")?,
+            path: (&*path(self.path)?).into(),
             link: number(self.link, "link")?,
             process: flag(self.process, "process")?,
             confirmed,
             written,
         })
+    }
+}
+
+/// A process that has ended.
+#[derive(Deserialize)]
+struct Process<'a> {
+    #[serde(borrow)]
+    peer: Raw<'a>,
+    #[serde(borrow)]
+    path: Raw<'a>,
+}
+
+impl Process<'_> {
+    fn read(&self) -> Result<EndedProcess> {
+        Ok(EndedProcess { peer: peer(self.peer, "peer")?, path: (&*path(self.path)?).into() })
     }
 }
 
@@ -236,10 +257,12 @@ impl<'a> ToHub<'a> {
         } else if it.peers.is_some() {
             let here: Vec<Way<'a>> = list(it.peers, "peers", FRAME_PEERS_MAX)?;
             let here = here.iter().map(Way::read).collect::<Result<_>>()?;
-            Self::Peers { here, ended: list(it.ended, "ended", FRAME_PEERS_MAX)? }
+            let ended: Vec<Process<'a>> = list(it.ended, "ended", FRAME_PEERS_MAX)?;
+            let ended = ended.iter().map(Process::read).collect::<Result<_>>()?;
+            Self::Peers { here, ended }
         } else if it.up.is_some() {
-            let HubFields { up, link, process, confirmed, written, .. } = it;
-            Self::Up(Way { peer: up, link, process, confirmed, written }.read()?)
+            let HubFields { up, path, link, process, confirmed, written, .. } = it;
+            Self::Up(Way { peer: up, path, link, process, confirmed, written }.read()?)
         } else if it.down.is_some() {
             Self::Down { peer: peer(it.down, "down")? }
         } else if it.ack.is_some() {
@@ -273,7 +296,7 @@ impl<'a> Request<'a> {
         Ok(Self {
             id: number(it.id, "id")?,
             by: if by == OPERATOR { As::Operator } else { As::Token(by) },
-            method: text(it.method, "method", FRAME_METHOD_BYTES_MAX)?,
+            method: text(it.method, "method", METHOD_BYTES_MAX)?,
             path: text(it.path, "path", FRAME_PATH_BYTES_MAX)?,
             body,
             agent_start: some_text(it.agent_start, "agentStart", TAG_CHARS_MAX)?,

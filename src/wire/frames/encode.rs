@@ -121,7 +121,14 @@ impl ToHub<'_> {
                     .map(|here| here.fields(Object::new(AROUND), "peer").end())
                     .collect();
                 let list = format!("[{}]", list.join(","));
-                Object::new(list.len() + AROUND).raw("peers", &list).value("ended", ended).end()
+                let ended: Vec<String> = (ended.iter())
+                    .map(|it| {
+                        Object::new(AROUND).peer("peer", it.peer).text("path", &it.path).end()
+                    })
+                    .collect();
+                let ended = format!("[{}]", ended.join(","));
+                let frame = Object::new(list.len() + ended.len() + AROUND);
+                frame.raw("peers", &list).raw("ended", &ended).end()
             }
             Self::Up(here) => here.fields(Object::new(AROUND), "up").end(),
             Self::Down { peer } => of_peer("down", *peer),
@@ -219,7 +226,8 @@ impl Answer<'_> {
 
 impl Here {
     fn fields(&self, object: Object, name: &str) -> Object {
-        let object = object.peer(name, self.peer).number("link", self.link);
+        let object = object.peer(name, self.peer).text("path", &self.path);
+        let object = object.number("link", self.link);
         let object = object.value("process", &self.process).value("confirmed", &self.confirmed);
         if self.written.is_empty() { object } else { object.value("written", &self.written) }
     }

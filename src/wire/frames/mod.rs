@@ -65,6 +65,8 @@ pub struct Request<'a> {
 pub struct Here {
     /// Which.
     pub peer: PeerId,
+    /// The socket there, as the hub has named it.
+    pub path: Box<str>,
     /// Which of the ways to it that there have been: echoed by [`ToRelay::Announced`].
     pub link: u64,
     /// Its process is watched.
@@ -73,6 +75,15 @@ pub struct Here {
     pub confirmed: Vec<MessageId>,
     /// Messages that were written out to it, which the hub may not know.
     pub written: Vec<Seq>,
+}
+
+/// A process that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedProcess {
+    /// Whose.
+    pub peer: PeerId,
+    /// Its socket, as the hub has named it.
+    pub path: Box<str>,
 }
 
 /// A frame of a relay.
@@ -106,7 +117,7 @@ pub enum ToHub<'a> {
         /// Those with a way to them.
         here: Vec<Here>,
         /// Those whose process has ended, which the hub may not know.
-        ended: Vec<PeerId>,
+        ended: Vec<EndedProcess>,
     },
     /// There is a way to a peer.
     Up(Here),

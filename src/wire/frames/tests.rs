@@ -19,7 +19,14 @@ fn id() -> MessageId {
 }
 
 fn here() -> Here {
-    Here { peer: peer(), link: 3, process: true, confirmed: vec![id()], written: Vec::new() }
+    Here {
+        peer: peer(),
+        path: "/s".into(),
+        link: 3,
+        process: true,
+        confirmed: vec![id()],
+        written: Vec::new(),
+    }
 }
 
 fn hello(you: Option<&str>) -> Hello<'static> {
@@ -102,13 +109,14 @@ fn what_a_relay_says() {
             facts: Facts { descends: true, former_ended: true, ..Facts::default() },
         },
     );
+    let ended = EndedProcess { peer: peer(), path: "/s".into() };
     to_hub(
-        r#"{"peers":[{"peer":"<P>","link":3,"process":true,"confirmed":["<M>"]}],"ended":["<P>"]}"#,
-        &ToHub::Peers { here: vec![here()], ended: vec![peer()] },
+        r#"{"peers":[{"peer":"<P>","path":"/s","link":3,"process":true,"confirmed":["<M>"]}],"ended":[{"peer":"<P>","path":"/s"}]}"#,
+        &ToHub::Peers { here: vec![here()], ended: vec![ended] },
     );
     to_hub(r#"{"peers":[],"ended":[]}"#, &ToHub::Peers { here: Vec::new(), ended: Vec::new() });
     to_hub(
-        r#"{"up":"<P>","link":3,"process":false,"confirmed":[],"written":[17]}"#,
+        r#"{"up":"<P>","path":"/s","link":3,"process":false,"confirmed":[],"written":[17]}"#,
         &ToHub::Up(Here {
             process: false,
             confirmed: Vec::new(),
@@ -236,10 +244,13 @@ fn a_known_frame_with_something_else_in_it_is_an_error() {
         (r#"{"id":1,"facts":{"descends":true}}"#, "facts"),
         (r#"{"peers":{},"ended":[]}"#, "peers"),
         (r#"{"peers":[],"ended":"<P>"}"#, "ended"),
-        (r#"{"peers":[{"peer":"<P>"}]}"#, "link"),
-        (r#"{"up":"x","link":1,"process":true}"#, "peer"),
-        (r#"{"up":"<P>","link":1,"process":"<P>"}"#, "process"),
-        (r#"{"up":"<P>","link":1,"process":true,"confirmed":["x"]}"#, "confirmed"),
+        (r#"{"peers":[{"peer":"<P>"}]}"#, "path"),
+        (r#"{"peers":[],"ended":["<P>"]}"#, "ended"),
+        (r#"{"peers":[],"ended":[{"path":"/s"}]}"#, "peer"),
+        (r#"{"peers":[{"peer":"<P>","path":"/s"}]}"#, "link"),
+        (r#"{"up":"x","path":"/s","link":1,"process":true}"#, "peer"),
+        (r#"{"up":"<P>","path":"/s","link":1,"process":"<P>"}"#, "process"),
+        (r#"{"up":"<P>","path":"/s","link":1,"process":true,"confirmed":["x"]}"#, "confirmed"),
         (r#"{"down":7}"#, "down"),
         (r#"{"ack":"<P>x","by":"<P>"}"#, "ack"),
         (r#"{"ack":"<M>"}"#, "by"),
@@ -312,8 +323,8 @@ fn everything_has_a_limit() {
 fn random_texts() {
     let texts: Vec<String> = [
         r#"{"id":7,"as":"operator","method":"POST","path":"/send","body":{"a":[1,"\""]}}"#,
-        r#"{"peers":[{"peer":"<P>","link":3,"process":true,"confirmed":["<M>"]}],"ended":["<P>"]}"#,
-        r#"{"up":"<P>","link":3,"process":true,"confirmed":["<M>"],"written":[1,2]}"#,
+        r#"{"peers":[{"peer":"<P>","path":"/s","link":3,"process":true,"confirmed":["<M>"]}],"ended":[{"peer":"<P>","path":"/s"}]}"#,
+        r#"{"up":"<P>","path":"/s","link":3,"process":true,"confirmed":["<M>"],"written":[1,2]}"#,
         r#"{"id":7,"status":200,"now":1,"retryAfter":1,"allow":"GET","body":{"ok":true}}"#,
         r#"{"id":7,"look":{"agentPid":1,"socket":"/n","former":{"agentPid":4,"agentStart":"9"}}}"#,
         r#"{"hello":{"version":"1.2.3","name":"laptop","time":18,"you":"box"}}"#,
