@@ -458,6 +458,24 @@ fn peers_are_told_that_the_broker_stops() {
 }
 
 #[test]
+fn peers_are_told_that_the_directory_has_another_role_now() {
+    let mut broker = Broker::start();
+    let bob = broker.listening_peer("bob", false);
+    let mut pushes = bob.accept();
+    eventually("the connection", || (broker.status()["push"]["connected"] == 1).then_some(()));
+    let hub = json!({"id": "ab".repeat(32), "addresses": ["10.0.0.5:7900"]});
+    let stored = json!({"version": 1, "role": "client", "hub": hub});
+    std::fs::write(broker.dir().join("machines"), stored.to_string()).unwrap();
+    broker.ok("/shutdown", &json!({}));
+    assert_eq!(pushes.next("shutdown"), json!({"reason": "moved"}));
+    assert_eq!(broker.wait().code(), Some(0));
+    // It is not a broker's any more.
+    let again = broker.setup.run();
+    assert_eq!(again.code, Some(1));
+    assert!(again.err.contains("serves one machine only"), "{again:?}");
+}
+
+#[test]
 fn a_peer_comes_back_after_a_restart_with_all_that_was_not_confirmed() {
     let mut broker = Broker::start();
     let (alice, bob) = (broker.register("alice"), broker.listening_peer("bob", true));

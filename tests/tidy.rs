@@ -54,7 +54,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
         "broker",
         &[
             "api", "config", "data_dir", "files", "limits", "log", "mesh", "model", "paths",
-            "platform", "store", "wire",
+            "platform", "role", "store", "wire",
         ],
     ),
     (

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::data_dir::DataDirError;
 use crate::platform::Address;
+use crate::role::RoleError;
 
 /// The error of what is not allowed, whoever asks.
 const EPERM: i32 = Errno::PERM.raw_os_error();
@@ -46,6 +47,8 @@ pub enum StartError {
     },
     /// The data directory cannot be used.
     DataDir(DataDirError),
+    /// It is not known what is to serve it, or that cannot be served.
+    Role(RoleError),
     /// No port could be had.
     Bind {
         /// Those that were tried.
@@ -109,6 +112,7 @@ impl fmt::Display for StartError {
                  one does not know: stop it first, or set SLM_MESH_DATA_DIR to a directory of its own"
             ),
             Self::DataDir(error) => error.fmt(f),
+            Self::Role(error) => error.fmt(f),
             // What forbids a socket is no other program's socket.
             Self::Bind { source, .. } if source.raw_os_error() == Some(EPERM) => write!(
                 f,
@@ -141,6 +145,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::DataDir(error) => Some(error),
+            Self::Role(error) => Some(error),
             Self::Bind { source, .. }
             | Self::OutOfReach { source, .. }
             | Self::Io { source, .. }

@@ -54,6 +54,7 @@ use crate::log;
 use crate::mesh::{Mesh, Settings};
 use crate::paths::Paths;
 use crate::platform;
+use crate::role::{self, Kind, Role, RoleError};
 use crate::store::sqlite::{Options, SqliteStore};
 pub use error::StartError;
 
@@ -64,7 +65,7 @@ use gate::Gate;
 use lifecycle::Presence;
 use links::Links;
 use local::Local;
-use reactor::{Parts, Reactor};
+use reactor::{End, Parts, Reactor};
 use sockets::Sockets;
 use turn::Turn;
 
@@ -110,11 +111,17 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     data_dir::prepare(paths)?;
     let lock = lifecycle::take_lock(config)?;
     lifecycle::check_foreign(config)?;
+    let role = role::of(config).map_err(StartError::Role)?.role;
     if mode == Mode::Background {
         settle_in(paths)?;
     }
     let presence = Presence::clear(paths);
-    let (mut reactor, port, token) = build(config, mode)?;
+    let (mut reactor, port, token) = match role {
+        Role::Broker => build(config, mode)?,
+        Role::Hub { .. } | Role::Relay { .. } => {
+            return Err(StartError::Role(RoleError::NoNetwork));
+        }
+    };
     presence.announce(port, &token)?;
     log::info(format_args!(
         "serving {} on {}:{port}, version {}, pid {}",
@@ -128,7 +135,10 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
         detach().map_err(lacking("leave the client"))?;
     }
 
-    let end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
+    let mut end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
+    if end == End::Stopped && has_moved(config, role.kind()) {
+        end = End::Moved;
+    }
     log::info(format_args!("stopping ({})", end.as_str()));
     // Whoever looks for a broker from now on is told that this one is on its way out.
     drop(presence);
@@ -140,6 +150,11 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     // The last thing: now another may start.
     drop(lock);
     Ok(())
+}
+
+/// Whether the data directory has another role by now than the one that was served.
+fn has_moved(config: &Config, served: Kind) -> bool {
+    role::of(config).is_ok_and(|resolved| resolved.role.kind() != served)
 }
 
 /// Makes the data directory home: the log goes there, and no other directory is kept in use.

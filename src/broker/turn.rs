@@ -155,22 +155,34 @@ impl<S: Store> Turn<S> {
     fn request(&mut self, to: Asker, request: &http::Request<'_>, has_gone: bool) -> Flow {
         let without_body = request.method == Method::Head;
         let address = Address { without_body, ..address(to, request.connection) };
-        let (caller, asked) = match self.admit(request) {
+        match self.admit(request) {
             Ok((_, Request::Health)) => {
                 let reply = self.mesh.health(self.now);
-                return Flow::Next(self.answers.plain(address, &reply));
+                Flow::Next(self.answers.plain(address, &reply))
             }
-            Ok(admitted) => admitted,
-            Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
-        };
-        let mut asked = asked;
+            Ok((caller, asked)) => self.ask_first(address, caller, asked, request.token, has_gone),
+            Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, false)),
+        }
+    }
+
+    /// Asks the mesh for what was admitted; `token` is the one that it came with.
+    fn ask_first(
+        &mut self,
+        address: Address,
+        caller: Caller,
+        mut asked: Request,
+        token: Option<&str>,
+        has_gone: bool,
+    ) -> Flow {
+        let to = address.to;
         if let Request::Claim(claim) = &mut asked
             && has_gone
         {
             // Such as a hook whose time was over before it was heard.
             claim.limit = Some(0);
         }
-        match self.look_and_ask(&mut asked, |mesh, asked, now| mesh.handle(caller, asked, now)) {
+        let first = |mesh: &mut Mesh<S>, asked: &Request, now| mesh.handle(caller, asked, now);
+        match self.look_and_ask(to, &mut asked, first) {
             Ok(Outcome::Reply(mut reply)) => {
                 if let Reply::Registered(registered) = &mut reply {
                     log::info(format_args!(
@@ -179,14 +191,14 @@ impl<S: Store> Turn<S> {
                     ));
                     // The core keeps a hash only: who came back with its token gets that again.
                     if registered.peer_token.is_empty() {
-                        registered.peer_token = request.token.unwrap_or_default().into();
+                        registered.peer_token = token.unwrap_or_default().into();
                     }
                 }
                 Flow::Next(self.answers.reply(address, reply))
             }
             Ok(Outcome::Hold { on, until }) => {
                 let mut hold = Hold::new(caller, asked, on, until);
-                hold.connection = request.connection;
+                hold.connection = address.connection;
                 self.held.hold(to, hold);
                 if has_gone {
                     self.held.hung_up(to, self.now.mono, &mut self.mesh);
@@ -220,7 +232,7 @@ impl<S: Store> Turn<S> {
     fn ask_again(&mut self, to: Asker, mut hold: Box<Hold>) {
         self.requests += 1;
         let (caller, again) = (hold.caller, hold.again());
-        let outcome = self.look_and_ask(&mut hold.request, |mesh, asked, now| {
+        let outcome = self.look_and_ask(to, &mut hold.request, |mesh, asked, now| {
             mesh.handle_held(caller, asked, again, now)
         });
         let address = Address { held: true, ..address(to, hold.connection) };
@@ -239,13 +251,15 @@ impl<S: Store> Turn<S> {
         }
     }
 
-    /// Asks the mesh, in the turn. Of a registration it is told what the kernel says.
+    /// Asks the mesh, in the turn. Of a registration it is told what the kernel says: that of the
+    /// machine on which it was made.
     fn look_and_ask(
         &mut self,
+        to: Asker,
         asked: &mut Request,
         handle: impl FnOnce(&mut Mesh<S>, &Request, Now) -> Result<Outcome, Failure>,
     ) -> Result<Outcome, Refusal> {
-        if let Request::Register(register) = asked {
+        if let (Asker::Http(_), Request::Register(register)) = (to, &mut *asked) {
             let sockets = self.sockets.clone();
             self.with_mesh(|mesh, _| returning::look(mesh, register, &sockets));
         }

@@ -41,6 +41,8 @@ pub(super) enum End {
     Stopped,
     /// Nobody was there for too long.
     Idle,
+    /// The same, as [`Self::Stopped`], and what is to serve from now on has another role.
+    Moved,
 }
 
 impl End {
@@ -49,6 +51,7 @@ impl End {
         match self {
             Self::Stopped => "stopped",
             Self::Idle => "idle",
+            Self::Moved => "moved",
         }
     }
 }
