@@ -104,6 +104,16 @@ pub const HOST_NAME_CHARS_MAX: usize = 253;
 pub const MACHINES_FILE_BYTES_MAX: usize = 16 * KIB;
 /// Most addresses of a hub that are kept.
 pub const HUB_ADDRESSES_MAX: usize = 16;
+/// Most hubs of a search by mDNS: whoever sees more is being lied to.
+pub const HUBS_HEARD_MAX: usize = 8;
+/// Most news of a search that wait to be looked at.
+pub const HUBS_WAITING_MAX: usize = 64;
+/// How long `hubs` listens.
+pub const DISCOVERY_TIME: Duration = Duration::from_secs(2);
+/// How long the end of a hub may wait until its goodbye is out.
+pub const DISCOVERY_GOODBYE: Duration = Duration::from_millis(200);
+/// Names that are looked up at once.
+pub const RESOLVING_MAX: usize = 4;
 /// A value is shown in an error up to this length, characters.
 pub const SHOWN_VALUE_CHARS_MAX: usize = 80;
 

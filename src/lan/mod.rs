@@ -5,11 +5,14 @@
 //! when it asks for the upgrade ([`upgrade`]): the token of an invitation ([`invitation`]), a proof
 //! that it has the shared secret ([`secret`]), or nothing, if the hub knows its id. [`channel`] is
 //! all of that as one connection, over which texts go both ways ([`websocket`]). [`admission`] says
-//! how many handshakes a hub begins, and with whom.
+//! how many handshakes a hub begins, and with whom. Hubs are found by [`discovery`], and their names
+//! looked up by [`resolve`].
 
 pub mod admission;
+pub mod discovery;
 pub mod invitation;
 pub mod key;
+pub mod resolve;
 pub mod secret;
 pub mod tls;
 
