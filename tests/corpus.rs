@@ -53,3 +53,13 @@ fn frames() {
 fn mesh() {
     replay("mesh", mesh::fuzzing::mesh);
 }
+
+#[test]
+#[cfg(feature = "lan")]
+fn between_machines() {
+    use slm_mesh::lan::fuzzing;
+
+    replay("upgrade", fuzzing::upgrade);
+    replay("websocket", fuzzing::websocket);
+    replay("invitation", fuzzing::invitation);
+}

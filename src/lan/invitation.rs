@@ -368,20 +368,6 @@ fn of_base32(text: &str) -> Option<Vec<u8>> {
     (count < 5 && bits == 0).then_some(bytes)
 }
 
-/// What must hold for any text: it reads as nothing, or as what reads as the same again.
-///
-/// # Panics
-///
-/// If that does not hold.
-pub fn fuzz(input: &[u8]) {
-    let text = String::from_utf8_lossy(input);
-    if let Ok(invitation) = Invitation::parse(&text) {
-        let code = invitation.code();
-        assert!(code.len() <= INVITATION_CHARS_MAX, "no longer than a code may be");
-        assert_eq!(Invitation::parse(&code).as_ref(), Ok(&invitation), "reads back");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,13 +470,6 @@ mod tests {
         assert_eq!(Invitation::parse(&long.code()), Ok(long));
         for bad in ["", "a b", "a/b", "ä.local", &"n".repeat(256)] {
             assert_eq!(Place::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn any_text_will_do() {
-        for input in [&b"slm"[..], b"slm0", b"slm00000000", b"\xff", b"slm-mesh join"] {
-            fuzz(input);
         }
     }
 }

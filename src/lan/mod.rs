@@ -9,12 +9,16 @@
 //! looked up by [`resolve`].
 
 pub mod admission;
+pub mod channel;
 pub mod discovery;
+pub mod fuzzing;
 pub mod invitation;
 pub mod key;
 pub mod resolve;
 pub mod secret;
 pub mod tls;
+pub mod upgrade;
+pub mod websocket;
 
 /// `bytes` in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -57,6 +57,11 @@ impl Buffer {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
+    /// The bytes that wait, to be changed in their place.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..).unwrap_or_default()
+    }
+
     /// Number of bytes that wait.
     #[must_use]
     pub fn len(&self) -> usize {
