@@ -325,8 +325,7 @@ pub const DAMPED_SHOWN_MAX: usize = 64;
 
 /// Most message frames to one peer that it has not confirmed.
 pub const WINDOW_FRAMES_MAX: usize = 64;
-/// Most bytes of message frames to one peer that it has not confirmed, each counted as the most that
-/// its message can take.
+/// Most bytes of message frames to one peer that it has not confirmed.
 pub const WINDOW_BYTES_MAX: usize = MIB;
 /// Bytes waiting to one peer above which events and updates to it are dropped.
 pub const UPDATES_BACKLOG_BYTES: usize = 256 * KIB;

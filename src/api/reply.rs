@@ -788,8 +788,7 @@ impl Budget {
     }
 }
 
-/// The most that a message takes in a list or a push frame, bytes: its payload, and names, ids and
-/// times.
+/// The most that a message takes in a list, bytes: its payload, and names, ids and times.
 pub(crate) fn message_size(message: &Message) -> usize {
     json_len(&message.payload) + 1024
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::Mesh;
 use super::turn::{Push, Target};
-use crate::api::{PushFrame, Pushed, PushedMessage, Sent, message_size};
+use crate::api::{PushFrame, Pushed, PushedMessage, Sent};
 use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
 use crate::model::{Message, MessageId, Now, Party, PeerId, Seq, Timestamp};
 use crate::store::{Result, Store};
@@ -18,7 +18,6 @@ use crate::store::{Result, Store};
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     id: MessageId,
-    /// At most so many.
     bytes: usize,
     /// The turn that pushed it: if that does not commit, the frame never left.
     turn: u64,
@@ -294,9 +293,9 @@ impl<S: Store> Mesh<S> {
             if self.marks.iter().any(|mark| mark.peer == peer && mark.seq == message.seq) {
                 continue;
             }
-            let (id, bytes) = (message.id, message_size(&message));
+            let id = message.id;
             let frame = self.message_frame(message, now);
-            if !self.push_frame(peer, (id, bytes), &frame) {
+            if !self.push_frame(peer, id, &frame) {
                 return Ok(false);
             }
         }
@@ -318,13 +317,8 @@ impl<S: Store> Mesh<S> {
         PushFrame::new(Pushed::Message(PushedMessage::new(message, agent)), now.wall)
     }
 
-    fn push_frame(
-        &mut self,
-        peer: PeerId,
-        (id, bytes): (MessageId, usize),
-        frame: &Rc<PushFrame>,
-    ) -> bool {
-        let turn = self.turn;
+    fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<PushFrame>) -> bool {
+        let (turn, bytes) = (self.turn, frame.size());
         let Some(present) = self.peers.get_mut(&peer) else { return false };
         if !present.link.admits(bytes) {
             return false;
@@ -343,14 +337,14 @@ impl<S: Store> Mesh<S> {
         if !to.iter().any(|peer| takes(self, peer)) {
             return 0;
         }
-        let size = (message.id, message_size(&message));
+        let id = message.id;
         let frame = self.message_frame(message, now);
         let mut pushed = 0;
         for peer in to {
             if !takes(self, peer) {
                 continue;
             }
-            if self.push_frame(*peer, size, &frame) {
+            if self.push_frame(*peer, id, &frame) {
                 pushed += 1;
             } else if let Some(present) = self.peers.get_mut(peer) {
                 present.link.backlog = true;
