@@ -96,7 +96,7 @@ const PAYLOADS: [&str; 4] = ["hello", "[1,2]", "line\nbreak \u{1b}[31m \"q\"", "
 pub(crate) fn action(
     rng: &mut Rng,
     known: &Known,
-    connectable: &[PeerId],
+    wanted: &[PeerId],
     connected: &[PeerId],
 ) -> Action {
     match rng.below(100) {
@@ -115,7 +115,7 @@ pub(crate) fn action(
         }
         _ => {
             let inputs = (0..=rng.below(5).saturating_sub(1).pow(2).min(6))
-                .map(|_| input(rng, known, connectable, connected))
+                .map(|_| input(rng, known, wanted, connected))
                 .collect();
             let end = match rng.below(100) {
                 0 => End::KilledBefore,
@@ -138,14 +138,22 @@ fn small_time(rng: &mut Rng) -> u64 {
     rng.next() % [5, 500, 5_000, 20_000][rng.below(4)]
 }
 
-fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[PeerId]) -> Input {
+fn input(rng: &mut Rng, known: &Known, wanted: &[PeerId], connected: &[PeerId]) -> Input {
     match rng.below(20) {
-        0..3 => match rng.pick(connectable) {
-            Some(peer) => Input::LinkUp { peer: *peer, process_known: rng.chance(70) },
+        0 => match rng.pick(wanted) {
+            Some(peer) => Input::Listen(*peer),
+            None => Input::Tick,
+        },
+        1 => match rng.pick(&known.clients) {
+            Some(client) => heartbeat(client),
+            None => Input::Tick,
+        },
+        2 if rng.chance(5) => match rng.pick(&known.clients) {
+            Some(client) => Input::NamedEnded(client.id),
             None => Input::Tick,
         },
         3 if rng.chance(30) => match rng.pick(connected) {
-            Some(peer) => Input::LinkDown(*peer),
+            Some(peer) => Input::HangUpLink(*peer),
             None => Input::Tick,
         },
         4 if rng.chance(15) => match rng.pick(connected) {
@@ -165,6 +173,13 @@ fn input(rng: &mut Rng, known: &Known, connectable: &[PeerId], connected: &[Peer
         8 => Input::Tick,
         _ => request(rng, known),
     }
+}
+
+/// What the server of a client says from time to time.
+pub(crate) fn heartbeat(client: &Client) -> Input {
+    let token = Token::Peer(client.token.clone());
+    let body = json!({"peerId": client.id, "gitBranch": "main"}).to_string();
+    Input::Request { token, endpoint: Endpoint::Heartbeat, body }
 }
 
 /// A peer, by any way of naming one, or somebody else.
@@ -366,8 +381,9 @@ fn messages(rng: &mut Rng, known: &Known, me: &Value) -> Value {
         maybe!(rng, 70, body, "limit", json!(limit));
         maybe!(rng, 30, body, "moment", json!(pick(rng, &MOMENTS)));
         maybe!(rng, 25, body, "wait", json!(60));
-        if let Some((_, handle)) = rng.pick(known.claims.as_slices().0) {
-            maybe!(rng, 40, body, "proof", json!([handle]));
+        let handles: Vec<_> = known.claims.iter().map(|(_, handle)| handle).collect();
+        if !handles.is_empty() {
+            maybe!(rng, 40, body, "proof", json!(handles));
         }
         return body;
     }

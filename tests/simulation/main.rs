@@ -18,6 +18,7 @@
 )]
 
 mod generate;
+mod net;
 mod oracle;
 mod rng;
 mod times;
@@ -33,7 +34,7 @@ use generate::Known;
 use oracle::Oracle;
 use rng::Rng;
 use slm_mesh::api::{Endpoint, Reply};
-use slm_mesh::limits::CLAIM_TIME;
+use slm_mesh::limits::{BACKOFF_MAX, CLAIM_TIME};
 use slm_mesh::model::{MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::{Options, SqliteStore};
@@ -175,6 +176,17 @@ fn check_coverage(met: &BTreeSet<String>) {
         "registered late",
         "lock expired",
         "grown old",
+        "refused",
+        "hung up right after it was connected",
+        "lost before the first byte",
+        "lost in the middle of a frame",
+        "lost by a write",
+        "lost between a write and an acknowledgement",
+        "blocked",
+        "a process ended",
+        "a process ended after its connection",
+        "a child has the connection",
+        "a named process ended",
     ]
     .map(String::from)
     .to_vec();
@@ -230,8 +242,8 @@ fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
         rng: Rng::new(seed),
     };
     for step in 0..steps {
-        let (connectable, connected) = (run.memory.connectable(), run.memory.connected());
-        let action = generate::action(&mut run.rng, &run.known, &connectable, &connected);
+        let (wanted, connected) = (run.memory.net.wanted(), run.memory.net.connected());
+        let action = generate::action(&mut run.rng, &run.known, &wanted, &connected);
         let result = catch_unwind(AssertUnwindSafe(|| {
             run.step(&action);
             // Everything now and then: it costs more than the step.
@@ -252,6 +264,7 @@ fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
         eprintln!("\nseed {seed}, after healing at step {steps}");
         resume_unwind(panic);
     }
+    run.oracle.met.extend(run.memory.net.met.iter().map(|kind| (*kind).to_owned()));
     run.oracle.met
 }
 
@@ -336,13 +349,19 @@ impl Run {
 
     /// Liveness: once everyone is connected and reads, everything undelivered is delivered.
     fn heal(&mut self) {
-        for _ in 0..200 {
-            let (connectable, connected) = (self.memory.connectable(), self.memory.connected());
-            let up =
-                connectable.iter().map(|peer| Input::LinkUp { peer: *peer, process_known: true });
-            let read = connected.iter().map(|peer| Input::Read { peer: *peer, frames: 1000 });
-            let inputs = up.chain(read).collect();
+        (self.memory.net.calm, self.disk.net.calm) = (true, true);
+        for round in 0..200 {
+            let wanted = self.memory.net.wanted().into_iter().map(Input::Listen);
+            let connected = self.memory.net.connected().into_iter();
+            let read = connected.map(|peer| Input::Read { peer, frames: 1000 });
+            // A heartbeat begins anew with the attempts.
+            let beats = self.known.clients.iter().filter(|_| round < 2).map(generate::heartbeat);
+            let inputs = wanted.chain(read).chain(beats).collect();
             self.step(&Action::Turn(inputs, End::Commit));
+            if round < 2 {
+                let ms = u64::try_from(BACKOFF_MAX.as_millis()).unwrap();
+                self.step(&Action::Time { ms, jump_ms: 0 });
+            }
         }
         self.check();
         // Whoever comes under a name finds what waits for it.
@@ -354,7 +373,7 @@ impl Run {
         }
         self.check();
         self.check_claims();
-        for peer in self.memory.connected() {
+        for peer in self.memory.net.connected() {
             let left = self.memory.mesh().store_mut().undelivered(peer, Seq(0), 10);
             assert_eq!(left.unwrap().messages, [], "undelivered messages of {peer}, which reads");
         }

@@ -1,20 +1,18 @@
-//! One mesh over one backend, and the shell around it, played: sockets, crashes, restarts.
+//! One mesh over one backend, and the shell around it, played: crashes, restarts, requests that wait.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use slm_mesh::api::{
-    Claimed, DatabaseStatus, Endpoint, Facts, Frame, Messages, Refusal, Reply, Request, read_frame,
-};
+use slm_mesh::api::{Claimed, DatabaseStatus, Endpoint, Facts, Messages, Refusal, Reply, Request};
 use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
-use slm_mesh::mesh::{
-    Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings, Target,
-};
+use slm_mesh::broker::links::News;
+use slm_mesh::mesh::{Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings};
 use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::{EventQuery, Store};
 use uuid::Uuid;
 
+use crate::net::Net;
 use crate::rng::Rng;
 
 /// A backend that can be killed.
@@ -42,18 +40,19 @@ pub(crate) enum Input {
         endpoint: Endpoint,
         body: String,
     },
-    /// The shell connects to a peer's socket, if it was asked to.
-    LinkUp {
-        peer: PeerId,
-        process_known: bool,
-    },
-    LinkDown(PeerId),
-    /// A peer takes frames from its socket and acknowledges so many.
+    /// A process listens on a peer's socket again, if none does.
+    Listen(PeerId),
+    /// A peer closes its connection.
+    HangUpLink(PeerId),
+    /// A peer takes so many frames from its socket and acknowledges the messages in them.
     Read {
         peer: PeerId,
         frames: usize,
     },
+    /// The process ends that listens on a peer's socket.
     ProcessEnded(PeerId),
+    /// The process ends that a peer has said it is.
+    NamedEnded(PeerId),
     AgentEnded(PeerId),
     Tick,
     /// The client of a held request goes away.
@@ -115,20 +114,14 @@ pub(crate) struct Seen {
     pub(crate) answers: Vec<(usize, Answer)>,
     /// Requests held in former turns and answered in this.
     pub(crate) late: Vec<(String, Answer)>,
-    /// Frames, by peer.
+    /// Frames that peers took from their sockets.
     pub(crate) pushed: Vec<(PeerId, String)>,
-    /// Messages that peers took from their sockets.
+    /// The messages in them.
     pub(crate) taken: Vec<(PeerId, MessageId)>,
     pub(crate) departed: Vec<PeerId>,
     /// Answers that were lost, by the fence of the lock that they gave.
     pub(crate) lost: Vec<(Seq, Lost)>,
     pub(crate) down: bool,
-}
-
-#[derive(Debug, Default)]
-struct Socket {
-    /// Frames written to it and not read.
-    frames: VecDeque<(Option<Seq>, String)>,
 }
 
 /// What the kernel would say of a registration.
@@ -171,8 +164,17 @@ struct Turn {
 pub(crate) struct World<B: Backend> {
     backend: B,
     mesh: Option<Mesh<B::Store>>,
-    sockets: BTreeMap<PeerId, Socket>,
-    connectable: BTreeSet<PeerId>,
+    pub(crate) net: Net,
+    /// Connections that the core has not been told of, and whether the process is watched.
+    came_up: Vec<(PeerId, bool)>,
+    /// Peers whose process has ended, and those whose agent's has, of which it was not told.
+    crashed: Vec<PeerId>,
+    alone: Vec<PeerId>,
+    /// Those of which it was told in this turn.
+    crashed_now: Vec<PeerId>,
+    alone_now: Vec<PeerId>,
+    /// Peers above whose process that of their agent is.
+    with_agents: BTreeSet<PeerId>,
     /// Requests that are held, as the broker keeps them, and the bodies that they came with.
     held: Held,
     bodies: BTreeMap<Asker, String>,
@@ -193,8 +195,13 @@ impl<B: Backend> World<B> {
         let mut world = Self {
             backend,
             mesh: None,
-            sockets: BTreeMap::new(),
-            connectable: BTreeSet::new(),
+            net: Net::new(Rng::new(seed ^ 0x6e65_7400)),
+            came_up: Vec::new(),
+            crashed: Vec::new(),
+            alone: Vec::new(),
+            crashed_now: Vec::new(),
+            alone_now: Vec::new(),
+            with_agents: BTreeSet::new(),
             held: Held::default(),
             bodies: BTreeMap::new(),
             askers: 0,
@@ -221,23 +228,19 @@ impl<B: Backend> World<B> {
         };
         let entropy = Box::new(SeededEntropy(Rng::new(self.entropy.next())));
         self.mesh = Some(Mesh::new(store, entropy, settings, self.now).unwrap());
-        self.sockets.clear();
-        self.connectable.clear();
+        self.net.restart();
+        for list in [&mut self.crashed, &mut self.alone, &mut self.crashed_now, &mut self.alone_now]
+        {
+            list.clear();
+        }
+        self.came_up.clear();
+        self.with_agents.clear();
         self.held = Held::default();
         self.granted.clear();
         self.now_in = Turn::default();
         let effects = self.mesh().take_effects();
         let mut seen = Seen::default();
         self.carry_out(effects, &mut seen);
-    }
-
-    /// The peers that the broker wants to connect to.
-    pub(crate) fn connectable(&self) -> Vec<PeerId> {
-        self.connectable.iter().copied().collect()
-    }
-
-    pub(crate) fn connected(&self) -> Vec<PeerId> {
-        self.sockets.keys().copied().collect()
     }
 
     pub(crate) fn act(&mut self, action: &Action) -> Seen {
@@ -262,16 +265,8 @@ impl<B: Backend> World<B> {
                 self.start(store);
                 seen.down = true;
             }
-            Action::Turn(inputs, end) => {
-                let now = self.now;
-                self.mesh().begin_turn(now).unwrap();
-                self.turn(inputs, *end, false, &mut seen);
-            }
-            Action::BareTurn(inputs, end) => {
-                let now = self.now;
-                self.mesh().begin_bare_turn(now).unwrap();
-                self.turn(inputs, *end, true, &mut seen);
-            }
+            Action::Turn(inputs, end) => self.turn(inputs, *end, false, &mut seen),
+            Action::BareTurn(inputs, end) => self.turn(inputs, *end, true, &mut seen),
         }
         seen
     }
@@ -279,7 +274,8 @@ impl<B: Backend> World<B> {
     /// What must hold between the mesh and its shell.
     pub(crate) fn check_shell(&mut self) {
         let up: Vec<PeerId> = self.mesh().connected().collect();
-        assert_eq!(up, self.connected(), "what the core thinks is connected is");
+        assert_eq!(up, self.net.connected(), "what the core thinks is connected is");
+        self.net.check();
         let all = |asker: &Asker| {
             let body = &self.bodies[asker];
             !["after", "before"].iter().any(|part| body.contains(part))
@@ -314,16 +310,20 @@ impl<B: Backend> World<B> {
 
     fn turn(&mut self, inputs: &[Input], end: End, bare: bool, seen: &mut Seen) {
         let now = self.now;
-        if !bare {
-            self.tell_lost();
+        // What happens to the ways to peers goes before the turn.
+        for input in inputs {
+            self.happen(input, seen);
         }
-        // The shell tells of its connections before it asks anything.
-        let is_news = |input: &Input| matches!(input, Input::LinkUp { .. } | Input::LinkDown(_));
-        for (at, input) in inputs.iter().enumerate().filter(|(_, input)| is_news(input)) {
-            self.input(at, input, seen);
+        self.net.poll(now.mono);
+        self.hear_news();
+        if bare {
+            self.mesh().begin_bare_turn(now).unwrap();
+        } else {
+            self.mesh().begin_turn(now).unwrap();
+            self.tell_core();
         }
-        for (at, input) in inputs.iter().enumerate().filter(|(_, input)| !is_news(input)) {
-            self.input(at, input, seen);
+        for (at, input) in inputs.iter().enumerate() {
+            self.input(at, input);
         }
         self.grant_locks();
         if !bare {
@@ -334,8 +334,18 @@ impl<B: Backend> World<B> {
         match end {
             End::KilledBefore => self.crash(seen),
             End::Abort => {
+                let has_registered = |input: &Input| {
+                    matches!(input, Input::Request { endpoint: Endpoint::Register, .. })
+                };
+                if inputs.iter().any(has_registered) {
+                    for peer in self.net.connected() {
+                        self.net.registered(peer);
+                    }
+                }
                 // Frames that peers read were written by former turns; what they said stands.
                 self.mesh().abort_turn(now).unwrap();
+                self.crashed.append(&mut self.crashed_now);
+                self.alone.append(&mut self.alone_now);
                 // Whoever was to wait is told that the turn has failed.
                 let (held, mesh) = (&mut self.held, self.mesh.as_mut().unwrap());
                 while held.abort(mesh).is_some() {}
@@ -350,7 +360,7 @@ impl<B: Backend> World<B> {
                 self.commit(seen);
                 while self.held.is_busy() {
                     self.mesh().begin_turn(now).unwrap();
-                    self.tell_lost();
+                    self.tell_core();
                     while let Some((asker, hold)) = self.held.next_woken() {
                         self.ask_again(asker, hold);
                     }
@@ -365,6 +375,8 @@ impl<B: Backend> World<B> {
     fn commit(&mut self, seen: &mut Seen) {
         self.mesh().commit_turn().unwrap();
         self.held.commit(self.now.mono);
+        self.crashed_now.clear();
+        self.alone_now.clear();
         let Turn { answers, late, granted, lost } = std::mem::take(&mut self.now_in);
         self.granted.extend(granted);
         seen.late.extend(late);
@@ -450,29 +462,80 @@ impl<B: Backend> World<B> {
         }
     }
 
-    fn input(&mut self, at: usize, input: &Input, seen: &mut Seen) {
+    /// What happens to the ways to peers.
+    fn happen(&mut self, input: &Input, seen: &mut Seen) {
+        match input {
+            Input::Listen(peer) => self.net.listen(*peer),
+            Input::HangUpLink(peer) => self.net.hang_up(*peer),
+            Input::Read { peer, frames } => self.net.read(*peer, *frames, seen),
+            Input::ProcessEnded(peer) => self.net.process_ended(*peer, self.now.mono),
+            Input::NamedEnded(peer) => self.net.named_ended(*peer),
+            Input::AgentEnded(peer) => self.alone.push(*peer),
+            _ => {}
+        }
+    }
+
+    /// What of that needs no turn.
+    fn hear_news(&mut self) {
+        let now = self.now;
+        for news in self.net.take_news() {
+            let mesh = self.mesh.as_mut().unwrap();
+            match news {
+                News::Up(peer, known) => self.came_up.push((peer, known)),
+                News::Listens(peer, _) => {
+                    if self.with_agents.contains(&peer) {
+                        mesh.agent_lives(peer);
+                    }
+                }
+                News::Down(peer) => {
+                    self.came_up.retain(|(other, _)| *other != peer);
+                    mesh.link_down(peer);
+                }
+                News::Process(peer, known) => mesh.process_known(peer, known, now),
+                News::Ended(peer) => self.crashed.push(peer),
+                News::NamedEnded(peer) => mesh.named_process_ended(peer),
+                News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
+                News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
+                News::AgentLives(_) | News::AgentEnded(_) => unreachable!(),
+            }
+        }
+    }
+
+    /// What is part of the turn.
+    fn tell_core(&mut self) {
+        let now = self.now;
+        self.crashed_now.append(&mut self.crashed);
+        self.alone_now.append(&mut self.alone);
+        let mesh = self.mesh.as_mut().unwrap();
+        for peer in &self.crashed_now {
+            mesh.process_ended(*peer, now).unwrap();
+        }
+        for peer in &self.alone_now {
+            mesh.agent_ended(*peer, now).unwrap();
+        }
+        self.tell_lost();
+        let mesh = self.mesh.as_mut().unwrap();
+        while let Some((peer, known)) = self.came_up.pop() {
+            mesh.link_up(peer, known, now).unwrap();
+            self.net.announced(peer);
+        }
+    }
+
+    fn input(&mut self, at: usize, input: &Input) {
         let now = self.now;
         match input {
+            Input::Listen(_)
+            | Input::HangUpLink(_)
+            | Input::Read { .. }
+            | Input::ProcessEnded(_)
+            | Input::NamedEnded(_)
+            | Input::AgentEnded(_) => {}
             Input::Request { token, endpoint, body } => {
                 let asker = Asker::Remote { machine: Key::SINGLE, id: self.askers };
                 self.askers += 1;
                 let answer = self.ask(asker, token, *endpoint, body);
                 self.now_in.answers.push((at, asker, answer));
             }
-            Input::LinkUp { peer, process_known } => {
-                if self.connectable.remove(peer) {
-                    self.sockets.insert(*peer, Socket::default());
-                    self.mesh().link_up(*peer, *process_known, now).unwrap();
-                }
-            }
-            Input::LinkDown(peer) => {
-                if self.sockets.remove(peer).is_some() {
-                    self.mesh().link_down(*peer);
-                }
-            }
-            Input::Read { peer, frames } => self.read(*peer, *frames, seen),
-            Input::ProcessEnded(peer) => self.mesh().process_ended(*peer, now).unwrap(),
-            Input::AgentEnded(peer) => self.mesh().agent_ended(*peer, now).unwrap(),
             Input::Tick => self.mesh().tick(now).unwrap(),
             Input::HangUp(n) => {
                 let waiting: Vec<Asker> = self.held.iter().map(|(asker, _)| asker).collect();
@@ -538,23 +601,6 @@ impl<B: Backend> World<B> {
         }
     }
 
-    fn read(&mut self, peer: PeerId, frames: usize, seen: &mut Seen) {
-        let now = self.now;
-        for _ in 0..frames {
-            let Some(socket) = self.sockets.get_mut(&peer) else { return };
-            let Some((message, line)) = socket.frames.pop_front() else { return };
-            let Some(seq) = message else { continue };
-            let Ok(Frame::Message(pushed)) = read_frame(line.trim_end().as_bytes()) else {
-                panic!("not a message: {line}");
-            };
-            assert_eq!(pushed.seq, seq);
-            seen.taken.push((peer, pushed.message_id));
-            // One of the two is ignored, by whether the peer registered with `acks`.
-            self.mesh().acknowledged(peer, pushed.message_id, now);
-            self.mesh().frame_written(peer, seq, now);
-        }
-    }
-
     fn crash(&mut self, seen: &mut Seen) {
         let mut mesh = self.mesh.take().unwrap();
         // The store as it is, with the turn open if it was: `into_store` would be a clean end.
@@ -565,40 +611,46 @@ impl<B: Backend> World<B> {
         seen.down = true;
     }
 
-    fn carry_out(&mut self, effects: Effects, seen: &mut Seen) {
+    fn carry_out(&mut self, mut effects: Effects, seen: &mut Seen) {
+        let now = self.now.mono;
+        // Some may have left in the same turn.
+        let mesh = self.mesh.as_ref().unwrap();
+        effects.connect.retain(|(peer, _)| mesh.is_present(*peer));
+        effects.watch.retain(|(peer, _)| mesh.is_present(*peer));
+        effects.agents.retain(|agent| mesh.is_present(agent.peer));
+        for push in &effects.pushes {
+            self.net.add(push);
+        }
+        self.net.carry_out(now);
+        self.hear_news();
         for departed in effects.departed {
-            self.sockets.remove(&departed.peer);
-            self.connectable.remove(&departed.peer);
+            self.net.depart(departed.peer, now);
+            self.with_agents.remove(&departed.peer);
             seen.departed.push(departed.peer);
         }
         for peer in effects.disconnect {
-            self.sockets.remove(&peer);
-            self.connectable.remove(&peer);
+            let mut sockets = effects.connect.iter().filter(|(other, _)| *other == peer);
+            if sockets.any(|(_, path)| !self.net.leads_to(peer, path)) {
+                // That was its former process: another listens for it now.
+                self.crashed.retain(|other| *other != peer);
+            }
+            self.net.disconnect(peer, now);
+        }
+        for (peer, path) in effects.connect {
+            self.net.connect(peer, &path, now);
+        }
+        for (peer, pid) in effects.watch {
+            self.net.registered(peer);
+            self.net.watch_named(peer, pid, now);
         }
         for agent in effects.agents {
             // Not every process is what it is said to be.
             if agent.pid == 7 {
-                self.mesh().agent_lives(agent.peer);
+                self.with_agents.insert(agent.peer);
+            } else {
+                self.with_agents.remove(&agent.peer);
             }
         }
-        for (peer, _) in effects.connect {
-            // It may have left in the same turn.
-            if !self.sockets.contains_key(&peer) && self.mesh().is_present(peer) {
-                self.connectable.insert(peer);
-            }
-        }
-        for push in effects.pushes {
-            let line = String::from_utf8(push.frame.line().to_vec()).unwrap();
-            for (peer, socket) in &mut self.sockets {
-                let meant = match push.to {
-                    Target::One(one) => one == *peer,
-                    Target::AllBut(but) => but != Some(*peer),
-                };
-                if meant {
-                    socket.frames.push_back((push.frame.message(), line.clone()));
-                    seen.pushed.push((*peer, line.clone()));
-                }
-            }
-        }
+        self.hear_news();
     }
 }

@@ -625,6 +625,115 @@ fn pause(attempts: u32, jitter: u8) -> Duration {
 mod tests {
     use super::*;
 
+    /// A peer to which there is no way yet, and the outputs so far.
+    fn manager() -> (Manager, PeerId) {
+        let peer = PeerId::from_random([1; 16]);
+        let mut manager = Manager::new(7);
+        manager.connect(peer, "/p".into(), Monotonic::default());
+        (manager, peer)
+    }
+
+    fn outputs(manager: &mut Manager) -> Vec<Output> {
+        std::iter::from_fn(|| manager.next_output()).collect()
+    }
+
+    fn to_connect(manager: &mut Manager) -> Key {
+        match outputs(manager)[..] {
+            [Output::Connect(key)] | [.., Output::Connect(key)] => key,
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    /// Makes the connection that is asked for, to the process `pid`.
+    fn come_up(manager: &mut Manager, pid: u32) -> (Key, Key) {
+        let key = to_connect(manager);
+        manager.connected(key, Some(pid));
+        let [Output::Watch(watch), Output::Settle(settled)] = outputs(manager)[..] else {
+            panic!("a process is watched before the connection is looked at")
+        };
+        assert_eq!((settled, manager.watch_of(watch).map(|(_, pid)| pid)), (key, Some(pid)));
+        manager.watched(watch, true);
+        manager.settled(key, false);
+        (key, watch)
+    }
+
+    #[test]
+    fn attempts_are_used_up_and_begin_anew_with_a_heartbeat() {
+        let (mut manager, peer) = manager();
+        let mut now = Monotonic::default();
+        for heartbeat in 0..2 {
+            for attempt in 1..=CONNECT_ATTEMPTS_MAX {
+                let key = to_connect(&mut manager);
+                manager.refused(key, now);
+                if attempt == CONNECT_ATTEMPTS_MAX {
+                    break;
+                }
+                let [Output::SetAlarm(of, at)] = outputs(&mut manager)[..] else {
+                    panic!("attempt {attempt} of heartbeat {heartbeat}")
+                };
+                assert_eq!((of, at.since(now) >= BACKOFF_MIN), (peer, true));
+                now = at;
+                manager.retry(peer, now);
+            }
+            assert_eq!(outputs(&mut manager), [], "that was the last");
+            manager.connect(peer, "/p".into(), now);
+        }
+        // What is to be tried later is tried at once, and not twice.
+        let key = to_connect(&mut manager);
+        manager.refused(key, now);
+        let [alarm @ Output::SetAlarm(_, at)] = outputs(&mut manager)[..] else { panic!("none") };
+        assert_eq!(alarm, Output::SetAlarm(peer, at));
+        manager.connect(peer, "/p".into(), now);
+        let now = outputs(&mut manager);
+        assert!(matches!(now[..], [Output::CancelAlarm(_, was), Output::Connect(_)] if was == at));
+    }
+
+    #[test]
+    fn what_is_told_of_what_is_gone_changes_nothing() {
+        let (mut manager, peer) = manager();
+        let now = Monotonic::default();
+        let late = to_connect(&mut manager);
+        manager.connect(peer, "/other".into(), now);
+        let (key, watch) = come_up(&mut manager, 5);
+        assert_eq!(manager.take_news()[1..], [News::Up(peer, true), News::Listens(peer, 5)]);
+        manager.connected(late, Some(4));
+        assert_eq!(outputs(&mut manager), [Output::Close(late)]);
+        manager.refused(late, now);
+        manager.lost(late, now);
+        manager.settled(late, true);
+        manager.depart(peer);
+        assert_eq!(outputs(&mut manager), [Output::Close(key), Output::Unwatch(watch)]);
+        assert_eq!(manager.take_news(), [News::Down(peer), News::Process(peer, false)]);
+        manager.process_ended(watch);
+        manager.retry(peer, now);
+        manager.wrote(key, 5);
+        manager.blocked(key);
+        manager.heard(key, b"x\n");
+        manager.ready(key, Ready { readable: true, writable: true, closed: true });
+        assert_eq!((outputs(&mut manager), manager.take_news()), (vec![], vec![]));
+        assert_eq!((manager.descriptors(), manager.is_busy()), (0, false));
+        manager.watched(watch, true);
+        assert_eq!(outputs(&mut manager), [Output::Unwatch(watch)], "it came too late");
+    }
+
+    #[test]
+    fn what_a_process_said_is_heard_before_its_end() {
+        let (mut manager, peer) = manager();
+        let (key, watch) = come_up(&mut manager, 5);
+        manager.take_news();
+        manager.process_ended(watch);
+        assert_eq!(manager.take_news(), [], "there may be something to read");
+        assert_eq!(manager.next_read(), Some(key));
+        let id = MessageId::new(Seq(1), [1; 16]);
+        let ack = format!("{{\"ack\":\"{id}\"}}\n");
+        assert!(manager.wants(key, 1000) > ack.len());
+        manager.heard(key, ack.as_bytes());
+        manager.lost(key, Monotonic::default());
+        let told = [News::Acknowledged(peer, id), News::Down(peer), News::Ended(peer)];
+        assert_eq!(manager.take_news(), told);
+        assert_eq!(outputs(&mut manager), [Output::Close(key)], "nobody is there to come back");
+    }
+
     #[test]
     fn pauses_grow_to_their_limit_and_jitter_stays_within() {
         let full: Vec<u128> = (1..=10).map(|n| pause(n, 0).as_millis()).collect();
