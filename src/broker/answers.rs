@@ -20,12 +20,24 @@ const SENT_BYTES: usize = 256;
 pub(super) struct Address {
     /// Who has asked.
     pub(super) to: Asker,
-    /// What becomes of the connection afterwards.
+    /// What becomes of the connection afterwards, unless it is known there.
     pub(super) connection: Connection,
     /// It is an answer to `HEAD`.
     pub(super) without_body: bool,
     /// It is the answer to a request that was held.
     pub(super) held: bool,
+}
+
+impl Address {
+    /// That of an answer with a body to a request that was not held.
+    pub(super) fn new(to: Asker, connection: Connection) -> Self {
+        Self { to, connection, without_body: false, held: false }
+    }
+
+    /// That of the answer to a request that was held.
+    pub(super) fn of_held(to: Asker) -> Self {
+        Self { held: true, ..Self::new(to, Connection::Keep) }
+    }
 }
 
 /// An answer of the turn.
@@ -226,8 +238,7 @@ mod tests {
     }
 
     fn address(to: Key) -> Address {
-        let to = Asker::Http(to);
-        Address { to, connection: Connection::Keep, without_body: false, held: false }
+        Address::new(Asker::Http(to), Connection::Keep)
     }
 
     #[test]

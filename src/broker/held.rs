@@ -13,7 +13,6 @@ use crate::api::{Reply, Request};
 use crate::mesh::{self, Caller, Effects, Interest, Lost, Mesh, Ticket};
 use crate::model::{Monotonic, PeerId, Recipient, Seq};
 use crate::store::Store;
-use crate::wire::http::server::Connection;
 
 /// What stands for events of every type.
 const EVERY: &str = "*";
@@ -44,8 +43,6 @@ pub struct Hold {
     pub caller: Caller,
     /// What was asked.
     pub request: Request,
-    /// What becomes of an HTTP connection after the answer.
-    pub connection: Connection,
     on: Interest,
     until: Monotonic,
     hung_up: bool,
@@ -57,8 +54,7 @@ impl Hold {
     /// A request that waits for `on`, and no longer than `until`.
     #[must_use]
     pub fn new(caller: Caller, request: Request, on: Interest, until: Monotonic) -> Box<Self> {
-        let connection = Connection::Keep;
-        Box::new(Self { caller, request, connection, on, until, hung_up: false, woken: false })
+        Box::new(Self { caller, request, on, until, hung_up: false, woken: false })
     }
 
     /// What the mesh is told when it is asked again.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::connection::{Flow, Incoming};
+use super::front::Front;
 use super::held::{Asker, Cut};
 use super::links::News;
 use super::pending::Pending;
@@ -192,6 +193,7 @@ impl<S: Store> Room for Local<S> {
     }
 
     fn take(&mut self, asker: Asker, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
+        self.turn.held.goes_on(asker);
         self.turn.take(asker, incoming, has_gone)
     }
 

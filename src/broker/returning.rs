@@ -10,6 +10,7 @@ use crate::api::{Facts, Register};
 use crate::mesh::Mesh;
 use crate::platform::{ancestors, is_alive, peer_credentials, start_mark};
 use crate::store::{Result as Stored, Store};
+use crate::wire::frames::Look;
 
 /// Fills in the facts of a registration. They are looked for only where they can make a difference,
 /// but for the start of the agent's process. To be called in a turn.
@@ -31,13 +32,29 @@ pub(super) fn look<S: Store>(
     let (Some(agent), Some(socket)) = (agent, &register.uds_path) else { return Ok(()) };
     let Some(former) = mesh.former(register)? else { return Ok(()) };
     let (former_pid, former_start) = &former.agent;
-    register.facts = Facts {
-        descends: sockets.find(Path::new(&**socket)).is_ok_and(|path| descends(&path, agent)),
-        former_gone: former.socket.is_some_and(|path| is_abandoned(Path::new(&*path), sockets)),
-        former_ended: !is_process(*former_pid, former_start),
-        ..std::mem::take(&mut register.facts)
+    let look = Look {
+        id: 0,
+        agent_pid: agent,
+        socket: (&**socket).into(),
+        former_pid: *former_pid,
+        former_start: (&**former_start).into(),
+        former_socket: former.socket.as_deref().map(Into::into),
     };
+    let agent_start = register.facts.agent_start.take();
+    register.facts = Facts { agent_start, ..facts(&look, sockets) };
     Ok(())
+}
+
+/// What can be found out of the two, but for the start of the newcomer's agent.
+pub(super) fn facts(look: &Look<'_>, sockets: &Sockets) -> Facts {
+    let (agent, socket) = (look.agent_pid, Path::new(&*look.socket));
+    let former = look.former_socket.as_deref().map(Path::new);
+    Facts {
+        agent_start: None,
+        descends: sockets.find(socket).is_ok_and(|path| descends(&path, agent)),
+        former_gone: former.is_some_and(|path| is_abandoned(path, sockets)),
+        former_ended: !is_process(look.former_pid, &look.former_start),
+    }
 }
 
 /// Whether the process that listens on `socket` is `agent`, or was started by it or its descendants.

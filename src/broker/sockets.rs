@@ -6,6 +6,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::api::{Code, Refusal, Register};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 use crate::log;
 use crate::platform::current_uid;
@@ -62,9 +63,20 @@ impl Sockets {
         }
     }
 
-    /// What a client is told that gave a path that may not be connected to.
-    pub(super) fn expected(&self) -> String {
-        format!("the path of a socket of yours in {}, on which you listen", self.peers.display())
+    /// Whether a peer that registers may be connected to.
+    ///
+    /// # Errors
+    /// Its path is none of those.
+    pub(super) fn check(&self, register: &Register) -> Result<(), Refusal> {
+        let Some(path) = &register.uds_path else { return Ok(()) };
+        self.find(Path::new(&**path)).map(|_| ()).map_err(|why| {
+            let peers = self.peers.display();
+            let message = format!(
+                "`udsPath` must be the path of a socket of yours in {peers}, on which you listen; \
+                 this path {why}"
+            );
+            Refusal::new(Code::InvalidRequest, message)
+        })
     }
 
     /// Removes the socket of a peer that has crashed, and the token beside it.

@@ -6,8 +6,9 @@
 
 use super::answers::{Address, Answers};
 use super::clock::Clock;
-use super::connection::{Flow, Incoming};
-use super::gate::{Gate, malformed};
+use super::connection::Flow;
+use super::front::Front;
+use super::gate::Gate;
 use super::held::{Asker, Held, Hold};
 use super::returning;
 use super::sockets::Sockets;
@@ -17,7 +18,7 @@ use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
 use crate::model::{Monotonic, Now};
 use crate::store::{Result as Stored, Store, StoreError};
-use crate::wire::http::server::{self as http, Method};
+use crate::wire::http::server as http;
 
 /// What came of a turn.
 #[derive(Debug)]
@@ -89,14 +90,6 @@ impl<S: Store> Turn<S> {
         self.now
     }
 
-    /// Whether it takes no more requests.
-    pub(super) fn is_full(&self) -> bool {
-        self.failed.is_some()
-            || self.requests >= TURN_REQUESTS_MAX
-            || self.answers.size() >= TURN_ANSWERS_BYTES
-            || self.clock.monotonic().since(self.started) >= TURN_TIME_MAX
-    }
-
     /// Lets the mesh do something that is part of the turn; false if the turn has failed.
     pub(super) fn with_mesh(&mut self, act: impl FnOnce(&mut Mesh<S>, Now) -> Stored<()>) -> bool {
         if self.failed.is_some() {
@@ -115,54 +108,6 @@ impl<S: Store> Turn<S> {
             self.failed = Some(error);
         }
         self.failed.is_none()
-    }
-
-    /// Takes what `to` has for the turn. `has_gone`: the client has hung up, and would not get what it
-    /// is given.
-    pub(super) fn take(&mut self, to: Asker, incoming: &Incoming<'_>, has_gone: bool) -> Flow {
-        self.held.goes_on(to);
-        let owed = match incoming {
-            Incoming::Head(request) => {
-                return match self.whose(request) {
-                    Ok(_) => Flow::Next(0),
-                    Err(refusal) => {
-                        let without_body = request.method == Method::Head;
-                        let close = address(to, http::Connection::Close);
-                        let address = Address { without_body, ..close };
-                        Flow::Refuse(self.answers.refusal(address, &refusal, false))
-                    }
-                };
-            }
-            Incoming::Request(request) => {
-                self.requests += 1;
-                match self.request(to, request, has_gone) {
-                    Flow::Next(owed) => owed,
-                    other => return other,
-                }
-            }
-            Incoming::Continue => {
-                self.answers.go_ahead(address(to, http::Connection::Keep));
-                0
-            }
-            Incoming::Malformed(error) => {
-                let address = address(to, http::Connection::Close);
-                self.answers.refusal(address, &malformed(*error), false)
-            }
-        };
-        if self.is_full() { Flow::Full(owed) } else { Flow::Next(owed) }
-    }
-
-    fn request(&mut self, to: Asker, request: &http::Request<'_>, has_gone: bool) -> Flow {
-        let without_body = request.method == Method::Head;
-        let address = Address { without_body, ..address(to, request.connection) };
-        match self.admit(request) {
-            Ok((_, Request::Health)) => {
-                let reply = self.mesh.health(self.now);
-                Flow::Next(self.answers.plain(address, &reply))
-            }
-            Ok((caller, asked)) => self.ask_first(address, caller, asked, request.token, has_gone),
-            Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, false)),
-        }
     }
 
     /// Asks the mesh for what was admitted; `token` is the one that it came with.
@@ -197,9 +142,7 @@ impl<S: Store> Turn<S> {
                 Flow::Next(self.answers.reply(address, reply))
             }
             Ok(Outcome::Hold { on, until }) => {
-                let mut hold = Hold::new(caller, asked, on, until);
-                hold.connection = address.connection;
-                self.held.hold(to, hold);
+                self.held.hold(to, Hold::new(caller, asked, on, until));
                 if has_gone {
                     self.held.hung_up(to, self.now.mono, &mut self.mesh);
                 }
@@ -235,7 +178,7 @@ impl<S: Store> Turn<S> {
         let outcome = self.look_and_ask(to, &mut hold.request, |mesh, asked, now| {
             mesh.handle_held(caller, asked, again, now)
         });
-        let address = Address { held: true, ..address(to, hold.connection) };
+        let address = Address::of_held(to);
         match outcome {
             Ok(Outcome::Reply(reply)) => {
                 self.held.answered(to, &reply);
@@ -263,11 +206,11 @@ impl<S: Store> Turn<S> {
             let sockets = self.sockets.clone();
             self.with_mesh(|mesh, _| returning::look(mesh, register, &sockets));
         }
-        self.ask(|mesh, now| handle(mesh, asked, now))
+        self.ask_mesh(|mesh, now| handle(mesh, asked, now))
     }
 
     /// Asks the mesh, in the turn. A failure of the store becomes that of the whole turn.
-    fn ask(
+    fn ask_mesh(
         &mut self,
         handle: impl FnOnce(&mut Mesh<S>, Now) -> Result<Outcome, Failure>,
     ) -> Result<Outcome, Refusal> {
@@ -319,16 +262,8 @@ impl<S: Store> Turn<S> {
                 return Err(refusal);
             }
         };
-        if let Request::Register(register) = &asked
-            && let Some(path) = &register.uds_path
-        {
-            self.sockets.find(path.as_ref().as_ref()).map_err(|why| {
-                let expected = self.sockets.expected();
-                Refusal::new(
-                    Code::InvalidRequest,
-                    format!("`udsPath` must be {expected}; this path {why}"),
-                )
-            })?;
+        if let Request::Register(register) = &asked {
+            self.sockets.check(register)?;
         }
         Ok((caller, asked))
     }
@@ -371,15 +306,40 @@ impl<S: Store> Turn<S> {
     pub(super) fn fail(&mut self, error: StoreError) {
         let refusal = Refusal::from(error);
         self.answers.fail(&refusal);
-        while let Some((to, hold)) = self.held.abort(&mut self.mesh) {
-            let address = Address { held: true, ..address(to, hold.connection) };
+        while let Some((to, _)) = self.held.abort(&mut self.mesh) {
+            let address = Address::of_held(to);
             self.answers.refusal(address, &refusal, true);
         }
     }
 }
 
-fn address(to: Asker, connection: http::Connection) -> Address {
-    Address { to, connection, without_body: false, held: false }
+impl<S: Store> Front for Turn<S> {
+    fn out(&mut self) -> &mut Answers {
+        &mut self.answers
+    }
+
+    fn is_full(&self) -> bool {
+        self.failed.is_some()
+            || self.requests >= TURN_REQUESTS_MAX
+            || self.answers.size() >= TURN_ANSWERS_BYTES
+            || self.clock.monotonic().since(self.started) >= TURN_TIME_MAX
+    }
+
+    fn check(&mut self, request: &http::Request<'_>) -> Result<(), Refusal> {
+        self.whose(request).map(|_| ())
+    }
+
+    fn ask(&mut self, address: Address, request: &http::Request<'_>, has_gone: bool) -> Flow {
+        self.requests += 1;
+        match self.admit(request) {
+            Ok((_, Request::Health)) => {
+                let reply = self.mesh.health(self.now);
+                Flow::Next(self.answers.plain(address, &reply))
+            }
+            Ok((caller, asked)) => self.ask_first(address, caller, asked, request.token, has_gone),
+            Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, false)),
+        }
+    }
 }
 
 #[cfg(test)]

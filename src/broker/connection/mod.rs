@@ -17,6 +17,7 @@ use crate::limits::{
 use crate::model::Monotonic;
 use crate::platform;
 use crate::wire::buffer::{Buffer, Full};
+use crate::wire::http;
 use crate::wire::http::server::{Request, RequestDecoder, RequestError, Response, encode_continue};
 
 /// One request that is not complete, and what one read may bring behind it.
@@ -110,8 +111,9 @@ pub(super) struct Connection<T> {
     source: Source,
     /// The buffer may contain whole requests.
     undecoded: bool,
-    /// Its last request has to wait for its answer, and what is behind it for that.
-    held: bool,
+    /// Its last request has to wait for its answer, and what is behind it for that: what becomes of
+    /// the connection then.
+    held: Option<http::server::Connection>,
     /// Bytes of answers of this turn.
     owed: usize,
     /// When the request that is coming in began.
@@ -160,7 +162,7 @@ impl<T: Stream> Connection<T> {
             phase: Phase::Serving,
             source: Source::default(),
             undecoded: false,
-            held: false,
+            held: None,
             owed: 0,
             request_since: None,
             blocked_since: None,
@@ -212,19 +214,20 @@ impl<T: Stream> Connection<T> {
     }
 
     fn is_paused(&self) -> bool {
-        self.held || self.output.len() + self.owed >= RESPONSE_BACKLOG_BYTES
+        self.held.is_some() || self.output.len() + self.owed >= RESPONSE_BACKLOG_BYTES
     }
 
     // Held requests
 
     /// Whether its last request is held.
     pub(super) fn is_held(&self) -> bool {
-        self.held
+        self.held.is_some()
     }
 
-    /// The answer to the request that was held is the next one.
-    pub(super) fn release(&mut self) {
-        self.held = false;
+    /// The answer to the request that was held is the next one: what becomes of the connection after
+    /// it.
+    pub(super) fn release(&mut self) -> http::server::Connection {
+        self.held.take().unwrap_or_default()
     }
 
     // Answers
@@ -274,7 +277,7 @@ impl<T: Stream> Connection<T> {
         }
         self.blocked_since = None;
         self.active_at = now;
-        if self.phase == Phase::Closing && !self.held {
+        if self.phase == Phase::Closing && self.held.is_none() {
             return self.finish(now);
         }
         Progress::Fine
@@ -306,7 +309,7 @@ impl<T: Stream> Connection<T> {
             self.request_since.map(|since| since.plus(REQUEST_TIME_MAX)),
         ];
         let first = waiting.into_iter().flatten().min();
-        first.or_else(|| (!self.held).then(|| self.active_at.plus(IDLE_TIME_MAX)))
+        first.or_else(|| self.held.is_none().then(|| self.active_at.plus(IDLE_TIME_MAX)))
     }
 
     /// What it means that this time has come.

@@ -150,6 +150,7 @@ impl<T: Stream> Connection<T> {
                 self.refuse_all();
                 continue;
             }
+            let mut after = server::Connection::Keep;
             let incoming = match decoded {
                 Ok(Decoded::Incomplete) => {
                     self.undecoded = false;
@@ -160,7 +161,8 @@ impl<T: Stream> Connection<T> {
                     used += request.len;
                     self.request_since = None;
                     self.active_at = now;
-                    if request.connection == server::Connection::Close {
+                    after = request.connection;
+                    if after == server::Connection::Close {
                         self.phase = Phase::Closing;
                     }
                     Incoming::Request(request)
@@ -178,7 +180,7 @@ impl<T: Stream> Connection<T> {
                     self.undecoded = used < bytes.len();
                     return (used, Stop::TurnFull);
                 }
-                Flow::Hold => self.held = true,
+                Flow::Hold => self.held = Some(after),
             }
         }
     }
@@ -193,7 +195,11 @@ impl<T: Stream> Connection<T> {
                 self.request_since.get_or_insert(now);
             }
         }
-        if self.phase == Phase::Closing && self.output.is_empty() && self.owed == 0 && !self.held {
+        if self.phase == Phase::Closing
+            && self.output.is_empty()
+            && self.owed == 0
+            && self.held.is_none()
+        {
             return Progress::Gone;
         }
         Progress::Fine

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{BODY_BYTES_MAX, READS_PER_TURN_MAX};
-use crate::wire::http;
 
 /// What happens at the other end of a [`Fake`].
 #[derive(Debug, Default)]
@@ -255,8 +254,8 @@ fn a_held_request_keeps_those_behind_it_waiting() {
     assert!(test.connection.is_held() && test.connection.deadline().is_none());
     test.pass(2 * IDLE_TIME_MAX);
     assert_eq!(test.connection.expired(test.now), Expired::NotYet);
-    test.connection.release();
-    test.answer("held", http::server::Connection::Keep);
+    let after = test.connection.release();
+    test.answer("held", after);
     assert_eq!(test.connection.flush(test.now), Progress::Fine);
     assert!(test.connection.wants_turn());
     test.turn();
@@ -536,9 +535,9 @@ fn nothing_is_lost_or_changes_places() {
                 test.connection.flush(test.now);
             }
             if dice.below(4) == 0 && test.connection.is_held() {
-                test.connection.release();
+                let after = test.connection.release();
                 let body = test.taken.last().unwrap().clone();
-                test.answer(&body, http::server::Connection::Keep);
+                test.answer(&body, after);
                 test.connection.flush(test.now);
                 event = true;
             }

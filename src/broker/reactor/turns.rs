@@ -8,6 +8,7 @@ use crate::broker::room::{Room, Said};
 use crate::log;
 use crate::mesh::Effects;
 use crate::model::{LeaveReason, Monotonic, Now};
+use crate::wire::http::server::Response;
 
 impl<R: Room> Reactor<R> {
     pub(super) fn run_turn(&mut self, now: Now) -> Result<(), Fatal> {
@@ -116,8 +117,8 @@ impl<R: Room> Reactor<R> {
             let added = match said {
                 Said::Answer(response) => connection.answer(&response),
                 Said::Held(response) => {
-                    connection.release();
-                    connection.answer(&response)
+                    let after = connection.release();
+                    connection.answer(&Response { connection: after, ..response })
                 }
                 Said::Continue => connection.answer_continue(),
                 Said::Nothing => {

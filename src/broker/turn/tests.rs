@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::broker::connection::Incoming;
 use crate::broker::entropy::SystemEntropy;
 use crate::broker::room::Said;
 use crate::broker::table::{Key, Table};

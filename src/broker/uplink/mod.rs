@@ -326,10 +326,7 @@ impl<A: Copy + Ord> Uplink<A> {
         // The word that stands for the person is nobody's token.
         let may_be = token != OPERATOR && token.len() <= FRAME_TOKEN_BYTES_MAX;
         if kind != Kind::Register || !may_be {
-            let message = "a valid token is missing: send `Authorization: Bearer <token>` with that \
-                           in broker.token in the data dir (new at each start), or that of a peer \
-                           that has registered here since";
-            return Err(Refusal::new(Code::Unauthorized, message));
+            return Err(unauthorized());
         }
         self.tokens.try_unknown(now).map_err(|pause| {
             let message = "too many registrations with tokens that are not known here: wait";
@@ -611,6 +608,14 @@ impl<A: Copy + Ord> Uplink<A> {
             }),
         }
     }
+}
+
+/// The refusal of a request without a token that is known here.
+pub(super) fn unauthorized() -> Refusal {
+    let message = "a valid token is missing: send `Authorization: Bearer <token>` with that in \
+                   broker.token in the data dir (new at each start), or that of a peer that has \
+                   registered here since";
+    Refusal::new(Code::Unauthorized, message)
 }
 
 /// The JSON text of a body; none if it is empty.
