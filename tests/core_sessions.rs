@@ -81,7 +81,7 @@ impl World {
     ) -> Result<Reply, Refusal> {
         let request = Request::decode(endpoint, body.to_string().as_bytes()).unwrap();
         self.turn(|mesh, now| {
-            let caller = token.map_or(Caller::Broker, |token| mesh.authenticate(token));
+            let caller = token.map_or(Caller::Broker, |token| mesh.authenticate(token, None));
             match mesh.handle(caller, &request, now) {
                 Ok(Outcome::Reply(reply)) => Ok(reply),
                 Ok(Outcome::Hold { .. }) => panic!("held: {body}"),
@@ -100,7 +100,8 @@ impl World {
     ) -> Result<Registered, Held> {
         let request = registration(body, facts);
         self.turn(|mesh, now| {
-            let caller = body["token"].as_str().map_or(Caller::Broker, |it| mesh.authenticate(it));
+            let caller =
+                body["token"].as_str().map_or(Caller::Broker, |it| mesh.authenticate(it, None));
             let outcome = match held {
                 Some(held) => mesh.handle_held(caller, &request, held, now),
                 None => mesh.handle(caller, &request, now),

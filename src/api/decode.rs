@@ -3,11 +3,12 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::endpoint::Endpoint;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths, Place,
+    ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX,

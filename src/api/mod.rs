@@ -5,6 +5,7 @@
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
 mod decode;
+mod endpoint;
 mod fact;
 mod fields;
 mod heard;
@@ -15,6 +16,7 @@ mod reply;
 mod request;
 mod sent;
 
+pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
 pub use heard::{AgentInfo, DampedInfo};
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
@@ -31,8 +33,8 @@ pub use reply::{
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Endpoint, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths, Place,
+    ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 
 pub use sent::Sent;

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::heard::{AgentInfo, DampedInfo};
 use super::sent::Sent;
-use crate::limits::REPLY_BYTES_MAX;
 use crate::model::{
     Event, Handle, Lock, MachineId, MachineName, Message, MessageId, MessageKind, Party, PeerId,
     PeerRecord, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
@@ -254,6 +253,12 @@ impl PeerInfo {
             agent_pid: None,
             session_id: None,
         }
+    }
+
+    /// As it is shown on other machines: where its socket is means nothing there.
+    #[must_use]
+    pub fn from_afar(self) -> Self {
+        Self { uds_path: None, agent_pid: None, session_id: None, ..self }
     }
 
     /// With which agent of the machine it is.
@@ -754,9 +759,9 @@ impl Reply {
     }
 }
 
-/// As many of a list as stay within an answer with their JSON.
-pub(crate) fn fit<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut left = Budget::default();
+/// As many of a list as stay within an answer of so many bytes with their JSON.
+pub(crate) fn fit<T: Serialize>(items: impl Iterator<Item = T>, bytes: usize) -> Vec<T> {
+    let mut left = Budget::of(bytes);
     let mut scratch = Vec::new();
     let mut fits = |item: &T| {
         scratch.clear();
@@ -771,14 +776,13 @@ pub(crate) struct Budget {
     bytes: usize,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
-        // A kibibyte for what stands around the list.
-        Self { bytes: REPLY_BYTES_MAX - 1024 }
-    }
-}
-
 impl Budget {
+    /// That of an answer of so many bytes.
+    pub(crate) fn of(bytes: usize) -> Self {
+        // A kibibyte for what stands around the list.
+        Self { bytes: bytes.saturating_sub(1024) }
+    }
+
     /// Whether an item of so many bytes of JSON still fits; if so, they are taken off, and if not,
     /// nothing fits any more.
     pub(crate) fn admits(&mut self, size: usize) -> bool {
@@ -819,6 +823,7 @@ fn json_len(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::REPLY_BYTES_MAX;
 
     fn text(reply: &Reply) -> String {
         let mut out = b"before ".to_vec();
@@ -870,10 +875,10 @@ mod tests {
     #[test]
     fn lists_stop_at_the_size_of_an_answer() {
         let item = "\u{1}".repeat(100_000); // six bytes each, escaped
-        let items = fit(std::iter::repeat_n(item, 10));
+        let items = fit(std::iter::repeat_n(item, 10), REPLY_BYTES_MAX);
         assert_eq!(items.len(), 6);
         assert!(serde_json::to_vec(&items).unwrap().len() <= REPLY_BYTES_MAX);
-        assert_eq!(fit(["a"; 3].into_iter()).len(), 3);
+        assert_eq!(fit(["a"; 3].into_iter(), REPLY_BYTES_MAX).len(), 3);
     }
 
     #[test]

@@ -3,99 +3,11 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::endpoint::Endpoint;
 use crate::model::{
     Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, RepoHash, SentStatus, Seq,
     Timestamp, Way,
 };
-
-/// The paths of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Endpoint {
-    /// Is it up; the only one without a token.
-    Health,
-    /// Counts and sizes.
-    Status,
-    /// Come in, or come back.
-    Register,
-    /// Go.
-    Unregister,
-    /// Still here.
-    Heartbeat,
-    /// Who is here.
-    Peers,
-    /// What a peer works on.
-    Summary,
-    /// Send a message or broadcast.
-    Send,
-    /// Fetch, claim, or mark.
-    Messages,
-    /// Shared state.
-    State,
-    /// File locks.
-    Lock,
-    /// Events.
-    Events,
-    /// Machines of the mesh.
-    Machines,
-    /// Stop the broker.
-    Shutdown,
-}
-
-impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 14] = [
-        Self::Health,
-        Self::Status,
-        Self::Register,
-        Self::Unregister,
-        Self::Heartbeat,
-        Self::Peers,
-        Self::Summary,
-        Self::Send,
-        Self::Messages,
-        Self::State,
-        Self::Lock,
-        Self::Events,
-        Self::Machines,
-        Self::Shutdown,
-    ];
-
-    /// Its path.
-    #[must_use]
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Health => "/health",
-            Self::Status => "/status",
-            Self::Register => "/register",
-            Self::Unregister => "/unregister",
-            Self::Heartbeat => "/heartbeat",
-            Self::Peers => "/peers",
-            Self::Summary => "/summary",
-            Self::Send => "/send",
-            Self::Messages => "/messages",
-            Self::State => "/state",
-            Self::Lock => "/lock",
-            Self::Events => "/events",
-            Self::Machines => "/machines",
-            Self::Shutdown => "/shutdown",
-        }
-    }
-
-    /// The one method it takes, as in `Allow`.
-    #[must_use]
-    pub fn method(self) -> &'static str {
-        match self {
-            Self::Health | Self::Status => "GET",
-            _ => "POST",
-        }
-    }
-
-    /// The endpoint at `path`.
-    #[must_use]
-    pub fn find(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|endpoint| endpoint.path() == path)
-    }
-}
 
 /// Comes in or comes back: `POST /register`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -229,6 +229,8 @@ fn settings(config: &Config, port: u16, mesh_id: Box<str>) -> Settings {
         port,
         boot_id: platform::boot_id(),
         mesh_id,
+        machine_name: None,
+        is_hub: false,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::sockets::Sockets;
 use crate::api::{Facts, Register};
-use crate::mesh::Mesh;
+use crate::mesh::{Caller, Mesh};
 use crate::platform::{ancestors, is_alive, peer_credentials, start_mark};
 use crate::store::{Result as Stored, Store};
 use crate::wire::frames::Look;
@@ -30,7 +30,7 @@ pub(super) fn look<S: Store>(
     let agent_start = agent.and_then(start_mark).map(Into::into);
     register.facts = Facts { agent_start, ..Facts::default() };
     let (Some(agent), Some(socket)) = (agent, &register.uds_path) else { return Ok(()) };
-    let Some(former) = mesh.former(register)? else { return Ok(()) };
+    let Some(former) = mesh.former(Caller::Broker, register)? else { return Ok(()) };
     let (former_pid, former_start) = &former.agent;
     let look = Look {
         id: 0,

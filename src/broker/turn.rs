@@ -238,12 +238,12 @@ impl<S: Store> Turn<S> {
         }
         let caller = match request.token {
             Some(token) if self.gate.is_broker_token(token) => Caller::Broker,
-            Some(token) => self.mesh.authenticate(token),
+            Some(token) => self.mesh.authenticate(token, None),
             None => return Err(self.mesh.refuse_unauthenticated(self.now)),
         };
         // Only a peer that comes back may have a token that is not known here, and has not much to say.
         let comes_back = endpoint == Endpoint::Register && request.len <= REGISTER_BYTES_MAX;
-        if matches!(caller, Caller::Unknown(_)) && !comes_back {
+        if matches!(caller, Caller::Unknown { .. }) && !comes_back {
             return Err(self.mesh.refuse_unauthenticated(self.now));
         }
         Ok((endpoint, caller))

@@ -294,6 +294,10 @@ impl<S: Store> Mesh<S> {
                 continue;
             }
             let id = message.id;
+            let mut message = message;
+            if let machine @ Some(_) = self.machine_of(peer) {
+                self.message_seen_from(machine, &mut message);
+            }
             let frame = self.message_frame(message, now);
             if !self.push_frame(peer, id, &frame) {
                 return Ok(false);
@@ -338,12 +342,24 @@ impl<S: Store> Mesh<S> {
             return 0;
         }
         let id = message.id;
-        let frame = self.message_frame(message, now);
+        // What a peer is called is the same everywhere, so that one frame is for all.
+        let differs = message.from.peer().is_none();
+        let elsewhere = differs && to.iter().any(|peer| self.machine_of(*peer).is_some());
+        let original = elsewhere.then(|| message.clone());
+        let common = self.message_frame(message, now);
         let mut pushed = 0;
         for peer in to {
             if !takes(self, peer) {
                 continue;
             }
+            let frame = match (&original, self.machine_of(*peer)) {
+                (Some(message), machine @ Some(_)) => {
+                    let mut message = message.clone();
+                    self.message_seen_from(machine, &mut message);
+                    self.message_frame(message, now)
+                }
+                _ => Rc::clone(&common),
+            };
             if self.push_frame(*peer, id, &frame) {
                 pushed += 1;
             } else if let Some(present) = self.peers.get_mut(peer) {

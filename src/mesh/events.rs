@@ -120,7 +120,7 @@ impl<S: Store> Mesh<S> {
             )
             .into());
         }
-        let mut budget = Budget::default();
+        let mut budget = Budget::of(self.reply_bytes);
         let mut keep = |event: &Event| budget.admits(event_size(event));
         let query = EventQuery {
             types: &read.types,

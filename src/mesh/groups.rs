@@ -57,7 +57,7 @@ impl<S: Store> Mesh<S> {
         let me = actor.party.peer();
         let record = me.and_then(|id| self.peers.get(&id)).map(|present| &present.record);
         let scope = match group {
-            Group::All | Group::Topic(_) => Scope::Machine,
+            Group::All | Group::Topic(_) => Scope::Mesh,
             Group::Directory => {
                 let path = record.map(|record| &record.project_path);
                 let Some(path) = path.or(place.project_path.as_ref()) else {
@@ -66,25 +66,26 @@ impl<S: Store> Mesh<S> {
                 Scope::Directory { project_path: path.clone() }
             }
             Group::Repo => {
-                let (git_root, repo_id) = match record {
-                    Some(record) => (record.git_root.clone(), record.repo_id.clone()),
-                    None => (place.git_root.clone(), place.repo_id.clone()),
+                let (git_root, repo_id, repo_hash) = match record {
+                    Some(it) => (it.git_root.clone(), it.repo_id.clone(), it.repo_hash),
+                    None => (place.git_root.clone(), place.repo_id.clone(), place.repo_hash),
                 };
-                match (record, &git_root, &repo_id) {
-                    (Some(_), None, None) => return Err(no_repository()),
-                    (None, None, None) => {
+                match (record, &git_root, &repo_id, repo_hash) {
+                    (Some(_), None, None, None) => return Err(no_repository()),
+                    (None, None, None, None) => {
                         return Err(nowhere(names::REPO, "`repoId` or `gitRoot`"));
                     }
-                    _ => Scope::Repo { git_root, repo_id, repo_hash: None },
+                    _ => Scope::Repo { git_root, repo_id, repo_hash },
                 }
             }
         };
+        let home = self.home_of(&actor.party);
         let is_member = |id: &PeerId| {
             let Some(present) = self.peers.get(id) else { return false };
             let record = &present.record;
             match group {
                 Group::Topic(topic) => record.subscriptions.iter().any(|it| **it == **topic),
-                _ => in_scope(record, &scope),
+                _ => in_scope(record, &scope, home),
             }
         };
         Ok(self.peers.keys().copied().filter(|id| Some(*id) != me).filter(is_member).collect())

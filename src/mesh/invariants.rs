@@ -45,7 +45,10 @@ impl<S: Store> Mesh<S> {
             present.claims.check(*id, now.mono);
         }
         let peers: Vec<_> = self.peers.keys().copied().collect();
-        for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+        let people: Vec<_> = self.machines.names().map(Recipient::CliAt).collect();
+        for recipient in
+            peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]).chain(people)
+        {
             self.check_inbox(recipient);
         }
         let next = self.next_expiry;

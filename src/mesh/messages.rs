@@ -45,7 +45,8 @@ impl<S: Store> Mesh<S> {
             let members = self.members(&group, &actor, &send.place)?;
             return self.broadcast(letter, (group, &members), now);
         }
-        let Some(recipient) = self.find_recipient(&send.to_peer)? else {
+        let home = self.home_of(&actor.party);
+        let Some(recipient) = self.find_recipient(&send.to_peer, home)? else {
             return self.send_to_mailbox(letter, now);
         };
         Ok(Reply::Sent(self.deliver(letter, recipient, now)?))
@@ -195,14 +196,16 @@ impl<S: Store> Mesh<S> {
             }
             (Some(_), Some(name)) if name.eq_ignore_ascii_case(&send.to_peer) => true,
             // A recipient that has left can no longer be found by its name.
-            (Some(to), name) => match self.find_recipient(&send.to_peer) {
-                Ok(Some(Recipient::Peer(id))) if name.is_some() => {
-                    let mailbox = self.mailbox_of(id).map(names::key);
-                    Party::Peer(id) == *to || mailbox.as_deref() == name
+            (Some(to), name) => {
+                match self.find_recipient(&send.to_peer, self.home_of(&letter.from.party)) {
+                    Ok(Some(Recipient::Peer(id))) if name.is_some() => {
+                        let mailbox = self.mailbox_of(id).map(names::key);
+                        Party::Peer(id) == *to || mailbox.as_deref() == name
+                    }
+                    Ok(Some(recipient)) => Party::from(recipient) == *to,
+                    Ok(None) | Err(_) => group.is_none(),
                 }
-                Ok(Some(recipient)) => Party::from(recipient) == *to,
-                Ok(None) | Err(_) => group.is_none(),
-            },
+            }
         };
         let same = same_recipient
             && first.payload == send.payload
@@ -248,11 +251,15 @@ impl<S: Store> Mesh<S> {
             Some(_) => self.actor(caller, who, "peerId", right)?,
         };
         let from = match &fetch.from {
-            Some(text) => Some(self.correspondent(text)?),
+            // What is sent to a name that nobody has is in the mailbox of that name.
+            Some(text) => match self.correspondent(text, self.home(caller))? {
+                Party::Label(_) if fetch.filter == Filter::Sent => Some(Party::parse(text)),
+                party => Some(party),
+            },
             None => None,
         };
         let limit = fetch.limit.unwrap_or(Fetch::DEFAULT_LIMIT);
-        let mut budget = Budget::default();
+        let mut budget = Budget::of(self.reply_bytes);
         let mut keep = |message: &Message| budget.admits(message_size(message));
         if fetch.filter == Filter::Sent {
             let query = SentQuery {

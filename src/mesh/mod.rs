@@ -24,6 +24,7 @@ mod heard;
 mod invariants;
 mod locks;
 mod loops;
+mod machines;
 mod mailboxes;
 mod messages;
 mod moments;
@@ -34,7 +35,9 @@ mod proof;
 mod roster;
 mod rate_limit;
 mod receipts;
+mod registration;
 mod returning;
+mod seen;
 mod state;
 mod tells;
 #[cfg(test)]
@@ -43,10 +46,11 @@ mod turn;
 mod waiters;
 mod who;
 
+pub use machines::Proof;
 pub use returning::Former;
 pub use turn::{
-    Caller, Departed, Effects, Entropy, Failure, Held, Interest, Lost, Outcome, Push, Settings,
-    Target, Ticket, WatchAgent,
+    Abandoned, Caller, Departed, Effects, Entropy, Failure, Held, Interest, Lost, Outcome, Push,
+    Settings, Target, Ticket, WatchAgent,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,14 +60,20 @@ use crate::api::{
     ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Freed, Health, PeerCounts,
     PushFrame, Pushed, Refusal, Reply, Request, Status, TotalCount,
 };
-use crate::limits::{EVENT_RETENTION_MS, LOCK_STEPS_MAX, MESSAGE_RETENTION_MS, PURGE_ROWS_MAX};
-use crate::model::{LeaveReason, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told};
+use crate::limits::{
+    EVENT_RETENTION_MS, LOCK_STEPS_MAX, MACHINE_REPLY_BYTES_MAX, MESSAGE_RETENTION_MS,
+    PURGE_ROWS_MAX, REPLY_BYTES_MAX,
+};
+use crate::model::{
+    LeaveReason, MachineName, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told,
+};
 use crate::names;
 use crate::patterns::Steps;
 use crate::store::{PurgeBefore, Result, Store, StoreError, Telling};
 use delivery::Mark;
 use heard::Heard;
 use loops::Loops;
+use machines::Machines;
 use peers::Present;
 use rate_limit::{Lane, Rates};
 use receipts::Marked;
@@ -106,8 +116,12 @@ pub struct Mesh<S> {
     loops: Loops,
     /// What was last heard of each kind of agent.
     heard: Heard,
+    /// Machines that have joined, and may.
+    machines: Machines,
     /// What is being handled is one of the requests that hooks make.
     of_hook: bool,
+    /// Most bytes of a list for whoever asks.
+    reply_bytes: usize,
     effects: Effects,
     /// Confirmed messages to be marked in the next turn, and those marked in this one.
     marks: Vec<Mark>,
@@ -127,7 +141,7 @@ pub struct Mesh<S> {
     next_away: Option<Monotonic>,
     next_purge: Monotonic,
     /// Peers that the store no longer had when it was last read.
-    lost: Vec<PeerId>,
+    lost: Vec<(PeerId, Option<MachineName>)>,
 }
 
 impl<S: Store> Mesh<S> {
@@ -163,7 +177,9 @@ impl<S: Store> Mesh<S> {
             rates: Rates::new(settings.rate_limit),
             loops: Loops::new(settings.wake_limit),
             heard,
+            machines: Machines::default(),
             of_hook: false,
+            reply_bytes: REPLY_BYTES_MAX,
             effects: Effects::default(),
             marks: Vec::new(),
             marks_written: Vec::new(),
@@ -206,8 +222,9 @@ impl<S: Store> Mesh<S> {
         }
         if mended {
             // Rows that are lost may have been peers: nobody can speak for them any more.
-            self.effects.departed.extend(self.lost.drain(..).map(|peer| Departed {
+            self.effects.departed.extend(self.lost.drain(..).map(|(peer, machine)| Departed {
                 peer,
+                machine,
                 reason: LeaveReason::Timeout,
                 uds_path: None,
             }));
@@ -219,6 +236,7 @@ impl<S: Store> Mesh<S> {
     /// result, they are as they were.
     fn load(&mut self, now: Now) -> Result<()> {
         let (records, locks) = (self.store.present_peers()?, self.store.locks()?);
+        self.machines.load(&mut self.store)?;
         self.note_expiries()?;
         let mut known = std::mem::take(&mut self.peers);
         known.extend(std::mem::take(&mut self.left).into_iter().map(|left| (left.record.id, left)));
@@ -232,7 +250,7 @@ impl<S: Store> Mesh<S> {
             };
             self.index(present.away_since_before(time, now));
         }
-        self.lost = known.into_keys().collect();
+        self.lost = known.into_iter().map(|(id, present)| (id, present.record.host)).collect();
         self.locks = locks::Book::of(locks);
         self.locks.pass_to(time);
         self.find_leaving();
@@ -368,21 +386,34 @@ impl<S: Store> Mesh<S> {
         held: Option<Held>,
     ) -> Handled {
         self.steps.renew(LOCK_STEPS_MAX);
-        let until = held.map(|held| held.until);
         self.of_hook = is_of_hook(request);
+        let home = self.home(caller);
+        self.reply_bytes = if home.is_none() { REPLY_BYTES_MAX } else { MACHINE_REPLY_BYTES_MAX };
+        let answer = self.answer(caller, request, now, held);
+        if home.is_some() { self.seen_from(home, answer) } else { answer }
+    }
+
+    fn answer(
+        &mut self,
+        caller: Caller,
+        request: &Request,
+        now: Now,
+        held: Option<Held>,
+    ) -> Handled {
+        let until = held.map(|held| held.until);
         let time = self.time(now);
         self.locks.pass_to(time);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
         {
-            return Err(self.refuse_unauthenticated(now).into());
+            return Err(self.refuse_unknown(None, now).into());
         }
         let reply = match request {
             Request::Health => self.health(now),
             Request::Register(register) => return self.register(caller, register, now, held),
-            _ if matches!(caller, Caller::Unknown(_)) => {
-                return Err(self.refuse_unauthenticated(now).into());
+            _ if matches!(caller, Caller::Unknown { .. }) => {
+                return Err(self.refuse_unknown(self.home(caller), now).into());
             }
             Request::Status => {
                 self.count(caller, None, now)?;
@@ -454,13 +485,10 @@ impl<S: Store> Mesh<S> {
             Request::Emit { peer_id, kind, payload, id } => {
                 self.emit(caller, peer_id.as_deref(), (kind, payload), *id, now)?
             }
-            Request::ListMachines
-            | Request::Invite { .. }
-            | Request::RemoveMachine { .. }
-            | Request::LeaveHub {} => {
-                let message = "this broker takes no other machines yet";
-                return Err(Refusal::new(Code::Unavailable, message).into());
-            }
+            Request::ListMachines => self.list_machines(caller, now)?,
+            Request::Invite { name, minutes } => self.invite(caller, (*name, *minutes), now)?,
+            Request::RemoveMachine { name } => self.remove_machine(caller, *name, now)?,
+            Request::LeaveHub {} => self.leave_hub(caller, now)?,
             Request::Shutdown => self.shutdown(caller)?,
         };
         Ok(Outcome::Reply(reply))
@@ -475,9 +503,14 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Done {})
     }
 
-    /// The answer to a request without a valid token.
+    /// The answer to a request of the hub's own machine without a valid token.
     pub fn refuse_unauthenticated(&mut self, now: Now) -> Refusal {
-        match self.rates.take(Lane::Unauthenticated, now.mono) {
+        self.refuse_unknown(None, now)
+    }
+
+    /// The answer to a request without a valid token, from that machine.
+    pub fn refuse_unknown(&mut self, from: Option<MachineName>, now: Now) -> Refusal {
+        match self.rates.take(Lane::Unauthenticated(from), now.mono) {
             Err(refusal) => refusal,
             Ok(()) => Refusal::new(
                 Code::Unauthorized,
@@ -598,7 +631,7 @@ impl<S: Store> Mesh<S> {
             uptime: now.mono.since(self.started).as_secs(),
             pid: self.settings.pid,
             port: self.settings.port,
-            role: "broker".into(),
+            role: self.role().into(),
             peers: PeerCounts { active: total - stale, stale, total },
             messages: counts.messages,
             locks: ActiveCount { active: locks },

@@ -7,18 +7,17 @@ use super::delivery::Link;
 use super::heard::News;
 use super::locks::Edits;
 use super::moments::AgentTurn;
-use super::paths::normalise;
 use super::proof::Queued;
+use super::registration::{asked_name, record};
 use super::returning::{Away, Newcomer};
 use super::turn::{Caller, Departed, Failure, WatchAgent};
 use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen};
 use crate::api::{Code, Fact, PeerChange, Presence, Refusal, Register, Registered, Reply};
-use crate::limits::PEERS_MAX;
 use crate::model::{
-    LeaveReason, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq, Timestamp,
-    reach,
+    LeaveReason, MachineName, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq,
+    Timestamp, reach,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -132,50 +131,26 @@ impl Present {
 }
 
 impl<S: Store> Mesh<S> {
-    /// What a registration is refused for, whoever it is of.
-    pub(super) fn check_registration(
-        &mut self,
-        register: &Register,
-        now: Now,
-    ) -> std::result::Result<(), Refusal> {
-        self.rates.take(Lane::Register, now.mono)?;
-        check_register(register)
-    }
-
-    /// Whether somebody may come in without an id.
-    pub(super) fn check_newcomer(
-        &mut self,
-        caller: Caller,
-        now: Now,
-    ) -> std::result::Result<(), Refusal> {
-        match caller {
-            Caller::Broker => Ok(()),
-            Caller::Peer(_) => {
-                let message = "a peer's token brings back that peer: send its `peerId` too";
-                Err(Refusal::new(Code::Forbidden, message))
-            }
-            Caller::Unknown(_) => Err(self.refuse_unauthenticated(now)),
-        }
-    }
-
-    fn check_peer_room(&self) -> std::result::Result<(), Refusal> {
-        if self.peers.len() < PEERS_MAX {
-            return Ok(());
-        }
-        let message = format!("{PEERS_MAX} peers are here, which is the most: end some first");
-        Err(Refusal::new(Code::Unavailable, message))
+    /// The present peers on a machine.
+    pub(super) fn peers_of(&self, home: Option<MachineName>) -> impl Iterator<Item = &Present> {
+        self.peers.values().filter(move |present| present.record.host == home)
     }
 
     /// Somebody new comes in.
-    pub(super) fn come_new(&mut self, register: &Register, now: Now) -> Answer {
-        self.check_peer_room()?;
+    pub(super) fn come_new(
+        &mut self,
+        home: Option<MachineName>,
+        register: &Register,
+        now: Now,
+    ) -> Answer {
+        self.check_peer_room(home)?;
         let (name, automatic) = match asked_name(register) {
             Some(asked) => self.claim_name(asked, None, register.exclusive, now)?,
             None => (self.automatic_name(register, now)?, true),
         };
         let id = PeerId::from_random(self.random());
         let (token, token_hash) = self.new_token();
-        let record = record(register, id, name, automatic, token_hash, now);
+        let record = record((home, register), id, (name, automatic), token_hash, now);
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, now, Seen::Now), true, now)?;
         self.heard_of(id, News::Registered, now)?;
@@ -210,21 +185,24 @@ impl<S: Store> Mesh<S> {
             Some(present) => Some(present.record.clone()),
             None => self.store.peer(id)?.filter(|record| record.resumable),
         };
+        // Who is on another machine is not told from nobody.
+        let home = self.home(caller);
+        let kept = kept.filter(|kept| kept.host == home);
         let own = match (caller, &kept) {
             (Caller::Peer(me), _) => me == id,
-            (Caller::Unknown(hash), Some(kept)) => hash == kept.token_hash,
-            (Caller::Unknown(_), None) | (Caller::Broker, _) => false,
+            (Caller::Unknown { hash, .. }, Some(kept)) => hash == kept.token_hash,
+            (Caller::Unknown { .. }, None) | (Caller::Broker | Caller::Operator(_), _) => false,
         };
         let Some(kept) = kept else {
             // Who it was can no longer be told; that it is gone may be.
             return Err(match caller {
-                Caller::Broker | Caller::Unknown(_) => gone().into(),
+                Caller::Broker | Caller::Operator(_) | Caller::Unknown { .. } => gone().into(),
                 Caller::Peer(_) => forbidden_resume().into(),
             });
         };
         if !own {
             return Err(match caller {
-                Caller::Unknown(_) => self.refuse_unauthenticated(now).into(),
+                Caller::Unknown { from, .. } => self.refuse_unknown(from, now).into(),
                 _ => forbidden_resume().into(),
             });
         }
@@ -251,7 +229,7 @@ impl<S: Store> Mesh<S> {
         if !is_fresh {
             return Ok(None);
         }
-        Ok(match self.newcomer(register)? {
+        Ok(match self.newcomer(kept.host, register)? {
             Newcomer::Continues(former) => Some(*former),
             Newcomer::New | Newcomer::Waits(_) => None,
         })
@@ -269,7 +247,7 @@ impl<S: Store> Mesh<S> {
         let former_agent = (kept.agent_pid, kept.agent_start.clone());
         let former_reach = kept.reach.clone();
         if absent {
-            self.check_peer_room()?;
+            self.check_peer_room(kept.host)?;
         }
         let (wanted, made) = match asked_name(register) {
             Some(asked) => (asked, false),
@@ -277,7 +255,7 @@ impl<S: Store> Mesh<S> {
         };
         let (name, numbered) = self.claim_name(wanted, Some(id), register.exclusive, now)?;
         let automatic = made || numbered;
-        let said = record(register, id, name, automatic, kept.token_hash, now);
+        let said = record((kept.host, register), id, (name, automatic), kept.token_hash, now);
         // Which session it is, and of which process, it need not say again: a hook may know better.
         let (agent_pid, agent_start) = match said.agent_pid {
             Some(pid) => (Some(pid), said.agent_start.clone()),
@@ -436,6 +414,11 @@ impl<S: Store> Mesh<S> {
         self.depart(id, LeaveReason::CleanExit, false, now)
     }
 
+    /// Leaves with its machine, which was removed.
+    pub(super) fn leave_removed(&mut self, id: PeerId, now: Now) -> Stored<()> {
+        self.depart(id, LeaveReason::Removed, false, now)
+    }
+
     fn depart(&mut self, id: PeerId, reason: LeaveReason, resumable: bool, now: Now) -> Stored<()> {
         let Some(present) = self.peers.remove(&id) else { return Ok(()) };
         self.names.remove(&names::key(&present.record.name));
@@ -459,7 +442,12 @@ impl<S: Store> Mesh<S> {
         let left = Fact::PeerLeft { name: record.name, peer_id: id, reason };
         self.event(left, Some(&Party::Peer(id)), now)?;
         self.effects.gone.push(id);
-        self.effects.departed.push(Departed { peer: id, reason, uds_path: record.uds_path });
+        self.effects.departed.push(Departed {
+            peer: id,
+            machine: record.host,
+            reason,
+            uds_path: record.uds_path,
+        });
         // How long its name is kept goes by that.
         self.note_time(now)
     }
@@ -559,66 +547,6 @@ impl<S: Store> Mesh<S> {
 
 fn forbidden_resume() -> Refusal {
     Refusal::new(Code::Forbidden, "only a peer's own token brings it back or changes it")
-}
-
-fn asked_name(register: &Register) -> Option<&str> {
-    register.name.as_deref().filter(|name| *name != names::AUTO)
-}
-
-fn check_register(register: &Register) -> std::result::Result<(), Refusal> {
-    let refuse = |field: &str, error: names::NameError| {
-        Refusal::new(Code::InvalidRequest, format!("`{field}`: {error}"))
-    };
-    if let Some(name) = asked_name(register) {
-        names::check(name).map_err(|error| refuse("name", error))?;
-    }
-    for (field, word) in [("agentType", &register.agent_type), ("reach", &register.reach)] {
-        if let Some(word) = word {
-            names::check_form(word).map_err(|error| refuse(field, error))?;
-        }
-    }
-    Ok(())
-}
-
-fn record(
-    register: &Register,
-    id: PeerId,
-    name: Box<str>,
-    name_is_automatic: bool,
-    token_hash: [u8; 32],
-    now: Now,
-) -> PeerRecord {
-    let path = |path: &Option<Box<str>>| {
-        path.as_deref().map(|path| normalise(path, None).into_boxed_str())
-    };
-    PeerRecord {
-        id,
-        name,
-        name_is_automatic,
-        token_hash,
-        agent_type: register.agent_type.clone().unwrap_or(names::UNKNOWN_AGENT.into()),
-        pid: register.pid,
-        project_path: normalise(&register.project_path, None).into(),
-        git_root: path(&register.git_root),
-        git_branch: register.git_branch.clone(),
-        repo_id: path(&register.repo_id),
-        repo_hash: register.repo_hash,
-        uds_path: register.uds_path.clone(),
-        summary: register.summary.clone().filter(|summary| !summary.is_empty()),
-        host: None,
-        reach: register.reach.clone(),
-        session_id: register.session_id.clone(),
-        agent_pid: register.agent_pid,
-        agent_start: register.facts.agent_start.clone(),
-        private: register.private,
-        acks: register.acks,
-        subscriptions: Vec::new(),
-        started_at: now.wall,
-        last_heartbeat: now.wall,
-        away_at: None,
-        left_at: None,
-        resumable: true,
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::api::{Code, Detail, Refusal};
 use crate::limits::{
     AUTH_FAILURES_PER_WINDOW, HEARTBEATS_PER_WINDOW, HOOK_REQUESTS_PER_WINDOW, RATE_WINDOW,
-    REGISTRATIONS_PER_WINDOW, SESSION_LOOKUPS_PER_WINDOW,
+    REGISTRATIONS_PER_WINDOW, SESSION_LOOKUPS_PER_WINDOW, STRANGERS_PER_WINDOW,
 };
-use crate::model::{Monotonic, PeerId};
+use crate::model::{MachineName, Monotonic, PeerId};
 
 /// A bucket of some number of requests that refills evenly over [`RATE_WINDOW`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,15 +44,30 @@ pub(super) enum Lane {
     /// What its hooks ask, counted apart so that a gate is never closed or opened by how much its
     /// agent asks, nor the agent kept waiting by its hooks.
     Hook(PeerId),
-    /// The command line and all labels together.
-    Shared,
-    /// Registrations.
-    Register,
+    /// The command line and all labels of a machine together.
+    Shared(Home),
+    /// Registrations on a machine.
+    Register(Home),
+    /// Registrations with tokens that are not known, from another machine.
+    Stranger(Home),
     /// Questions after the peer of a session, counted apart so that the hooks of busy agents do not
     /// take from the command line.
-    Lookup,
+    Lookup(Home),
     /// Tokens that were not valid.
-    Unauthenticated,
+    Unauthenticated(Home),
+}
+
+/// The machine of whoever asks; none for the hub's own.
+type Home = Option<MachineName>;
+
+/// Those of one machine.
+#[derive(Clone, Copy, Debug, Default)]
+struct MachineBuckets {
+    shared: Bucket,
+    register: Bucket,
+    strangers: Bucket,
+    lookup: Bucket,
+    unauthenticated: Bucket,
 }
 
 /// Those of one peer.
@@ -63,28 +78,18 @@ struct PeerBuckets {
     hooks: Bucket,
 }
 
-/// All buckets; no more of them than peers, and a handful.
+/// All buckets; no more of them than peers, and a handful for each machine that has joined.
 #[derive(Debug)]
 pub(super) struct Rates {
     limit: u32,
     peers: BTreeMap<PeerId, PeerBuckets>,
-    shared: Bucket,
-    register: Bucket,
-    lookup: Bucket,
-    unauthenticated: Bucket,
+    machines: BTreeMap<Home, MachineBuckets>,
 }
 
 impl Rates {
     /// `limit` requests per window of one peer; 0 for no limits at all.
     pub(super) fn new(limit: u32) -> Self {
-        Self {
-            limit,
-            peers: BTreeMap::new(),
-            shared: Bucket::default(),
-            register: Bucket::default(),
-            lookup: Bucket::default(),
-            unauthenticated: Bucket::default(),
-        }
+        Self { limit, peers: BTreeMap::new(), machines: BTreeMap::new() }
     }
 
     /// Takes one request.
@@ -93,16 +98,26 @@ impl Rates {
             return Ok(());
         }
         let peers = &mut self.peers;
+        let machines = &mut self.machines;
         let (bucket, size) = match lane {
             Lane::Peer(id) => (&mut peers.entry(id).or_default().requests, self.limit),
             Lane::Heartbeat(id) => {
                 (&mut peers.entry(id).or_default().heartbeats, HEARTBEATS_PER_WINDOW)
             }
             Lane::Hook(id) => (&mut peers.entry(id).or_default().hooks, HOOK_REQUESTS_PER_WINDOW),
-            Lane::Shared => (&mut self.shared, self.limit),
-            Lane::Register => (&mut self.register, REGISTRATIONS_PER_WINDOW),
-            Lane::Lookup => (&mut self.lookup, SESSION_LOOKUPS_PER_WINDOW),
-            Lane::Unauthenticated => (&mut self.unauthenticated, AUTH_FAILURES_PER_WINDOW),
+            Lane::Shared(home) => (&mut machines.entry(home).or_default().shared, self.limit),
+            Lane::Register(home) => {
+                (&mut machines.entry(home).or_default().register, REGISTRATIONS_PER_WINDOW)
+            }
+            Lane::Stranger(home) => {
+                (&mut machines.entry(home).or_default().strangers, STRANGERS_PER_WINDOW)
+            }
+            Lane::Lookup(home) => {
+                (&mut machines.entry(home).or_default().lookup, SESSION_LOOKUPS_PER_WINDOW)
+            }
+            Lane::Unauthenticated(home) => {
+                (&mut machines.entry(home).or_default().unauthenticated, AUTH_FAILURES_PER_WINDOW)
+            }
         };
         bucket.take(size, now).map_err(|wait| {
             let ms = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
@@ -120,6 +135,11 @@ impl Rates {
     /// Forgets a peer.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+    }
+
+    /// Forgets a machine.
+    pub(super) fn forget_machine(&mut self, machine: MachineName) {
+        self.machines.remove(&Some(machine));
     }
 
     /// Forgets the peers that are not wanted.
@@ -165,7 +185,8 @@ mod tests {
     fn lanes_do_not_share() {
         let mut rates = Rates::new(1);
         let peer = PeerId::from_random([1; 16]);
-        for lane in [Lane::Peer(peer), Lane::Shared] {
+        let laptop = MachineName::new("laptop");
+        for lane in [Lane::Peer(peer), Lane::Shared(None), Lane::Shared(laptop)] {
             assert!(rates.take(lane, at(0)).is_ok());
             assert!(rates.take(lane, at(0)).is_err());
         }
@@ -177,7 +198,14 @@ mod tests {
             rates.take(Lane::Hook(peer), at(0)).unwrap();
         }
         assert!(rates.take(Lane::Hook(peer), at(0)).is_err());
-        assert!(rates.take(Lane::Register, at(0)).is_ok());
+        assert!(rates.take(Lane::Register(None), at(0)).is_ok());
+        for _ in 0..STRANGERS_PER_WINDOW {
+            rates.take(Lane::Stranger(laptop), at(0)).unwrap();
+        }
+        assert!(rates.take(Lane::Stranger(laptop), at(0)).is_err());
+        assert!(rates.take(Lane::Stranger(MachineName::new("other")), at(0)).is_ok());
+        rates.forget_machine(laptop.unwrap());
+        assert!(rates.take(Lane::Stranger(laptop), at(0)).is_ok());
         assert_eq!(rates.peers().count(), 1);
         rates.forget(peer);
         assert_eq!(rates.peers().count(), 0);
@@ -187,7 +215,7 @@ mod tests {
     fn a_limit_of_zero_is_none() {
         let mut rates = Rates::new(0);
         for _ in 0..10_000 {
-            rates.take(Lane::Shared, at(0)).unwrap();
+            rates.take(Lane::Shared(None), at(0)).unwrap();
         }
     }
 }

@@ -6,12 +6,12 @@
 
 use super::heard::News;
 use super::peers::Present;
-use super::turn::{Caller, Failure, Held, Interest, Outcome};
+use super::turn::{Abandoned, Caller, Failure, Held, Interest, Outcome};
 use super::who::Actor;
 use super::{Handled, Mesh};
 use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register, Reply};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
-use crate::model::{LeaveReason, Monotonic, Now, Party, PeerId, PeerRecord};
+use crate::model::{LeaveReason, MachineName, Monotonic, Now, Party, PeerId, PeerRecord};
 use crate::store::{Result as Stored, Store};
 
 /// That a peer's server is gone while its agent goes on.
@@ -83,24 +83,31 @@ pub(super) enum Newcomer {
 }
 
 fn is_same_session(one: &PeerRecord, other: &PeerRecord) -> bool {
-    one.agent_type == other.agent_type && one.session_id == other.session_id
+    (one.host, &one.agent_type, &one.session_id)
+        == (other.host, &other.agent_type, &other.session_id)
 }
 
 impl<S: Store> Mesh<S> {
-    /// The peer that `register` might continue: the same session of the same type of agent. For the
-    /// shell, which then fills in `facts`. To be called in a turn.
+    /// The peer that `register` might continue: the same session of the same type of agent on the
+    /// caller's machine. For the shell, which then fills in `facts`. To be called in a turn.
     ///
     /// # Errors
     /// Those of the store.
-    pub fn former(&mut self, register: &Register) -> Stored<Option<Former>> {
-        let Some(record) = self.former_record(register)? else { return Ok(None) };
+    pub fn former(&mut self, caller: Caller, register: &Register) -> Stored<Option<Former>> {
+        let Some(record) = self.former_record(self.home(caller), register)? else {
+            return Ok(None);
+        };
         let link_is_up = self.peers.get(&record.id).is_some_and(|present| present.link.is_up());
         let agent = record.agent_pid.zip(record.agent_start);
         let socket = record.uds_path.filter(|_| record.left_at.is_none() && !link_is_up);
         Ok(agent.map(|agent| Former { peer: record.id, agent, socket }))
     }
 
-    fn former_record(&mut self, register: &Register) -> Stored<Option<PeerRecord>> {
+    fn former_record(
+        &mut self,
+        home: Option<MachineName>,
+        register: &Register,
+    ) -> Stored<Option<PeerRecord>> {
         let Register { agent_type: Some(agent), session_id: Some(session), .. } = register else {
             return Ok(None);
         };
@@ -109,7 +116,8 @@ impl<S: Store> Mesh<S> {
         }
         let own = register.peer_id.as_deref().and_then(PeerId::parse);
         let same = |record: &PeerRecord| {
-            record.agent_type == *agent
+            record.host == home
+                && record.agent_type == *agent
                 && record.session_id.as_ref() == Some(session)
                 && Some(record.id) != own
         };
@@ -120,17 +128,21 @@ impl<S: Store> Mesh<S> {
         let here = self.peers.values().filter(|present| same(&present.record)).max_by_key(rank);
         match here {
             Some(present) => Ok(Some(present.record.clone())),
-            None => self.store.left_session(agent, session, None),
+            None => self.store.left_session(agent, session, home),
         }
     }
 
     /// Who it is that registers without an id, or under one that had no session before.
-    pub(super) fn newcomer(&mut self, register: &Register) -> Stored<Newcomer> {
+    pub(super) fn newcomer(
+        &mut self,
+        home: Option<MachineName>,
+        register: &Register,
+    ) -> Stored<Newcomer> {
         let facts = &register.facts;
         if !facts.descends {
             return Ok(Newcomer::New);
         }
-        let Some(former) = self.former_record(register)? else { return Ok(Newcomer::New) };
+        let Some(former) = self.former_record(home, register)? else { return Ok(Newcomer::New) };
         let same_agent = former.agent_pid == register.agent_pid
             && facts.agent_start.is_some()
             && former.agent_start == facts.agent_start;
@@ -166,20 +178,23 @@ impl<S: Store> Mesh<S> {
             None => (now.mono.plus(SERVER_END_TIME_MAX), false),
         };
         if held.is_none() {
-            self.check_registration(register, now)?;
+            self.check_registration(caller, register, now)?;
         }
         if register.peer_id.is_some() {
             return Ok(Outcome::Reply(self.resume(caller, register, now)?));
         }
         self.check_newcomer(caller, now)?;
-        match self.newcomer(register)? {
+        let home = self.home(caller);
+        match self.newcomer(home, register)? {
             Newcomer::Waits(peer) if !is_late => {
                 Ok(Outcome::Hold { on: Interest::Gone(peer), until })
             }
             Newcomer::Continues(former) => {
                 Ok(Outcome::Reply(self.continue_as(*former, register, now)?))
             }
-            Newcomer::New | Newcomer::Waits(_) => Ok(Outcome::Reply(self.come_new(register, now)?)),
+            Newcomer::New | Newcomer::Waits(_) => {
+                Ok(Outcome::Reply(self.come_new(home, register, now)?))
+            }
         }
     }
 
@@ -228,7 +243,9 @@ impl<S: Store> Mesh<S> {
         // A turn that has failed may have left it to be connected.
         self.effects.connect.retain(|(peer, _)| *peer != id);
         let crashed = reason == LeaveReason::Crashed;
-        self.effects.abandoned.extend(present.record.uds_path.take().filter(|_| crashed));
+        let path = present.record.uds_path.take().filter(|_| crashed);
+        let machine = present.record.host;
+        self.effects.abandoned.extend(path.map(|path| Abandoned { machine, path }));
         present.link.close();
         present.process_known = false;
         present.away = Some(away);

@@ -5,7 +5,7 @@ use super::paths::normalise;
 use super::peers::Present;
 use super::turn::{Caller, Failure};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, Reply, Scope, fit};
-use crate::model::{Now, Party, PeerRecord};
+use crate::model::{MachineName, Now, Party, PeerRecord};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
@@ -21,17 +21,23 @@ impl<S: Store> Mesh<S> {
             Some(text) => self.find_peer(text)?,
             None => None,
         };
+        let home = self.home(caller);
+        // Sessions and processes are those of one machine.
+        let is_lookup = list.session_id.is_some() || !list.agent_pids.is_empty();
         let wanted = |present: &&Present| {
             let record = &present.record;
             let agent = || record.agent_pid.is_some_and(|pid| list.agent_pids.contains(&pid));
             let session = || record.session_id == list.session_id;
             exclude != Some(record.id)
-                && in_scope(record, &list.scope)
+                && (!is_lookup || record.host == home)
                 && (list.include_stale || present.away.is_some() || !self.is_stale(present, now))
                 && (list.session_id.is_none() || session())
                 && (list.agent_pids.is_empty() || agent())
         };
-        let mut peers: Vec<PeerInfo> = (self.peers.values().filter(wanted))
+        let is_near = |present: &&Present| in_scope(&present.record, &list.scope, home);
+        let (near, far): (Vec<_>, Vec<_>) = self.peers.values().filter(wanted).partition(is_near);
+        let elsewhere = if list.scope == Scope::Machine { far.len() as u64 } else { 0 };
+        let mut peers: Vec<PeerInfo> = (near.into_iter())
             .map(|present| {
                 let status = match present.away {
                     Some(_) => PeerStatus::Away,
@@ -40,30 +46,43 @@ impl<S: Store> Mesh<S> {
                 };
                 let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
                 let heartbeat = present.last_heartbeat;
-                let info =
-                    PeerInfo::new(&present.record, status, heartbeat, locks, present.reach(now));
-                if self.of_hook { info.with_agent(&present.record) } else { info }
+                let record = &present.record;
+                let info = PeerInfo::new(record, status, heartbeat, locks, present.reach(now));
+                let info = if self.of_hook { info.with_agent(record) } else { info };
+                match record.host == home {
+                    // Who looks for its own session knows where that is.
+                    true if is_lookup => PeerInfo { host: None, ..info },
+                    true => PeerInfo { host: self.shown_host(record.host), ..info },
+                    // Its socket and its processes mean nothing elsewhere.
+                    false => PeerInfo { host: self.shown_host(record.host), ..info.from_afar() },
+                }
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         let total = peers.len();
-        let peers = fit(peers.into_iter());
+        let peers = fit(peers.into_iter(), self.reply_bytes);
         let remaining = (total - peers.len()) as u64;
-        Ok(Reply::Peers { peers, remaining, elsewhere: 0 })
+        Ok(Reply::Peers { peers, remaining, elsewhere })
     }
 }
 
-/// Whether a peer is in a scope, by the real paths that clients send.
-pub(super) fn in_scope(record: &PeerRecord, scope: &Scope) -> bool {
+/// Whether a peer is in a scope, by the real paths that clients send. `home` is the machine of whoever
+/// asks, which these paths are on.
+pub(super) fn in_scope(record: &PeerRecord, scope: &Scope, home: Option<MachineName>) -> bool {
+    let is_here = record.host == home;
     let same = |path: &str, other: &Option<Box<str>>| {
-        other.as_deref().is_some_and(|other| normalise(path, None) == other)
+        is_here && other.as_deref().is_some_and(|other| normalise(path, None) == other)
     };
     match scope {
-        Scope::Machine | Scope::Mesh => true,
-        Scope::Directory { project_path } => normalise(project_path, None) == *record.project_path,
-        Scope::Repo { git_root, repo_id, .. } => {
+        Scope::Mesh => true,
+        Scope::Machine => is_here,
+        Scope::Directory { project_path } => {
+            is_here && normalise(project_path, None) == *record.project_path
+        }
+        Scope::Repo { git_root, repo_id, repo_hash } => {
             git_root.as_ref().is_some_and(|root| same(root, &record.git_root))
                 || repo_id.as_ref().is_some_and(|repo| same(repo, &record.repo_id))
+                || (repo_hash.is_some() && *repo_hash == record.repo_hash)
         }
     }
 }

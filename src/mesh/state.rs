@@ -39,7 +39,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         self.count(caller, None, now)?;
-        let mut budget = Budget::default();
+        let mut budget = Budget::of(self.reply_bytes);
         let mut cut = false;
         let mut keep = |entry: &StateEntry| {
             let fits = budget.admits(entry_size(entry));
@@ -126,7 +126,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Answer {
         // Scripts need not say who they are to delete.
-        let peer = peer.or((caller == Caller::Broker).then_some("cli"));
+        let peer = peer.or(caller.is_operator().then_some("cli"));
         let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
         let present = self.live_state(namespace, key, now)?;
         self.check_version(present.as_ref(), if_version)?;

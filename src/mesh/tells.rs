@@ -235,7 +235,7 @@ impl<S: Store> Mesh<S> {
     /// that they have come. So it is remembered up to where there is nothing else.
     fn untold(&mut self, id: PeerId, claimed: &[Seq], limit: u32) -> Stored<Page> {
         let told_to = self.peers.get(&id).map(|present| present.told_to).unwrap_or_default();
-        let mut budget = Budget::default();
+        let mut budget = Budget::of(self.reply_bytes);
         let query = InboxQuery {
             recipient: Recipient::Peer(id),
             unread_only: true,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::api::{PushFrame, Refusal, Reply};
-use crate::model::{LeaveReason, Monotonic, PeerId, Recipient};
+use crate::model::{LeaveReason, MachineName, Monotonic, PeerId, Recipient};
 use crate::store::StoreError;
 
 /// Where the core gets its random bytes from: ids, tokens.
@@ -40,6 +40,10 @@ pub struct Settings {
     pub boot_id: Option<Uuid>,
     /// For `health`: the random id of the data dir.
     pub mesh_id: Box<str>,
+    /// What this machine is called by others that have joined it; none: `hub`.
+    pub machine_name: Option<MachineName>,
+    /// Whether other machines can join it.
+    pub is_hub: bool,
 }
 
 /// A mesh as it is where nothing is set, but without limits of rate.
@@ -56,6 +60,8 @@ impl Default for Settings {
             port: 1,
             boot_id: None,
             mesh_id: "".into(),
+            machine_name: None,
+            is_hub: false,
         }
     }
 }
@@ -65,10 +71,25 @@ impl Default for Settings {
 pub enum Caller {
     /// The broker's own: the person's and scripts' key.
     Broker,
+    /// The same of another machine, which has its own.
+    Operator(MachineName),
     /// That of this present peer.
     Peer(PeerId),
-    /// A token with this SHA-256 that no present peer has: at best that of one that comes back.
-    Unknown([u8; 32]),
+    /// A token that no present peer of its machine has: at best that of one that comes back.
+    Unknown {
+        /// SHA-256 of the token.
+        hash: [u8; 32],
+        /// The machine it came from; none for the hub's own.
+        from: Option<MachineName>,
+    },
+}
+
+impl Caller {
+    /// Whether it is the person, or a script, of a machine.
+    #[must_use]
+    pub fn is_operator(self) -> bool {
+        matches!(self, Self::Broker | Self::Operator(_))
+    }
 }
 
 /// What a held request waits for.
@@ -179,10 +200,21 @@ pub struct Push {
 pub struct Departed {
     /// Which.
     pub peer: PeerId,
+    /// The machine it was on; none for the hub's own.
+    pub machine: Option<MachineName>,
     /// Why.
     pub reason: LeaveReason,
     /// Its socket, to be removed after a crash.
     pub uds_path: Option<Box<str>>,
+}
+
+/// The socket of a server that has crashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The machine it is on; none for the hub's own.
+    pub machine: Option<MachineName>,
+    /// Where it is.
+    pub path: Box<str>,
 }
 
 /// A process of an agent that is to be watched for a peer.
@@ -196,7 +228,8 @@ pub struct WatchAgent {
     pub start: Box<str>,
 }
 
-/// What the shell has to do after a turn.
+/// What the shell has to do after a turn. What is about a peer is to be done on its machine, see
+/// [`super::Mesh::machine_of`].
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Frames, in order.
@@ -207,14 +240,14 @@ pub struct Effects {
     /// Peers whose link should be up and is not known to be: connect to their socket. Given at
     /// registration and with each heartbeat.
     pub connect: Vec<(PeerId, Box<str>)>,
-    /// Peers on this machine, and the process that each said it is: to be watched where no
+    /// Peers, and the process that each said it is: to be watched where no
     /// connection tells which it is. Given at registration.
     pub watch: Vec<(PeerId, u32)>,
-    /// Peers on this machine, and the process of their agent, to be watched: what the shell finds out
+    /// Peers, and the process of their agent, to be watched: what the shell finds out
     /// of that it tells with [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
     pub agents: Vec<WatchAgent>,
     /// Sockets of peers that stay, whose server has crashed: to be removed.
-    pub abandoned: Vec<Box<str>>,
+    pub abandoned: Vec<Abandoned>,
     /// Peers whose server has gone, for held requests.
     pub gone: Vec<PeerId>,
     /// Peers whose link is to be closed.
@@ -223,6 +256,8 @@ pub struct Effects {
     pub inboxes: Vec<Recipient>,
     /// Of which types there are new events, for held requests; each once.
     pub events: Vec<Cow<'static, str>>,
+    /// Machines that were removed: their connections are to be closed.
+    pub removed: Vec<MachineName>,
     /// The broker is asked to stop.
     pub shutdown: bool,
 }

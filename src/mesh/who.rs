@@ -4,7 +4,7 @@ use super::turn::Caller;
 use super::{Lane, Mesh, PeerId};
 use crate::api::{Code, Refusal};
 use crate::limits::ID_PREFIX_CHARS_MIN;
-use crate::model::{Now, Party, Recipient};
+use crate::model::{MachineName, Now, Party, Recipient};
 use crate::names;
 use crate::store::Store;
 
@@ -27,11 +27,63 @@ pub(super) struct Actor {
 }
 
 impl<S: Store> Mesh<S> {
-    /// Whose token this is: that of a present peer, or nobody's that is known.
+    /// Whose token this is, which came from that machine (none: the hub's own): that of one of its
+    /// present peers, or nobody's that is known.
     #[must_use]
-    pub fn authenticate(&self, token: &str) -> Caller {
+    pub fn authenticate(&self, token: &str, from: Option<MachineName>) -> Caller {
         let hash = hash_token(token);
-        self.tokens.get(&hash).map_or(Caller::Unknown(hash), |id| Caller::Peer(*id))
+        match self.tokens.get(&hash) {
+            Some(id) if self.machine_of(*id) == from => Caller::Peer(*id),
+            _ => Caller::Unknown { hash, from },
+        }
+    }
+
+    /// The machine that a present peer is on; none for the hub's own, and for nobody who is here.
+    #[must_use]
+    pub fn machine_of(&self, peer: PeerId) -> Option<MachineName> {
+        self.peers.get(&peer).and_then(|present| present.record.host)
+    }
+
+    /// The machine that someone is on.
+    pub(super) fn home_of(&self, party: &Party) -> Option<MachineName> {
+        party.peer().map_or_else(|| party.machine(), |id| self.machine_of(id))
+    }
+
+    /// The machine that a request comes from.
+    pub(super) fn home(&self, caller: Caller) -> Option<MachineName> {
+        match caller {
+            Caller::Broker => None,
+            Caller::Operator(machine) => Some(machine),
+            Caller::Peer(id) => self.machine_of(id),
+            Caller::Unknown { from, .. } => from,
+        }
+    }
+
+    /// The person at a command line that `text` names for someone on the machine `home`: `cli` is the
+    /// one of that machine, `cli@NAME` that of another.
+    fn person(&self, text: &str, home: Option<MachineName>) -> Result<Option<Party>> {
+        if text.eq_ignore_ascii_case("cli") {
+            return Ok(Some(Party::cli_of(home)));
+        }
+        match text.split_once('@') {
+            Some((who, machine)) if who.eq_ignore_ascii_case("cli") => {
+                self.machine_called(machine).map(|machine| Some(Party::cli_of(machine)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The script that `text` names for someone on the machine `home`, if it is the name of one.
+    fn script(&self, text: &str, home: Option<MachineName>) -> Option<Party> {
+        let (name, machine) = match text.split_once('@') {
+            Some((name, machine)) => (name, self.machine_called(machine).ok()?),
+            None => (text, home),
+        };
+        names::check(name).ok()?;
+        Some(Party::Label(match machine {
+            Some(machine) => format!("{name}@{machine}").into(),
+            None => name.into(),
+        }))
     }
 
     /// The present peer that `text` names: by id, by name, by an unambiguous prefix of its id.
@@ -58,19 +110,30 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// Someone who is here and whom a message can be sent to.
-    pub(super) fn find_recipient(&self, text: &str) -> Result<Option<Recipient>> {
-        if text.eq_ignore_ascii_case("cli") {
-            return Ok(Some(Recipient::Cli));
+    /// Someone who is here and whom a message can be sent to, as someone on the machine `home` names
+    /// them.
+    pub(super) fn find_recipient(
+        &self,
+        text: &str,
+        home: Option<MachineName>,
+    ) -> Result<Option<Recipient>> {
+        match self.person(text, home)? {
+            Some(person) => Ok(person.inbox()),
+            None => Ok(self.find_peer(text)?.map(Recipient::Peer)),
         }
-        Ok(self.find_peer(text)?.map(Recipient::Peer))
     }
 
     /// Someone whose messages are looked for: need not be present.
-    pub(super) fn correspondent(&self, text: &str) -> Result<Party> {
+    pub(super) fn correspondent(&self, text: &str, home: Option<MachineName>) -> Result<Party> {
+        if let Some(person) = self.person(text, home)? {
+            return Ok(person);
+        }
         Ok(match self.find_peer(text)? {
             Some(id) => Party::Peer(id),
-            None => Party::parse(text),
+            None => PeerId::parse(text)
+                .map(Party::Peer)
+                .or_else(|| self.script(text, home))
+                .unwrap_or_else(|| Party::parse(text)),
         })
     }
 
@@ -82,6 +145,7 @@ impl<S: Store> Mesh<S> {
         field: &str,
         right: Right,
     ) -> Result<Actor> {
+        let home = self.home(caller);
         let party = match (caller, given) {
             (Caller::Peer(me), None) => Party::Peer(me),
             (Caller::Peer(me), Some(text)) => {
@@ -98,31 +162,52 @@ impl<S: Store> Mesh<S> {
                     format!("`{field}` is missing: it must be a peer, `cli`, or a label"),
                 ));
             }
-            (_, Some(text)) if text.eq_ignore_ascii_case("cli") => Party::Cli,
-            (_, Some(text)) => match self.find_peer(text)? {
-                Some(id) => Party::Peer(id),
-                None if names::check(text).is_ok() => Party::Label(text.into()),
-                None => return Err(not_found(text)),
+            (_, Some(text)) => match self.person(text, home)? {
+                Some(person) => person,
+                None => match self.find_peer(text)? {
+                    Some(id) => Party::Peer(id),
+                    None => self.script(text, home).ok_or_else(|| not_found(text))?,
+                },
             },
         };
-        let name = match &party {
+        let name: Box<str> = match &party {
             Party::Peer(id) => {
                 let Some(present) = self.peers.get(id) else { return Err(not_found("this peer")) };
-                let own = caller == Caller::Peer(*id);
-                if present.record.private && !own && right == Right::Speak {
-                    return Err(Refusal::new(
-                        Code::Forbidden,
-                        format!(
-                            "{} speaks for itself: only its own token may do this in its name",
-                            present.record.name
-                        ),
-                    ));
-                }
                 present.record.name.clone()
             }
             other => other.to_string().into(),
         };
+        if party.peer().is_none_or(|id| caller != Caller::Peer(id)) {
+            self.check_right(caller, (&party, &name), right)?;
+        }
         Ok(Actor { party, name })
+    }
+
+    /// Whether someone who is not this party may do this in its name. The person on a machine may for
+    /// its own peers and scripts, the hub's may look after those of all machines.
+    fn check_right(
+        &self,
+        caller: Caller,
+        (party, name): (&Party, &str),
+        right: Right,
+    ) -> Result<()> {
+        let oversees = right == Right::Oversee;
+        let is_near = self.home_of(party) == self.home(caller);
+        let may = is_near || (oversees && caller == Caller::Broker);
+        if !may {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("{name} is on another machine: only that one may do this in its name"),
+            ));
+        }
+        let present = party.peer().and_then(|id| self.peers.get(&id));
+        if present.is_some_and(|present| present.record.private) && !oversees {
+            return Err(Refusal::new(
+                Code::Forbidden,
+                format!("{name} speaks for itself: only its own token may do this in its name"),
+            ));
+        }
+        Ok(())
     }
 
     /// Who acts in a request, which is counted against its rate; if nobody is found who may, against
@@ -165,10 +250,12 @@ impl<S: Store> Mesh<S> {
         let lane = match (actor, caller) {
             (Some(Party::Peer(id)), _) if self.of_hook => Lane::Hook(*id),
             (None, Caller::Peer(id)) if self.of_hook => Lane::Hook(id),
-            (None, Caller::Broker) if self.of_hook => Lane::Lookup,
+            (None, Caller::Broker | Caller::Operator(_)) if self.of_hook => {
+                Lane::Lookup(self.home(caller))
+            }
             (Some(Party::Peer(id)), _) => Lane::Peer(*id),
             (None, Caller::Peer(id)) => Lane::Peer(id),
-            _ => Lane::Shared,
+            _ => Lane::Shared(self.home(caller)),
         };
         self.rates.take(lane, now.mono)
     }

@@ -511,7 +511,10 @@ impl Oracle {
     /// A token that has ended is nobody's.
     pub(crate) fn check_tokens<B: Backend>(&self, world: &mut World<B>) {
         for token in &self.ended_tokens {
-            assert!(matches!(world.mesh().authenticate(token), Caller::Unknown(_)), "{token}");
+            assert!(
+                matches!(world.mesh().authenticate(token, None), Caller::Unknown { .. }),
+                "{token}"
+            );
         }
     }
 

@@ -580,7 +580,7 @@ impl<B: Backend> World<B> {
         let (now, mesh) = (self.now, self.mesh.as_mut().unwrap());
         let caller = match token {
             Token::Broker => Caller::Broker,
-            Token::Peer(token) => mesh.authenticate(token),
+            Token::Peer(token) => mesh.authenticate(token, None),
         };
         let mut request = match Request::decode(endpoint, body.as_bytes()) {
             Ok(request) => request,

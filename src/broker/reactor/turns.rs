@@ -86,7 +86,7 @@ impl<R: Room> Reactor<R> {
             }
             self.links.disconnect(peer, now.mono, &mut self.timers);
         }
-        for path in effects.abandoned {
+        for path in effects.abandoned.into_iter().map(|it| it.path) {
             self.links.remove_socket(&path);
         }
         for (peer, path) in effects.connect {

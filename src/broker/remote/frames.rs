@@ -174,7 +174,7 @@ impl Remote {
             // It may have left while there was no connection.
             if !self.fenced.contains_key(&peer) {
                 let reason = LeaveReason::Timeout;
-                self.departed(&Departed { peer, reason, uds_path: None });
+                self.departed(&Departed { peer, machine: None, reason, uds_path: None });
             }
             return Ok(());
         }

@@ -209,7 +209,8 @@ fn what_crosses_the_end_of_a_way_is_about_the_former_one() {
     let id = MessageId::new(Seq(1), [1; 16]);
     say(&mut remote, &format!(r#"{{"ack":"{id}","by":"{}"}}"#, peer(1))).unwrap();
     assert_eq!(remote.take_told(), [Told::News(News::Acknowledged(peer(1), id))]);
-    let departed = Departed { peer: peer(1), reason: LeaveReason::Crashed, uds_path: None };
+    let reason = LeaveReason::Crashed;
+    let departed = Departed { peer: peer(1), machine: None, reason, uds_path: None };
     remote.departed(&departed);
     for _ in 0..2 {
         say(&mut remote, &of("ended", 1)).unwrap();

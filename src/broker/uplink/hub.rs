@@ -4,7 +4,7 @@ use super::requests::Kind;
 use super::ways::Given;
 use super::{Answered, Output, State, Uplink};
 use crate::api::PushFrame;
-use crate::mesh::{Departed, Push, Target, WatchAgent};
+use crate::mesh::{Abandoned, Departed, Push, Target, WatchAgent};
 use crate::model::{LeaveReason, Monotonic, PeerId, Seq, Timestamp};
 use crate::wire::frames::{Answer, Hello, Look, ToHub, ToRelay};
 
@@ -92,11 +92,14 @@ impl<A: Copy + Ord> Uplink<A> {
                 effects.agents.retain(|watch| watch.peer != peer);
                 effects.departed.push(Departed {
                     peer,
+                    machine: None,
                     reason: reason_of(&reason),
                     uds_path: path.map(|path| (&*path).into()),
                 });
             }
-            ToRelay::Abandoned { path } => effects.abandoned.push((&*path).into()),
+            ToRelay::Abandoned { path } => {
+                effects.abandoned.push(Abandoned { machine: None, path: (&*path).into() });
+            }
             ToRelay::Look(look) => self.outputs.push_back(Output::Look(owned(look))),
         }
     }

@@ -425,7 +425,7 @@ fn what_is_over_before_it_was_carried_out_is_not_carried_out() {
     }
     let effects = uplink.take_effects();
     assert!(effects.connect.is_empty() && effects.watch.is_empty());
-    assert_eq!(effects.abandoned, ["/c".into()]);
+    assert_eq!(&*effects.abandoned[0].path, "/c");
     assert_eq!(effects.departed[0].uds_path.as_deref(), Some("/a"));
     // Its end is said, so that the hub believes what comes after.
     uplink.hear(News::Process(p, false));

@@ -137,7 +137,11 @@ impl Book {
 
     /// The lock that `party` holds on just these files.
     pub(super) fn own(&self, party: &Party, target: &Target) -> Option<&Lock> {
-        self.same(target).find(|lock| lock.holder == *party)
+        let renewed = |lock: &&Lock| {
+            let own = self.index.get(lock.fence.0);
+            lock.holder == *party && own.is_some_and(|own| own.is_renewed_by(target))
+        };
+        self.same(target).find(renewed)
     }
 
     /// The locks on just these files.

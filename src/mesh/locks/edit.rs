@@ -50,7 +50,7 @@ impl<S: Store> Mesh<S> {
             _ => Vec::new(),
         };
         // None of them is missing from the mesh, only from an answer that would be too long.
-        Ok(Reply::LockedAll { locks: fit(locks.into_iter()), subagents })
+        Ok(Reply::LockedAll { locks: fit(locks.into_iter(), self.reply_bytes), subagents })
     }
 
     /// Refuses if something is in the way of one of them.

@@ -6,33 +6,53 @@ use std::ops::Bound;
 
 use super::target::Target;
 use crate::limits::LOCK_CANDIDATE_STEPS;
+use crate::model::{MachineName, RepoHash};
 use crate::patterns::{Pattern, Steps};
 
 /// Targets by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     targets: BTreeMap<u64, Target>,
-    /// Those of files.
-    files: Space,
+    /// Those of files, by machine.
+    files: BTreeMap<Home, Space>,
     /// Those of all working trees of a repository.
-    repos: BTreeMap<Box<str>, Space>,
+    repos: BTreeMap<RepoKey, Space>,
     /// The working trees that targets of files are in, by repository, and how many each has.
-    roots: BTreeMap<Box<str>, BTreeMap<Box<str>, usize>>,
+    roots: BTreeMap<RepoKey, BTreeMap<(Home, Box<str>), usize>>,
+}
+
+/// A machine; none for the hub's own.
+type Home = Option<MachineName>;
+
+/// How a repository is known. One that is known in both ways is under both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RepoKey {
+    /// By its path on a machine.
+    On(Home, Box<str>),
+    /// By what its clones have in common.
+    Anywhere(RepoHash),
+}
+
+impl RepoKey {
+    fn of(target: &Target) -> impl Iterator<Item = Self> {
+        let path = target.repo.clone().map(|repo| Self::On(target.machine, repo));
+        path.into_iter().chain(target.hash.map(Self::Anywhere))
+    }
 }
 
 impl Index {
     /// Adds a target under a number that is not in use.
     pub(super) fn insert(&mut self, number: u64, target: Target) {
-        match (&target.repo, &target.root) {
-            (Some(repo), None) => {
-                let space = self.repos.entry(repo.clone()).or_default();
-                space.insert(number, &target.pattern);
+        if target.is_repo_wide() {
+            for key in RepoKey::of(&target) {
+                self.repos.entry(key).or_default().insert(number, &target.pattern);
             }
-            (repo, root) => {
-                self.files.insert(number, &target.pattern);
-                if let (Some(repo), Some(root)) = (repo, root) {
-                    let roots = self.roots.entry(repo.clone()).or_default();
-                    *roots.entry(root.clone()).or_default() += 1;
+        } else {
+            self.files.entry(target.machine).or_default().insert(number, &target.pattern);
+            if let Some(root) = &target.root {
+                for key in RepoKey::of(&target) {
+                    let roots = self.roots.entry(key).or_default();
+                    *roots.entry((target.machine, root.clone())).or_default() += 1;
                 }
             }
         }
@@ -42,28 +62,25 @@ impl Index {
     /// Removes the target under a number.
     pub(super) fn remove(&mut self, number: u64) {
         let Some(target) = self.targets.remove(&number) else { return };
-        match (&target.repo, &target.root) {
-            (Some(repo), None) => {
-                if let Some(space) = self.repos.get_mut(repo) {
-                    space.remove(number, &target.pattern);
-                    if space.is_empty() {
-                        self.repos.remove(repo);
-                    }
+        if target.is_repo_wide() {
+            for key in RepoKey::of(&target) {
+                take_out(&mut self.repos, &key, number, &target.pattern);
+            }
+            return;
+        }
+        take_out(&mut self.files, &target.machine, number, &target.pattern);
+        let Some(root) = &target.root else { return };
+        let tree = (target.machine, root.clone());
+        for key in RepoKey::of(&target) {
+            let Some(roots) = self.roots.get_mut(&key) else { continue };
+            if let Some(count) = roots.get_mut(&tree) {
+                *count -= 1;
+                if *count == 0 {
+                    roots.remove(&tree);
                 }
             }
-            (repo, root) => {
-                self.files.remove(number, &target.pattern);
-                if let (Some(repo), Some(root)) = (repo, root)
-                    && let Some(roots) = self.roots.get_mut(repo)
-                {
-                    if let Some(count) = roots.get_mut(root) {
-                        *count -= 1;
-                    }
-                    roots.retain(|_, count| *count > 0);
-                    if roots.is_empty() {
-                        self.roots.remove(repo);
-                    }
-                }
+            if roots.is_empty() {
+                self.roots.remove(&key);
             }
         }
     }
@@ -77,24 +94,29 @@ impl Index {
     /// `steps` are spent, so that whoever asks has to look at them.
     pub(super) fn overlapping(&self, target: &Target, steps: &Steps) -> BTreeSet<u64> {
         let mut found = Vec::new();
-        let space = target.repo.as_ref().and_then(|repo| self.repos.get(repo));
+        let spaces = RepoKey::of(target).filter_map(|key| self.repos.get(&key));
         if target.is_repo_wide() {
-            found.extend(space.iter().flat_map(|space| space.candidates(&target.pattern, steps)));
-            let roots = target.repo.as_ref().and_then(|repo| self.roots.get(repo));
-            for root in roots.into_iter().flat_map(BTreeMap::keys) {
+            found.extend(spaces.flat_map(|space| space.candidates(&target.pattern, steps)));
+            let trees = RepoKey::of(target).filter_map(|key| self.roots.get(&key));
+            for (machine, root) in trees.flat_map(BTreeMap::keys) {
                 if steps.are_spent() {
                     break;
                 }
                 let there = target.in_tree(root, steps);
-                found.extend(self.files.candidates(&there, steps));
+                let files = self.files.get(machine).into_iter();
+                found.extend(files.flat_map(|files| files.candidates(&there, steps)));
             }
         } else {
-            found.extend(self.files.candidates(&target.pattern, steps));
-            if let (Some(space), Some(root)) = (space, &target.root) {
-                match target.pattern.below(&Pattern::name(root)) {
-                    Some(below) => found.extend(space.candidates(&below, steps)),
-                    // A pattern that reaches into the working tree from above it.
-                    None => found.extend(space.all()),
+            let files = self.files.get(&target.machine).into_iter();
+            found.extend(files.flat_map(|files| files.candidates(&target.pattern, steps)));
+            if let Some(root) = &target.root {
+                let below = target.pattern.below(&Pattern::name(root));
+                for space in spaces {
+                    match &below {
+                        Some(below) => found.extend(space.candidates(below, steps)),
+                        // A pattern that reaches into the working tree from above it.
+                        None => found.extend(space.all()),
+                    }
                 }
             }
         }
@@ -103,6 +125,15 @@ impl Index {
             self.get(*number).is_some_and(|other| other.overlaps(target, steps))
         });
         found.into_iter().collect()
+    }
+}
+
+fn take_out<K: Ord>(spaces: &mut BTreeMap<K, Space>, key: &K, number: u64, pattern: &Pattern) {
+    if let Some(space) = spaces.get_mut(key) {
+        space.remove(number, pattern);
+        if space.is_empty() {
+            spaces.remove(key);
+        }
     }
 }
 
@@ -196,7 +227,12 @@ mod tests {
         let places: Vec<Place<'_>> = ["/w", "/w/tree", "/o"]
             .iter()
             .zip(["r", "r", "o"])
-            .map(|(root, repo)| Place { project: None, repo: Some(repo), root: Some(root) })
+            .map(|(root, repo)| Place { repo: Some(repo), root: Some(root), ..Place::default() })
+            .flat_map(|place| {
+                let (machine, hash) = (MachineName::new("b"), Some(RepoHash([1; 32])));
+                [place, Place { machine, ..place }, Place { machine, hash, ..place }]
+            })
+            .chain([Place { hash: Some(RepoHash([1; 32])), repo: Some("p"), ..Place::default() }])
             .chain([Place::default()])
             .collect();
         let texts = [

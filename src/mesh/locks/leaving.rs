@@ -48,10 +48,15 @@ impl<S: Store> Mesh<S> {
 
     /// Finds such locks among those in the store.
     pub(in crate::mesh) fn find_leaving(&mut self) {
-        let reason = |holder: &Party| match self.peers.get(&holder.peer()?) {
-            None => Some(Freed::PeerLeft),
-            Some(present) => {
-                present.away.filter(|it| it.locks_until.is_none()).map(|_| Freed::Expired)
+        let reason = |holder: &Party| {
+            let Some(id) = holder.peer() else {
+                return holder.machine().filter(|it| self.is_removed(*it)).map(|_| Freed::PeerLeft);
+            };
+            match self.peers.get(&id) {
+                None => Some(Freed::PeerLeft),
+                Some(present) => {
+                    present.away.filter(|it| it.locks_until.is_none()).map(|_| Freed::Expired)
+                }
             }
         };
         let leaving = self.locks.iter().filter_map(|it| Some((it.fence, reason(&it.holder)?)));

@@ -201,9 +201,9 @@ impl<S: Store> Mesh<S> {
             path: target.text().into(),
             pattern: !target.pattern.is_exact(),
             shared: *shared,
-            host: None,
+            host: target.machine,
             repo_id: target.repo.clone(),
-            repo_hash: None,
+            repo_hash: target.hash,
             git_root: target.root.clone(),
             holder: actor.party.clone(),
             holder_name: actor.name.clone(),
@@ -266,7 +266,7 @@ impl<S: Store> Mesh<S> {
         force: bool,
         now: Now,
     ) -> Answer {
-        if force && caller != Caller::Broker {
+        if force && !caller.is_operator() {
             let message =
                 "only the broker token may force a lock open: use `slm-mesh lock release`";
             return Err(Refusal::new(Code::Forbidden, message).into());
@@ -276,7 +276,9 @@ impl<S: Store> Mesh<S> {
         let actor = self.acting(caller, peer, "peerId", right, now)?;
         let target = self.target(&actor.party, path)?;
         let same: Vec<Lock> = self.locks.same(&target).cloned().collect();
-        let meant = |lock: &&Lock| force || lock.holder == actor.party;
+        let home = self.home(caller);
+        let may_force = |lock: &Lock| force && (caller == Caller::Broker || lock.host == home);
+        let meant = |lock: &&Lock| lock.holder == actor.party || may_force(lock);
         let mut released = false;
         for lock in same.iter().filter(meant) {
             let own = lock.holder == actor.party;
@@ -328,8 +330,8 @@ impl<S: Store> Mesh<S> {
         self.count(caller, None, now)?;
         let asker = match (caller, peer) {
             (Caller::Peer(me), None) => Party::Peer(me),
-            (_, Some(text)) if paths.is_some() => self.correspondent(text)?,
-            _ => Party::Cli,
+            (_, Some(text)) if paths.is_some() => self.correspondent(text, self.home(caller))?,
+            _ => Party::cli_of(self.home(caller)),
         };
         let (locks, remaining) = match paths {
             None => self.shown_all(self.locks.live(), self.locks.by_path()),
@@ -367,7 +369,7 @@ impl<S: Store> Mesh<S> {
             self.steps.spend(LOCK_CANDIDATE_STEPS);
             !self.steps.are_spent()
         };
-        let shown = fit(locks.take_while(in_time).map(|lock| self.shown(lock)));
+        let shown = fit(locks.take_while(in_time).map(|lock| self.shown(lock)), self.reply_bytes);
         let remaining = (total - shown.len()) as u64;
         (shown, remaining)
     }
@@ -375,7 +377,10 @@ impl<S: Store> Mesh<S> {
     /// What a path means: relative ones of peers belong to their project.
     fn target(&self, party: &Party, path: &LockPath) -> std::result::Result<Target, Refusal> {
         let record = party.peer().and_then(|id| self.peers.get(&id)).map(|present| &present.record);
-        let place = record.map_or_else(Place::default, |record| Place {
+        let machine = self.home_of(party);
+        let place = record.map_or(Place { machine, ..Place::default() }, |record| Place {
+            machine,
+            hash: record.repo_hash,
             project: Some(&record.project_path),
             repo: record.repo_id.as_deref(),
             root: record.git_root.as_deref(),

@@ -111,7 +111,7 @@ impl Queue {
                 waiter.place == Some(place)
                     && waiter.absent_until.is_some()
                     && waiter.shared == shared
-                    && waiter.target.is_same(target)
+                    && waiter.target.is_renewed_by(target)
             })
         })?;
         if let Some(at) = self.waiters.get_mut(&ticket).and_then(|it| it.absent_until.take()) {

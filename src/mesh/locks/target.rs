@@ -2,7 +2,7 @@
 
 use crate::api::{Code, LockPath, Refusal};
 use crate::mesh::paths::normalise;
-use crate::model::{Lock, Party};
+use crate::model::{Lock, MachineName, Party, RepoHash, RepoPlace};
 use crate::patterns::{Pattern, PatternError, Steps};
 
 /// What stands before a path that is relative to the repository.
@@ -11,10 +11,14 @@ const REPO: &str = "repo:";
 /// Where someone works, for the paths it names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place<'a> {
+    /// Its machine; none for the hub's own.
+    pub(super) machine: Option<MachineName>,
     /// Where its relative paths begin.
     pub(super) project: Option<&'a str>,
     /// Its repository.
     pub(super) repo: Option<&'a str>,
+    /// What that has in common with its clones.
+    pub(super) hash: Option<RepoHash>,
     /// The root of its working tree.
     pub(super) root: Option<&'a str>,
 }
@@ -24,8 +28,12 @@ pub(super) struct Place<'a> {
 pub(super) struct Target {
     /// Relative to the repository if there is no root for it, otherwise as it is.
     pub(super) pattern: Pattern,
+    /// The machine that the paths are on.
+    pub(super) machine: Option<MachineName>,
     /// The repository that the files are in, if that is known.
     pub(super) repo: Option<Box<str>>,
+    /// What that has in common with its clones.
+    pub(super) hash: Option<RepoHash>,
     /// The root of the working tree they are in.
     pub(super) root: Option<Box<str>>,
 }
@@ -44,52 +52,26 @@ impl Target {
             (repo, root) => (repo.or(root), root),
         };
         let repo = repo.map(|repo| normalise(repo, None).into_boxed_str());
+        // What is known of its own repository need not be said of it.
+        let own = place.repo.or(place.root);
+        let hash = path.repo_hash.or(place.hash.filter(|_| repo.as_deref() == own));
         let root = root.map(|root| normalise(root, None).into_boxed_str());
         match text.strip_prefix(REPO) {
-            Some(rest) if !path.exact => Self::of_repository(rest, repo, party),
-            _ => Ok(Self::of_files(read_files(path, party, place)?, repo.zip(root))),
+            Some(rest) if !path.exact => {
+                let pattern = read_repository(rest, repo.is_some() || hash.is_some(), party)?;
+                Ok(Self { pattern, machine: place.machine, repo, hash, root: None })
+            }
+            _ => {
+                let pattern = read_files(path, party, place)?;
+                let inside = repo.zip(root).filter(|(_, root)| {
+                    let whole = Pattern::name(root).tree();
+                    pattern.overlaps(&whole)
+                });
+                let hash = hash.filter(|_| inside.is_some());
+                let (repo, root) = inside.unzip();
+                Ok(Self { pattern, machine: place.machine, repo, hash, root })
+            }
         }
-    }
-
-    fn of_files(pattern: Pattern, tree: Option<(Box<str>, Box<str>)>) -> Self {
-        let inside = tree.filter(|(_, root)| {
-            let whole = Pattern::name(root).tree();
-            pattern.overlaps(&whole)
-        });
-        let (repo, root) = inside.unzip();
-        Self { pattern, repo, root }
-    }
-
-    fn of_repository(rest: &str, repo: Option<Box<str>>, party: &Party) -> Result<Self, Refusal> {
-        if rest.is_empty() {
-            return Err(wrong("`repo:` stands before a path; `repo:**` is the whole repository"));
-        }
-        if rest.starts_with('/') {
-            return Err(wrong(
-                "what follows `repo:` is relative to the root of the repository: leave out the \
-                 slash",
-            ));
-        }
-        let Some(repo) = repo else {
-            return Err(wrong(match party {
-                Party::Peer(_) => {
-                    "`repo:` is for those in a git repository: this peer has registered without \
-                     `repoId` and `gitRoot`"
-                }
-                Party::Cli | Party::CliAt(_) | Party::Label(_) => {
-                    "`repo:` needs to know the repository: send `repoId` (the path of its git \
-                     common directory) and `gitRoot`"
-                }
-            }));
-        };
-        let pattern = Pattern::parse(rest, None).map_err(|error| match error {
-            PatternError::Above => wrong("it leads out of the repository"),
-            error => wrong(error),
-        })?;
-        if pattern.is_empty() {
-            return Err(wrong("`repo:.` is no file; `repo:**` is the whole repository"));
-        }
-        Ok(Self { pattern, repo: Some(repo), root: None })
     }
 
     /// That of a lock.
@@ -103,12 +85,27 @@ impl Target {
             Ok(pattern) if lock.pattern => pattern,
             _ => Pattern::name(path),
         };
-        Self { pattern, repo: lock.repo_id.clone(), root: lock.git_root.clone() }
+        Self {
+            pattern,
+            machine: lock.host,
+            repo: lock.repo_id.clone(),
+            hash: lock.repo_hash,
+            root: lock.git_root.clone(),
+        }
     }
 
-    /// Whether it is for all working trees of its repository.
+    /// Whether it is for all working trees of its repository, in all its clones.
     pub(super) fn is_repo_wide(&self) -> bool {
-        self.repo.is_some() && self.root.is_none()
+        self.root.is_none() && (self.repo.is_some() || self.hash.is_some())
+    }
+
+    /// Its repository.
+    fn repository(&self) -> RepoPlace<'_> {
+        RepoPlace { machine: self.machine, path: self.repo.as_deref(), hash: self.hash }
+    }
+
+    fn is_same_repository(&self, other: &Self) -> bool {
+        self.repository().is_same(&other.repository())
     }
 
     /// As it is shown.
@@ -117,20 +114,31 @@ impl Target {
         format!("{prefix}{}", self.pattern)
     }
 
-    /// Whether both are of the very same files, so that one is a renewal of the other.
+    /// Whether both are of the very same files.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let wide = self.is_repo_wide();
-        self.pattern == other.pattern
-            && wide == other.is_repo_wide()
-            && (!wide || self.repo == other.repo)
+        let same_place = || {
+            if wide { self.is_same_repository(other) } else { self.machine == other.machine }
+        };
+        self.pattern == other.pattern && wide == other.is_repo_wide() && same_place()
+    }
+
+    /// Whether both are of the very same files, and of the same others as far as that is known, so that
+    /// one is a renewal of the other. Who says less of a repository has another lock.
+    pub(super) fn is_renewed_by(&self, other: &Self) -> bool {
+        let same_claim = || self.repo == other.repo && self.hash == other.hash;
+        self.is_same(other) && (!self.is_repo_wide() || same_claim())
     }
 
     /// Whether some file is of both, as far as `steps` go: once they are spent, it is.
     pub(super) fn overlaps(&self, other: &Self, steps: &Steps) -> bool {
         match (self.is_repo_wide(), other.is_repo_wide()) {
-            (true, true) | (false, false) => {
-                (!self.is_repo_wide() || self.repo == other.repo)
+            (true, true) => {
+                self.is_same_repository(other)
                     && self.pattern.overlaps_within(&other.pattern, steps)
+            }
+            (false, false) => {
+                self.machine == other.machine && self.pattern.overlaps_within(&other.pattern, steps)
             }
             (true, false) => self.reaches(other, steps),
             (false, true) => other.reaches(self, steps),
@@ -140,7 +148,7 @@ impl Target {
     /// Whether this, of a repository, is in the working tree of the other, too.
     fn reaches(&self, other: &Self, steps: &Steps) -> bool {
         match &other.root {
-            Some(root) if self.repo == other.repo => {
+            Some(root) if self.is_same_repository(other) => {
                 steps.are_spent()
                     || self.in_tree(root, steps).overlaps_within(&other.pattern, steps)
             }
@@ -153,6 +161,39 @@ impl Target {
         steps.spend(8 * self.pattern.depth() + root.len());
         self.pattern.under(&Pattern::name(root))
     }
+}
+
+/// What follows `repo:`.
+fn read_repository(rest: &str, is_known: bool, party: &Party) -> Result<Pattern, Refusal> {
+    if rest.is_empty() {
+        return Err(wrong("`repo:` stands before a path; `repo:**` is the whole repository"));
+    }
+    if rest.starts_with('/') {
+        return Err(wrong(
+            "what follows `repo:` is relative to the root of the repository: leave out the \
+             slash",
+        ));
+    }
+    if !is_known {
+        return Err(wrong(match party {
+            Party::Peer(_) => {
+                "`repo:` is for those in a git repository: this peer has registered without \
+                 `repoId` and `gitRoot`"
+            }
+            Party::Cli | Party::CliAt(_) | Party::Label(_) => {
+                "`repo:` needs to know the repository: send `repoId` (the path of its git \
+                 common directory) and `gitRoot`"
+            }
+        }));
+    }
+    let pattern = Pattern::parse(rest, None).map_err(|error| match error {
+        PatternError::Above => wrong("it leads out of the repository"),
+        error => wrong(error),
+    })?;
+    if pattern.is_empty() {
+        return Err(wrong("`repo:.` is no file; `repo:**` is the whole repository"));
+    }
+    Ok(pattern)
 }
 
 fn read_files(path: &LockPath, party: &Party, place: Place<'_>) -> Result<Pattern, Refusal> {
@@ -193,10 +234,18 @@ mod tests {
         Party::Peer(PeerId::from_random([1; 16]))
     }
 
-    const MAIN: Place<'_> =
-        Place { project: Some("/w/sub"), repo: Some("/w/.git"), root: Some("/w") };
-    const TREE: Place<'_> = Place { project: Some("/t"), repo: Some("/w/.git"), root: Some("/t") };
-    const OTHER: Place<'_> = Place { project: Some("/o"), repo: Some("/o/.git"), root: Some("/o") };
+    const fn place(
+        project: &'static str,
+        repo: &'static str,
+        root: &'static str,
+    ) -> Place<'static> {
+        let (project, repo, root) = (Some(project), Some(repo), Some(root));
+        Place { machine: None, project, repo, hash: None, root }
+    }
+
+    const MAIN: Place<'_> = place("/w/sub", "/w/.git", "/w");
+    const TREE: Place<'_> = place("/t", "/w/.git", "/t");
+    const OTHER: Place<'_> = place("/o", "/o/.git", "/o");
 
     fn read(text: &str, place: Place<'_>) -> Target {
         Target::read(&LockPath::of(text), &peer(), place).unwrap()
@@ -240,6 +289,50 @@ mod tests {
         // Those of a repository without an id.
         let bare = Place { repo: None, ..OTHER };
         assert!(read("repo:a", bare).overlaps(&read("a", bare), &Steps::of(u32::MAX)));
+    }
+
+    fn cloned(machine: Option<&str>, place: Place<'static>) -> Place<'static> {
+        Place {
+            machine: machine.and_then(MachineName::new),
+            hash: Some(RepoHash([1; 32])),
+            ..place
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_on_its_machine_and_a_repository_is_one_in_all_its_clones() {
+        let on = |machine: &str, place| Place { machine: MachineName::new(machine), ..place };
+        let (here, there) = (cloned(None, MAIN), cloned(Some("b"), OTHER));
+        for (a, at, b, other, expected) in [
+            ("/w/a", MAIN, "/w/a", on("b", MAIN), false),
+            ("/w/a", on("B", MAIN), "/w/a", on("b", MAIN), true),
+            ("/**", MAIN, "/w/a", on("b", MAIN), false),
+            // No clones are known: each machine has its own.
+            ("repo:a", MAIN, "repo:a", on("b", MAIN), false),
+            ("repo:a", MAIN, "/w/a", on("b", MAIN), false),
+            ("repo:a", here, "repo:a", there, true),
+            ("repo:a", here, "repo:b", there, false),
+            ("repo:a", here, "/o/a", there, true),
+            ("/w/a", here, "repo:a", there, true),
+            ("/w/a", here, "/o/a", there, false),
+            ("repo:a", here, "/elsewhere/a", there, false),
+            // On its machine it is the same for one who does not know of clones.
+            ("repo:a", here, "repo:a", TREE, true),
+            ("repo:a", here, "/t/a", TREE, true),
+            ("repo:a", there, "repo:a", TREE, false),
+        ] {
+            let (a, b) = (read(a, at), read(b, other));
+            assert_eq!(a.overlaps(&b, &Steps::of(u32::MAX)), expected, "{a:?} {b:?}");
+            assert_eq!(b.overlaps(&a, &Steps::of(u32::MAX)), expected, "{b:?} {a:?}");
+        }
+        // Said once is enough.
+        let path = LockPath { repo_id: Some("/w/.git".into()), ..LockPath::of("repo:a") };
+        let said = Target::read(&path, &peer(), here).unwrap();
+        assert!(said.is_renewed_by(&read("repo:a", here)));
+        assert!(!read("repo:a", MAIN).is_renewed_by(&said) && read("repo:a", MAIN).is_same(&said));
+        let only = LockPath { repo_hash: here.hash, ..LockPath::of("repo:a") };
+        let only = Target::read(&only, &Party::Cli, Place::default()).unwrap();
+        assert!(only.overlaps(&read("/o/a", there), &Steps::of(u32::MAX)));
     }
 
     #[test]
@@ -288,12 +381,16 @@ mod tests {
             read("src/*.rs", MAIN),
             read("repo:src/", MAIN),
             read("repo:a", MAIN),
+            read("repo:a", cloned(Some("laptop"), MAIN)),
+            read("a", cloned(Some("laptop"), MAIN)),
             read_exact,
         ] {
             let lock = Lock {
                 path: target.text().into(),
                 pattern: !target.pattern.is_exact(),
+                host: target.machine,
                 repo_id: target.repo.clone(),
+                repo_hash: target.hash,
                 git_root: target.root.clone(),
                 ..crate::mesh::locks::tests::lock()
             };

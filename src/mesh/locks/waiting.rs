@@ -199,7 +199,8 @@ impl<S: Store> Mesh<S> {
     /// The lock as it is listed.
     pub(super) fn shown(&self, lock: &Lock) -> LockInfo {
         let until = self.clock.on_wall(lock.expires_at);
-        LockInfo::new(lock.clone(), until, self.waiting_for(lock))
+        let host = self.shown_host(lock.host).filter(|_| !lock.is_repo_wide());
+        LockInfo { host, ..LockInfo::new(lock.clone(), until, self.waiting_for(lock)) }
     }
 
     /// Why `ask` cannot have its lock now.
@@ -294,7 +295,9 @@ impl<S: Store> Mesh<S> {
             let target = Target::of(lock);
             let other = self.locks.in_way_of(&lock.holder, &target, lock.shared, steps).next();
             assert!(other.is_none(), "{lock:?} and {other:?} exclude each other");
-            let same = self.locks.same(&target).filter(|other| other.holder == lock.holder);
+            let same = self.locks.same(&target).filter(|other| {
+                other.holder == lock.holder && Target::of(other).is_renewed_by(&target)
+            });
             assert_eq!(same.count(), 1, "{} has one lock on {}", lock.holder, lock.path);
         }
         self.grants.check(|fence| self.locks.get(fence).is_some());
