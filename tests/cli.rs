@@ -646,3 +646,17 @@ fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     });
     receiver
 }
+
+#[cfg(feature = "lan")]
+#[test]
+fn a_fresh_secret_is_printed_and_kept_nowhere() {
+    let mesh = Mesh::new();
+    let secret = mesh.run("secret").ok();
+    assert!(secret.trim().len() == 64 && !is_there(mesh.data_dir()), "{secret}");
+    assert_ne!(mesh.run("secret --json").json()["secret"], secret.trim());
+    // It is one that is taken.
+    let with = Mesh::new().with("SLM_MESH_SHARED_SECRET", secret.trim());
+    with.run("status").fails(3);
+    let said = Mesh::new().with("SLM_MESH_SHARED_SECRET", "hunter2").run("status").fails(2);
+    assert!(said.contains("a fresh one") && !said.contains("hunter2"), "{said}");
+}

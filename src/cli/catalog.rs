@@ -32,12 +32,13 @@ pub(super) enum Group {
     Messages,
     Shared,
     Agents,
+    Machines,
     Other,
 }
 
 impl Group {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Broker, Self::Messages, Self::Shared, Self::Agents, Self::Other];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Broker, Self::Messages, Self::Shared, Self::Agents, Self::Machines, Self::Other];
 
     pub(super) fn title(self) -> &'static str {
         match self {
@@ -45,6 +46,7 @@ impl Group {
             Self::Messages => "Messages",
             Self::Shared => "Shared by all",
             Self::Agents => "Agents",
+            Self::Machines => "Machines",
             Self::Other => "Other",
         }
     }
@@ -509,6 +511,32 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         examples: &[("help send", "")],
         parse: parse::help,
+    },
+    Entry {
+        name: "hubs",
+        group: Group::Machines,
+        summary: "list the hubs that are heard on the network",
+        usage: &["hubs"],
+        about: &[
+            "Listens for 2 seconds, by mDNS, and shows at most 8. What it shows is what anyone on \
+             the network may say of themselves. With SLM_MESH_DISCOVERY=false it refuses, and sends \
+             nothing.",
+        ],
+        options: &[],
+        examples: &[("hubs", ""), ("hubs --json", "the same for scripts")],
+        parse: parse::hubs,
+    },
+    Entry {
+        name: "secret",
+        group: Group::Machines,
+        summary: "print a fresh shared secret",
+        usage: &["secret"],
+        about: &[
+            "A key of 256 random bits, as SLM_MESH_SHARED_SECRET takes it. It is kept nowhere.",
+        ],
+        options: &[],
+        examples: &[("secret", "")],
+        parse: parse::secret,
     },
     Entry {
         name: "version",

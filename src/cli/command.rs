@@ -68,6 +68,10 @@ pub enum Command {
     SetUp(SetUp),
     /// Look whether everything works.
     Doctor,
+    /// List the hubs on the network.
+    Hubs,
+    /// Make a shared secret.
+    Secret,
     /// Three agents and a working morning.
     Demo,
     /// Be the hook of an agent.

@@ -15,6 +15,7 @@ mod events;
 mod failure;
 mod guard;
 mod help;
+mod hubs;
 mod locks;
 mod messages;
 mod out;
@@ -94,6 +95,14 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             demo::run(&mut out)?;
             return Ok(Exit::Done);
         }
+        Command::Secret => {
+            if cfg!(not(feature = "lan")) {
+                return Err(Failure::other("no_network", crate::role::NO_NETWORK));
+            }
+            hubs::secret(&mut out)?;
+            out.flush()?;
+            return Ok(Exit::Done);
+        }
         // The only way here: agents have it run before.
         Command::Hook(_) => return Err(guard::hook_by_hand()),
         _ => {}
@@ -128,6 +137,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Stop => start::stop(context),
         Command::Clean => clean::run(context),
         Command::Doctor => doctor::run(context),
+        Command::Hubs => hubs::hubs(context),
         Command::SetUp(wanted) => setup::run(context, wanted),
         Command::Peers(peers) => peers::run(context, peers),
         Command::Send(message) => messages::send(context, message),
@@ -144,6 +154,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         | Command::Demo
         | Command::Hook(_)
         | Command::Session(_)
+        | Command::Secret
         | Command::Help(_)
         | Command::Version => Ok(Exit::Done),
     }?;

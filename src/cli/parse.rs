@@ -47,6 +47,14 @@ pub(super) fn demo(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Demo)
 }
 
+pub(super) fn hubs(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Hubs)
+}
+
+pub(super) fn secret(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Secret)
+}
+
 pub(super) fn doctor(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Doctor)
 }
