@@ -53,7 +53,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "broker",
         &[
-            "api", "config", "data_dir", "files", "limits", "log", "mesh", "model", "paths",
+            "api", "config", "data_dir", "files", "lan", "limits", "log", "mesh", "model", "paths",
             "platform", "role", "store", "wire",
         ],
     ),

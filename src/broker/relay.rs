@@ -5,6 +5,9 @@
 //! only this machine knows is found out: who may ask as its person, which sockets are its own, and what
 //! its kernel says of processes.
 
+#[cfg(feature = "lan")]
+mod line;
+
 use std::collections::VecDeque;
 
 use super::answers::{Address, Answers};
