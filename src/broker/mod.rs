@@ -15,6 +15,7 @@
 //! | `acceptor`, `connection` | HTTP connections |
 //! | `held`, `pending` | requests that wait, and news that does |
 //! | `links`, `sockets` | push connections |
+//! | `machines` | the hub's connections to machines, with their descriptors; with the feature `lan` |
 //! | `remote` | the hub's end of the connection to a machine |
 //! | `uplink` | a relay's end of the connection to its hub |
 //! | `table`, `timers`, `clock`, `entropy` | keys, alarms, time and random bytes |
@@ -37,6 +38,8 @@ pub mod held;
 pub mod links;
 mod local;
 mod pending;
+#[cfg(feature = "lan")]
+pub mod machines;
 pub mod remote;
 mod returning;
 mod sockets;
