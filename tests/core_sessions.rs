@@ -236,7 +236,6 @@ fn whoever_differs_in_anything_is_somebody_else() {
         (claude("s", 7), Facts { agent_start: None, ..child_of("then") }),
         (other("agentPid", Value::Null), Facts::default()),
         (other("udsPath", Value::Null), Facts::default()),
-        (other("host", json!("elsewhere")), child_of("then")),
     ] {
         let mut world = World::new();
         let first = world.come("s", 7, &child_of("then"));

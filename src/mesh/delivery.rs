@@ -352,15 +352,13 @@ impl<S: Store> Mesh<S> {
             if !takes(self, peer) {
                 continue;
             }
-            let frame = match (&original, self.machine_of(*peer)) {
-                (Some(message), machine @ Some(_)) => {
-                    let mut message = message.clone();
-                    self.message_seen_from(machine, &mut message);
-                    self.message_frame(message, now)
-                }
-                _ => Rc::clone(&common),
-            };
-            if self.push_frame(*peer, id, &frame) {
+            let own = original.as_ref().and_then(|message| {
+                let machine = Some(self.machine_of(*peer)?);
+                let mut message = message.clone();
+                self.message_seen_from(machine, &mut message);
+                Some(self.message_frame(message, now))
+            });
+            if self.push_frame(*peer, id, own.as_ref().unwrap_or(&common)) {
                 pushed += 1;
             } else if let Some(present) = self.peers.get_mut(peer) {
                 present.link.backlog = true;
