@@ -180,13 +180,24 @@ impl Net {
 
     pub(crate) fn take_news(&mut self) -> Vec<News> {
         let news = self.manager.take_news();
-        for it in &news {
+        for (at, it) in news.iter().enumerate() {
             match *it {
                 News::Acknowledged(peer, id) => {
                     self.acknowledged.entry((peer, id)).or_insert(self.connections);
+                    assert!(!self.gone.contains(&peer), "{peer} said that before its end");
                 }
-                News::Up(peer, true) => {
-                    assert!(!self.doubtful.contains(&peer), "its process may be another by now");
+                News::Up(peer, known) => {
+                    self.gone.remove(&peer);
+                    let mut later = news.iter().skip(at + 1);
+                    if later.any(|it| matches!(it, News::Up(of, _) if *of == peer)) {
+                        // What can be seen now is of another connection.
+                        continue;
+                    }
+                    let pid = self.of(peer).and_then(|key| self.sockets[&key].pid);
+                    let is_watched = self.watches.values().any(|watched| Some(*watched) == pid);
+                    assert!(is_watched || !known || self.of(peer).is_none(), "another's process");
+                    let doubtful = known && self.doubtful.contains(&peer);
+                    assert!(!doubtful, "its process may be another by now");
                 }
                 News::Ended(peer) => {
                     self.gone.insert(peer);
@@ -250,6 +261,12 @@ impl Net {
         }
         let Some(key) = self.of(peer) else { return };
         let (pid, open) = (self.sockets[&key].pid, !self.sockets[&key].hung_up);
+        let socket = self.sockets.get_mut(&key).unwrap();
+        if open && !socket.to_say.is_empty() {
+            // Its last words.
+            socket.back.append(&mut socket.to_say);
+            self.events.push((key, Ready { readable: true, ..Ready::default() }));
+        }
         let watches = self.watches.iter().filter(|(_, watched)| Some(**watched) == pid);
         let watches: Vec<Key> = watches.map(|(key, _)| *key).collect();
         match self.rng.below(4) {
@@ -267,12 +284,13 @@ impl Net {
             2 if open => {
                 self.ended.extend(watches);
                 // More than is listened to.
-                let words = [10, 20_000, 400_000][self.rng.below(3)];
+                let words = [0, 10, 20_000, 400_000][self.rng.below(4)];
                 let socket = self.sockets.get_mut(&key).unwrap();
-                socket.back.append(&mut socket.to_say);
                 socket.back.extend(std::iter::repeat_n(b'\n', words));
                 socket.of_child += words;
-                self.events.push((key, Ready { readable: true, ..Ready::default() }));
+                if words > 0 {
+                    self.events.push((key, Ready { readable: true, ..Ready::default() }));
+                }
                 self.met.insert("a child has the connection");
             }
             _ => {
