@@ -32,7 +32,9 @@ impl Remote {
             (Stage::New, ToHub::Hello(hello)) => self.greeted(&hello)?,
             (Stage::New, _) => return Err(Closing::new("the first frame must be `hello`")),
             (_, ToHub::Hello(_)) => return Err(Closing::new("`hello` is said once")),
-            (Stage::Greeted, ToHub::Peers { here, ended }) => {
+            (Stage::Greeted, ToHub::Peers { here, ended, got }) => {
+                // Without a word nothing is known, as of what was before the first that is named.
+                self.got = Some(got.unwrap_or_else(|| vec![u64::MAX]));
                 self.named(here, &ended, &whose)?;
             }
             (Stage::Greeted, _) => return Err(Closing::new("the second frame must be `peers`")),

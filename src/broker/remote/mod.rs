@@ -10,6 +10,7 @@
 //! the peer's window, wait in the store, and are fed again when there is [room](Told::Room).
 
 mod frames;
+mod machines;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +20,14 @@ use std::time::Duration;
 use super::links::News;
 use crate::api::{Endpoint, Facts, Refusal};
 use crate::limits::{
-    MACHINE_FENCED_MAX, MACHINE_SILENCE_MAX, UNREAD_TIME_MAX, UPDATES_BACKLOG_BYTES,
-    UPLINK_QUEUE_BYTES_MAX, UPLINK_REQUESTS_MAX,
+    MACHINE_FENCED_MAX, MACHINE_SILENCE_MAX, UPDATES_BACKLOG_BYTES, UPLINK_QUEUE_BYTES_MAX,
+    UPLINK_REQUESTS_MAX,
 };
 use crate::mesh::{Departed, WatchAgent};
 use crate::model::{MachineName, MessageId, Monotonic, PeerId, Seq, Timestamp};
 use crate::wire::frames::{Answer, As, Hello, Look, ToRelay};
+
+pub use machines::Machines;
 
 /// How long it is remembered that an answer may have held a lock: longer than a relay takes to say that
 /// it was lost.
@@ -86,6 +89,8 @@ pub enum Told {
     /// The machine has said how it stands with its peers: what the mesh wants of them is to be said
     /// anew.
     Ready,
+    /// The machine has no connection any more.
+    Down,
     /// The client of this request has nothing more to say.
     HungUp(u64),
     /// The client of this request has gone. `lost`: it has not got the answer that there was.
@@ -141,6 +146,8 @@ pub struct Remote {
     queue: VecDeque<(Option<u64>, String)>,
     queued: usize,
     told: Vec<Told>,
+    /// What the machine has said of answers on connections before.
+    got: Option<Vec<u64>>,
     heard: Monotonic,
 }
 
@@ -160,6 +167,7 @@ impl Remote {
             queue: VecDeque::new(),
             queued: 0,
             told: Vec::new(),
+            got: None,
             heard: now,
         };
         remote.put(&ToRelay::Hello(Hello {
@@ -351,19 +359,27 @@ impl Remote {
 
     // The end
 
-    /// The connection has ended, or is ended in favour of a newer one. What is to be told of its
-    /// requests; then the mesh is to be told that the machine is down.
+    /// The connection has ended, or is ended in favour of a newer one. Gives what is to be told of it,
+    /// and requests whose answers have left, may hold a lock, and may have arrived or not: what the
+    /// machine says on its next connection tells.
     #[must_use]
-    pub fn end(self, now: Monotonic) -> Vec<Told> {
+    pub fn end(self) -> (Vec<Told>, Vec<u64>) {
         let Self { mut told, open, given, .. } = self;
-        // What it had said of ways is over.
-        told.retain(|told| !matches!(told, Told::HeldBack(..) | Told::Room(_)));
         told.extend(open.into_keys().map(|id| Told::Gone { id, lost: false }));
-        told.extend(given.into_iter().map(|(id, left)| {
-            let lost = left.is_none_or(|at| now.since(at) <= UNREAD_TIME_MAX);
-            Told::Gone { id, lost }
-        }));
-        told
+        let mut unsure = Vec::new();
+        for (id, left) in given {
+            match left {
+                Some(_) => unsure.push(id),
+                None => told.push(Told::Gone { id, lost: true }),
+            }
+        }
+        told.push(Told::Down);
+        (told, unsure)
+    }
+
+    /// What the machine has said of answers on connections before; none: nothing.
+    fn take_got(&mut self) -> Option<Vec<u64>> {
+        self.got.take()
     }
 
     fn has_room_for(&self, id: u64) -> Result<(), Closing> {

@@ -279,7 +279,8 @@ fn the_end_of_a_connection_is_that_of_its_requests() {
     say(&mut remote, r#"{"id":2,"lost":true}"#).unwrap();
     assert_eq!(remote.take_told(), [Told::Gone { id: 3, lost: true }]);
     let gone = |id, lost| Told::Gone { id, lost };
-    assert_eq!(remote.end(at(1010)), [gone(1, false), gone(4, true), gone(5, true)]);
+    let told = vec![gone(1, false), gone(5, true), Told::Down];
+    assert_eq!(remote.end(), (told, vec![4]));
 
     let mut remote = standing();
     for id in 1..=2 {
@@ -296,7 +297,7 @@ fn the_end_of_a_connection_is_that_of_its_requests() {
     assert_eq!(remote.take_told(), [Told::Arrived(2)]);
     assert_eq!(remote.next_deadline(), at(65_000));
     remote.tick(at(65_000)).unwrap_err();
-    assert_eq!(remote.end(at(65_000)), []);
+    assert_eq!(remote.end(), (vec![Told::Down], vec![]));
 }
 
 #[test]

@@ -49,7 +49,8 @@ impl<A: Copy + Ord> Uplink<A> {
         self.state = State::Stands { since: now };
         self.since = now;
         self.error = None;
-        for frame in self.ways.name_all() {
+        let got = self.requests.got();
+        for frame in self.ways.name_all(got) {
             self.put_first(&frame);
         }
     }
@@ -133,6 +134,9 @@ impl<A: Copy + Ord> Uplink<A> {
             _ => {}
         }
         let holds = open.kind == Kind::Lock && answer.status == 200;
+        if holds {
+            self.requests.note_got(answer.id);
+        }
         let Some(asker) = open.asker else {
             if holds {
                 self.say(&ToHub::Lost { id: answer.id, after: None });

@@ -353,8 +353,12 @@ impl<A: Copy + Ord> Uplink<A> {
         {
             self.queued = self.queued.saturating_sub(frame.len());
         }
+        let before = self.outputs.len();
+        self.outputs
+            .retain(|it| !matches!(it, Output::Answer(to, _) | Output::Drop(to) if *to == asker));
+        let is_out = self.outputs.len() == before;
         let Some((id, at)) = self.requests.take_given(asker) else { return };
-        let after = match how(at) {
+        let after = match if is_out { how(at) } else { Some(Lost::Unwritten) } {
             None => return,
             Some(Lost::Unwritten) => None,
             Some(Lost::Reset { after }) => {
@@ -513,7 +517,6 @@ impl<A: Copy + Ord> Uplink<A> {
         } else {
             State::Rest
         };
-        self.announced.clear();
         self.first.clear();
         self.queue.clear();
         self.queued = 0;

@@ -1,6 +1,6 @@
 //! The requests that a relay has taken and not answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::limits::{UPLINK_GRANTS_MAX, UPLINK_PING_AFTER};
@@ -51,6 +51,8 @@ pub(super) struct Requests<A> {
     last: u64,
     /// Those up to here were followed by a ping.
     checked: u64,
+    /// Requests for locks that were answered, the last of them; none: there was no connection yet.
+    got: Option<VecDeque<u64>>,
     /// Who was given an answer that may hold a lock, as its last one: the request, and when.
     given: BTreeMap<A, (u64, Monotonic)>,
 }
@@ -62,8 +64,26 @@ impl<A: Copy + Ord> Requests<A> {
             by_asker: BTreeMap::new(),
             last: 0,
             checked: 0,
+            got: None,
             given: BTreeMap::new(),
         }
+    }
+
+    /// The requests for locks of which the answers have come, for the hub to know after a cut; none
+    /// where this is the first connection.
+    pub(super) fn got(&mut self) -> Option<Vec<u64>> {
+        let got = self.got.as_ref().map(|got| got.iter().copied().collect());
+        self.got.get_or_insert_default();
+        got
+    }
+
+    /// The answer to a request for a lock has come.
+    pub(super) fn note_got(&mut self, id: u64) {
+        let got = self.got.get_or_insert_default();
+        if got.len() >= UPLINK_GRANTS_MAX {
+            got.pop_front();
+        }
+        got.push_back(id);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -286,14 +286,21 @@ fn a_client_that_goes_is_told_of_once_and_a_lock_it_was_given_is_lost() {
         frames(&mut uplink, at(4)),
         [r#"{"id":1,"lost":true}"#, r#"{"id":2,"lost":true,"after":10}"#]
     );
+    // One that was not even handed out is lost, too.
+    uplink.ask(5, ask("/lock", None), at(4)).unwrap();
+    frames(&mut uplink, at(4));
+    uplink.frame(&answer(4, 200, "{}"), at(4));
+    uplink.closed(5, |_| None);
+    assert_eq!(told(&mut uplink), []);
+    assert_eq!(frames(&mut uplink, at(4)), [r#"{"id":4,"lost":true}"#]);
     // Whoever goes on has its answer.
     uplink.ask(4, ask("/lock", None), at(5)).unwrap();
     frames(&mut uplink, at(5));
-    uplink.frame(&answer(4, 200, "{}"), at(5));
+    uplink.frame(&answer(5, 200, "{}"), at(5));
     uplink.ask(4, ask("/send", None), at(6)).unwrap();
     frames(&mut uplink, at(6));
     uplink.closed(4, |_| Some(Lost::Unwritten));
-    assert_eq!(frames(&mut uplink, at(6)), [r#"{"id":5,"cancel":true}"#]);
+    assert_eq!(frames(&mut uplink, at(6)), [r#"{"id":6,"cancel":true}"#]);
     assert_eq!(uplink.queued, 0);
 }
 
@@ -378,7 +385,7 @@ fn after_a_cut_all_is_named_again_and_no_peer_is_given_anything_twice() {
     let said = frames(&mut uplink, at(3));
     let (p1, p2, m1, m2) = (peer(1), peer(2), id(1), id(2));
     let expected = format!(
-        r#"{{"peers":[{{"peer":"{p1}","path":"/a","link":1,"process":true,"confirmed":["{m1}","{m2}"],"written":[1,2,3]}}],"ended":[{{"peer":"{p2}","path":"/a"}}]}}"#
+        r#"{{"peers":[{{"peer":"{p1}","path":"/a","link":1,"process":true,"confirmed":["{m1}","{m2}"],"written":[1,2,3]}}],"ended":[{{"peer":"{p2}","path":"/a"}}],"got":[]}}"#
     );
     assert_eq!(said[1..], [expected]);
     uplink.frame(&announced(1, 1), at(4));

@@ -76,7 +76,8 @@ pub(super) struct Ways {
 
 impl Ways {
     /// What is to be said of all after a cut, in this order.
-    pub(super) fn name_all(&mut self) -> Vec<ToHub<'static>> {
+    /// `got`: see [`ToHub::Peers`].
+    pub(super) fn name_all(&mut self, got: Option<Vec<u64>>) -> Vec<ToHub<'static>> {
         let mut frames = Vec::new();
         let (mut here, mut ended) = (Vec::new(), Vec::new());
         for (peer, way) in &mut self.peers {
@@ -98,7 +99,7 @@ impl Ways {
         // More than any machine may have.
         here.truncate(FRAME_PEERS_MAX);
         ended.truncate(FRAME_PEERS_MAX);
-        frames.insert(0, ToHub::Peers { here, ended });
+        frames.insert(0, ToHub::Peers { here, ended, got });
         frames
     }
 

@@ -15,7 +15,7 @@ use crate::api::Facts;
 use crate::limits::{
     BODY_BYTES_MAX, CONFIRMED_KEPT_MAX, FRAME_PATH_BYTES_MAX, FRAME_PEERS_MAX,
     FRAME_TOKEN_BYTES_MAX, MACHINE_FRAME_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX,
-    TAG_CHARS_MAX,
+    TAG_CHARS_MAX, UPLINK_GRANTS_MAX,
 };
 use crate::model::{MachineName, MessageId, PeerId, Seq, Timestamp};
 
@@ -207,6 +207,8 @@ struct HubFields<'a> {
     #[serde(borrow)]
     ended: Raw<'a>,
     #[serde(borrow)]
+    got: Raw<'a>,
+    #[serde(borrow)]
     up: Raw<'a>,
     #[serde(borrow)]
     link: Raw<'a>,
@@ -259,7 +261,8 @@ impl<'a> ToHub<'a> {
             let here = here.iter().map(Way::read).collect::<Result<_>>()?;
             let ended: Vec<Process<'a>> = list(it.ended, "ended", FRAME_PEERS_MAX)?;
             let ended = ended.iter().map(Process::read).collect::<Result<_>>()?;
-            Self::Peers { here, ended }
+            let got = it.got.map(|_| list(it.got, "got", UPLINK_GRANTS_MAX)).transpose()?;
+            Self::Peers { here, ended, got }
         } else if it.up.is_some() {
             let HubFields { up, path, link, process, confirmed, written, .. } = it;
             Self::Up(Way { peer: up, path, link, process, confirmed, written }.read()?)

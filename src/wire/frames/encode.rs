@@ -115,7 +115,7 @@ impl ToHub<'_> {
                 };
                 Object::new(AROUND).number("id", *id).value("facts", &wire).end()
             }
-            Self::Peers { here, ended } => {
+            Self::Peers { here, ended, got } => {
                 let list: Vec<String> = here
                     .iter()
                     .map(|here| here.fields(Object::new(AROUND), "peer").end())
@@ -128,7 +128,11 @@ impl ToHub<'_> {
                     .collect();
                 let ended = format!("[{}]", ended.join(","));
                 let frame = Object::new(list.len() + ended.len() + AROUND);
-                frame.raw("peers", &list).raw("ended", &ended).end()
+                let frame = frame.raw("peers", &list).raw("ended", &ended);
+                match got {
+                    Some(got) => frame.value("got", got).end(),
+                    None => frame.end(),
+                }
             }
             Self::Up(here) => here.fields(Object::new(AROUND), "up").end(),
             Self::Down { peer } => of_peer("down", *peer),

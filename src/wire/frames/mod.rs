@@ -118,6 +118,10 @@ pub enum ToHub<'a> {
         here: Vec<Here>,
         /// Those whose process has ended, which the hub may not know.
         ended: Vec<EndedProcess>,
+        /// The last requests for locks whose answers have come on connections before; none where there
+        /// was no connection before. What the hub has answered since the first of these and is not among
+        /// them was lost.
+        got: Option<Vec<u64>>,
     },
     /// There is a way to a peer.
     Up(Here),

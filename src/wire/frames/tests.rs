@@ -112,9 +112,12 @@ fn what_a_relay_says() {
     let ended = EndedProcess { peer: peer(), path: "/s".into() };
     to_hub(
         r#"{"peers":[{"peer":"<P>","path":"/s","link":3,"process":true,"confirmed":["<M>"]}],"ended":[{"peer":"<P>","path":"/s"}]}"#,
-        &ToHub::Peers { here: vec![here()], ended: vec![ended] },
+        &ToHub::Peers { here: vec![here()], ended: vec![ended], got: None },
     );
-    to_hub(r#"{"peers":[],"ended":[]}"#, &ToHub::Peers { here: Vec::new(), ended: Vec::new() });
+    to_hub(
+        r#"{"peers":[],"ended":[],"got":[5,7]}"#,
+        &ToHub::Peers { here: Vec::new(), ended: Vec::new(), got: Some(vec![5, 7]) },
+    );
     to_hub(
         r#"{"up":"<P>","path":"/s","link":3,"process":false,"confirmed":[],"written":[17]}"#,
         &ToHub::Up(Here {
@@ -246,6 +249,7 @@ fn a_known_frame_with_something_else_in_it_is_an_error() {
         (r#"{"peers":[],"ended":"<P>"}"#, "ended"),
         (r#"{"peers":[{"peer":"<P>"}]}"#, "path"),
         (r#"{"peers":[],"ended":["<P>"]}"#, "ended"),
+        (r#"{"peers":[],"got":[-1]}"#, "got"),
         (r#"{"peers":[],"ended":[{"path":"/s"}]}"#, "peer"),
         (r#"{"peers":[{"peer":"<P>","path":"/s"}]}"#, "link"),
         (r#"{"up":"x","path":"/s","link":1,"process":true}"#, "peer"),
