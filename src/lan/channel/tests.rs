@@ -1,8 +1,9 @@
 //! Both ends of a channel over pipes that cut, and over sockets; and one end with something else at the
 //! other.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+mod pipe;
+mod raw;
+
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 
@@ -10,107 +11,12 @@ use rustls::StreamOwned;
 use tungstenite::protocol::{CloseFrame, Role, WebSocket};
 use tungstenite::{Bytes, Message};
 
+use pipe::Pipe;
+use raw::{Raw, pump, would_block};
+
 use super::*;
 use crate::config::Secret;
 use crate::files::tests::TempDir;
-
-/// Bytes on their way in one direction.
-#[derive(Debug, Default)]
-struct Lane {
-    bytes: VecDeque<u8>,
-    is_closed: bool,
-    /// Bytes that still pass before the lane is cut.
-    left: Option<usize>,
-    /// Bytes that have passed.
-    passed: usize,
-}
-
-/// One end of a pipe that never blocks, and reads and writes as little as it likes.
-#[derive(Debug)]
-struct Pipe {
-    from: Rc<RefCell<Lane>>,
-    to: Rc<RefCell<Lane>>,
-    random: u64,
-    /// Most bytes of one read or write.
-    most: usize,
-    is_blocked: bool,
-}
-
-impl Pipe {
-    fn pair(most: usize) -> (Self, Self) {
-        let lanes: [Rc<RefCell<Lane>>; 2] = Default::default();
-        let end = |from: usize, to: usize| Self {
-            from: Rc::clone(&lanes[from]),
-            to: Rc::clone(&lanes[to]),
-            random: 0x9e37_79b9_7f4a_7c15 + from as u64,
-            most,
-            is_blocked: false,
-        };
-        (end(0, 1), end(1, 0))
-    }
-
-    /// How many bytes pass now; none: it would block. One in four tries does.
-    fn share(&mut self) -> io::Result<usize> {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let random = usize::try_from(self.random >> 33).unwrap();
-        match random % 4 {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            1 => Ok(1),
-            _ => Ok(1 + random % self.most),
-        }
-    }
-}
-
-impl Read for Pipe {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let most = self.share()?.min(bytes.len());
-        let mut lane = self.from.borrow_mut();
-        if lane.bytes.is_empty() {
-            return if lane.is_closed { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let count = most.min(lane.bytes.len());
-        for (to, from) in bytes.iter_mut().zip(lane.bytes.drain(..count)) {
-            *to = from;
-        }
-        Ok(count)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.is_blocked {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let count = self.share()?.min(bytes.len());
-        let mut lane = self.to.borrow_mut();
-        if lane.is_closed {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let count = count.min(lane.left.unwrap_or(usize::MAX));
-        lane.bytes.extend(&bytes[..count]);
-        lane.passed += count;
-        if let Some(left) = &mut lane.left {
-            *left -= count;
-            if *left == 0 {
-                lane.is_closed = true;
-                drop(lane);
-                self.from.borrow_mut().is_closed = true;
-            }
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        self.from.borrow_mut().is_closed = true;
-        self.to.borrow_mut().is_closed = true;
-    }
-}
 
 fn key() -> MachineKey {
     let dir = TempDir::new();
@@ -345,48 +251,6 @@ fn a_handshake_is_two_flights_of_the_hub() {
     }
     assert_eq!(flights, 2);
     assert!(hub.received() < 1500, "{} bytes to be let in", hub.received());
-}
-
-/// What a machine in the middle sees and sends: TLS of its own, then any bytes.
-struct Raw<C>(StreamOwned<C, Pipe>);
-
-impl Raw<ClientConnection> {
-    fn of_client(keys: &MachineKey, pipe: Pipe) -> Self {
-        let config = tls::relay(keys, None).unwrap();
-        let tls = ClientConnection::new(config, tls::no_name().unwrap()).unwrap();
-        Self(StreamOwned::new(tls, pipe))
-    }
-}
-
-impl Raw<ServerConnection> {
-    fn of_server(keys: &MachineKey, pipe: Pipe) -> Self {
-        Self(StreamOwned::new(ServerConnection::new(tls::hub(keys).unwrap()).unwrap(), pipe))
-    }
-}
-
-fn would_block(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Sends what there is of `out` and appends to `into` what has come. Whether the stream goes on.
-fn pump<S: Read + Write>(stream: &mut S, out: &mut Vec<u8>, into: &mut Vec<u8>) -> bool {
-    let _ = stream.flush();
-    if !out.is_empty() {
-        match stream.write(out) {
-            Ok(count) => drop(out.drain(..count)),
-            Err(error) if would_block(&error) => {}
-            Err(_) => return false,
-        }
-    }
-    let mut bytes = [0; 4096];
-    match stream.read(&mut bytes) {
-        Ok(0) => false,
-        Ok(count) => {
-            into.extend(&bytes[..count]);
-            true
-        }
-        Err(error) => would_block(&error),
-    }
 }
 
 /// A client that sends these bytes to a hub, and what each then has heard, up to the end.
