@@ -40,7 +40,7 @@ impl Kind {
         [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch, Self::Agent];
 }
 
-/// A place in a [`Table`], and which of its holders is meant.
+/// A place in a table, and which of its holders is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     index: usize,
