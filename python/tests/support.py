@@ -81,8 +81,9 @@ class Mesh:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        pid = self.process.pid
-        eventually("the broker's start", lambda: self.broker_pid() == pid)
+        pid, port = self.process.pid, self.dir / "port"
+        # The last file that is written.
+        eventually("the broker's start", lambda: self.broker_pid() == pid and port.exists())
 
     def broker_pid(self) -> int | None:
         """Whose files these are."""
