@@ -214,7 +214,7 @@ fn a_socket_that_does_not_work_is_said_and_not_counted() {
     let said = log(&mesh, "sleeper");
     assert!(said.contains("WARN") && said.contains("refused"), "{said}");
     assert!(said.contains("by channel"), "{said}");
-    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
     // The channel, which the client may or may not show.
     assert_eq!(sleeper.note()["method"], "notifications/claude/channel");
     let status = sleeper.tool("mesh_lock", &json!({"action": "query"}));
@@ -679,7 +679,7 @@ fn what_is_being_told_when_the_broker_crashes_is_told_once() {
     mesh.kill_broker();
     // It comes back, and knows of no claim any more.
     mesh.start();
-    assert_eq!(sent(&mut sender)["stage"], "delivered");
+    wait_until("it is there", || sent(&mut sender)["stage"] == "delivered");
     std::fs::write(&go, "").unwrap();
     wait_until("the sender knows", || sent(&mut sender)["stage"] == "sent");
     let result = sleeper.tool("mesh_lock", &json!({"action": "query"}));
