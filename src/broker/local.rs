@@ -8,6 +8,7 @@ use super::held::{Asker, Cut};
 use super::links::News;
 use super::pending::Pending;
 use super::room::{Room, Said};
+use super::table::{Key, Kind};
 use super::turn::{Ended, Turn};
 use crate::log;
 use crate::mesh::{Effects, Mesh};
@@ -255,6 +256,14 @@ impl<S: Store> Room for Local<S> {
     fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
         let Turn { mesh, held, .. } = &mut self.turn;
         held.closed(asker, now, mesh, cut);
+    }
+
+    fn event(&mut self, _: Kind, _: Key) {}
+
+    fn flush(&mut self, _: Now) {}
+
+    fn has_output(&self) -> bool {
+        false
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {

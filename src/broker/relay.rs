@@ -19,6 +19,7 @@ use super::links::News;
 use super::returning;
 use super::room::{Room, Said};
 use super::sockets::Sockets;
+use super::table::{Key, Kind};
 use super::uplink::{Answered, Asked, Output, Uplink, unauthorized};
 use crate::api::{Endpoint, Health, PushFrame, Pushed, Refusal, Reply, Request};
 use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX};
@@ -272,6 +273,14 @@ impl Room for Relay {
             Cut::Unwritten => Some(Lost::Unwritten),
             Cut::Reset => Some(Lost::Reset { after: now.since(at) }),
         });
+    }
+
+    fn event(&mut self, _: Kind, _: Key) {}
+
+    fn flush(&mut self, _: Now) {}
+
+    fn has_output(&self) -> bool {
+        false
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {

@@ -12,6 +12,7 @@
 use super::connection::{Flow, Incoming};
 use super::held::{Asker, Cut};
 use super::links::News;
+use super::table::{Key, Kind};
 use crate::mesh::Effects;
 use crate::model::{Monotonic, Now, PeerId};
 use crate::store::Result;
@@ -88,6 +89,18 @@ pub(super) trait Room {
     /// The connection of a client has ended; see [`super::held::Held::closed`] for `cut`, which costs
     /// a system call.
     fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>);
+
+    // Descriptors of its own: connections to other machines
+
+    /// Something has happened to what it has registered itself: kinds from [`Kind::Entrance`] on.
+    fn event(&mut self, kind: Kind, key: Key);
+
+    /// Writes what it has for other machines, as far as they take it: after the effects and the answers
+    /// of a turn, and whenever something has happened.
+    fn flush(&mut self, now: Now);
+
+    /// Whether something waits to be written to other machines.
+    fn has_output(&self) -> bool;
 
     // Time
 

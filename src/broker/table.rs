@@ -9,11 +9,11 @@ use slab::Slab;
 
 use crate::limits::{CONNECTIONS_MAX, PEERS_MAX};
 
-const KIND_BITS: u32 = 3;
+const KIND_BITS: u32 = 4;
 const INDEX_BITS: u32 = 16;
 const KIND_MASK: usize = (1 << KIND_BITS) - 1;
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
-/// What is left of a token: 45 bits where a word has 64, so a generation does not come again.
+/// What is left of a token: 44 bits where a word has 64, so a generation does not come again.
 const GENERATION_MASK: usize = usize::MAX >> (KIND_BITS + INDEX_BITS);
 
 const _: () = assert!(2 * CONNECTIONS_MAX <= INDEX_MASK && 2 * PEERS_MAX <= INDEX_MASK);
@@ -33,11 +33,26 @@ pub(super) enum Kind {
     Watch,
     /// The process of an agent.
     Agent,
+    /// The listener for other machines.
+    Entrance,
+    /// A connection to another machine.
+    Machine,
+    /// A thread has found something out for the room.
+    Waker,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Listener, Self::Signal, Self::Connection, Self::Push, Self::Watch, Self::Agent];
+    const ALL: [Self; 9] = [
+        Self::Listener,
+        Self::Signal,
+        Self::Connection,
+        Self::Push,
+        Self::Watch,
+        Self::Agent,
+        Self::Entrance,
+        Self::Machine,
+        Self::Waker,
+    ];
 }
 
 /// A place in a table, and which of its holders is meant.

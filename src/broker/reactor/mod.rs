@@ -190,6 +190,7 @@ impl<R: Room> Reactor<R> {
             self.take_alarms(now.mono);
             self.accept(now.mono);
             self.run_turn(now)?;
+            self.room.flush(now);
             self.room.take_care(now.mono);
         }
     }
@@ -260,6 +261,9 @@ impl<R: Room> Reactor<R> {
                         self.room.hear(News::AgentEnded(peer), now);
                     }
                 }
+                Some((kind @ (Kind::Entrance | Kind::Machine | Kind::Waker), key)) => {
+                    self.room.event(kind, key);
+                }
                 None => {}
             }
         }
@@ -288,6 +292,7 @@ impl<R: Room> Reactor<R> {
         }
         let effects = self.room.goodbye(end.as_str(), now);
         self.carry_out(effects, now);
+        self.room.flush(now);
         self.flush_all(now.mono.plus(LAST_FRAMES_TIME_MAX));
         let now = self.clock.now();
         self.hear_news(now);
@@ -300,6 +305,7 @@ impl<R: Room> Reactor<R> {
         loop {
             let now = self.clock.monotonic();
             let waiting = self.links.has_frames()
+                || self.room.has_output()
                 || self.connections.iter_mut().any(|(_, connection)| connection.has_output());
             if !waiting || now >= until {
                 return;
@@ -309,6 +315,7 @@ impl<R: Room> Reactor<R> {
             }
             let now = self.clock.now();
             self.take_events(&events, now);
+            self.room.flush(now);
         }
     }
 }
