@@ -213,11 +213,12 @@ impl<S: Store> Mesh<S> {
             fence: id.0,
         };
         if let Some(own) = own {
-            // To share what one had alone, or to have alone what one shared, is another holding.
+            // To share what one had alone, or to have alone what one shared, is another holding. What
+            // was said of the repository with the former one may be more: that is free now.
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
             self.grants.remove(own.fence);
-            self.queue.stir(target, &self.steps);
+            self.queue.stir(&Target::of(&own), &self.steps);
         }
         self.store.put_lock(&lock)?;
         self.locks.put(lock.clone());
