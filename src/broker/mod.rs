@@ -7,6 +7,7 @@
 //! | `neighbour` | who serves at an address |
 //! | `reactor` | the loop |
 //! | `room` | what answers the clients, as the loop sees it |
+//! | `serving` | whichever of these it is |
 //! | `local` | the mesh in this process, as one |
 //! | `relay` | the way to one on another machine, likewise |
 //! | `turn` | requests of one turn, up to the commit |
@@ -27,6 +28,7 @@ mod reactor;
 #[cfg_attr(not(test), expect(dead_code, reason = "what connects to a hub is not there yet"))]
 mod relay;
 mod room;
+mod serving;
 mod turn;
 pub mod uplink;
 mod gate;
@@ -73,6 +75,7 @@ use lifecycle::Presence;
 use links::Links;
 use local::Local;
 use reactor::{End, Parts, Reactor};
+use serving::Serving;
 use sockets::Sockets;
 use turn::Turn;
 
@@ -123,12 +126,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
         settle_in(paths)?;
     }
     let presence = Presence::clear(paths);
-    let (mut reactor, port, token) = match role {
-        Role::Broker => build(config, mode)?,
-        Role::Hub { .. } | Role::Relay { .. } => {
-            return Err(StartError::Role(RoleError::NoNetwork));
-        }
-    };
+    let (mut reactor, port, token) = build(config, mode, &role)?;
     presence.announce(port, &token)?;
     log::info(format_args!(
         "serving {} on {}:{port}, version {}, pid {}",
@@ -149,7 +147,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     log::info(format_args!("stopping ({})", end.as_str()));
     // Whoever looks for a broker from now on is told that this one is on its way out.
     drop(presence);
-    match reactor.finish(end).into_store().close() {
+    match reactor.finish(end).close() {
         Ok(()) => log::info(format_args!("stopped")),
         // The next start finds everything that was acknowledged.
         Err(error) => log::warn(format_args!("stopped, but not the database: {error}")),
@@ -176,11 +174,23 @@ fn settle_in(paths: &Paths) -> Result<(), StartError> {
     })
 }
 
-/// The loop around the mesh in this process.
-type Broker = Reactor<Local<SqliteStore>>;
+/// What a room of any kind is made of.
+struct Home<'a> {
+    config: &'a Config,
+    gate: Gate,
+    port: u16,
+    mesh_id: Box<str>,
+    entropy: SystemEntropy,
+    sockets: Sockets,
+    clock: Clock,
+}
 
 /// Everything that serves: the port is taken, the database open. Gives port and token with it.
-fn build(config: &Config, mode: Mode) -> Result<(Broker, u16, Box<str>), StartError> {
+fn build(
+    config: &Config,
+    mode: Mode,
+    role: &Role,
+) -> Result<(Reactor<Serving>, u16, Box<str>), StartError> {
     let paths = &config.paths;
     let signals = lifecycle::signals(mode).map_err(lacking("listen to signals"))?;
     let (listeners, port) = lifecycle::listen(config)?;
@@ -191,29 +201,44 @@ fn build(config: &Config, mode: Mode) -> Result<(Broker, u16, Box<str>), StartEr
     })?;
     let token = lifecycle::new_token(&mut entropy);
     let mesh_id = lifecycle::mesh_id(paths, &mut entropy)?;
-    let options = Options { durability: config.durability, tell: log::warn, ..Options::default() };
-    let store = SqliteStore::open(&paths.db(), &options)
-        .map_err(|error| StartError::Store(error.to_string()))?;
-
     let clock = Clock::start();
-    let settings = settings(config, port, mesh_id);
-    let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
-        .map_err(|error| StartError::Store(error.to_string()))?;
     let poll = mio::Poll::new().map_err(lacking("wait for events"))?;
     let registry = poll.registry().try_clone().map_err(lacking("wait for events"))?;
     let sockets = Sockets::new(paths.peers());
     let gate = Gate::new(port, token.clone());
+    let home = Home { config, gate, port, mesh_id, entropy, sockets: sockets.clone(), clock };
+    let room = match role {
+        Role::Broker => Serving::Broker(Box::new(home.broker()?)),
+        Role::Hub { .. } | Role::Relay { .. } => {
+            return Err(StartError::Role(RoleError::NoNetwork));
+        }
+    };
     let reactor = Reactor::new(Parts {
         poll,
         clock,
         acceptor: Acceptor::new(listeners, descriptors),
         signals,
-        room: Local::new(Turn::new(mesh, gate, sockets.clone(), clock)),
+        room,
         links: Links::new(registry, sockets),
         idle_timeout: config.idle_timeout_ms.map(ms),
         buffered_max: config.connection_mib as usize * 1024 * 1024,
     });
     Ok((reactor.map_err(lacking("wait for events"))?, port, token))
+}
+
+impl Home<'_> {
+    /// The mesh in this process.
+    fn broker(self) -> Result<Local<SqliteStore>, StartError> {
+        let Self { config, gate, port, mesh_id, entropy, sockets, clock } = self;
+        let options =
+            Options { durability: config.durability, tell: log::warn, ..Options::default() };
+        let store = SqliteStore::open(&config.paths.db(), &options)
+            .map_err(|error| StartError::Store(error.to_string()))?;
+        let settings = settings(config, port, mesh_id);
+        let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
+            .map_err(|error| StartError::Store(error.to_string()))?;
+        Ok(Local::new(Turn::new(mesh, gate, sockets, clock)))
+    }
 }
 
 fn lacking(what: &'static str) -> impl Fn(io::Error) -> StartError {
