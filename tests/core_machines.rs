@@ -319,6 +319,60 @@ fn a_removed_machine_can_do_nothing_any_more() {
 }
 
 #[test]
+fn what_waits_for_a_name_is_read_on_its_machine_only() {
+    let mut world = World::new();
+    let (laptop, tower) = (As::Person("laptop"), As::Person("tower"));
+    let gone = |world: &mut World, who| world.ask(who, Endpoint::Unregister, &json!({}));
+    let (ann, _) = world.come(laptop, "ann", &json!({}));
+    world.send(HUB, Some("cli"), "ann", "first");
+    gone(&mut world, As::Token(&ann, "laptop"));
+    assert_eq!(world.send(tower, Some("cli"), "ANN", "second")["queued"], true);
+    // Elsewhere the name is not to be had, after a restart neither, and what is there stays there.
+    world.restart();
+    let exclusive = json!({"pid": 1, "projectPath": "/w", "name": "Ann", "exclusive": true});
+    for who in [HUB, tower] {
+        let (code, words) = world.refused(who, Endpoint::Register, &exclusive);
+        assert_eq!(code, "name_taken");
+        assert!(words.contains("kept for laptop"), "{words}");
+    }
+    let (other, id) = world.come(tower, "ann", &json!({}));
+    let other = As::Token(&other, "tower");
+    assert_eq!(world.names(other, &json!({})).0, ["ann-2"]);
+    assert_eq!(world.inbox(other, None), []);
+    assert_eq!(world.send(HUB, Some("cli"), "ann", "third")["queued"], true);
+    // On its own machine it is anybody's.
+    let (ann, _) = world.come(laptop, "ann", &json!({}));
+    let ann = As::Token(&ann, "laptop");
+    let texts: Vec<String> = world.inbox(ann, None).into_iter().map(|(text, ..)| text).collect();
+    assert_eq!(texts, ["first", "second", "third"]);
+    world.ask(ann, Endpoint::Messages, &json!({}));
+    gone(&mut world, ann);
+    // Nothing waits, so another machine may have the name; but not what was read there.
+    let rename = json!({"pid": 1, "projectPath": "/w", "name": "ann", "peerId": id.to_string()});
+    assert_eq!(world.ask(other, Endpoint::Register, &rename)["name"], "ann");
+    assert_eq!(world.inbox(other, None), []);
+    world.send(HUB, Some("cli"), "ann", "fourth");
+    assert_eq!(world.inbox(other, None).len(), 1);
+    gone(&mut world, other);
+    let (code, words) = world.refused(HUB, Endpoint::Register, &exclusive);
+    assert_eq!((&*code, words.contains("kept for tower")), ("name_taken", true));
+    // Of a machine that was removed nobody comes for it.
+    world.ask(HUB, Endpoint::Machines, &json!({"action": "remove", "name": "tower"}));
+    assert_eq!(world.ask(HUB, Endpoint::Register, &exclusive)["name"], "Ann");
+}
+
+#[test]
+fn nothing_waits_on_a_machine_that_was_removed() {
+    let mut world = World::new();
+    let (tom, _) = world.come(As::Person("tower"), "tom", &json!({}));
+    world.ask(As::Token(&tom, "tower"), Endpoint::Unregister, &json!({}));
+    assert_eq!(world.send(HUB, Some("cli"), "tom", "x")["queued"], true);
+    world.ask(HUB, Endpoint::Machines, &json!({"action": "remove", "name": "tower"}));
+    let body = json!({"fromPeer": "cli", "toPeer": "tom", "payload": "x"});
+    assert_eq!(world.refused(HUB, Endpoint::Send, &body).0, "peer_not_found");
+}
+
+#[test]
 fn a_token_of_one_machine_is_nothing_on_another() {
     let mut world = World::new();
     let (token, peer) = world.come(As::Person("laptop"), "ann", &json!({}));

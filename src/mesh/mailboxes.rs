@@ -4,17 +4,20 @@
 //! that peer are put there, not with the peer. So nothing is moved when the name goes from one
 //! session to the next, however much waits, and a message is in one inbox at most. A name that the
 //! mesh made, or to which it had to add a number, has none.
+//!
+//! A name has a mailbox on each machine, so that nobody reads what waited for somebody on another. What
+//! is sent to a name that nobody has waits on the machine of whoever had it last; and as long as
+//! something unread waits there, the name is kept for that machine.
 
 use std::collections::BTreeMap;
 
 use super::Mesh;
-use super::turn::Failure;
 use super::who::not_found;
 use crate::api::{Code, Fact, MessageInfo, Refusal};
 use crate::limits::UNDELIVERABLE_IDS_MAX;
-use crate::model::{Message, Now, Party, PeerId, Timestamp};
+use crate::model::{MachineName, Message, Now, Party, PeerId, Timestamp};
 use crate::names;
-use crate::store::{Receipt, Result as Stored, Store};
+use crate::store::{Mailbox, Receipt, Result as Stored, Store};
 
 impl<S: Store> Mesh<S> {
     /// The name whose mailbox a present peer has.
@@ -23,9 +26,25 @@ impl<S: Store> Mesh<S> {
         record.filter(|record| !record.name_is_automatic).map(|record| &*record.name)
     }
 
-    /// Whether messages to this name, which nobody has, can wait for the next who does.
-    pub(super) fn has_mailbox(&mut self, name: &str) -> Result<bool, Failure> {
-        Ok(names::check(name).is_ok() && self.store.mailbox_known(name)?)
+    /// The mailbox in which messages to this name, which nobody has, can wait for the next who does.
+    pub(super) fn mailbox_called(&mut self, name: &str) -> Stored<Option<Mailbox>> {
+        if names::check(name).is_err() {
+            return Ok(None);
+        }
+        let mailboxes = self.store.mailboxes(name)?;
+        let of_removed = |it: &Mailbox| it.host.is_some_and(|host| self.is_removed(host));
+        Ok(mailboxes.into_iter().filter(|it| !of_removed(it)).max())
+    }
+
+    /// The machine that this name is kept for, if it is not `home`: unread messages wait there.
+    pub(super) fn name_kept_for(
+        &mut self,
+        name: &str,
+        home: Option<MachineName>,
+    ) -> Stored<Option<MachineName>> {
+        let mailbox = self.mailbox_called(name)?;
+        let kept = mailbox.filter(|it| it.unread.is_some() && it.host != home);
+        Ok(kept.and_then(|it| it.host.or_else(|| self.hub_name())))
     }
 
     /// Nobody is, or was, called so; perhaps somebody is called nearly so.

@@ -75,10 +75,10 @@ impl<S: Store> Mesh<S> {
     /// A message to a name that nobody has: it waits, if somebody had it.
     fn send_to_mailbox(&mut self, letter: Letter<'_>, now: Now) -> Answer {
         let send = letter.send;
-        if !self.has_mailbox(&send.to_peer)? {
+        let Some(mailbox) = self.mailbox_called(&send.to_peer)? else {
             return Err(self.no_recipient(&send.to_peer).into());
-        }
-        let message = self.store_message(letter, To::Name(&send.to_peer), now)?;
+        };
+        let message = self.store_message(letter, To::Name(&send.to_peer, mailbox.host), now)?;
         let (message_id, queued) = (message.id, true);
         let (delivered, pushed) = (false, false);
         Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered, pushed, damped: None }))
@@ -145,12 +145,12 @@ impl<S: Store> Mesh<S> {
             from_name: actor.name.clone(),
             to: match to {
                 To::One(recipient) => Some(recipient.into()),
-                To::Name(name) => Some(Party::Label(name.into())),
+                To::Name(name, _) => Some(Party::Label(name.into())),
                 To::Many(_) | To::Group(..) => None,
             },
             to_name: match to {
                 To::One(Recipient::Peer(id)) => self.mailbox_of(id).map(Into::into),
-                To::Name(name) => Some(name.into()),
+                To::Name(name, _) => Some(name.into()),
                 To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
             },
             to_group: match to {

@@ -6,7 +6,7 @@ use super::Mesh;
 use super::turn::Failure;
 use crate::api::{Code, Refusal, Register};
 use crate::limits::AUTO_NAME_RESERVED_MS;
-use crate::model::{Now, PeerId};
+use crate::model::{MachineName, Now, PeerId};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
@@ -14,29 +14,39 @@ impl<S: Store> Mesh<S> {
     pub(super) fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
         let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
         let name = names::automatic_name(&register.project_path, agent);
-        self.suffixed_name(&name, None, now)
+        self.suffixed_name((&name, false), None, now)
     }
 
-    /// The name that `me` gets for `wanted`, and whether the mesh had to add a number: then it is not
-    /// what was asked for, and refused if it must be that one.
+    /// The name that `me`, on the machine `home`, gets for `wanted`, and whether the mesh had to add a
+    /// number: then it is not what was asked for, and refused if it must be that one.
     pub(super) fn claim_name(
         &mut self,
         wanted: &str,
-        me: Option<PeerId>,
+        (me, home): (Option<PeerId>, Option<MachineName>),
         exclusive: bool,
         now: Now,
     ) -> std::result::Result<(Box<str>, bool), Failure> {
-        let name = self.suffixed_name(wanted, me, now)?;
+        let has_it = self.names.get(&names::key(wanted)).copied();
+        let kept_for = match has_it {
+            Some(_) => None,
+            None => self.name_kept_for(wanted, home)?,
+        };
+        let name = self.suffixed_name((wanted, kept_for.is_some()), me, now)?;
         let numbered = *name != *wanted;
         if exclusive && numbered {
-            return Err(name_taken(wanted).into());
+            return Err(name_taken(wanted, kept_for).into());
         }
         Ok((name, numbered))
     }
 
     /// `name`, or the first of `name-2`, `name-3` ... that is free for `me`: no present peer has it,
     /// it is not kept for another, and it misleads nobody.
-    fn suffixed_name(&mut self, name: &str, me: Option<PeerId>, now: Now) -> Stored<Box<str>> {
+    fn suffixed_name(
+        &mut self,
+        (name, is_kept): (&str, bool),
+        me: Option<PeerId>,
+        now: Now,
+    ) -> Stored<Box<str>> {
         let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
         let reserved = self.store.reserved_names(since)?;
         // By name, since as many may be asked for as there are.
@@ -51,7 +61,7 @@ impl<S: Store> Mesh<S> {
                 || self.names.get(&key).is_some_and(|id| Some(*id) != me)
                 || reserved.contains(&key)
         };
-        if !taken(name) {
+        if !is_kept && !taken(name) {
             return Ok(name.into());
         }
         let numbered = (2..).map(|number| names::with_suffix(name, number));
@@ -60,7 +70,11 @@ impl<S: Store> Mesh<S> {
     }
 }
 
-fn name_taken(name: &str) -> Refusal {
-    let message = format!("the name `{name}` is taken: choose another, or leave out `exclusive`");
+fn name_taken(name: &str, kept_for: Option<MachineName>) -> Refusal {
+    let why = match kept_for {
+        Some(machine) => format!("kept for {machine}, where unread messages wait for it"),
+        None => "taken".into(),
+    };
+    let message = format!("the name `{name}` is {why}: choose another, or leave out `exclusive`");
     Refusal::new(Code::NameTaken, message)
 }

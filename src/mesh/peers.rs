@@ -145,7 +145,7 @@ impl<S: Store> Mesh<S> {
     ) -> Answer {
         self.check_peer_room(home)?;
         let (name, automatic) = match asked_name(register) {
-            Some(asked) => self.claim_name(asked, None, register.exclusive, now)?,
+            Some(asked) => self.claim_name(asked, (None, home), register.exclusive, now)?,
             None => (self.automatic_name(register, now)?, true),
         };
         let id = PeerId::from_random(self.random());
@@ -253,7 +253,8 @@ impl<S: Store> Mesh<S> {
             Some(asked) => (asked, false),
             None => (&*kept.name, kept.name_is_automatic),
         };
-        let (name, numbered) = self.claim_name(wanted, Some(id), register.exclusive, now)?;
+        let (name, numbered) =
+            self.claim_name(wanted, (Some(id), kept.host), register.exclusive, now)?;
         let automatic = made || numbered;
         let said = record((kept.host, register), id, (name, automatic), kept.token_hash, now);
         // Which session it is, and of which process, it need not say again: a hook may know better.

@@ -77,12 +77,26 @@ pub struct Size {
 pub enum To<'a> {
     /// One recipient. A peer that has a mailbox gets it there.
     One(Recipient),
-    /// The mailbox of this name, which no present peer has.
-    Name(&'a str),
+    /// The mailbox of this name on that machine, which no present peer has.
+    Name(&'a str, Option<MachineName>),
     /// These peers, at least one, without repeats.
     Many(&'a [PeerId]),
     /// The same, as the members of a group of this name.
     Group(&'a str, &'a [PeerId]),
+}
+
+/// A mailbox of a name, and by what it is told which of several is meant: the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mailbox {
+    /// The newest unread message in it.
+    pub unread: Option<Seq>,
+    /// The highest number given when a record was written last of someone who had the name there, not
+    /// as an automatic one.
+    pub had: Option<Seq>,
+    /// The newest message in it that was read.
+    pub read: Option<Seq>,
+    /// The machine that it is of; none for the hub's own.
+    pub host: Option<MachineName>,
 }
 
 /// A message to be stored. Its number is above those of all messages and events stored before.
@@ -346,10 +360,11 @@ pub trait Store {
 
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     ///
-    /// Names that differ by (ASCII) case only have one mailbox, which is named in lower case.
+    /// A name has a mailbox on each machine. Names that differ by (ASCII) case only have one there,
+    /// which is named in lower case.
     ///
-    /// A present peer whose name is not automatic has the mailbox of that name, for as long as its
-    /// record says so; no two have the same. Direct messages to it are put there, and what is there
+    /// A present peer whose name is not automatic has the mailbox of that name on its machine, for as
+    /// long as its record says so; no two have the same. Direct messages to it are put there, and what is there
     /// is in its inbox, from before it came, too. What is in a mailbox that nobody has is in no inbox.
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()>;
 
@@ -357,9 +372,9 @@ pub trait Store {
     /// peer they are kept for, in the order of their leaving.
     fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>>;
 
-    /// Whether the mailbox of this name was ever anyone's: there are messages in it, or a record of
-    /// someone who had the name, not as an automatic one.
-    fn mailbox_known(&mut self, name: &str) -> Result<bool>;
+    /// The mailboxes of this name that were ever anyone's, by machine: there are messages in it, or a
+    /// record of someone who had the name there, not as an automatic one.
+    fn mailboxes(&mut self, name: &str) -> Result<Vec<Mailbox>>;
 
     // Messages
 

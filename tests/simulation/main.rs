@@ -395,7 +395,7 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
     let _ = writeln!(out, "{:?}", store.events(&events, &mut |_| true)?);
     let _ = writeln!(out, "{:?} {:?}", store.locks()?, store.counts());
     for name in ["alice", "bob", "auto"] {
-        let _ = writeln!(out, "{name} {}", store.mailbox_known(name)?);
+        let _ = writeln!(out, "{name} {:?}", store.mailboxes(name)?);
     }
     let _ = writeln!(
         out,

@@ -145,7 +145,7 @@ impl Pair {
             self.both(|store| store.unread_direct(peer(n), 5).unwrap());
         }
         for name in ["shared", "peer-1", "nobody"] {
-            self.both(|store| store.mailbox_known(name).unwrap());
+            self.both(|store| store.mailboxes(name).unwrap());
         }
     }
 
@@ -264,7 +264,8 @@ impl Pair {
             self.both(|store| post(store, &from, to, &draft));
         } else if self.random.one_in(5) {
             let name = self.mailbox();
-            self.both(|store| post(store, &from, To::Name(name), &draft));
+            let host = self.random.pick(&[None, host(1), host(2)]);
+            self.both(|store| post(store, &from, To::Name(name, host), &draft));
         } else {
             let to = self.recipient();
             self.both(|store| post(store, &from, To::One(to), &draft));
@@ -373,6 +374,7 @@ impl Pair {
             left_at,
             name,
             name_is_automatic: self.random.one_in(2),
+            host: host(n % 3),
             summary: self.maybe(2, |pair| {
                 LeaveReason::Crashed.as_str().repeat(usize::from(pair.random.small(9))).into()
             }),
@@ -522,4 +524,10 @@ fn both_backends_give_the_same_answers() {
     for seed in seeds {
         Pair::new(seed).run(steps);
     }
+}
+
+/// The hub's own machine, or one of two others.
+fn host(n: u8) -> Option<MachineName> {
+    let names = [None, Some("Laptop"), Some("tower")];
+    names.get(usize::from(n)).copied().flatten().and_then(MachineName::new)
 }

@@ -7,6 +7,7 @@ use crate::store::{PurgeBefore, Receipt};
 
 contract!(
     a_mailbox_goes_with_its_name,
+    a_name_has_a_mailbox_on_each_machine,
     what_waits_is_as_any_message_to_its_holder,
     an_automatic_name_has_no_mailbox,
     names_that_differ_by_case_have_one_mailbox,
@@ -44,7 +45,7 @@ fn a_mailbox_goes_with_its_name(store: &mut dyn Store) {
     assert_eq!(inbox(store, 2), ["a", "to her alone"]);
     leave(store, 2, "alice");
     assert_eq!(inbox(store, 2), ["to her alone"]);
-    send(store, &party(1), To::Name("alice"), "b");
+    send(store, &party(1), To::Name("alice", None), "b");
     come(store, 3, "alice");
     tell(store, 1, 3, "c");
     assert_eq!(inbox(store, 3), ["a", "b", "c"]);
@@ -58,12 +59,54 @@ fn a_mailbox_goes_with_its_name(store: &mut dyn Store) {
     assert_eq!(peek(store, &all(inbox_of(4))).messages.len(), 3);
 }
 
+fn a_name_has_a_mailbox_on_each_machine(store: &mut dyn Store) {
+    let [laptop, tower] = ["Laptop", "tower"].map(MachineName::new);
+    let put = |store: &mut dyn Store, n: u8, host, left_at| {
+        let record = PeerRecord { name: "Alice".into(), host, left_at, ..record(n) };
+        turn(store, |store| store.put_peer(&record).unwrap());
+    };
+    register(store, 1);
+    put(store, 2, laptop, None);
+    let first = tell(store, 1, 2, "a");
+    put(store, 2, laptop, Some(at(1)));
+    let second = send(store, &party(1), To::Name("ALICE", MachineName::new("LAPTOP")), "b");
+    put(store, 3, tower, None);
+    put(store, 4, None, None);
+    for n in [3, 4] {
+        assert_eq!(inbox(store, n), Vec::<String>::new());
+        assert_eq!(store.undelivered(peer(n), Seq(0), 10).unwrap().messages, []);
+        let read =
+            turn(store, |store| store.mark_read(inbox_of(n), &[first], at(2), None).unwrap());
+        assert_eq!(read, []);
+    }
+    let mailboxes = store.mailboxes("alicE").unwrap();
+    let hosts: Vec<_> = mailboxes.iter().map(|it| (it.host, it.unread, it.read)).collect();
+    let expected = [(None, None, None), (laptop, Some(second.seq()), None), (tower, None, None)];
+    assert_eq!(hosts, expected);
+    assert!(mailboxes[0].had >= mailboxes[2].had && mailboxes[2].had >= mailboxes[1].had);
+    assert_eq!(mailboxes.iter().max().unwrap().host, laptop, "unread before all");
+    // Their sender sees all that was sent to the name.
+    tell(store, 1, 3, "c");
+    let (sender, label) = (party(1), Party::Label("alice".into()));
+    let sent = list_sent(store, &SentQuery { to: Some(&label), ..sent_by(&sender) }).messages;
+    assert_eq!(texts(&sent), ["a", "b", "c"]);
+    let script = Party::Label("alice@laptop".into());
+    let none = list_sent(store, &SentQuery { to: Some(&script), ..sent_by(&sender) }).messages;
+    assert_eq!(none, [], "a script is no mailbox");
+    put(store, 5, MachineName::new("laptop"), None);
+    assert_eq!(inbox(store, 5), ["a", "b"]);
+    assert_eq!(fetch(store, &unread(inbox_of(5)), at(3)).messages.len(), 2);
+    let laptops = store.mailboxes("alice").unwrap()[1];
+    assert_eq!((laptops.unread, laptops.read), (None, Some(second.seq())));
+}
+
 fn what_waits_is_as_any_message_to_its_holder(store: &mut dyn Store) {
     register(store, 1);
     come(store, 2, "alice");
     leave(store, 2, "alice");
-    let ids: Vec<MessageId> =
-        ["a", "b", "c", "d"].map(|text| send(store, &party(1), To::Name("alice"), text)).into();
+    let ids: Vec<MessageId> = ["a", "b", "c", "d"]
+        .map(|text| send(store, &party(1), To::Name("alice", None), text))
+        .into();
     // The former holder has no say in it.
     let nobody = turn(store, |store| store.mark_read(inbox_of(2), &ids, at(2), None).unwrap());
     assert_eq!(nobody, []);
@@ -95,7 +138,7 @@ fn an_automatic_name_has_no_mailbox(store: &mut dyn Store) {
     register(store, 1);
     let automatic = PeerRecord { name_is_automatic: true, name: "alice".into(), ..record(2) };
     turn(store, |store| store.put_peer(&automatic).unwrap());
-    assert!(!store.mailbox_known("alice").unwrap());
+    assert_eq!(store.mailboxes("alice").unwrap(), []);
     tell(store, 1, 2, "to the peer");
     turn(store, |store| {
         store.put_peer(&PeerRecord { left_at: Some(at(1)), ..automatic.clone() }).unwrap();
@@ -112,8 +155,8 @@ fn names_that_differ_by_case_have_one_mailbox(store: &mut dyn Store) {
     come(store, 2, "Alice");
     tell(store, 1, 2, "a");
     leave(store, 2, "Alice");
-    assert!(store.mailbox_known("aLICE").unwrap());
-    send(store, &party(1), To::Name("ALICE"), "b");
+    assert_ne!(store.mailboxes("aLICE").unwrap(), []);
+    send(store, &party(1), To::Name("ALICE", None), "b");
     come(store, 3, "alice");
     assert_eq!(inbox(store, 3), ["a", "b"]);
     let to = Party::Label("Alice".into());
@@ -126,14 +169,14 @@ fn names_that_differ_by_case_have_one_mailbox(store: &mut dyn Store) {
 
 fn mailboxes_are_known_while_anything_is_left(store: &mut dyn Store) {
     register(store, 1);
-    assert!(store.mailbox_known("peer-1").unwrap());
-    assert!(!store.mailbox_known("alice").unwrap());
+    assert_ne!(store.mailboxes("peer-1").unwrap(), []);
+    assert_eq!(store.mailboxes("alice").unwrap(), []);
     come(store, 2, "alice");
     leave(store, 2, "alice");
-    assert!(store.mailbox_known("alice").unwrap());
+    assert_ne!(store.mailboxes("alice").unwrap(), []);
     event(store, "a.b");
     turn(store, |store| note(store, 50));
-    send(store, &party(1), To::Name("alice"), "waits");
+    send(store, &party(1), To::Name("alice", None), "waits");
     let purge = |store: &mut dyn Store, messages| {
         let before = PurgeBefore { messages: time(messages), ..before(100) };
         turn(store, |store| store.purge(&before, 1000).unwrap());
@@ -141,12 +184,12 @@ fn mailboxes_are_known_while_anything_is_left(store: &mut dyn Store) {
     // The record goes, the message stays.
     purge(store, 0);
     assert_eq!(store.peer(peer(2)).unwrap(), None);
-    assert!(store.mailbox_known("alice").unwrap());
+    assert_ne!(store.mailboxes("alice").unwrap(), []);
     turn(store, |store| note(store, 90));
     purge(store, 100);
     purge(store, 100);
-    assert!(!store.mailbox_known("alice").unwrap());
-    assert!(store.mailbox_known("peer-1").unwrap());
+    assert_eq!(store.mailboxes("alice").unwrap(), []);
+    assert_ne!(store.mailboxes("peer-1").unwrap(), []);
     // Its number may have gone: all is as at first.
     come(store, 3, "alice");
     tell(store, 1, 3, "new");
@@ -161,7 +204,7 @@ fn a_message_tells_to_whom_it_was_sent(store: &mut dyn Store) {
     come(store, 2, "alice");
     tell(store, 1, 2, "to the peer");
     leave(store, 2, "alice");
-    send(store, &party(1), To::Name("alice"), "to the name");
+    send(store, &party(1), To::Name("alice", None), "to the name");
     send(store, &party(1), To::Group("#build", &[peer(2)]), "to a topic");
     broadcast(store, 1, &[2], "to all");
     let sent = list_sent(store, &sent_by(&party(1))).messages;
@@ -218,7 +261,7 @@ fn a_rollback_takes_a_mailbox_back(store: &mut dyn Store) {
     register(store, 1);
     come(store, 2, "alice");
     leave(store, 2, "alice");
-    send(store, &party(1), To::Name("alice"), "waits");
+    send(store, &party(1), To::Name("alice", None), "waits");
     store.begin_turn().unwrap();
     store.put_peer(&PeerRecord { name: "alice".into(), ..record(3) }).unwrap();
     store.rollback_turn();

@@ -1,31 +1,52 @@
 //! Mailboxes of names.
 
+use std::collections::BTreeMap;
+
 use super::MemoryStore;
 use super::rows::{Place, StoredMessage};
-use crate::model::{PeerId, Recipient};
-use crate::store::Receipt;
+use crate::model::{MachineName, PeerId, Recipient};
+use crate::store::{Mailbox, Receipt};
 
 impl MemoryStore {
-    /// The name whose mailbox this is, if it has one.
-    pub(super) fn mailbox_of(&self, recipient: Recipient) -> Option<Box<str>> {
+    /// The mailbox that this recipient has, if it has one.
+    pub(super) fn mailbox_of(&self, recipient: Recipient) -> Option<Place> {
         let Recipient::Peer(id) = recipient else { return None };
         let record = self.peers.get(&id).map(|peer| &peer.record);
         let record = record.filter(|it| it.left_at.is_none() && !it.name_is_automatic)?;
-        Some(record.name.to_ascii_lowercase().into())
+        Some(Place::mailbox(&record.name, record.host))
     }
 
     /// Where the messages of a recipient are.
     pub(super) fn places(&self, recipient: Recipient) -> Vec<Place> {
-        let mailbox = self.mailbox_of(recipient).map(Place::Mailbox);
-        mailbox.into_iter().chain([Place::Own(recipient)]).collect()
+        self.mailbox_of(recipient).into_iter().chain([Place::Own(recipient)]).collect()
     }
 
-    /// See [`crate::store::Store::mailbox_known`].
-    pub(super) fn is_mailbox_known(&self, name: &str) -> bool {
-        let place = Place::mailbox(name);
-        let mut records = self.peers.rows.values().map(|peer| &peer.record);
-        records.any(|record| record.name.eq_ignore_ascii_case(name) && !record.name_is_automatic)
-            || self.messages.rows.values().any(|row| row.recipients.contains_key(&place))
+    /// See [`crate::store::Store::mailboxes`].
+    pub(super) fn mailboxes_called(&self, name: &str) -> Vec<Mailbox> {
+        let mut found: BTreeMap<Option<MachineName>, Mailbox> = BTreeMap::new();
+        let mut at = |host: Option<MachineName>, note: &dyn Fn(&mut Mailbox)| {
+            let host = host.map(|host| host.folded());
+            let nothing = Mailbox { unread: None, had: None, read: None, host };
+            note(found.entry(host).or_insert(nothing));
+        };
+        for peer in self.peers.rows.values() {
+            let record = &peer.record;
+            if record.name.eq_ignore_ascii_case(name) && !record.name_is_automatic {
+                at(record.host, &|it| it.had = it.had.max(Some(peer.left_seq)));
+            }
+        }
+        for row in self.messages.rows.values() {
+            let Some((Place::Mailbox(of, host), marks)) = row.recipients.first_key_value() else {
+                continue;
+            };
+            if of.eq_ignore_ascii_case(name) {
+                let is_read = marks.read_at.is_some();
+                at(*host, &|it| {
+                    *if is_read { &mut it.read } else { &mut it.unread } = Some(row.seq);
+                });
+            }
+        }
+        found.into_values().collect()
     }
 
     /// See [`crate::store::Store::unread_direct`].

@@ -14,7 +14,7 @@ mod table;
 use uuid::Uuid;
 
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
+    Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
     REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
     StoreError, Telling, To, Waiting,
 };
@@ -217,8 +217,8 @@ impl Store for MemoryStore {
         Ok(gone.into_iter().map(|peer| (peer.record.name.clone(), peer.record.id)).collect())
     }
 
-    fn mailbox_known(&mut self, name: &str) -> Result<bool> {
-        Ok(self.is_mailbox_known(name))
+    fn mailboxes(&mut self, name: &str) -> Result<Vec<Mailbox>> {
+        Ok(self.mailboxes_called(name))
     }
 
     fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
@@ -301,7 +301,11 @@ impl Store for MemoryStore {
     ) -> Result<Page> {
         let to = query.to.map(|to| match (to.inbox(), to) {
             (Some(recipient), _) => self.places(recipient),
-            (None, to) => vec![Place::mailbox(&to.to_string())],
+            (None, to) => {
+                let name = to.to_string();
+                let mailboxes = self.mailboxes_called(&name).into_iter();
+                mailboxes.map(|mailbox| Place::mailbox(&name, mailbox.host)).collect()
+            }
         });
         let mut rows: Vec<&StoredMessage> = self
             .messages_between(query.after, query.before)

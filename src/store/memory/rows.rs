@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::api::Fact;
 use crate::model::{
-    Event, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached, Recipient, Seq,
-    Timestamp, Told, event_type,
+    Event, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached,
+    Recipient, Seq, Timestamp, Told, event_type,
 };
 use crate::store::marks::Marks;
 use crate::store::{NewMessage, Receipt, To};
@@ -17,14 +17,14 @@ use crate::store::{NewMessage, Receipt, To};
 pub(super) enum Place {
     /// With its recipient.
     Own(Recipient),
-    /// In the mailbox of a name.
-    Mailbox(Box<str>),
+    /// In the mailbox of a name on a machine.
+    Mailbox(Box<str>, Option<MachineName>),
 }
 
 impl Place {
     /// The mailbox of a name, and of every other that differs from it by case only.
-    pub(super) fn mailbox(name: &str) -> Self {
-        Self::Mailbox(name.to_ascii_lowercase().into())
+    pub(super) fn mailbox(name: &str, host: Option<MachineName>) -> Self {
+        Self::Mailbox(name.to_ascii_lowercase().into(), host)
     }
 }
 
@@ -48,14 +48,12 @@ pub(super) struct StoredMessage {
 
 impl StoredMessage {
     /// `mailbox`: that of the recipient, if it has one.
-    pub(super) fn new(new: &NewMessage<'_>, mailbox: Option<Box<str>>) -> Self {
+    pub(super) fn new(new: &NewMessage<'_>, mailbox: Option<Place>) -> Self {
         let one = |place| BTreeMap::from([(place, Marks::default())]);
         let (recipients, addressed) = match (new.to, mailbox) {
-            (To::One(recipient), Some(name)) => {
-                (one(Place::Mailbox(name)), Party::from(recipient).peer())
-            }
+            (To::One(recipient), Some(mailbox)) => (one(mailbox), recipient.peer()),
             (To::One(recipient), None) => (one(Place::Own(recipient)), None),
-            (To::Name(name), _) => (one(Place::mailbox(name)), None),
+            (To::Name(name, host), _) => (one(Place::mailbox(name, host)), None),
             (To::Many(peers) | To::Group(_, peers), _) => {
                 let own = |id: &PeerId| (Place::Own(Recipient::Peer(*id)), Marks::default());
                 (peers.iter().map(own).collect(), None)
@@ -86,7 +84,7 @@ impl StoredMessage {
     pub(super) fn to(&self) -> Option<Party> {
         match self.recipients.keys().next().filter(|_| !self.broadcast)? {
             Place::Own(recipient) => Some(Party::from(*recipient)),
-            Place::Mailbox(name) => {
+            Place::Mailbox(name, _) => {
                 Some(self.addressed.map_or_else(|| Party::Label(name.clone()), Party::Peer))
             }
         }
@@ -94,7 +92,7 @@ impl StoredMessage {
 
     fn mailbox(&self) -> Option<Box<str>> {
         match self.recipients.keys().next() {
-            Some(Place::Mailbox(name)) => Some(name.clone()),
+            Some(Place::Mailbox(name, _)) => Some(name.clone()),
             _ => None,
         }
     }

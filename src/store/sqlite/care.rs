@@ -194,8 +194,9 @@ impl Db {
                         OR EXISTS (SELECT 1 FROM peers
                             WHERE id = (SELECT name FROM parties WHERE party = ?1))
                         OR EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
-                            WHERE NOT name_is_automatic AND name COLLATE NOCASE = (SELECT substr(name, 2)
-                                FROM parties WHERE party = ?1 AND name GLOB '@*'))",
+                            WHERE NOT name_is_automatic AND name COLLATE NOCASE =
+                                (SELECT substr(name, 2, instr(substr(name, 2) || '@', '@') - 1)
+                                    FROM parties WHERE party = ?1 AND name GLOB '@*'))",
                 )?
                 .query_row([party], |row| row.get(0))?;
             if !used {

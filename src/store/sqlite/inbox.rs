@@ -5,7 +5,7 @@ use rusqlite::OptionalExtension as _;
 use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use super::messages::StoredMessage;
-use super::parties::{CLI, mailbox};
+use super::parties::CLI;
 use super::streams::{Found, Merge, Range, Seqs, Source};
 use crate::model::{Message, Party, Seq, Timestamp};
 use crate::store::marks::Marks;
@@ -166,15 +166,17 @@ impl Db {
         let piece = query.limit.saturating_add(PIECE_REMAINING);
         let mut merge = Merge { range, direct: Vec::new(), broadcasts: None };
         if let Some(to) = query.to {
-            let label = matches!(to, Party::Label(_)).then(|| mailbox(&to.to_string()));
-            let Some(to) = self.find_party(label.as_ref().unwrap_or(to))? else {
-                return Ok(Page::default());
+            let boxes: Vec<u32> = if let Party::Label(name) = to {
+                self.mailboxes_called(name)?.into_iter().map(|(_, number)| number).collect()
+            } else {
+                let Some(to) = self.find_party(to)? else { return Ok(Page::default()) };
+                if to != CLI {
+                    merge.broadcasts = Some(Walk::any(self, to, Some(sender), range)?);
+                }
+                self.boxes(to)?.collect()
             };
-            for one in self.boxes(to)? {
+            for one in boxes {
                 merge.direct.push(Source::One(Seqs::pair(sender, one, range, piece)));
-            }
-            if to != CLI && label.is_none() {
-                merge.broadcasts = Some(Walk::any(self, to, Some(sender), range)?);
             }
         } else {
             merge.direct = self.sent_rows(sender, range)?;

@@ -54,7 +54,7 @@ fn address(
         return Ok(Address { to: None, name: None, group });
     }
     let party = parties.party(connection, recipient)?;
-    let Some(name) = mailbox_name(&party) else {
+    let Some((name, _)) = mailbox_name(&party) else {
         return Ok(Address { to: Some(party), name: None, group: None });
     };
     let to = addressed.unwrap_or_else(|| Party::Label(name.into()));
@@ -79,7 +79,7 @@ impl Db {
                     None => number,
                 }
             }
-            To::Name(name) => self.intern(&mailbox(name))?,
+            To::Name(name, host) => self.intern(&mailbox(name, host))?,
             To::Many(peers) | To::Group(_, peers) => {
                 if let To::Group(name, _) = new.to {
                     addressed = Some(Party::Label(name.into()));

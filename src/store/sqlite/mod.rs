@@ -44,8 +44,8 @@ use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, Receipt,
-    Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
+    Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
+    Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
 };
 use crate::api::{Full, Recovery};
 use crate::config::Durability;
@@ -365,8 +365,8 @@ impl Store for SqliteStore {
         self.run(|db| db.reserved_names(since))
     }
 
-    fn mailbox_known(&mut self, name: &str) -> Result<bool> {
-        self.run(|db| db.mailbox_known(name))
+    fn mailboxes(&mut self, name: &str) -> Result<Vec<Mailbox>> {
+        self.run(|db| db.mailboxes(name))
     }
 
     fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::db::{Fault, Outcome};
 use super::progress::Progress;
-use crate::model::{Party, Seq};
+use crate::model::{MachineName, Party, Seq};
 
 /// The recipient in the row of a broadcast.
 pub(super) const EVERYONE: u32 = 0;
@@ -35,20 +35,30 @@ pub(super) struct Known {
     pub(super) mailbox: Option<u32>,
 }
 
-/// What the name of a mailbox begins with in the table. No label does.
-const MAILBOX: char = '@';
+/// What the name of a mailbox begins with in the table, and what stands before its machine. No label
+/// begins with it, and no name has it.
+pub(super) const MAILBOX: char = '@';
 
-/// The mailbox of a name, and of every other that differs from it by case only.
-pub(super) fn mailbox(name: &str) -> Party {
-    Party::Label(format!("{MAILBOX}{}", name.to_ascii_lowercase()).into())
+/// The mailbox of a name on a machine, and of every other name that differs from it by case only:
+/// `@name`, or `@name@machine` if that is not the hub.
+pub(super) fn mailbox(name: &str, host: Option<MachineName>) -> Party {
+    let mut text = format!("{MAILBOX}{name}");
+    if let Some(host) = host {
+        text.push(MAILBOX);
+        text.push_str(host.as_str());
+    }
+    text.make_ascii_lowercase();
+    Party::Label(text.into())
 }
 
-/// The name whose mailbox this is, if it is one.
-pub(super) fn mailbox_name(party: &Party) -> Option<&str> {
-    match party {
-        Party::Label(label) => label.strip_prefix(MAILBOX),
-        Party::Peer(_) | Party::Cli | Party::CliAt(_) => None,
-    }
+/// The name whose mailbox this is, and its machine, if it is one.
+pub(super) fn mailbox_name(party: &Party) -> Option<(&str, Option<MachineName>)> {
+    let Party::Label(label) = party else { return None };
+    let name = label.strip_prefix(MAILBOX)?;
+    Some(match name.split_once(MAILBOX) {
+        Some((name, host)) => (name, MachineName::new(host)),
+        None => (name, None),
+    })
 }
 
 /// The columns that [`read`] reads. The mailbox is that of a present peer with a name of its own.
@@ -57,7 +67,7 @@ macro_rules! columns {
         "party, name, born, floor, delivered, counted, unread,
          (SELECT mailbox.party FROM peers CROSS JOIN parties AS mailbox
           WHERE peers.id = parties.name AND left_at IS NULL AND NOT name_is_automatic
-            AND mailbox.name = '@' || lower(peers.name))"
+            AND mailbox.name = '@' || lower(peers.name || coalesce('@' || host, '')))"
     };
 }
 

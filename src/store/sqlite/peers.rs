@@ -1,11 +1,14 @@
 //! Records of peers.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::db::{Db, Outcome};
-use super::parties::mailbox;
+use super::parties::{MAILBOX, mailbox, mailbox_name};
 use crate::model::{MachineName, MeshTime, Party, PeerId, PeerRecord};
+use crate::store::Mailbox;
 
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<PeerRecord> {
     Ok(PeerRecord {
@@ -135,21 +138,66 @@ impl Db {
                 self.tally.last_seq,
             ])?;
         let has_mailbox = record.left_at.is_none() && !record.name_is_automatic;
-        let mailbox = if has_mailbox { Some(self.intern(&mailbox(&record.name))?) } else { None };
+        let mailbox = if has_mailbox {
+            Some(self.intern(&mailbox(&record.name, record.host))?)
+        } else {
+            None
+        };
         self.parties.known(&self.connection, me)?.mailbox = mailbox;
         Ok(())
     }
 
-    /// See [`crate::store::Store::mailbox_known`].
-    pub(super) fn mailbox_known(&mut self, name: &str) -> Outcome<bool> {
-        // Without a number there is no message in it.
-        let mailbox = self.find_party(&mailbox(name))?;
+    /// The mailboxes of this name that have a number: without one there is no message in it.
+    pub(super) fn mailboxes_called(
+        &mut self,
+        name: &str,
+    ) -> Outcome<Vec<(Option<MachineName>, u32)>> {
+        if name.contains(MAILBOX) {
+            return Ok(Vec::new());
+        }
+        let first = mailbox(name, None).to_string();
+        // Those of other machines stand together in the index: what comes after `@` is `A`.
         let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM peers INDEXED BY peers_name
-                    WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic)
-                OR EXISTS (SELECT 1 FROM messages INDEXED BY messages_inbox WHERE recipient = ?2)",
+            "SELECT party, name FROM parties WHERE name = ?1
+             UNION ALL SELECT party, name FROM parties WHERE name > ?1 || '@' AND name < ?1 || 'A'",
         )?;
-        Ok(statement.query_row((name, mailbox), |row| row.get(0))?)
+        let rows = statement.query_map([first], |row| {
+            let party: Party = row.get(1)?;
+            Ok((mailbox_name(&party).and_then(|(_, host)| host), row.get(0)?))
+        })?;
+        let rows: rusqlite::Result<Vec<_>> = rows.collect();
+        Ok(rows?)
+    }
+
+    /// See [`crate::store::Store::mailboxes`].
+    pub(super) fn mailboxes(&mut self, name: &str) -> Outcome<Vec<Mailbox>> {
+        let mut found = BTreeMap::new();
+        let called = self.mailboxes_called(name)?;
+        let mut newest = self.connection.prepare_cached(
+            "SELECT max(seq) FROM messages INDEXED BY messages_inbox
+             WHERE recipient = ?1 AND is_read = ?2",
+        )?;
+        for (host, number) in called {
+            let unread = newest.query_row((number, false), |row| row.get(0))?;
+            let read = newest.query_row((number, true), |row| row.get(0))?;
+            let mailbox = Mailbox { unread, had: None, read, host };
+            if unread.is_some() || read.is_some() {
+                found.insert(host, mailbox);
+            }
+        }
+        let mut holders = self.connection.prepare_cached(
+            "SELECT host, left_seq FROM peers INDEXED BY peers_name
+             WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic",
+        )?;
+        let mut rows = holders.query([name])?;
+        while let Some(row) = rows.next()? {
+            let host: Option<MachineName> = row.get(0)?;
+            let host = host.map(|host| host.folded());
+            let nothing = Mailbox { unread: None, had: None, read: None, host };
+            let mailbox = found.entry(host).or_insert(nothing);
+            mailbox.had = mailbox.had.max(row.get(1)?);
+        }
+        Ok(found.into_values().collect())
     }
 
     /// See [`crate::store::Store::reserved_names`].

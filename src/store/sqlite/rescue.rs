@@ -174,7 +174,7 @@ impl Rescue<'_> {
         let decode = |row: &Row<'_>| {
             let party: Party = row.get(1).ok()?;
             // A mailbox is called as new ones are, whoever made it.
-            let mailbox = mailbox_name(&party).map(mailbox);
+            let mailbox = mailbox_name(&party).map(|(name, host)| mailbox(name, host));
             Some((row.get(0).ok()?, mailbox.unwrap_or(party)))
         };
         let mut parties = HashMap::new();
@@ -384,7 +384,7 @@ impl Rescue<'_> {
             }
             self.new.put_peer(&record)?;
             if !record.name_is_automatic {
-                self.new.intern(&mailbox(&record.name))?;
+                self.new.intern(&mailbox(&record.name, record.host))?;
             }
             self.copied();
         }

@@ -145,6 +145,7 @@ const OPERATIONS: [Operation; 29] = [
         store.peer(peer(2)).unwrap();
         store.present_peers().unwrap();
         store.reserved_names(time(i64::MAX / 2)).unwrap();
+        assert_eq!(store.mailboxes("peer-2").unwrap().len(), 1);
     }),
     ("first", |store| _ = store.first_seq().unwrap()),
     ("purge", |store| {
