@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import uuid
+import venv
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -552,6 +554,18 @@ class NoBroker(MeshTest):
         # Many at once end with one broker.
         clients = [Background(lambda: self.client(start=True).status().pid) for _ in range(4)]
         self.assertEqual({worker.result() for worker in clients}, {self.mesh.broker_pid()})
+
+    def test_the_program_of_a_virtual_environment_is_found_without_its_path(self) -> None:
+        programs = self.mesh.root / "venv" / "bin"
+        venv.create(programs.parent, symlinks=True)
+        (programs / "slm-mesh").symlink_to(binary())
+        code = "from slm_mesh._locate import find_binary; print(find_binary())"
+        environment = {"PATH": "/nowhere", "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [str(programs / "python"), "-c", code]
+        found = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+        self.assertEqual(found.stdout.strip(), str(programs / "slm-mesh"))
 
     def test_a_broker_that_cannot_be_started_says_why(self) -> None:
         os.environ["PATH"] = str(self.mesh.root)

@@ -12,6 +12,7 @@ import shutil
 import stat
 import struct
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -259,8 +260,16 @@ def _lock_holder(path: Path) -> int | None:
 
 
 def find_binary() -> str | None:
-    """The program that starts a broker: ``SLM_MESH_BIN``, or ``slm-mesh`` on the PATH."""
-    return os.environ.get(BIN) or shutil.which("slm-mesh")
+    """The program that starts a broker: ``SLM_MESH_BIN``, or ``slm-mesh`` of this virtual environment,
+    into which a wheel may have brought it, or on the PATH."""
+    named = os.environ.get(BIN)
+    if named:
+        return named
+    places = [os.environ.get("PATH", os.defpath)]
+    if sys.prefix != sys.base_prefix:
+        # It is on the PATH, and first, only of those who have activated the environment.
+        places.insert(0, sysconfig.get_path("scripts"))
+    return shutil.which("slm-mesh", path=os.pathsep.join(places))
 
 
 def launch_command(place: Place) -> tuple[list[str], dict[str, str]]:
