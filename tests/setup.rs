@@ -13,10 +13,10 @@ mod common;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::files::{mesh, on_terminal, program, put, servers, text, tree};
-use common::{Mesh, is_there};
+use common::{Mesh, Ran, is_there};
 use serde_json::Value;
 
 #[test]
@@ -275,5 +275,32 @@ fn nothing_is_written_that_nobody_agreed_to() {
         assert!(ran.out.contains("Write 2 files? [y/N]"), "{ran:?}");
         assert_eq!(is_there(mesh.home().join(".cursor/mcp.json")), written, "{answer:?}");
         assert_eq!(ran.code, Some(i32::from(!written)));
+    }
+}
+
+#[test]
+fn a_program_that_may_soon_be_gone_is_named() {
+    let mesh = mesh();
+    for (folder, note) in [
+        ("_npx/1/node_modules/slm-mesh-linux-x64/bin", "lies in a cache; when that is emptied"),
+        ("target/release", "lies in a build folder"),
+        ("bin", ""),
+    ] {
+        let folder = mesh.work().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("slm-mesh");
+        // By another process: a file that this one has open for writing cannot be run, and a test beside
+        // this one may just have passed it on.
+        let from = env!("CARGO_BIN_EXE_slm-mesh");
+        let copied = Command::new("cp").arg(from).arg(&program).status().unwrap();
+        assert!(copied.success());
+        let ran: Ran =
+            mesh.command_of(&program).args(["setup", "cursor", "--yes"]).output().unwrap().into();
+        let expected = format!("{} {note}", program.display());
+        assert!(
+            if note.is_empty() { ran.err.is_empty() } else { ran.err.contains(&expected) },
+            "{ran:?}"
+        );
+        ran.ok();
     }
 }

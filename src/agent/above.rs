@@ -14,11 +14,12 @@ const EDITORS: &[&str] = &["cursor", "windsurf", "antigravity", "vscode", "zed"]
 /// Agents that run extensions in a process of their own program, which is no agent of its own.
 const SELF_STARTING: &[&str] = &["copilot-cli"];
 
-/// Programs that run another one and are nobody's agent.
+/// Programs that run another one and are nobody's agent. This one's own name is that of the script by
+/// which its npm package starts it.
 const WRAPPERS: &[&str] = &[
     "sh", "bash", "dash", "zsh", "ksh", "fish", "busybox", "env", "timeout", "nice", "ionice",
     "nohup", "setsid", "stdbuf", "time", "npm", "npx", "pnpm", "pnpx", "yarn", "bunx", "uv", "uvx",
-    "pipx", "mise", "direnv",
+    "pipx", "mise", "direnv", "slm-mesh",
 ];
 
 /// Whether an agent of this type is an editor, all windows of which may be in one process.
@@ -133,6 +134,9 @@ mod tests {
     fn an_agent_that_is_not_known_is_the_first_that_is_no_wrapper() {
         assert_eq!(pid(&["my-agent", "bash"], "my-agent"), Some(100));
         assert_eq!(pid(&["timeout|9|x", "sh|-c|x", "my-agent", "bash"], "my-agent"), Some(98));
+        let npx =
+            ["node|/x/.bin/slm-mesh|mcp", "sh|-c|slm-mesh mcp", "npm exec slm-mesh", "my-agent"];
+        assert_eq!(pid(&npx, "my-agent"), Some(97));
         // Another agent has started it: that one is not meant.
         assert_eq!(pid(&["sh|-c|x", "my-agent", "bash", "claude"], "my-agent"), Some(99));
         assert_eq!(pid(&["python3|agent.py", "bash", "codex"], "claude-code"), Some(100));

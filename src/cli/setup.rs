@@ -374,15 +374,28 @@ fn report(
             )?;
         }
     }
-    let is_built = setup.program.path.contains("/target/debug/")
-        || setup.program.path.contains("/target/release/");
-    if done > 0 && !wanted.uninstall && !wanted.dry_run && is_built {
-        super::out::note(&format!(
-            "{} lies in a build folder; if that goes, agents no longer find it",
-            setup.program.path
-        ));
+    if let Some(note) =
+        passing(&setup.program.path).filter(|_| done > 0 && !wanted.uninstall && !wanted.dry_run)
+    {
+        super::out::note(&format!("{} {note}", setup.program.path));
     }
     Ok(())
+}
+
+/// What to say of a program in a place that does not last: a build, or a run by `npx`, `uvx` or the
+/// like, which keep what they run in a cache.
+fn passing(program: &str) -> Option<&'static str> {
+    let lies_in = |folders: &[&str]| folders.iter().any(|folder| program.contains(folder));
+    if lies_in(&["/target/debug/", "/target/release/"]) {
+        Some("lies in a build folder; if that goes, agents no longer find it")
+    } else if lies_in(&["/_npx/", "/.cache/", "/Caches/"]) {
+        Some(
+            "lies in a cache; when that is emptied, agents no longer find it: install slm-mesh, then \
+             set up again",
+        )
+    } else {
+        None
+    }
 }
 
 fn document<'a>(
