@@ -242,6 +242,46 @@ fn the_readmes_show_what_setup_writes() {
     }
 }
 
+// https://cursor.com/docs/mcp/install-links, https://code.visualstudio.com/docs/copilot/guides/mcp-developer-guide
+#[test]
+fn the_links_of_the_readme_add_the_server() {
+    let readme = include_str!("../README.md");
+    let server = servers()["slm-mesh"].to_string();
+    let links = [
+        ("https://cursor.com/en/install-mcp", base64(server.as_bytes())),
+        ("https://insiders.vscode.dev/redirect/mcp/install", server),
+    ];
+    for (page, config) in links {
+        let link = format!("({page}?name=slm-mesh&config={})", percent_encoded(&config));
+        assert!(readme.contains(&link), "the README lacks {link}");
+    }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |group: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(*group.get(at).unwrap_or(&0)));
+        (0..4).map(move |at| char::from(DIGITS[bits >> (18 - 6 * at) & 63])).take(group.len() + 1)
+    };
+    let text: String = bytes.chunks(3).flat_map(digits).collect();
+    let padding = "=".repeat(text.len().next_multiple_of(4) - text.len());
+    text + &padding
+}
+
+/// RFC 3986, section 2.1.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into());
+            }
+            _ => write!(encoded, "%{byte:02X}").unwrap(),
+        }
+        encoded
+    })
+}
+
 #[test]
 fn each_integration_has_an_agent() {
     let mut found: Vec<_> = fs::read_dir(root())
