@@ -67,10 +67,16 @@ impl Paths {
         self.dir.join("broker.sock")
     }
 
+    /// As what the process serves that serves: `broker`, `hub` or `client`.
+    #[must_use]
+    pub fn role(&self) -> PathBuf {
+        self.dir.join("broker.role")
+    }
+
     /// What is there only while a broker runs, and what one that was killed leaves behind.
     #[must_use]
-    pub fn of_running_broker(&self) -> [PathBuf; 4] {
-        [self.port(), self.socket(), self.token(), self.pid()]
+    pub fn of_running_broker(&self) -> [PathBuf; 5] {
+        [self.port(), self.socket(), self.token(), self.pid(), self.role()]
     }
 
     /// The log of a broker in the background.
@@ -145,6 +151,7 @@ mod tests {
             (paths.token(), "broker.token"),
             (paths.port(), "port"),
             (paths.socket(), "broker.sock"),
+            (paths.role(), "broker.role"),
             (paths.log(), "broker.log"),
             (paths.old_log(), "broker.log.1"),
             (paths.machines(), "machines"),

@@ -39,7 +39,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
         "client",
         &[
             "api", "config", "data_dir", "files", "limits", "log", "model", "paths", "patterns",
-            "platform", "wire",
+            "platform", "role", "wire",
         ],
     ),
     (

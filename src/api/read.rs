@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::reply::{LockInfo, MachineInfo, PeerInfo, StateInfo, SubagentEdit};
+use super::reply::{HubInfo, LockInfo, MachineInfo, PeerInfo, StateInfo, SubagentEdit};
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.
@@ -18,14 +18,17 @@ pub struct PeersReply {
     pub elsewhere: u64,
 }
 
-/// Answer to `POST /machines`, `list`, of what serves its own machine and perhaps others.
+/// Answer to `POST /machines`, `list`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct MachinesReply {
-    /// `broker` or `hub`.
+    /// `broker`, `hub` or `client`.
     pub role: Box<str>,
     /// Those that have joined, by name.
     #[serde(default)]
     pub machines: Vec<MachineInfo>,
+    /// Of a client: its hub.
+    #[serde(default)]
+    pub hub: Option<HubInfo>,
 }
 
 /// Answer to `POST /messages` with `renew` or `release`.
@@ -234,8 +237,25 @@ mod tests {
             peers: 3,
         };
         let (role, machines): (Box<str>, _) = ("hub".into(), vec![machine]);
-        let reply = Reply::Machines { role: role.clone(), machines: machines.clone() };
-        assert_eq!(read::<MachinesReply>(&reply), MachinesReply { role, machines });
+        let hub = HubInfo {
+            id: Some(MachineId([2; 32])),
+            name: Some("desk".into()),
+            own_name: Some("laptop".into()),
+            address: Some("192.0.2.5:7900".into()),
+            connected: false,
+            since: Some(Timestamp(3)),
+            problem: Some("it does not answer".into()),
+            refused: true,
+        };
+        for hub in [None, Some(hub)] {
+            let (role, machines) = (role.clone(), machines.clone());
+            let reply = Reply::Machines {
+                role: role.clone(),
+                machines: machines.clone(),
+                hub: hub.clone(),
+            };
+            assert_eq!(read::<MachinesReply>(&reply), MachinesReply { role, machines, hub });
+        }
         let invited = Invited {
             code: "c".into(),
             token: [0; 16],

@@ -590,6 +590,35 @@ pub struct MachineInfo {
     pub peers: u64,
 }
 
+/// The hub of a client's mesh, and how the way to it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubInfo {
+    /// Its id; none as long as none has proved to have the shared secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<MachineId>,
+    /// What it calls itself, once it was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
+    /// What it calls this machine, once it was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_name: Option<Box<str>>,
+    /// Where it is connected to, or was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Box<str>>,
+    /// Whether the connection stands.
+    pub connected: bool,
+    /// Since when it does, or does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why it does not, and what happens next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Box<str>>,
+    /// Whether the hub lets this machine in no more: waiting changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
 /// Answer to `POST /machines`, `invite`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -707,10 +736,13 @@ pub enum Reply {
     },
     /// `POST /machines`, `list`
     Machines {
-        /// `broker` or `hub`.
+        /// `broker`, `hub` or `client`.
         role: Box<str>,
         /// Those that have joined, by name.
         machines: Vec<MachineInfo>,
+        /// Of a client: its hub.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hub: Option<HubInfo>,
     },
     /// `POST /machines`, `invite`
     Invited(Invited),

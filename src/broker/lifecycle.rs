@@ -24,6 +24,7 @@ use crate::log;
 use crate::mesh::Entropy;
 use crate::paths::Paths;
 use crate::platform::{self, Address, BrokerLock, Listener};
+use crate::role::Kind;
 
 /// How often the lock is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -220,9 +221,10 @@ impl Presence {
     ///
     /// # Errors
     /// One cannot be written.
-    pub(super) fn announce(&self, port: u16, token: &str) -> Result<(), StartError> {
+    pub(super) fn announce(&self, role: Kind, port: u16, token: &str) -> Result<(), StartError> {
         write(&self.paths.token(), token)?;
         write(&self.paths.pid(), &std::process::id().to_string())?;
+        write(&self.paths.role(), role.as_str())?;
         write(&self.paths.port(), &port.to_string())
     }
 
@@ -303,11 +305,12 @@ mod tests {
         std::fs::write(paths.port(), "1").unwrap();
         let presence = Presence::clear(&paths);
         assert!(!paths.port().exists());
-        presence.announce(7899, "token").unwrap();
+        presence.announce(Kind::Broker, 7899, "token").unwrap();
         assert_eq!(small_number(&paths.port()), Some(7899_u16));
         assert_eq!(small_number(&paths.pid()), Some(std::process::id()));
         assert_eq!(read_small(&paths.token()).as_deref(), Some("token"));
-        for path in [paths.port(), paths.pid(), paths.token()] {
+        assert_eq!(read_small(&paths.role()).as_deref(), Some("broker"));
+        for path in [paths.port(), paths.pid(), paths.token(), paths.role()] {
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
         drop(presence);

@@ -127,7 +127,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     }
     let presence = Presence::clear(paths);
     let (mut reactor, port, token) = build(config, mode, &role)?;
-    presence.announce(port, &token)?;
+    presence.announce(role.kind(), port, &token)?;
     log::info(format_args!(
         "serving {} on {}:{port}, version {}, pid {}",
         paths.dir().display(),

@@ -107,7 +107,11 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Hook(_) => return Err(guard::hook_by_hand()),
         _ => {}
     }
-    let config = Config::from_env(invocation.global.data_dir.as_deref())?;
+    let mut config = Config::from_env(invocation.global.data_dir.as_deref())?;
+    // What settings of another role say to do first.
+    if matches!(invocation.command, Command::Stop | Command::Clean) {
+        config = config.of_any_role();
+    }
     // What others can write to is not believed. Doctor says so among other things, and the guard does
     // not hold up a commit for it.
     if !matches!(invocation.command, Command::Doctor | Command::Guard(_)) {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::call::leaves_no_doubt;
 use crate::api::{Code, Request};
+use crate::role::OtherRole;
 
 /// A refusal as it came from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub enum ClientError {
     },
     /// The request is larger than any broker takes.
     TooLarge,
+    /// The variables of this process ask for another role than what serves the data directory.
+    OtherRole(OtherRole),
     /// No broker could be started.
     StartFailed {
         /// What the one that was started said.
@@ -132,6 +135,7 @@ impl ClientError {
             Self::Protocol { .. } => "protocol_error",
             Self::NotOurs { .. } => "not_our_broker",
             Self::TooLarge => "too_large",
+            Self::OtherRole(_) => OtherRole::WORD,
             Self::StartFailed { .. } => "start_failed",
             Self::Settings { .. } => "invalid_setting",
             Self::DataDir { .. } => "data_dir",
@@ -214,6 +218,7 @@ impl fmt::Display for ClientError {
                  SLM_MESH_DATA_DIR to one that is not"
             ),
             Self::TooLarge => f.write_str("the request is larger than 1 MiB; send less at a time"),
+            Self::OtherRole(other) => other.fmt(f),
             Self::StartFailed { reason } => write!(f, "the broker could not be started: {reason}"),
             Self::Settings { reason } | Self::DataDir { reason } => f.write_str(reason),
             Self::File { path, reason } => {

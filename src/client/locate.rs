@@ -9,7 +9,9 @@ use super::reach;
 use crate::config::Config;
 use crate::data_dir;
 use crate::files;
+use crate::paths::Paths;
 use crate::platform::{self, LockHolder};
+use crate::role::{self, Kind};
 
 /// Longest of the files read here, bytes.
 const FILE_BYTES_MAX: usize = 1024;
@@ -47,7 +49,8 @@ pub enum Located {
 /// Nothing in a directory that others could write to is believed, and nothing is written.
 ///
 /// # Errors
-/// [`ClientError::DataDir`], [`ClientError::File`].
+/// [`ClientError::DataDir`], [`ClientError::File`]; [`ClientError::OtherRole`] if the variables of this
+/// process ask for something else than what serves.
 pub fn locate(config: &Config) -> Result<Located, ClientError> {
     let paths = &config.paths;
     data_dir::check(paths)
@@ -63,9 +66,20 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
     let (Some(port), Some(token)) = (port, token) else {
         return Ok(Located::NotReady(reach::not_ready(pid)));
     };
+    if let Some(kind) = serving_as(paths)? {
+        role::check_serving(&config.asked, kind).map_err(ClientError::OtherRole)?;
+    }
     let mesh = read(paths.mesh_id())?;
     let address = SocketAddr::new(config.host, port);
     Ok(Located::Serving(Broker { socket: paths.socket(), address, token, mesh, pid }))
+}
+
+/// As what the process serves that serves; none if there is none, or one that does not say so.
+///
+/// # Errors
+/// [`ClientError::File`].
+pub fn serving_as(paths: &Paths) -> Result<Option<Kind>, ClientError> {
+    Ok(read(paths.role())?.and_then(|word| Kind::parse(&word)))
 }
 
 /// The text of a small file; none if there is no such file or nothing in it.
@@ -90,6 +104,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Asked;
     use crate::files::tests::TempDir;
     use crate::platform::BrokerLock;
 
@@ -120,7 +135,14 @@ mod tests {
         assert_eq!(locate(&config), Ok(Located::Serving(expected.clone())));
         std::fs::write(paths.mesh_id(), "m").unwrap();
         let expected = Broker { mesh: Some("m".into()), ..expected };
-        assert_eq!(locate(&config), Ok(Located::Serving(expected)));
+        assert_eq!(locate(&config), Ok(Located::Serving(expected.clone())));
+        std::fs::write(paths.role(), "client").unwrap();
+        assert_eq!(locate(&config), Ok(Located::Serving(expected.clone())));
+        for (asked, is_right) in [(Asked::Client { hub: None }, true), (Asked::Broker, false)] {
+            let located = locate(&Config { asked, ..config.clone() });
+            assert_eq!(matches!(located, Ok(Located::Serving(_))), is_right);
+            assert_eq!(matches!(located, Err(ClientError::OtherRole(_))), !is_right);
+        }
         for (path, text) in [(paths.port(), "x"), (paths.port(), "0"), (paths.token(), "")] {
             let before = std::fs::read(&path).unwrap();
             std::fs::write(&path, text).unwrap();

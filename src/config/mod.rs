@@ -243,6 +243,12 @@ impl Config {
         Err(ConfigError::NotInThisVersion { variable, value, allowed })
     }
 
+    /// The same for asking whatever serves the data directory, as what it may be.
+    #[must_use]
+    pub fn of_any_role(&self) -> Self {
+        Self { asked: Asked::Nothing, ..self.clone() }
+    }
+
     /// The ports a broker tries, in this order: the one that is set, then the next ten, without
     /// [`Config::ws_port`] and without what lies beyond 65535. Only 0 if any port will do.
     #[must_use]

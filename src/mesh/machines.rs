@@ -128,7 +128,7 @@ impl<S: Store> Mesh<S> {
         };
         let mut machines: Vec<MachineInfo> = self.machines.joined().map(info).collect();
         machines.sort_by_key(|machine| machine.name);
-        Ok(Reply::Machines { role: self.role().into(), machines })
+        Ok(Reply::Machines { role: self.role().into(), machines, hub: None })
     }
 
     /// `POST /machines`, `invite`
