@@ -9,6 +9,7 @@ mod endpoint;
 mod fact;
 mod fields;
 mod heard;
+mod machines;
 mod push;
 mod read;
 mod refusal;
@@ -19,6 +20,7 @@ mod sent;
 pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
 pub use heard::{AgentInfo, DampedInfo};
+pub use machines::{HubInfo, Invited, MachineInfo};
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
 pub use read::{
@@ -28,8 +30,8 @@ pub use read::{
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
-    Health, Invited, LockInfo, MachineInfo, MessageCounts, MessageInfo, Messages, PeerCounts,
-    PeerInfo, PeerStatus, Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
+    Health, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus,
+    Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{

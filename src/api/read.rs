@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::reply::{HubInfo, LockInfo, MachineInfo, PeerInfo, StateInfo, SubagentEdit};
+use super::machines::{HubInfo, MachineInfo};
+use super::reply::{LockInfo, PeerInfo, StateInfo, SubagentEdit};
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.
@@ -116,10 +117,11 @@ pub struct EmittedReply {
 mod tests {
     use serde::de::DeserializeOwned;
 
-    use super::super::reply::{Claimed, Invited, Reply};
+    use super::super::machines::Invited;
+    use super::super::reply::{Claimed, Reply};
     use super::super::sent::Sent;
     use super::*;
-    use crate::model::{MachineId, MachineName, Party, Timestamp};
+    use crate::model::{MachineId, MachineName, Party, RepoHash, Timestamp};
 
     fn read<T: DeserializeOwned>(reply: &Reply) -> T {
         let mut body = Vec::new();
@@ -207,6 +209,7 @@ mod tests {
             pattern: true,
             host: None,
             repo_id: Some("/r/.git".into()),
+            repo_hash: Some(RepoHash([4; 32])),
             waiting: 2,
         };
         let reply = LockReply { lock: lock.clone(), stolen_from: vec!["a".into()] };

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::heard::{AgentInfo, DampedInfo};
+use super::machines::{HubInfo, Invited, MachineInfo};
 use super::sent::Sent;
 use crate::model::{
-    Event, Handle, Lock, MachineId, MachineName, Message, MessageId, MessageKind, Party, PeerId,
-    PeerRecord, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
+    Event, Handle, Lock, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord,
+    RepoHash, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
 };
 
 /// Answer to `GET /health`.
@@ -500,15 +501,25 @@ pub struct LockInfo {
     /// The repository whose working trees are all meant; only for a path with `repo:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo_id: Option<Box<str>>,
+    /// What that repository has in common with its clones elsewhere, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_hash: Option<RepoHash>,
     /// How many requests stand in the queue that this lock is in the way of.
     #[serde(default)]
     pub waiting: u64,
 }
 
 impl LockInfo {
+    /// Whether it is for all working trees of its repository.
+    #[must_use]
+    pub fn is_repo_wide(&self) -> bool {
+        self.repo_id.is_some() || self.repo_hash.is_some()
+    }
+
     /// The lock, which is held until then and for which so many wait.
     pub(crate) fn new(lock: Lock, expires_at: Timestamp, waiting: u64) -> Self {
-        let repo_id = if lock.is_repo_wide() { lock.repo_id } else { None };
+        let (repo_id, repo_hash) =
+            if lock.is_repo_wide() { (lock.repo_id, lock.repo_hash) } else { (None, None) };
         Self {
             file_path: lock.path,
             locked_by: lock.holder,
@@ -521,6 +532,7 @@ impl LockInfo {
             pattern: lock.pattern,
             host: None,
             repo_id,
+            repo_hash,
             waiting,
         }
     }
@@ -568,71 +580,6 @@ pub struct Events {
     pub last_seq: Seq,
     /// The lowest one kept: a cursor before it has missed some.
     pub first_seq: Seq,
-}
-
-/// A machine as listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MachineInfo {
-    /// Its name.
-    pub name: MachineName,
-    /// Its id.
-    pub id: MachineId,
-    /// The address that it last came from.
-    pub address: Box<str>,
-    /// Since when it has been of the mesh.
-    pub since: Timestamp,
-    /// When it was last connected; now, if it is.
-    pub last_seen: Timestamp,
-    /// Whether it is connected.
-    pub connected: bool,
-    /// Its peers.
-    pub peers: u64,
-}
-
-/// The hub of a client's mesh, and how the way to it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HubInfo {
-    /// Its id; none as long as none has proved to have the shared secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<MachineId>,
-    /// What it calls itself, once it was reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Box<str>>,
-    /// What it calls this machine, once it was reached.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub own_name: Option<Box<str>>,
-    /// Where it is connected to, or was tried last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<Box<str>>,
-    /// Whether the connection stands.
-    pub connected: bool,
-    /// Since when it does, or does not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Why it does not, and what happens next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<Box<str>>,
-    /// Whether the hub lets this machine in no more: waiting changes nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub refused: bool,
-}
-
-/// Answer to `POST /machines`, `invite`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Invited {
-    /// What the new machine is to be told, in one word. Left empty by the core, which knows no keys
-    /// and addresses: the shell makes it of the token.
-    pub code: Box<str>,
-    /// The token in it. Never on the wire by itself.
-    #[serde(skip)]
-    pub token: [u8; 16],
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// The addresses in it; left empty by the core.
-    pub addresses: Vec<Box<str>>,
 }
 
 /// A yes.

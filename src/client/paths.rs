@@ -53,10 +53,10 @@ pub fn canonical(path: &Path) -> io::Result<Box<str>> {
 #[must_use]
 pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
     if !lock.pattern {
-        return lock.repo_id.is_none() && *lock.file_path == *file;
+        return !lock.is_repo_wide() && *lock.file_path == *file;
     }
     let pattern = Pattern::parse(&lock.file_path, None);
-    lock.repo_id.is_none() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
+    !lock.is_repo_wide() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
 }
 
 /// What a lock on `text` is about, in the one spelling of it: written as the mesh understands it (see

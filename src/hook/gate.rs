@@ -179,7 +179,7 @@ fn look_at(
         Ok(LocksReply { locks, .. }) => {
             // A broker of before tells all there are, and not which are on these files.
             let is_on = |lock: &LockInfo| {
-                lock.repo_id.is_some() || files.iter().any(|file| paths::lock_covers(lock, file))
+                lock.is_repo_wide() || files.iter().any(|file| paths::lock_covers(lock, file))
             };
             found.extend(locks.into_iter().filter(is_on).map(|lock| (lock.fence, lock)));
             Ok(())

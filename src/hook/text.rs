@@ -82,6 +82,7 @@ mod tests {
             pattern: false,
             host: None,
             repo_id: None,
+            repo_hash: None,
             waiting: 0,
         };
         assert_eq!(

@@ -68,7 +68,7 @@ impl App {
         let mut out = match item {
             Item::Message(seq) => self.message_detail(*seq),
             Item::Peer(id) => self.peer_detail(*id),
-            Item::Lock(path) => self.lock_detail(path),
+            Item::Lock(fence) => self.lock_detail(*fence),
             Item::Event(seq) => self.event_detail(*seq),
         };
         if out.is_empty() {
@@ -197,8 +197,8 @@ impl App {
         out
     }
 
-    fn lock_detail(&self, path: &str) -> Vec<Paragraph> {
-        let lock = self.picture.locks.iter().find(|lock| *lock.file_path == *path);
+    fn lock_detail(&self, fence: Seq) -> Vec<Paragraph> {
+        let lock = self.picture.locks.iter().find(|lock| lock.fence == fence);
         let Some(lock) = lock else { return Vec::new() };
         let mut out = vec![
             Paragraph::Title("Lock".into()),
@@ -211,6 +211,9 @@ impl App {
             Paragraph::Fact("free", self.when(lock.expires_at)),
             Paragraph::Fact("fence", lock.fence.to_string()),
         ];
+        if let Some(host) = lock.host {
+            out.push(Paragraph::Fact("host", host.to_string()));
+        }
         if lock.shared {
             out.push(Paragraph::Fact("shared", "others may hold it, too".into()));
         }

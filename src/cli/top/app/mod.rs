@@ -487,7 +487,7 @@ impl App {
         Some(match pane {
             Pane::Peers => Item::Peer(picture.peers.get(at)?.id),
             Pane::Messages => Item::Message(picture.messages.get(at)?.seq),
-            Pane::Locks => Item::Lock(picture.locks.get(at)?.file_path.clone()),
+            Pane::Locks => Item::Lock(picture.locks.get(at)?.fence),
             Pane::Events => Item::Event(picture.events.get(at)?.seq),
         })
     }

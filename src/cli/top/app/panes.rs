@@ -49,7 +49,8 @@ impl Pane {
 pub(in crate::cli::top) enum Item {
     Peer(PeerId),
     Message(Seq),
-    Lock(Box<str>),
+    /// By its fence.
+    Lock(Seq),
     Event(Seq),
 }
 

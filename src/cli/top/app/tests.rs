@@ -93,7 +93,7 @@ impl Scene {
         let mut lock = json!({
             "filePath": path, "lockedBy": uuid(1), "lockedByName": "holder",
             "lockedAt": Timestamp(START), "expiresAt": Timestamp(START + 600_000),
-            "reason": null, "fence": 3,
+            "reason": null, "fence": 3 + self.locks.len(),
         });
         lock.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.locks.push(lock);
@@ -378,11 +378,11 @@ fn a_selected_row_stays_when_others_come_and_go() {
     scene.event("file_locked", &json!({"filePath": "/c"}));
     scene.pass(3000);
     scene.press("3↓↓");
-    assert_eq!(scene.app.selected(), Some(Item::Lock("/b".into())));
+    assert_eq!(scene.app.selected(), Some(Item::Lock(Seq(4))));
     scene.locks.remove(1);
     scene.event("file_unlocked", &json!({"filePath": "/b"}));
     scene.pass(3000);
-    assert_eq!(scene.app.selected(), Some(Item::Lock("/c".into())));
+    assert_eq!(scene.app.selected(), Some(Item::Lock(Seq(5))));
 }
 
 #[test]
@@ -437,6 +437,25 @@ fn locks_are_freed_after_a_question_only() {
     scene.press("uy");
     scene.press("↓uy");
     assert_eq!(unlocks(&scene), [("/a".into(), true), ("/mine".into(), false)]);
+}
+
+#[test]
+fn a_lock_over_clones_is_freed_in_its_own_repository() {
+    // On another machine, where the path of the repository means nothing here, and another one of the
+    // same path in a repository of its own.
+    let (mut scene, hash) = (Scene::new((80, 24)), "5".repeat(64));
+    scene.lock("repo:a.rs", &json!({"repoId": "/x/.git"}));
+    scene.lock("repo:a.rs", &json!({"repoId": "/y/.git", "repoHash": hash}));
+    scene.settle();
+    scene.press("3↓↓uy");
+    let asked = scene.asked.iter().find_map(|(_, request)| match request {
+        Request::Unlock { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let asked = asked.unwrap();
+    assert_eq!(asked.repo_id.as_deref(), Some("/y/.git"));
+    assert_eq!(asked.repo_hash.map(|hash| hash.to_string()), Some(hash));
+    assert!(!asked.exact);
 }
 
 #[test]

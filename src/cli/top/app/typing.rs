@@ -254,8 +254,8 @@ impl App {
                 let row = self.picture.message(*seq);
                 (row.map(|row| row.from.clone()), row.map(|row| row.id))
             }
-            Some(Item::Lock(path)) => {
-                let lock = self.picture.locks.iter().find(|lock| lock.file_path == *path);
+            Some(Item::Lock(fence)) => {
+                let lock = self.picture.locks.iter().find(|lock| lock.fence == *fence);
                 (lock.map(|lock| lock.locked_by.clone()), None)
             }
             Some(Item::Event(seq)) => {
@@ -306,15 +306,16 @@ impl App {
         if self.focus != Pane::Locks {
             return self.complain("Go to the locks first: 3, or Tab.");
         }
-        let Some(Item::Lock(path)) = self.selected_or_first() else {
+        let Some(Item::Lock(fence)) = self.selected_or_first() else {
             return self.complain("Nothing is locked.");
         };
-        let lock = self.picture.locks.iter().find(|lock| lock.file_path == path);
+        let lock = self.picture.locks.iter().find(|lock| lock.fence == fence);
         let Some(lock) = lock else { return };
         let path = LockPath {
-            exact: !lock.pattern && lock.repo_id.is_none(),
+            exact: !lock.pattern && !lock.is_repo_wide(),
             repo_id: lock.repo_id.clone(),
-            ..LockPath::of(path)
+            repo_hash: lock.repo_hash,
+            ..LockPath::of(lock.file_path.clone())
         };
         self.mode = Mode::Confirm { path, holder: lock.locked_by.clone() };
     }
