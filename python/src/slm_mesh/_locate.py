@@ -260,8 +260,8 @@ def _lock_holder(path: Path) -> int | None:
 
 
 def find_binary() -> str | None:
-    """The program that starts a broker: ``SLM_MESH_BIN``, or ``slm-mesh`` of this virtual environment,
-    into which a wheel may have brought it, or on the PATH."""
+    """The program that starts a broker: ``SLM_MESH_BIN``, or ``slm-mesh`` of this virtual
+    environment, into which a wheel may have brought it, or on the PATH."""
     named = os.environ.get(BIN)
     if named:
         return named
