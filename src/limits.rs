@@ -65,6 +65,10 @@ pub const MACHINE_READ_BYTES: usize = 8 * KIB;
 pub const MACHINE_TURN_BYTES: usize = 256 * KIB;
 /// With so much waiting to be sent to a machine nothing more is read from it, bytes.
 pub const MACHINE_OUT_BYTES_MAX: usize = MIB;
+/// Most that the kernel takes of what is not on its way yet, of a connection between machines, bytes.
+pub const MACHINE_NOT_SENT_BYTES: u32 = 64 * 1024;
+/// How often a hub that announces itself looks whether its addresses are still the same.
+pub const ADDRESSES_LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Handshakes with machines that have begun and are not done.
 pub const HANDSHAKES_MAX: usize = 32;
 /// Those with one network: an IPv4 address, or the first 64 bits of an IPv6 address.

@@ -7,13 +7,15 @@ use std::ops::Range;
 
 use super::held::Asker;
 use super::room::Said;
-use crate::api::{Code, Detail, Refusal, Reply, Sent};
+use crate::api::{Code, Detail, Invited, Refusal, Reply, Sent};
 use crate::wire::http::server::{Connection, Response};
 
 /// Memory kept from one turn to the next, bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// What the answer to a send takes, or a little more: it is written last.
 const SENT_BYTES: usize = 256;
+/// What that to an invitation takes, or a little more.
+const INVITED_BYTES: usize = 2048;
 
 /// To whom an answer goes, and how.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,12 @@ impl Address {
         Self { to, connection, without_body: false, held: false }
     }
 
+    /// That of the answer to a request of another machine.
+    #[cfg(feature = "lan")]
+    pub(super) fn of_machine(to: Asker) -> Self {
+        Self::new(to, Connection::Keep)
+    }
+
     /// That of the answer to a request that was held.
     pub(super) fn of_held(to: Asker) -> Self {
         Self { held: true, ..Self::new(to, Connection::Keep) }
@@ -49,6 +57,8 @@ pub(super) enum What {
     Body(Body),
     /// To be finished when the pushes are out.
     Sent(Sent),
+    /// To be finished by who knows under which key and address machines come in.
+    Invited(Invited),
 }
 
 /// A finished answer, whose text lies in [`Answers::bytes`].
@@ -85,6 +95,7 @@ impl Answers {
     pub(super) fn reply(&mut self, address: Address, reply: Reply) -> usize {
         let (what, size) = match reply {
             Reply::Sent(sent) => (What::Sent(sent), SENT_BYTES),
+            Reply::Invited(invited) => (What::Invited(invited), INVITED_BYTES),
             reply => {
                 let body = self.write(&reply);
                 let size = body.bytes.len();
@@ -139,6 +150,20 @@ impl Answers {
         self.list = list;
     }
 
+    /// Finishes invitations.
+    #[cfg(feature = "lan")]
+    pub(super) fn invite(&mut self, complete: impl Fn(&mut Invited)) {
+        let mut list = std::mem::take(&mut self.list);
+        for answer in &mut list {
+            if let What::Invited(invited) = &mut answer.what {
+                complete(invited);
+                let invited = Reply::Invited(invited.clone());
+                answer.what = What::Body(self.write(&invited));
+            }
+        }
+        self.list = list;
+    }
+
     /// The answers in order.
     pub(super) fn each(&self, mut give: impl FnMut(Asker, Said<'_>)) {
         for Answer { address, what, .. } in &self.list {
@@ -146,7 +171,7 @@ impl Answers {
                 What::Body(body) if address.held => Said::Held(self.response(address, body)),
                 What::Body(body) => Said::Answer(self.response(address, body)),
                 What::Continue => Said::Continue,
-                What::Sent(_) => {
+                What::Sent(_) | What::Invited(_) => {
                     debug_assert!(false, "an answer was not finished");
                     continue;
                 }

@@ -56,6 +56,8 @@ pub enum StartError {
         /// What became of the last.
         source: io::Error,
     },
+    /// Other machines cannot be let in.
+    Machines(String),
     /// Something about a file.
     Io {
         /// What was tried, a verb.
@@ -135,6 +137,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot {what} {}: {source}", path.display())
             }
             Self::System { what, source } => write!(f, "cannot {what}: {source}"),
+            Self::Machines(error) => f.write_str(error),
             Self::Store(error) => write!(f, "the database cannot be opened: {error}"),
             Self::Ended(error) => write!(f, "the broker had to end: {error}"),
         }

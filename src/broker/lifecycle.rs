@@ -245,6 +245,15 @@ impl Drop for Presence {
     }
 }
 
+/// Says as what this process serves from now on.
+///
+/// # Errors
+/// It cannot be written.
+#[cfg(feature = "lan")]
+pub(super) fn write_role(paths: &Paths, role: Kind) -> Result<(), StartError> {
+    write(&paths.role(), role.as_str())
+}
+
 /// A socket that becomes readable when a signal asks for the end. In the foreground, closing the
 /// terminal asks for it, too; in the background it does not matter.
 ///

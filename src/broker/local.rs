@@ -6,10 +6,10 @@ use super::connection::{Flow, Incoming};
 use super::front::Front;
 use super::held::{Asker, Cut};
 use super::links::News;
-use super::pending::Pending;
 use super::room::{Room, Said};
 use super::table::{Key, Kind};
 use super::turn::{Ended, Turn};
+use super::untold::Untold;
 use crate::log;
 use crate::mesh::{Effects, Mesh};
 use crate::model::{Monotonic, Now, PeerId};
@@ -33,15 +33,8 @@ enum Trial {
 
 /// See the module.
 pub(super) struct Local<S> {
-    turn: Turn<S>,
-    /// Connections to peers that the core has not been told of, and whether the process is watched.
-    came_up: Vec<(PeerId, bool)>,
-    /// Those of which it was told.
-    announced: Vec<PeerId>,
-    /// Peers whose process has ended.
-    crashed: Pending<PeerId>,
-    /// Peers whose agent's process has ended.
-    alone: Pending<PeerId>,
+    pub(super) turn: Turn<S>,
+    pub(super) untold: Untold,
     /// The storage has failed: what needs no answer rests until then.
     resting: Option<Monotonic>,
     /// After that.
@@ -58,10 +51,7 @@ impl<S: Store> Local<S> {
     pub(super) fn new(turn: Turn<S>) -> Self {
         Self {
             turn,
-            came_up: Vec::new(),
-            announced: Vec::new(),
-            crashed: Pending::default(),
-            alone: Pending::default(),
+            untold: Untold::default(),
             resting: None,
             trial: None,
             silent_until: None,
@@ -77,47 +67,35 @@ impl<S: Store> Local<S> {
 
     /// Whether the core has something to do that no client waits for.
     fn wants_turn_of_its_own(&self) -> bool {
-        !self.came_up.is_empty()
-            || !self.crashed.is_empty()
-            || !self.alone.is_empty()
+        !self.untold.is_empty()
             || self.turn.held.has_lost()
             || self.turn.mesh.wants_feed()
             || self.turn.mesh.has_waiters()
     }
 
-    /// What happened to the ways to peers and is part of a turn.
-    fn tell_core(&mut self, due: bool) {
-        while let Some(peer) = self.crashed.next() {
-            self.turn.with_mesh(|mesh, now| mesh.process_ended(peer, now));
-        }
-        // After the servers: of those that ended with their agent it is told how they ended.
-        while let Some(peer) = self.alone.next() {
-            self.turn.with_mesh(|mesh, now| mesh.agent_ended(peer, now));
-        }
-        while let Some((fence, lost)) = self.turn.held.next_lost() {
-            self.turn.with_mesh(|mesh, now| mesh.grant_lost(fence, lost, now));
-        }
-        while let Some((peer, known)) = self.came_up.last().copied() {
-            if !self.turn.with_mesh(|mesh, now| mesh.link_up(peer, known, now)) {
-                return;
-            }
-            self.came_up.pop();
-            self.announced.push(peer);
-        }
-        if due {
-            self.turn.with_mesh(Mesh::tick);
+    /// Tells the core in the turn what has happened, unless it rests.
+    pub(super) fn tell_core(&mut self) {
+        if self.resting.is_none() {
+            self.untold.tell(&mut self.turn);
         }
     }
 
-    /// Ends the turn as it is.
-    fn end_turn(&mut self) -> Result<Effects> {
+    /// Ends the turn: what is to be done, and whether the turn is kept.
+    ///
+    /// # Errors
+    /// The broker has to end.
+    pub(super) fn finish(&mut self) -> Result<(Effects, bool)> {
+        self.turn.grant_locks();
+        self.end_turn()
+    }
+
+    fn end_turn(&mut self) -> Result<(Effects, bool)> {
         match self.turn.end()? {
-            Ended::Empty => Ok(Effects::default()),
+            Ended::Empty => Ok((Effects::default(), true)),
             Ended::Committed { effects, wrote } => {
-                self.crashed.commit();
-                self.alone.commit();
+                self.untold.commit();
                 self.wrote |= wrote;
-                Ok(effects)
+                Ok((effects, true))
             }
             Ended::Failed(error) => {
                 let now = self.turn.now().mono;
@@ -130,12 +108,11 @@ impl<S: Store> Local<S> {
                     log::error(format_args!("{error}; {what}"));
                     self.silent_until = Some(now.plus(SILENCE));
                 }
-                self.crashed.abort();
-                self.alone.abort();
+                self.untold.abort();
                 self.resting = Some(now.plus(REST));
                 self.trial = None;
                 self.turn.fail(error);
-                Ok(Effects::default())
+                Ok((Effects::default(), false))
             }
         }
     }
@@ -170,7 +147,7 @@ impl<S: Store> Room for Local<S> {
                 self.turn.with_mesh(|_, _| Ok(()));
             }
         }
-        self.end_turn().map(Some)
+        self.end_turn().map(|(effects, _)| Some(effects))
     }
 
     fn begin(&mut self, now: Now, asking: bool) -> bool {
@@ -183,7 +160,13 @@ impl<S: Store> Room for Local<S> {
         }
         self.turn.start(now, !rested);
         if rested {
-            self.tell_core(due);
+            self.tell_core();
+            while let Some((fence, lost)) = self.turn.held.next_lost() {
+                self.turn.with_mesh(|mesh, now| mesh.grant_lost(fence, lost, now));
+            }
+            if due {
+                self.turn.with_mesh(Mesh::tick);
+            }
         }
         self.turn.ask_woken();
         true
@@ -199,12 +182,11 @@ impl<S: Store> Room for Local<S> {
     }
 
     fn end(&mut self) -> Result<Effects> {
-        self.turn.grant_locks();
-        self.end_turn()
+        self.finish().map(|(effects, _)| effects)
     }
 
     fn take_announced(&mut self) -> Vec<PeerId> {
-        std::mem::take(&mut self.announced)
+        self.untold.take_announced()
     }
 
     fn answers(&mut self, give: impl FnMut(Asker, Said<'_>)) {
@@ -225,27 +207,11 @@ impl<S: Store> Room for Local<S> {
     }
 
     fn hear(&mut self, news: News, now: Now) {
-        let mesh = &mut self.turn.mesh;
-        match news {
-            News::Up(peer, known) => self.came_up.push((peer, known)),
-            News::Down(peer) => {
-                self.came_up.retain(|(other, _)| *other != peer);
-                mesh.link_down(peer);
-            }
-            News::Process(peer, known) => mesh.process_known(peer, known, now),
-            News::Ended(peer) => self.crashed.push(peer),
-            News::NamedEnded(peer) => mesh.named_process_ended(peer),
-            News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
-            News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
-            News::AgentLives(peer) => mesh.agent_lives(peer),
-            News::AgentEnded(peer) => self.alone.push(peer),
-            // What that means is found out from the processes.
-            News::Listens(..) => {}
-        }
+        self.untold.hear(news, &mut self.turn.mesh, now);
     }
 
     fn was_former(&mut self, peer: PeerId) {
-        self.crashed.retain(|other| *other != peer);
+        self.untold.was_former(peer);
     }
 
     fn hung_up(&mut self, asker: Asker, now: Monotonic) {

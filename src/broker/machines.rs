@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream};
@@ -15,6 +16,7 @@ use mio::{Interest, Registry, Token};
 
 use super::table::{Key, Table};
 use crate::api::Refusal;
+use crate::lan;
 use crate::lan::admission::Admission;
 use crate::lan::channel::{Channel, Ended, Event, Hub, Upgrade};
 use crate::limits::{
@@ -136,29 +138,38 @@ impl Connections {
     }
 
     /// Accepts who waits, ends what has had its time, and reads: up to a turn's share of each
-    /// connection that is open, and one flight of one handshake.
+    /// connection that is open, and one flight of one handshake; no more once `hear` says that it is
+    /// enough. Those that were read first have had their share and are read last the next time.
     pub fn turn(
         &mut self,
         registry: &Registry,
         now: Monotonic,
-        mut hear: impl FnMut(Key, Heard<'_>),
+        mut hear: impl FnMut(Key, Heard<'_>) -> ControlFlow<()>,
     ) {
         self.accept(registry, now);
         self.expire(registry, now);
         let mut may_shake = true;
+        let mut enough = false;
         for _ in 0..self.queue.len() {
+            if enough {
+                return;
+            }
             let Some(key) = self.queue.pop_front() else { return };
             let Some(connection) = self.table.get_mut(key) else { continue };
             connection.is_queued = false;
             let goes_on = match connection.stage {
                 Stage::Handshake if !may_shake => true,
-                _ if connection.channel.pending() >= MACHINE_OUT_BYTES_MAX => {
+                _ if connection.must_write_first() => {
                     // It is queued again when it can be written to.
                     connection.channel.flush();
-                    connection.channel.pending() < MACHINE_OUT_BYTES_MAX
+                    !connection.must_write_first()
                 }
                 stage => {
-                    let goes_on = connection.read(now, |heard| hear(key, heard));
+                    let goes_on = connection.read(now, |heard| {
+                        let flow = hear(key, heard);
+                        enough = flow.is_break();
+                        flow
+                    });
                     may_shake &= !(stage == Stage::Handshake && goes_on);
                     goes_on
                 }
@@ -221,20 +232,24 @@ impl Connections {
         self.table.get_mut(key).ok_or(Full)?.channel.send(text)
     }
 
-    /// Sends a ping.
-    ///
-    /// # Errors
-    ///
-    /// As [`Connections::send`].
-    pub fn ping(&mut self, key: Key) -> Result<(), Full> {
-        self.table.get_mut(key).ok_or(Full)?.channel.ping()
-    }
-
     /// Writes what was sent on this connection, as far as it takes it.
     pub fn flush(&mut self, key: Key) {
         if let Some(connection) = self.table.get_mut(key) {
             connection.channel.flush();
         }
+    }
+
+    /// Writes what waits on all of them, as far as they take it.
+    pub fn flush_all(&mut self) {
+        for (_, connection) in self.table.iter_mut() {
+            connection.channel.flush();
+        }
+    }
+
+    /// Whether something waits to be written on any of them.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.table.iter().any(|(_, connection)| connection.channel.wants_write())
     }
 
     /// Accepts as many as one turn may.
@@ -275,8 +290,7 @@ impl Connections {
         if self.admission.begin(key, address, now).is_err() {
             return;
         }
-        // Texts are small and wanted at once.
-        let registered = stream.set_nodelay(true).and_then(|()| {
+        let registered = lan::set_up(&stream).and_then(|()| {
             let interests = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut stream, (self.token)(key), interests)
         });
@@ -325,30 +339,39 @@ impl Connections {
 }
 
 impl Connection {
+    /// Whether it has so much waiting that it has to take that before it is read. What it has said
+    /// before it broke is read all the same.
+    fn must_write_first(&self) -> bool {
+        self.channel.pending() >= MACHINE_OUT_BYTES_MAX && !self.channel.is_broken()
+    }
+
     /// Reads up to a turn's share. Whether there may be more.
-    fn read(&mut self, now: Monotonic, mut hear: impl FnMut(Heard<'_>)) -> bool {
+    fn read(&mut self, now: Monotonic, mut hear: impl FnMut(Heard<'_>) -> ControlFlow<()>) -> bool {
         for _ in 0..TURN_REQUESTS_MAX {
             let received = self.channel.received();
-            match self.channel.advance() {
+            let flow = match self.channel.advance() {
                 Ok(Some(Event::Text(text))) => hear(Heard::Text(text)),
                 Ok(Some(Event::Upgrade(upgrade))) => {
-                    hear(Heard::Asks(upgrade, self.address));
+                    let _ = hear(Heard::Asks(upgrade, self.address));
                     return false;
                 }
                 Ok(Some(Event::Again)) => return true,
                 Ok(Some(Event::Ping | Event::Pong | Event::Open(_))) => hear(Heard::Alive),
                 Ok(None) => {
                     if self.stage == Stage::Open && self.channel.received() > received {
-                        hear(Heard::Alive);
+                        let _ = hear(Heard::Alive);
                     }
                     return false;
                 }
                 Err(ended) => {
                     self.stage = Stage::Over(now.plus(LINGER_TIME_MAX));
-                    hear(Heard::Ended(&ended));
+                    let _ = hear(Heard::Ended(&ended));
                     // What comes behind it is to be read, so that it hears why.
                     return true;
                 }
+            };
+            if flow.is_break() {
+                return true;
             }
         }
         true
@@ -429,13 +452,13 @@ mod tests {
             }
             let at_hub = &mut self.at_hub;
             self.all.turn(self.poll.registry(), now, |key, heard| {
-                let said = match heard {
-                    Heard::Text(text) => text.to_owned(),
-                    Heard::Asks(..) => "asks".to_owned(),
-                    Heard::Alive => return,
-                    Heard::Ended(ended) => ended.to_string(),
-                };
-                at_hub.push((key, said));
+                match heard {
+                    Heard::Text(text) => at_hub.push((key, text.to_owned())),
+                    Heard::Asks(..) => at_hub.push((key, "asks".to_owned())),
+                    Heard::Alive => {}
+                    Heard::Ended(ended) => at_hub.push((key, ended.to_string())),
+                }
+                ControlFlow::Continue(())
             });
             for (relay, said) in self.relays.iter_mut().zip(&mut self.at_relays) {
                 loop {

@@ -9,12 +9,13 @@
 //! | `room` | what answers the clients, as the loop sees it |
 //! | `serving` | whichever of these it is |
 //! | `local` | the mesh in this process, as one |
+//! | `hub` | the same with a door for other machines; with the feature `lan` |
 //! | `relay` | the way to one on another machine, likewise |
 //! | `turn` | requests of one turn, up to the commit |
 //! | `front`, `gate` | what comes on a connection, where it comes from and where it wants to |
 //! | `answers` | answers until they may leave |
 //! | `acceptor`, `connection` | HTTP connections |
-//! | `held`, `pending` | requests that wait, and news that does |
+//! | `held`, `pending`, `untold` | requests that wait, and news that does |
 //! | `links`, `sockets` | push connections |
 //! | `machines` | the hub's connections to machines, with their descriptors; with the feature `lan` |
 //! | `remote` | the hub's end of the connection to a machine |
@@ -30,6 +31,7 @@ mod relay;
 mod room;
 mod serving;
 mod turn;
+mod untold;
 pub mod uplink;
 mod gate;
 mod answers;
@@ -38,6 +40,8 @@ mod agents;
 mod connection;
 pub mod held;
 pub mod links;
+#[cfg(feature = "lan")]
+mod hub;
 mod local;
 mod pending;
 #[cfg(feature = "lan")]
@@ -53,14 +57,21 @@ mod front;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::net::IpAddr;
+#[cfg(feature = "lan")]
+use std::net::Ipv6Addr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::Mode as Bits;
 
 use crate::config::Config;
 use crate::data_dir;
+#[cfg(feature = "lan")]
+use crate::lan::secret::SharedKey;
 use crate::log;
 use crate::mesh::{Mesh, Settings};
+use crate::model::MachineName;
 use crate::paths::Paths;
 use crate::platform;
 use crate::role::{self, Kind, Role, RoleError};
@@ -141,7 +152,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     }
 
     let mut end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
-    if end == End::Stopped && has_moved(config, role.kind()) {
+    if end == End::Stopped && has_moved(config, reactor.room().kind()) {
         end = End::Moved;
     }
     log::info(format_args!("stopping ({})", end.as_str()));
@@ -183,6 +194,8 @@ struct Home<'a> {
     entropy: SystemEntropy,
     sockets: Sockets,
     clock: Clock,
+    #[cfg_attr(not(feature = "lan"), expect(dead_code, reason = "no room has descriptors"))]
+    registry: Rc<mio::Registry>,
 }
 
 /// Everything that serves: the port is taken, the database open. Gives port and token with it.
@@ -204,14 +217,23 @@ fn build(
     let clock = Clock::start();
     let poll = mio::Poll::new().map_err(lacking("wait for events"))?;
     let registry = poll.registry().try_clone().map_err(lacking("wait for events"))?;
+    let registry = Rc::new(registry);
     let sockets = Sockets::new(paths.peers());
     let gate = Gate::new(port, token.clone());
-    let home = Home { config, gate, port, mesh_id, entropy, sockets: sockets.clone(), clock };
+    let home = Home {
+        config,
+        gate,
+        port,
+        mesh_id,
+        entropy,
+        sockets: sockets.clone(),
+        clock,
+        registry: Rc::clone(&registry),
+    };
     let room = match role {
-        Role::Broker => Serving::Broker(Box::new(home.broker()?)),
-        Role::Hub { .. } | Role::Relay { .. } => {
-            return Err(StartError::Role(RoleError::NoNetwork));
-        }
+        Role::Broker => Serving::Broker(Box::new(home.broker(None)?)),
+        Role::Hub { listen } => Serving::Broker(Box::new(home.broker(Some(*listen))?)),
+        Role::Relay { .. } => return Err(StartError::Role(RoleError::NoNetwork)),
     };
     let reactor = Reactor::new(Parts {
         poll,
@@ -227,9 +249,35 @@ fn build(
 }
 
 impl Home<'_> {
+    /// The mesh in this process, which other machines may join at `listen`.
+    #[cfg(feature = "lan")]
+    fn broker(self, listen: Option<IpAddr>) -> Result<serving::Broker, StartError> {
+        let config = self.config;
+        let now = self.clock.now().mono;
+        let door = hub::Door {
+            key: config.paths.machine_key(),
+            listen: listen.unwrap_or(Ipv6Addr::UNSPECIFIED.into()),
+            port: config.ws_port,
+            secret: config.shared_secret.as_ref().map(SharedKey::new),
+            announce: config.discovery,
+            registry: Rc::clone(&self.registry),
+        };
+        let stays = !config.idle_timeout_set;
+        let mut hub = hub::Hub::new(self.local()?, door, config.paths.clone(), stays);
+        if listen.is_some() {
+            hub.open(now).map_err(|error| StartError::Machines(error.to_string()))?;
+        }
+        Ok(hub)
+    }
+
     /// The mesh in this process.
-    fn broker(self) -> Result<Local<SqliteStore>, StartError> {
-        let Self { config, gate, port, mesh_id, entropy, sockets, clock } = self;
+    #[cfg(not(feature = "lan"))]
+    fn broker(self, _: Option<IpAddr>) -> Result<serving::Broker, StartError> {
+        self.local()
+    }
+
+    fn local(self) -> Result<Local<SqliteStore>, StartError> {
+        let Self { config, gate, port, mesh_id, entropy, sockets, clock, .. } = self;
         let options =
             Options { durability: config.durability, tell: log::warn, ..Options::default() };
         let store = SqliteStore::open(&config.paths.db(), &options)
@@ -257,7 +305,7 @@ fn settings(config: &Config, port: u16, mesh_id: Box<str>) -> Settings {
         port,
         boot_id: platform::boot_id(),
         mesh_id,
-        machine_name: None,
+        machine_name: MachineName::of_host(&platform::host_name()),
         is_hub: false,
     }
 }

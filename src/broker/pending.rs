@@ -14,7 +14,7 @@ impl<T> Default for Pending<T> {
     }
 }
 
-impl<T: Copy> Pending<T> {
+impl<T: Clone> Pending<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -25,7 +25,7 @@ impl<T: Copy> Pending<T> {
 
     /// The next one that is to be told.
     pub(super) fn next(&mut self) -> Option<T> {
-        let next = self.list.get(self.told).copied();
+        let next = self.list.get(self.told).cloned();
         self.told += usize::from(next.is_some());
         next
     }

@@ -4,25 +4,42 @@
 use super::connection::{Flow, Incoming};
 use super::held::{Asker, Cut};
 use super::links::News;
-use super::local::Local;
 use super::relay::Relay;
 use super::room::{Room, Said};
-use super::table::{Key, Kind};
+use super::table::{Key, Kind as Descriptor};
 use crate::mesh::Effects;
 use crate::model::{Monotonic, Now, PeerId};
+use crate::role::Kind;
 use crate::store::Result;
 use crate::store::sqlite::SqliteStore;
+
+/// The mesh in this process, which other machines may join.
+#[cfg(feature = "lan")]
+pub(super) type Broker = super::hub::Hub<SqliteStore>;
+/// The mesh in this process.
+#[cfg(not(feature = "lan"))]
+pub(super) type Broker = super::local::Local<SqliteStore>;
 
 /// See the module.
 pub(super) enum Serving {
     /// The mesh in this process.
-    Broker(Box<Local<SqliteStore>>),
+    Broker(Box<Broker>),
     /// The way to one on another machine.
     #[expect(dead_code, reason = "what connects to a hub is not there yet")]
     Relay(Box<Relay>),
 }
 
 impl Serving {
+    /// As what it serves now.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            #[cfg(feature = "lan")]
+            Self::Broker(hub) if hub.is_open() => Kind::Hub,
+            Self::Broker(_) => Kind::Broker,
+            Self::Relay(_) => Kind::Client,
+        }
+    }
+
     /// Closes what it keeps, at the end.
     ///
     /// # Errors
@@ -98,7 +115,7 @@ impl Room for Serving {
         pass_on!(self, room => room.closed(asker, now, cut));
     }
 
-    fn event(&mut self, kind: Kind, key: Key) {
+    fn event(&mut self, kind: Descriptor, key: Key) {
         pass_on!(self, room => room.event(kind, key));
     }
 

@@ -4,6 +4,12 @@
 //! It knows no socket and no poll: requests come in, and answers and effects come out, once they are
 //! durable.
 
+#[cfg(feature = "lan")]
+mod elsewhere;
+
+#[cfg(feature = "lan")]
+use std::collections::BTreeMap;
+
 use super::answers::{Address, Answers};
 use super::clock::Clock;
 use super::connection::Flow;
@@ -17,6 +23,7 @@ use crate::limits::{REGISTER_BYTES_MAX, TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX, T
 use crate::log;
 use crate::mesh::{Caller, Effects, Failure, Mesh, Outcome};
 use crate::model::{Monotonic, Now};
+use crate::role::NO_NETWORK;
 use crate::store::{Result as Stored, Store, StoreError};
 use crate::wire::http::server as http;
 
@@ -45,6 +52,9 @@ pub(super) struct Turn<S> {
     gate: Gate,
     sockets: Sockets,
     clock: Clock,
+    /// Registrations of other machines that wait for what is known there.
+    #[cfg(feature = "lan")]
+    looking: BTreeMap<Asker, Box<elsewhere::Looking>>,
     now: Now,
     /// When it began to take requests, for its limit of time.
     started: Monotonic,
@@ -53,6 +63,8 @@ pub(super) struct Turn<S> {
     begun: bool,
     failed: Option<StoreError>,
     requests: usize,
+    /// Bytes of answers when it began to take requests.
+    answered: usize,
 }
 
 impl<S: Store> Turn<S> {
@@ -64,12 +76,15 @@ impl<S: Store> Turn<S> {
             gate,
             sockets,
             clock,
+            #[cfg(feature = "lan")]
+            looking: BTreeMap::new(),
             now: Now::default(),
             started: Monotonic::default(),
             bare: false,
             begun: false,
             failed: None,
             requests: 0,
+            answered: 0,
         }
     }
 
@@ -82,7 +97,16 @@ impl<S: Store> Turn<S> {
         self.begun = false;
         self.failed = None;
         self.requests = 0;
+        self.answered = 0;
         self.answers.clear();
+    }
+
+    /// From here on the turn takes as much again, of others.
+    #[cfg(feature = "lan")]
+    pub(super) fn start_second_part(&mut self) {
+        self.started = self.clock.monotonic();
+        self.requests = 0;
+        self.answered = self.answers.size();
     }
 
     /// The time of the turn.
@@ -249,6 +273,27 @@ impl<S: Store> Turn<S> {
         Ok((endpoint, caller))
     }
 
+    /// What the person of this machine asks about machines, if that is what it is.
+    #[cfg(feature = "lan")]
+    pub(super) fn order(&self, request: &http::Request<'_>) -> Option<Request> {
+        let endpoint = self.gate.check(request).ok().filter(|it| *it == Endpoint::Machines)?;
+        let is_person = request.token.is_some_and(|token| self.gate.is_broker_token(token));
+        is_person.then(|| Request::decode(endpoint, request.body).ok())?
+    }
+
+    /// Refuses a request that was not asked.
+    #[cfg(feature = "lan")]
+    pub(super) fn refuse(
+        &mut self,
+        to: Asker,
+        request: &http::Request<'_>,
+        refusal: &Refusal,
+    ) -> Flow {
+        self.requests += 1;
+        let address = Address::new(to, request.connection);
+        Flow::Next(self.answers.refusal(address, refusal, false))
+    }
+
     /// Who asks for what, if that is to be asked here at all.
     fn admit(&mut self, request: &http::Request<'_>) -> Result<(Caller, Request), Refusal> {
         let (endpoint, caller) = self.whose(request)?;
@@ -264,6 +309,9 @@ impl<S: Store> Turn<S> {
         };
         if let Request::Register(register) = &asked {
             self.sockets.check(register)?;
+        }
+        if cfg!(not(feature = "lan")) && matches!(asked, Request::Invite { .. }) {
+            return Err(Refusal::new(Code::Forbidden, NO_NETWORK));
         }
         Ok((caller, asked))
     }
@@ -321,7 +369,7 @@ impl<S: Store> Front for Turn<S> {
     fn is_full(&self) -> bool {
         self.failed.is_some()
             || self.requests >= TURN_REQUESTS_MAX
-            || self.answers.size() >= TURN_ANSWERS_BYTES
+            || self.answers.size() - self.answered >= TURN_ANSWERS_BYTES
             || self.clock.monotonic().since(self.started) >= TURN_TIME_MAX
     }
 

@@ -20,15 +20,6 @@ pub enum ConfigError {
         /// What would have been taken.
         allowed: String,
     },
-    /// A value that asks for what this version does not have.
-    NotInThisVersion {
-        /// The variable.
-        variable: &'static str,
-        /// The value as shown.
-        value: String,
-        /// What this version takes.
-        allowed: &'static str,
-    },
     /// Values that are good each alone and not together.
     Conflict {
         /// The variables with the values in force, defaults included.
@@ -54,9 +45,6 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Invalid { variable, value, allowed } => {
                 write!(f, "{variable} is {value}; allowed: {allowed}")
-            }
-            Self::NotInThisVersion { variable, value, allowed } => {
-                write!(f, "{variable} is {value}, which is not in this version; allowed: {allowed}")
             }
             Self::Conflict { settings, rule } => {
                 for (i, (variable, value)) in settings.iter().enumerate() {

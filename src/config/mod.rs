@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use self::env::Env;
 pub use self::error::ConfigError;
-use self::error::{invalid, shown};
+use self::error::invalid;
 pub use self::machines::{Asked, HubAddress, HubHost};
 pub use self::secret::Secret;
 use crate::limits;
@@ -70,9 +70,6 @@ pub const PORT_DEFAULT: u16 = 7899;
 /// The WebSocket port when none is set.
 pub const WS_PORT_DEFAULT: u16 = 7900;
 
-/// The hosts of this version.
-const LOOPBACK_ONLY: &str = "a loopback address (127.0.0.0/8, ::1 or localhost)";
-
 /// All settings of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -82,16 +79,18 @@ pub struct Config {
     pub port: u16,
     /// Address that local clients are served on; a loopback address.
     pub host: IpAddr,
-    /// What the data directory is to be. In this version a hub or a client is refused.
+    /// What the data directory is to be.
     pub asked: Asked,
-    /// Port for other machines. Nothing listens there in this version, but the port is left free.
+    /// Port for other machines.
     pub ws_port: u16,
-    /// What lets machines in that know it. Without effect in this version.
+    /// What lets machines in that know it.
     pub shared_secret: Option<Secret>,
     /// Whether hubs are announced and looked for by mDNS.
     pub discovery: bool,
     /// Time without peers before the broker stops, ms; `None`: it never does.
     pub idle_timeout_ms: Option<u32>,
+    /// Whether that was set: a hub goes by it only then.
+    pub idle_timeout_set: bool,
     /// Interval of heartbeats, ms. Less than [`Config::stale_ms`].
     pub heartbeat_ms: u32,
     /// Time without heartbeat after which a peer is stale, ms. Less than [`Config::dead_ms`].
@@ -176,6 +175,7 @@ impl Config {
             shared_secret: secret::shared_secret_of(&env)?,
             discovery: env.boolean(DISCOVERY, true)?,
             idle_timeout_ms: env.number_or_off(IDLE_TIMEOUT, 60_000, interval.clone(), " ms")?,
+            idle_timeout_set: env.get(IDLE_TIMEOUT).is_some(),
             heartbeat_ms: env.number(HEARTBEAT_MS, interval.clone(), " ms")?.unwrap_or(15_000),
             stale_ms: env.number(STALE_MS, interval.clone(), " ms")?.unwrap_or(30_000),
             dead_ms: env.number(DEAD_MS, interval, " ms")?.unwrap_or(60_000),
@@ -221,7 +221,6 @@ impl Config {
             )?,
         };
         config.check_order()?;
-        config.check_built()?;
         if config.port == config.ws_port && env.get(PORT).is_some() && env.get(WS_PORT).is_some() {
             return Err(ConfigError::Conflict {
                 settings: vec![(PORT, config.port.into()), (WS_PORT, config.ws_port.into())],
@@ -229,18 +228,6 @@ impl Config {
             });
         }
         Ok(config)
-    }
-
-    /// Only the machine itself is served in this version.
-    fn check_built(&self) -> Result<(), ConfigError> {
-        let (value, allowed) = match &self.asked {
-            Asked::Nothing | Asked::Broker => return Ok(()),
-            Asked::Hub { listen } => (listen.to_string(), LOOPBACK_ONLY),
-            Asked::Client { hub: Some(hub) } => (hub.to_string(), LOOPBACK_ONLY),
-            Asked::Client { hub: None } => ("client".to_owned(), "auto, broker"),
-        };
-        let (variable, value) = (self.asked.variable(), shown(OsStr::new(&value)));
-        Err(ConfigError::NotInThisVersion { variable, value, allowed })
     }
 
     /// The same for asking whatever serves the data directory, as what it may be.

@@ -44,6 +44,8 @@ use ended::{NO_SECRET, SECRET_DIFFERS};
 const OUT_BYTES: usize = MACHINE_OUT_BYTES_MAX + MACHINE_TEXT_BYTES_MAX + MACHINE_HEAD_BYTES_MAX;
 /// The code of a close without a fault (RFC 6455 section 7.4.1).
 pub const CLOSE_NORMAL: u16 = 1000;
+/// The code of a close by a side that ends.
+pub const CLOSE_AWAY: u16 = 1001;
 /// The code of a close for what is against a rule of the mesh.
 pub const CLOSE_POLICY: u16 = 1008;
 
@@ -219,6 +221,13 @@ impl<T> Channel<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.is_gone
+    }
+
+    /// Whether nothing more can be written: [`Channel::advance`] says so, once all is read that the other
+    /// side has said before.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Bytes that have come over the stream so far: a sign of life, whatever they say.

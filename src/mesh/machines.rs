@@ -67,9 +67,27 @@ impl Machines {
 }
 
 impl<S: Store> Mesh<S> {
-    /// Other machines can join from now on.
-    pub fn become_hub(&mut self) {
-        self.settings.is_hub = true;
+    /// Whether other machines can join from now on.
+    pub fn set_hub(&mut self, is_hub: bool) {
+        self.settings.is_hub = is_hub;
+    }
+
+    /// Whether any machine has joined and was not removed.
+    #[must_use]
+    pub fn has_machines(&self) -> bool {
+        self.machines.joined().next().is_some()
+    }
+
+    /// Where the machines that have joined came from last.
+    pub fn machine_addresses(&self) -> impl Iterator<Item = &str> {
+        self.machines.joined().map(|record| &*record.address)
+    }
+
+    /// The machine that a present peer is on (none: the hub's own), and its socket there.
+    #[must_use]
+    pub fn place_of(&self, peer: PeerId) -> Option<(Option<MachineName>, Option<&str>)> {
+        let record = &self.peers.get(&peer)?.record;
+        Some((record.host, record.uds_path.as_deref()))
     }
 
     /// `broker`, or `hub` if other machines can join.
@@ -78,7 +96,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What the hub's own machine is called on others.
-    pub(super) fn hub_name(&self) -> Option<MachineName> {
+    #[must_use]
+    pub fn hub_name(&self) -> Option<MachineName> {
         self.settings.machine_name.or_else(|| MachineName::new(HUB))
     }
 

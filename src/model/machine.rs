@@ -82,6 +82,16 @@ impl MachineName {
         Some(Self { bytes, len: u8::try_from(text.len()).ok()? })
     }
 
+    /// The name of a machine whose host has this one: the part before the first dot, as far as a name
+    /// may have it. None for one that says nothing, such as `localhost`.
+    #[must_use]
+    pub fn of_host(host: &str) -> Option<Self> {
+        let first = host.split('.').next().unwrap_or_default();
+        let is_part = |char: &char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
+        let text: String = first.chars().filter(is_part).take(Self::BYTES_MAX).collect();
+        Self::new(&text).filter(|_| !text.eq_ignore_ascii_case("localhost"))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -187,6 +197,17 @@ pub struct Invitation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_host_makes_that_of_a_machine() {
+        let named = |host: &str| MachineName::of_host(host).map(|name| name.to_string());
+        assert_eq!(named("Build-1.example.org").as_deref(), Some("Build-1"));
+        assert_eq!(named("anna's mac").as_deref(), Some("annasmac"));
+        assert_eq!(named(&"x".repeat(40)), Some("x".repeat(32)));
+        for nothing in ["", "localhost", "localhost.localdomain", ".", "\u{e4}"] {
+            assert_eq!(named(nothing), None, "{nothing}");
+        }
+    }
 
     #[test]
     fn an_id_is_64_digits() {

@@ -25,3 +25,9 @@ pub fn boot_id() -> Option<Uuid> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Uuid::try_parse(text.trim()).ok()
 }
+
+/// What the machine is called by itself.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -29,7 +29,7 @@ mod terminal;
 mod turns;
 mod watch;
 
-pub use boot::{boot_id, time_since_boot};
+pub use boot::{boot_id, host_name, time_since_boot};
 pub use credentials::{PeerCredentials, peer_credentials};
 pub use descriptors::{
     close_others_on_exec, null_stdin, null_stdout, poll_readable, poll_writable,

@@ -21,6 +21,8 @@ pub mod http;
 pub mod net;
 pub mod peer;
 pub mod proxy;
+#[cfg(feature = "lan")]
+pub mod relay;
 pub mod session;
 pub mod stand_in;
 pub mod screen;

@@ -14,6 +14,7 @@ mod push;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mio::net::UnixStream;
@@ -36,7 +37,7 @@ pub use push::Pieces;
 /// The ways to all peers.
 #[derive(Debug)]
 pub(super) struct Links {
-    registry: Registry,
+    registry: Rc<Registry>,
     sockets: Sockets,
     manager: Manager,
     /// By the keys of the manager, as are the processes.
@@ -45,7 +46,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn new(registry: Registry, sockets: Sockets) -> Self {
+    pub(super) fn new(registry: Rc<Registry>, sockets: Sockets) -> Self {
         let mut seed = [0; 8];
         // Without it the pauses of two brokers are alike.
         let _ = getrandom::fill(&mut seed);
@@ -361,7 +362,7 @@ mod tests {
         let dir = TempDir::new();
         let mut poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
-        let mut links = Links::new(registry, Sockets::new(dir.path().to_owned()));
+        let mut links = Links::new(registry.into(), Sockets::new(dir.path().to_owned()));
         let (mut timers, now) = (Timers::default(), Monotonic::default());
         let mut scratch = vec![0; READ_BYTES_MAX];
         let mut ends = Vec::new();

@@ -169,6 +169,11 @@ impl<R: Room> Reactor<R> {
         })
     }
 
+    /// What answers.
+    pub(super) fn room(&self) -> &R {
+        &self.room
+    }
+
     /// Serves until there is a reason to end.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Remote, Told};
 use crate::limits::UPLINK_GRANTS_MAX;
 use crate::mesh::{Effects, Target};
-use crate::model::{MachineName, PeerId};
+use crate::model::{MachineName, Monotonic, PeerId};
 
 /// An answer that left on a connection which has ended since.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +81,24 @@ impl<K: Copy + Ord> Machines<K> {
         self.by_name.get(&machine).copied()
     }
 
+    /// Whether there is something to tell.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.told.is_empty() || self.connections.values().any(Remote::is_busy)
+    }
+
+    /// When one of them has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.connections.values().map(Remote::next_deadline).min()
+    }
+
+    /// Whether none is connected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// What has happened on machines, in the order in which the mesh is to be told: before any request
     /// that is taken later. With the connection, on which requests have their ids.
     pub fn next_told(&mut self) -> Option<(MachineName, K, Told)> {
@@ -129,8 +147,14 @@ impl<K: Copy + Ord> Machines<K> {
     ) {
         self.push(effects, &machine_of);
         effects.departed.retain(|departed| {
-            let Some(machine) = machine_of(departed.peer) else { return true };
+            let machine = departed.machine.or_else(|| machine_of(departed.peer));
+            let Some(machine) = machine else { return true };
             self.of(machine).into_iter().for_each(|remote| remote.departed(departed));
+            false
+        });
+        effects.abandoned.retain(|abandoned| {
+            let Some(machine) = abandoned.machine else { return true };
+            self.of(machine).into_iter().for_each(|remote| remote.abandoned(&abandoned.path));
             false
         });
         effects.disconnect.retain(|peer| {
