@@ -7,28 +7,21 @@
     reason = "a test: to panic is how it fails"
 )]
 
+#[path = "common/alone.rs"]
+mod alone;
+
 use std::time::Duration;
 
+use alone::Counter;
 use slm_mesh::api::{Code, Endpoint, Reply, Request};
 use slm_mesh::limits::{
     LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
     PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
 };
-use slm_mesh::mesh::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
+use slm_mesh::mesh::{Caller, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
 use slm_mesh::model::{Lock, MeshTime, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
-
-struct Counter(u64);
-
-impl Entropy for Counter {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 += 1;
-        for (byte, value) in bytes.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
-            *byte = value;
-        }
-    }
-}
 
 const NOW: Now = Now {
     wall: Timestamp(1_800_000_000_000),

@@ -7,24 +7,17 @@
     reason = "a test: to panic is how it fails"
 )]
 
+#[path = "common/alone.rs"]
+mod alone;
+
 use std::time::Duration;
 
+use alone::Counter;
 use serde_json::{Value, json};
 use slm_mesh::api::{Endpoint, Request};
-use slm_mesh::mesh::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
+use slm_mesh::mesh::{Caller, Failure, Mesh, Outcome, Settings};
 use slm_mesh::model::{Monotonic, Now, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
-
-struct Counter(u64);
-
-impl Entropy for Counter {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 += 1;
-        for (byte, value) in bytes.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
-            *byte = value;
-        }
-    }
-}
 
 fn at(seconds: u64) -> Now {
     let wall = Timestamp(1_800_000_000_000 + i64::try_from(seconds * 1000).unwrap());

@@ -8,32 +8,26 @@
     reason = "a test: to panic is how it fails"
 )]
 
+#[path = "common/alone.rs"]
+mod alone;
+
 use std::time::Duration;
 
+use alone::Alone;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use slm_mesh::api::{Code, Endpoint, Request};
+use slm_mesh::api::{Code, Endpoint, Reply, Request};
 use slm_mesh::limits::{
-    INVITATIONS_MAX, MACHINE_PEERS_MAX, MACHINE_REPLY_BYTES_MAX, STRANGERS_PER_WINDOW,
+    AUTH_FAILURES_PER_WINDOW, INVITATIONS_MAX, MACHINE_PEERS_MAX, MACHINE_REPLY_BYTES_MAX,
+    STRANGERS_PER_WINDOW,
 };
-use slm_mesh::mesh::{Caller, Effects, Entropy, Failure, Mesh, Outcome, Proof, Settings};
-use slm_mesh::model::{LeaveReason, MachineId, MachineName, Now, PeerId, Timestamp};
+use slm_mesh::mesh::{Caller, Failure, Held, Lost, Mesh, Outcome, Proof, Settings};
+use slm_mesh::model::{LeaveReason, MachineId, MachineName, PeerId};
 use slm_mesh::store::Store as _;
 use slm_mesh::store::memory::MemoryStore;
 
 /// What the clones of one repository have in common.
 const CLONE: &str = "abababababababababababababababababababababababababababababababab";
-
-struct Counter(u64);
-
-impl Entropy for Counter {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 += 1;
-        for (byte, value) in bytes.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
-            *byte = value;
-        }
-    }
-}
 
 fn name(text: &str) -> MachineName {
     MachineName::new(text).unwrap()
@@ -54,73 +48,30 @@ enum As<'a> {
 
 const HUB: As<'static> = As::Person("");
 
-struct World {
-    mesh: Option<Mesh<MemoryStore>>,
-    now: Now,
-    effects: Effects,
-}
-
-fn settings(rate_limit: u32) -> Settings {
-    Settings {
-        boot_id: Some(uuid::Uuid::max()),
-        machine_name: Some(name("Desk")),
-        is_hub: true,
-        rate_limit,
-        ..Settings::default()
-    }
-}
+/// A hub.
+struct World(Alone);
 
 impl World {
-    /// A hub that the machines `laptop` and `tower` have joined.
+    /// One that the machines `laptop` and `tower` have joined.
     fn new() -> Self {
         let mut world = Self::bare(0);
         for (n, name) in [(1, "laptop"), (2, "tower")] {
             let given = world.admit(id(n), Proof::Secret, name).unwrap();
             assert_eq!(given.as_str(), name);
-            world.turn(|mesh, now| mesh.machine_up(given, now).unwrap());
+            world.0.turn(|mesh, now| mesh.machine_up(given, now).unwrap());
         }
         world
     }
 
     fn bare(rate_limit: u32) -> Self {
-        let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
-        let (store, entropy) = (MemoryStore::new(), Box::new(Counter(0)));
-        let mesh = Mesh::new(store, entropy, settings(rate_limit), now).unwrap();
-        Self { mesh: Some(mesh), now, effects: Effects::default() }
-    }
-
-    fn restart(&mut self) {
-        let store = self.mesh.take().unwrap().into_store();
-        let entropy = Box::new(Counter(1000));
-        let mut mesh = Mesh::new(store, entropy, settings(0), self.now).unwrap();
-        self.effects = mesh.take_effects();
-        self.mesh = Some(mesh);
-    }
-
-    fn turn<T>(&mut self, act: impl FnOnce(&mut Mesh<MemoryStore>, Now) -> T) -> T {
-        let now = self.now;
-        let mesh = self.mesh.as_mut().unwrap();
-        mesh.begin_turn(now).unwrap();
-        let result = act(mesh, now);
-        mesh.tick(now).unwrap();
-        mesh.feed(now, || true).unwrap();
-        mesh.commit_turn().unwrap();
-        self.effects = mesh.take_effects();
-        mesh.check_invariants(now);
-        result
-    }
-
-    fn pass(&mut self, seconds: u64) {
-        let time = Duration::from_secs(seconds);
-        self.now.mono = self.now.mono.plus(time);
-        self.now.boot = self.now.boot.plus(time);
-        self.now.wall = self.now.wall.plus_ms(i64::try_from(time.as_millis()).unwrap());
-        self.turn(|_, _| ());
+        let machine_name = Some(name("Desk"));
+        let settings = Settings { machine_name, is_hub: true, rate_limit, ..Settings::default() };
+        Self(Alone::new(settings))
     }
 
     fn admit(&mut self, id: MachineId, proof: Proof, wished: &str) -> Result<MachineName, String> {
         let from = (wished, "192.0.2.1");
-        self.turn(|mesh, now| match mesh.admit(id, proof, from, now) {
+        self.0.turn(|mesh, now| match mesh.admit(id, proof, from, now) {
             Ok(name) => Ok(name),
             Err(Failure::Refused(refusal)) => Err(refusal.message.into()),
             Err(Failure::Store(error)) => panic!("{error}"),
@@ -130,7 +81,7 @@ impl World {
     /// The answer, as it is on the wire.
     fn answer(&mut self, who: As<'_>, endpoint: Endpoint, body: &Value) -> Result<Value, Value> {
         let request = Request::decode(endpoint, body.to_string().as_bytes()).unwrap();
-        self.turn(|mesh, now| {
+        self.0.turn(|mesh, now| {
             let caller = match who {
                 As::Person("") => Caller::Broker,
                 As::Person(machine) => Caller::Operator(name(machine)),
@@ -215,17 +166,17 @@ impl World {
 fn an_invitation_lets_one_machine_in_and_no_other() {
     let mut world = World::bare(0);
     let invite = |world: &mut World, body: Value| {
-        let invited = world.turn(|mesh, now| {
+        let invited = world.0.turn(|mesh, now| {
             let request = Request::decode(Endpoint::Machines, body.to_string().as_bytes()).unwrap();
             match mesh.handle(Caller::Broker, &request, now) {
-                Ok(Outcome::Reply(slm_mesh::api::Reply::Invited(invited))) => invited,
+                Ok(Outcome::Reply(Reply::Invited(invited))) => invited,
                 other => panic!("{other:?}"),
             }
         });
         (Proof::Invitation(Sha256::digest(invited.token).into()), invited.expires_at)
     };
     let (first, ends) = invite(&mut world, json!({"action": "invite", "name": "Laptop"}));
-    assert_eq!(ends, world.now.wall.plus_ms(15 * 60_000));
+    assert_eq!(ends, world.0.now.wall.plus_ms(15 * 60_000));
     let (second, _) = invite(&mut world, json!({"action": "invite", "minutes": 1}));
     // Its name is kept for it.
     assert_eq!(world.admit(id(9), Proof::Secret, "laptop").unwrap().as_str(), "laptop-2");
@@ -239,13 +190,13 @@ fn an_invitation_lets_one_machine_in_and_no_other() {
     // An answer may be lost: it comes again; nobody else may.
     assert_eq!(world.admit(id(1), first, "x").unwrap().as_str(), "Laptop");
     assert!(world.admit(id(2), first, "x").unwrap_err().contains("used by another machine"));
-    world.restart();
+    world.0.restart(Duration::ZERO);
     assert!(world.admit(id(2), first, "x").unwrap_err().contains("used by another machine"));
     assert_eq!(world.admit(id(1), Proof::Known, "x").unwrap().as_str(), "Laptop");
 
-    world.pass(61);
+    world.0.pass(61);
     assert!(world.admit(id(2), second, "x").unwrap_err().contains("over"));
-    world.pass(15 * 60);
+    world.0.pass(15 * 60);
     assert_eq!(world.admit(id(1), first, "x").unwrap().as_str(), "Laptop");
     assert_eq!(world.admit(id(1), Proof::Known, "x").unwrap().as_str(), "Laptop");
 
@@ -254,9 +205,9 @@ fn an_invitation_lets_one_machine_in_and_no_other() {
     }
     let (code, _) = world.refused(HUB, Endpoint::Machines, &json!({"action": "invite"}));
     assert_eq!(code, "storage_full");
-    world.pass(15 * 60);
+    world.0.pass(15 * 60);
     invite(&mut world, json!({"action": "invite"}));
-    assert_eq!(world.mesh.as_mut().unwrap().store_mut().invitations().unwrap().len(), 1);
+    assert_eq!(world.0.mesh().store_mut().invitations().unwrap().len(), 1);
 }
 
 #[test]
@@ -292,20 +243,20 @@ fn a_removed_machine_can_do_nothing_any_more() {
         }
     }
     world.ask(HUB, Endpoint::Machines, &json!({"action": "remove", "name": "LAPTOP"}));
-    let departed = &world.effects.departed[0];
+    let departed = &world.0.effects.departed[0];
     assert_eq!((departed.peer, departed.machine), (peer, Some(name("laptop"))));
     assert_eq!(departed.reason, LeaveReason::Removed);
-    assert_eq!(world.effects.removed, [name("laptop")]);
+    assert_eq!(world.0.effects.removed, [name("laptop")]);
     let locks = world.ask(HUB, Endpoint::Lock, &json!({"action": "query"}));
     assert_eq!(locks["locks"], json!([]));
     let back = json!({"pid": 1, "projectPath": "/w", "peerId": peer.to_string()});
     let refused = world.refused(As::Token(&token, "laptop"), Endpoint::Register, &back);
     assert_eq!(refused.0, "peer_not_found");
-    assert_eq!(world.mesh.as_mut().unwrap().store_mut().invitations().unwrap(), []);
+    assert_eq!(world.0.mesh().store_mut().invitations().unwrap(), []);
     for proof in [Proof::Known, Proof::Secret] {
         assert!(world.admit(id(1), proof, "laptop").unwrap_err().contains("removed"));
     }
-    world.restart();
+    world.0.restart(Duration::ZERO);
     assert!(world.admit(id(1), Proof::Secret, "laptop").unwrap_err().contains("removed"));
     // Its name is not for another.
     assert_eq!(world.admit(id(3), Proof::Secret, "laptop").unwrap().as_str(), "laptop-2");
@@ -328,7 +279,7 @@ fn what_waits_for_a_name_is_read_on_its_machine_only() {
     gone(&mut world, As::Token(&ann, "laptop"));
     assert_eq!(world.send(tower, Some("cli"), "ANN", "second")["queued"], true);
     // Elsewhere the name is not to be had, after a restart neither, and what is there stays there.
-    world.restart();
+    world.0.restart(Duration::ZERO);
     let exclusive = json!({"pid": 1, "projectPath": "/w", "name": "Ann", "exclusive": true});
     for who in [HUB, tower] {
         let (code, words) = world.refused(who, Endpoint::Register, &exclusive);
@@ -386,7 +337,7 @@ fn a_token_of_one_machine_is_nothing_on_another() {
         assert_ne!(code, "internal");
     }
     // After a crash it comes back on its own machine only.
-    world.turn(|mesh, now| mesh.process_ended(peer, now).unwrap());
+    world.0.turn(|mesh, now| mesh.process_ended(peer, now).unwrap());
     for machine in ["tower", ""] {
         world.refused(As::Token(&token, machine), Endpoint::Register, &back);
     }
@@ -426,7 +377,7 @@ fn the_person_on_a_machine_may_do_for_its_peers_only() {
     world.ask(laptop, Endpoint::Unregister, &end);
     world.ask(HUB, Endpoint::Unregister, &json!({"peerId": "tom"}));
     assert_eq!(world.refused(laptop, Endpoint::Shutdown, &json!({})).0, "forbidden");
-    assert!(!world.effects.shutdown);
+    assert!(!world.0.effects.shutdown);
 }
 
 fn person(who: &str) -> As<'_> {
@@ -497,10 +448,10 @@ fn a_push_names_the_sender_as_its_machine_does() {
     let (_, ann) = world.come(As::Person("laptop"), "ann", &json!({"acks": true}));
     let (_, hal) = world.come(HUB, "hal", &json!({"acks": true}));
     for peer in [ann, hal] {
-        world.turn(|mesh, now| mesh.link_up(peer, false, now).unwrap());
+        world.0.turn(|mesh, now| mesh.link_up(peer, false, now).unwrap());
     }
     world.send(HUB, Some("cli"), "all", "hello");
-    let mut seen: Vec<(bool, String)> = (world.effects.pushes.iter())
+    let mut seen: Vec<(bool, String)> = (world.0.effects.pushes.iter())
         .filter_map(|push| {
             let line: Value = serde_json::from_slice(push.frame.line()).ok()?;
             let from = line["payload"]["fromPeer"].as_str()?.to_owned();
@@ -534,7 +485,7 @@ fn the_same_path_on_two_machines_is_two_files() {
     for who in [As::Person("laptop"), HUB] {
         assert_eq!(world.refused(who, Endpoint::Lock, &body).0, "locked");
     }
-    world.restart();
+    world.0.restart(Duration::ZERO);
     for who in all {
         assert!(world.lock(who, "/w/a"), "it is still its own");
     }
@@ -573,7 +524,7 @@ fn a_repository_is_one_in_all_its_clones() {
     assert_eq!(found["locks"].as_array().unwrap().len(), 1);
     // Whoever waits for it gets it, wherever it is.
     world.ask(ann, Endpoint::Lock, &json!({"action": "unlock", "filePath": "repo:src/auth.ts"}));
-    world.restart();
+    world.0.restart(Duration::ZERO);
     assert!(world.lock(tom, "repo:src/auth.ts"));
     assert!(!world.lock(hal, "repo:src/auth.ts"));
 }
@@ -642,12 +593,12 @@ fn a_session_goes_on_on_its_own_machine_only() {
         register.facts.descends = true;
         register.facts.former_gone = true;
         let caller = if who.is_empty() { Caller::Broker } else { Caller::Operator(name(who)) };
-        let former = world.turn(|mesh, _| {
+        let former = world.0.turn(|mesh, _| {
             let Request::Register(register) = &request else { panic!() };
             mesh.former(caller, register).unwrap()
         });
-        let reply = world.turn(|mesh, now| mesh.handle(caller, &request, now).unwrap());
-        let Outcome::Reply(slm_mesh::api::Reply::Registered(it)) = reply else { panic!() };
+        let reply = world.0.turn(|mesh, now| mesh.handle(caller, &request, now).unwrap());
+        let Outcome::Reply(Reply::Registered(it)) = reply else { panic!() };
         (it.peer_id, it.resumed, former.map(|former| former.peer))
     };
     let (ann, ..) = come(&mut world, "laptop");
@@ -656,7 +607,7 @@ fn a_session_goes_on_on_its_own_machine_only() {
     let (hal, resumed, _) = come(&mut world, "");
     assert!(hal != ann && hal != tom && !resumed);
     assert_eq!(come(&mut world, "laptop"), (ann, true, Some(ann)));
-    world.turn(|mesh, now| mesh.process_ended(tom, now).unwrap());
+    world.0.turn(|mesh, now| mesh.process_ended(tom, now).unwrap());
     assert_eq!(come(&mut world, "tower"), (tom, true, Some(tom)));
 }
 
@@ -665,34 +616,34 @@ fn what_is_of_a_machine_that_is_cut_off_goes_and_comes_back() {
     let mut world = World::new();
     let (token, ann) = world.come(As::Person("laptop"), "ann", &json!({}));
     let watched = [(ann, 7)];
-    assert_eq!(world.effects.watch, watched);
+    assert_eq!(world.0.effects.watch, watched);
     let ann_asks = As::Token(&token, "laptop");
     assert!(world.lock(ann_asks, "/w/a"));
-    world.turn(|mesh, now| {
+    world.0.turn(|mesh, now| {
         mesh.link_up(ann, true, now).unwrap();
     });
     // As long as its process is known it stays.
-    world.pass(100);
-    assert!(world.mesh.as_ref().unwrap().is_present(ann));
+    world.0.pass(100);
+    assert!(world.0.mesh().is_present(ann));
     world.ask(ann_asks, Endpoint::Heartbeat, &json!({}));
-    world.turn(|mesh, now| mesh.machine_down(name("laptop"), now).unwrap());
-    assert_eq!(world.mesh.as_ref().unwrap().connected().count(), 0);
-    world.pass(31);
+    world.0.turn(|mesh, now| mesh.machine_down(name("laptop"), now).unwrap());
+    assert_eq!(world.0.mesh().connected().count(), 0);
+    world.0.pass(31);
     let listed = world.ask(HUB, Endpoint::Peers, &json!({"scope": "mesh", "includeStale": true}));
     assert_eq!(listed["peers"][0]["status"], "stale");
     // Back in time: what only its machine can do is asked of it.
-    world.turn(|mesh, now| mesh.machine_up(name("laptop"), now).unwrap());
-    assert_eq!(world.effects.watch, watched);
-    assert_eq!(world.effects.connect, [(ann, "/peers/ann.sock".into())]);
+    world.0.turn(|mesh, now| mesh.machine_up(name("laptop"), now).unwrap());
+    assert_eq!(world.0.effects.watch, watched);
+    assert_eq!(world.0.effects.connect, [(ann, "/peers/ann.sock".into())]);
     let machines = world.ask(HUB, Endpoint::Machines, &json!({"action": "list"}));
     assert_eq!(
         (&machines["machines"][0]["connected"], &machines["machines"][0]["peers"]),
         (&json!(true), &json!(1))
     );
-    world.turn(|mesh, now| mesh.machine_down(name("laptop"), now).unwrap());
-    world.pass(30);
-    assert!(!world.mesh.as_ref().unwrap().is_present(ann));
-    assert_eq!(world.effects.departed[0].machine, Some(name("laptop")));
+    world.0.turn(|mesh, now| mesh.machine_down(name("laptop"), now).unwrap());
+    world.0.pass(30);
+    assert!(!world.0.mesh().is_present(ann));
+    assert_eq!(world.0.effects.departed[0].machine, Some(name("laptop")));
     let locks = world.ask(HUB, Endpoint::Lock, &json!({"action": "query"}));
     assert_eq!(locks["locks"], json!([]));
     // It comes back as who it was.
@@ -738,6 +689,81 @@ fn a_machine_takes_nothing_from_the_others() {
     assert_eq!(code, Code::Unavailable.as_str(), "{words}");
     world.come(As::Person("tower"), "tom", &json!({}));
     world.come(HUB, "hal", &json!({}));
+}
+
+#[test]
+fn a_machine_pays_for_its_own_failures() {
+    let mut world = World::bare(5);
+    for (n, name) in [(1, "laptop"), (2, "tower")] {
+        world.admit(id(n), Proof::Secret, name).unwrap();
+    }
+    let (token, _) = world.come(As::Person("laptop"), "ann", &json!({}));
+    let status = |world: &mut World, machine| {
+        world.refused(As::Token("unknown", machine), Endpoint::Status, &json!({})).0
+    };
+    // As many as there may be: half of them with no token, half with that of one who has just left.
+    for _ in 0..AUTH_FAILURES_PER_WINDOW / 2 {
+        assert_eq!(status(&mut world, "laptop"), "unauthorized");
+    }
+    world.0.turn(|mesh, now| {
+        let ann = mesh.authenticate(&token, MachineName::new("laptop"));
+        let leave = Request::Unregister { peer_id: None, away: false };
+        assert!(mesh.handle(ann, &leave, now).is_ok());
+        for _ in 0..AUTH_FAILURES_PER_WINDOW / 2 {
+            assert!(mesh.handle(ann, &Request::Status, now).is_err());
+        }
+    });
+    assert_eq!(status(&mut world, "laptop"), "rate_limited");
+    for machine in ["tower", ""] {
+        for _ in 0..AUTH_FAILURES_PER_WINDOW {
+            assert_eq!(status(&mut world, machine), "unauthorized");
+        }
+        assert_eq!(status(&mut world, machine), "rate_limited");
+    }
+    // Whoever may ask is not slowed down by that.
+    world.ask(As::Person("laptop"), Endpoint::Status, &json!({}));
+}
+
+#[test]
+fn what_is_told_on_another_machine_is_not_told() {
+    let mut world = World::new();
+    let (ann, id) = world.come(As::Person("laptop"), "ann", &json!({}));
+    let (hal, _) = world.come(HUB, "hal", &json!({"repoHash": CLONE}));
+    let lock_body = json!({
+        "action": "lock", "filePath": "repo:a", "wait": 9, "repoHash": CLONE, "repoId": "/w/.git",
+        "gitRoot": "/w",
+    });
+    assert!(world.answer(As::Token(&hal, ""), Endpoint::Lock, &lock_body).is_ok());
+    let request = Request::decode(Endpoint::Lock, lock_body.to_string().as_bytes()).unwrap();
+    let ask = |mesh: &mut Mesh<MemoryStore>, held, now| {
+        let caller = mesh.authenticate(&ann, MachineName::new("laptop"));
+        match held {
+            Some(held) => mesh.handle_held(caller, &request, held, now).unwrap(),
+            None => mesh.handle(caller, &request, now).unwrap(),
+        }
+    };
+    let Outcome::Hold { on, until } = world.0.turn(|mesh, now| ask(mesh, None, now)) else {
+        panic!("it is free")
+    };
+    let held = Held { on, until, hung_up: false };
+    let given = world.0.turn(|mesh, now| {
+        let leave = Request::Unregister { peer_id: None, away: false };
+        assert!(mesh.handle(mesh.authenticate(&hal, None), &leave, now).is_ok());
+        assert!(mesh.next_waiter().is_some());
+        ask(mesh, Some(held), now)
+    });
+    let Outcome::Reply(Reply::Locked { lock, .. }) = given else { panic!("{given:?}") };
+    // Its answer is lost. That others have looked, in its name or not, tells it nothing.
+    let mut look = lock_body.clone();
+    look["action"] = json!("query");
+    look["peerId"] = json!(id.to_string());
+    for who in [As::Person("tower"), HUB] {
+        let found = world.ask(who, Endpoint::Lock, &look);
+        assert_eq!(found["locks"].as_array().unwrap().len(), 1, "{found}");
+    }
+    world.0.turn(|mesh, now| mesh.grant_lost(lock.fence, Lost::Unwritten, now).unwrap());
+    let found = world.ask(HUB, Endpoint::Lock, &look);
+    assert_eq!(found["locks"], json!([]));
 }
 
 #[test]

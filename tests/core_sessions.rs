@@ -7,70 +7,39 @@
     reason = "a test: to panic is how it fails"
 )]
 
+#[path = "common/alone.rs"]
+mod alone;
+
 use std::time::Duration;
 
+use alone::Alone;
 use serde_json::{Value, json};
 use slm_mesh::api::{Code, Endpoint, Facts, PeerStatus, Refusal, Registered, Reply, Request};
-use slm_mesh::mesh::{Caller, Effects, Entropy, Failure, Held, Mesh, Outcome, Settings};
-use slm_mesh::model::{Monotonic, Now, PeerId, Timestamp};
+use slm_mesh::mesh::{Caller, Failure, Held, Mesh, Outcome, Settings};
+use slm_mesh::model::{Now, PeerId};
 use slm_mesh::store::memory::MemoryStore;
-
-struct Counter(u64);
-
-impl Entropy for Counter {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 += 1;
-        for (byte, value) in bytes.iter_mut().zip(self.0.to_le_bytes().into_iter().cycle()) {
-            *byte = value;
-        }
-    }
-}
-
-fn mesh(store: MemoryStore, now: Now) -> Mesh<MemoryStore> {
-    let settings = Settings { boot_id: Some(uuid::Uuid::max()), ..Settings::default() };
-    Mesh::new(store, Box::new(Counter(now.wall.0.unsigned_abs())), settings, now).unwrap()
-}
 
 /// What the kernel says of a server that the agent `start` has started.
 fn child_of(start: &str) -> Facts {
     Facts { agent_start: Some(start.into()), descends: true, ..Facts::default() }
 }
 
-struct World {
-    mesh: Option<Mesh<MemoryStore>>,
-    now: Now,
-    effects: Effects,
-}
+struct World(Alone);
 
 impl World {
     fn new() -> Self {
-        let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
-        Self { mesh: Some(mesh(MemoryStore::new(), now)), now, effects: Effects::default() }
+        Self(Alone::new(Settings::default()))
     }
 
     fn turn<T>(&mut self, act: impl FnOnce(&mut Mesh<MemoryStore>, Now) -> T) -> T {
-        let now = self.now;
-        let mesh = self.mesh.as_mut().unwrap();
-        mesh.begin_turn(now).unwrap();
-        let result = act(mesh, now);
-        mesh.tick(now).unwrap();
-        mesh.commit_turn().unwrap();
-        self.effects = mesh.take_effects();
+        let result = self.0.turn(act);
         // As the shell does: these processes can be watched, and run.
-        for agent in &self.effects.agents {
-            mesh.process_known(agent.peer, true, now);
-            mesh.agent_lives(agent.peer);
+        let now = self.0.now;
+        for agent in std::mem::take(&mut self.0.effects.agents) {
+            self.0.mesh().process_known(agent.peer, true, now);
+            self.0.mesh().agent_lives(agent.peer);
         }
-        mesh.check_invariants(now);
         result
-    }
-
-    fn pass(&mut self, seconds: u64) {
-        let time = Duration::from_secs(seconds);
-        self.now.mono = self.now.mono.plus(time);
-        self.now.boot = self.now.boot.plus(time);
-        self.now.wall = self.now.wall.plus_ms(i64::try_from(time.as_millis()).unwrap());
-        self.turn(|_, _| ());
     }
 
     fn ask(
@@ -141,15 +110,10 @@ impl World {
     }
 
     fn restart(&mut self, seconds: u64) {
-        let store = self.mesh.take().unwrap().into_store();
-        self.now.wall = self.now.wall.plus_ms(i64::try_from(seconds * 1000).unwrap());
-        self.now.mono = Monotonic::default();
-        self.now.boot = self.now.boot.plus(Duration::from_secs(seconds));
-        let mut mesh = mesh(store, self.now);
-        for agent in mesh.take_effects().agents {
-            mesh.agent_lives(agent.peer);
+        self.0.restart(Duration::from_secs(seconds));
+        for agent in std::mem::take(&mut self.0.effects.agents) {
+            self.0.mesh().agent_lives(agent.peer);
         }
-        self.mesh = Some(mesh);
     }
 }
 
@@ -251,20 +215,20 @@ fn a_server_that_lives_on_is_another_peer_after_2_seconds() {
     let mut world = World::new();
     let first = world.come("s", 7, &child_of("then"));
     let held = world.register(&claude("s", 7), &child_of("then"), None).unwrap_err();
-    assert_eq!(held.until.since(world.now.mono), Duration::from_secs(2));
+    assert_eq!(held.until.since(world.0.now.mono), Duration::from_secs(2));
     // It ends meanwhile.
     world.turn(|mesh, now| mesh.process_ended(first.peer_id, now)).unwrap();
-    assert_eq!(world.effects.gone, [first.peer_id]);
+    assert_eq!(world.0.effects.gone, [first.peer_id]);
     let second = world.register(&claude("s", 7), &child_of("then"), Some(held)).unwrap();
     assert_eq!(second.peer_id, first.peer_id);
     // It does not.
     let held = world.register(&claude("s", 7), &child_of("then"), None).unwrap_err();
-    world.pass(2);
+    world.0.pass(2);
     let third = world.register(&claude("s", 7), &child_of("then"), Some(held)).unwrap();
     assert_ne!(third.peer_id, first.peer_id);
     // Nobody waits for the answer any more: nobody comes in.
     let held = world.register(&claude("s", 7), &child_of("then"), None).unwrap_err();
-    let gone = Held { hung_up: true, until: world.now.mono, ..held };
+    let gone = Held { hung_up: true, until: world.0.now.mono, ..held };
     let request = registration(&claude("s", 7), &child_of("then"));
     let refused = world.turn(|mesh, now| mesh.handle_held(Caller::Broker, &request, gone, now));
     assert!(matches!(refused, Err(Failure::Refused(it)) if it.code == Code::Timeout));
@@ -297,30 +261,30 @@ fn locks_of_one_that_is_away_stay_for_30_seconds_and_never_past_their_time() {
     let other = world.come("t", 9, &child_of("then"));
     world.lock(&first.peer_token, &json!({})).unwrap();
     world.lock(&first.peer_token, &json!({"filePath": "/w/b.rs", "ttlMinutes": 1})).unwrap();
-    world.pass(45);
+    world.0.pass(45);
     world.ask(Some(&first.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
-    world.pass(14);
+    world.0.pass(14);
     let refused = world.lock(&other.peer_token, &json!({})).unwrap_err();
     assert!(refused.message.contains("16 more s, since they are away"), "{}", refused.message);
     let refused = world.lock(&other.peer_token, &json!({"filePath": "/w/b.rs"})).unwrap_err();
     assert!(refused.message.contains("1 more s, since they are away"), "{}", refused.message);
-    world.pass(1);
+    world.0.pass(1);
     world.lock(&other.peer_token, &json!({"filePath": "/w/b.rs"})).unwrap();
-    world.pass(14);
+    world.0.pass(14);
     world.lock(&other.peer_token, &json!({})).unwrap_err();
-    world.pass(1);
+    world.0.pass(1);
     world.lock(&other.peer_token, &json!({})).unwrap();
     // What is sent to it waits for longer, and it is still the same peer.
     assert_eq!(world.status(first.peer_id), Some(PeerStatus::Away));
     // Nobody takes new ones for it.
     let for_it = json!({"peerId": first.peer_id, "filePath": "/w/c.rs"});
     world.lock(&first.peer_token, &for_it).unwrap_err();
-    world.pass(569);
+    world.0.pass(569);
     assert_eq!(
         (world.status(first.peer_id), world.events("peer_left")),
         (Some(PeerStatus::Away), 0)
     );
-    world.pass(1);
+    world.0.pass(1);
     assert_eq!((world.status(first.peer_id), world.events("peer_left")), (None, 1));
     assert_eq!(world.come("s", 7, &child_of("then")).peer_id, first.peer_id, "even then");
 }
@@ -390,12 +354,12 @@ fn a_restart_of_the_broker_changes_nothing_of_it() {
     let other = world.come("t", 9, &child_of("then"));
     world.lock(&first.peer_token, &json!({})).unwrap();
     world.ask(Some(&first.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
-    world.pass(10);
+    world.0.pass(10);
     world.restart(15);
     assert_eq!(world.status(first.peer_id), Some(PeerStatus::Away));
-    world.pass(4);
+    world.0.pass(4);
     world.lock(&other.peer_token, &json!({})).unwrap_err();
-    world.pass(1);
+    world.0.pass(1);
     world.lock(&other.peer_token, &json!({})).unwrap();
     world.restart(0);
     let again = world.come("s", 7, &child_of("then"));

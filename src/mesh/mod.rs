@@ -407,7 +407,8 @@ impl<S: Store> Mesh<S> {
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
         {
-            return Err(self.refuse_unknown(None, now).into());
+            let of = self.store.peer(id)?.and_then(|record| record.host);
+            return Err(self.refuse_unknown(of, now).into());
         }
         let reply = match request {
             Request::Health => self.health(now),

@@ -349,12 +349,13 @@ impl<S: Store> Mesh<S> {
                 self.shown_all(found.len(), found.into_values())
             }
         };
-        // A peer's own token asks for that peer, whoever the path is looked at for.
+        // A peer's own token asks for that peer, whoever the path is looked at for; and nobody hears
+        // what is told on another machine.
         let told = match caller {
-            Caller::Peer(me) => Party::Peer(me),
-            _ => asker,
+            Caller::Peer(me) => Some(Party::Peer(me)),
+            _ => Some(asker).filter(|asker| self.home_of(asker) == self.home(caller)),
         };
-        for own in locks.iter().filter(|lock| lock.locked_by == told) {
+        for own in locks.iter().filter(|lock| Some(&lock.locked_by) == told.as_ref()) {
             self.grants.remove(own.fence);
         }
         Ok(Reply::Locks { locks, remaining })
