@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 use slm_mesh::api::Endpoint;
-use slm_mesh::model::PeerId;
+use slm_mesh::model::{MachineId, MachineName, PeerId};
 
 use crate::rng::Rng;
-use crate::world::{Action, End, Input, Token};
+use crate::world::{Action, End, Home, Input, Token};
 
 /// A peer as its own process knows it.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct Client {
     pub(crate) id: PeerId,
     pub(crate) name: String,
     pub(crate) token: String,
+    pub(crate) home: Home,
     pub(crate) register: Value,
 }
 
@@ -29,8 +30,46 @@ pub(crate) struct Known {
     pub(crate) versions: Vec<u64>,
     pub(crate) last_seq: u64,
     pub(crate) since: String,
+    /// Machines that have joined, and those of them that were removed.
+    pub(crate) machines: Vec<MachineName>,
+    pub(crate) removed: Vec<MachineName>,
     /// The last requests that would wait for a lock.
     pub(crate) lock_waits: VecDeque<(Token, Value)>,
+}
+
+impl Known {
+    /// The machine of a peer.
+    pub(crate) fn home_of(&self, peer: PeerId) -> Option<Home> {
+        self.clients.iter().find(|client| client.id == peer).map(|client| client.home)
+    }
+
+    /// The machine of the person whom somebody on the machine `home` calls so.
+    pub(crate) fn person(&self, text: &str, home: Home) -> Option<Home> {
+        match text.strip_prefix("cli@") {
+            None => (text == "cli").then_some(home),
+            Some("hub") => Some(None),
+            Some(name) => {
+                self.machines.iter().find(|machine| machine.as_str() == name).copied().map(Some)
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, machine: MachineName) {
+        if !self.is_removed(machine) {
+            self.machines.retain(|other| *other != machine);
+            self.removed.push(machine);
+        }
+    }
+
+    pub(crate) fn is_removed(&self, machine: MachineName) -> bool {
+        self.removed.contains(&machine)
+    }
+
+    /// All machines there ever were.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = Home> {
+        let others = self.machines.iter().chain(&self.removed).copied();
+        [None].into_iter().chain(others.map(Some))
+    }
 }
 
 const PATHS: [&str; 24] = [
@@ -59,6 +98,8 @@ const PATHS: [&str; 24] = [
     "a**",
     "a\\*",
 ];
+/// What clones of one repository have in common.
+const CLONE: &str = "abababababababababababababababababababababababababababababababab";
 const HOUR_MS: u64 = 3_600_000;
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
 const WAYS: [&str; 8] = [
@@ -139,7 +180,7 @@ fn small_time(rng: &mut Rng) -> u64 {
 }
 
 fn input(rng: &mut Rng, known: &Known, wanted: &[PeerId], connected: &[PeerId]) -> Input {
-    match rng.below(20) {
+    match rng.below(22) {
         0 => match rng.pick(wanted) {
             Some(peer) => Input::Listen(*peer),
             None => Input::Tick,
@@ -171,15 +212,27 @@ fn input(rng: &mut Rng, known: &Known, wanted: &[PeerId], connected: &[PeerId]) 
         },
         8 if rng.chance(20) => Input::HangUp(rng.below(8)),
         8 => Input::Tick,
+        // Two at a time, and now and then one that was removed.
+        20..22 => Input::Dial(MachineId([1 + rng.below(2 + known.removed.len()) as u8; 32])),
+        9 if rng.chance(10) => match rng.pick(&known.machines) {
+            Some(machine) => Input::CutOff(*machine),
+            None => Input::Tick,
+        },
         _ => request(rng, known),
     }
 }
 
 /// What the server of a client says from time to time.
 pub(crate) fn heartbeat(client: &Client) -> Input {
-    let token = Token::Peer(client.token.clone());
+    let token = Token::Peer(client.token.clone(), client.home);
     let body = json!({"peerId": client.id, "gitBranch": "main"}).to_string();
     Input::Request { token, endpoint: Endpoint::Heartbeat, body }
+}
+
+/// The hub's own machine, or another.
+fn home(rng: &mut Rng, known: &Known) -> Home {
+    let elsewhere = rng.pick(&known.machines).copied();
+    elsewhere.filter(|_| rng.chance(40))
 }
 
 /// A peer, by any way of naming one, or somebody else.
@@ -189,7 +242,11 @@ fn who(rng: &mut Rng, known: &Known) -> Value {
         0 => json!("cli"),
         1 => json!("script-1"),
         2 => json!("00000000-0000-4000-8000-000000000000"),
-        3 => json!("no such peer"),
+        3 if rng.chance(50) => json!("no such peer"),
+        3 => match home(rng, known) {
+            Some(machine) => json!(format!("cli@{machine}")),
+            None => json!("cli@hub"),
+        },
         4 => json!(client.id.to_string()[..4]),
         5 => json!(client.id.to_string()[..13]),
         6..10 => json!(client.name),
@@ -199,13 +256,14 @@ fn who(rng: &mut Rng, known: &Known) -> Value {
 
 fn token_and_me(rng: &mut Rng, known: &Known) -> (Token, Value) {
     let (broker, other) = (rng.chance(35), rng.chance(8));
+    let home = home(rng, known);
     match rng.pick(&known.clients) {
-        None => {
-            (if rng.chance(90) { Token::Broker } else { Token::Peer("x".into()) }, json!("cli"))
-        }
-        Some(_) if broker => (Token::Broker, who(rng, known)),
+        None if rng.chance(90) => (Token::Person(home), json!("cli")),
+        None => (Token::Peer("x".into(), home), json!("cli")),
+        Some(_) if broker => (Token::Person(home), who(rng, known)),
         Some(client) => {
-            let token = Token::Peer(client.token.clone());
+            let from = if rng.chance(4) { home } else { client.home };
+            let token = Token::Peer(client.token.clone(), from);
             let me = json!(client.id);
             (token, if other { who(rng, known) } else { me })
         }
@@ -262,6 +320,12 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
         21..25 => (Endpoint::Lock, lock(rng, &me)),
         25..28 => (Endpoint::Events, events(rng, known, &me)),
         28 if rng.chance(30) => (Endpoint::Shutdown, json!({})),
+        28 if rng.chance(30) => {
+            let mut body = json!({"action": pick(rng, &["list", "invite", "leave", "remove"])});
+            let name = rng.pick(&known.machines).map_or("m9", MachineName::as_str).to_owned();
+            maybe!(rng, 70, body, "name", json!(name));
+            (Endpoint::Machines, body)
+        }
         _ => (Endpoint::Status, json!({})),
     };
     Input::Request { token, endpoint, body: body.to_string() }
@@ -279,10 +343,11 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
             body.as_object_mut().unwrap().remove("udsPath");
         }
         let token = match rng.below(12) {
-            0 => Token::Broker,
-            1 => Token::Peer("not a token".into()),
-            2 => Token::Peer(known.clients[0].token.clone()),
-            _ => Token::Peer(client.token),
+            0 => Token::Person(client.home),
+            1 => Token::Peer("not a token".into(), home(rng, known)),
+            2 => Token::Peer(known.clients[0].token.clone(), client.home),
+            3 => Token::Peer(client.token, home(rng, known)),
+            _ => Token::Peer(client.token, client.home),
         };
         return Input::Request { token, endpoint: Endpoint::Register, body: body.to_string() };
     }
@@ -296,6 +361,7 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     maybe!(rng, 30, body, "private", json!(true));
     maybe!(rng, 30, body, "gitRoot", json!("/w"));
     maybe!(rng, 30, body, "repoId", json!("/w/.git"));
+    maybe!(rng, 40, body, "repoHash", json!(CLONE));
     maybe!(rng, 50, body, "agentPid", json!(pick(rng, &["7", "7", "8"]).parse::<u32>().unwrap()));
     maybe!(rng, 50, body, "sessionId", json!(pick(rng, &["s", "s", "t"])));
     // What the kernel would say; no broker reads it.
@@ -306,19 +372,22 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     body["facts"] = facts;
     maybe!(rng, 50, body, "reach", json!(pick(rng, &REACHES)));
     let token = match rng.pick(&known.clients) {
-        Some(client) if rng.clone().chance(5) => Token::Peer(client.token.clone()),
+        Some(client) if rng.clone().chance(5) => Token::Peer(client.token.clone(), client.home),
         // A mesh with a dozen peers is large enough; some of them may come back.
-        Some(_) if known.clients.len() > 12 && rng.clone().chance(70) => Token::Peer("full".into()),
-        _ => Token::Broker,
+        Some(_) if known.clients.len() > 12 && rng.clone().chance(70) => {
+            Token::Peer("full".into(), None)
+        }
+        _ => Token::Person(home(rng, known)),
     };
     Input::Request { token, endpoint: Endpoint::Register, body: body.to_string() }
 }
 
 fn peers(rng: &mut Rng, known: &Known) -> Value {
-    let mut body = json!({"scope": pick(rng, &["machine", "directory", "repo"])});
+    let mut body = json!({"scope": pick(rng, &["machine", "directory", "repo", "mesh"])});
     maybe!(rng, 80, body, "projectPath", json!(pick(rng, &PROJECTS)));
     maybe!(rng, 80, body, "gitRoot", json!("/w/"));
     maybe!(rng, 30, body, "repoId", json!("/w/.git"));
+    maybe!(rng, 30, body, "repoHash", json!(CLONE));
     maybe!(rng, 50, body, "includeStale", json!(true));
     maybe!(rng, 10, body, "agentPids", json!([7, 8]));
     let someone = who(rng, known);
@@ -444,6 +513,7 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
     if rng.chance(20) {
         body["repoId"] = json!("/w/.git");
         body["gitRoot"] = json!(pick(rng, &["/w", "/x"]));
+        maybe!(rng, 50, body, "repoHash", json!(CLONE));
     }
     body
 }
@@ -471,6 +541,7 @@ fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     maybe!(rng, 60, body, "limit", json!(limit));
     let after = rng.next() % (known.last_seq + 2);
     maybe!(rng, 40, body, "after", json!(after));
+    maybe!(rng, 30, body, "after", json!(known.last_seq));
     maybe!(rng, 20, body, "since", json!(known.since));
     maybe!(rng, 20, body, "wait", json!(10));
     body

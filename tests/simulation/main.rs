@@ -1,7 +1,7 @@
 //! A whole mesh run from a seed: peers come, go, crash and come back, the broker is killed and
-//! restarted, commits fail, clocks jump, and every kind of request is made, valid and invalid. The
-//! same happens to a mesh over the store in memory and to one over SQLite, and after each step both
-//! must show the same.
+//! restarted, commits fail, clocks jump, machines join, are cut off and removed, and every kind of
+//! request is made, valid and invalid. The same happens to a mesh over the store in memory and to one
+//! over SQLite, and after each step both must show the same.
 //!
 //! A failure prints its seed and step. `SIM_SEED=7 cargo test --test simulation` replays one seed;
 //! `SIM_SEEDS=5000 SIM_STEPS=2000` runs longer.
@@ -35,7 +35,7 @@ use oracle::Oracle;
 use rng::Rng;
 use slm_mesh::api::{Endpoint, Reply};
 use slm_mesh::limits::{BACKOFF_MAX, CLAIM_TIME};
-use slm_mesh::model::{MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
+use slm_mesh::model::{MachineId, MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::{Options, SqliteStore};
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
@@ -133,6 +133,7 @@ fn check_coverage(met: &BTreeSet<String>) {
         "held",
         "answered late",
         "lock granted late",
+        "woken by a pattern",
         "stolen",
         "unclaimed",
         "kept though an answer was lost",
@@ -187,6 +188,15 @@ fn check_coverage(met: &BTreeSet<String>) {
         "a process ended after its connection",
         "a child has the connection",
         "a named process ended",
+        "cut off",
+        "a removed machine was refused",
+        "a machine was removed",
+        "a token of another machine",
+        "in the name of another machine",
+        "locked on all machines",
+        "a list of all machines",
+        "one path on two machines",
+        "read on another machine",
     ]
     .map(String::from)
     .to_vec();
@@ -283,6 +293,7 @@ impl Run {
         assert_eq!(in_memory, on_disk, "the stores disagree (left: memory, right: SQLite)");
         self.oracle.learn(action, &in_memory, &mut self.known, self.memory.now);
         self.oracle.check_lost(&mut self.memory, &in_memory);
+        self.memory.check_readers();
         in_memory
     }
 
@@ -296,7 +307,9 @@ impl Run {
         self.oracle.check_inboxes(&mut self.memory, &self.known);
         self.oracle.check_inboxes(&mut self.disk, &self.known);
         self.oracle.check_undeliverable(&mut self.memory);
-        self.oracle.check_tokens(&mut self.memory);
+        self.oracle.check_tokens(&mut self.memory, &self.known);
+        self.oracle.check_machines(&mut self.memory, &self.known);
+        self.oracle.check_grants(&mut self.memory);
         self.oracle.check_times(&mut self.memory);
         self.oracle.check_times(&mut self.disk);
         self.oracle.check_receipts(&mut self.memory, &self.known);
@@ -313,7 +326,7 @@ impl Run {
             let mut claim = || {
                 let seen = self.step(&Action::Turn(
                     vec![Input::Request {
-                        token: Token::Peer(client.token.clone()),
+                        token: Token::Peer(client.token.clone(), client.home),
                         endpoint: Endpoint::Messages,
                         body: r#"{"claim":"hook","limit":1000}"#.into(),
                     }],
@@ -356,7 +369,9 @@ impl Run {
             let read = connected.map(|peer| Input::Read { peer, frames: 1000 });
             // A heartbeat begins anew with the attempts.
             let beats = self.known.clients.iter().filter(|_| round < 2).map(generate::heartbeat);
-            let inputs = wanted.chain(read).chain(beats).collect();
+            let ids = (0..2 + self.known.removed.len()).filter(|_| round == 0);
+            let dials = ids.map(|n| Input::Dial(MachineId([1 + n as u8; 32])));
+            let inputs = dials.chain(wanted).chain(read).chain(beats).collect();
             self.step(&Action::Turn(inputs, End::Commit));
             if round < 2 {
                 let ms = u64::try_from(BACKOFF_MAX.as_millis()).unwrap();
@@ -368,7 +383,7 @@ impl Run {
         for name in ["alice", "bob"] {
             let body = format!(r#"{{"pid":1,"projectPath":"/w","name":"{name}"}}"#);
             let request =
-                Input::Request { token: Token::Broker, endpoint: Endpoint::Register, body };
+                Input::Request { token: Token::Person(None), endpoint: Endpoint::Register, body };
             self.step(&Action::Turn(vec![request], End::Commit));
         }
         self.check();
@@ -379,7 +394,7 @@ impl Run {
         }
         self.step(&Action::Turn(
             vec![Input::Request {
-                token: Token::Broker,
+                token: Token::Person(None),
                 endpoint: Endpoint::Status,
                 body: String::new(),
             }],
@@ -403,7 +418,8 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
         store.list_state(None, "", MeshTime(i64::MIN), u32::MAX, &mut |_| true)?
     );
     let peers = known.clients.iter().map(|client| client.id).collect::<BTreeSet<PeerId>>();
-    for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+    let people = known.homes().filter_map(|home| Party::cli_of(home).inbox());
+    for recipient in peers.into_iter().map(Recipient::Peer).chain(people) {
         let inbox = InboxQuery {
             recipient,
             unread_only: false,

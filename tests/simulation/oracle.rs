@@ -1,22 +1,26 @@
 //! What clients of the mesh may rely on, checked against what they saw: the promises, in one place.
 //! (What must hold inside of the core is in `Mesh::check_invariants`.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 use slm_mesh::api::{
-    Claimed, Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply, Sent,
+    Claimed, Code, Detail, Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply,
+    Sent,
 };
-use slm_mesh::limits::{CLAIM_TIME, MESSAGE_RETENTION_MS, UNREAD_TIME_MAX};
+use slm_mesh::limits::{
+    CLAIM_TIME, MESSAGE_RETENTION_MS, RATE_WINDOW, STRANGERS_PER_WINDOW, UNREAD_TIME_MAX,
+};
 use slm_mesh::mesh::{Caller, Lost};
 use slm_mesh::model::{
-    Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq, Stage, reach,
+    MachineId, MachineName, Message, MessageId, Monotonic, Now, Party, PeerId, Recipient, Seq,
+    Stage, reach,
 };
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store};
 
 use crate::generate::{Client, Known};
 use crate::times::Times;
-use crate::world::{Action, Answer, Backend, Input, Seen, Token, World};
+use crate::world::{Action, Answer, Backend, Home, Input, Seen, Token, World};
 
 #[derive(Debug)]
 struct Acked {
@@ -59,6 +63,8 @@ pub(crate) struct Oracle {
     /// Answers that told the holder of each lock that it has it, and that may have arrived; and
     /// whether there was ever more than one in this life of the broker.
     told: BTreeMap<Seq, Told>,
+    /// Of locks with numbers up to here, a broker that was killed may have given some unseen.
+    unseen_to: Seq,
     /// The last version given for each key; they only grow.
     versions: BTreeMap<(Box<str>, Box<str>), Seq>,
     /// Direct messages that a hook was given: to whom they are, and since when.
@@ -69,6 +75,13 @@ pub(crate) struct Oracle {
     topics: BTreeSet<(PeerId, Box<str>)>,
     /// Tokens of servers in whose place there is another.
     ended_tokens: Vec<String>,
+    /// Machines that have joined, and those of which it was asked to remove them.
+    machines: BTreeMap<MachineId, MachineName>,
+    to_remove: BTreeSet<MachineName>,
+    /// Requests of the last [`RATE_WINDOW`], and from where they came.
+    requests: VecDeque<(Monotonic, Home)>,
+    /// The machine on which each direct message was found first.
+    mail_homes: BTreeMap<MessageId, Home>,
     /// Peers that have claimed messages.
     with_hooks: BTreeSet<PeerId>,
     /// How much time has passed: what is a day old may be gone.
@@ -95,6 +108,7 @@ impl Oracle {
         };
         forget(self);
         let (Action::Turn(inputs, _) | Action::BareTurn(inputs, _)) = action else { return };
+        self.let_in(inputs, seen, known);
         // Whether or not the answer came: the broker may have been killed after the commit.
         for input in inputs {
             let Input::Request { token, endpoint, body } = input else { continue };
@@ -121,11 +135,13 @@ impl Oracle {
                 .find(|form| *endpoint == Endpoint::Messages && !body[form].is_null());
             let kind = form.or(body["action"].as_str()).unwrap_or_default();
             self.met.insert(format!("{endpoint:?} {kind}"));
+            self.reach((token, *endpoint, &body), answer, known, now.mono);
             let Answer::Reply(reply) = answer else {
                 if let Answer::Refused(Refusal { code, .. }) = answer {
                     self.met.insert(code.as_str().to_owned());
                 } else {
-                    self.met.insert("held".to_owned());
+                    let kind = if *answer == Answer::Held { "held" } else { "cut off" };
+                    self.met.insert(kind.to_owned());
                 }
                 continue;
             };
@@ -152,14 +168,14 @@ impl Oracle {
                     _ => {}
                 }
             }
-            self.reply(reply, &body, known);
+            self.reply(reply, token.home(), &body, known);
             if let Reply::Locks { locks, .. } = reply {
                 self.listed(locks, token, &body, known);
             }
         }
         forget(self);
         self.late(seen, known, now.mono);
-        for (fence, lost) in &seen.lost {
+        for (fence, lost) in &seen.missed {
             let may_be_read = match lost {
                 Lost::Unwritten => false,
                 Lost::Reset { after } => *after >= UNREAD_TIME_MAX,
@@ -172,7 +188,7 @@ impl Oracle {
 
     /// Answers to what was held.
     fn late(&mut self, seen: &Seen, known: &mut Known, now: Monotonic) {
-        for (body, answer) in &seen.late {
+        for (home, body, answer) in &seen.late {
             if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
                 self.met.insert("lock granted late".to_owned());
                 self.tell(lock.fence);
@@ -180,13 +196,19 @@ impl Oracle {
                 known.last_seq = known.last_seq.max(lock.fence.0);
             }
             self.met.insert("answered late".to_owned());
+            if let Answer::Reply(Reply::Events(page)) = answer
+                && body.contains(".*")
+                && !page.events.is_empty()
+            {
+                self.met.insert("woken by a pattern".to_owned());
+            }
             if let Answer::Reply(Reply::Claimed(claimed)) = answer {
                 self.met.insert("claimed late".to_owned());
                 self.claim(claimed, None, known, now);
             }
             if let Answer::Reply(reply @ Reply::Registered(_)) = answer {
                 self.met.insert("registered late".to_owned());
-                self.reply(reply, &serde_json::from_str(body).unwrap(), known);
+                self.reply(reply, *home, &serde_json::from_str(body).unwrap(), known);
             }
             let waits = body.contains("wait") || body.contains("sessionId");
             assert!(waits, "only what waits is held: {body}");
@@ -209,10 +231,10 @@ impl Oracle {
         let has_path = !body["filePath"].is_null() || !body["filePaths"].is_null();
         let asked_for = body["peerId"].as_str().filter(|_| has_path).unwrap_or("cli");
         let told = match token {
-            Token::Peer(_) => speakers(token, body, known).next().map(Party::Peer),
+            Token::Peer(..) => speakers(token, body, known).next().map(Party::Peer),
             // A name or a prefix may be another's than is known here.
-            Token::Broker => match PeerId::parse(asked_for) {
-                Some(id) => Some(Party::Peer(id)),
+            Token::Person(home) => match PeerId::parse(asked_for) {
+                Some(id) => Some(Party::Peer(id)).filter(|_| known.home_of(id) == Some(*home)),
                 None => ["cli", "script-1"].contains(&asked_for).then(|| Party::parse(asked_for)),
             },
         };
@@ -228,8 +250,27 @@ impl Oracle {
     /// A lock whose answer was lost is free if that was the only one, and is not if its holder may
     /// have been told by another.
     pub(crate) fn check_lost<B: Backend>(&mut self, world: &mut World<B>, seen: &Seen) {
-        if seen.lost.is_empty() {
-            return;
+        if seen.down {
+            self.unseen_to = world.mesh().store_mut().last_seq();
+        }
+        let lost: Vec<Seq> = seen.lost.iter().map(|(fence, _)| *fence).collect();
+        if !self.check_known(world, &lost).is_empty() {
+            self.met.insert("kept though an answer was lost".to_owned());
+        }
+    }
+
+    /// Nobody keeps a lock that he does not know of.
+    pub(crate) fn check_grants<B: Backend>(&mut self, world: &mut World<B>) {
+        let locks = world.mesh().store_mut().locks().unwrap();
+        let unseen_to = self.unseen_to;
+        let all: Vec<Seq> = locks.iter().map(|it| it.fence).filter(|it| *it > unseen_to).collect();
+        self.check_known(world, &all);
+    }
+
+    /// Checks of those of these locks that are held that somebody knows of it, and gives them.
+    fn check_known<B: Backend>(&mut self, world: &mut World<B>, fences: &[Seq]) -> Vec<Seq> {
+        if fences.is_empty() {
+            return Vec::new();
         }
         let types = ["file_locked".into(), "file_unlocked".into()];
         let query = EventQuery { types: &types, since: None, after: Some(Seq(0)), limit: u32::MAX };
@@ -253,13 +294,14 @@ impl Oracle {
                 self.met.insert("unclaimed".to_owned());
             }
         }
-        for (fence, _) in seen.lost.iter().filter(|(fence, _)| held.contains(fence)) {
-            let told = &self.told[fence];
+        let held: Vec<Seq> = fences.iter().copied().filter(|fence| held.contains(fence)).collect();
+        for fence in &held {
             // Who had shared it, or had it alone, was told then.
             let had = holdings.values().any(|of| of.len() > 1 && of.last() == Some(fence));
-            assert!(told.answers > 0 || told.ever > 1 || had, "nobody knows of the lock {fence}");
-            self.met.insert("kept though an answer was lost".to_owned());
+            let known = self.told.get(fence).is_some_and(|told| told.answers > 0 || told.ever > 1);
+            assert!(known || had, "nobody knows of the lock {fence}");
         }
+        held
     }
 
     /// A claim lasts longer, or ends.
@@ -375,7 +417,7 @@ impl Oracle {
         }
     }
 
-    fn reply(&mut self, reply: &Reply, body: &Value, known: &mut Known) {
+    fn reply(&mut self, reply: &Reply, home: Home, body: &Value, known: &mut Known) {
         match reply {
             Reply::Registered(registered) => {
                 let mut register = body.clone();
@@ -383,6 +425,7 @@ impl Oracle {
                 let id = registered.peer_id;
                 match known.clients.iter_mut().find(|client| client.id == id) {
                     Some(client) => {
+                        assert_eq!(client.home, home, "a session goes on on its machine");
                         client.name = registered.name.to_string();
                         let token = registered.peer_token.to_string();
                         // The core leaves it empty for who came with it.
@@ -396,6 +439,7 @@ impl Oracle {
                         id,
                         name: registered.name.to_string(),
                         token: registered.peer_token.to_string(),
+                        home,
                         register,
                     }),
                 }
@@ -405,15 +449,14 @@ impl Oracle {
                     self.met.insert("queued for a name".to_owned());
                 }
                 let to = body["toPeer"].as_str().unwrap_or_default();
-                let to = match to {
-                    "cli" => Some(Recipient::Cli),
-                    // A name may have been given to another by now; an id is one for good.
-                    to => PeerId::parse(to).map(Recipient::Peer),
-                };
-                self.message(*message_id, to.into_iter().collect(), body, known);
+                // A name may have been given to another by now; an id is one for good.
+                let person = known.person(to, home).map(Party::cli_of);
+                let to = person.or_else(|| PeerId::parse(to).map(Party::Peer));
+                let to = to.and_then(|to| to.inbox());
+                self.message(*message_id, to.into_iter().collect(), (body, home), known);
             }
             Reply::Sent(Sent::Broadcast { message_id: Some(id), .. }) => {
-                self.message(*id, vec![], body, known);
+                self.message(*id, vec![], (body, home), known);
             }
             Reply::Entry { entry: Some(entry), .. } if body["action"] == "set" => {
                 let last = (self.versions)
@@ -460,6 +503,7 @@ impl Oracle {
                 if peers.iter().any(away) {
                     self.met.insert("away".to_owned());
                 }
+                self.list(peers, home, body, known);
                 let here = peers.iter().filter(|peer| !away(peer));
                 for peer in here.filter(|peer| self.with_hooks.contains(&peer.id)) {
                     let told = [reach::WAKES, reach::NEXT_TURN].contains(&&*peer.reach);
@@ -475,17 +519,26 @@ impl Oracle {
         }
     }
 
-    fn message(&mut self, id: MessageId, to: Vec<Recipient>, body: &Value, known: &mut Known) {
+    fn message(
+        &mut self,
+        id: MessageId,
+        to: Vec<Recipient>,
+        (body, home): (&Value, Home),
+        known: &mut Known,
+    ) {
         known.messages.push(id.to_string());
         // It may be a label, the name of a peer that has left.
-        self.labels.extend(body["fromPeer"].as_str().map(Party::parse));
-        self.labels.retain(|party| matches!(party, Party::Label(_)));
+        let label = body["fromPeer"].as_str().map(|text| match home {
+            Some(machine) => Party::parse(&format!("{text}@{machine}")),
+            None => Party::parse(text),
+        });
+        self.labels.extend(label.filter(|party| matches!(party, Party::Label(_))));
         let payload = body["payload"].as_str().unwrap_or_default().to_owned();
         // A prefix or a name may be a peer now and a label later: another sender.
         let from = body["fromPeer"].as_str().unwrap_or_default();
         let lasting = PeerId::parse(from).is_some() || ["cli", "script-1"].contains(&from);
         if let Some(client_id) = body["id"].as_str() {
-            let from = body["fromPeer"].to_string();
+            let from = format!("{from}, {home:?}");
             let first = *self.first_answers.entry((from, client_id.to_owned())).or_insert(id);
             if lasting && first != id {
                 let gone = self.acked.get(&first).is_none_or(|first| self.may_be_gone(first.at));
@@ -503,18 +556,155 @@ impl Oracle {
         self.times.may_be_older(at, MESSAGE_RETENTION_MS)
     }
 
+    /// Machines that were let in: no two under one name, and none that was removed.
+    fn let_in(&mut self, inputs: &[Input], seen: &Seen, known: &mut Known) {
+        for input in inputs {
+            let Input::Request { token: Token::Person(None), endpoint: Endpoint::Machines, body } =
+                input
+            else {
+                continue;
+            };
+            let body: Value = serde_json::from_str(body).unwrap_or_default();
+            if body["action"] == "remove" {
+                self.to_remove.extend(body["name"].as_str().and_then(MachineName::new));
+            }
+        }
+        for (id, name) in &seen.admitted {
+            let before = self.machines.get(id).copied();
+            let Some(name) = *name else {
+                let removed = before.filter(|name| self.to_remove.contains(name));
+                known.remove(removed.expect("only who was removed is refused"));
+                self.met.insert("a removed machine was refused".to_owned());
+                continue;
+            };
+            assert!(!known.removed.contains(&name), "{name} was removed");
+            assert!(before.is_none_or(|before| before == name), "{name} was {before:?}");
+            if before.is_none() {
+                let taken = self.machines.values().any(|other| *other == name);
+                assert!(!taken, "two machines are called {name}");
+                self.machines.insert(*id, name);
+                known.machines.push(name);
+            }
+        }
+    }
+
+    /// What a machine is answered: nothing with a token of another, or in the name of someone there;
+    /// and not that it asks too much because of others.
+    fn reach(
+        &mut self,
+        (token, endpoint, body): (&Token, Endpoint, &Value),
+        answer: &Answer,
+        known: &mut Known,
+        now: Monotonic,
+    ) {
+        if *answer == Answer::Unsent {
+            return;
+        }
+        let (home, given) = (token.home(), matches!(answer, Answer::Reply(_) | Answer::Held));
+        while self.requests.front().is_some_and(|(at, _)| now.since(*at) >= RATE_WINDOW) {
+            self.requests.pop_front();
+        }
+        self.requests.push_back((now, home));
+        if let Answer::Refused(Refusal { detail: Detail::Lock(lock), .. }) = answer {
+            let holder = lock.locked_by.peer().and_then(|id| known.home_of(id));
+            if lock.file_path.starts_with("repo:") && holder.is_some_and(|of| of != home) {
+                self.met.insert("locked on all machines".to_owned());
+            }
+        }
+        let actor = body["peerId"].as_str().or(body["fromPeer"].as_str());
+        if let Token::Peer(token, _) = token {
+            let mut owners = known.clients.iter().filter(|client| client.token == *token);
+            if owners.any(|client| client.home != home) && endpoint != Endpoint::Health {
+                assert!(!given, "a token of another machine than {home:?}");
+                self.met.insert("a token of another machine".to_owned());
+            }
+            return;
+        }
+        let of = actor.and_then(|text| match PeerId::parse(text) {
+            Some(id) => known.home_of(id),
+            None => known.person(text, home),
+        });
+        let acts = match endpoint {
+            Endpoint::Send | Endpoint::Heartbeat | Endpoint::Summary => true,
+            Endpoint::State => body["action"] == "set" || body["action"] == "delete",
+            Endpoint::Lock => body["action"] == "lock",
+            Endpoint::Events => body["action"] != "read",
+            // The person at the hub looks after all.
+            Endpoint::Messages | Endpoint::Unregister => home.is_some(),
+            _ => false,
+        };
+        if acts && of.is_some_and(|of| of != home) {
+            assert!(!given, "{home:?} acts for {actor:?} on another machine");
+            self.met.insert("in the name of another machine".to_owned());
+        }
+        let is_owner = home.is_none();
+        assert!(!given || is_owner || endpoint != Endpoint::Machines, "machines are the hub's");
+        if endpoint == Endpoint::Machines && given && body["action"] == "remove" {
+            let name = body["name"].as_str().and_then(MachineName::new).unwrap();
+            known.remove(name);
+            self.met.insert("a machine was removed".to_owned());
+        }
+        if let Answer::Refused(Refusal { code: Code::RateLimited, .. }) = answer
+            && of.is_none()
+        {
+            let own = self.requests.iter().filter(|(_, from)| *from == home).count();
+            assert!(own > STRANGERS_PER_WINDOW as usize, "{home:?} pays for what others ask");
+        }
+    }
+
+    /// A list has the peers of its scope, and says where each is.
+    fn list(&mut self, peers: &[PeerInfo], home: Home, body: &Value, known: &Known) {
+        let near = ["machine", "directory"].contains(&body["scope"].as_str().unwrap_or("machine"))
+            || !body["agentPids"].is_null();
+        for peer in peers {
+            let Some(of) = known.home_of(peer.id) else { continue };
+            assert!(of == home || !near, "{} is not on {home:?}", peer.name);
+            assert!(of == home || peer.uds_path.is_none(), "the socket of {}", peer.name);
+            let said = peer.host.map(|host| Some(host).filter(|it| it.as_str() != "hub"));
+            assert!(said.is_none_or(|said| said == of), "{} is on {of:?}: {said:?}", peer.name);
+            if of != home {
+                self.met.insert("a list of all machines".to_owned());
+            }
+        }
+    }
+
+    /// A path is one on its machine: nobody holds another's, and what is removed with a machine is
+    /// gone.
+    pub(crate) fn check_machines<B: Backend>(&mut self, world: &mut World<B>, known: &Known) {
+        let store = world.mesh().store_mut();
+        for record in store.present_peers().unwrap() {
+            assert!(!record.host.is_some_and(|of| known.is_removed(of)), "{} is here", record.name);
+        }
+        let locks = store.locks().unwrap();
+        for lock in &locks {
+            let of = lock.holder.peer().map_or(Some(lock.holder.machine()), |id| known.home_of(id));
+            let Some(of) = of else { continue };
+            assert!(!of.is_some_and(|of| known.is_removed(of)), "{lock:?} is held");
+            assert!(lock.host == of || lock.is_repo_wide(), "{lock:?} is on another machine");
+        }
+        let alone: Vec<_> = locks.iter().filter(|it| !it.shared && !it.is_repo_wide()).collect();
+        for (at, lock) in alone.iter().enumerate() {
+            for other in alone.iter().skip(at + 1).filter(|other| other.path == lock.path) {
+                assert!(other.host != lock.host, "two have {lock:?}");
+                self.met.insert("one path on two machines".to_owned());
+            }
+        }
+    }
+
     /// Locks last as long as was promised.
     pub(crate) fn check_times<B: Backend>(&mut self, world: &mut World<B>) {
         self.times.check_locks(world, &mut self.met);
     }
 
-    /// A token that has ended is nobody's.
-    pub(crate) fn check_tokens<B: Backend>(&self, world: &mut World<B>) {
-        for token in &self.ended_tokens {
-            assert!(
-                matches!(world.mesh().authenticate(token, None), Caller::Unknown { .. }),
-                "{token}"
-            );
+    /// A token that has ended is nobody's, and one of another machine neither.
+    pub(crate) fn check_tokens<B: Backend>(&self, world: &mut World<B>, known: &Known) {
+        let ended = self.ended_tokens.iter().map(|token| (token, None));
+        let living = known.clients.iter().map(|client| (&client.token, Some(client.home)));
+        for (token, home) in ended.chain(living) {
+            for from in known.homes().filter(|from| Some(*from) != home) {
+                let caller = world.mesh().authenticate(token, from);
+                assert!(matches!(caller, Caller::Unknown { .. }), "{token} from {from:?}");
+            }
         }
     }
 
@@ -577,6 +767,13 @@ impl Oracle {
         for (recipient, message) in inboxes(world, known) {
             if message.to.is_some() {
                 found.entry(message.id).or_default().push(recipient);
+                let home = match recipient {
+                    Recipient::Cli => None,
+                    Recipient::CliAt(machine) => Some(machine),
+                    Recipient::Peer(id) => world.mesh().store_mut().peer(id).unwrap().unwrap().host,
+                };
+                let first = *self.mail_homes.entry(message.id).or_insert(home);
+                assert_eq!(first, home, "{} is read on two machines", message.id);
             } else if let (Some(topic), Recipient::Peer(id)) = (&message.to_group, recipient)
                 && topic.starts_with('#')
             {
@@ -589,13 +786,13 @@ impl Oracle {
         let here = store.present_peers().unwrap();
         // Some may have come and not have been told.
         let unknown: Vec<PeerId> = here.iter().map(|record| record.id).collect();
-        let holders: BTreeMap<Box<str>, Recipient> = (here.into_iter())
+        let holders: BTreeMap<Box<str>, (Recipient, Home)> = (here.into_iter())
             .filter(|record| !record.name_is_automatic)
-            .map(|record| (record.name, Recipient::Peer(record.id)))
+            .map(|record| (record.name, (Recipient::Peer(record.id), record.host)))
             .collect();
         let mut kept = BTreeSet::new();
         let peers: BTreeSet<PeerId> = known.clients.iter().map(|client| client.id).collect();
-        let others = self.labels.iter().cloned().chain([Party::Cli]);
+        let others = self.labels.iter().cloned().chain(known.homes().map(Party::cli_of));
         let senders: BTreeSet<PeerId> = peers.iter().copied().chain(unknown).collect();
         for sender in senders.into_iter().map(Party::Peer).chain(others) {
             let query =
@@ -604,7 +801,22 @@ impl Oracle {
                 kept.insert(message.id);
                 let Some(to) = &message.to else { continue };
                 let with = match &message.to_name {
-                    Some(name) => holders.get(name).copied(),
+                    Some(name) => {
+                        let home = self.mail_homes.get(&message.id).copied();
+                        let home = home.or_else(|| known.home_of(to.peer()?));
+                        let holder = holders.get(name).copied();
+                        if let Some((_, other)) = holder.filter(|(_, of)| home != Some(*of)) {
+                            let mut mailboxes = store.mailboxes(name).unwrap().into_iter();
+                            let waits = message.read_at.is_none()
+                                && !mailboxes.any(|it| {
+                                    it.unread >= Some(message.seq)
+                                        && it.host.is_some_and(|of| known.is_removed(of))
+                                });
+                            assert!(!waits, "{other:?} has the name to which {} waits", message.id);
+                            self.met.insert("read on another machine".to_owned());
+                        }
+                        holder.filter(|(_, of)| home == Some(*of)).map(|(holder, _)| holder)
+                    }
                     None => to.inbox(),
                 };
                 let found = found.remove(&message.id).unwrap_or_default();
@@ -639,8 +851,8 @@ fn speakers<'a>(
 ) -> impl Iterator<Item = PeerId> + 'a {
     let text = body["peerId"].as_str();
     let is_it = move |client: &&Client| match token {
-        Token::Peer(token) => client.token == *token,
-        Token::Broker => text.is_some_and(|text| {
+        Token::Peer(token, _) => client.token == *token,
+        Token::Person(_) => text.is_some_and(|text| {
             client.name == text || client.id.to_string().starts_with(&text.to_lowercase())
         }),
     };
@@ -654,7 +866,8 @@ fn inboxes<B: Backend>(world: &mut World<B>, known: &Known) -> Vec<(Recipient, M
     let present = world.mesh().store_mut().present_peers().unwrap();
     peers.extend(present.into_iter().map(|record| record.id));
     let mut all = Vec::new();
-    for recipient in peers.into_iter().map(Recipient::Peer).chain([Recipient::Cli]) {
+    let people = known.homes().filter_map(|home| Party::cli_of(home).inbox());
+    for recipient in peers.into_iter().map(Recipient::Peer).chain(people) {
         let query = InboxQuery {
             recipient,
             unread_only: false,

@@ -53,7 +53,7 @@ impl Times {
             self.vague = self.passed + 1;
         }
         let answers = seen.answers.iter().map(|(_, answer)| answer);
-        for answer in answers.chain(seen.late.iter().map(|(_, answer)| answer)) {
+        for answer in answers.chain(seen.late.iter().map(|(.., answer)| answer)) {
             if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
                 self.locked(lock, now);
             }

@@ -7,8 +7,10 @@ use serde_json::Value;
 use slm_mesh::api::{Claimed, DatabaseStatus, Endpoint, Facts, Messages, Refusal, Reply, Request};
 use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
 use slm_mesh::broker::links::News;
-use slm_mesh::mesh::{Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings};
-use slm_mesh::model::{MessageId, Monotonic, Now, PeerId, Recipient, Seq};
+use slm_mesh::mesh::{
+    Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Proof, Settings,
+};
+use slm_mesh::model::{MachineId, MachineName, MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::{EventQuery, Store};
 use uuid::Uuid;
 
@@ -26,11 +28,23 @@ pub(crate) trait Backend {
     fn restart(&mut self, store: Self::Store) -> Self::Store;
 }
 
-/// Whose token a request carries.
+/// The machine of whoever asks; none for the hub's own.
+pub(crate) type Home = Option<MachineName>;
+
+/// Whose token a request carries, and from which machine it comes.
 #[derive(Clone, Debug)]
 pub(crate) enum Token {
-    Broker,
-    Peer(String),
+    /// The person there.
+    Person(Home),
+    Peer(String, Home),
+}
+
+impl Token {
+    pub(crate) fn home(&self) -> Home {
+        match self {
+            Self::Person(home) | Self::Peer(_, home) => *home,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +68,10 @@ pub(crate) enum Input {
     /// The process ends that a peer has said it is.
     NamedEnded(PeerId),
     AgentEnded(PeerId),
+    /// A machine connects, which is let in if it was not removed.
+    Dial(MachineId),
+    /// The connection of a machine ends.
+    CutOff(MachineName),
     Tick,
     /// The client of a held request goes away.
     HangUp(usize),
@@ -105,6 +123,8 @@ pub(crate) enum Answer {
     Reply(Reply),
     Refused(Refusal),
     Held,
+    /// It was not asked: its machine has no connection.
+    Unsent,
 }
 
 /// What could be seen of an action from outside; both backends must show the same.
@@ -113,7 +133,7 @@ pub(crate) struct Seen {
     /// Requests that were answered, by their place in the turn.
     pub(crate) answers: Vec<(usize, Answer)>,
     /// Requests held in former turns and answered in this.
-    pub(crate) late: Vec<(String, Answer)>,
+    pub(crate) late: Vec<(Home, String, Answer)>,
     /// Frames that peers took from their sockets.
     pub(crate) pushed: Vec<(PeerId, String)>,
     /// The messages in them.
@@ -121,6 +141,10 @@ pub(crate) struct Seen {
     pub(crate) departed: Vec<PeerId>,
     /// Answers that were lost, by the fence of the lock that they gave.
     pub(crate) lost: Vec<(Seq, Lost)>,
+    /// Those that did not arrive, whether or not the broker has told the core.
+    pub(crate) missed: Vec<(Seq, Lost)>,
+    /// Machines that were let in, or not.
+    pub(crate) admitted: Vec<(MachineId, Option<MachineName>)>,
     pub(crate) down: bool,
 }
 
@@ -151,14 +175,22 @@ impl Entropy for SeededEntropy {
     }
 }
 
+/// An answer that gave a lock to someone who had waited, and when it left.
+struct Granted {
+    asker: Asker,
+    fence: Seq,
+    at: Monotonic,
+}
+
 /// What becomes of a turn if it commits.
 #[derive(Default)]
 struct Turn {
     /// Requests, by their place in the turn, and what they came to so far.
     answers: Vec<(usize, Asker, Answer)>,
-    late: Vec<(String, Answer)>,
-    granted: Vec<Asker>,
+    late: Vec<(Home, String, Answer)>,
+    granted: Vec<(Asker, Seq)>,
     lost: Vec<(Seq, Lost)>,
+    admitted: Vec<(MachineId, Option<MachineName>)>,
 }
 
 pub(crate) struct World<B: Backend> {
@@ -175,13 +207,23 @@ pub(crate) struct World<B: Backend> {
     alone_now: Vec<PeerId>,
     /// Peers above whose process that of their agent is.
     with_agents: BTreeSet<PeerId>,
+    /// Machines that are connected, and of what the core was not told: those that have connected, and
+    /// those whose connection has ended.
+    machines: BTreeSet<MachineName>,
+    joined: Vec<MachineName>,
+    joined_now: Vec<MachineName>,
+    cut_off: Vec<MachineName>,
     /// Requests that are held, as the broker keeps them, and the bodies that they came with.
     held: Held,
     bodies: BTreeMap<Asker, String>,
+    /// From where those are that were held.
+    homes: BTreeMap<Asker, Home>,
     /// Each request comes on a connection of its own.
     askers: u64,
     /// Those whose answer gave a lock to someone who had waited.
-    granted: Vec<Asker>,
+    granted: Vec<Granted>,
+    /// What did not arrive.
+    missed: Vec<(Seq, Lost)>,
     now_in: Turn,
     entropy: Rng,
     /// How often the machine was started.
@@ -202,10 +244,16 @@ impl<B: Backend> World<B> {
             crashed_now: Vec::new(),
             alone_now: Vec::new(),
             with_agents: BTreeSet::new(),
+            machines: BTreeSet::new(),
+            joined: Vec::new(),
+            joined_now: Vec::new(),
+            cut_off: Vec::new(),
             held: Held::default(),
             bodies: BTreeMap::new(),
+            homes: BTreeMap::new(),
             askers: 0,
             granted: Vec::new(),
+            missed: Vec::new(),
             now_in: Turn::default(),
             entropy: Rng::new(seed),
             boots: 1,
@@ -221,9 +269,10 @@ impl<B: Backend> World<B> {
 
     fn start(&mut self, store: B::Store) {
         let settings = Settings {
-            rate_limit: 40,
+            rate_limit: 20,
             port: 2,
             boot_id: Some(Uuid::from_u128(self.boots)),
+            is_hub: true,
             ..Settings::default()
         };
         let entropy = Box::new(SeededEntropy(Rng::new(self.entropy.next())));
@@ -235,6 +284,10 @@ impl<B: Backend> World<B> {
         }
         self.came_up.clear();
         self.with_agents.clear();
+        self.machines.clear();
+        for list in [&mut self.joined, &mut self.joined_now, &mut self.cut_off] {
+            list.clear();
+        }
         self.held = Held::default();
         self.granted.clear();
         self.now_in = Turn::default();
@@ -268,6 +321,7 @@ impl<B: Backend> World<B> {
             Action::Turn(inputs, end) => self.turn(inputs, *end, false, &mut seen),
             Action::BareTurn(inputs, end) => self.turn(inputs, *end, true, &mut seen),
         }
+        seen.missed.append(&mut self.missed);
         seen
     }
 
@@ -292,6 +346,10 @@ impl<B: Backend> World<B> {
             let unread = self.mesh().store_mut().unread_count(recipient).unwrap();
             assert_eq!(unread, 0, "someone waits for what is in the inbox of {recipient:?}");
         }
+    }
+
+    /// Who waits for events is told of those that there are.
+    pub(crate) fn check_readers(&mut self) {
         let store = self.mesh.as_mut().unwrap().store_mut();
         for (_, hold) in self.held.iter() {
             let Request::ReadEvents(read) = &hold.request else { continue };
@@ -346,6 +404,7 @@ impl<B: Backend> World<B> {
                 self.mesh().abort_turn(now).unwrap();
                 self.crashed.append(&mut self.crashed_now);
                 self.alone.append(&mut self.alone_now);
+                self.joined.append(&mut self.joined_now);
                 // Whoever was to wait is told that the turn has failed.
                 let (held, mesh) = (&mut self.held, self.mesh.as_mut().unwrap());
                 while held.abort(mesh).is_some() {}
@@ -377,8 +436,20 @@ impl<B: Backend> World<B> {
         self.held.commit(self.now.mono);
         self.crashed_now.clear();
         self.alone_now.clear();
-        let Turn { answers, late, granted, lost } = std::mem::take(&mut self.now_in);
-        self.granted.extend(granted);
+        self.joined_now.clear();
+        let Turn { answers, late, granted, lost, admitted } = std::mem::take(&mut self.now_in);
+        let at = self.now.mono;
+        let granted = granted.into_iter();
+        self.granted.extend(granted.map(|(asker, fence)| Granted { asker, fence, at }));
+        for (id, name) in admitted {
+            if let Some(name) = name {
+                // Its new connection replaces the one it has.
+                self.cut_off(name);
+                self.machines.insert(name);
+                self.joined.push(name);
+            }
+            seen.admitted.push((id, name));
+        }
         seen.late.extend(late);
         seen.lost.extend(lost);
         let effects = self.mesh().take_effects();
@@ -424,7 +495,10 @@ impl<B: Backend> World<B> {
             Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
             Err(Failure::Store(error)) => panic!("{error}"),
         };
-        let has_lock = matches!(answer, Answer::Reply(Reply::Locked { .. }));
+        let fence = match &answer {
+            Answer::Reply(Reply::Locked { lock, .. }) => Some(lock.fence),
+            _ => None,
+        };
         if before.hung_up {
             match (before.on, &answer) {
                 (Interest::Inbox(_), Answer::Reply(reply)) => {
@@ -439,17 +513,17 @@ impl<B: Backend> World<B> {
             // Nobody gets it.
             let mesh = self.mesh.as_mut().unwrap();
             self.held.closed(asker, now.mono, mesh, || panic!("nothing was written yet"));
-            if !has_lock {
-                return;
-            }
-        } else if has_lock {
-            self.now_in.granted.push(asker);
+            assert_eq!(fence, None, "a lock for whoever has gone");
+            return;
         }
+        self.now_in.granted.extend(fence.map(|fence| (asker, fence)));
         let mut answers = self.now_in.answers.iter_mut();
         // One that was held in this very turn is seen with what it came to.
-        match answers.find(|(_, other, _)| *other == asker) {
-            Some((.., shown)) => *shown = answer,
-            None => self.now_in.late.push((self.bodies[&asker].clone(), answer)),
+        if let Some((.., shown)) = answers.find(|(_, other, _)| *other == asker) {
+            *shown = answer;
+        } else {
+            let (home, body) = (self.homes[&asker], self.bodies[&asker].clone());
+            self.now_in.late.push((home, body, answer));
         }
     }
 
@@ -471,7 +545,37 @@ impl<B: Backend> World<B> {
             Input::ProcessEnded(peer) => self.net.process_ended(*peer, self.now.mono),
             Input::NamedEnded(peer) => self.net.named_ended(*peer),
             Input::AgentEnded(peer) => self.alone.push(*peer),
+            Input::CutOff(machine) => self.cut_off(*machine),
             _ => {}
+        }
+    }
+
+    /// The connection of a machine ends, and with it what was held there and the ways to its peers.
+    fn cut_off(&mut self, machine: MachineName) {
+        if !self.machines.remove(&machine) {
+            return;
+        }
+        self.joined.retain(|other| *other != machine);
+        self.joined_now.retain(|other| *other != machine);
+        self.cut_off.push(machine);
+        let now = self.now.mono;
+        let mesh = self.mesh.as_mut().unwrap();
+        let homes = &self.homes;
+        let of_it = |asker: &Asker| homes[asker] == Some(machine);
+        let waiting: Vec<Asker> = self.held.iter().map(|(asker, _)| asker).filter(of_it).collect();
+        for asker in waiting {
+            self.held.closed(asker, now, mesh, || panic!("it was given nothing"));
+        }
+        // What it was given may have arrived.
+        for granted in self.granted.extract_if(.., |granted| of_it(&granted.asker)) {
+            self.held.closed(granted.asker, now, mesh, || None);
+        }
+        for peer in self.net.connected().into_iter().chain(self.net.wanted()) {
+            if mesh.machine_of(peer) == Some(machine) {
+                mesh.link_down(peer);
+                self.came_up.retain(|(other, _)| *other != peer);
+                self.net.disconnect(peer, now);
+            }
         }
     }
 
@@ -513,6 +617,13 @@ impl<B: Backend> World<B> {
         for peer in &self.alone_now {
             mesh.agent_ended(*peer, now).unwrap();
         }
+        for machine in self.cut_off.drain(..) {
+            mesh.machine_down(machine, now).unwrap();
+        }
+        self.joined_now.append(&mut self.joined);
+        for machine in &self.joined_now {
+            mesh.machine_up(*machine, now).unwrap();
+        }
         self.tell_lost();
         let mesh = self.mesh.as_mut().unwrap();
         while let Some((peer, known)) = self.came_up.pop() {
@@ -529,7 +640,17 @@ impl<B: Backend> World<B> {
             | Input::Read { .. }
             | Input::ProcessEnded(_)
             | Input::NamedEnded(_)
-            | Input::AgentEnded(_) => {}
+            | Input::AgentEnded(_)
+            | Input::CutOff(_) => {}
+            Input::Dial(id) => {
+                let name = format!("m{}", id.0[0] % 2);
+                let admitted = match self.mesh().admit(*id, Proof::Secret, (&name, "here"), now) {
+                    Ok(name) => Some(name),
+                    Err(Failure::Refused(_)) => None,
+                    Err(Failure::Store(error)) => panic!("{error}"),
+                };
+                self.now_in.admitted.push((*id, admitted));
+            }
             Input::Request { token, endpoint, body } => {
                 let asker = Asker::Remote { machine: Key::SINGLE, id: self.askers };
                 self.askers += 1;
@@ -567,8 +688,13 @@ impl<B: Backend> World<B> {
                 if self.granted.is_empty() {
                     return;
                 }
-                let asker = self.granted.remove(nth % self.granted.len());
-                let cut = if *written { Cut::Reset } else { Cut::Unwritten };
+                let Granted { asker, fence, at } = self.granted.remove(nth % self.granted.len());
+                let (cut, lost) = if *written {
+                    (Cut::Reset, Lost::Reset { after: now.mono.since(at) })
+                } else {
+                    (Cut::Unwritten, Lost::Unwritten)
+                };
+                self.missed.push((fence, lost));
                 let mesh = self.mesh.as_mut().unwrap();
                 self.held.closed(asker, now.mono, mesh, || Some(cut));
                 self.tell_lost();
@@ -578,9 +704,12 @@ impl<B: Backend> World<B> {
 
     fn ask(&mut self, asker: Asker, token: &Token, endpoint: Endpoint, body: &str) -> Answer {
         let (now, mesh) = (self.now, self.mesh.as_mut().unwrap());
+        if token.home().is_some_and(|home| !self.machines.contains(&home)) {
+            return Answer::Unsent;
+        }
         let caller = match token {
-            Token::Broker => Caller::Broker,
-            Token::Peer(token) => mesh.authenticate(token, None),
+            Token::Person(home) => home.map_or(Caller::Broker, Caller::Operator),
+            Token::Peer(token, home) => mesh.authenticate(token, *home),
         };
         let mut request = match Request::decode(endpoint, body.as_bytes()) {
             Ok(request) => request,
@@ -593,6 +722,7 @@ impl<B: Backend> World<B> {
             Ok(Outcome::Reply(reply)) => Answer::Reply(reply),
             Ok(Outcome::Hold { on, until }) => {
                 self.bodies.insert(asker, body.to_owned());
+                self.homes.insert(asker, token.home());
                 self.held.hold(asker, Hold::new(caller, request, on, until));
                 Answer::Held
             }
@@ -613,11 +743,18 @@ impl<B: Backend> World<B> {
 
     fn carry_out(&mut self, mut effects: Effects, seen: &mut Seen) {
         let now = self.now.mono;
-        // Some may have left in the same turn.
+        for machine in std::mem::take(&mut effects.removed) {
+            self.cut_off(machine);
+        }
+        // Some may have left in the same turn, or their machine has.
         let mesh = self.mesh.as_ref().unwrap();
-        effects.connect.retain(|(peer, _)| mesh.is_present(*peer));
-        effects.watch.retain(|(peer, _)| mesh.is_present(*peer));
-        effects.agents.retain(|agent| mesh.is_present(agent.peer));
+        let here = |peer| {
+            mesh.is_present(peer)
+                && mesh.machine_of(peer).is_none_or(|home| self.machines.contains(&home))
+        };
+        effects.connect.retain(|(peer, _)| here(*peer));
+        effects.watch.retain(|(peer, _)| here(*peer));
+        effects.agents.retain(|agent| here(agent.peer));
         for push in &effects.pushes {
             self.net.add(push);
         }
