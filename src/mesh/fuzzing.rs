@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Settings, Ticket};
+use super::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Proof, Settings, Ticket};
 use crate::api::{Endpoint, Reply, Request};
-use crate::model::{Monotonic, Now, PeerId, Timestamp};
+use crate::model::{MachineId, MachineName, Monotonic, Now, PeerId, Timestamp};
 use crate::store::memory::MemoryStore;
 
 /// Most steps of one input: a fault needs few, and what comes behind them only costs time.
@@ -23,8 +23,11 @@ impl Entropy for Counter {
     }
 }
 
+/// Machines that have joined.
+const MACHINES: [&str; 2] = ["laptop", "tower"];
+
 /// A session of the mesh, a line a step: `<path> <body>` is a request with the broker token,
-/// `+<ms>` lets time pass, `!` forgets the turn, `^<n>` connects to the n-th peer. In a body, `$<n>`
+/// `@<n> <path> <body>` one of the person on the n-th machine, `+<ms>` lets time pass, `!` forgets the turn, `^<n>` connects to the n-th peer. In a body, `$<n>`
 /// stands for the id of the n-th peer that was registered. `~` is a client that goes away while it
 /// waits for a lock: the one that has waited longest.
 ///
@@ -33,15 +36,19 @@ impl Entropy for Counter {
 #[expect(clippy::expect_used, reason = "to panic is how a target tells that something is wrong")]
 pub fn mesh(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let settings = Settings::default();
+    let settings = Settings { is_hub: true, ..Settings::default() };
     let mut now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut mesh = Mesh::new(MemoryStore::new(), Box::new(Counter(0)), settings, now)
         .expect("the store in memory does not fail");
     let mut peers: Vec<PeerId> = Vec::new();
-    let mut waiting: Vec<(Ticket, Request, Monotonic)> = Vec::new();
+    let mut waiting: Vec<Waiting> = Vec::new();
+    join(&mut mesh, now);
     for line in text.lines().take(STEPS_MAX) {
         // Most of what a fuzzer makes up is no step at all: that costs no turn.
-        let request = request(line.trim_start_matches('!'), &peers);
+        let (caller, step) = caller(line.trim_start_matches('!'));
+        // Nothing comes from a machine that was removed.
+        let is_gone = matches!(caller, Caller::Operator(machine) if mesh.is_removed(machine));
+        let request = request(step, &peers).filter(|_| !is_gone);
         if request.is_none() && !line.starts_with(['+', '^', '~']) {
             continue;
         }
@@ -61,21 +68,20 @@ pub fn mesh(input: &[u8]) {
             }
         } else if line == "~" {
             if !waiting.is_empty() {
-                mesh.withdraw(waiting.remove(0).0);
+                mesh.withdraw(waiting.remove(0).ticket);
             }
         } else if let Some(request) = request {
             forget = line.starts_with('!');
-            let held = step(&mut mesh, request, &mut peers, now);
-            waiting.extend(held);
+            waiting.extend(ask(&mut mesh, (caller, request), &mut peers, now));
         }
         let late: Vec<Ticket> =
-            waiting.iter().filter(|wait| wait.2 <= now.mono).map(|wait| wait.0).collect();
+            waiting.iter().filter(|wait| wait.until <= now.mono).map(|wait| wait.ticket).collect();
         let mut late = late.into_iter();
         while let Some(ticket) = late.next().or_else(|| mesh.next_waiter()) {
-            let Some(at) = waiting.iter().position(|wait| wait.0 == ticket) else { continue };
-            let (_, request, until) = waiting.remove(at);
+            let Some(at) = waiting.iter().position(|wait| wait.ticket == ticket) else { continue };
+            let Waiting { caller, request, until, .. } = waiting.remove(at);
             let held = Held { on: Interest::Lock(ticket), until, hung_up: false };
-            match mesh.handle_held(Caller::Broker, &request, held, now) {
+            match mesh.handle_held(caller, &request, held, now) {
                 Ok(Outcome::Hold { .. }) => assert!(until > now.mono, "held beyond its time"),
                 Ok(Outcome::Reply(_)) | Err(Failure::Refused(_)) => {}
                 Err(Failure::Store(error)) => assert!(!error.to_string().is_empty(), "failed"),
@@ -85,8 +91,8 @@ pub fn mesh(input: &[u8]) {
         if forget {
             mesh.abort_turn(now).expect("abort");
             // Whoever was to wait since this turn is told that it failed.
-            for (ticket, ..) in waiting.drain(..) {
-                mesh.withdraw(ticket);
+            for wait in waiting.drain(..) {
+                mesh.withdraw(wait.ticket);
             }
             while mesh.next_waiter().is_some() {}
             // What had expired before the turn that was forgotten goes with the next.
@@ -99,6 +105,35 @@ pub fn mesh(input: &[u8]) {
             }
         }
         mesh.check_invariants(now);
+    }
+}
+
+/// A request that waits for a lock.
+struct Waiting {
+    ticket: Ticket,
+    caller: Caller,
+    request: Request,
+    until: Monotonic,
+}
+
+#[expect(clippy::expect_used, reason = "to panic is how a target tells that something is wrong")]
+fn join(mesh: &mut Mesh<MemoryStore>, now: Now) {
+    mesh.begin_turn(now).expect("begin");
+    for (n, machine) in (0..).zip(MACHINES) {
+        let name = mesh.admit(MachineId([n; 32]), Proof::Secret, (machine, "here"), now);
+        let name = name.expect("it may join");
+        mesh.machine_up(name, now).expect("up");
+    }
+    mesh.commit_turn().expect("commit");
+}
+
+/// Whose step a line is, and the step.
+fn caller(line: &str) -> (Caller, &str) {
+    let elsewhere = line.strip_prefix('@').and_then(|line| line.split_once(' '));
+    let of = |n: &str| MACHINES.get(n.parse::<usize>().ok()?).copied().and_then(MachineName::new);
+    match elsewhere.map(|(n, step)| (of(n), step)) {
+        Some((Some(machine), step)) => (Caller::Operator(machine), step),
+        _ => (Caller::Broker, line),
     }
 }
 
@@ -116,16 +151,16 @@ fn request(line: &str, peers: &[PeerId]) -> Option<Request> {
 }
 
 /// Gives the request if it waits for a lock.
-fn step(
+fn ask(
     mesh: &mut Mesh<MemoryStore>,
-    request: Request,
+    (caller, request): (Caller, Request),
     peers: &mut Vec<PeerId>,
     now: Now,
-) -> Option<(Ticket, Request, Monotonic)> {
-    match mesh.handle(Caller::Broker, &request, now) {
+) -> Option<Waiting> {
+    match mesh.handle(caller, &request, now) {
         Ok(Outcome::Reply(Reply::Registered(registered))) => peers.push(registered.peer_id),
         Ok(Outcome::Hold { on: Interest::Lock(ticket), until }) => {
-            return Some((ticket, request, until));
+            return Some(Waiting { ticket, caller, request, until });
         }
         Ok(_) | Err(Failure::Refused(_)) => {}
         Err(Failure::Store(error)) => assert!(!error.to_string().is_empty(), "the store failed"),
