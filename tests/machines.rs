@@ -15,6 +15,7 @@ mod common;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 
+use common::agent::Agent;
 use common::broker::{Broker, Setup};
 use common::relay::{Machine, Relay, free_port, invited};
 use common::{PATIENCE, wait_until};
@@ -296,6 +297,68 @@ fn a_lock_goes_to_whoever_waits_on_another_machine() {
     let ended = json!([{"peer": id, "path": "/there/there.sock"}]);
     relay.hello_with(&json!({"peers": [], "ended": ended}));
     wait_until("it has left", || hub.locks() == 0);
+}
+
+/// Registers a session of an agent whose process is 9, and answers what the hub wants to know of it.
+fn session(relay: &mut Relay, name: &str, facts: Option<Value>) -> u64 {
+    let body = json!({
+        "pid": 7, "projectPath": "/elsewhere", "name": name, "agentType": "test-agent",
+        "sessionId": "s1", "agentPid": 9, "udsPath": format!("/there/{name}.sock"),
+    });
+    let id = relay.ask_of_agent("500", &body);
+    if let Some(facts) = facts {
+        let look = relay.frame_with("look");
+        assert_eq!((&look["id"], &look["look"]["former"]["agentPid"]), (&json!(id), &json!(9)));
+        relay.say(&json!({"id": id, "facts": facts}));
+    }
+    id
+}
+
+#[test]
+fn a_session_goes_on_as_its_machine_says() {
+    let hub = Hub::new();
+    let (_, mut relay) = hub.joined("laptop");
+    let first = session(&mut relay, "one", None);
+    let (status, first) = relay.answer(first);
+    assert_eq!((status, &first["name"]), (200, &json!("one")), "{first}");
+    let facts =
+        |descends: bool| json!({"descends": descends, "formerGone": true, "formerEnded": false});
+    // Somebody else says to be of the same session.
+    let other = session(&mut relay, "two", Some(facts(false)));
+    let (status, other) = relay.answer(other);
+    assert_eq!((status, &other["name"]), (200, &json!("two")), "{other}");
+    relay.ok(other["peerToken"].as_str(), "/unregister", &json!({}));
+    // Its server was started anew.
+    let again = session(&mut relay, "three", Some(facts(true)));
+    let (status, again) = relay.answer(again);
+    assert_eq!((status, &again["peerId"]), (200, &first["peerId"]), "{again}");
+    // A client that does not wait for the answer is nobody.
+    let gone = session(&mut relay, "four", None);
+    relay.frame_with("look");
+    relay.say(&json!({"id": gone, "cancel": true}));
+    assert_eq!(relay.answer(gone).0, 408);
+    relay.say(&json!({"id": gone, "facts": facts(false)}));
+    relay.ok(None, "/peers", &json!({}));
+    assert_eq!(hub.peers().len(), 1);
+}
+
+#[test]
+fn agents_see_who_is_on_other_machines() {
+    let hub = Hub::new();
+    let (_, mut relay) = hub.joined("laptop");
+    peer(&mut relay, "there");
+    let child = hub.broker.setup.child(&["mcp"]);
+    let mut agent = Agent::of(child);
+    agent.initialize();
+    let names = |answer: &Value| -> Vec<String> {
+        let all = answer["peers"].as_array().unwrap();
+        all.iter().map(|peer| peer["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let near = agent.tool("mesh_peers", &json!({})).ok();
+    assert_eq!((names(&near), &near["elsewhere"]), (vec![], &json!(1)), "{near}");
+    let all = agent.tool("mesh_peers", &json!({"scope": "mesh"})).ok();
+    assert_eq!((names(&all), &all["peers"][0]["host"]), (vec!["there".into()], &json!("laptop")));
+    agent.end();
 }
 
 #[test]

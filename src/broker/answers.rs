@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use super::held::Asker;
 use super::room::Said;
-use crate::api::{Code, Detail, Invited, Refusal, Reply, Sent};
+#[cfg(feature = "lan")]
+use crate::api::Invited;
+use crate::api::{Code, Detail, Refusal, Reply, Sent};
 use crate::wire::http::server::{Connection, Response};
 
 /// Memory kept from one turn to the next, bytes.
@@ -15,6 +17,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// What the answer to a send takes, or a little more: it is written last.
 const SENT_BYTES: usize = 256;
 /// What that to an invitation takes, or a little more.
+#[cfg(feature = "lan")]
 const INVITED_BYTES: usize = 2048;
 
 /// To whom an answer goes, and how.
@@ -58,6 +61,7 @@ pub(super) enum What {
     /// To be finished when the pushes are out.
     Sent(Sent),
     /// To be finished by who knows under which key and address machines come in.
+    #[cfg(feature = "lan")]
     Invited(Invited),
 }
 
@@ -95,6 +99,7 @@ impl Answers {
     pub(super) fn reply(&mut self, address: Address, reply: Reply) -> usize {
         let (what, size) = match reply {
             Reply::Sent(sent) => (What::Sent(sent), SENT_BYTES),
+            #[cfg(feature = "lan")]
             Reply::Invited(invited) => (What::Invited(invited), INVITED_BYTES),
             reply => {
                 let body = self.write(&reply);
@@ -171,7 +176,7 @@ impl Answers {
                 What::Body(body) if address.held => Said::Held(self.response(address, body)),
                 What::Body(body) => Said::Answer(self.response(address, body)),
                 What::Continue => Said::Continue,
-                What::Sent(_) | What::Invited(_) => {
+                _ => {
                     debug_assert!(false, "an answer was not finished");
                     continue;
                 }

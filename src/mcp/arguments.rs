@@ -254,6 +254,7 @@ fn identify(fields: &mut Map<String, Value>, id: Option<Uuid>) {
 fn scope(given: &Map<String, Value>, project: &Project) -> Result<Scope> {
     match given.get("scope").map(Value::as_str) {
         None | Some(Some("machine")) => Ok(Scope::Machine),
+        Some(Some("mesh")) => Ok(Scope::Mesh),
         Some(Some("directory")) => Ok(Scope::Directory { project_path: project.path_text() }),
         Some(Some("repo")) => match (project.git_root(), project.repository_id()) {
             (None, None) => Err(Refusal::new(
@@ -267,7 +268,7 @@ fn scope(given: &Map<String, Value>, project: &Project) -> Result<Scope> {
                 Ok(Scope::Repo { git_root, repo_id, repo_hash: project.repository_hash() })
             }
         },
-        Some(_) => Err(Refusal::field("scope", "machine, directory or repo")),
+        Some(_) => Err(Refusal::field("scope", "machine, mesh, directory or repo")),
     }
 }
 

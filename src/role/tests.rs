@@ -49,6 +49,7 @@ fn joined(token: Option<Token>) -> Stored {
     Stored::Client { hub: known(), token }
 }
 
+#[cfg(feature = "lan")]
 fn bearer() -> Bearer {
     Bearer::Secret(Secret::parse(SECRET).unwrap())
 }

@@ -77,6 +77,11 @@ impl Setup {
         self.mesh.run_words(words)
     }
 
+    /// The binary as a child that talks over its standard streams.
+    pub(crate) fn child(&self, words: &[&str]) -> Child {
+        self.mesh.command(words).stdin(Stdio::piped()).spawn().unwrap()
+    }
+
     /// The broker as a child of which nothing is expected.
     pub(crate) fn run_child(&self) -> Running {
         Running(self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())

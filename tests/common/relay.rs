@@ -181,6 +181,17 @@ impl Relay {
         id
     }
 
+    /// Sends the registration of an agent whose process started then. Gives its id.
+    pub fn ask_of_agent(&mut self, start: &str, body: &Value) -> u64 {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.say(&json!({
+            "id": id, "as": "operator", "method": "POST", "path": "/register",
+            "agentStart": start, "body": body,
+        }));
+        id
+    }
+
     /// The answer to a request: its status and body.
     #[track_caller]
     pub fn answer(&mut self, id: u64) -> (u64, Value) {

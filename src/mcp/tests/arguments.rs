@@ -29,7 +29,7 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
     use Tool as T;
     let long = "x".repeat(PAYLOAD_BYTES_MAX + 1);
     for (tool, arguments, words) in [
-        (T::Peers, json!({"scope": "galaxy"}), vec!["`scope`", "machine, directory or repo"]),
+        (T::Peers, json!({"scope": "galaxy"}), vec!["`scope`", "machine, mesh, directory or repo"]),
         (T::Peers, json!({"scope": "repo"}), vec!["no git repository", "directory"]),
         (T::Peers, json!({"where": "x"}), vec!["unknown argument `where`", "takes scope"]),
         (T::Summary, json!({}), vec!["`summary` is missing"]),
