@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import unittest
@@ -11,6 +12,7 @@ from pathlib import Path
 from slm_mesh import SLMMeshError
 from slm_mesh._core import KNOWN_MAX, QUEUE_MAX, Mailbox
 from slm_mesh._locate import look_at_project, loopback_host
+from slm_mesh._remote import normal_form, remote_hash
 from slm_mesh._wire import (
     ANSWER_BYTES_MAX,
     BODY_BYTES_MAX,
@@ -276,6 +278,60 @@ class Places(unittest.TestCase):
             other = look_at_project(root / "tree")
             self.assertEqual((other.git_root, other.git_branch), (str(root / "tree"), None))
             self.assertEqual({found.repo_id, other.repo_id}, {str(git)})
+            self.assertIsNone(found.repo_hash)
+            remote = '[remote "origin"]\n\turl = git@github.com:owner/repo.git\n'
+            (git / "config").write_text(remote)
+            # printf github.com/owner/repo | sha256sum
+            known = "620c3a937ce854b7477cb2104a95692bbb64e64a90184e0d37d48ddfc20ec6f8"
+            for directory in ("repo/src", "tree"):
+                self.assertEqual(look_at_project(root / directory).repo_hash, known)
+
+    def test_all_ways_to_write_an_address_give_one_name(self) -> None:
+        # Those of `agent::remote` in the program, which has to make the same of them.
+        for url in (
+            "https://github.com/owner/repo.git/",
+            "https://GitHub.COM:443//owner/repo?x=1#y",
+            "https://user:p%40ss@github.com./owner/re%70o",
+            "ssh://git@github.com:22/owner/repo.git",
+            "git@github.com:/owner/repo.git",
+            "[git@github.com:22]:owner/repo",
+        ):
+            self.assertEqual(normal_form(url), "github.com/owner/repo", url)
+        for url, normal in (
+            ("http://github.com:443/owner/repo", "github.com:443/owner/repo"),
+            ("https://github.com/owner/my%20repo%", "github.com/owner/my repo%"),
+            ("ssh://[2001:DB8::1]:23/x", "[2001:db8::1]:23/x"),
+            ("git@server:a:b", "server/a:b"),
+        ):
+            self.assertEqual(normal_form(url), normal, url)
+        for url in (
+            "",
+            "/srv/repo.git",
+            "./a:b",
+            "file://server/srv/repo.git",
+            "C:/repo",
+            "ext::ssh server %S /repo",
+            "https://git.localhost/x",
+            "ssh://127.1/x",
+            "ssh://2130706433/x",
+            "ssh://[::ffff:127.0.0.1]/x",
+            "https://github.com/.git",
+            "https://github.com:70000/y",
+        ):
+            self.assertIsNone(normal_form(url), url)
+
+    def test_the_remote_is_read_as_git_reads_it(self) -> None:
+        def hashed(normal: str) -> str:
+            return hashlib.sha256(normal.encode()).hexdigest()
+
+        only = '[remote "b"]\n\turl = host:b ; where it is\n'
+        self.assertEqual(remote_hash(only), hashed("host/b"))
+        self.assertEqual(remote_hash(only + '[REMOTE "origin"]\nURL="host:a"'), hashed("host/a"))
+        self.assertEqual(remote_hash(only + '[url "https://x/"]\ninsteadOf = host:'), hashed("x/b"))
+        self.assertIsNone(remote_hash(only + '[remote "c"]\nurl = host:c'))
+        self.assertEqual(remote_hash(only + '[remote "c"]\nurl = host:c\nurl ='), hashed("host/b"))
+        for bad in ("url = host:a", "[a", '[a]\nb = "c', "[a]\nb = \\q", "[a]\n1=1"):
+            self.assertIsNone(remote_hash(only + bad + "\n" if bad[0] == "[" else bad), bad)
 
 
 if __name__ == "__main__":

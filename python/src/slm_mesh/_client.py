@@ -420,6 +420,7 @@ class MeshClient:
                 git_root=project.git_root,
                 git_branch=project.git_branch,
                 repo_id=project.repo_id,
+                repo_hash=project.repo_hash,
                 private=private,
                 resume=resume,
             )

@@ -355,6 +355,7 @@ class Core:
             git_root=project.git_root,
             git_branch=project.git_branch,
             repo_id=project.repo_id,
+            repo_hash=project.repo_hash,
             private=self._private,
             uds_path=path,
             acks=True,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._errors import NoBrokerError, SLMMeshError, local
+from ._remote import remote_hash
 
 DATA_DIR = "SLM_MESH_DATA_DIR"
 HOST = "SLM_MESH_HOST"
@@ -31,8 +32,8 @@ NO_BINARY = (
 SHARED_NAMESPACE, DEFAULT_NAMESPACE = "shared", "default"
 #: Most characters of the folder in a project's namespace, and those of the hash behind it.
 NAMESPACE_FOLDER_CHARS_MAX, NAMESPACE_HASH_CHARS = 40, 10
-#: Longest file that is read here, bytes.
-_FILE_BYTES_MAX = 1024
+#: Longest file that is read here, and longest configuration of a repository, bytes.
+_FILE_BYTES_MAX, _GIT_CONFIG_BYTES_MAX = 1024, 1024 * 1024
 #: Longest path of a socket, bytes: `sun_path` less its final zero (unix(7), unix(4) of macOS).
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107
 
@@ -210,7 +211,7 @@ def _check_private(directory: Path) -> None:
         )
 
 
-def _read(path: Path) -> str | None:
+def _read(path: Path, bytes_max: int = _FILE_BYTES_MAX) -> str | None:
     """The text of a small file; ``None`` if there is none, or nothing in it."""
     try:
         # Opening a named pipe would wait for its writer.
@@ -218,12 +219,12 @@ def _read(path: Path) -> str | None:
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise local("file_error", f"{path} is no regular file")
-            data = file.read(_FILE_BYTES_MAX + 1)
+            data = file.read(bytes_max + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise local("file_error", f"cannot read {path}: {error.strerror}") from error
-    if len(data) > _FILE_BYTES_MAX:
+    if len(data) > bytes_max:
         raise local("file_error", f"{path} is too long to be a file of slm-mesh")
     return data.decode("utf-8", "replace").strip() or None
 
@@ -314,6 +315,8 @@ class Project:
     git_branch: str | None = None
     #: The same for all work trees of one repository: the real path of its common directory.
     repo_id: str | None = None
+    #: The same for all clones of it, on all machines: see :mod:`._remote`.
+    repo_hash: str | None = None
 
     @property
     def namespace(self) -> str:
@@ -338,6 +341,15 @@ def namespace_on_the_wire(
     return DEFAULT_NAMESPACE if named == SHARED_NAMESPACE else named
 
 
+def _hash_of(common: Path) -> str | None:
+    """That of the repository with this common directory; ``None`` if there is none to be told."""
+    try:
+        config = _read(common / "config", _GIT_CONFIG_BYTES_MAX)
+    except SLMMeshError:
+        return None
+    return None if config is None else remote_hash(config)
+
+
 def look_at_project(directory: str | os.PathLike[str] | None) -> Project:
     """Looks at a directory, by default the working directory, and for the repository around it."""
     start = Path(os.path.realpath(directory if directory is not None else os.curdir))
@@ -355,5 +367,6 @@ def look_at_project(directory: str | os.PathLike[str] | None) -> Project:
         except (OSError, SLMMeshError):
             continue
         branch = head.removeprefix("ref: refs/heads/") if head.startswith("ref: ") else None
-        return Project(str(start), str(root), branch, os.path.realpath(common))
+        own = os.path.realpath(common)
+        return Project(str(start), str(root), branch, own, _hash_of(common))
     return Project(str(start))
