@@ -51,7 +51,7 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         ("--jsno status", "did you mean `--json`?"),
         ("send bob", "<message> is missing"),
         ("send bob two words", "unexpected word \"words\""),
-        ("peers --scope galaxy", "machine, directory, repo"),
+        ("peers --scope galaxy", "machine, mesh, directory, repo"),
         ("lock acquire", "<path> is missing"),
         ("emit build.done nonsense", "not JSON"),
         ("status --data-dir", "needs a value"),

@@ -2,8 +2,8 @@
 //! here is no command; `--help` is made from it.
 
 use super::command::Command;
-use super::parse;
 use super::words::{Result, Words};
+use super::{invite, join, leave, machines, parse};
 
 /// A command.
 pub(super) struct Entry {
@@ -445,9 +445,9 @@ pub(super) static ENTRIES: &[Entry] = &[
              input and answers in the agent's form: waiting messages are put into the context, and \
              an edit of a file that someone else has locked is refused.",
             "Without a broker, without a session of the agent in the mesh, on any error and after \
-             SLM_MESH_HOOK_MS (45; before an edit 2000) it says nothing and exits with 0; before an \
-             edit it tells the agent if it could not look. SLM_MESH_LOG=debug makes it say why. It \
-             starts no broker.",
+             SLM_MESH_HOOK_MS (45; on a machine that has joined a hub 400; before an edit 2000) it \
+             says nothing and exits with 0; before an edit it tells the agent if it could not look. \
+             SLM_MESH_LOG=debug makes it say why. It starts no broker.",
         ],
         options: &[(
             "--wait",
@@ -512,6 +512,10 @@ pub(super) static ENTRIES: &[Entry] = &[
         examples: &[("help send", "")],
         parse: parse::help,
     },
+    invite::ENTRY,
+    join::ENTRY,
+    leave::ENTRY,
+    machines::ENTRY,
     Entry {
         name: "hubs",
         group: Group::Machines,

@@ -6,6 +6,9 @@ use uuid::Uuid;
 
 use super::actor::CLI;
 use super::catalog::{self, Entry};
+use super::invite::Invite;
+use super::join::Join;
+use super::machines::Machines;
 use super::suggest;
 use super::words::{Result, UsageError, Words};
 use crate::hook::Agent;
@@ -70,6 +73,17 @@ pub enum Command {
     Doctor,
     /// List the hubs on the network.
     Hubs,
+    /// Let a machine join.
+    Invite(Invite),
+    /// Join another machine's mesh.
+    Join(Join),
+    /// Leave it, or be a hub no more.
+    Leave {
+        /// Do not ask.
+        yes: bool,
+    },
+    /// The machines that have joined.
+    Machines(Machines),
     /// Make a shared secret.
     Secret,
     /// Three agents and a working morning.
@@ -84,6 +98,21 @@ pub enum Command {
     Help(Option<&'static str>),
     /// The version.
     Version,
+}
+
+impl Command {
+    /// Whether it is about several machines, which not every build is for.
+    pub(super) fn is_about_machines(&self) -> bool {
+        matches!(
+            self,
+            Self::Hubs
+                | Self::Invite(_)
+                | Self::Join(_)
+                | Self::Leave { .. }
+                | Self::Machines(_)
+                | Self::Secret
+        )
+    }
 }
 
 /// How a broker is started.
@@ -103,6 +132,8 @@ pub enum PeerScope {
     /// All of the machine.
     #[default]
     Machine,
+    /// All of all machines.
+    Mesh,
     /// Those of this directory.
     Directory,
     /// Those of this repository.

@@ -173,6 +173,7 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     }
     let mut table = Table::new([
         elastic("FILE", 20),
+        elastic("MACHINE", 8),
         elastic("HOLDER", 10),
         fixed("MODE"),
         fixed("SINCE"),
@@ -190,7 +191,7 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
+fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 8] {
     let name = lock.locked_by.shown_as(&lock.locked_by_name);
     let name = escape(&name);
     let holder = match &lock.locked_by {
@@ -199,6 +200,7 @@ fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 7] {
     };
     [
         Cell::painted(out.path(&lock.file_path), Paint::Bold),
+        lock.host.map(|host| host.to_string()).unwrap_or_default().into(),
         holder.into(),
         if lock.shared { "shared" } else { "exclusive" }.into(),
         out.age(lock.locked_at).into(),

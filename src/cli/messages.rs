@@ -15,6 +15,8 @@ use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::model::{MessageId, MessageKind, Party};
 use crate::names;
 
+/// What stands before the machine where the person at another one is meant.
+const CLI_AT: &str = "cli@";
 /// Everyone.
 const ALL: &str = "all";
 /// Messages shown when the command line does not say.
@@ -50,6 +52,10 @@ pub(super) fn send(context: &mut Context, message: &Send) -> Result<Exit> {
         Sent::Direct { delivered: true, .. } => format!("Delivered to {to}."),
         Sent::Direct { pushed: true, .. } => format!("Handed to {to}."),
         Sent::Direct { .. } if to == CLI => "Stored for `slm-mesh inbox`.".into(),
+        Sent::Direct { .. } if to.starts_with(CLI_AT) => {
+            let machine = to.get(CLI_AT.len()..).unwrap_or_default();
+            format!("Stored for the person at {machine}: `slm-mesh inbox` there.")
+        }
         Sent::Direct { .. } => {
             format!("Stored for {to}, who is not connected now and will find it.")
         }

@@ -6,6 +6,7 @@
 //! else, errors too.
 
 mod actor;
+mod ask;
 mod catalog;
 mod clean;
 mod command;
@@ -16,7 +17,11 @@ mod failure;
 mod guard;
 mod help;
 mod hubs;
+mod invite;
+mod join;
+mod leave;
 mod locks;
+mod machines;
 mod messages;
 mod out;
 mod parse;
@@ -42,6 +47,9 @@ pub use command::{
     wants_json,
 };
 pub use failure::{Exit, Failure};
+pub use invite::Invite;
+pub use join::Join;
+pub use machines::Machines;
 pub use words::UsageError;
 
 use crate::client::{Client, StartPolicy};
@@ -62,6 +70,11 @@ struct Context {
 impl Context {
     fn client(&self, start: StartPolicy) -> Result<Client> {
         Ok(Client::open(&self.config, start)?)
+    }
+
+    /// A client of what serves the data directory, as what it may be.
+    fn client_of_any_role(&self) -> Result<Client> {
+        Ok(Client::open(&self.config.of_any_role(), StartPolicy::IfNeeded)?)
     }
 }
 
@@ -95,10 +108,10 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             demo::run(&mut out)?;
             return Ok(Exit::Done);
         }
+        _ if cfg!(not(feature = "lan")) && invocation.command.is_about_machines() => {
+            return Err(Failure::other("no_network", crate::role::NO_NETWORK));
+        }
         Command::Secret => {
-            if cfg!(not(feature = "lan")) {
-                return Err(Failure::other("no_network", crate::role::NO_NETWORK));
-            }
             hubs::secret(&mut out)?;
             out.flush()?;
             return Ok(Exit::Done);
@@ -142,6 +155,10 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Clean => clean::run(context),
         Command::Doctor => doctor::run(context),
         Command::Hubs => hubs::hubs(context),
+        Command::Invite(wanted) => invite::run(context, wanted),
+        Command::Join(wanted) => join::run(context, wanted),
+        Command::Leave { yes } => leave::run(context, *yes),
+        Command::Machines(wanted) => machines::run(context, *wanted),
         Command::SetUp(wanted) => setup::run(context, wanted),
         Command::Peers(peers) => peers::run(context, peers),
         Command::Send(message) => messages::send(context, message),

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use crate::model::Timestamp;
 use crate::platform;
 
+/// Lines of sentences are no longer, however wide the terminal is.
+pub(super) const COLUMNS_MAX: usize = 80;
+
 /// How text is laid out for its reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Style {
@@ -88,6 +91,15 @@ impl Out {
         self.write_all(b"\n")
     }
 
+    /// Sentences, in lines that fit the terminal, and a page.
+    pub(super) fn paragraph(&mut self, text: &str) -> io::Result<()> {
+        let Some(width) = self.style.width else { return writeln!(self, "{text}") };
+        for line in super::text::wrap(text, width.min(COLUMNS_MAX)) {
+            writeln!(self, "{line}")?;
+        }
+        Ok(())
+    }
+
     /// `path` for people.
     pub(super) fn path(&self, path: &str) -> String {
         super::text::escape(&super::text::short_path(path, self.home.as_deref())).into_owned()
@@ -111,7 +123,13 @@ impl Write for Out {
 
 /// Writes a line to the standard error. Where that is closed there is nobody left to tell.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "slm-mesh: {text}");
+    let text = format!("slm-mesh: {text}");
+    let text = if platform::stderr_is_terminal() {
+        super::text::wrap(&text, COLUMNS_MAX).join("\n")
+    } else {
+        text
+    };
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// The wall clock.

@@ -16,8 +16,9 @@ use crate::setup::agents::{self, AGENTS};
 /// Longest `--wait` for a lock: as long as a lock may last.
 const LOCK_WAIT_SECONDS_MAX: u64 = 60 * LOCK_TTL_MINUTES_MAX as u64;
 
-const SCOPES: [(&str, PeerScope); 3] = [
+const SCOPES: [(&str, PeerScope); 4] = [
     ("machine", PeerScope::Machine),
+    ("mesh", PeerScope::Mesh),
     ("directory", PeerScope::Directory),
     ("repo", PeerScope::Repo),
 ];

@@ -28,15 +28,18 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
     if reply.peers.is_empty() {
         let place = match peers.scope {
             PeerScope::Machine => "",
+            PeerScope::Mesh => ", nor on other machines",
             PeerScope::Directory => " in this directory",
             PeerScope::Repo => " in this repository",
         };
         let kind = if peers.all { "peers are" } else { "active peers are" };
         writeln!(out, "No {kind} here{place}.")?;
+        tell_of_others(out, reply.elsewhere)?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new([
         elastic("NAME", 12),
+        elastic("MACHINE", 8),
         fixed("ID"),
         elastic("AGENT", 8),
         fixed("STATUS"),
@@ -53,10 +56,20 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
     if reply.remaining > 0 {
         writeln!(out, "{} more are not shown.", reply.remaining)?;
     }
+    tell_of_others(out, reply.elsewhere)?;
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
+/// That there are peers on other machines, too.
+fn tell_of_others(out: &mut super::Out, elsewhere: u64) -> Result<()> {
+    if elsewhere > 0 {
+        let are = if elsewhere == 1 { "is" } else { "are" };
+        writeln!(out, "{elsewhere} more {are} on other machines: `slm-mesh peers --scope mesh`.")?;
+    }
+    Ok(())
+}
+
+fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 10] {
     let id = peer.id.to_string();
     let status = match peer.status {
         PeerStatus::Active => Cell::painted("active", Paint::Good),
@@ -66,6 +79,7 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
     let text = |text: &Option<Box<str>>| Cell::from(escape(text.as_deref().unwrap_or_default()));
     [
         Cell::painted(escape(&peer.name), Paint::Bold),
+        peer.host.map(|host| host.to_string()).unwrap_or_default().into(),
         Cell::painted(short_id(&id), Paint::Dim),
         escape(&peer.agent_type).into(),
         status,
@@ -80,6 +94,7 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 9] {
 fn scope(scope: PeerScope) -> Result<Scope> {
     Ok(match scope {
         PeerScope::Machine => Scope::Machine,
+        PeerScope::Mesh => Scope::Mesh,
         PeerScope::Directory => Scope::Directory { project_path: directory()? },
         PeerScope::Repo => {
             let Place { git_root, repo_id, repo_hash, .. } = repository()?;

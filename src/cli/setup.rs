@@ -1,15 +1,15 @@
 //! `slm-mesh setup`
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use serde::Serialize;
 
+use super::ask::{agrees, can_ask};
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines};
 use super::{Context, Exit, Failure, Result, SetUp};
-use crate::platform;
 use crate::setup::agents::{AGENTS, Agent, Extras, Part, Place, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
@@ -17,8 +17,6 @@ use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
 /// Lines around a change that are shown with it.
 const CONTEXT_LINES: u32 = 2;
-/// Most of an answer that is read, bytes.
-const ANSWER_BYTES_MAX: u64 = 64;
 
 pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
     let mut setup = open(context, wanted.project)?;
@@ -40,7 +38,7 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
             "{} asks you before each use of a mesh tool. Let it use all eight without asking?",
             agent.title
         );
-        extras.allow = asked(out, &question)?;
+        extras.allow = agrees(out, &question)?;
         is_declined = !extras.allow;
         plans = plan(extras);
     }
@@ -60,7 +58,7 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
             ));
         }
         let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
-        if !asked(out, &format!("Write {files}?"))? {
+        if !agrees(out, &format!("Write {files}?"))? {
             return Err(Failure::other("not_confirmed", "nothing was changed"));
         }
     }
@@ -271,20 +269,6 @@ fn unified(file: &FilePlan, from: &str, to: &str) -> String {
 
 fn shown(out: &Out, path: &Path) -> String {
     out.path(&path.to_string_lossy())
-}
-
-/// Whether there is a person to ask.
-fn can_ask(out: &Out) -> bool {
-    !out.json && out.is_terminal && platform::stdin_is_terminal()
-}
-
-/// Whether the person agrees.
-fn asked(out: &mut Out, question: &str) -> Result<bool> {
-    write!(out, "{question} [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
 }
 
 // --- What has happened --------------------------------------------------------------------------

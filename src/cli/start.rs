@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::{Context, Exit, Failure, Result};
 use crate::client::launch::{broker_environment, own_executable};
 use crate::client::locate::locate;
-use crate::client::{Broker, ClientError, Located, StartPolicy};
+use crate::client::{Broker, Client, ClientError, Located, StartPolicy};
 use crate::config::Config;
 use crate::platform::{self, LockHolder};
+use crate::role::stored::{self, Stored};
 use crate::{api, data_dir, files};
 
 /// How long a broker may take until it serves. Its clients wait for less.
@@ -184,7 +185,37 @@ fn start_failed(reason: String) -> Failure {
 
 /// Stops the broker and waits until it has let go of its lock.
 pub(super) fn stop(context: &mut Context) -> Result<Exit> {
-    let mut client = context.client(StartPolicy::Never)?;
+    end(&context.config, context.client(StartPolicy::Never)?)?;
+    let out = &mut context.out;
+    if out.json {
+        out.document(br#"{"ok":true}"#)?;
+    } else {
+        writeln!(out, "The broker has stopped.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Stores what the data directory is to be from now on, nothing for a broker of this machine alone, and
+/// has what serves it end and start anew as that. Its clients are told, and connect again.
+pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
+    let path = config.paths.machines();
+    match stored {
+        Some(stored) => stored::write(&path, stored),
+        None => stored::forget(&path),
+    }
+    .map_err(|error| Failure::other("file_error", error.to_string()))?;
+    let config = config.of_any_role();
+    match Client::open(&config, StartPolicy::Never) {
+        Ok(client) => end(&config, client)?,
+        Err(ClientError::NoBroker) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    Client::open(&config, StartPolicy::IfNeeded)?;
+    Ok(())
+}
+
+/// Asks what serves to stop, and waits until it is gone.
+fn end(config: &Config, mut client: Client) -> Result<()> {
     let pid = client.broker().and_then(|broker| broker.pid);
     match client.call_bytes(&api::Request::Shutdown) {
         // It may be faster than its answer.
@@ -193,7 +224,7 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit> {
     }
     drop(client);
     let deadline = Instant::now() + STOP_TIME_MAX;
-    while still_there(&context.config, pid)? {
+    while still_there(config, pid)? {
         if Instant::now() >= deadline {
             let seconds = STOP_TIME_MAX.as_secs();
             return Err(Failure::other(
@@ -203,13 +234,7 @@ pub(super) fn stop(context: &mut Context) -> Result<Exit> {
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
-    let out = &mut context.out;
-    if out.json {
-        out.document(br#"{"ok":true}"#)?;
-    } else {
-        writeln!(out, "The broker has stopped.")?;
-    }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Whether the lock is held, by that process if it is known: a successor is another.

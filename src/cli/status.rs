@@ -2,35 +2,90 @@
 
 use std::io::Write;
 
-use super::out::{Out, Paint};
-use super::text::{count, duration, escape, size};
+use serde_json::{Map, Value, json};
+
+use super::machines::{in_mesh_of, way_to_hub};
+use super::out::{COLUMNS_MAX, Out, Paint};
+use super::text::{count, duration, escape, size, wrap};
 use super::{Context, Exit, Result};
-use crate::api::{Full, Recovery, Request, Status};
+use crate::api::{Code, Full, MachinesReply, Recovery, Request, Status};
 use crate::client::StartPolicy;
-use crate::client::blocking::read_reply;
+use crate::client::blocking::{Client, read_reply};
+use crate::client::locate::serving_as;
+use crate::config::{Config, HOST, SHARED_SECRET};
+use crate::role::{self, Kind, Resolved, Role, Source};
 
 pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
-    let body = context.client(start)?.call_bytes(&Request::Status)?;
+    let config = &context.config;
+    let mut client = Client::open(&config.of_any_role(), start)?;
+    // First, since it makes a relay connect.
+    let answer = client.call_bytes(&Request::Status);
+    let standing = Standing::of(config, &mut client);
+    let body = match answer {
+        Ok(body) => Some(body),
+        // What serves here can still be told.
+        Err(error) if error.code() == Some(Code::HubUnreachable) && standing.is_known() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let exit = if body.is_some() { Exit::Done } else { Exit::Failed };
     let dir = context.config.paths.dir().to_string_lossy().into_owned();
     if context.out.json {
-        let document = with_data_dir(&body, &dir);
-        context.out.document(&document)?;
-        return Ok(Exit::Done);
+        let answer = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+        let document = standing.document(answer, &context.config, &dir);
+        context.out.document(&document.to_string().into_bytes())?;
+        return Ok(exit);
     }
-    let status: Status = read_reply(&body)?;
     let out = &mut context.out;
+    let mut lines = Vec::new();
+    if let Some(body) = &body {
+        lines.push(served(out, &read_reply(body)?, standing.kind));
+    }
+    lines.extend(standing.lines(out, &context.config));
+    if let Some(body) = &body {
+        lines.extend(counted(out, &read_reply(body)?));
+    }
+    lines.push(("files", out.path(&dir)));
+    for (name, text) in lines {
+        let name = format!("{name:<NAME_COLUMNS$}");
+        let name = out.style.paint(&name, Paint::Dim).into_owned();
+        let room = out
+            .style
+            .width
+            .map_or(usize::MAX, |width| width.min(COLUMNS_MAX).saturating_sub(NAME_COLUMNS));
+        for (at, line) in wrap(&text, room).iter().enumerate() {
+            if at == 0 {
+                writeln!(out, "{name}{line}")?;
+            } else {
+                writeln!(out, "{:NAME_COLUMNS$}{line}", "")?;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Columns of what a line is about.
+const NAME_COLUMNS: usize = 10;
+
+/// A line: what it is about, and how that is.
+type Line = (&'static str, String);
+
+/// The process that serves.
+fn served(out: &Out, status: &Status, kind: Kind) -> Line {
     let uptime = duration(i64::try_from(status.uptime).unwrap_or(i64::MAX));
+    let name = if kind == Kind::Client { "relay" } else { "broker" };
+    let text = format!(
+        "{} for {uptime}, process {}, port {}, version {}",
+        out.style.paint("running", Paint::Good),
+        status.pid,
+        status.port,
+        escape(&status.version)
+    );
+    (name, text)
+}
+
+/// What is in the mesh.
+fn counted(out: &Out, status: &Status) -> Vec<Line> {
     let mut lines = vec![
-        (
-            "broker",
-            format!(
-                "{} for {uptime}, process {}, port {}, version {}",
-                out.style.paint("running", Paint::Good),
-                status.pid,
-                status.port,
-                escape(&status.version)
-            ),
-        ),
         ("peers", format!("{} active, {} stale", status.peers.active, status.peers.stale)),
         (
             "messages",
@@ -47,7 +102,6 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
             "database",
             format!("{}, log {}", size(status.db.size_bytes), size(status.db.wal_size_bytes)),
         ),
-        ("files", out.path(&dir)),
     ];
     for damped in &status.damped {
         let from = damped.from_name.as_deref().unwrap_or("everybody");
@@ -59,11 +113,161 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
     for text in full.into_iter().chain(recovered) {
         lines.push(("note", out.style.paint(&text, Paint::Warn).into_owned()));
     }
-    for (name, text) in lines {
-        let name = format!("{name:<10}");
-        writeln!(out, "{}{text}", out.style.paint(&name, Paint::Dim))?;
+    lines
+}
+
+/// What this machine is among several, and how the way to the others stands.
+pub(super) struct Standing {
+    /// What serves the data directory.
+    pub(super) kind: Kind,
+    /// What it is to be, by the variables and by what is stored; or why that cannot be told.
+    pub(super) asked: std::result::Result<Resolved, String>,
+    /// What the process that serves says of machines, unless it serves one only.
+    pub(super) machines: Option<MachinesReply>,
+}
+
+impl Standing {
+    pub(super) fn of(config: &Config, client: &mut Client) -> Self {
+        let kind = serving_as(&config.paths).ok().flatten().unwrap_or(Kind::Broker);
+        let asked = role::of(config).map_err(|error| error.to_string());
+        // Older processes and other persons have nothing to say: then nothing is told.
+        let machines = match kind {
+            Kind::Broker => None,
+            Kind::Hub | Kind::Client => client.call(&Request::ListMachines).ok(),
+        };
+        Self { kind, asked, machines }
     }
-    Ok(Exit::Done)
+
+    /// Whether there is more to tell than what the hub would have to be asked for.
+    fn is_known(&self) -> bool {
+        self.machines.is_some()
+    }
+
+    /// What is wrong between what serves and what is asked for.
+    pub(super) fn conflict(&self) -> Option<String> {
+        match &self.asked {
+            Err(why) => Some(why.clone()),
+            Ok(Resolved { role, source }) if role.kind() != self.kind => Some(format!(
+                "what runs serves as {}, and by {source} it should as {}: `slm-mesh stop` lets the \
+                 next one start so",
+                self.kind.as_str(),
+                role.kind().as_str()
+            )),
+            Ok(_) => None,
+        }
+    }
+
+    fn lines(&self, out: &Out, config: &Config) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if let Ok(Resolved { role, source }) = &self.asked {
+            lines.push(("role", format!("{} ({source})", role_words(role))));
+            let (host, source) = host_of(config, role, *source);
+            if *role != Role::Broker || source != Source::Default {
+                lines.push(("host", format!("{} ({source})", escape(&host))));
+            }
+            if let Some(secret) = secret_words(config, role) {
+                lines.push(("secret", secret));
+            }
+        }
+        if let Some(hub) = self.machines.as_ref().and_then(|reply| reply.hub.as_ref()) {
+            lines.push(("hub", format!("this machine {}", in_mesh_of(hub))));
+            lines.push(("", way_to_hub(out, hub)));
+        } else if let Some(reply) = &self.machines {
+            lines.push(("machines", joined_words(reply)));
+        }
+        if let Some(text) = self.conflict() {
+            lines.push(("note", out.style.paint(&escape(&text), Paint::Warn).into_owned()));
+        }
+        lines
+    }
+
+    /// `answer` with what is known here. Without one, the hub has not given any.
+    fn document(&self, answer: Option<Map<String, Value>>, config: &Config, dir: &str) -> Value {
+        let mut document = answer.unwrap_or_else(|| {
+            let problem =
+                self.machines.as_ref().and_then(|reply| reply.hub.as_ref()?.problem.as_ref());
+            let mut failed = Map::new();
+            failed.insert("ok".into(), json!(false));
+            failed.insert("error".into(), json!(problem));
+            failed.insert("code".into(), json!(Code::HubUnreachable.as_str()));
+            failed
+        });
+        document.insert("dataDir".into(), json!(dir));
+        document.insert("servesAs".into(), json!(self.kind.as_str()));
+        if let Ok(Resolved { role, source }) = &self.asked {
+            let (host, host_source) = host_of(config, role, *source);
+            let secret = config.shared_secret.as_ref().map(|_| SHARED_SECRET);
+            document.insert(
+                "settings".into(),
+                json!({
+                    "role": role.kind().as_str(), "roleFrom": source.to_string(),
+                    "host": host, "hostFrom": host_source.to_string(),
+                    "secretFrom": secret,
+                }),
+            );
+        }
+        if let Some(reply) = &self.machines {
+            document.insert("machines".into(), json!(reply.machines));
+            if let Some(hub) = &reply.hub {
+                document.insert("hub".into(), json!(hub));
+            }
+        }
+        if let Some(conflict) = self.conflict() {
+            document.insert("conflict".into(), json!(conflict));
+        }
+        document.into()
+    }
+}
+
+/// What a machine is, in words.
+pub(super) fn role_words(role: &Role) -> &'static str {
+    match role {
+        Role::Broker => "the broker of this machine alone",
+        Role::Hub { .. } => "the hub of several machines",
+        Role::Relay { .. } => "a client of another machine's hub",
+    }
+}
+
+/// Where a hub listens, where a client's hub is, where a broker serves; and what has said so.
+fn host_of(config: &Config, role: &Role, source: Source) -> (String, Source) {
+    match role {
+        Role::Broker if config.host == std::net::Ipv4Addr::LOCALHOST => {
+            (config.host.to_string(), Source::Default)
+        }
+        Role::Broker => (config.host.to_string(), Source::Variable(HOST)),
+        Role::Hub { listen } if listen.is_unspecified() => {
+            (format!("all addresses of this machine, port {}", config.ws_port), source)
+        }
+        Role::Hub { listen } => (format!("{listen}, port {}", config.ws_port), source),
+        Role::Relay { addresses, .. } if addresses.is_empty() => {
+            ("the hub that is seen in the network".to_owned(), source)
+        }
+        Role::Relay { addresses, .. } => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            (addresses.join(", "), source)
+        }
+    }
+}
+
+fn secret_words(config: &Config, role: &Role) -> Option<String> {
+    match (&config.shared_secret, role) {
+        (Some(_), _) => Some(format!("set ({SHARED_SECRET})")),
+        (None, Role::Hub { .. }) => {
+            Some("none: machines come by `slm-mesh invite` (default)".to_owned())
+        }
+        (None, _) => None,
+    }
+}
+
+/// How many machines have joined, and how many of them are there.
+pub(super) fn joined_words(reply: &MachinesReply) -> String {
+    match reply.machines.len() {
+        0 => "none has joined yet".to_owned(),
+        joined => {
+            let connected = reply.machines.iter().filter(|machine| machine.connected).count();
+            format!("{joined} joined, {connected} connected")
+        }
+    }
 }
 
 /// What is full, and what that means.
@@ -86,23 +290,4 @@ pub(super) fn recovered_text(out: &Out, recovery: &Recovery) -> String {
         count(*rows_copied, "row", "rows"),
         rows_skipped,
     )
-}
-
-/// The broker's answer, with `dataDir` added to it.
-fn with_data_dir(body: &[u8], dir: &str) -> Vec<u8> {
-    let Some(open) = body.trim_ascii_end().strip_suffix(b"}") else { return body.to_vec() };
-    let dir = serde_json::to_string(dir).unwrap_or_default();
-    [open, b",\"dataDir\":", dir.as_bytes(), b"}"].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_data_dir_is_added_to_the_answer() {
-        let document = with_data_dir(br#"{"status":"ok","pid":7}"#, "/a \"b\"");
-        assert_eq!(document, br#"{"status":"ok","pid":7,"dataDir":"/a \"b\""}"#);
-        assert_eq!(with_data_dir(b"odd", "/d"), b"odd");
-    }
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::model::Timestamp;
 pub(super) use crate::text::{escape, escape_lines};
 
@@ -55,6 +57,22 @@ pub(super) fn short_path<'a>(path: &'a str, home: Option<&Path>) -> Cow<'a, str>
         Some(rest) if rest.starts_with('/') => format!("~{rest}").into(),
         _ => path.into(),
     }
+}
+
+/// A text in lines of at most `room` columns, broken between words.
+pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let Some(line) = lines.last_mut() else { break };
+        if !line.is_empty() && line.width() + 1 + word.width() > room {
+            lines.push(word.to_owned());
+        } else {
+            let space = if line.is_empty() { "" } else { " " };
+            line.push_str(space);
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 /// `1 peer`, `2 peers`.

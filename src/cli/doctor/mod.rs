@@ -6,23 +6,24 @@
 mod agents;
 mod files;
 mod guard;
+mod machines;
 mod push;
 mod versions;
 
 use std::io::{self, Write};
 
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr;
 
-use super::out::{Out, Paint};
+use super::out::{Out, Paint, now};
 use super::status::{full_text, recovered_text};
-use super::text::{count, duration, escape, size};
+use super::text::{count, duration, escape, size, wrap};
 use super::{Context, Exit, Result};
-use crate::api::{AgentInfo, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
+use crate::api::{AgentInfo, Code, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
 use crate::broker::neighbour::{Neighbour, ask};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::Config;
 use crate::platform::{self, Address};
+use crate::role::Kind;
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +79,8 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
     files::data_dir(&mut report, &context.config, &context.out);
     files::room(&mut report, &context.config);
     let mut heard = Vec::new();
-    let live = match Client::open(&context.config, StartPolicy::IfNeeded) {
+    let any_role = context.config.of_any_role();
+    let live = match Client::open(&any_role, StartPolicy::IfNeeded) {
         Ok(client) => broker(&mut report, context, client, &mut heard),
         Err(error) => {
             no_broker(&mut report, &error);
@@ -131,6 +133,11 @@ fn broker(
     let config = &context.config;
     let status: Status = match client.call(&Request::Status) {
         Ok(status) => status,
+        Err(error) if error.code() == Some(Code::HubUnreachable) => {
+            report.ok("broker", "the relay of this machine runs");
+            machines::check(report, config, &context.out, &mut client);
+            return None;
+        }
         Err(error) => {
             no_broker(report, &error);
             return None;
@@ -149,10 +156,15 @@ fn broker(
         report.ok("broker", format!("process {pid} for {uptime}, the same version"));
     }
     port(report, config, status.port);
-    let told = push::round_trip(report, config, &mut client);
+    let is_client = machines::check(report, config, &context.out, &mut client) == Kind::Client;
+    let before = now();
+    let told = push::round_trip(report, &config.of_any_role(), &mut client);
+    if let Some(at) = told.filter(|_| is_client) {
+        machines::clock(report, at, (before, now()));
+    }
     // Asked again: it knows now whether something could be written.
     let status = client.call(&Request::Status).unwrap_or(status);
-    database(report, &context.out, &status, told);
+    database(report, &context.out, &status, told.is_some());
     *heard = status.agents;
     let request = Request::Peers(ListPeers { include_stale: true, ..ListPeers::default() });
     match client.call(&request) {
@@ -270,22 +282,6 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
 
 /// A line is no longer, unless a word of it is.
 const LINE_COLUMNS_MAX: usize = 80;
-
-/// A text in lines of at most `room` columns, broken between words.
-fn wrap(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else { break };
-        if !line.is_empty() && line.width() + 1 + word.width() > room {
-            lines.push(word.to_owned());
-        } else {
-            let space = if line.is_empty() { "" } else { " " };
-            line.push_str(space);
-            line.push_str(word);
-        }
-    }
-    lines
-}
 
 fn write(out: &mut Out, report: &Report) -> io::Result<()> {
     #[derive(Serialize)]

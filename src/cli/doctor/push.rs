@@ -15,7 +15,7 @@ use crate::cli::command::new_id;
 use crate::client::{Client, StartPolicy};
 use crate::config::Config;
 use crate::limits::FRAME_BYTES_MAX;
-use crate::model::MessageKind;
+use crate::model::{MessageKind, Timestamp};
 use crate::platform::poll_readable;
 
 /// How long the push may take before it counts as lost.
@@ -38,13 +38,17 @@ impl Drop for Probe {
 }
 
 /// Sends a message to a peer of our own and waits until it was pushed, confirmed and fetched.
-/// Whether it was written and read back.
-pub(super) fn round_trip(report: &mut Report, config: &Config, client: &mut Client) -> bool {
+/// If it was written and read back: when it was stored, by the clock of whoever has stored it.
+pub(super) fn round_trip(
+    report: &mut Report,
+    config: &Config,
+    client: &mut Client,
+) -> Option<Timestamp> {
     match try_round_trip(config, client) {
-        Ok(took) => {
+        Ok((took, at)) => {
             let ms = took.as_secs_f64() * 1000.0;
             report.ok(CHECK, format!("a message to a peer of its own came in {ms:.2} ms"));
-            true
+            Some(at)
         }
         Err(why) => {
             report.bad(
@@ -52,12 +56,12 @@ pub(super) fn round_trip(report: &mut Report, config: &Config, client: &mut Clie
                 why,
                 "broker.log in the data directory says more with SLM_MESH_LOG=debug",
             );
-            false
+            None
         }
     }
 }
 
-fn try_round_trip(config: &Config, client: &mut Client) -> Result<Duration, String> {
+fn try_round_trip(config: &Config, client: &mut Client) -> Result<(Duration, Timestamp), String> {
     let id = new_id().unwrap_or_else(Uuid::nil);
     let socket = config.paths.peer_socket(id);
     let listener = listen(&socket)?;
@@ -102,11 +106,9 @@ fn try_round_trip(config: &Config, client: &mut Client) -> Result<Duration, Stri
         .map_err(|error| format!("the push socket cannot be written to: {error}"))?;
     let fetched: Messages =
         probe.client.call(&Request::Fetch(Fetch::default())).map_err(|error| error.to_string())?;
-    if fetched.messages.iter().any(|message| *message.payload == *word) {
-        Ok(took)
-    } else {
-        Err("the message was pushed but is not in the inbox".into())
-    }
+    let found = fetched.messages.iter().find(|message| *message.payload == *word);
+    let found = found.ok_or("the message was pushed but is not in the inbox")?;
+    Ok((took, found.created_at))
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, String> {

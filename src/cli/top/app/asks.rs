@@ -214,7 +214,7 @@ impl Asks {
             (Purpose::Locks, request)
         } else if self.peers.take(now) {
             self.peers.want_at(now.plus(PEERS_EVERY));
-            let scope = Scope::Machine;
+            let scope = Scope::Mesh;
             let list = ListPeers { scope, include_stale: true, ..ListPeers::default() };
             (Purpose::Peers, Request::Peers(list))
         } else if self.status.take(now) {

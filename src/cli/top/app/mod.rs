@@ -462,7 +462,8 @@ impl App {
         move || {
             let (branch, summary) = (text(&peer.git_branch), text(&peer.summary));
             let (name, agent, reach) = (&peer.name, &peer.agent_type, &peer.reach);
-            format!("{name} {agent} {reach} {branch} {} {summary}", peer.project_path)
+            let host = peer.host.map(|host| host.to_string()).unwrap_or_default();
+            format!("{name} {host} {agent} {reach} {branch} {} {summary}", peer.project_path)
         }
     }
 

@@ -18,6 +18,9 @@ const REASON_WIDTH_MIN: usize = 10;
 /// A column: its name, and its width. The last one of a list takes what is left.
 type Column = (&'static str, u16);
 
+/// The one that is there only with several machines.
+const MACHINE: Column = ("MACHINE", 9);
+
 /// A cell: its text, clean, and its look.
 type Cell = (String, Tint);
 
@@ -36,7 +39,8 @@ pub(super) fn pane(app: &App, painter: &mut Painter, pane: Pane, area: Area) {
         Pane::Peers | Pane::Locks => format!("{} {count}", pane.title()),
     };
     painter.rule(Area { height: 1, ..area }, &title, app.focus == pane);
-    let columns = columns(pane, area.width);
+    let with_hosts = pane == Pane::Peers && has_hosts(app);
+    let columns = &*columns(pane, area.width, with_hosts);
     if rows.is_empty() {
         let text = empty(app, pane);
         painter.put(
@@ -76,7 +80,27 @@ fn empty(app: &App, pane: Pane) -> &'static str {
     }
 }
 
-fn columns(pane: Pane, width: u16) -> &'static [Column] {
+/// Whether there is more than one machine.
+fn has_hosts(app: &App) -> bool {
+    app.picture.peers.iter().any(|peer| peer.host.is_some())
+}
+
+/// Whether there is room for the age of a peer beside its machine.
+fn has_room_for_age(width: u16) -> bool {
+    width >= 64
+}
+
+/// The columns of a pane, with the machine of each peer behind its name if there are several.
+fn columns(pane: Pane, width: u16, with_hosts: bool) -> Vec<Column> {
+    let mut columns = columns_of_one_machine(pane, width).to_vec();
+    if with_hosts {
+        columns.insert(1, MACHINE);
+        columns.retain(|(name, _)| *name != "AGE" || has_room_for_age(width));
+    }
+    columns
+}
+
+fn columns_of_one_machine(pane: Pane, width: u16) -> &'static [Column] {
     match pane {
         Pane::Peers if width < 64 => &[("NAME", 18), ("AGE", 4), ("REACH", 9), ("SUMMARY", 0)],
         Pane::Peers if width < 110 => {
@@ -154,7 +178,14 @@ fn peer(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
     let agent = cleaned(Some(&peer.agent_type));
     let branch = cleaned(peer.git_branch.as_deref());
     let summary = cleaned(peer.summary.as_deref());
-    let mut cells = vec![(name, Tint::Strong), aged(painter, peer.started_at), reach];
+    let mut cells = vec![(name, Tint::Strong)];
+    if has_hosts(app) {
+        cells.push(cell(peer.host.map(|host| host.to_string()).unwrap_or_default()));
+    }
+    if !has_hosts(app) || has_room_for_age(painter.width()) {
+        cells.push(aged(painter, peer.started_at));
+    }
+    cells.push(reach);
     match painter.width() {
         ..64 => cells.push(summary),
         64..110 => cells.extend([agent, branch, summary]),

@@ -68,6 +68,22 @@ fn what_there_is_can_be_read() {
 }
 
 #[test]
+fn the_machine_of_each_peer_is_shown_as_soon_as_there_are_several() {
+    assert!(!lines(&scene((120, 40))).iter().any(|line| line.contains("MACHINE")));
+    for size in [(50, 12), (80, 24), (120, 40)] {
+        let mut scene = Scene::new(size);
+        scene.peer(1, "webapp", &json!({"host": "desk", "summary": "on the API"}));
+        scene.peer(2, "api", &json!({"host": "laptop", "reach": "next-turn"}));
+        scene.settle();
+        scene.press("1");
+        let lines = lines(&scene);
+        has(&lines, &["NAME", "MACHINE", "REACH", "SUMMARY"]);
+        has(&lines, &["webapp", "desk", "wakes"]);
+        has(&lines, &["api", "laptop", "next-turn"]);
+    }
+}
+
+#[test]
 fn a_small_terminal_is_told_what_it_needs() {
     let small = lines(&scene((20, 5)));
     assert_eq!(small[..3], ["needs 40x8", "this is 20x5", "q quits"]);

@@ -1,0 +1,101 @@
+//! What this machine is among several, and whether the others can be reached.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::Report;
+use crate::api::MachinesReply;
+use crate::cli::out::Out;
+use crate::cli::status::{Standing, joined_words, role_words};
+use crate::cli::text::{duration, escape};
+use crate::client::Client;
+use crate::config::Config;
+use crate::model::Timestamp;
+use crate::role::{Kind, Resolved, Role};
+
+/// How long a connection to one's own port may take.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Clocks that differ by less agree, ms.
+const CLOCK_MS_MAX: u64 = 60_000;
+
+/// The role, and what belongs to it. Gives what serves.
+pub(super) fn check(report: &mut Report, config: &Config, out: &Out, client: &mut Client) -> Kind {
+    let standing = Standing::of(config, client);
+    if let Some(conflict) = standing.conflict() {
+        report.bad("role", conflict, "");
+    } else if let Ok(Resolved { role, source }) = &standing.asked {
+        report.ok("role", format!("{} ({source})", role_words(role)));
+    }
+    match (&standing.machines, &standing.asked) {
+        (Some(reply), Ok(Resolved { role: Role::Hub { listen }, .. })) => {
+            hub(report, config, *listen, reply);
+        }
+        (Some(reply), _) => way(report, out, reply),
+        (None, _) => {}
+    }
+    standing.kind
+}
+
+/// Whether the port of a hub is open, as far as that can be told from here.
+fn hub(report: &mut Report, config: &Config, listen: IpAddr, reply: &MachinesReply) {
+    const CHECK: &str = "hub";
+    let host = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
+    let at = SocketAddr::new(host, config.ws_port);
+    match TcpStream::connect_timeout(&at, CONNECT_TIME_MAX) {
+        Ok(_) => report.ok(
+            CHECK,
+            format!(
+                "port {} is open for machines; {}. Whether a firewall closes it to them can only be \
+                 seen from there",
+                config.ws_port,
+                joined_words(reply)
+            ),
+        ),
+        Err(error) => report.bad(
+            CHECK,
+            format!("nobody can join or connect: {at} cannot be reached ({error})"),
+            "look in broker.log why the port is not open; `slm-mesh stop`, then `slm-mesh start` shows it",
+        ),
+    }
+}
+
+/// How the way to the hub stands.
+fn way(report: &mut Report, out: &Out, reply: &MachinesReply) {
+    const CHECK: &str = "hub";
+    let Some(hub) = &reply.hub else { return };
+    let name = hub.name.as_deref().unwrap_or("the hub");
+    let at = hub.address.as_deref().map_or(String::new(), |address| format!(" at {address}"));
+    let since = hub.since.map_or(String::new(), |since| format!(" ({})", out.age(since)));
+    if hub.connected {
+        return report.ok(CHECK, format!("connected to {name}{at}{since}"));
+    }
+    let problem = hub.problem.as_deref().unwrap_or("there is no connection yet");
+    let todo = if hub.refused {
+        "ask at the hub for a new code (`slm-mesh invite`), and `slm-mesh join` with it"
+    } else {
+        "look whether the hub runs (`slm-mesh status` there), whether both are in one network, and \
+         whether a firewall closes its port"
+    };
+    report.bad(CHECK, format!("{name} is not connected{at}{since}: {}", escape(problem)), todo);
+}
+
+/// Whether the clock of the hub, which wrote `theirs` between `before` and `after`, is like this one.
+pub(super) fn clock(
+    report: &mut Report,
+    theirs: Timestamp,
+    (before, after): (Timestamp, Timestamp),
+) {
+    const CHECK: &str = "clock";
+    let ahead = theirs.0.saturating_sub(after.0).max(0);
+    let behind = before.0.saturating_sub(theirs.0).max(0);
+    let (ms, word) = if ahead > 0 { (ahead, "ahead of") } else { (behind, "behind") };
+    if ms.unsigned_abs() < CLOCK_MS_MAX {
+        return report.ok(CHECK, "that of the hub and this one agree");
+    }
+    report.note(
+        CHECK,
+        format!("that of the hub is {} {word} this one", duration(ms / 1000)),
+        "set the one that is wrong: the mesh goes by the hub's and keeps working, but ages are shown \
+         by this one",
+    );
+}

@@ -1,0 +1,102 @@
+//! `slm-mesh leave`
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::ask::confirm;
+use super::catalog::{Entry, Group};
+use super::command::Command;
+use super::start::switch;
+use super::words::{self, Words};
+use super::{Context, Exit, Failure, Result};
+use crate::api::{MachinesReply, Request};
+use crate::client::Client;
+use crate::config::Asked;
+use crate::role::Kind;
+use crate::role::stored::{self, Stored};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "leave",
+    group: Group::Machines,
+    summary: "leave the mesh of another machine, or be a hub no more",
+    usage: &["leave [--yes]"],
+    about: &[
+        "On a machine that has joined: from now on it has its own mesh again, with the messages and \
+         the state of before. Agents that are running here change over by themselves. The hub keeps \
+         the machine in its list until `slm-mesh machines remove` there; it may come back with a new \
+         code.",
+        "On a hub: no machine reaches it any more, and its port is closed. Messages and state stay. Says \
+         which machines that is, and asks.",
+    ],
+    options: &[("-y, --yes", "do not ask")],
+    examples: &[("leave", "")],
+    parse,
+};
+
+fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
+    let yes = words.flag(["-y", "--yes"]);
+    words.rest(&[], 0, &entry.option_names())?;
+    Ok(Command::Leave { yes })
+}
+
+pub(super) fn run(context: &mut Context, yes: bool) -> Result<Exit> {
+    context.is_for_person("to leave the mesh of several machines")?;
+    let config = context.config.clone();
+    let stored = stored::read(&config.paths.machines());
+    let stored = stored.map_err(|error| Failure::other("file_error", error.to_string()))?;
+    let (left, told) = match &stored {
+        None => return Err(nothing_to_leave(&config.asked)),
+        Some(Stored::Hub) => {
+            if !yes && let Some(what) = machines_of_hub(&mut context.client_of_any_role()?)? {
+                confirm(&mut context.out, yes, &what, "Be a hub no more?")?;
+            }
+            (Kind::Hub, "This machine is a hub no more: its mesh is its own.")
+        }
+        Some(Stored::Client { .. }) => {
+            (Kind::Client, "This machine has left, and has its own mesh again.")
+        }
+        Some(Stored::Pinned(_)) => (
+            Kind::Client,
+            "Forgot which hub it was: the next one that has the shared secret will be it.",
+        ),
+    };
+    switch(&config, None)?;
+    let out = &mut context.out;
+    if out.json {
+        out.document(json!({"ok": true, "was": left.as_str()}).to_string().as_bytes())?;
+    } else {
+        writeln!(out, "{told}")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Which machines lose their hub; none if none have joined.
+fn machines_of_hub(client: &mut Client) -> Result<Option<String>> {
+    let known: MachinesReply = client.call(&Request::ListMachines)?;
+    let names: Vec<&str> = known.machines.iter().map(|machine| machine.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let (have, they) = if names.len() == 1 { ("has", "it") } else { ("have", "they") };
+    Ok(Some(format!(
+        "{} {have} joined this hub: {they} will look for it, and the agents there wait, until `slm-mesh \
+         leave` is run on each, or `slm-mesh invite` here makes it a hub again",
+        names.join(", ")
+    )))
+}
+
+fn nothing_to_leave(asked: &Asked) -> Failure {
+    let message = match asked {
+        Asked::Hub { .. } | Asked::Client { .. } => format!(
+            "nothing is stored that could be left: {} says what this machine is, so unset it, and run \
+             `slm-mesh stop`",
+            asked.variable()
+        ),
+        Asked::Nothing | Asked::Broker => {
+            "this machine has joined no other, and none has joined it: there is nothing to leave"
+                .to_owned()
+        }
+    };
+    Failure::other("nothing_to_leave", message)
+}

@@ -1,0 +1,205 @@
+//! `slm-mesh machines`, and what other commands say of machines.
+
+use std::io::Write;
+
+use super::ask::confirm;
+use super::catalog::{Entry, Group};
+use super::command::Command;
+use super::out::{Out, Paint, note};
+use super::suggest;
+use super::table::{Cell, Table, elastic, fixed};
+use super::text::{count, escape};
+use super::words::{self, Words};
+use super::{Context, Exit, Result};
+use crate::api::{HubInfo, MachineInfo, MachinesReply, Request};
+use crate::client::StartPolicy;
+use crate::client::blocking::read_reply;
+use crate::client::locate::serving_as;
+use crate::config::SHARED_SECRET;
+use crate::model::MachineName;
+use crate::role::Kind;
+
+/// What the name of a machine may be.
+pub(super) const NAME_FORM: &str = "1 to 32 letters, digits, `.`, `_` and `-`";
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "machines",
+    group: Group::Machines,
+    summary: "the machines that have joined; remove one",
+    usage: &["machines", "machines remove <name> [--yes]"],
+    about: &[
+        "Lists the machines that have joined this hub: when each came, when it was last connected, \
+         and how many peers it has. On a machine that has joined another it says whose mesh it is.",
+        "`remove` ends the peers of a machine, frees their locks, and never lets its key in again. \
+         Invitations that nobody has used are void, too. Asks first.",
+    ],
+    options: &[("-y, --yes", "do not ask")],
+    examples: &[("machines", ""), ("machines remove laptop", "")],
+    parse,
+};
+
+/// `machines`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machines {
+    /// List them.
+    List,
+    /// Remove one.
+    Remove {
+        /// Which.
+        name: MachineName,
+        /// Do not ask.
+        yes: bool,
+    },
+}
+
+fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
+    let yes = words.flag(["-y", "--yes"]);
+    let action = words.command()?;
+    let removes = match action.as_deref() {
+        None => false,
+        Some("remove") => true,
+        Some(word) => {
+            let hint = suggest::hint(word, ["remove"]);
+            return Err(words.error(format!("unknown action {word:?}: it must be remove{hint}")));
+        }
+    };
+    if yes && !removes {
+        return Err(words.error("`--yes` belongs to `remove`: a list asks for nothing"));
+    }
+    let wrong = |name: &str| {
+        let message =
+            format!("<name> must be {NAME_FORM}, as `slm-mesh machines` shows it, not {name:?}");
+        words::UsageError { message, command: Some(entry.name) }
+    };
+    let names: &[&str] = if removes { &["<name>"] } else { &[] };
+    let name = words.texts_left(names, names.len(), &entry.option_names())?.pop();
+    Ok(Command::Machines(match name {
+        None => Machines::List,
+        Some(name) => {
+            Machines::Remove { name: MachineName::new(&name).ok_or_else(|| wrong(&name))?, yes }
+        }
+    }))
+}
+
+pub(super) fn run(context: &mut Context, wanted: Machines) -> Result<Exit> {
+    match wanted {
+        Machines::List => list(context),
+        Machines::Remove { name, yes } => remove(context, name, yes),
+    }
+}
+
+fn list(context: &mut Context) -> Result<Exit> {
+    let mut client = context.client(StartPolicy::IfNeeded)?;
+    if serving_as(&context.config.paths)? == Some(Kind::Client) {
+        // What the hub has to answer makes the relay connect; how the way stands is told below.
+        let _ = client.call_bytes(&Request::Status);
+    }
+    let body = client.call_bytes(&Request::ListMachines)?;
+    let out = &mut context.out;
+    if out.json {
+        out.document(&body)?;
+        return Ok(Exit::Done);
+    }
+    let reply: MachinesReply = read_reply(&body)?;
+    if let Some(hub) = &reply.hub {
+        writeln!(out, "This machine {}.", in_mesh_of(hub))?;
+        writeln!(out, "{}", way_to_hub(out, hub))?;
+        out.paragraph("Who else has joined is shown by `slm-mesh machines` on the hub.")?;
+        return Ok(Exit::Done);
+    }
+    if reply.machines.is_empty() {
+        writeln!(out, "No other machine has joined. `slm-mesh invite` lets one in.")?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new([
+        elastic("NAME", 12),
+        fixed("ID"),
+        elastic("ADDRESS", 15),
+        fixed("JOINED"),
+        fixed("LAST SEEN"),
+        fixed("PEERS"),
+    ]);
+    for machine in &reply.machines {
+        table.push(row(out, machine));
+    }
+    table.write(out, &out.style.clone())?;
+    Ok(Exit::Done)
+}
+
+fn row(out: &Out, machine: &MachineInfo) -> [Cell; 6] {
+    let seen = if machine.connected {
+        Cell::painted("connected", Paint::Good)
+    } else {
+        Cell::painted(out.age(machine.last_seen), Paint::Warn)
+    };
+    [
+        Cell::painted(machine.name.as_str(), Paint::Bold),
+        Cell::painted(machine.id.short(), Paint::Dim),
+        escape(&machine.address).into(),
+        out.age(machine.since).into(),
+        seen,
+        machine.peers.to_string().into(),
+    ]
+}
+
+fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
+    context.is_for_person("to remove a machine from the mesh")?;
+    let mut client = context.client(StartPolicy::IfNeeded)?;
+    if !yes {
+        let known: MachinesReply = client.call(&Request::ListMachines)?;
+        // Of one that is not there the hub says so.
+        if let Some(machine) = known.machines.iter().find(|machine| machine.name == name) {
+            let peers = match machine.peers {
+                0 => String::new(),
+                peers => format!(
+                    "its {} leave, their locks are freed, and ",
+                    count(peers, "peer", "peers")
+                ),
+            };
+            let what = format!("{} is removed: {peers}its key is never let in again", machine.name);
+            confirm(&mut context.out, yes, &what, &format!("Remove {}?", machine.name))?;
+        }
+    }
+    let body = client.call_bytes(&Request::RemoveMachine { name })?;
+    let out = &mut context.out;
+    if out.json {
+        out.document(&body)?;
+    } else {
+        writeln!(out, "Removed {name}.")?;
+        out.flush()?;
+    }
+    if context.config.shared_secret.is_some() {
+        note(&format!(
+            "{SHARED_SECRET} is set, and {name} may know it: change it, or it could join again with a \
+             new key"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// `is "laptop" in the mesh of "desk"`, as far as that is known.
+pub(super) fn in_mesh_of(hub: &HubInfo) -> String {
+    let whose = match (&hub.name, &hub.id) {
+        (Some(name), _) => escape(name).into_owned(),
+        (None, Some(id)) => format!("the hub {}", id.short()),
+        (None, None) => "a hub that was not reached yet".to_owned(),
+    };
+    match &hub.own_name {
+        Some(own) => format!("is {} in the mesh of {whose}", escape(own)),
+        None => format!("is in the mesh of {whose}"),
+    }
+}
+
+/// How the way to the hub stands, in a sentence.
+pub(super) fn way_to_hub(out: &Out, hub: &HubInfo) -> String {
+    let at =
+        hub.address.as_deref().map_or(String::new(), |address| format!(" at {}", escape(address)));
+    let since = hub.since.map_or(String::new(), |since| format!(" ({})", out.age(since)));
+    if hub.connected {
+        return out.style.paint(&format!("connected{at}{since}"), Paint::Good).into_owned();
+    }
+    let problem = hub.problem.as_deref().unwrap_or("there is no connection yet");
+    out.style
+        .paint(&format!("not connected{at}{since}: {}", escape(problem)), Paint::Warn)
+        .into_owned()
+}
