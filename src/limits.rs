@@ -389,6 +389,26 @@ pub const UPLINK_LASTS: Duration = Duration::from_secs(5);
 pub const UPLINK_DIAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long requests wait for a connection that is made for the first time.
 pub const UPLINK_FIRST_DIAL_WAIT: Duration = Duration::from_secs(2);
+/// Pause after a hub has said no, before it is asked again: it would say it again.
+pub const UPLINK_REFUSED_PAUSE: Duration = Duration::from_secs(300);
+/// How long one address of a hub is tried alone before the next is tried beside it (RFC 8305).
+pub const HUB_CONNECT_LEAD: Duration = Duration::from_millis(250);
+/// Addresses of a hub that are tried at once.
+pub const HUB_CONNECTS_MAX: usize = 8;
+/// How long a connection to a hub may take to be there.
+pub const HUB_CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long a hub may take to let a machine in, from there.
+pub const HUB_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long the name of a hub may take to be looked up.
+pub const HUB_RESOLVE_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long the known addresses of a hub are tried before it is looked for by mDNS, too.
+pub const HUB_SEARCH_AFTER: Duration = Duration::from_secs(2);
+/// How often it is looked for at most.
+pub const HUB_SEARCH_EVERY: Duration = Duration::from_secs(30);
+/// How long all of it may take. Less than [`UPLINK_DIAL_TIME_MAX`], so that it is told what was tried.
+pub const HUB_TRY_TIME_MAX: Duration = Duration::from_secs(9);
+/// How long they wait for one that was in vain the last time. Short of what a hook may take.
+pub const UPLINK_NEXT_DIAL_WAIT: Duration = Duration::from_millis(250);
 /// A request without an answer for so long causes a ping.
 pub const UPLINK_PING_AFTER: Duration = Duration::from_secs(1);
 /// A ping without a byte for so long ends the connection.
@@ -509,6 +529,8 @@ pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 /// How long a hook takes at most once it has its input, when nothing else is set, ms. With the start
 /// and the end of the process it stays below 50.
 pub const HOOK_MS_DEFAULT: u32 = 45;
+/// The same where the mesh is another machine's: its answers have the network on their way.
+pub const HOOK_CLIENT_MS_DEFAULT: u32 = 400;
 /// The same of a hook before an edit, where there is a broker: a gate that has not looked is no gate.
 /// Agents give it 5 s.
 pub const HOOK_EDIT_MS_DEFAULT: u32 = 2000;

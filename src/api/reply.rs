@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 /// Answer to `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Version of the broker.
     pub version: Box<str>,
@@ -21,6 +21,12 @@ pub struct Health {
     /// Random id of its data dir: whose broker it is. Other products have none.
     #[serde(default)]
     pub mesh: Option<Box<str>>,
+    /// As what it serves: `broker`, `hub`, or `client` for the way to another machine's hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Box<str>>,
+    /// Of a client: whether its hub is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<bool>,
 }
 
 /// Peers in `GET /status`.
@@ -126,8 +132,11 @@ pub struct Status {
     pub pid: u32,
     /// Its HTTP port.
     pub port: u16,
-    /// `broker`.
+    /// `broker`, `hub`, or `client` for the way to another machine's hub.
     pub role: Box<str>,
+    /// Of a client: that hub. What follows is of its mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubInfo>,
     /// Peers.
     pub peers: PeerCounts,
     /// Messages.
@@ -841,7 +850,7 @@ mod tests {
             damped: None,
         };
         assert!(text(&Reply::Sent(nobody)).contains(r#""messageIds":[]"#));
-        let health = Health { version: "1".into(), uptime: 3, mesh: None };
+        let health = Health { version: "1".into(), uptime: 3, ..Health::default() };
         assert!(text(&Reply::Health(health)).starts_with(r#"{"status":"ok","version""#));
         let status = text(&Reply::Status(Box::default()));
         assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null,"recovery":null,"full":null}"#));

@@ -56,7 +56,7 @@ pub enum StartError {
         /// What became of the last.
         source: io::Error,
     },
-    /// Other machines cannot be let in.
+    /// Other machines cannot be let in, or there is no key by which they would know this one.
     Machines(String),
     /// Something about a file.
     Io {

@@ -20,6 +20,12 @@ impl Gate {
         Self { port, token }
     }
 
+    /// The port.
+    #[cfg(feature = "lan")]
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Which endpoint a request is for.
     ///
     /// # Errors

@@ -10,7 +10,7 @@
 //! | `serving` | whichever of these it is |
 //! | `local` | the mesh in this process, as one |
 //! | `hub` | the same with a door for other machines; with the feature `lan` |
-//! | `relay` | the way to one on another machine, likewise |
+//! | `relay` | the way to one on another machine, likewise; with the feature `lan` |
 //! | `turn` | requests of one turn, up to the commit |
 //! | `front`, `gate` | what comes on a connection, where it comes from and where it wants to |
 //! | `answers` | answers until they may leave |
@@ -26,7 +26,7 @@ mod error;
 mod lifecycle;
 pub mod neighbour;
 mod reactor;
-#[cfg_attr(not(test), expect(dead_code, reason = "what connects to a hub is not there yet"))]
+#[cfg(feature = "lan")]
 mod relay;
 mod room;
 mod serving;
@@ -66,15 +66,25 @@ use std::time::Duration;
 use rustix::fs::Mode as Bits;
 
 use crate::config::Config;
+#[cfg(feature = "lan")]
+use crate::config::HubAddress;
 use crate::data_dir;
+#[cfg(feature = "lan")]
+use crate::lan::key::MachineKey;
 #[cfg(feature = "lan")]
 use crate::lan::secret::SharedKey;
 use crate::log;
 use crate::mesh::{Mesh, Settings};
+#[cfg(feature = "lan")]
+use crate::model::MachineId;
 use crate::model::MachineName;
 use crate::paths::Paths;
 use crate::platform;
-use crate::role::{self, Kind, Role, RoleError};
+#[cfg(feature = "lan")]
+use crate::role::Bearer;
+#[cfg(not(feature = "lan"))]
+use crate::role::RoleError;
+use crate::role::{self, Kind, Role};
 use crate::store::sqlite::{Options, SqliteStore};
 pub use error::StartError;
 
@@ -86,9 +96,13 @@ use lifecycle::Presence;
 use links::Links;
 use local::Local;
 use reactor::{End, Parts, Reactor};
+#[cfg(feature = "lan")]
+use relay::{KnownHub, Relay, Wire};
 use serving::Serving;
 use sockets::Sockets;
 use turn::Turn;
+#[cfg(feature = "lan")]
+use uplink::Uplink;
 
 /// How the broker was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +247,11 @@ fn build(
     let room = match role {
         Role::Broker => Serving::Broker(Box::new(home.broker(None)?)),
         Role::Hub { listen } => Serving::Broker(Box::new(home.broker(Some(*listen))?)),
+        #[cfg(feature = "lan")]
+        Role::Relay { hub, addresses, bearer } => {
+            Serving::Relay(Box::new(home.relay((*hub, addresses.clone(), bearer.clone()))?))
+        }
+        #[cfg(not(feature = "lan"))]
         Role::Relay { .. } => return Err(StartError::Role(RoleError::NoNetwork)),
     };
     let reactor = Reactor::new(Parts {
@@ -286,6 +305,26 @@ impl Home<'_> {
         let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())
             .map_err(|error| StartError::Store(error.to_string()))?;
         Ok(Local::new(Turn::new(mesh, gate, sockets, clock)))
+    }
+
+    /// The way to one on another machine.
+    #[cfg(feature = "lan")]
+    fn relay(
+        self,
+        known: (Option<MachineId>, Vec<HubAddress>, Bearer),
+    ) -> Result<Relay, StartError> {
+        let Self { config, gate, port: _, mesh_id, entropy, sockets, clock, registry } = self;
+        let paths = &config.paths;
+        let key = MachineKey::load_or_make(&paths.machine_key());
+        let key = key.map_err(|error| StartError::Machines(error.to_string()))?;
+        let name = MachineName::of_host(&platform::host_name());
+        let hub = KnownHub::new(known, key, name, paths.machines());
+        let wire = Wire::new(hub, config.discovery, registry, Box::new(entropy));
+        let wire = wire.map_err(lacking("wait for events"))?;
+        let now = clock.now();
+        let name = name.map_or_else(String::new, |name| name.to_string());
+        let uplink = Uplink::new(&name, now.mono);
+        Ok(Relay::new(uplink, Some(wire), gate, sockets, mesh_id, now))
     }
 }
 

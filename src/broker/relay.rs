@@ -5,10 +5,13 @@
 //! only this machine knows is found out: who may ask as its person, which sockets are its own, and what
 //! its kernel says of processes.
 
-#[cfg(feature = "lan")]
+mod dial;
+mod hub;
 mod line;
+mod own;
+mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::answers::{Address, Answers};
 use super::connection::{Flow, Incoming};
@@ -21,17 +24,19 @@ use super::room::{Room, Said};
 use super::sockets::Sockets;
 use super::table::{Key, Kind};
 use super::uplink::{Answered, Asked, Output, Uplink, unauthorized};
-use crate::api::{Endpoint, Health, PushFrame, Pushed, Refusal, Reply, Request};
+use crate::api::{Endpoint, PushFrame, Pushed, Refusal, Request};
 use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX};
 use crate::mesh::{Effects, Lost, Push, Target};
 use crate::model::{Monotonic, Now, PeerId};
 use crate::platform::start_mark;
 use crate::store::Result;
 use crate::wire::http::server as http;
+pub(super) use hub::KnownHub;
+pub(super) use wire::Wire;
 
 /// What is to be done about the connection to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+enum Step {
     /// Connect.
     Dial,
     /// End it, with these words for the hub.
@@ -42,7 +47,9 @@ pub(super) enum Step {
 
 /// See the module.
 pub(super) struct Relay {
-    pub(super) uplink: Uplink<Asker>,
+    uplink: Uplink<Asker>,
+    /// The connection; none in tests, which carry out the steps themselves.
+    wire: Option<Wire>,
     gate: Gate,
     sockets: Sockets,
     /// The id of the data directory.
@@ -52,6 +59,8 @@ pub(super) struct Relay {
     answers: Answers,
     /// Those to requests that were forwarded; none: what came of it cannot be known.
     late: Vec<(Asker, Option<Answered>)>,
+    /// Who has asked for the status, of which this machine's own is a part.
+    of_status: BTreeSet<Asker>,
     steps: VecDeque<Step>,
     now: Now,
     requests: usize,
@@ -61,6 +70,7 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn new(
         uplink: Uplink<Asker>,
+        wire: Option<Wire>,
         gate: Gate,
         sockets: Sockets,
         mesh_id: Box<str>,
@@ -68,12 +78,14 @@ impl Relay {
     ) -> Self {
         Self {
             uplink,
+            wire,
             gate,
             sockets,
             mesh_id,
             started: now.mono,
             answers: Answers::default(),
             late: Vec::new(),
+            of_status: BTreeSet::new(),
             steps: VecDeque::new(),
             now,
             requests: 0,
@@ -81,8 +93,19 @@ impl Relay {
         }
     }
 
+    /// Does what is to be done about the connection to the hub.
+    fn carry_out_steps(&mut self, now: Now) {
+        while self.wire.is_some()
+            && let Some(step) = self.next_step()
+        {
+            if let Some(wire) = &mut self.wire {
+                wire.carry_out(&step, &mut self.uplink, now);
+            }
+        }
+    }
+
     /// What is to be done next about the connection to the hub.
-    pub(super) fn next_step(&mut self) -> Option<Step> {
+    fn next_step(&mut self) -> Option<Step> {
         self.take_outputs();
         self.steps.pop_front()
     }
@@ -90,8 +113,16 @@ impl Relay {
     fn take_outputs(&mut self) {
         while let Some(output) = self.uplink.next_output() {
             match output {
-                Output::Answer(asker, answered) => self.late.push((asker, Some(answered))),
-                Output::Drop(asker) => self.late.push((asker, None)),
+                Output::Answer(asker, mut answered) => {
+                    if self.of_status.remove(&asker) && answered.status == 200 {
+                        self.with_own_status(&mut answered);
+                    }
+                    self.late.push((asker, Some(answered)));
+                }
+                Output::Drop(asker) => {
+                    self.of_status.remove(&asker);
+                    self.late.push((asker, None));
+                }
                 Output::Dial => self.steps.push_back(Step::Dial),
                 Output::HangUp(words) => self.steps.push_back(Step::HangUp(words)),
                 Output::Ping => self.steps.push_back(Step::Ping),
@@ -114,14 +145,6 @@ impl Relay {
             Some(token) => Ok((endpoint, Some(token))),
             None => Err(unauthorized()),
         }
-    }
-
-    fn health(&self) -> Reply {
-        Reply::Health(Health {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime: self.now.mono.since(self.started).as_secs(),
-            mesh: Some(self.mesh_id.clone()),
-        })
     }
 
     /// What this machine knows of a registration, before it is forwarded: when the agent's process
@@ -173,20 +196,17 @@ impl Front for Relay {
             Ok(whose) => whose,
             Err(refusal) => return Flow::Next(self.answers.refusal(address, &refusal, false)),
         };
-        match endpoint {
-            Endpoint::Health => {
-                let health = self.health();
-                return Flow::Next(self.answers.plain(address, &health));
-            }
-            // Whoever may stop what serves this directory stops this, and not the hub.
-            Endpoint::Shutdown if token.is_none() => {
-                self.shutdown = true;
-                return Flow::Next(self.answers.plain(address, &Reply::Done {}));
-            }
-            _ => {}
+        if let Some(answer) = self.own(endpoint, token.is_none(), request.body) {
+            return Flow::Next(match answer {
+                Ok(reply) => self.answers.plain(address, &reply),
+                Err(refusal) => self.answers.refusal(address, &refusal, false),
+            });
         }
         match self.forward(address.to, endpoint, token, request.body) {
             Ok(()) => {
+                if endpoint == Endpoint::Status {
+                    self.of_status.insert(address.to);
+                }
                 if has_gone {
                     self.uplink.hung_up(address.to);
                 }
@@ -210,8 +230,12 @@ impl Room for Relay {
     fn begin(&mut self, now: Now, _: bool) -> bool {
         self.now = now;
         self.requests = 0;
+        if let Some(wire) = &mut self.wire {
+            wire.go_on(&mut self.uplink, now);
+        }
         self.uplink.want(!self.uplink.is_idle(), now.mono);
         self.uplink.tick(now.mono);
+        self.carry_out_steps(now);
         true
     }
 
@@ -269,22 +293,36 @@ impl Room for Relay {
     }
 
     fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
+        self.of_status.remove(&asker);
         self.uplink.closed(asker, |at| match cut()? {
             Cut::Unwritten => Some(Lost::Unwritten),
             Cut::Reset => Some(Lost::Reset { after: now.since(at) }),
         });
     }
 
-    fn event(&mut self, _: Kind, _: Key) {}
+    fn event(&mut self, kind: Kind, key: Key) {
+        if let Some(wire) = &mut self.wire {
+            wire.event(kind, key);
+        }
+    }
 
-    fn flush(&mut self, _: Now) {}
+    fn flush(&mut self, now: Now) {
+        self.carry_out_steps(now);
+        if let Some(wire) = &mut self.wire {
+            wire.send(&mut self.uplink, now);
+        }
+    }
 
     fn has_output(&self) -> bool {
-        false
+        self.wire.as_ref().is_some_and(Wire::has_output)
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {
-        if self.late.is_empty() { self.uplink.next_deadline() } else { Some(now.mono) }
+        if !self.late.is_empty() {
+            return Some(now.mono);
+        }
+        let wire = self.wire.as_ref().and_then(|wire| wire.next_deadline(now));
+        [self.uplink.next_deadline(), wire].into_iter().flatten().min()
     }
 
     fn is_idle(&self) -> bool {

@@ -4,6 +4,7 @@
 use super::connection::{Flow, Incoming};
 use super::held::{Asker, Cut};
 use super::links::News;
+#[cfg(feature = "lan")]
 use super::relay::Relay;
 use super::room::{Room, Said};
 use super::table::{Key, Kind as Descriptor};
@@ -25,7 +26,7 @@ pub(super) enum Serving {
     /// The mesh in this process.
     Broker(Box<Broker>),
     /// The way to one on another machine.
-    #[expect(dead_code, reason = "what connects to a hub is not there yet")]
+    #[cfg(feature = "lan")]
     Relay(Box<Relay>),
 }
 
@@ -36,6 +37,7 @@ impl Serving {
             #[cfg(feature = "lan")]
             Self::Broker(hub) if hub.is_open() => Kind::Hub,
             Self::Broker(_) => Kind::Broker,
+            #[cfg(feature = "lan")]
             Self::Relay(_) => Kind::Client,
         }
     }
@@ -47,6 +49,7 @@ impl Serving {
     pub(super) fn close(self) -> Result<()> {
         match self {
             Self::Broker(room) => room.into_store().close(),
+            #[cfg(feature = "lan")]
             Self::Relay(_) => Ok(()),
         }
     }
@@ -57,6 +60,7 @@ macro_rules! pass_on {
     ($serving:ident, $room:ident => $call:expr) => {
         match $serving {
             Serving::Broker($room) => $call,
+            #[cfg(feature = "lan")]
             Serving::Relay($room) => $call,
         }
     };

@@ -82,6 +82,12 @@ pub fn serving_as(paths: &Paths) -> Result<Option<Kind>, ClientError> {
     Ok(read(paths.role())?.and_then(|word| Kind::parse(&word)))
 }
 
+/// Whether what serves is the way to a mesh on another machine.
+#[must_use]
+pub fn is_elsewhere(paths: &Paths) -> bool {
+    matches!(serving_as(paths), Ok(Some(Kind::Client)))
+}
+
 /// The text of a small file; none if there is no such file or nothing in it.
 fn read(path: PathBuf) -> Result<Option<Box<str>>, ClientError> {
     match files::read_bounded(&path, FILE_BYTES_MAX) {

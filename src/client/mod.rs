@@ -33,4 +33,4 @@ pub use connection::{Answer, Connection};
 pub use error::{ClientError, Refused};
 pub use launch::Launch;
 pub use link::{Link, LinkEvent};
-pub use locate::{Broker, Located};
+pub use locate::{Broker, Located, is_elsewhere};

@@ -20,11 +20,11 @@ use super::session::{Asker, Found};
 use super::{Agent, HookEvent, Kind, Verdict, auto, session, stdio, text, warning};
 use crate::agent::git;
 use crate::api::{Claim, Claimed, Code, Request};
-use crate::client::{Client, ClientError, paths};
+use crate::client::{Client, ClientError, is_elsewhere, paths};
 use crate::config::{Config, LOG};
 use crate::limits::{
-    HOOK_EDIT_MS_DEFAULT, HOOK_INPUT_TIME_MAX, HOOK_LAST_WORD, HOOK_MARK_MS, HOOK_MESSAGES_MAX,
-    HOOK_MS_DEFAULT, PATH_BYTES_MAX,
+    HOOK_CLIENT_MS_DEFAULT, HOOK_EDIT_MS_DEFAULT, HOOK_INPUT_TIME_MAX, HOOK_LAST_WORD,
+    HOOK_MARK_MS, HOOK_MESSAGES_MAX, HOOK_MS_DEFAULT, PATH_BYTES_MAX,
 };
 use crate::log;
 use crate::model::{MessageId, Moment, PeerId, Timestamp, Way};
@@ -64,9 +64,8 @@ pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
     };
     log::set_level(config.log);
     // All of its time is spent below: what it takes to start is not measured here.
-    let own_ms =
-        if event.kind == Kind::BeforeEdit { HOOK_EDIT_MS_DEFAULT } else { HOOK_MS_DEFAULT };
-    let end = Instant::now() + Duration::from_millis(config.hook_ms.unwrap_or(own_ms).into());
+    let ms = config.hook_ms.unwrap_or_else(|| own_ms(&config, &event));
+    let end = Instant::now() + Duration::from_millis(ms.into());
     let answer_by = end.checked_sub(Duration::from_millis(HOOK_MARK_MS.into())).unwrap_or(end);
     let mut client = Client::until(&config, answer_by);
     let decided = match event.kind {
@@ -87,6 +86,16 @@ pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
         debug(&error);
     }
     exit
+}
+
+/// How long it takes at most if nothing is set, ms.
+fn own_ms(config: &Config, event: &HookEvent) -> u32 {
+    match event.kind {
+        Kind::BeforeEdit => HOOK_EDIT_MS_DEFAULT,
+        // The answer comes from another machine.
+        _ if is_elsewhere(&config.paths) => HOOK_CLIENT_MS_DEFAULT,
+        _ => HOOK_MS_DEFAULT,
+    }
 }
 
 /// What is said if nobody could look.

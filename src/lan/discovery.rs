@@ -51,7 +51,7 @@ pub struct Tag {
 }
 
 impl Tag {
-    fn new(id: &MachineId, nonce: [u8; 16]) -> Self {
+    pub(crate) fn new(id: &MachineId, nonce: [u8; 16]) -> Self {
         let mut mac = [0; 32];
         mac.copy_from_slice(hmac::sign(&Self::key(id), &nonce).as_ref());
         Self { nonce, mac }

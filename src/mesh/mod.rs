@@ -615,6 +615,8 @@ impl<S: Store> Mesh<S> {
             version: env!("CARGO_PKG_VERSION").into(),
             uptime: now.mono.since(self.started).as_secs(),
             mesh: Some(self.settings.mesh_id.clone()),
+            role: Some(self.role().into()),
+            hub: None,
         })
     }
 
@@ -633,6 +635,7 @@ impl<S: Store> Mesh<S> {
             pid: self.settings.pid,
             port: self.settings.port,
             role: self.role().into(),
+            hub: None,
             peers: PeerCounts { active: total - stale, stale, total },
             messages: counts.messages,
             locks: ActiveCount { active: locks },

@@ -30,7 +30,7 @@ pub(in crate::broker) struct Line<T> {
 }
 
 impl<T: Read + Write> Line<T> {
-    /// Over a channel that is being made.
+    /// Over a channel that is open.
     pub(in crate::broker) fn new(channel: Channel<T>) -> Self {
         Self { channel, received: 0 }
     }
@@ -50,10 +50,9 @@ impl<T: Read + Write> Line<T> {
                     progress = Progress::Again;
                     break;
                 }
-                Ok(Some(Event::Open(_))) => uplink.connected(now.mono, now.wall),
                 Ok(Some(Event::Text(text))) => uplink.frame(text, now.mono),
-                // Signs of life, which are counted by their bytes; a hub asks for no upgrade.
-                Ok(Some(Event::Ping | Event::Pong | Event::Upgrade(_))) => {}
+                // Signs of life, which are counted by their bytes; the rest came before.
+                Ok(Some(Event::Ping | Event::Pong | Event::Open(_) | Event::Upgrade(_))) => {}
                 Err(ended) => {
                     uplink.disconnected(&ended.to_string(), now.mono, jitter);
                     return Progress::Over;
@@ -86,6 +85,11 @@ impl<T: Read + Write> Line<T> {
         }
     }
 
+    /// Whether something waits to be written.
+    pub(in crate::broker) fn has_output(&self) -> bool {
+        self.channel.pending() > 0
+    }
+
     /// Does what the uplink has asked for.
     pub(in crate::broker) fn carry_out(
         &mut self,
@@ -97,7 +101,6 @@ impl<T: Read + Write> Line<T> {
         match step {
             // That makes another one of these.
             Step::Dial => {}
-            // One that is being made has nothing to ping.
             Step::Ping => _ = self.channel.ping(),
             Step::HangUp(words) => {
                 self.channel.close(CLOSE_NORMAL, words);

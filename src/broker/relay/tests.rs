@@ -22,7 +22,7 @@ impl Test {
         let uplink = Uplink::new("laptop", now.mono);
         let gate = Gate::new(7899, "own".into());
         let sockets = Sockets::new("/nowhere/peers".into());
-        let relay = Relay::new(uplink, gate, sockets, "the-mesh".into(), now);
+        let relay = Relay::new(uplink, None, gate, sockets, "the-mesh".into(), now);
         Self { relay, keys: (0..8).map(|_| table.insert(())).collect(), now, told: Vec::new() }
     }
 

@@ -41,7 +41,7 @@ impl<A: Copy + Ord> Uplink<A> {
             return;
         }
         if let Err(words) = same_major(&hello.version) {
-            self.hang_up(&format!("the hub {words}"), now);
+            self.hang_up_for_good(&format!("the hub {words}"), now);
             return;
         }
         self.hub = Some((&*hello.name).into());
@@ -49,6 +49,7 @@ impl<A: Copy + Ord> Uplink<A> {
         self.state = State::Stands { since: now };
         self.since = now;
         self.error = None;
+        self.is_refused = false;
         let got = self.requests.got();
         for frame in self.ways.name_all(got) {
             self.put_first(&frame);

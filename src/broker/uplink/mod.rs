@@ -25,7 +25,8 @@ use crate::api::{Code, Detail, Refusal};
 use crate::limits::{
     FRAME_PATH_BYTES_MAX, FRAME_TOKEN_BYTES_MAX, METHOD_BYTES_MAX, UPLINK_BACKOFF_MAX,
     UPLINK_BACKOFF_MIN, UPLINK_DIAL_TIME_MAX, UPLINK_FIRST_DIAL_WAIT, UPLINK_LASTS,
-    UPLINK_PING_EVERY, UPLINK_QUEUE_BYTES_MAX, UPLINK_REQUESTS_MAX, UPLINK_SILENCE_MAX,
+    UPLINK_NEXT_DIAL_WAIT, UPLINK_PING_EVERY, UPLINK_QUEUE_BYTES_MAX, UPLINK_REFUSED_PAUSE,
+    UPLINK_REQUESTS_MAX, UPLINK_SILENCE_MAX,
 };
 use crate::mesh::{Effects, Lost};
 use crate::model::{MachineName, Monotonic, PeerId, Timestamp};
@@ -103,14 +104,14 @@ enum State {
     Rest,
     /// Until the next attempt.
     Pause { until: Monotonic },
-    /// It is being made. `fresh`: nothing is known that speaks against it, so requests wait for it.
-    Dialling { since: Monotonic, fresh: bool },
+    /// It is being made. Requests wait for it for so long: zero, if it is likely to be in vain.
+    Dialling { since: Monotonic, wait: Duration },
     /// It is there, and the hub has not said who it is.
-    Greeting { since: Monotonic, fresh: bool },
+    Greeting { since: Monotonic, wait: Duration },
     /// Everything is said that goes before requests.
     Stands { since: Monotonic },
-    /// It was ended here, and its end is not told yet.
-    Ending,
+    /// It was ended here, and its end is not told yet. `refused`: for what another one would not change.
+    Ending { refused: bool },
 }
 
 /// How it stands with the hub, for people.
@@ -122,6 +123,8 @@ pub struct Standing {
     pub since: Monotonic,
     /// Why there is none.
     pub error: Option<Box<str>>,
+    /// The hub has said no, and would say it again.
+    pub refused: bool,
     /// When it is tried again.
     pub retry: Option<Monotonic>,
     /// What the hub calls itself, if it was ever reached.
@@ -143,6 +146,8 @@ pub struct Uplink<A> {
     /// Since when there is a connection, or none.
     since: Monotonic,
     error: Option<Box<str>>,
+    /// That is a no of the hub, which it would say again.
+    is_refused: bool,
     hub: Option<Box<str>>,
     you: Option<MachineName>,
     requests: Requests<A>,
@@ -174,6 +179,7 @@ impl<A: Copy + Ord> Uplink<A> {
             failures: 0,
             since: now,
             error: None,
+            is_refused: false,
             hub: None,
             you: None,
             requests: Requests::new(),
@@ -249,6 +255,7 @@ impl<A: Copy + Ord> Uplink<A> {
             connected: matches!(self.state, State::Stands { .. }),
             since: self.since,
             error: self.error.clone(),
+            refused: self.is_refused,
             retry: match self.state {
                 State::Pause { until } => Some(until),
                 _ => None,
@@ -263,10 +270,8 @@ impl<A: Copy + Ord> Uplink<A> {
     /// Somebody is here for whom there should be a connection, or nobody any more.
     pub fn want(&mut self, wanted: bool, now: Monotonic) {
         self.wanted = wanted;
-        match self.state {
-            State::Rest if wanted => self.dial(now, true),
-            State::Pause { .. } if !wanted => self.state = State::Rest,
-            _ => {}
+        if wanted && self.state == State::Rest {
+            self.dial_again(now);
         }
     }
 
@@ -281,12 +286,12 @@ impl<A: Copy + Ord> Uplink<A> {
         }
         if let State::Rest = self.state {
             // Whoever asks is here.
-            self.dial(now, true);
+            self.dial_again(now);
         }
         let waits = match self.state {
-            State::Dialling { fresh, .. } | State::Greeting { fresh, .. } => fresh,
+            State::Dialling { wait, .. } | State::Greeting { wait, .. } => !wait.is_zero(),
             State::Stands { .. } => true,
-            State::Rest | State::Pause { .. } | State::Ending => false,
+            State::Rest | State::Pause { .. } | State::Ending { .. } => false,
         };
         if !waits {
             return Err(self.unreachable(now));
@@ -374,6 +379,12 @@ impl<A: Copy + Ord> Uplink<A> {
         self.requests.take_unsent()
     }
 
+    /// What is wrong, and what happens next, as whoever asks is told; none if nothing is known to be.
+    #[must_use]
+    pub fn problem(&self, now: Monotonic) -> Option<Box<str>> {
+        self.error.is_some().then(|| self.unreachable(now).message)
+    }
+
     /// The refusal of what cannot be sent.
     fn unreachable(&self, now: Monotonic) -> Refusal {
         let why = self.error.as_deref().unwrap_or("it has not answered yet");
@@ -382,12 +393,17 @@ impl<A: Copy + Ord> Uplink<A> {
                 let ms = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
                 (format!("it is tried again in {}", seconds(until.since(now))), ms.max(1))
             }
+            State::Rest => ("it is tried again when it is needed".to_owned(), 1000),
             _ => ("it is being tried now".to_owned(), 1000),
         };
-        let message = format!(
-            "the hub of this machine's mesh has been out of reach for {}: {why}; {next}",
-            seconds(now.since(self.since))
-        );
+        let message = if self.is_refused {
+            format!("the hub does not let this machine in: {why}; {next}")
+        } else {
+            format!(
+                "the hub of this machine's mesh has been out of reach for {}: {why}; {next}",
+                seconds(now.since(self.since))
+            )
+        };
         Refusal::new(Code::HubUnreachable, message).with(Detail::RetryAfterMs(ms))
     }
 
@@ -466,15 +482,21 @@ impl<A: Copy + Ord> Uplink<A> {
 
     // The connection
 
-    fn dial(&mut self, now: Monotonic, fresh: bool) {
-        self.state = State::Dialling { since: now, fresh };
+    /// After nobody wanted it. Nobody waits for long for what was in vain the last time.
+    fn dial_again(&mut self, now: Monotonic) {
+        let is_first = self.error.is_none();
+        self.dial(now, if is_first { UPLINK_FIRST_DIAL_WAIT } else { UPLINK_NEXT_DIAL_WAIT });
+    }
+
+    fn dial(&mut self, now: Monotonic, wait: Duration) {
+        self.state = State::Dialling { since: now, wait };
         self.outputs.push_back(Output::Dial);
     }
 
     /// There is a connection, and both ends know who the other is. `wall` is this machine's clock.
     pub fn connected(&mut self, now: Monotonic, wall: Timestamp) {
-        let State::Dialling { fresh, .. } = self.state else { return };
-        self.state = State::Greeting { since: now, fresh };
+        let State::Dialling { wait, .. } = self.state else { return };
+        self.state = State::Greeting { since: now, wait };
         self.heard = now;
         self.pinged = None;
         let hello = self.hello(wall);
@@ -497,6 +519,17 @@ impl<A: Copy + Ord> Uplink<A> {
     /// There is no connection any more, or none came about. `jitter`, any number, is by how much of the
     /// pause the next attempt comes earlier.
     pub fn disconnected(&mut self, why: &str, now: Monotonic, jitter: u8) {
+        let refused = self.state == State::Ending { refused: true };
+        self.over(why, refused, now, jitter);
+    }
+
+    /// None came about: the hub has said no, and would say it again for as long as nobody does anything
+    /// about it.
+    pub fn refused(&mut self, why: &str, now: Monotonic) {
+        self.over(why, true, now, 0);
+    }
+
+    fn over(&mut self, why: &str, refused: bool, now: Monotonic, jitter: u8) {
         match self.state {
             State::Rest | State::Pause { .. } => return,
             State::Stands { since } => {
@@ -510,13 +543,12 @@ impl<A: Copy + Ord> Uplink<A> {
                 self.error = Some(why.into());
             }
             // It was said before.
-            State::Ending => self.failures = self.failures.saturating_add(1),
+            State::Ending { .. } => self.failures = self.failures.saturating_add(1),
         }
-        self.state = if self.wanted {
-            State::Pause { until: now.plus(pause(self.failures, jitter)) }
-        } else {
-            State::Rest
-        };
+        self.is_refused = refused;
+        let pause = if refused { UPLINK_REFUSED_PAUSE } else { pause(self.failures, jitter) };
+        // Whether anybody wants it is asked after that: who comes and goes is no reason to hurry.
+        self.state = State::Pause { until: now.plus(pause) };
         self.first.clear();
         self.queue.clear();
         self.queued = 0;
@@ -542,7 +574,13 @@ impl<A: Copy + Ord> Uplink<A> {
             self.since = now;
         }
         self.error = Some(words.into());
-        self.state = State::Ending;
+        self.state = State::Ending { refused: false };
+    }
+
+    /// The same, for what another connection would not change.
+    fn hang_up_for_good(&mut self, words: &str, now: Monotonic) {
+        self.hang_up(words, now);
+        self.state = State::Ending { refused: true };
     }
 
     // Time
@@ -550,7 +588,10 @@ impl<A: Copy + Ord> Uplink<A> {
     /// Does what is due.
     pub fn tick(&mut self, now: Monotonic) {
         match self.state {
-            State::Pause { until } if until <= now => self.dial(now, false),
+            State::Pause { until } if until <= now && self.wanted => {
+                self.dial(now, Duration::ZERO);
+            }
+            State::Pause { until } if until <= now => self.state = State::Rest,
             State::Dialling { since, .. } | State::Greeting { since, .. } => {
                 self.give_up_waiting(now);
                 if now.since(since) >= UPLINK_DIAL_TIME_MAX {
@@ -564,12 +605,12 @@ impl<A: Copy + Ord> Uplink<A> {
 
     /// Nobody waits for long for an attempt that may fail.
     fn give_up_waiting(&mut self, now: Monotonic) {
-        let (State::Dialling { since, fresh } | State::Greeting { since, fresh }) = &mut self.state
+        let (State::Dialling { since, wait } | State::Greeting { since, wait }) = &mut self.state
         else {
             return;
         };
-        if *fresh && now.since(*since) >= UPLINK_FIRST_DIAL_WAIT {
-            *fresh = false;
+        if !wait.is_zero() && now.since(*since) >= *wait {
+            *wait = Duration::ZERO;
             self.refuse_unsent(now);
         }
     }
@@ -599,10 +640,10 @@ impl<A: Copy + Ord> Uplink<A> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
         match self.state {
-            State::Rest | State::Ending => None,
+            State::Rest | State::Ending { .. } => None,
             State::Pause { until } => Some(until),
-            State::Dialling { since, fresh } | State::Greeting { since, fresh } => {
-                let time = if fresh { UPLINK_FIRST_DIAL_WAIT } else { UPLINK_DIAL_TIME_MAX };
+            State::Dialling { since, wait } | State::Greeting { since, wait } => {
+                let time = if wait.is_zero() { UPLINK_DIAL_TIME_MAX } else { wait };
                 Some(since.plus(time))
             }
             State::Stands { .. } => Some(match self.pinged {

@@ -203,6 +203,7 @@ pub(super) fn seconds(time: Duration) -> String {
     match time.as_secs() {
         0 => "less than a second".to_owned(),
         1 => "1 second".to_owned(),
+        seconds @ 120.. => format!("{} minutes", seconds / 60),
         seconds => format!("{seconds} seconds"),
     }
 }

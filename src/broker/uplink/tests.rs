@@ -189,9 +189,52 @@ fn it_is_tried_again_for_as_long_as_somebody_is_here() {
     assert_eq!(pauses, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
     uplink.disconnected("nobody listens", now, 127);
     assert_eq!(uplink.next_deadline().unwrap().since(now).as_millis(), 2500, "full jitter");
-    uplink.want(false, now);
-    assert_eq!(uplink.next_deadline(), None);
     assert_eq!(pause(u32::MAX, 255), UPLINK_BACKOFF_MAX);
+}
+
+#[test]
+fn who_comes_and_goes_does_not_hurry_it() {
+    let mut uplink = Uplink::new("laptop", at(0));
+    uplink.ask(1, ask("/send", None), at(0)).unwrap();
+    assert_eq!(outputs(&mut uplink), [Output::Dial]);
+    uplink.disconnected("nobody listens", at(0), 255);
+    assert_eq!(told(&mut uplink), [(1, 503)]);
+    for wanted in [false, true, false] {
+        uplink.want(wanted, at(1));
+        uplink.tick(at(1));
+    }
+    assert_eq!((uplink.next_deadline(), outputs(&mut uplink)), (Some(at(200)), vec![]));
+    uplink.tick(at(200));
+    assert_eq!((uplink.next_deadline(), outputs(&mut uplink)), (None, vec![]), "nobody is here");
+    // Whoever comes now waits a moment only for what was in vain.
+    uplink.ask(1, ask("/send", None), at(300)).unwrap();
+    assert_eq!(outputs(&mut uplink), [Output::Dial]);
+    let over = at(300).plus(UPLINK_NEXT_DIAL_WAIT);
+    assert_eq!(uplink.next_deadline(), Some(over));
+    uplink.tick(over);
+    assert_eq!(told(&mut uplink), [(1, 503)]);
+    uplink.ask(1, ask("/send", None), over).unwrap_err();
+}
+
+#[test]
+fn a_hub_that_says_no_is_not_asked_again_for_long_and_its_words_are_told() {
+    let mut uplink = Uplink::new("laptop", at(0));
+    uplink.want(true, at(0));
+    uplink.ask(1, ask("/send", None), at(0)).unwrap();
+    outputs(&mut uplink);
+    uplink.refused("this machine was removed", at(0));
+    assert_eq!(told(&mut uplink), [(1, 503)]);
+    assert_eq!(uplink.next_deadline(), Some(at(0).plus(UPLINK_REFUSED_PAUSE)));
+    let refusal = uplink.ask(1, ask("/send", None), at(1)).unwrap_err();
+    let said = "does not let this machine in: this machine was removed; it is tried again in 4 min";
+    assert!(refusal.message.contains(said), "{}", refusal.message);
+    assert!(uplink.standing().refused);
+    assert_eq!(uplink.problem(at(1)), Some(refusal.message));
+    uplink.tick(at(0).plus(UPLINK_REFUSED_PAUSE));
+    assert_eq!(outputs(&mut uplink), [Output::Dial]);
+    uplink.connected(at(400_000), Timestamp(5));
+    uplink.frame(&hello(env!("CARGO_PKG_VERSION")), at(400_000));
+    assert!(!uplink.standing().refused && uplink.problem(at(400_000)).is_none());
 }
 
 #[test]
@@ -244,6 +287,8 @@ fn a_hub_of_another_major_version_is_refused_with_words() {
     assert!(words.contains("99.1.0") && words.contains("update"), "{words}");
     uplink.disconnected("closed", at(1), 0);
     assert!(uplink.standing().error.unwrap().contains("99.1.0"));
+    // Neither will be another one by the next try.
+    assert_eq!(uplink.next_deadline(), Some(at(1).plus(UPLINK_REFUSED_PAUSE)));
 }
 
 #[test]
