@@ -232,6 +232,15 @@ impl Drop for Running {
     }
 }
 
+/// Does something at the end of a scope, also of one that ends by a panic: threads that are to stop then.
+pub struct OnDrop<F: Fn()>(pub F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// Waits until something is the case.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

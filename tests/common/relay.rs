@@ -160,6 +160,11 @@ impl Relay {
         self.frame_that(|frame| frame.get(field).is_some())
     }
 
+    /// Whether a frame with this field has come and was not asked for.
+    pub fn has(&self, field: &str) -> bool {
+        self.frames.iter().any(|frame| frame.get(field).is_some())
+    }
+
     /// Why it is over; frames before that are passed over.
     #[track_caller]
     pub fn end(&mut self) -> String {
