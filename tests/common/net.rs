@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 
 use slm_mesh::config::{DATA_DIR, PORT};
 
-use super::{Ran, eventually};
+use super::agent::Agent;
+use super::{Ran, eventually, wait_until};
 
 /// What each machine has for itself, under the same path.
 pub const DIR: &str = "/mnt";
@@ -29,9 +30,9 @@ struct Space {
 
 impl Space {
     fn new() -> Result<Self, String> {
-        let words = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "cat"];
+        let words = "--net --mount --uts --pid --fork --kill-child --mount-proc cat";
         let mut child = Command::new("unshare")
-            .args(words)
+            .args(words.split(' '))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -57,7 +58,7 @@ impl Space {
     /// A program, about to be run there.
     fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["-t", &self.pid.to_string(), "-n", "-m", "-p", "--"]).arg(program);
+        command.args(["-t", &self.pid.to_string(), "-n", "-m", "-u", "-p", "--"]).arg(program);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -85,6 +86,8 @@ impl Drop for Space {
 pub struct Host {
     space: Space,
     number: usize,
+    /// More variables in the environment of what runs on it.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Host {
@@ -100,8 +103,40 @@ impl Host {
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .envs([("HOME", DIR), (DATA_DIR, &format!("{DIR}/mesh")), (PORT, "0")])
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir("/");
         command
+    }
+
+    /// An agent in this directory of it.
+    pub fn agent_in(&self, dir: &str) -> Agent {
+        let mut command = self.command_of("sh");
+        command.args(["-c", "cd \"$1\" && exec \"$0\" mcp", env!("CARGO_BIN_EXE_slm-mesh"), dir]);
+        let child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut agent = Agent::of(child);
+        agent.initialize();
+        agent
+    }
+
+    /// Runs a line of the shell there; what it prints.
+    #[track_caller]
+    pub fn sh(&self, line: &str) -> String {
+        let output = self.space.command("sh").args(["-c", line]).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Kills what serves its mesh, and waits until it is gone.
+    pub fn kill_server(&self) {
+        let pid = self.read(&format!("{DIR}/mesh/broker.pid"));
+        let pid = pid.trim();
+        self.sh(&format!("kill -9 {pid}"));
+        wait_until("it is gone", || !self.file(&format!("/proc/{pid}/exe")).exists());
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.file(&format!("{DIR}/mesh/broker.log"))).unwrap_or_default()
     }
 
     /// The binary, about to be run on it.
@@ -164,7 +199,7 @@ impl Net {
         switch.run("ip link set switch up")?;
         let mut net = Self { switch, hosts: Vec::new() };
         for number in 1..=hosts {
-            let host = Host { space: Space::new()?, number };
+            let host = Host { space: Space::new()?, number, settings: Vec::new() };
             let pid = host.space.pid;
             // The kernel sends packets of its own for IPv6, whenever it likes.
             host.space.run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1")?;
@@ -182,6 +217,7 @@ impl Net {
                 return Err(String::from_utf8_lossy(&made.stderr).trim().to_owned());
             }
             net.switch.run(&format!("ip link set port{number} master switch up"))?;
+            host.space.run(&format!("sysctl -q -w kernel.hostname=host{number}"))?;
             host.space.run("ip link set lo up")?;
             host.space.run("ip link set eth0 up")?;
             host.space.run(&format!("ip address add {}/24 dev eth0", host.address()))?;
@@ -199,5 +235,15 @@ impl Net {
     /// Puts it back.
     pub fn plug(&self, host: usize) {
         self.switch.run(&format!("ip link set port{} up", host + 1)).unwrap();
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for host in &self.hosts {
+                eprintln!("the log of machine {}:\n{}", host.number, host.log());
+            }
+        }
     }
 }
