@@ -49,6 +49,29 @@ macro_rules! contract {
                 super::$test(&mut SqliteStore::open(&path, &Options::default()).unwrap());
             })*
         }
+        mod journaled_memory {
+            use crate::store::journal::tests::{assert_same, contents, crashed, in_memory};
+            $(#[test] fn $test() {
+                let mut store = in_memory();
+                super::$test(&mut store);
+                assert_same(&contents(&mut crashed(&store)), &contents(&mut store), "after a kill");
+            })*
+        }
+        mod journaled_sqlite {
+            use crate::store::contract::TempDir;
+            use crate::store::journal::JournaledSqlite;
+            use crate::store::journal::tests::{assert_same, contents, copy};
+            use crate::store::sqlite::Options;
+            $(#[test] fn $test() {
+                let dir = TempDir::new();
+                let [path, crashed] = ["mesh.db", "crashed.db"].map(|name| dir.file(name));
+                let mut store = JournaledSqlite::open(&path, &Options::default()).unwrap();
+                super::$test(&mut store);
+                copy(&path, &crashed);
+                let mut again = JournaledSqlite::open(&crashed, &Options::default()).unwrap();
+                assert_same(&contents(&mut again), &contents(&mut store), "after a kill");
+            })*
+        }
     };
 }
 use contract;

@@ -7,6 +7,7 @@
 //! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
 //! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
 
+pub mod journal;
 mod marks;
 pub mod memory;
 pub mod sqlite;
@@ -66,7 +67,7 @@ pub struct Counts {
 pub struct Size {
     /// Bytes of the database.
     pub bytes: u64,
-    /// Bytes of its write-ahead log.
+    /// Bytes of its write-ahead log, and of the journal in front of it.
     pub wal_bytes: u64,
     /// What was full when something was to be written last.
     pub full: Option<Full>,

@@ -4,12 +4,15 @@
 //! seed and step.
 
 use std::fmt::Debug;
+use std::path::Path;
 
 use super::*;
 use crate::model::{How, LeaveReason, Told, Way};
 use crate::store::Telling;
+use crate::store::journal::JournaledSqlite;
+use crate::store::journal::tests::copy;
 use crate::store::memory::MemoryStore;
-use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::sqlite::{Options, SqliteStore, journal_of};
 use crate::store::{PurgeBefore, StateChange};
 
 /// The generator `SplitMix64`, <https://prng.di.unimi.it/splitmix64.c>.
@@ -44,11 +47,65 @@ impl Random {
 
 const PEERS: u8 = 6;
 
+/// A store in files.
+trait OnDisk: Store + Sized {
+    fn open(path: &Path) -> Self;
+    fn close(self);
+    fn integrity(&mut self) -> Option<String>;
+
+    /// Spoils what is written last: the turn that is being committed when the broker is killed.
+    fn tear(&mut self, _random: &mut Random, _crashed: &Path) {}
+}
+
+impl OnDisk for SqliteStore {
+    fn open(path: &Path) -> Self {
+        Self::open(path, &Options::default()).unwrap()
+    }
+
+    fn close(self) {
+        self.close().unwrap();
+    }
+
+    fn integrity(&mut self) -> Option<String> {
+        self.integrity().unwrap()
+    }
+}
+
+impl OnDisk for JournaledSqlite {
+    fn open(path: &Path) -> Self {
+        Self::open(path, &Options::default()).unwrap()
+    }
+
+    fn close(self) {
+        self.close().unwrap();
+    }
+
+    fn integrity(&mut self) -> Option<String> {
+        self.database().integrity().unwrap()
+    }
+
+    fn tear(&mut self, random: &mut Random, crashed: &Path) {
+        let whole = usize::try_from(self.journal_bytes()).unwrap();
+        turn(self, |store| emit(store, "torn", None, &Draft::new("{}", T0)));
+        let journal = journal_of(crashed);
+        let mut bytes = std::fs::read(self.journal_path()).unwrap();
+        let end = usize::try_from(self.journal_bytes()).unwrap();
+        bytes.truncate(end);
+        let place = whole + usize::try_from(random.below((end - whole) as u64)).unwrap();
+        if random.one_in(2) {
+            bytes.truncate(place);
+        } else {
+            bytes[place] ^= 1 << random.below(8);
+        }
+        std::fs::write(journal, bytes).unwrap();
+    }
+}
+
 /// Two stores that are told the same.
-struct Pair {
+struct Pair<D: OnDisk> {
     random: Random,
     model: MemoryStore,
-    sqlite: Option<SqliteStore>,
+    sqlite: Option<D>,
     dir: TempDir,
     /// Copies made of the files: each crash goes on with a new one.
     crashes: u32,
@@ -61,10 +118,10 @@ struct Pair {
     present: Vec<u8>,
 }
 
-impl Pair {
+impl<D: OnDisk> Pair<D> {
     fn new(seed: u64) -> Self {
         let dir = TempDir::new();
-        let sqlite = SqliteStore::open(&dir.file("0.db"), &Options::default()).unwrap();
+        let sqlite = D::open(&dir.file("0.db"));
         Self {
             random: Random(seed),
             model: MemoryStore::new(),
@@ -79,7 +136,7 @@ impl Pair {
         }
     }
 
-    fn sqlite(&mut self) -> &mut SqliteStore {
+    fn sqlite(&mut self) -> &mut D {
         self.sqlite.as_mut().unwrap()
     }
 
@@ -110,7 +167,7 @@ impl Pair {
             self.sqlite().maintain(idle).unwrap();
         }
         self.compare_everything();
-        assert_eq!(self.sqlite().integrity().unwrap(), None);
+        assert_eq!(self.sqlite().integrity(), None);
     }
 
     fn turn(&mut self) {
@@ -178,8 +235,8 @@ impl Pair {
     fn reopen(&mut self) {
         self.keep_number();
         let path = self.dir.file(&format!("{}.db", self.crashes));
-        self.sqlite.take().unwrap().close().unwrap();
-        self.sqlite = Some(SqliteStore::open(&path, &Options::default()).unwrap());
+        self.sqlite.take().unwrap().close();
+        self.sqlite = Some(D::open(&path));
         self.compare_everything();
     }
 
@@ -189,10 +246,11 @@ impl Pair {
         let old = self.dir.file(&format!("{}.db", self.crashes));
         self.crashes += 1;
         let new = self.dir.file(&format!("{}.db", self.crashes));
-        std::fs::copy(&old, &new).unwrap();
-        let wal = |path: &std::path::Path| path.with_extension("db-wal");
-        std::fs::copy(wal(&old), wal(&new)).unwrap();
-        self.sqlite = Some(SqliteStore::open(&new, &Options::default()).unwrap());
+        copy(&old, &new);
+        if self.random.one_in(2) {
+            self.sqlite.as_mut().unwrap().tear(&mut self.random, &new);
+        }
+        self.sqlite = Some(D::open(&new));
         self.compare_everything();
     }
 
@@ -522,7 +580,8 @@ fn both_backends_give_the_same_answers() {
     let steps = setting("STORE_STEPS").unwrap_or(3000);
     let seeds = setting("STORE_SEED").map_or(1..=2, |seed| seed..=seed);
     for seed in seeds {
-        Pair::new(seed).run(steps);
+        Pair::<SqliteStore>::new(seed).run(steps);
+        Pair::<JournaledSqlite>::new(seed).run(steps);
     }
 }
 

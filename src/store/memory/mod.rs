@@ -13,6 +13,7 @@ mod table;
 
 use uuid::Uuid;
 
+use super::journal::{Ground, Position};
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
     REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
@@ -44,6 +45,10 @@ pub struct MemoryStore {
     last_seq: Seq,
     /// While there is a turn: [`Self::last_seq`] at its beginning.
     turn: Option<Seq>,
+    /// If turns are held: what was settled last, and where.
+    settled: Option<Box<(Self, Position)>>,
+    /// Turns are held.
+    held: bool,
     /// Messages that were looked at for inboxes.
     #[cfg(test)]
     pub(crate) looked_at: usize,
@@ -103,6 +108,43 @@ impl MemoryStore {
     }
 }
 
+/// What is settled is a copy: this is a model of what a disk keeps.
+impl Ground for MemoryStore {
+    fn hold_turns(&mut self) -> Result<()> {
+        let at = self.position()?;
+        self.settle(at)
+    }
+
+    fn position(&mut self) -> Result<Position> {
+        Ok(self.settled.as_ref().map(|settled| settled.1).unwrap_or_default())
+    }
+
+    fn settle(&mut self, at: Position) -> Result<()> {
+        self.held = false;
+        self.settled = None;
+        self.settled = Some(Box::new((self.clone(), at)));
+        Ok(())
+    }
+
+    fn has_held(&self) -> bool {
+        self.held
+    }
+
+    fn has_lost(&self) -> bool {
+        false
+    }
+
+    fn drop_held(&mut self) {
+        if let Some(settled) = self.settled.take() {
+            *self = Self { settled: Some(settled.clone()), ..settled.0 };
+        }
+    }
+
+    fn lift_limit(&mut self, _lifted: bool) -> Result<()> {
+        Ok(())
+    }
+}
+
 impl Store for MemoryStore {
     fn begin_turn(&mut self) -> Result<()> {
         if self.turn.is_some() {
@@ -116,6 +158,7 @@ impl Store for MemoryStore {
         self.check_turn()?;
         all_tables!(self, table => table.keep_changes());
         self.turn = None;
+        self.held = self.settled.is_some();
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::rows::NOT_YET;
 use crate::api::MessageCounts;
 use crate::model::{PeerId, Seq, Timestamp};
 use crate::store::PurgeBefore;
+use crate::store::journal::Position;
 
 /// The keys in `meta` of the counters: there only while nothing changes.
 const UNDELIVERED: &str = "undelivered";
@@ -24,6 +25,11 @@ const LAST_SEQ: &str = "last_seq";
 const PENDING_TO: &str = "pending_to";
 const PENDING_UNDELIVERED: &str = "pending_undelivered";
 const PENDING_UNREAD: &str = "pending_unread";
+
+/// The keys in `meta` of the journal that belongs to this database, and of the last record of it that
+/// is in here.
+const JOURNAL: &str = "journal";
+const JOURNAL_RECORD: &str = "journal_record";
 
 /// A row of `client_ids`.
 type ClientId = (u32, [u8; 16], Seq);
@@ -234,7 +240,8 @@ impl Db {
             self.keep_last_seq()?;
             self.keep_pending()?;
             self.keep_progress()?;
-            self.commit_turn()
+            self.commit_turn()?;
+            self.commit_held()
         });
         match stored {
             Ok(()) => self.tally.counters_stored = true,
@@ -261,6 +268,12 @@ impl Db {
         self.tally.pending_to = broadcast_seq;
         self.tally.pending_stale = false;
         Ok(())
+    }
+
+    /// Stores how much of which journal is in here.
+    pub(super) fn keep_position(&self, at: Position) -> Outcome<()> {
+        self.put_meta(JOURNAL, Seq(at.journal))?;
+        self.put_meta(JOURNAL_RECORD, Seq(at.record))
     }
 
     fn put_meta(&self, key: &str, value: Seq) -> Outcome<()> {
@@ -300,6 +313,15 @@ impl Db {
             self.connection.query_row(sql, [], |row| Ok((row.get(1)?, row.get(2)?)))?;
         Ok(u64::try_from(log - copied).unwrap_or(0))
     }
+}
+
+/// Which journal belongs to a database, and how much of it is in there.
+pub(super) fn position(connection: &Connection) -> rusqlite::Result<Position> {
+    let value = |key| -> rusqlite::Result<u64> {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        connection.query_row(sql, [key], |row| row.get(0)).map(|Seq(value)| value)
+    };
+    Ok(Position { journal: value(JOURNAL)?, record: value(JOURNAL_RECORD)? })
 }
 
 /// The counters of a database that was just opened: by looking at the ends of tables if it was

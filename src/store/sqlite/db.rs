@@ -7,6 +7,7 @@ use super::parties::Parties;
 use super::waiting::Lists;
 use crate::api::MessageCounts;
 use crate::model::{Seq, Timestamp};
+use crate::store::journal::Position;
 use crate::store::{Counts, StoreError};
 
 /// About what the smallest turn adds to the log, and what a row adds to a turn: a few pages.
@@ -207,6 +208,13 @@ pub(super) struct Db {
     pub(super) log_growth: u64,
     /// A write has failed: the log may have no room to grow.
     cramped: bool,
+    /// Turns are savepoints in a transaction that stays open until [`Db::settle`].
+    pub(super) holds_turns: bool,
+    /// While that transaction is open: the counters at its beginning.
+    held: Option<Tally>,
+    /// Commits of it fail: what a full disk does, for tests.
+    #[cfg(test)]
+    pub(super) refuse_commits: bool,
 }
 
 impl Db {
@@ -220,6 +228,10 @@ impl Db {
             swept_to: 0,
             log_growth: 0,
             cramped: false,
+            holds_turns: false,
+            held: None,
+            #[cfg(test)]
+            refuse_commits: false,
         }
     }
 
@@ -242,7 +254,9 @@ impl Db {
     pub(super) fn commit_turn(&mut self) -> Outcome<()> {
         let turn = self.check_turn()?;
         self.lists = Lists::default();
-        if turn.began {
+        if turn.began && self.held.is_some() {
+            self.execute("RELEASE turn")?;
+        } else if turn.began {
             if turn.wrote && self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
                 self.keep_last_seq()?;
             }
@@ -262,12 +276,90 @@ impl Db {
         // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
         // says so.
         if turn.began && !self.connection.is_autocommit() {
-            let _ = self.execute("ROLLBACK");
+            let to_savepoint = || {
+                self.execute("ROLLBACK TO turn")?;
+                self.execute("RELEASE turn")
+            };
+            if self.held.is_none() || to_savepoint().is_err() {
+                let _ = self.execute("ROLLBACK");
+            }
         }
         if turn.began || turn.failed {
             self.parties.forget_all();
         }
         self.tally = turn.before;
+    }
+
+    /// Holds turns in a transaction from now on. What it changes stays in memory until it commits:
+    /// a disk that is full must not end it.
+    pub(super) fn hold_turns(&mut self) -> Outcome<()> {
+        self.connection.execute_batch("PRAGMA cache_spill = OFF")?;
+        self.holds_turns = true;
+        Ok(())
+    }
+
+    /// Whether a transaction with turns in it is open.
+    pub(super) fn has_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether SQLite has rolled that transaction back by itself, with all turns in it.
+    pub(super) fn has_lost(&self) -> bool {
+        self.held.is_some() && self.connection.is_autocommit()
+    }
+
+    /// Commits the turns that are held, and with them that they are those up to there in the journal.
+    /// After an error none of them is kept.
+    pub(super) fn settle(&mut self, at: Position) -> Outcome<()> {
+        self.begin_turn()?;
+        let stored = self.begin_write().and_then(|()| {
+            if self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
+                self.keep_last_seq()?;
+            }
+            if self.tally.pending_stale {
+                self.keep_pending()?;
+            }
+            self.keep_position(at)?;
+            self.commit_turn()?;
+            self.commit_held()
+        });
+        if stored.is_err() {
+            self.rollback_turn();
+            self.drop_held();
+        }
+        stored
+    }
+
+    /// Commits the transaction that is open. After an error nothing of it is kept.
+    pub(super) fn commit_held(&mut self) -> Outcome<()> {
+        if self.held.is_none() {
+            return Ok(());
+        }
+        #[cfg(test)]
+        if self.refuse_commits {
+            self.drop_held();
+            return Err(Fault::Misuse("commits are refused".into()));
+        }
+        let committed = self.execute("COMMIT").map_err(Fault::of_commit);
+        if committed.is_ok() {
+            self.held = None;
+            self.log_growth += TURN_BYTES;
+        } else {
+            self.cramped = true;
+            self.drop_held();
+        }
+        committed
+    }
+
+    /// Forgets the turns that are held.
+    pub(super) fn drop_held(&mut self) {
+        let Some(before) = self.held.take() else { return };
+        if !self.connection.is_autocommit() {
+            let _ = self.execute("ROLLBACK");
+        }
+        self.lists = Lists::default();
+        self.parties.forget_all();
+        self.tally = before;
     }
 
     /// To be called after an operation failed.
@@ -289,15 +381,22 @@ impl Db {
 
     /// To be called before the first statement that may write.
     pub(super) fn begin_write(&mut self) -> Outcome<()> {
-        if self.check_turn()?.began {
+        let turn = self.check_turn()?;
+        if turn.began {
             return Ok(());
         }
-        if std::mem::take(&mut self.cramped) {
-            // What is in the log already may fit the database, and then the log begins anew in the
-            // room that it has. If it does not, the turn fails as the last one did.
-            let _ = self.copy_log();
+        if self.held.is_none() {
+            if std::mem::take(&mut self.cramped) {
+                // What is in the log already may fit the database, and then the log begins anew in
+                // the room that it has. If it does not, the turn fails as the last one did.
+                let _ = self.copy_log();
+            }
+            self.execute("BEGIN IMMEDIATE")?;
+            self.held = self.holds_turns.then_some(turn.before);
         }
-        self.execute("BEGIN IMMEDIATE")?;
+        if self.held.is_some() {
+            self.execute("SAVEPOINT turn")?;
+        }
         if let Some(turn) = &mut self.turn {
             turn.began = true;
         }

@@ -43,6 +43,8 @@ use self::db::{Db, Fault, Outcome};
 use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
+pub(super) use self::recover::{journal_of, place_aside};
+use super::journal::{Ground, Position};
 use super::{
     Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
     Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
@@ -172,6 +174,12 @@ impl SqliteStore {
         Ok((verdict != "ok").then_some(verdict))
     }
 
+    /// Commits fail from now on, as on a full disk; or not any more.
+    #[cfg(test)]
+    pub(super) fn refuse_commits(&mut self, refuse: bool) {
+        self.db.refuse_commits = refuse;
+    }
+
     /// Closes it in order: what is known is stored, the log is emptied. (Dropping does the same, but
     /// cannot tell of an error.)
     ///
@@ -184,6 +192,8 @@ impl SqliteStore {
     fn finish(&mut self) -> Result<()> {
         self.closed = true;
         self.db.rollback_turn();
+        // They are in the journal.
+        self.db.drop_held();
         if self.damage.is_some() {
             // Left as it is for those who want to save something.
             return self.run(|db| {
@@ -211,7 +221,9 @@ impl SqliteStore {
             self.damage.get_or_insert(Damage { why: fault.to_string(), certain });
         }
         if fault.is_full() {
-            self.full = Some(if self.db.is_at_limit() { Full::Limit } else { Full::Disk });
+            // Turns that are held ask nothing of the disk.
+            let at_limit = self.db.has_held() || self.db.is_at_limit();
+            self.full = Some(if at_limit { Full::Limit } else { Full::Disk });
         }
         fault.into()
     }
@@ -255,6 +267,41 @@ impl Drop for SqliteStore {
     }
 }
 
+impl Ground for SqliteStore {
+    fn hold_turns(&mut self) -> Result<()> {
+        self.run(Db::hold_turns)
+    }
+
+    fn position(&mut self) -> Result<Position> {
+        self.run(|db| Ok(care::position(&db.connection)?))
+    }
+
+    fn settle(&mut self, at: Position) -> Result<()> {
+        let settled = self.run(|db| db.settle(at));
+        if settled.is_ok() {
+            self.full = None;
+        }
+        settled
+    }
+
+    fn has_held(&self) -> bool {
+        self.db.has_held()
+    }
+
+    fn has_lost(&self) -> bool {
+        self.db.has_lost()
+    }
+
+    fn drop_held(&mut self) {
+        self.db.drop_held();
+    }
+
+    fn lift_limit(&mut self, lifted: bool) -> Result<()> {
+        let options = self.options;
+        self.run(|db| open::lift_limit(&db.connection, &options, lifted))
+    }
+}
+
 impl Store for SqliteStore {
     fn begin_turn(&mut self) -> Result<()> {
         match &self.damage {
@@ -269,7 +316,8 @@ impl Store for SqliteStore {
         let committed = self.run(Db::commit_turn);
         if committed.is_err() {
             self.db.rollback_turn();
-        } else if wrote {
+        } else if wrote && !(self.db.has_held() && self.full == Some(Full::Disk)) {
+            // Of the disk nothing has been asked yet if the turn is only held.
             self.full = None;
         }
         committed
@@ -296,6 +344,7 @@ impl Store for SqliteStore {
             return Err(super::StoreError::Failed(error));
         };
         let waits = self.next_copy.is_some_and(|at| Instant::now() < at);
+        let holds_turns = self.db.holds_turns;
         if !waits && let Err(error) = self.replace(&path, &why) {
             // There may be no room. Until there is, all that is not damaged is as good as before.
             self.db = open::reopen(&path, &self.options)
@@ -305,6 +354,9 @@ impl Store for SqliteStore {
         }
         self.damage = None;
         self.doubted = false;
+        if holds_turns {
+            self.hold_turns()?;
+        }
         Ok(true)
     }
 
@@ -554,7 +606,7 @@ impl Store for SqliteStore {
     }
 
     fn maintain(&mut self, idle: bool) -> Result<()> {
-        if self.db.in_turn() {
+        if self.db.in_turn() || self.db.has_held() {
             return Ok(());
         }
         let flushed = self.flush.as_ref().is_some_and(Flush::is_done);

@@ -400,6 +400,11 @@ fn pages_max(options: &Options) -> u32 {
     u32::try_from(options.bytes_max / PAGE_BYTES).unwrap_or(u32::MAX).clamp(1, u32::MAX - 1)
 }
 
+/// Lets the database grow beyond its limit for a while, or not any more.
+pub(super) fn lift_limit(connection: &Connection, options: &Options, lifted: bool) -> Outcome<()> {
+    limit_pages(connection, if lifted { u32::MAX - 1 } else { pages_max(options) })
+}
+
 /// Never makes it smaller than it is.
 fn limit_pages(connection: &Connection, pages_max: u32) -> Outcome<()> {
     connection.execute_batch(&format!("PRAGMA max_page_count = {pages_max}"))?;

@@ -30,6 +30,8 @@ use crate::model::{Seq, Timestamp};
 const SAVED: &str = ".saved";
 /// What belongs to a database, in the order in which it is moved.
 const PARTS: [&str; 4] = ["-wal", "-shm", "-journal", ""];
+/// Our own journal. It stays when the new database goes on with it, and else follows later.
+const JOURNAL: &str = "-turns";
 
 /// Why a database cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,13 +130,27 @@ fn put_in_place(path: &Path, aside: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The journal of the database at `path`.
+pub(in crate::store) fn journal_of(path: &Path) -> PathBuf {
+    part(path, JOURNAL)
+}
+
+/// Where a journal goes that does not belong to the database at `path`: to the one that was in its
+/// place, if that has none.
+pub(in crate::store) fn place_aside(path: &Path, former: Option<&Recovery>) -> PathBuf {
+    let of_former = former.map(|former| journal_of(Path::new(&*former.moved_to)));
+    of_former
+        .filter(|place| place.symlink_metadata().is_err())
+        .unwrap_or_else(|| free_name(&journal_of(path), Unusable::Foreign.word()).0)
+}
+
 /// Moves what belongs to a database and is no file of ours (a pipe, a device, a link) out of the way:
 /// opening it could take for ever.
 ///
 /// # Errors
 /// It cannot be moved.
 pub(super) fn move_odd_parts(path: &Path, tell: Tell) -> io::Result<()> {
-    for suffix in PARTS.into_iter().filter(|suffix| !suffix.is_empty()) {
+    for suffix in PARTS.into_iter().chain([JOURNAL]).filter(|suffix| !suffix.is_empty()) {
         let odd = part(path, suffix);
         if odd.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
             let (aside, _) = free_name(&odd, Unusable::Foreign.word());
@@ -167,7 +183,11 @@ fn free_name(path: &Path, word: &str) -> (PathBuf, Timestamp) {
         text.chars().take_while(|c| *c != '.').filter(|c| !"-:".contains(*c)).collect();
     let mut aside = part(path, &format!(".{word}-{time}Z"));
     let mut count = 1;
-    while PARTS.iter().any(|suffix| part(&aside, suffix).symlink_metadata().is_ok()) {
+    while PARTS
+        .iter()
+        .chain([&JOURNAL])
+        .any(|suffix| part(&aside, suffix).symlink_metadata().is_ok())
+    {
         count += 1;
         aside = part(path, &format!(".{word}-{time}Z-{count}"));
     }

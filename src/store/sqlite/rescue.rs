@@ -15,7 +15,7 @@ use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
 use super::rows::{MarkTime, told_from_stored};
 use super::scan::{Scan, Source};
-use super::{Tell, locks, machines, peers, state};
+use super::{Tell, care, locks, machines, peers, state};
 use crate::model::{
     Lock, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry, Timestamp,
 };
@@ -143,6 +143,10 @@ impl Rescue<'_> {
             self.new.tally.last_seq.0 += SEQ_MARGIN;
         }
         self.new.begin_write()?;
+        // What is in the journal only is still to be put in. Without that its journal is unknown.
+        if let Ok(position) = care::position(self.old) {
+            self.new.keep_position(position)?;
+        }
         self.new.keep_last_seq()
     }
 

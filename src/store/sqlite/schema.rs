@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
+pub(super) const MIGRATIONS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -335,4 +335,10 @@ CREATE TABLE invitations (
     expires_at INTEGER NOT NULL,
     owner BLOB
 ) STRICT, WITHOUT ROWID;
+";
+
+// The journal: a number by which the database knows its own, and the last record of it that is in the
+// tables. A program of version 7 would not see what is in the journal only.
+const V8: &str = "
+INSERT INTO meta VALUES ('journal', abs(random() % 9223372036854775807)), ('journal_record', 0);
 ";

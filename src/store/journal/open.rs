@@ -1,0 +1,126 @@
+//! The journal beside a database.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::{Journaled, Medium, Unfit};
+use crate::config::Durability;
+use crate::files::open_regular;
+use crate::store::sqlite::{OpenError, Options, SqliteStore, journal_of, place_aside};
+use crate::store::{Result, Store};
+
+/// What the broker has.
+pub type JournaledSqlite = Journaled<SqliteStore, JournalFile>;
+
+/// A journal in a file.
+#[derive(Debug)]
+pub struct JournalFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl JournalFile {
+    /// Opens it, or makes it. With `sync` its name is on the disk, too.
+    fn open(path: &Path, sync: bool) -> io::Result<Self> {
+        let is_new = !path.exists();
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = open_regular(path, options, OFlags::empty())?;
+        if file.metadata()?.permissions().mode() & 0o777 != 0o600 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+        if sync
+            && is_new
+            && let Some(dir) = path.parent()
+        {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(Self { file, path: path.into() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it. What is settled may be found again: a start sees that it is.
+    fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Medium for JournalFile {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.rewind()?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+}
+
+impl JournaledSqlite {
+    /// Opens the database at `path` as [`SqliteStore::open`] does, and the journal beside it. A
+    /// journal that does not belong to it is moved aside.
+    ///
+    /// # Errors
+    /// Those of the database; and if the journal cannot be read, was written by a newer program, or
+    /// has something in it that cannot be put into the database.
+    pub fn open(path: &Path, options: &Options) -> std::result::Result<Self, OpenError> {
+        let journal = journal_of(path);
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            OpenError::Failed(format!("cannot {what} {}: {error}", journal.display()))
+        };
+        let sync = options.durability == Durability::Full;
+        let mut moved = false;
+        loop {
+            let store = SqliteStore::open(path, options)?;
+            let aside = place_aside(path, store.recovery().as_ref());
+            let file = JournalFile::open(&journal, sync).map_err(|error| failed("open", &error))?;
+            match Self::new(store, file, sync) {
+                Ok(journaled) => return Ok(journaled),
+                Err(Unfit::Useless(why)) if !moved => {
+                    moved = true;
+                    fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
+                    (options.tell)(format_args!(
+                        "the journal {} is of no use ({why}) and is now {}",
+                        journal.display(),
+                        aside.display()
+                    ));
+                }
+                Err(Unfit::Useless(why)) => return Err(failed("use", &why)),
+                Err(Unfit::Newer(found, known)) => {
+                    return Err(OpenError::Newer { path: journal, found, known });
+                }
+                Err(Unfit::Failed(error)) => return Err(failed("go on with", &error)),
+            }
+        }
+    }
+
+    /// Closes both in order: everything is in the database then, and the journal is gone.
+    ///
+    /// # Errors
+    /// If that fails. What was committed is kept all the same, and found by the next start.
+    pub fn close(self) -> Result<()> {
+        let (store, file, settled) = self.into_parts();
+        let closed = store.close();
+        settled.and(closed)?;
+        file.remove();
+        Ok(())
+    }
+}

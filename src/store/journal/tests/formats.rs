@@ -1,0 +1,145 @@
+//! Journals of other programs, versions and databases.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::store::contract::{register, tell, texts, unread};
+
+fn names(dir: &TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(dir.file("")).unwrap();
+    let mut names: Vec<String> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn open(path: &Path) -> JournaledSqlite {
+    JournaledSqlite::open(path, &Options::default()).unwrap()
+}
+
+#[test]
+fn a_journal_is_private_and_goes_with_an_orderly_end() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    let mut store = open(&path);
+    register(&mut store, 1);
+    let mode = std::fs::metadata(journal_of(&path)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    store.close().unwrap();
+    assert_eq!(names(&dir), ["mesh.db"]);
+}
+
+#[test]
+fn a_journal_of_another_database_is_moved_aside() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    let mut store = open(&path);
+    register(&mut store, 2);
+    tell(&mut store, 1, 2, "one");
+    let other = dir.file("other.db");
+    drop(open(&other));
+    let journal = std::fs::read(journal_of(&path)).unwrap();
+    std::fs::write(journal_of(&other), &journal).unwrap();
+    let mut opened = open(&other);
+    assert_eq!(opened.counts().messages.total, 0);
+    register(&mut opened, 1);
+    let aside: Vec<_> = names(&dir)
+        .into_iter()
+        .filter(|name| name.starts_with("other.db-turns.foreign-"))
+        .collect();
+    assert_eq!(aside.len(), 1, "{:?}", names(&dir));
+    assert_eq!(std::fs::read(dir.file(&aside[0])).unwrap(), journal);
+}
+
+#[test]
+fn a_foreign_database_takes_the_journal_with_it() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    let mut store = open(&path);
+    register(&mut store, 2);
+    drop(store);
+    assert!(journal_of(&path).exists());
+    std::fs::write(&path, "my notes").unwrap();
+    let store = open(&path);
+    let moved = PathBuf::from(&*store.recovery().unwrap().moved_to);
+    assert!(moved.exists() && journal_of(&moved).exists(), "{:?}", names(&dir));
+}
+
+#[test]
+fn an_older_copy_of_a_database_does_not_get_what_it_has_no_place_for() {
+    let mut store = in_memory();
+    register(&mut store, 2);
+    let old = store.store.clone();
+    store.maintain(true).unwrap();
+    tell(&mut store, 1, 2, "later");
+    let opened = Journaled::new(
+        {
+            let mut old = old;
+            old.drop_held();
+            old
+        },
+        store.log.medium().copy(),
+        false,
+    );
+    assert!(matches!(opened, Err(Unfit::Useless(_))));
+}
+
+#[test]
+fn what_is_no_journal_and_one_of_a_newer_version_are_left_as_they_are() {
+    let store = MemoryStore::new;
+    let notes = Tape::holding(b"my notes, longer than the head of a journal".to_vec());
+    assert!(matches!(Journaled::new(store(), notes, false), Err(Unfit::Useless(_))));
+    let mut newer = hex(V1);
+    newer[8] = 2;
+    let crc = crc::crc32c(crc::crc32c(0, &newer[8..12]), &newer[16..40]);
+    newer[12..16].copy_from_slice(&crc.to_le_bytes());
+    let tape = Tape::holding(newer.clone());
+    let opened = Journaled::new(store(), tape.clone(), false);
+    assert!(matches!(opened, Err(Unfit::Newer(2, 1))));
+    assert_eq!(*tape.bytes.borrow(), newer);
+
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    drop(open(&path));
+    std::fs::write(journal_of(&path), &newer).unwrap();
+    let refused = JournaledSqlite::open(&path, &Options::default()).unwrap_err().to_string();
+    assert!(refused.contains("newer slm-mesh"), "{refused}");
+    assert_eq!(std::fs::read(journal_of(&path)).unwrap(), newer);
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+/// Written by version 1: two peers, a message, a broadcast to a group, what was read, state, a lock
+/// and a mark of time.
+const V1: &str = "
+    736c6d7475726e7301000000046b36be000000000000000023b0a1c3f93056200100000000000000c30000007844
+    9417010000000000000000020101010101014101810101010101010106706565722d310001010101010101010101
+    0101010101010101010101010101010101010101010107756e6b6e6f776e01012f00000000000000000000000000
+    0080b1a2caad6780b1a2caad67000001020202020202024202820202020202020206706565722d32000202020202
+    02020202020202020202020202020202020202020202020202020207756e6b6e6f776e01012f0000000000000000
+    00000000000080b1a2caad6780b1a2caad670000014e00000053d666e50200000000000000000101030100000000
+    00018b5b9b5b5b5b5b5b5b5b00010101010101410181010101010101010673656e64657200000202020202024202
+    8202020202020202000568656c6c6f0080b1a2caad67002b000000c6337221030000000000000001050002020202
+    020242028202020202020202010000000000018b5b9b5b5b5b5b5b5b5b8ab1a2caad67005c0000003455e5bc0400
+    00000000000001010103020000000000028858985858585858585800010101010101410181010101010101010673
+    656e6465720306236275696c640102020202020242028202020202020202000c746f207468652067726f75700080
+    b1a2caad67005d00000054ca54890500000000000000020101090764656661756c74016b0176030180b1a2caad67
+    0001010c022f61000000000000000101010101014101810101010101010106686f6c6465720080b1a2caad67c0da
+    a9caad6704138eb1a2caad678eb1a2caad670000000000
+";
+
+#[test]
+fn a_journal_of_version_1_is_read_by_every_later_one() {
+    let mut store = Journaled::new(MemoryStore::new(), Tape::holding(hex(V1)), false).unwrap();
+    let page = store.inbox(&unread(inbox_of(2)), None, &mut |_| true).unwrap();
+    assert_eq!(texts(&page.messages), ["to the group"]);
+    assert_eq!(page.messages[0].to_group.as_deref(), Some("#build"));
+    assert_eq!(store.counts().messages.total, 2);
+    assert_eq!(&*store.state("default", "k").unwrap().unwrap().value, "v");
+    assert_eq!(store.locks().unwrap().len(), 1);
+    assert_eq!(store.last_time().unwrap().unwrap().1, Seq(4));
+}
