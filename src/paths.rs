@@ -24,7 +24,8 @@ impl Paths {
         &self.dir
     }
 
-    /// The database. SQLite puts `mesh.db-wal` and `mesh.db-shm` beside it.
+    /// The database. SQLite puts `mesh.db-wal` and `mesh.db-shm` beside it, and the store its journal,
+    /// `mesh.db-turns`.
     #[must_use]
     pub fn db(&self) -> PathBuf {
         self.dir.join("mesh.db")

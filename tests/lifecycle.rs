@@ -379,8 +379,8 @@ fn few_descriptors_mean_few_connections() {
 
 #[test]
 fn without_descriptors_those_who_are_in_are_served_and_the_others_wait() {
-    // The broker itself needs about a dozen.
-    let broker = Setup::new().before("ulimit -n 18").start();
+    // The broker itself needs 17.
+    let broker = Setup::new().before("ulimit -n 19").start();
     let health = request(broker.port, "GET", "/health", None, None);
     let mut first = broker.connect();
     first.send(&health);

@@ -58,7 +58,7 @@ pub struct MessageCounts {
 pub struct DatabaseStatus {
     /// Size of the database file, bytes.
     pub size_bytes: u64,
-    /// Size of its write-ahead log, bytes.
+    /// Size of its write-ahead log and its journal, bytes.
     pub wal_size_bytes: u64,
     /// Where a damaged or foreign database was moved to, and why. Null once that file is removed.
     pub recovered_from: Option<Box<str>>,

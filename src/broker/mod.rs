@@ -85,7 +85,8 @@ use crate::role::Bearer;
 #[cfg(not(feature = "lan"))]
 use crate::role::RoleError;
 use crate::role::{self, Kind, Role};
-use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::journal::JournaledSqlite;
+use crate::store::sqlite::Options;
 pub use error::StartError;
 
 use acceptor::Acceptor;
@@ -295,11 +296,11 @@ impl Home<'_> {
         self.local()
     }
 
-    fn local(self) -> Result<Local<SqliteStore>, StartError> {
+    fn local(self) -> Result<Local<JournaledSqlite>, StartError> {
         let Self { config, gate, port, mesh_id, entropy, sockets, clock, .. } = self;
         let options =
             Options { durability: config.durability, tell: log::warn, ..Options::default() };
-        let store = SqliteStore::open(&config.paths.db(), &options)
+        let store = JournaledSqlite::open(&config.paths.db(), &options)
             .map_err(|error| StartError::Store(error.to_string()))?;
         let settings = settings(config, port, mesh_id);
         let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())

@@ -12,14 +12,14 @@ use crate::mesh::Effects;
 use crate::model::{Monotonic, Now, PeerId};
 use crate::role::Kind;
 use crate::store::Result;
-use crate::store::sqlite::SqliteStore;
+use crate::store::journal::JournaledSqlite;
 
 /// The mesh in this process, which other machines may join.
 #[cfg(feature = "lan")]
-pub(super) type Broker = super::hub::Hub<SqliteStore>;
+pub(super) type Broker = super::hub::Hub<JournaledSqlite>;
 /// The mesh in this process.
 #[cfg(not(feature = "lan"))]
-pub(super) type Broker = super::local::Local<SqliteStore>;
+pub(super) type Broker = super::local::Local<JournaledSqlite>;
 
 /// See the module.
 pub(super) enum Serving {

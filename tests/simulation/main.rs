@@ -27,7 +27,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use generate::Known;
@@ -36,8 +36,9 @@ use rng::Rng;
 use slm_mesh::api::{Endpoint, Reply};
 use slm_mesh::limits::{BACKOFF_MAX, CLAIM_TIME};
 use slm_mesh::model::{MachineId, MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
+use slm_mesh::store::journal::JournaledSqlite;
 use slm_mesh::store::memory::MemoryStore;
-use slm_mesh::store::sqlite::{Options, SqliteStore};
+use slm_mesh::store::sqlite::Options;
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
 use world::{Action, Answer, Backend, End, Input, Seen, Token, World};
 
@@ -60,10 +61,11 @@ impl Backend for InMemory {
     }
 }
 
-/// SQLite in a directory of its own for each life of a database.
+/// SQLite with its journal, in a directory of its own for each life of a database.
 struct OnDisk {
     root: PathBuf,
     lives: usize,
+    rng: Rng,
 }
 
 impl OnDisk {
@@ -71,35 +73,56 @@ impl OnDisk {
         self.root.join(format!("{}.db", self.lives))
     }
 
-    fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.path(), &Options::default()).unwrap()
+    fn open(&self) -> JournaledSqlite {
+        JournaledSqlite::open(&self.path(), &Options::default()).unwrap()
     }
 }
 
 impl Backend for OnDisk {
-    type Store = SqliteStore;
+    type Store = JournaledSqlite;
 
-    fn create(&mut self) -> SqliteStore {
+    fn create(&mut self) -> JournaledSqlite {
         self.lives += 1;
         self.open()
     }
 
-    /// What a killed process leaves: its files as they are at that moment.
-    fn crash(&mut self, store: SqliteStore) -> SqliteStore {
+    /// What a killed process leaves: its files as they are at that moment. Sometimes it was just
+    /// writing one more record.
+    fn crash(&mut self, mut store: JournaledSqlite) -> JournaledSqlite {
+        store.rollback_turn();
         // `create` made a new life a moment ago, to take the place of `store` in the mesh.
         let (old, new) = (self.root.join(format!("{}.db", self.lives - 1)), self.lives + 1);
-        for suffix in ["", "-wal"] {
-            let from = format!("{}{suffix}", old.display());
-            let to = self.root.join(format!("{new}.db{suffix}"));
+        let file = |life: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", life.display()));
+        let path = self.root.join(format!("{new}.db"));
+        for suffix in ["", "-wal", "-turns"] {
             // There may be no log yet.
-            let _ = std::fs::copy(from, to);
+            let _ = std::fs::copy(file(&old, suffix), file(&path, suffix));
+        }
+        if self.rng.below(2) == 0 {
+            let before = std::fs::read(file(&old, "-turns")).unwrap();
+            store.begin_turn().unwrap();
+            store.put_heard("torn", Some("never committed")).unwrap();
+            store.commit_turn().unwrap();
+            let mut torn = std::fs::read(file(&old, "-turns")).unwrap();
+            let same = before.iter().zip(&torn).take_while(|(a, b)| a == b).count();
+            // The last byte is one of the text: what stood there before does not complete it.
+            let end = torn[same..].windows(9).position(|part| part == b"committed").unwrap() + 9;
+            let place = same + self.rng.below(end);
+            if self.rng.below(2) == 0 {
+                let rest = before.get(place..).unwrap_or_default();
+                torn.truncate(place);
+                torn.extend_from_slice(rest);
+            } else {
+                torn[place] ^= 1 << self.rng.below(8);
+            }
+            std::fs::write(file(&path, "-turns"), torn).unwrap();
         }
         self.lives = new;
         drop(store);
         self.open()
     }
 
-    fn restart(&mut self, store: SqliteStore) -> SqliteStore {
+    fn restart(&mut self, store: JournaledSqlite) -> JournaledSqlite {
         drop(store);
         self.open()
     }
@@ -246,7 +269,7 @@ fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
     let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
     let mut run = Run {
         memory: World::new(InMemory, seed, now),
-        disk: World::new(OnDisk { root, lives: 0 }, seed, now),
+        disk: World::new(OnDisk { root, lives: 0, rng: Rng::new(seed ^ 0x746f_726e) }, seed, now),
         oracle: Oracle::default(),
         known: Known::default(),
         rng: Rng::new(seed),

@@ -104,10 +104,11 @@ fn moved_aside(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let of_db =
-                ["mesh.db.damaged-", "mesh.db.foreign-"].iter().any(|p| name.starts_with(p));
+            let of_db = ["mesh.db.damaged-", "mesh.db.foreign-", "mesh.db-turns.foreign-"]
+                .iter()
+                .any(|p| name.starts_with(p));
             of_db
-                && !["-wal", "-shm", "-journal", ".saved"]
+                && !["-wal", "-shm", "-journal", "-turns", ".saved"]
                     .iter()
                     .any(|suffix| name.ends_with(suffix))
         })
