@@ -27,6 +27,7 @@ pub(super) enum Said<'a> {
     Answer(Response<'a>),
     /// The answer to the request that was held ([`Flow::Hold`]): its connection goes on.
     Held(Response<'a>),
+    #[cfg_attr(not(feature = "lan"), expect(dead_code, reason = "only a relay cannot know"))]
     /// Nothing: what came of its request cannot be known, and its connection ends without a word.
     Nothing,
 }
