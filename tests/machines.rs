@@ -14,13 +14,17 @@ mod common;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Stdio;
 
 use common::agent::Agent;
 use common::broker::{Broker, Setup};
 use common::relay::{Machine, Relay, free_port, invited};
-use common::{PATIENCE, wait_until};
+use common::{Mesh, PATIENCE, wait_until};
 use serde_json::{Value, json};
-use slm_mesh::config::{DISCOVERY, HOST, IDLE_TIMEOUT, SHARED_SECRET, Secret, WS_PORT};
+use slm_mesh::config::{
+    DEAD_MS, DISCOVERY, HOST, IDLE_TIMEOUT, NAME, RATE_LIMIT, ROLE, SHARED_SECRET, STALE_MS,
+    Secret, WS_PORT,
+};
 use slm_mesh::lan::channel::Way;
 use slm_mesh::lan::key::MachineKey;
 use slm_mesh::lan::secret::SharedKey;
@@ -205,6 +209,84 @@ fn who_says_nothing_keeps_nobody_out() {
     let _ = plain.read_to_end(&mut said);
     // An alert of TLS and nothing else.
     assert_eq!(said.first(), Some(&21), "{said:?}");
+}
+
+// --- With the relay itself -----------------------------------------------------------------------
+
+/// A hub and a machine that has the same secret, each with its own data directory.
+fn two_machines() -> (Mesh, Mesh) {
+    let port = free_port().to_string();
+    let one = || {
+        let quiet = Mesh::new().with(DISCOVERY, "false").with(RATE_LIMIT, "0");
+        quiet.with(SHARED_SECRET, SECRET).with(DEAD_MS, "600000").with(STALE_MS, "300000")
+    };
+    let hub = one().with(HOST, "0.0.0.0").with(WS_PORT, &port);
+    hub.start();
+    (hub, one().with(ROLE, "client").with(HOST, &format!("127.0.0.1:{port}")))
+}
+
+/// An agent on this machine, in a clone of one repository.
+fn agent_in_clone(mesh: &Mesh, name: &str) -> Agent {
+    let work = mesh.work().join(name);
+    std::fs::create_dir(&work).unwrap();
+    for arguments in
+        [&["init", "-q"][..], &["remote", "add", "origin", "https://example.org/a.git"]]
+    {
+        let git = mesh.command_of("git").args(arguments).current_dir(&work).output().unwrap();
+        assert!(git.status.success(), "{git:?}");
+    }
+    let mut command = mesh.command(["mcp"]);
+    command.env(NAME, name).current_dir(&work).stdin(Stdio::piped());
+    let mut agent = Agent::of(command.spawn().unwrap());
+    agent.initialize();
+    wait_until("it is in the mesh", || !agent.tool("mesh_peers", &json!({})).is_error);
+    agent
+}
+
+#[test]
+fn a_lock_over_clones_is_one_and_goes_with_the_agent_that_is_killed() {
+    let (hub, far) = two_machines();
+    let mut here = agent_in_clone(&hub, "here");
+    let mut there = agent_in_clone(&far, "there");
+    let lock = |agent: &mut Agent| {
+        agent.tool("mesh_lock", &json!({"action": "lock", "filePath": "repo:src/a.rs"}))
+    };
+    lock(&mut there).ok();
+    let refused = lock(&mut here);
+    assert!(refused.is_error && refused.texts[0].contains("there"), "{refused:?}");
+    // A path is one on its machine.
+    let path = json!({"action": "lock", "filePath": "/x/src/b.rs"});
+    there.tool("mesh_lock", &path).ok();
+    here.tool("mesh_lock", &path).ok();
+    there.tool("mesh_send", &json!({"to": "here", "message": "hello from there"})).ok();
+    let inbox = here.tool("mesh_inbox", &json!({"wait": 20})).ok();
+    assert_eq!(inbox["messages"][0]["payload"], "hello from there", "{inbox}");
+    here.tool("mesh_send", &json!({"to": "there", "message": "hello from here"})).ok();
+    let inbox = there.tool("mesh_inbox", &json!({"wait": 20})).ok();
+    assert_eq!(inbox["messages"][0]["payload"], "hello from here", "{inbox}");
+
+    there.kill();
+    wait_until("its lock is free", || !lock(&mut here).is_error);
+    here.end();
+}
+
+#[test]
+fn who_is_on_a_machine_that_was_removed_is_told_so() {
+    let (hub, far) = two_machines();
+    let mut there = agent_in_clone(&far, "there");
+    let machines = hub.run("machines --json").json();
+    let name = machines["machines"][0]["name"].as_str().unwrap();
+    hub.run(&format!("machines remove {name} --yes")).ok();
+    let said = || there.tool("mesh_peers", &json!({})).texts.join(" ");
+    let mut last = String::new();
+    let mut said = said;
+    wait_until("it is told", || {
+        last = said();
+        last.contains("removed")
+    });
+    assert!(last.contains("hub"), "{last}");
+    let seen = hub.run("peers --scope mesh --all --json").json();
+    assert_eq!(seen["peers"], json!([]), "{seen}");
 }
 
 // --- One mesh ------------------------------------------------------------------------------------

@@ -183,10 +183,13 @@ impl Answers {
                 What::Body(body) if address.held => Said::Held(self.response(address, body)),
                 What::Body(body) => Said::Answer(self.response(address, body)),
                 What::Continue => Said::Continue,
-                _ => {
+                What::Sent(_) => {
                     debug_assert!(false, "an answer was not finished");
                     continue;
                 }
+                // Finished before, as far as there is a door.
+                #[cfg(feature = "lan")]
+                What::Invited(_) => continue,
             };
             give(address.to, said);
         }

@@ -175,6 +175,11 @@ impl Agent {
         self.line(PATIENCE).expect("nothing comes unasked")
     }
 
+    /// Ends its server as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// Closes its end of the standard input.
     pub fn close(&mut self) {
         self.stdin = None;
