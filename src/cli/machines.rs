@@ -103,7 +103,8 @@ fn list(context: &mut Context) -> Result<Exit> {
     let reply: MachinesReply = read_reply(&body)?;
     if let Some(hub) = &reply.hub {
         writeln!(out, "This machine {}.", in_mesh_of(hub))?;
-        writeln!(out, "{}", way_to_hub(out, hub))?;
+        let way = format!("Its hub is {}.", way_to_hub(out, hub));
+        out.paragraph(&way)?;
         out.paragraph("Who else has joined is shown by `slm-mesh machines` on the hub.")?;
         return Ok(Exit::Done);
     }
@@ -190,16 +191,20 @@ pub(super) fn in_mesh_of(hub: &HubInfo) -> String {
     }
 }
 
-/// How the way to the hub stands, in a sentence.
+/// How the way to the hub stands, in its colour: what comes after "it is".
 pub(super) fn way_to_hub(out: &Out, hub: &HubInfo) -> String {
-    let at =
-        hub.address.as_deref().map_or(String::new(), |address| format!(" at {}", escape(address)));
-    let since = hub.since.map_or(String::new(), |since| format!(" ({})", out.age(since)));
-    if hub.connected {
-        return out.style.paint(&format!("connected{at}{since}"), Paint::Good).into_owned();
+    let paint = if hub.connected { Paint::Good } else { Paint::Warn };
+    out.style.paint(&way_words(out, hub), paint).into_owned()
+}
+
+/// The same without a colour.
+pub(super) fn way_words(out: &Out, hub: &HubInfo) -> String {
+    if !hub.connected {
+        // It says where and since when.
+        let problem = hub.problem.as_deref().unwrap_or("nothing was asked of it yet");
+        return format!("not connected: {}", escape(problem));
     }
-    let problem = hub.problem.as_deref().unwrap_or("there is no connection yet");
-    out.style
-        .paint(&format!("not connected{at}{since}: {}", escape(problem)), Paint::Warn)
-        .into_owned()
+    let at = hub.address.as_deref().map_or(String::new(), |at| format!(" at {}", escape(at)));
+    let since = hub.since.map_or(String::new(), |since| format!(" ({})", out.age(since)));
+    format!("connected{at}{since}")
 }

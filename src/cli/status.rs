@@ -27,6 +27,10 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
         Err(error) if error.code() == Some(Code::HubUnreachable) && standing.is_known() => None,
         Err(error) => return Err(error.into()),
     };
+    let process = client.broker().map(|broker| {
+        let pid = broker.pid.map_or_else(String::new, |pid| format!("process {pid}, "));
+        format!("running, {pid}port {}", broker.address.port())
+    });
     let exit = if body.is_some() { Exit::Done } else { Exit::Failed };
     let dir = context.config.paths.dir().to_string_lossy().into_owned();
     if context.out.json {
@@ -37,8 +41,10 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
     }
     let out = &mut context.out;
     let mut lines = Vec::new();
-    if let Some(body) = &body {
-        lines.push(served(out, &read_reply(body)?, standing.kind));
+    match (&body, &process) {
+        (Some(body), _) => lines.push(served(out, &read_reply(body)?, standing.kind)),
+        (None, Some(process)) => lines.push(("relay", process.clone())),
+        (None, None) => {}
     }
     lines.extend(standing.lines(out, &context.config));
     if let Some(body) = &body {
@@ -161,17 +167,20 @@ impl Standing {
         let mut lines = Vec::new();
         if let Ok(Resolved { role, source }) = &self.asked {
             lines.push(("role", format!("{} ({source})", role_words(role))));
-            let (host, source) = host_of(config, role, *source);
-            if *role != Role::Broker || source != Source::Default {
-                lines.push(("host", format!("{} ({source})", escape(&host))));
+            let (host, host_source) = host_of(config, role, *source);
+            // What has said what it is has mostly said where, too.
+            if host_source != *source {
+                lines.push(("host", format!("{} ({host_source})", escape(&host))));
+            } else if *role != Role::Broker {
+                lines.push(("host", escape(&host).into_owned()));
             }
             if let Some(secret) = secret_words(config, role) {
                 lines.push(("secret", secret));
             }
         }
         if let Some(hub) = self.machines.as_ref().and_then(|reply| reply.hub.as_ref()) {
-            lines.push(("hub", format!("this machine {}", in_mesh_of(hub))));
-            lines.push(("", way_to_hub(out, hub)));
+            lines.push(("hub", way_to_hub(out, hub)));
+            lines.push(("", format!("this machine {}", in_mesh_of(hub))));
         } else if let Some(reply) = &self.machines {
             lines.push(("machines", joined_words(reply)));
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::Report;
 use crate::api::MachinesReply;
+use crate::cli::machines::way_words;
 use crate::cli::out::Out;
 use crate::cli::status::{Standing, joined_words, role_words};
-use crate::cli::text::{duration, escape};
+use crate::cli::text::duration;
 use crate::client::Client;
 use crate::config::Config;
 use crate::model::Timestamp;
@@ -64,19 +65,17 @@ fn way(report: &mut Report, out: &Out, reply: &MachinesReply) {
     const CHECK: &str = "hub";
     let Some(hub) = &reply.hub else { return };
     let name = hub.name.as_deref().unwrap_or("the hub");
-    let at = hub.address.as_deref().map_or(String::new(), |address| format!(" at {address}"));
-    let since = hub.since.map_or(String::new(), |since| format!(" ({})", out.age(since)));
+    let text = format!("{name} is {}", way_words(out, hub));
     if hub.connected {
-        return report.ok(CHECK, format!("connected to {name}{at}{since}"));
+        return report.ok(CHECK, text);
     }
-    let problem = hub.problem.as_deref().unwrap_or("there is no connection yet");
     let todo = if hub.refused {
         "ask at the hub for a new code (`slm-mesh invite`), and `slm-mesh join` with it"
     } else {
         "look whether the hub runs (`slm-mesh status` there), whether both are in one network, and \
          whether a firewall closes its port"
     };
-    report.bad(CHECK, format!("{name} is not connected{at}{since}: {}", escape(problem)), todo);
+    report.bad(CHECK, text, todo);
 }
 
 /// Whether the clock of the hub, which wrote `theirs` between `before` and `after`, is like this one.

@@ -12,7 +12,7 @@ use crate::cli::ask::confirm;
 use crate::cli::out::Out;
 use crate::cli::start::switch;
 use crate::cli::text::{count, escape};
-use crate::cli::{Context, Exit, Failure, Result};
+use crate::cli::{Context, Exit, Failure, Result, UsageError};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::{Asked, Config, HubAddress, HubHost};
 use crate::data_dir;
@@ -110,9 +110,9 @@ fn read_code(out: &mut Out) -> Result<String> {
         input.read_to_string(&mut code).map_err(failed)?;
     }
     if code.trim().is_empty() {
-        return Err(Failure::usage(
-            "the code is missing: `slm-mesh invite` prints it on the machine whose mesh is to be joined",
-        ));
+        let message = "the code is missing: `slm-mesh invite` prints it on the machine whose mesh is to \
+                       be joined";
+        return Err(Failure::Usage(UsageError { message: message.into(), command: Some("join") }));
     }
     Ok(code)
 }
