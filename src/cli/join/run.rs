@@ -21,9 +21,9 @@ use crate::lan::invitation::{Invitation, Place};
 use crate::lan::key::MachineKey;
 use crate::limits::HUB_ADDRESSES_MAX;
 use crate::model::MachineName;
+use crate::platform;
+use crate::role::OtherRole;
 use crate::role::stored::{self, KnownHub, Stored};
-use crate::role::{OtherRole, RoleError};
-use crate::{platform, role};
 
 /// Longest code that is read, with what may be around it, bytes.
 const CODE_BYTES_MAX: u64 = 4096;
@@ -135,19 +135,16 @@ fn check_role(config: &Config, former: Option<&Stored>, invitation: &Invitation)
         }
         Some(Stored::Client { .. } | Stored::Pinned(_)) | None => {}
     }
-    let hub = KnownHub { id: invitation.hub(), addresses: Vec::new() };
-    let stored = Stored::Client { hub, token: None };
-    match role::resolve(config, Some(&stored), |_| false) {
-        Ok(_) => Ok(()),
-        Err(RoleError::Other(other)) => Err(Failure::other(
+    match &config.asked {
+        Asked::Nothing | Asked::Client { hub: None } => Ok(()),
+        asked => Err(Failure::other(
             OtherRole::WORD,
             format!(
-                "{} says what this machine is, and that is no client of a hub: unset it, for all that \
-                 use slm-mesh here, and join then",
-                other.variable
+                "{} says what this machine is, or whose hub it uses: unset it, for all that use \
+                 slm-mesh here, and join then",
+                asked.variable()
             ),
         )),
-        Err(error) => Err(Failure::other(error.word(), error.to_string())),
     }
 }
 
