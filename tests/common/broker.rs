@@ -43,6 +43,11 @@ impl Setup {
         self.mesh.data_dir()
     }
 
+    /// What it is the broker of.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
     fn log(&self) -> PathBuf {
         self.mesh.home().join("log")
     }
