@@ -131,6 +131,13 @@ fn a_relay_answers_what_is_of_its_machine() {
 }
 
 #[test]
+fn whoever_asks_how_it_stands_with_the_hub_makes_it_be_dialled() {
+    let (_hub, at) = hub();
+    let relay = setup(at).start();
+    wait_until("it stands", || hub_of(&relay)["connected"] == true);
+}
+
+#[test]
 fn the_peers_of_a_relay_that_was_killed_come_back_with_their_messages() {
     let (hub, at) = hub();
     let mut relay = relay(at);

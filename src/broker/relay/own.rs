@@ -55,11 +55,15 @@ impl Relay {
             return forbidden("only the person at this machine may do this");
         }
         match request {
-            Request::ListMachines => Ok(Reply::Machines {
-                role: Kind::Client.as_str().into(),
-                machines: Vec::new(),
-                hub: Some(self.hub_info()),
-            }),
+            Request::ListMachines => {
+                // Whoever asks how it stands waits for that.
+                self.uplink.want(true, self.now.mono);
+                Ok(Reply::Machines {
+                    role: Kind::Client.as_str().into(),
+                    machines: Vec::new(),
+                    hub: Some(self.hub_info()),
+                })
+            }
             Request::LeaveHub {} => self.leave(),
             _ => forbidden(
                 "this machine has joined the mesh of another: only the person at its hub may do \
