@@ -170,13 +170,6 @@ impl Answers {
     }
 
     /// The answers in order.
-    #[cfg_attr(
-        not(feature = "lan"),
-        expect(
-            clippy::match_wildcard_for_single_variants,
-            reason = "with the network there are more"
-        )
-    )]
     pub(super) fn each(&self, mut give: impl FnMut(Asker, Said<'_>)) {
         for Answer { address, what, .. } in &self.list {
             let said = match what {
