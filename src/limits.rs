@@ -206,6 +206,16 @@ pub const UNPROVEN_MAX: usize = 256;
 pub const UNPROVEN_PROMPTS: u8 = 2;
 /// Most handles that a claim brings as proof.
 pub const PROOF_HANDLES_MAX: usize = 64;
+/// Most ids in one `/peers` request.
+pub const PEER_IDS_MAX: usize = LIST_LIMIT_MAX as usize;
+/// Most messages of a thread whose answers are looked for in one request.
+pub const THREAD_MESSAGES_MAX: usize = LIST_LIMIT_MAX as usize;
+/// Messages that one `/history` request looks at.
+pub const HISTORY_ROWS: u32 = 2000;
+/// The same in bytes of text.
+pub const HISTORY_BYTES: usize = MIB;
+/// How far back it is followed what a message answers.
+pub const ANSWERED_MAX: usize = 100;
 /// Most entries of `agentPids` in one `/peers` request.
 pub const AGENT_PIDS_MAX: usize = 64;
 

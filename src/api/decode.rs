@@ -7,19 +7,19 @@ use super::endpoint::Endpoint;
 use super::fields::{Fields, Text, whole};
 use super::refusal::{Code, Refusal};
 use super::request::{
-    Claim, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths, Place,
-    ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Facts, Fetch, Filter, History, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 use crate::limits::{
     AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX,
     INVITATION_MINUTES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX, LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX,
     MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    PROOF_HANDLES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX, TAG_CHARS_MAX,
-    WAIT_SECONDS_MAX,
+    PEER_IDS_MAX, PROOF_HANDLES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX,
+    TAG_CHARS_MAX, THREAD_MESSAGES_MAX, WAIT_SECONDS_MAX,
 };
 use crate::model::{
-    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, RepoHash, SentStatus, Seq,
-    Timestamp, Way, event_type,
+    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, PeerId, RepoHash, SentStatus,
+    Seq, Timestamp, Way, event_type,
 };
 use crate::names;
 
@@ -70,8 +70,13 @@ impl Request {
                 peer_id: fields.text("peerId", WHO)?,
                 summary: fields.need_text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
             },
+            Endpoint::Rename => Self::Rename {
+                peer_id: fields.text("peerId", WHO)?,
+                name: fields.need_text("name", WHO)?,
+            },
             Endpoint::Send => Self::Send(send(fields)?),
             Endpoint::Messages => messages(fields)?,
+            Endpoint::History => history(fields)?,
             Endpoint::State => state(fields)?,
             Endpoint::Lock => lock(fields)?,
             Endpoint::Events => events(fields)?,
@@ -142,6 +147,11 @@ fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
             .list("agentPids", AGENT_PIDS_MAX, "process ids", pid)?
             .unwrap_or_default(),
         agents: fields.flag("agents")?,
+        ids: fields
+            .list("ids", PEER_IDS_MAX, "ids of peers", |id| PeerId::parse(id.as_str()?))?
+            .unwrap_or_default(),
+        include_departed: fields.flag("includeDeparted")?,
+        unread: fields.flag("unread")?,
     })
 }
 
@@ -259,6 +269,29 @@ fn messages(fields: &mut Fields<'_>) -> Result<Request> {
     }))
 }
 
+fn history(fields: &mut Fields<'_>) -> Result<Request> {
+    if let Some(message) =
+        fields.word("message", "the handle or the id of a message", MessageRef::parse)?
+    {
+        return Ok(Request::FindMessage { message });
+    }
+    let id = |value: &Value| value.as_str().and_then(MessageId::parse);
+    let history = History {
+        with: fields.text("with", TO)?,
+        text: fields.text("text", Text::bytes(1, PAYLOAD_BYTES_MAX))?,
+        thread: fields.list("thread", THREAD_MESSAGES_MAX, "message ids", id)?.unwrap_or_default(),
+        since: fields.word("since", "a time such as 2026-04-08T10:30:00Z", Timestamp::parse)?,
+        before: fields.number("before", 0..=SEQ_MAX)?.map(Seq),
+        after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
+        limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
+    };
+    if !history.thread.is_empty() && history.after.is_none() {
+        let message = "`thread` needs `after`: answers are found after what they answer";
+        return Err(Refusal::new(Code::InvalidRequest, message));
+    }
+    Ok(Request::History(history))
+}
+
 fn state(fields: &mut Fields<'_>) -> Result<Request> {
     let action = action(fields, &["get", "set", "list", "delete"])?;
     let namespace =
@@ -276,7 +309,17 @@ fn state(fields: &mut Fields<'_>) -> Result<Request> {
                 return Err(Refusal::new(Code::InvalidRequest, message));
             }
             let limit = fields.small("limit", 1..=LIST_LIMIT_MAX)?;
-            Request::ListState { namespace, prefix, limit }
+            let place = |value: &Value| value.as_str().map(Into::into);
+            let after = fields.list("after", 2, "texts: a namespace and a key", place)?;
+            let after: Option<[Box<str>; 2]> = match after.map(TryInto::try_into) {
+                None => None,
+                Some(Ok(after)) if namespace.is_none() => Some(after),
+                Some(_) => {
+                    let message = "`after` is a namespace and a key, with `allNamespaces`";
+                    return Err(Refusal::new(Code::InvalidRequest, message));
+                }
+            };
+            Request::ListState { namespace, prefix, after, limit }
         }
         "set" => Request::SetState(SetState {
             peer_id: fields.text("peerId", WHO)?,
@@ -718,6 +761,7 @@ mod tests {
             }),
             Request::GetState { namespace: "n".into(), key: "k".into() },
             Request::ListState {
+                after: None,
                 namespace: Some("n".into()),
                 prefix: Some("p".into()),
                 limit: Some(9),
@@ -840,7 +884,7 @@ mod tests {
     fn what_is_asked_of_all_and_of_machines_is_read_as_clients_write_it() {
         for request in [
             Request::Peers(ListPeers { scope: Scope::Mesh, ..ListPeers::default() }),
-            Request::ListState { namespace: None, prefix: None, limit: None },
+            Request::ListState { namespace: None, prefix: None, after: None, limit: None },
             Request::ListMachines,
             Request::Invite { name: None, minutes: None },
             Request::Invite { name: MachineName::new("laptop"), minutes: Some(60) },

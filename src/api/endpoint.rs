@@ -17,10 +17,14 @@ pub enum Endpoint {
     Peers,
     /// What a peer works on.
     Summary,
+    /// What a peer is called.
+    Rename,
     /// Send a message or broadcast.
     Send,
     /// Fetch, claim, or mark.
     Messages,
+    /// Messages of anyone to anyone.
+    History,
     /// Shared state.
     State,
     /// File locks.
@@ -35,7 +39,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Health,
         Self::Status,
         Self::Register,
@@ -43,8 +47,10 @@ impl Endpoint {
         Self::Heartbeat,
         Self::Peers,
         Self::Summary,
+        Self::Rename,
         Self::Send,
         Self::Messages,
+        Self::History,
         Self::State,
         Self::Lock,
         Self::Events,
@@ -63,8 +69,10 @@ impl Endpoint {
             Self::Heartbeat => "/heartbeat",
             Self::Peers => "/peers",
             Self::Summary => "/summary",
+            Self::Rename => "/rename",
             Self::Send => "/send",
             Self::Messages => "/messages",
+            Self::History => "/history",
             Self::State => "/state",
             Self::Lock => "/lock",
             Self::Events => "/events",

@@ -30,13 +30,13 @@ pub use read::{
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
-    Health, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo, PeerStatus,
-    Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
+    Health, HistoryPage, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo,
+    PeerStatus, Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Facts, Fetch, Filter, ListPeers, LockFile, LockFiles, LockPath, LockPaths, Place,
-    ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Facts, Fetch, Filter, History, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 
 pub use sent::Sent;

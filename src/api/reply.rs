@@ -188,6 +188,8 @@ pub enum PeerStatus {
     Stale,
     /// Its server is gone while its agent goes on; what is sent to it waits.
     Away,
+    /// It is here no more.
+    Left,
 }
 
 /// A peer as listed.
@@ -226,6 +228,12 @@ pub struct PeerInfo {
     pub locks: u64,
     /// How it can be told.
     pub reach: Box<str>,
+    /// When it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Timestamp>,
+    /// Messages that it has not read; told to who asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<u64>,
     /// The agent's process; told to who asks by session or process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_pid: Option<u32>,
@@ -260,6 +268,8 @@ impl PeerInfo {
             host: record.host,
             locks,
             reach: reach.into(),
+            left_at: record.left_at,
+            unread: None,
             agent_pid: None,
             session_id: None,
         }
@@ -414,6 +424,16 @@ impl From<Message> for MessageInfo {
             seq: message.seq,
         }
     }
+}
+
+/// Answer to `POST /history`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// Oldest first, each as its sender is shown it.
+    pub messages: Vec<MessageInfo>,
+    /// Where to go on, as `before` or `after`; none at the end.
+    #[serde(default)]
+    pub next: Option<Seq>,
 }
 
 /// Answer to a claim of messages.
@@ -626,6 +646,8 @@ pub enum Reply {
     Sent(Sent),
     /// `POST /messages`
     Messages(Messages),
+    /// `POST /history`
+    History(HistoryPage),
     /// `POST /messages` with `claim`
     Claimed(Claimed),
     /// `POST /messages` with `renew` or `release`

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::endpoint::Endpoint;
 use crate::model::{
-    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, RepoHash, SentStatus, Seq,
-    Timestamp, Way,
+    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, PeerId, RepoHash, SentStatus,
+    Seq, Timestamp, Way,
 };
 
 /// Comes in or comes back: `POST /register`.
@@ -128,6 +128,15 @@ pub struct ListPeers {
     /// With what is known of their agents, as it is told to who asks for one of these.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub agents: bool,
+    /// Those with these ids, whether they are here or have left, and no others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<PeerId>,
+    /// Those that have left, too, as far as they are known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub include_departed: bool,
+    /// With how many messages each has not read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
 }
 
 /// Sends a message: `POST /send`.
@@ -217,6 +226,40 @@ pub struct Fetch {
 impl Fetch {
     /// Rows when the request does not say.
     pub const DEFAULT_LIMIT: u32 = 20;
+}
+
+/// Reads messages of anyone to anyone, the newest first: `POST /history`, for the person. A request
+/// looks at a part of all messages; its answer says where to go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Only those from or to this one, by its name then or its id; of broadcasts to it those that
+    /// it got while it is here, or the group of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<Box<str>>,
+    /// Only those with this text, in upper or lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Box<str>>,
+    /// Only these, and those that answer one of them, directly or through others; with `after`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub thread: Vec<MessageId>,
+    /// Only those stored after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Only those before this sequence number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Seq>,
+    /// Only those after this sequence number, the oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Seq>,
+    /// 1 to 1,000; default 50.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+impl History {
+    /// Messages when the request does not say.
+    pub const DEFAULT_LIMIT: u32 = 50;
 }
 
 /// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`. They are
@@ -460,8 +503,23 @@ pub enum Request {
         /// What it works on; empty to clear.
         summary: Box<str>,
     },
+    /// `POST /rename`
+    Rename {
+        /// Who; with a peer token that peer by default.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer_id: Option<Box<str>>,
+        /// What it is called from now on.
+        name: Box<str>,
+    },
     /// `POST /send`
     Send(SendMessage),
+    /// `POST /history`
+    History(History),
+    /// `POST /history` with `message`: one message, with those that it answers.
+    FindMessage {
+        /// Which.
+        message: MessageRef,
+    },
     /// `POST /messages`
     Fetch(Fetch),
     /// `POST /messages` with `markRead`
@@ -547,6 +605,9 @@ pub enum Request {
         /// Only keys that begin so.
         #[serde(skip_serializing_if = "Option::is_none")]
         prefix: Option<Box<str>>,
+        /// With all namespaces: only entries after this one, by its namespace and its key.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<[Box<str>; 2]>,
         /// 1 to 1,000; without it 1,000, as far as they fit an answer.
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<u32>,
@@ -666,7 +727,9 @@ impl Request {
             Self::Heartbeat { .. } => Endpoint::Heartbeat,
             Self::Peers(_) => Endpoint::Peers,
             Self::Summary { .. } => Endpoint::Summary,
+            Self::Rename { .. } => Endpoint::Rename,
             Self::Send(_) => Endpoint::Send,
+            Self::History(_) | Self::FindMessage { .. } => Endpoint::History,
             Self::Fetch(_)
             | Self::MarkRead { .. }
             | Self::MarkNotified { .. }

@@ -65,6 +65,9 @@ pub fn is_repeatable(request: &Request) -> bool {
         Request::Health
         | Request::Status
         | Request::Peers(_)
+        | Request::History(_)
+        | Request::FindMessage { .. }
+        | Request::Rename { .. }
         | Request::GetState { .. }
         | Request::ListState { .. }
         | Request::QueryLocks { .. }
@@ -107,6 +110,8 @@ pub(super) fn leaves_no_doubt(request: &Request) -> bool {
         Request::Health
         | Request::Status
         | Request::Peers(_)
+        | Request::History(_)
+        | Request::FindMessage { .. }
         | Request::GetState { .. }
         | Request::ListState { .. }
         | Request::QueryLocks { .. }

@@ -147,7 +147,7 @@ impl Job {
                 Resource::Topic(Topic::Events) => Request::ReadEvents(ReadEvents::default()),
                 Resource::State(namespace) => {
                     let namespace = Some(on_the_wire(Some(namespace), "").into());
-                    Request::ListState { namespace, prefix: None, limit: None }
+                    Request::ListState { namespace, prefix: None, after: None, limit: None }
                 }
             },
         }

@@ -32,7 +32,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The message with this number, if `party` got or sent it.
-    fn own_message(&mut self, party: &Party, seq: Seq) -> Result<Option<Message>> {
+    pub(super) fn own_message(&mut self, party: &Party, seq: Seq) -> Result<Option<Message>> {
         if let Some(recipient) = party.inbox()
             && let Some(got) = self.got_message(recipient, seq)?
         {

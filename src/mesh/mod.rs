@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod groups;
 mod handles;
 mod heard;
+mod history;
 mod invariants;
 mod locks;
 mod loops;
@@ -431,7 +432,12 @@ impl<S: Store> Mesh<S> {
             Request::Summary { peer_id, summary } => {
                 self.summary(caller, peer_id.as_deref(), summary, now)?
             }
+            Request::Rename { peer_id, name } => {
+                self.rename(caller, peer_id.as_deref(), name, now)?
+            }
             Request::Send(send) => self.send(caller, send, now)?,
+            Request::History(history) => self.history(caller, history, now)?,
+            Request::FindMessage { message } => self.find_message(caller, *message, now)?,
             Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
             Request::MarkRead { peer_id, ids, way, claim_id } => {
                 let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
@@ -456,8 +462,10 @@ impl<S: Store> Mesh<S> {
                 self.release_claim(caller, peer_id.as_deref(), *claim_id, now)?
             }
             Request::GetState { namespace, key } => self.get_state(caller, namespace, key, now)?,
-            Request::ListState { namespace, prefix, limit } => {
-                self.list_state(caller, namespace.as_deref(), prefix.as_deref(), *limit, now)?
+            Request::ListState { namespace, prefix, after, limit } => {
+                let after = after.as_ref().map(|[namespace, key]| (&**namespace, &**key));
+                let part = (namespace.as_deref(), prefix.as_deref(), after);
+                self.list_state(caller, part, *limit, now)?
             }
             Request::SetState(set) => self.set_state(caller, set, now)?,
             Request::DeleteState { peer_id, namespace, key, if_version } => {

@@ -3,14 +3,55 @@
 use std::collections::HashSet;
 
 use super::Mesh;
-use super::turn::Failure;
-use crate::api::{Code, Refusal, Register};
+use super::turn::{Caller, Failure};
+use super::who::Right;
+use crate::api::{Code, PeerChange, Refusal, Register, Reply};
 use crate::limits::AUTO_NAME_RESERVED_MS;
-use crate::model::{MachineName, Now, PeerId};
+use crate::model::{MachineName, Now, PeerId, PeerRecord, Recipient};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
 impl<S: Store> Mesh<S> {
+    /// `POST /rename`: what waits for the name that it had stays with that name.
+    pub(super) fn rename(
+        &mut self,
+        caller: Caller,
+        peer: Option<&str>,
+        name: &str,
+        now: Now,
+    ) -> std::result::Result<Reply, Failure> {
+        let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
+        names::check(name)
+            .map_err(|error| Refusal::new(Code::InvalidRequest, format!("`name`: {error}")))?;
+        let (name, _) = self.claim_name(name, Some(id), true, now)?;
+        let Some(present) = self.peers.get(&id) else { return Ok(Reply::Done {}) };
+        let record = PeerRecord {
+            name,
+            name_is_automatic: false,
+            last_heartbeat: present.last_heartbeat,
+            ..present.record.clone()
+        };
+        let former = self.mailbox_of(id).map(names::key);
+        let moves = former != Some(names::key(&record.name));
+        let own = if moves { self.unproven(Recipient::Peer(id))? } else { Vec::new() };
+        self.store.put_peer(&record)?;
+        if let Some(mut present) = self.peers.remove(&id) {
+            self.names.remove(&names::key(&present.record.name));
+            present.record = record.clone();
+            if moves {
+                self.has_other_mailbox(&mut present);
+            }
+            self.index(present);
+        }
+        if moves {
+            self.drop_unproven(id, &own)?;
+        }
+        // The others see by this what it is called.
+        let summary = record.summary.unwrap_or_default();
+        self.peer_changed(id, record.name, PeerChange::Summary(summary), now);
+        Ok(Reply::Done {})
+    }
+
     pub(super) fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
         let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
         let name = names::automatic_name(&register.project_path, agent);

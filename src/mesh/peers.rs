@@ -285,16 +285,10 @@ impl<S: Store> Mesh<S> {
         let present = match self.peers.remove(&id) {
             Some(mut present) => {
                 self.names.remove(&names::key(&present.record.name));
-                // Another mailbox: what waits in it may be older than what was pushed.
                 if of_record != mailbox {
-                    present.told_to = Seq::default();
-                }
-                if of_record != mailbox || record.reach != former_reach {
+                    self.has_other_mailbox(&mut present);
+                } else if record.reach != former_reach {
                     self.effects.inboxes.push(Recipient::Peer(id));
-                }
-                if of_record != mailbox && present.link.is_up() {
-                    present.link.open();
-                    self.hungry.insert(id);
                 }
                 // Another socket is another connection.
                 if present.record.uds_path != record.uds_path {
@@ -325,6 +319,17 @@ impl<S: Store> Mesh<S> {
             self.drop_unproven(id, &own)?;
         }
         Ok(())
+    }
+
+    /// The mailbox of a peer is another: what waits in it may be older than what was pushed.
+    pub(super) fn has_other_mailbox(&mut self, present: &mut Present) {
+        let id = present.record.id;
+        present.told_to = Seq::default();
+        self.effects.inboxes.push(Recipient::Peer(id));
+        if present.link.is_up() {
+            present.link.open();
+            self.hungry.insert(id);
+        }
     }
 
     fn come_in(&mut self, present: Present, announce: bool, now: Now) -> Stored<()> {

@@ -5,7 +5,8 @@ use super::paths::normalise;
 use super::peers::Present;
 use super::turn::{Caller, Failure};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, Reply, Scope, fit};
-use crate::model::{MachineName, Now, Party, PeerRecord};
+use crate::limits::LIST_LIMIT_MAX;
+use crate::model::{MachineName, Now, Party, PeerRecord, Recipient, reach};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
@@ -35,6 +36,12 @@ impl<S: Store> Mesh<S> {
                 && (list.agent_pids.is_empty() || agent())
         };
         let is_near = |present: &&Present| in_scope(&present.record, &list.scope, home);
+        let by_id = !list.ids.is_empty();
+        let wanted = |present: &&Present| match by_id {
+            true => list.ids.contains(&present.record.id),
+            false => wanted(present),
+        };
+        let is_near = |present: &&Present| by_id || is_near(present);
         let (near, far): (Vec<_>, Vec<_>) = self.peers.values().filter(wanted).partition(is_near);
         let elsewhere = if list.scope == Scope::Machine { far.len() as u64 } else { 0 };
         let mut peers: Vec<PeerInfo> = (near.into_iter())
@@ -58,11 +65,41 @@ impl<S: Store> Mesh<S> {
                 }
             })
             .collect();
+        if list.unread {
+            for peer in &mut peers {
+                peer.unread = Some(self.store.unread_count(Recipient::Peer(peer.id))?);
+            }
+        }
+        peers.extend(self.departed(list, home)?);
         peers.sort_by(|a, b| a.name.cmp(&b.name));
         let total = peers.len();
         let peers = fit(peers.into_iter(), self.reply_bytes);
         let remaining = (total - peers.len()) as u64;
         Ok(Reply::Peers { peers, remaining, elsewhere })
+    }
+}
+
+impl<S: Store> Mesh<S> {
+    /// Those that have left and are asked for.
+    fn departed(
+        &mut self,
+        list: &ListPeers,
+        home: Option<MachineName>,
+    ) -> crate::store::Result<Vec<PeerInfo>> {
+        let mut records = Vec::new();
+        for id in list.ids.iter().filter(|id| !self.peers.contains_key(id)) {
+            records.extend(self.store.peer(*id)?);
+        }
+        if list.ids.is_empty() && list.include_departed {
+            records = self.store.departed_peers(LIST_LIMIT_MAX)?;
+            records.retain(|record| in_scope(record, &list.scope, home));
+        }
+        let shown = |record: &PeerRecord| {
+            let heard = record.last_heartbeat;
+            let info = PeerInfo::new(record, PeerStatus::Left, heard, 0, reach::NONE);
+            PeerInfo { host: self.shown_host(record.host), ..info.from_afar() }
+        };
+        Ok(records.iter().map(shown).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 //! person, as it is on each machine, and the hub's is `cli@` with the hub's name.
 
 use super::{Failure, Handled, Mesh, Outcome};
-use crate::api::{Claimed, Detail, LockInfo, MessageInfo, Messages, Reply, StateInfo};
+use crate::api::{Claimed, Detail, HistoryPage, LockInfo, MessageInfo, Messages, Reply, StateInfo};
 use crate::model::{MachineName, Message, Party};
 use crate::store::Store;
 
@@ -56,7 +56,8 @@ impl View {
     fn reply(self, reply: &mut Reply) {
         match reply {
             Reply::Messages(Messages { messages, .. })
-            | Reply::Claimed(Claimed { messages, .. }) => {
+            | Reply::Claimed(Claimed { messages, .. })
+            | Reply::History(HistoryPage { messages, .. }) => {
                 for message in messages {
                     self.message(message);
                 }

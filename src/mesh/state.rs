@@ -33,8 +33,7 @@ impl<S: Store> Mesh<S> {
     pub(super) fn list_state(
         &mut self,
         caller: Caller,
-        namespace: Option<&str>,
-        prefix: Option<&str>,
+        (namespace, prefix, after): (Option<&str>, Option<&str>, Option<(&str, &str)>),
         limit: Option<u32>,
         now: Now,
     ) -> Answer {
@@ -48,13 +47,14 @@ impl<S: Store> Mesh<S> {
         };
         let limit = limit.unwrap_or(LIST_LIMIT_MAX);
         // One more than asked for tells whether there is more.
-        let mut entries = self.store.list_state(
-            namespace,
-            prefix.unwrap_or(""),
-            self.time(now),
-            limit + 1,
-            &mut keep,
-        )?;
+        let (time, rows) = (self.time(now), limit + 1);
+        let mut entries = match after {
+            Some(after) => self.store.state_after(after, time, rows, &mut keep)?,
+            None => {
+                let prefix = prefix.unwrap_or("");
+                self.store.list_state(namespace, prefix, time, rows, &mut keep)?
+            }
+        };
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         cut |= entries.len() > wanted;
         entries.truncate(wanted);

@@ -6,6 +6,7 @@ mod care;
 mod differential;
 mod events;
 mod heard;
+mod history;
 mod inbox;
 mod locks;
 mod machines;
@@ -23,8 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
 
 use super::{
-    EventPage, EventQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore, SentQuery, Store,
-    To,
+    EventPage, EventQuery, HistoryQuery, InboxQuery, NewEvent, NewMessage, Page, PurgeBefore,
+    SentQuery, Store, To,
 };
 use crate::model::{
     Invitation, Lock, MachineId, MachineName, MachineRecord, MeshTime, Message, MessageId,

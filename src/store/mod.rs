@@ -181,6 +181,19 @@ pub struct SentQuery<'a> {
     pub limit: u32,
 }
 
+/// Which messages of anyone to anyone are meant: the newest first (with `after`: the oldest).
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryQuery {
+    /// Only those created after this.
+    pub since: Option<Timestamp>,
+    /// Only those below this sequence number.
+    pub before: Option<Seq>,
+    /// Only those above this sequence number.
+    pub after: Option<Seq>,
+    /// Most rows.
+    pub limit: u32,
+}
+
 /// Some messages, and how many more there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
@@ -359,6 +372,10 @@ pub trait Store {
         host: Option<MachineName>,
     ) -> Result<Option<PeerRecord>>;
 
+    /// Records of peers that have left, the last first; of several at one number, the one with the
+    /// highest id.
+    fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>>;
+
     /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
     ///
     /// A name has a mailbox on each machine. Names that differ by (ASCII) case only have one there,
@@ -403,6 +420,14 @@ pub trait Store {
         query: &SentQuery<'_>,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page>;
+
+    /// Messages of anyone to anyone, in the order in which they are offered; `keep` as for
+    /// [`Store::inbox`]. How a broadcast stands with those who got it is not told.
+    fn history(
+        &mut self,
+        query: &HistoryQuery,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>>;
 
     /// Marks messages of a recipient read (and so delivered), and, where it is not proven that anybody
     /// was told, that this way told it at that time; ids that are not its own are ignored. Gives those that
@@ -472,6 +497,16 @@ pub trait Store {
         &mut self,
         namespace: Option<&str>,
         prefix: &str,
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>>;
+
+    /// Entries of all namespaces after this one (its namespace and its key), in order; the rest as for
+    /// [`Store::list_state`].
+    fn state_after(
+        &mut self,
+        after: (&str, &str),
         now: MeshTime,
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,

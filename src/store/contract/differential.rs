@@ -515,9 +515,10 @@ impl<D: OnDisk> Pair<D> {
 
     fn read(&mut self) {
         self.step += 1;
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 => self.inbox_query(|pair, query| drop(pair.both(|store| peek(store, query)))),
             1 => self.read_sent(),
+            5 => self.read_history(),
             2 => self.read_events(),
             3 => {
                 let (sender, id) = (self.party(), Uuid::from_bytes([self.random.small(40); 16]));
@@ -552,6 +553,17 @@ impl<D: OnDisk> Pair<D> {
             limit: self.random.pick(&[0, 1, 5, 1000]),
         };
         self.both(|store| list_sent(store, &query));
+    }
+
+    fn read_history(&mut self) {
+        let query = HistoryQuery {
+            since: self.maybe(3, |pair| pair.now.plus_ms(-100)),
+            before: self.maybe(3, Self::seq),
+            after: self.maybe(3, Self::seq),
+            limit: self.random.pick(&[0, 1, 5, 1000]),
+        };
+        self.both(|store| store.history(&query, &mut |_| true).unwrap());
+        self.both(|store| store.departed_peers(3).unwrap());
     }
 
     fn read_events(&mut self) {

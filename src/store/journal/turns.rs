@@ -9,8 +9,9 @@ use crate::model::{
     PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
 };
 use crate::store::{
-    Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
-    Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
+    Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
+    PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    Telling, Waiting,
 };
 
 impl<S: Ground, M: Medium> Journaled<S, M> {
@@ -148,6 +149,10 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
         self.read(|store| store.left_session(agent_type, session, host))
     }
 
+    fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>> {
+        self.read(|store| store.departed_peers(limit))
+    }
+
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
         self.write(|store| store.put_peer(record), |ops, ()| ops.put_peer(record))
     }
@@ -189,6 +194,14 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page> {
         self.read(|store| store.sent(query, keep))
+    }
+
+    fn history(
+        &mut self,
+        query: &HistoryQuery,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>> {
+        self.read(|store| store.history(query, keep))
     }
 
     fn mark_read(
@@ -285,6 +298,16 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
         self.read(|store| store.list_state(namespace, prefix, now, limit, keep))
+    }
+
+    fn state_after(
+        &mut self,
+        after: (&str, &str),
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        self.read(|store| store.state_after(after, now, limit, keep))
     }
 
     fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {

@@ -4,6 +4,7 @@
 //! way. Nothing survives the process.
 
 mod checks;
+mod history;
 mod mailboxes;
 mod marks;
 mod retention;
@@ -15,9 +16,9 @@ use uuid::Uuid;
 
 use super::journal::{Ground, Position};
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
-    REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
-    StoreError, Telling, To, Waiting,
+    Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
+    PurgeBefore, REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange,
+    StateOutcome, Store, StoreError, Telling, To, Waiting,
 };
 use checks::offer;
 use rows::{Place, StoredEvent, StoredMessage, StoredPeer};
@@ -243,6 +244,10 @@ impl Store for MemoryStore {
         Ok(records.filter(is_it).max_by_key(|record| (record.left_at, record.id)).cloned())
     }
 
+    fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>> {
+        Ok(self.departed(limit))
+    }
+
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
         self.check_turn()?;
         let left_seq = self.last_seq;
@@ -367,6 +372,14 @@ impl Store for MemoryStore {
         }
         let remaining = ((found - messages.len()) as u64).min(REMAINING_MAX);
         Ok(Page { messages, remaining, read: Vec::new() })
+    }
+
+    fn history(
+        &mut self,
+        query: &HistoryQuery,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>> {
+        Ok(self.between_all(query, keep))
     }
 
     fn mark_read(
@@ -518,6 +531,19 @@ impl Store for MemoryStore {
                 && entry.expires_at.is_none_or(|at| at > now)
         });
         Ok(offer(matching.cloned(), limit, keep))
+    }
+
+    fn state_after(
+        &mut self,
+        after: (&str, &str),
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        let live = |entry: &&StateEntry| entry.expires_at.is_none_or(|at| at > now);
+        let rows = self.state.rows.values();
+        let later = rows.filter(|entry| (&*entry.namespace, &*entry.key) > after);
+        Ok(offer(later.filter(live).cloned(), limit, keep))
     }
 
     fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {

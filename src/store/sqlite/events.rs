@@ -147,7 +147,7 @@ impl Db {
 
     /// A number up to which nothing was created after `since`, and from which it is not far to the
     /// first that was.
-    fn seq_since(&self, since: Option<Timestamp>) -> Outcome<Seq> {
+    pub(super) fn seq_since(&self, since: Option<Timestamp>) -> Outcome<Seq> {
         let Some(since) = since else { return Ok(Seq::default()) };
         let mut statement = self.connection.prepare_cached(
             "SELECT seq FROM time_marks WHERE seq > 0 AND latest <= ?1 ORDER BY seq DESC LIMIT 1",

@@ -13,6 +13,7 @@ mod events;
 mod flush;
 mod inbox;
 mod heard;
+mod history;
 mod locks;
 mod machines;
 mod messages;
@@ -46,8 +47,9 @@ use self::open::PAGE_BYTES;
 pub(super) use self::recover::{journal_of, place_aside};
 use super::journal::{Ground, Position};
 use super::{
-    Counts, EventPage, EventQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page, PurgeBefore,
-    Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store, Telling, Waiting,
+    Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
+    PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    Telling, Waiting,
 };
 use crate::api::{Full, Recovery};
 use crate::config::Durability;
@@ -409,6 +411,10 @@ impl Store for SqliteStore {
         self.run(|db| db.left_session(agent_type, session, host))
     }
 
+    fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>> {
+        self.run(|db| db.departed_peers(limit))
+    }
+
     fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
         self.run(|db| db.put_peer(record))
     }
@@ -444,6 +450,14 @@ impl Store for SqliteStore {
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page> {
         self.run(|db| db.sent(query, keep))
+    }
+
+    fn history(
+        &mut self,
+        query: &HistoryQuery,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>> {
+        self.run(|db| db.history(query, keep))
     }
 
     fn mark_read(
@@ -519,6 +533,16 @@ impl Store for SqliteStore {
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
         self.run(|db| db.list_state(namespace, prefix, now, limit, keep))
+    }
+
+    fn state_after(
+        &mut self,
+        after: (&str, &str),
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        self.run(|db| db.state_after(after, now, limit, keep))
     }
 
     fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {

@@ -77,6 +77,18 @@ impl Db {
         Ok(statement.query_row([id], record).optional()?)
     }
 
+    /// See [`crate::store::Store::departed_peers`].
+    pub(super) fn departed_peers(&self, limit: u32) -> Outcome<Vec<PeerRecord>> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM peers INDEXED BY peers_left WHERE left_at IS NOT NULL AND left_seq >= 0
+              ORDER BY left_seq DESC, id DESC LIMIT ?1"
+        ))?;
+        let records: rusqlite::Result<Vec<_>> = statement.query_map([limit], record)?.collect();
+        Ok(records?)
+    }
+
     /// See [`crate::store::Store::left_session`].
     pub(super) fn left_session(
         &self,

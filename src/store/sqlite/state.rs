@@ -67,6 +67,32 @@ impl Db {
         Ok(entries)
     }
 
+    /// See [`crate::store::Store::state_after`].
+    pub(super) fn state_after(
+        &self,
+        (namespace, key): (&str, &str),
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Outcome<Vec<StateEntry>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
+             FROM state WHERE (namespace, key) > (?1, ?2)
+                AND (expires_at IS NULL OR expires_at > ?3)
+             ORDER BY namespace, key LIMIT ?4",
+        )?;
+        let mut rows = statement.query((namespace, key, now, limit))?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            let entry = entry(row)?;
+            if !keep(&entry) && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
     /// See [`crate::store::Store::set_state`].
     pub(super) fn set_state(
         &mut self,

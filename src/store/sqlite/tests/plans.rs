@@ -43,7 +43,7 @@ fn watch(store: &mut SqliteStore) -> Arc<Mutex<Work>> {
 type Operation = (&'static str, fn(&mut SqliteStore));
 
 /// Everything that is done often, or while someone waits.
-const OPERATIONS: [Operation; 29] = [
+const OPERATIONS: [Operation; 30] = [
     ("send", |store| _ = tell(store, 1, 2, "x")),
     ("broadcast", |store| _ = broadcast(store, 1, &[2, 3], "x")),
     ("send with an id", |store| {
@@ -100,6 +100,14 @@ const OPERATIONS: [Operation; 29] = [
     ("undelivered, from the beginning", |store| {
         drop(store.undelivered(peer(2), Seq(0), 10).unwrap());
     }),
+    ("history", |store| {
+        for (before, after) in [(None, None), (Some(Seq(150)), None), (None, Some(Seq(150)))] {
+            let since = Some(T0);
+            let query = HistoryQuery { since, before, after, limit: 10 };
+            drop(store.history(&query, &mut |_| true).unwrap());
+        }
+        drop(store.departed_peers(10).unwrap());
+    }),
     ("emit", |store| _ = event(store, "a.b")),
     ("events", |store| {
         let query = EventQuery { types: &[], since: None, after: None, limit: 20 };
@@ -125,6 +133,7 @@ const OPERATIONS: [Operation; 29] = [
         });
         drop(store.list_state(Some("default"), "k", MeshTime(0), 10, &mut |_| true).unwrap());
         drop(store.list_state(None, "", MeshTime(0), 10, &mut |_| true).unwrap());
+        drop(store.state_after(("a", "k"), MeshTime(0), 10, &mut |_| true).unwrap());
         store.next_state_expiry().unwrap();
         let change = StateChange { namespace: "default", key: "k", if_version: None };
         turn(store, |store| store.delete_state(&change).unwrap());
