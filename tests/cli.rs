@@ -556,7 +556,8 @@ fn events_are_listed() {
     mesh.run("emit build.started").ok();
     mesh.run_with_input("emit other.thing -", b" [1, 2] ").ok();
     let events = mesh.run("events").ok();
-    assert!(events.starts_with("SEQ") && events.contains(r#"{"n":1}"#), "{events}");
+    assert!(events.starts_with("WHEN"), "{events}");
+    assert!(events.contains(r#"  cli: build.done {"n":1}"#), "{events}");
     let json = mesh.run("events --type build.* --limit 1 --json").json();
     assert_eq!(json["events"][0]["type"], "build.started");
     assert_eq!(json["events"].as_array().unwrap().len(), 1);
@@ -617,8 +618,7 @@ fn following_begins_where_it_is_told() {
             break line;
         }
     };
-    assert!(line.contains("  a.live            cli  null"), "{line}");
-    assert!(line.starts_with("20") && !line.contains("a.past"), "{line}");
+    assert!(line.ends_with("  cli: a.live") && line.get(2..3) == Some(":"), "{line}");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn a_mesh_in_order_is_found_in_order() {
     assert!(checks(&ran, "push")[0].1.contains(" ms"), "{ran:?}");
     assert_eq!(checks(&ran, "agent").len(), 3);
     // Its own peer and socket are gone.
-    assert!(mesh.run("peers --all").ok().contains("No peers are here."));
+    assert!(mesh.run("peers").ok().contains("No active peers are here."));
     assert!(tree(&mesh.data_dir().join("peers")).is_empty());
     let text = mesh.run("doctor").ok();
     assert!(text.ends_with("Nothing is wrong.\n"), "{text}");

@@ -760,12 +760,6 @@ mod tests {
                 ..Fetch::default()
             }),
             Request::GetState { namespace: "n".into(), key: "k".into() },
-            Request::ListState {
-                after: None,
-                namespace: Some("n".into()),
-                prefix: Some("p".into()),
-                limit: Some(9),
-            },
             Request::SetState(SetState {
                 peer_id: me.clone(),
                 namespace: "n".into(),
@@ -884,6 +878,35 @@ mod tests {
     fn what_is_asked_of_all_and_of_machines_is_read_as_clients_write_it() {
         for request in [
             Request::Peers(ListPeers { scope: Scope::Mesh, ..ListPeers::default() }),
+            Request::Peers(ListPeers {
+                ids: vec![PeerId::from_random([4; 16])],
+                include_departed: true,
+                unread: true,
+                ..ListPeers::default()
+            }),
+            Request::ListState {
+                namespace: Some("n".into()),
+                prefix: Some("p".into()),
+                after: None,
+                limit: Some(9),
+            },
+            Request::ListState {
+                namespace: None,
+                prefix: None,
+                after: Some(["n".into(), "k".into()]),
+                limit: None,
+            },
+            Request::Rename { peer_id: Some("me".into()), name: "x".into() },
+            Request::FindMessage { message: MessageId::new(Seq(7), [3; 16]).handle().into() },
+            Request::History(History {
+                with: Some("#build".into()),
+                text: Some("t".into()),
+                thread: vec![MessageId::new(Seq(7), [3; 16])],
+                since: Some(Timestamp(0)),
+                before: Some(Seq(9)),
+                after: Some(Seq(1)),
+                limit: Some(5),
+            }),
             Request::ListState { namespace: None, prefix: None, after: None, limit: None },
             Request::ListMachines,
             Request::Invite { name: None, minutes: None },

@@ -110,6 +110,7 @@ pub enum Scope {
 /// Asks who is here: `POST /peers`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each field of the request")]
 pub struct ListPeers {
     /// Among whom.
     #[serde(flatten)]

@@ -9,6 +9,7 @@ use super::text::escape;
 use super::{Context, Failure, Result};
 use crate::client::{Client, StartPolicy};
 use crate::hook::session::{self, Found};
+use crate::model::PeerId;
 
 /// Who a person at the command line is in the mesh.
 pub(super) const CLI: &str = "cli";
@@ -21,6 +22,8 @@ pub(super) struct Acting {
     pub(super) peer_id: Option<Box<str>>,
     /// What they are called.
     pub(super) name: Box<str>,
+    /// Their id, if an agent runs this.
+    pub(super) id: Option<PeerId>,
 }
 
 impl Context {
@@ -36,7 +39,7 @@ impl Context {
         let mut client = self.client(start)?;
         let Some(agent) = agent else {
             let name: Box<str> = named.unwrap_or(CLI).into();
-            return Ok(Acting { client, peer_id: Some(name.clone()), name });
+            return Ok(Acting { client, peer_id: Some(name.clone()), name, id: None });
         };
         let cwd = env::current_dir().ok();
         let found = session::find_of_command(&mut client, cwd.as_deref())?;
@@ -56,7 +59,7 @@ impl Context {
             // Where the standard error is closed there is nobody to tell.
             let _ = writeln!(io::stderr().lock(), "as {}", escape(&me.name));
         }
-        Ok(Acting { client, peer_id: None, name: me.name })
+        Ok(Acting { client, peer_id: None, name: me.name, id: Some(me.id) })
     }
 
     /// Refuses `what`, which is the person's to do, to an agent that does not say that it was asked to.

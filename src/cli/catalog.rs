@@ -3,7 +3,7 @@
 
 use super::command::Command;
 use super::words::{Result, Words};
-use super::{invite, join, leave, machines, parse};
+use super::{history, inbox, invite, join, leave, machines, parse, reply};
 
 /// A command.
 pub(super) struct Entry {
@@ -168,11 +168,11 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "send",
         group: Group::Messages,
         summary: "send a message to a peer or a group",
-        usage: &["send <peer> <message> [--type T] [--from P] [--reply-to HANDLE]"],
+        usage: &["send <peer>[,<peer>...] <message> [--type T] [--from P] [--reply-to HANDLE]"],
         about: &[
             "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or a group: \
              `all`, `repo` and `directory` (the peers in this repository, in this directory), \
-             '#topic' (those that listen to it).",
+             '#topic' (those that listen to it). Several are told with commas between them.",
             "A message to a name that a session asked for and that nobody has now waits for the \
              next session of that name.",
             "<message> is one word to the shell, so quote it; `-` reads it from the standard \
@@ -186,6 +186,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         examples: &[
             ("send webapp-claude 'the API is ready'", ""),
             ("git diff | slm-mesh send reviewer -", "the standard input"),
+            ("send api,docs 'the names have changed'", "to both"),
             ("send '#build' 'main is green'", "everyone who listens to #build"),
             ("send reviewer '{\"pr\":7}' --type json --from ci", "in the name of a script"),
         ],
@@ -206,11 +207,69 @@ pub(super) static ENTRIES: &[Entry] = &[
         parse: parse::broadcast,
     },
     Entry {
+        name: "reply",
+        group: Group::Messages,
+        summary: "answer a message",
+        usage: &["reply [handle] <text> [--type T]"],
+        about: &[
+            "Sends the text to whoever wrote the message, as the answer to it, and marks it read. \
+             Without a handle it answers the last message that came. The answer to a message of \
+             your own goes where that went.",
+            "`inbox` and `history` show the handle of each message. `-` reads the text from the \
+             standard input.",
+        ],
+        options: &[("--type T", "text (default), json, command or alert")],
+        examples: &[
+            ("reply 'yes, go on'", "the last message"),
+            ("reply k7q2 'not before noon'", "this one"),
+        ],
+        parse: reply::parse,
+    },
+    Entry {
+        name: "history",
+        group: Group::Messages,
+        summary: "what anyone has written to anyone",
+        usage: &["history [--with PEER] [--grep TEXT] [--since T] [--thread HANDLE] [--limit N]"],
+        about: &[
+            "Shows the newest messages of the whole mesh, oldest first, for as long as messages are \
+             kept, with how far each has come. It marks nothing as read.",
+            "--with takes the name that someone has or had. --thread shows the whole conversation \
+             that a message is of: what it answers, and what answers that.",
+        ],
+        options: &[
+            ("--with PEER", "only messages from or to PEER: a name, an id, cli, all, '#topic'"),
+            ("--grep TEXT", "only messages with this text, in upper or lower case"),
+            ("--since T", "only later ones: 10m, 2h, or 2026-04-08T10:30:00Z"),
+            ("--thread HANDLE", "only the conversation with this message"),
+            ("--limit N", "at most N messages, 1 to 1000 (default: 50)"),
+        ],
+        examples: &[
+            ("history", ""),
+            ("history --with api-claude --since 1h", ""),
+            ("history --grep 'port 3000'", "who said that?"),
+        ],
+        parse: history::parse,
+    },
+    Entry {
+        name: "whoami",
+        group: Group::Messages,
+        summary: "who you are in the mesh",
+        usage: &["whoami"],
+        about: &[
+            "You are `cli`; a command that an agent runs is of that agent. Says how many messages \
+             wait, too. Starts no broker.",
+        ],
+        options: &[],
+        examples: &[("whoami", "")],
+        parse: parse::whoami,
+    },
+    Entry {
         name: "inbox",
         group: Group::Messages,
         summary: "read the messages sent to `cli`, or to a peer",
         usage: &[
             "inbox [--peer P] [--all] [--peek] [--limit N]",
+            "inbox --follow [--peer P] [--peek]",
             "inbox --sent [--peer P] [--limit N]",
         ],
         about: &[
@@ -226,6 +285,7 @@ pub(super) static ENTRIES: &[Entry] = &[
             ("--peer P", "the inbox of this peer"),
             ("--all", "read messages too, the newest ones"),
             ("--peek", "leave them unread"),
+            ("-f, --follow", "and then those to come, until interrupted"),
             ("--sent", "what was sent from here, or by that peer"),
             ("--limit N", "at most N messages, 1 to 1000 (default: 100)"),
         ],
@@ -233,21 +293,66 @@ pub(super) static ENTRIES: &[Entry] = &[
             ("inbox", ""),
             ("inbox --peer webapp-claude --peek", "look over its shoulder"),
             ("inbox --sent", "was it read?"),
+            ("inbox --follow", "as they come"),
         ],
-        parse: parse::inbox,
+        parse: inbox::parse,
     },
     Entry {
         name: "peers",
         group: Group::Shared,
         summary: "list the agents that are here",
-        usage: &["peers [--scope machine|directory|repo] [--all]"],
-        about: &["Starts no broker: without one, it says so and exits with 3."],
+        usage: &["peers [--scope machine|directory|repo] [--all]", "peers <peer>"],
+        about: &[
+            "With a name or an id it tells all about one: what it works on, its locks, how many \
+             messages it has not read, how a message reaches it, when it was last heard of.",
+            "Starts no broker: without one, it says so and exits with 3.",
+        ],
         options: &[
             ("--scope S", "machine (default), or those of this directory or repo"),
-            ("--all", "also those that have not been heard of for a while"),
+            ("--all", "also those that have not been heard of for a while, or have left"),
         ],
-        examples: &[("peers", ""), ("peers --scope repo --all", "")],
+        examples: &[("peers", ""), ("peers --scope repo --all", ""), ("peers api-claude", "")],
         parse: parse::peers,
+    },
+    Entry {
+        name: "rename",
+        group: Group::Agents,
+        summary: "give a peer another name",
+        usage: &["rename <peer> <name>"],
+        about: &[
+            "It keeps the name until its session ends, also over a restart of the broker. What waits \
+             for the name that it had waits for the next session of that name.",
+        ],
+        options: &[],
+        examples: &[("rename webapp-claude-2 reviewer", "")],
+        parse: parse::rename,
+    },
+    Entry {
+        name: "kick",
+        group: Group::Agents,
+        summary: "take a peer out of the mesh",
+        usage: &["kick <peer> [--force]"],
+        about: &[
+            "For a peer that is stale or away and does not go by itself: its locks come free. One \
+             that is alive is only taken out with --force, and comes back, under a new id, when its \
+             agent next uses the mesh.",
+        ],
+        options: &[("--force", "also if it is alive")],
+        examples: &[("kick webapp-claude-2", ""), ("kick webapp-claude --force", "")],
+        parse: parse::kick,
+    },
+    Entry {
+        name: "export",
+        group: Group::Other,
+        summary: "write out all that the mesh knows, as lines of JSON",
+        usage: &["export"],
+        about: &[
+            "A line for each thing: {\"peer\": ...} (those that have left, too), {\"message\": ...}, \
+             {\"event\": ...}, {\"state\": ...}, {\"lock\": ...}, in this order, each as the API has it.",
+        ],
+        options: &[],
+        examples: &[("export > mesh.jsonl", ""), ("export | jq -r .message.payload", "")],
+        parse: parse::export,
     },
     Entry {
         name: "state",
@@ -332,8 +437,9 @@ pub(super) static ENTRIES: &[Entry] = &[
         summary: "what has happened, and what happens",
         usage: &["events [--type T]... [--since T] [--limit N] [--follow]"],
         about: &[
-            "Shows the newest events, oldest first. With --follow it goes on until interrupted, \
-             also over a restart of the broker; --json then prints one line for each event.",
+            "Shows the newest events, oldest first, in sentences; --json has them as they are kept. \
+             With --follow it goes on until interrupted, also over a restart of the broker; --json \
+             then prints one line for each event.",
         ],
         options: &[
             ("--type T", "only this type, or those of a prefix: 'build.*'; may be repeated"),

@@ -4,6 +4,12 @@ use std::ffi::OsString;
 
 use uuid::Uuid;
 
+pub use super::history::History;
+pub use super::inbox::Inbox;
+pub use super::kick::Kick;
+pub use super::rename::Rename;
+pub use super::reply::Reply;
+
 use super::actor::CLI;
 use super::catalog::{self, Entry};
 use super::invite::Invite;
@@ -55,6 +61,18 @@ pub enum Command {
     Peers(Peers),
     /// Send a message.
     Send(Send),
+    /// Answer one.
+    Reply(Reply),
+    /// Show conversations.
+    History(History),
+    /// Tell who asks.
+    WhoAmI,
+    /// Give a peer another name.
+    Rename(Rename),
+    /// Take a peer out.
+    Kick(Kick),
+    /// Write out all there is.
+    Export,
     /// Show messages.
     Inbox(Inbox),
     /// Shared state.
@@ -143,9 +161,11 @@ pub enum PeerScope {
 /// `peers`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers {
+    /// All about this one.
+    pub peer: Option<String>,
     /// Which.
     pub scope: PeerScope,
-    /// Stale ones too.
+    /// Stale ones and those that have left, too.
     pub all: bool,
 }
 
@@ -167,8 +187,8 @@ impl Text {
 /// `send` and `broadcast`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Send {
-    /// To whom; none for everyone.
-    pub to: Option<String>,
+    /// To whom: at least one.
+    pub to: Vec<String>,
     /// What.
     pub message: Text,
     /// What kind of text.
@@ -177,21 +197,6 @@ pub struct Send {
     pub from: Option<String>,
     /// The message it answers.
     pub reply_to: Option<MessageRef>,
-}
-
-/// `inbox`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inbox {
-    /// Whose; `cli` if none.
-    pub peer: Option<String>,
-    /// Read ones too.
-    pub all: bool,
-    /// Those that were sent, not those that came.
-    pub sent: bool,
-    /// Leave them unread.
-    pub peek: bool,
-    /// At most so many.
-    pub limit: Option<u32>,
 }
 
 /// `state`
@@ -371,6 +376,17 @@ pub struct SetUp {
     pub uninstall: bool,
 }
 
+impl Since {
+    /// The time that is meant, if it is `now`.
+    #[must_use]
+    pub fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(ms) => now.plus_ms(ms.saturating_neg()),
+        }
+    }
+}
+
 impl Invocation {
     /// Reads a command line, the program's name not included.
     ///
@@ -394,9 +410,9 @@ impl Invocation {
                 if help { Command::Help(Some(entry.name)) } else { (entry.parse)(entry, words)? }
             }
             None if help => Command::Help(None),
-            None if words.flag(["-V", "--version"]) => Command::Version,
+            None if words.flag(["-V", "--version"]) | words.flag("-v") => Command::Version,
             None => {
-                let known = ["--json", "--data-dir", "--as", "--help", "--version", "-h", "-V"];
+                let known = ["--json", "--data-dir", "--as", "--help", "--version", "-h", "-v"];
                 // A command after `--` is meant as one, but that is not where commands stand.
                 words.rest(&[], 0, &known)?;
                 Command::Bare

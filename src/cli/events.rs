@@ -1,39 +1,29 @@
 //! `slm-mesh events` and `emit`
 
 use std::io::Write;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use serde_json::value::RawValue;
 
 use super::command::new_id;
-use super::messages::read_text;
-use super::out::{Out, Paint, note};
+use super::follow::Patient;
+use super::out::{Out, Paint};
+use super::said::{self, Teller};
+use super::send::read_text;
 use super::table::{Cell, Table, cut, elastic, fixed};
-use super::text::{escape, short_id};
-use super::{Context, Emit, Exit, Failure, Result, Since, Text};
+use super::text::escape;
+use super::who::Names;
+use super::{Context, Emit, Exit, Failure, Result, Text};
 use crate::api::{Code, EmittedReply, EventInfo, Events, ReadEvents, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy};
-use crate::config::Config;
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
-use crate::model::Seq;
+use crate::model::{Party, Seq, Timestamp};
 
 /// Past events shown before those to come, when the command line does not say.
 const FOLLOW_LIMIT: u32 = 10;
-/// How often a broker is looked for that has gone.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a broker that cannot serve now is left alone, when it does not say.
-const BUSY_INTERVAL: Duration = Duration::from_secs(1);
-/// Columns of the type of an event that is followed.
-const TYPE_WIDTH: usize = 16;
 
 pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit> {
-    let since = events.since.map(|since| match since {
-        Since::At(time) => time,
-        Since::Ago(ms) => context.out.now.plus_ms(ms.saturating_neg()),
-    });
+    let since = events.since.map(|since| since.before(context.out.now));
     let default = if events.follow { Some(FOLLOW_LIMIT) } else { None };
     let read = ReadEvents {
         types: events.types.iter().map(|kind| kind.as_str().into()).collect(),
@@ -43,10 +33,8 @@ pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit>
     };
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if events.follow {
-        end_with_reader();
-        // A broker that stops from now on is waited for, not started: someone has stopped it.
-        client.set_start_policy(StartPolicy::Never);
-        return Follower::new(context, client, read).run();
+        let (patient, names) = (Patient::new(client, context.out.json), Names::default());
+        return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
     }
     let body = client.call_bytes(&Request::ReadEvents(read))?;
     if context.out.json {
@@ -59,92 +47,69 @@ pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit>
         writeln!(out, "No such events are kept.")?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new([
-        fixed("SEQ"),
-        fixed("WHEN"),
-        elastic("TYPE", 12),
-        elastic("BY", 8),
-        elastic("PAYLOAD", 10),
-    ]);
+    let names = names(&mut client, Names::default(), &reply.events)?;
+    let mut table = Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 20)]);
     for event in &reply.events {
         table.push([
-            Cell::painted(event.seq.to_string(), Paint::Dim),
-            out.age(event.created_at).into(),
-            Cell::painted(escape(&event.kind), Paint::Bold),
-            emitted_by(event).into(),
-            escape(&event.payload).into(),
+            Cell::painted(out.age(event.created_at), Paint::Dim),
+            escape(&event.kind).into(),
+            sentence(out, &names, event).into(),
         ]);
     }
     table.write(out, &out.style.clone())?;
     Ok(Exit::Done)
 }
 
-/// Ends this process when nobody reads its output any more, however long nothing happens: with
-/// `| head` there may be no next write to fail.
-fn end_with_reader() {
-    std::thread::spawn(|| {
-        let stdout = std::io::stdout();
-        loop {
-            // Nothing is waited for but what is always told: that the other end is gone.
-            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
-            match poll(&mut polled, None) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(_) => return,
-            }
-            let [stdout] = polled;
-            if stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
-                std::process::exit(0);
-            }
-            // Something that cannot be polled.
-            return;
-        }
-    });
+/// With the names of whom these events are about; none is looked up twice.
+fn names(client: &mut Client, known: Names, events: &[EventInfo]) -> Result<Names> {
+    let parties: Vec<Party> =
+        events.iter().flat_map(said::parties).filter(|party| !known.knows(party)).collect();
+    if parties.is_empty() {
+        return Ok(known);
+    }
+    Ok(known.with(Names::of(client, &parties)?))
 }
 
-fn emitted_by(event: &EventInfo) -> String {
-    let by = event.emitted_by.as_ref().map(ToString::to_string).unwrap_or_default();
-    escape(short_id(&by)).into_owned()
+fn sentence(out: &Out, names: &Names, event: &EventInfo) -> String {
+    said::sentence(
+        event,
+        &Teller {
+            name: &|party| names.shown(party),
+            text: &|text| escape(text).into_owned(),
+            path: &|path| out.path(path),
+        },
+    )
 }
 
 /// Events as they come, until it is interrupted.
 struct Follower<'a> {
-    config: &'a Config,
     out: &'a mut Out,
-    client: Option<Client>,
+    patient: Patient,
     read: ReadEvents,
     /// Where to go on; none: nothing was read yet.
     cursor: Option<Seq>,
-    /// Said that the broker has gone.
-    told: bool,
+    names: Names,
 }
 
-impl<'a> Follower<'a> {
-    fn new(context: &'a mut Context, client: Client, read: ReadEvents) -> Self {
-        Self {
-            config: &context.config,
-            out: &mut context.out,
-            client: Some(client),
-            read,
-            cursor: None,
-            told: false,
-        }
-    }
-
+impl Follower<'_> {
     fn run(mut self) -> Result<Exit> {
         loop {
             match self.next() {
                 Ok(events) => self.show(&events)?,
-                Err(error) => self.handle(error)?,
+                // The database is another than before, and has not come so far yet.
+                Err(error)
+                    if error.code() == Some(Code::InvalidRequest) && self.cursor.is_some() =>
+                {
+                    self.patient.note("the broker has begun anew; going on from what it has");
+                    self.cursor = None;
+                    self.read.limit = Some(0);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     fn next(&mut self) -> std::result::Result<Events, ClientError> {
-        let client = match &mut self.client {
-            Some(client) => client,
-            none => none.insert(Client::open(self.config, StartPolicy::Never)?),
-        };
         let mut read = self.read.clone();
         if let Some(cursor) = self.cursor {
             read.after = Some(cursor);
@@ -154,23 +119,24 @@ impl<'a> Follower<'a> {
             // None of the past ones: one is read all the same, to know where to go on.
             read.limit = read.limit.map(|limit| limit.max(1));
         }
-        let events = client.call(&Request::ReadEvents(read))?;
-        if std::mem::take(&mut self.told) {
-            self.note("the broker is back");
-        }
-        Ok(events)
+        self.patient.ask(&Request::ReadEvents(read))
     }
 
     fn show(&mut self, reply: &Events) -> Result<()> {
         let is_past = self.cursor.is_none();
         if self.cursor.is_some_and(|cursor| cursor.next() < reply.first_seq) {
-            self.note("some events were not kept long enough to be shown");
+            self.patient.note("some events were not kept long enough to be shown");
         }
         self.cursor = Some(reply.last_seq);
         // Only the first read is of past events.
         self.read.since = None;
         if is_past && self.read.limit == Some(0) {
             return Ok(());
+        }
+        if !self.out.json {
+            let known = std::mem::take(&mut self.names);
+            // A broker that stops now takes the names with it, not the events.
+            self.names = names(self.patient.client(), known, &reply.events).unwrap_or_default();
         }
         for event in &reply.events {
             self.write(event)?;
@@ -186,55 +152,21 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         // A time, not an age: it stays true on a screen that stays.
-        let time = event.created_at.to_string();
-        let kind = escape(&event.kind);
-        let kind = format!("{kind:<TYPE_WIDTH$}");
-        let rest = format!("  {kind}  {}  {}", emitted_by(event), escape(&event.payload));
-        let left = self.out.style.width.map(|width| width.saturating_sub(time.len()));
-        let rest = left.map_or_else(|| rest.trim_end().to_owned(), |left| cut(&rest, left));
+        let time = time_of_day(event.created_at);
+        let said = sentence(self.out, &self.names, event);
+        let left = self.out.style.width.map(|width| width.saturating_sub(time.len() + 2));
+        let said = left.map_or_else(|| said.clone(), |left| cut(&said, left));
         let time = self.out.style.paint(&time, Paint::Dim).into_owned();
-        writeln!(self.out, "{time}{rest}")?;
+        writeln!(self.out, "{time}  {said}")?;
         Ok(())
     }
+}
 
-    /// Goes on after an error, if that makes sense, and after a pause.
-    fn handle(&mut self, error: ClientError) -> Result<()> {
-        let pause = match (&error, error.code()) {
-            (ClientError::Refused(refused), Some(Code::RateLimited | Code::Unavailable)) => {
-                refused.retry_after.unwrap_or(BUSY_INTERVAL)
-            }
-            // The database is another than before, and has not come so far yet.
-            (_, Some(Code::InvalidRequest)) if self.cursor.is_some() => {
-                self.note("the broker has begun anew; going on from what it has");
-                self.cursor = None;
-                self.read.limit = Some(0);
-                Duration::ZERO
-            }
-            (
-                ClientError::NoBroker
-                | ClientError::Unreachable { .. }
-                | ClientError::TimedOut { .. }
-                | ClientError::InDoubt { .. }
-                | ClientError::NotOurs { .. },
-                _,
-            ) => {
-                if !std::mem::replace(&mut self.told, true) {
-                    self.note("the broker has stopped; waiting until it is back");
-                }
-                self.client = None;
-                LOOK_INTERVAL
-            }
-            _ => return Err(error.into()),
-        };
-        std::thread::sleep(pause);
-        Ok(())
-    }
-
-    /// For people only.
-    fn note(&self, text: &str) {
-        if !self.out.json {
-            note(text);
-        }
+/// `12:30:05`, by the clock on the wall.
+fn time_of_day(at: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string(),
+        Err(_) => at.to_string(),
     }
 }
 

@@ -6,6 +6,10 @@ use super::catalog::{self, ENTRIES, Entry, GLOBAL_OPTIONS, Group};
 
 /// Lines are broken before this column.
 const WIDTH: usize = 80;
+/// What stands before the second line of a usage.
+const USAGE_INDENT: &str = "           ";
+/// A space that stays within its line.
+const UNBROKEN: char = '\u{1}';
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the program does, in a sentence.
@@ -31,7 +35,7 @@ fn about_program() -> String {
         list(&mut out, width, entries.map(|entry| (entry.name, entry.summary)));
     }
     out.push_str("\nOptions:\n");
-    let version = ("-V, --version", "the version");
+    let version = ("-v, --version", "the version");
     list(&mut out, 0, GLOBAL_OPTIONS.iter().copied().chain([version]));
     out.push('\n');
     paragraph(
@@ -55,7 +59,10 @@ fn about_command(entry: &Entry) -> String {
     paragraph(&mut out, "", &format!("slm-mesh {}: {}", entry.name, entry.summary));
     for (i, usage) in entry.usage.iter().enumerate() {
         let before = if i == 0 { "\nUsage: " } else { "       " };
-        let _ = writeln!(out, "{before}slm-mesh {usage}");
+        out.push_str(before);
+        let mut lines = String::new();
+        paragraph(&mut lines, USAGE_INDENT, &unbroken(&format!("slm-mesh {usage}")));
+        out.push_str(&lines.trim_start().replace(UNBROKEN, " "));
     }
     for about in entry.about {
         out.push('\n');
@@ -66,13 +73,28 @@ fn about_command(entry: &Entry) -> String {
     out.push_str("\nExamples:\n");
     for (example, about) in entry.examples {
         let program = if example.contains("slm-mesh") { "" } else { "slm-mesh " };
-        let _ = write!(out, "  {program}{example}");
-        if !about.is_empty() {
-            let _ = write!(out, "    # {about}");
-        }
-        out.push('\n');
+        let line = format!("  {program}{example}");
+        let _ = match (about.is_empty(), line.len() + about.len() + "    # ".len() <= WIDTH) {
+            (true, _) => writeln!(out, "{line}"),
+            (false, true) => writeln!(out, "{line}    # {about}"),
+            (false, false) => writeln!(out, "  # {about}\n{line}"),
+        };
     }
     out
+}
+
+/// A usage in which only spaces outside of brackets are such that a line may end there.
+fn unbroken(usage: &str) -> String {
+    let mut depth = 0_usize;
+    let word = |c: char| {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if c == ' ' && depth > 0 { UNBROKEN } else { c }
+    };
+    usage.chars().map(word).collect()
 }
 
 /// Words with what they mean, in two columns, the first at least `width` wide.
@@ -119,7 +141,7 @@ mod tests {
             }
             assert!(own.contains("Usage: slm-mesh ") && own.contains("Examples:\n  "));
             for line in own.lines().chain(program.lines()) {
-                assert!(line.len() <= WIDTH + 8, "{line}");
+                assert!(line.len() <= WIDTH, "{line}");
                 assert_eq!(line, line.trim_end());
             }
         }

@@ -13,19 +13,29 @@ mod command;
 mod demo;
 mod doctor;
 mod events;
+mod export;
 mod failure;
+mod follow;
 mod guard;
 mod help;
+mod history;
 mod hubs;
+mod inbox;
 mod invite;
 mod join;
+mod kick;
 mod leave;
+mod letter;
 mod locks;
 mod machines;
-mod messages;
 mod out;
 mod parse;
+mod peer;
 mod peers;
+mod rename;
+mod reply;
+mod said;
+mod send;
 mod sent;
 mod setup;
 mod start;
@@ -35,6 +45,8 @@ mod suggest;
 mod table;
 mod text;
 mod top;
+mod who;
+mod whoami;
 mod words;
 
 use std::io::Write;
@@ -42,9 +54,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub use command::{
-    Acquire, Command, Emit, Events, Global, Guard, GuardAction, Inbox, Invocation, Lock,
-    LockedFiles, PeerScope, Peers, Send, SetUp, Since, StartMode, State, StateAction, Text,
-    wants_json,
+    Acquire, Command, Emit, Events, Global, Guard, GuardAction, History, Inbox, Invocation, Kick,
+    Lock, LockedFiles, PeerScope, Peers, Rename, Reply, Send, SetUp, Since, StartMode, State,
+    StateAction, Text, wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use invite::Invite;
@@ -135,6 +147,11 @@ fn work(invocation: &Invocation) -> Result<Exit> {
     match &invocation.command {
         Command::Stop => context.is_for_person("to stop the broker")?,
         Command::Clean => context.is_for_person("to tidy up")?,
+        Command::History(_) | Command::Export => {
+            context.is_for_person("to read what others write to each other")?;
+        }
+        Command::Rename(_) => context.is_for_person("to rename a peer")?,
+        Command::Kick(_) => context.is_for_person("to take a peer out")?,
         Command::Lock(Lock::Release { force: true, .. }) => {
             context.is_for_person("to force a lock open")?;
         }
@@ -161,8 +178,14 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Machines(wanted) => machines::run(context, *wanted),
         Command::SetUp(wanted) => setup::run(context, wanted),
         Command::Peers(peers) => peers::run(context, peers),
-        Command::Send(message) => messages::send(context, message),
-        Command::Inbox(inbox) => messages::inbox(context, inbox),
+        Command::Send(message) => send::run(context, message),
+        Command::Reply(reply) => reply::run(context, reply),
+        Command::Inbox(inbox) => inbox::run(context, inbox),
+        Command::History(history) => history::run(context, history),
+        Command::WhoAmI => whoami::run(context),
+        Command::Rename(rename) => rename::run(context, rename),
+        Command::Kick(kick) => kick::run(context, kick),
+        Command::Export => export::run(context),
         Command::State(state) => state::run(context, state),
         Command::Lock(lock) => locks::run(context, lock),
         Command::Events(events) => events::run(context, events),

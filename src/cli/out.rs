@@ -94,7 +94,7 @@ impl Out {
     /// Sentences, in lines that fit the terminal, and a page.
     pub(super) fn paragraph(&mut self, text: &str) -> io::Result<()> {
         let Some(width) = self.style.width else { return writeln!(self, "{text}") };
-        for line in super::text::wrap(text, width.min(COLUMNS_MAX)) {
+        for line in super::text::wrap(text, Some(width.min(COLUMNS_MAX))) {
             writeln!(self, "{line}")?;
         }
         Ok(())
@@ -125,7 +125,7 @@ impl Write for Out {
 pub(super) fn note(text: &str) {
     let text = format!("slm-mesh: {text}");
     let text = if platform::stderr_is_terminal() {
-        super::text::wrap(&text, COLUMNS_MAX).join("\n")
+        super::text::wrap(&text, Some(COLUMNS_MAX)).join("\n")
     } else {
         text
     };

@@ -2,8 +2,8 @@
 
 use super::catalog::Entry;
 use super::command::{
-    Acquire, Command, Emit, Events, Guard, GuardAction, Hook, Inbox, Lock, LockedFiles, PeerScope,
-    Peers, Send, SetUp, Since, StartMode, State, StateAction, Text, find,
+    Acquire, Command, Emit, Events, Guard, GuardAction, Hook, Kick, Lock, LockedFiles, PeerScope,
+    Peers, Rename, Send, SetUp, Since, StartMode, State, StateAction, Text, find,
 };
 use super::suggest;
 use super::words::{Result, UsageError, Words};
@@ -15,6 +15,11 @@ use crate::setup::agents::{self, AGENTS};
 
 /// Longest `--wait` for a lock: as long as a lock may last.
 const LOCK_WAIT_SECONDS_MAX: u64 = 60 * LOCK_TTL_MINUTES_MAX as u64;
+
+/// What `--since` takes.
+pub(super) const SINCE: &str = "a time such as 10m, 2h or 2026-04-08T10:30:00Z";
+/// What an option that names a message takes.
+pub(super) const HANDLE: &str = "the handle of a message, as `inbox` shows it, or its id";
 
 const SCOPES: [(&str, PeerScope); 4] = [
     ("machine", PeerScope::Machine),
@@ -103,7 +108,7 @@ pub(super) fn version(entry: &Entry, words: Words) -> Result<Command> {
     alone(entry, words, Command::Version)
 }
 
-fn alone(entry: &Entry, words: Words, command: Command) -> Result<Command> {
+pub(super) fn alone(entry: &Entry, words: Words, command: Command) -> Result<Command> {
     words.rest(&[], 0, &entry.option_names())?;
     Ok(command)
 }
@@ -121,9 +126,34 @@ pub(super) fn start(entry: &Entry, mut words: Words) -> Result<Command> {
 }
 
 pub(super) fn peers(entry: &Entry, mut words: Words) -> Result<Command> {
-    let scope = words.choice("--scope", &SCOPES)?.unwrap_or_default();
+    let scope = words.choice("--scope", &SCOPES)?;
     let all = words.flag("--all");
-    alone(entry, words, Command::Peers(Peers { scope, all }))
+    let wrong = words.error("a peer that is named is looked for everywhere: leave out `--scope`");
+    let peer = words.texts_left(&["[peer]"], 0, &entry.option_names())?.pop();
+    if peer.is_some() && scope.is_some() {
+        return Err(wrong);
+    }
+    Ok(Command::Peers(Peers { peer, scope: scope.unwrap_or_default(), all }))
+}
+
+pub(super) fn whoami(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::WhoAmI)
+}
+
+pub(super) fn export(entry: &Entry, words: Words) -> Result<Command> {
+    alone(entry, words, Command::Export)
+}
+
+pub(super) fn rename(entry: &Entry, words: Words) -> Result<Command> {
+    let mut texts = words.texts_left(&["<peer>", "<name>"], 2, &entry.option_names())?.into_iter();
+    let (peer, name) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+    Ok(Command::Rename(Rename { peer, name }))
+}
+
+pub(super) fn kick(entry: &Entry, mut words: Words) -> Result<Command> {
+    let force = words.flag("--force");
+    let peer = words.texts_left(&["<peer>"], 1, &entry.option_names())?.pop().unwrap_or_default();
+    Ok(Command::Kick(Kick { peer, force }))
 }
 
 pub(super) fn send(entry: &Entry, words: Words) -> Result<Command> {
@@ -139,33 +169,31 @@ fn message(entry: &Entry, mut words: Words, names: &[&str]) -> Result<Command> {
         .choice("--type", &MessageKind::ALL.map(|kind| (kind.as_str(), kind)))?
         .unwrap_or_default();
     let from = words.text("--from")?;
-    let reply_to = words.value(
-        "--reply-to",
-        "the handle of a message, as `inbox` shows it, or its id",
-        MessageRef::parse,
-    )?;
+    let reply_to = words.value("--reply-to", HANDLE, MessageRef::parse)?;
     let mut texts = words.texts_left(names, names.len(), &entry.option_names())?.into_iter();
-    let to = if names.len() == 2 { texts.next() } else { None };
+    let unknown = UsageError { message: String::new(), command: Some(entry.name) };
+    let to: Vec<String> = if names.len() == 2 {
+        let to = texts.next().unwrap_or_default();
+        let mut all: Vec<String> = Vec::new();
+        // No name has a comma in it.
+        for name in to.split(',').map(str::trim) {
+            if name.is_empty() {
+                let message = format!("{to:?} names nobody between two commas");
+                return Err(UsageError { message, ..unknown });
+            }
+            if !all.iter().any(|known| known == name) {
+                all.push(name.to_owned());
+            }
+        }
+        all
+    } else {
+        vec![names::ALL.to_owned()]
+    };
     let message = Text::from_word(texts.next().unwrap_or_default());
     Ok(Command::Send(Send { to, message, kind, from, reply_to }))
 }
 
-pub(super) fn inbox(entry: &Entry, mut words: Words) -> Result<Command> {
-    let peer = words.text("--peer")?;
-    let limit = limit(&mut words, 1)?;
-    let all = words.flag("--all");
-    let inbox = Inbox { peer, all, sent: words.flag("--sent"), peek: words.flag("--peek"), limit };
-    for (name, given) in [("--all", inbox.all), ("--peek", inbox.peek)] {
-        if inbox.sent && given {
-            return Err(words.error(format!(
-                "`--sent` shows messages read or not, and marks none: leave out `{name}`"
-            )));
-        }
-    }
-    alone(entry, words, Command::Inbox(inbox))
-}
-
-fn limit(words: &mut Words, min: u32) -> Result<Option<u32>> {
+pub(super) fn limit(words: &mut Words, min: u32) -> Result<Option<u32>> {
     let expected = format!("a number from {min} to {LIST_LIMIT_MAX}");
     let parse = |text: &str| text.parse().ok().filter(|n| (min..=LIST_LIMIT_MAX).contains(n));
     words.value("--limit", &expected, parse)
@@ -255,8 +283,7 @@ pub(super) fn lock(entry: &Entry, mut words: Words) -> Result<Command> {
 
 pub(super) fn events(entry: &Entry, mut words: Words) -> Result<Command> {
     let types = words.texts("--type")?;
-    let since =
-        words.value("--since", "a time such as 10m, 2h or 2026-04-08T10:30:00Z", parse_since)?;
+    let since = words.value("--since", SINCE, since)?;
     let follow = words.flag(["-f", "--follow"]);
     let limit = limit(&mut words, u32::from(!follow))?;
     alone(entry, words, Command::Events(Events { types, since, limit, follow }))
@@ -365,7 +392,7 @@ fn lock_minutes(text: &str) -> Option<u32> {
     (1..=LOCK_TTL_MINUTES_MAX).contains(&minutes).then_some(minutes)
 }
 
-fn parse_since(text: &str) -> Option<Since> {
+pub(super) fn since(text: &str) -> Option<Since> {
     if let Some(time) = Timestamp::parse(text) {
         return Some(Since::At(time));
     }
@@ -381,7 +408,7 @@ fn parse_since(text: &str) -> Option<Since> {
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::command::{Global, Invocation};
+    use super::super::command::{Global, History, Inbox, Invocation, Reply};
     use super::*;
 
     fn parse(line: &str) -> Result<Invocation> {
@@ -445,7 +472,7 @@ mod tests {
     #[test]
     fn messages() {
         let plain = Send {
-            to: Some("bob".into()),
+            to: vec!["bob".into()],
             message: Text::Given("hi there".into()),
             kind: MessageKind::Text,
             from: None,
@@ -465,7 +492,10 @@ mod tests {
         };
         let line = "send --type alert bob --from=ci hi~there --reply-to K7Q2";
         assert_eq!(command(line), Command::Send(full));
-        let broadcast = Send { to: None, ..plain };
+        let both = Send { to: vec!["bob".into(), "ann".into()], ..plain.clone() };
+        assert_eq!(command("send bob,ann,bob hi~there"), Command::Send(both));
+        assert!(refused("send bob, hi").contains("names nobody"));
+        let broadcast = Send { to: vec!["all".into()], ..plain };
         assert_eq!(command("broadcast hi~there"), Command::Send(broadcast));
 
         assert!(refused("send").contains("<peer> is missing"));
@@ -496,10 +526,47 @@ mod tests {
         for bad in ["0", "1001", "x", "-1"] {
             assert!(refused(&format!("inbox --limit {bad}")).contains("from 1 to 1000"), "{bad}");
         }
-        let repo = Peers { scope: PeerScope::Repo, all: true };
+        let repo = Peers { peer: None, scope: PeerScope::Repo, all: true };
         assert_eq!(command("peers --scope repo --all"), Command::Peers(repo));
         assert!(refused("peers --scope rpo").contains("did you mean `repo`?"));
-        assert!(refused("peers repo").contains("unexpected word"));
+        let bob = Peers { peer: Some("bob".into()), ..Peers::default() };
+        assert_eq!(command("peers bob"), Command::Peers(bob));
+        assert!(refused("peers bob --scope repo").contains("leave out `--scope`"));
+        let follow = Inbox { follow: true, ..Inbox::default() };
+        assert_eq!(command("inbox -f"), Command::Inbox(follow));
+        assert!(refused("inbox --follow --sent").contains("leave out `--sent`"));
+    }
+
+    #[test]
+    fn conversations() {
+        let text = |text: &str| Text::Given(text.into());
+        let last = Reply { message: None, text: text("yes"), kind: MessageKind::Text };
+        assert_eq!(command("reply yes"), Command::Reply(last.clone()));
+        let one = Reply { message: MessageRef::parse("k7q2"), ..last.clone() };
+        assert_eq!(command("reply K7Q2 yes"), Command::Reply(one));
+        let stdin = Reply { text: Text::Stdin, ..last };
+        assert_eq!(command("reply -"), Command::Reply(stdin));
+        assert!(refused("reply").contains("<text> is missing"));
+        assert!(refused("reply not a~message").contains("put quotes around the text"));
+        let full = History {
+            with: Some("bob".into()),
+            grep: Some("the api".into()),
+            since: Some(Since::Ago(7_200_000)),
+            thread: MessageRef::parse("k7q2"),
+            limit: Some(5),
+        };
+        let line = "history --with bob --grep the~api --since 2h --thread k7q2 --limit 5";
+        assert_eq!(command(line), Command::History(full));
+        assert_eq!(command("history"), Command::History(History::default()));
+        assert!(refused("history --grep=").contains("must be a text"));
+        assert!(refused("history bob").contains("unexpected word"));
+        let rename = Rename { peer: "a".into(), name: "b".into() };
+        assert_eq!(command("rename a b"), Command::Rename(rename));
+        assert!(refused("rename a").contains("<name> is missing"));
+        let kick = Kick { peer: "a".into(), force: true };
+        assert_eq!(command("kick a --force"), Command::Kick(kick));
+        assert_eq!((command("whoami"), command("export")), (Command::WhoAmI, Command::Export));
+        assert_eq!(command("-v"), Command::Version);
     }
 
     #[test]

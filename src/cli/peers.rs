@@ -4,18 +4,25 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::out::Paint;
-use super::table::{Cell, Table, elastic, fixed};
+use super::table::{Cell, Table, elastic, fixed, path};
 use super::text::{escape, short_id};
-use super::{Context, Exit, Failure, PeerScope, Peers, Result};
+use super::{Context, Exit, Failure, PeerScope, Peers, Result, peer, suggest};
 use crate::agent::git;
 use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
-use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
+use crate::client::{Client, StartPolicy};
+use crate::limits::ID_PREFIX_CHARS_MIN;
+use crate::names;
 
 pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
+    if let Some(name) = &peers.peer {
+        return peer::run(context, name);
+    }
     let request = Request::Peers(ListPeers {
         scope: scope(peers.scope)?,
         include_stale: peers.all,
+        include_departed: peers.all,
+        unread: true,
         ..ListPeers::default()
     });
     let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
@@ -38,16 +45,17 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut table = Table::new([
-        elastic("NAME", 12),
-        elastic("MACHINE", 8),
-        fixed("ID"),
-        elastic("AGENT", 8),
-        fixed("STATUS"),
-        fixed("REACH"),
-        elastic("BRANCH", 8),
-        elastic("PROJECT", 12),
-        elastic("SUMMARY", 10),
-        fixed("CAME"),
+        elastic("NAME", 24),
+        elastic("MACHINE", 8).less(7),
+        fixed("ID").less(1),
+        elastic("AGENT", 8).less(3),
+        fixed("STATUS").less(7),
+        fixed("REACH").less(5),
+        fixed("UNREAD").less(6),
+        elastic("BRANCH", 8).less(4),
+        path("PROJECT", 14).less(8),
+        elastic("SUMMARY", 16).less(9),
+        fixed("CAME").less(2),
     ]);
     for peer in &reply.peers {
         table.push(row(out, peer));
@@ -69,12 +77,13 @@ fn tell_of_others(out: &mut super::Out, elsewhere: u64) -> Result<()> {
     Ok(())
 }
 
-fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 10] {
+fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 11] {
     let id = peer.id.to_string();
     let status = match peer.status {
         PeerStatus::Active => Cell::painted("active", Paint::Good),
         PeerStatus::Stale => Cell::painted("stale", Paint::Warn),
         PeerStatus::Away => Cell::painted("away", Paint::Warn),
+        PeerStatus::Left => Cell::painted("left", Paint::Dim),
     };
     let text = |text: &Option<Box<str>>| Cell::from(escape(text.as_deref().unwrap_or_default()));
     [
@@ -84,11 +93,57 @@ fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 10] {
         escape(&peer.agent_type).into(),
         status,
         escape(&peer.reach).into(),
+        peer.unread
+            .filter(|unread| *unread > 0)
+            .map_or_else(String::new, |it| it.to_string())
+            .into(),
         text(&peer.git_branch),
         out.path(&peer.project_path).into(),
         text(&peer.summary),
         out.age(peer.started_at).into(),
     ]
+}
+
+/// The peer that `text` names, by name, by id, or by the beginning of an id; of those that have left,
+/// the last.
+pub(super) fn find(client: &mut Client, text: &str) -> Result<PeerInfo> {
+    let list = ListPeers {
+        scope: Scope::Mesh,
+        include_stale: true,
+        include_departed: true,
+        unread: true,
+        ..ListPeers::default()
+    };
+    let peers = client.call::<PeersReply>(&Request::Peers(list))?.peers;
+    let prefix = text.to_ascii_lowercase();
+    let named = |peer: &&PeerInfo| names::key(&peer.name) == names::key(text);
+    let by_id = |peer: &&PeerInfo| {
+        prefix.len() >= ID_PREFIX_CHARS_MIN && peer.id.to_string().starts_with(&prefix)
+    };
+    // Whoever is here comes before whoever was.
+    let presence = |peer: &&PeerInfo| (peer.left_at.is_none(), peer.left_at);
+    let mut found = peers.iter().filter(named).max_by_key(presence);
+    if found.is_none() {
+        let mut matching: Vec<_> = peers.iter().filter(by_id).collect();
+        let is_here = |peer: &&PeerInfo| peer.left_at.is_none();
+        if matching.iter().filter(|peer| is_here(peer)).count() == 1 {
+            matching.retain(is_here);
+        }
+        if matching.len() > 1 {
+            let message =
+                format!("{text} begins the ids of several peers: give more of it, or a name");
+            return Err(Failure::other("ambiguous_peer", message));
+        }
+        found = matching.pop();
+    }
+    found.cloned().ok_or_else(|| {
+        let hint = suggest::hint(text, peers.iter().map(|peer| &*peer.name));
+        let message = format!(
+            "there is no peer {text:?}{hint}; `slm-mesh peers --all` lists them, those that have \
+             left too"
+        );
+        Failure::other("peer_not_found", message)
+    })
 }
 
 fn scope(scope: PeerScope) -> Result<Scope> {

@@ -1,19 +1,16 @@
 //! `slm-mesh inbox --sent`
 
-use std::collections::HashMap;
 use std::io::Write;
 
 use super::out::Paint;
 use super::table::{Cell, Table, elastic, fixed};
-use super::text::{escape, short_id};
-use super::{Context, Exit, Out, Result};
-use crate::api::{Fetch, Filter, ListPeers, MessageInfo, Messages, PeersReply, Request};
+use super::text::escape;
+use super::who::Names;
+use super::{Context, Exit, Out, Result, history};
+use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
 use crate::client::blocking::read_reply;
-use crate::model::{Party, PeerId, SentStatus, Stage, Timestamp, Way};
-
-/// Names of the peers that are here.
-type Names = HashMap<PeerId, Box<str>>;
+use crate::model::{SentStatus, Stage, Timestamp, Way};
 
 /// Shows what `peer_id`, called `whose`, has sent.
 pub(super) fn run(
@@ -39,14 +36,14 @@ pub(super) fn run(
         writeln!(out, "{} has sent no messages that are still kept.", escape(whose))?;
         return Ok(Exit::Done);
     }
-    let names = names(&mut client, &messages)?;
+    let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
     let mut table = Table::new([
         fixed("HANDLE"),
-        elastic("TO", 10),
-        fixed("WRITTEN"),
-        elastic("STAGE", 28),
-        fixed("SINCE"),
-        elastic("TEXT", 6),
+        elastic("TO", 24),
+        fixed("WRITTEN").less(1),
+        elastic("STAGE", 12),
+        fixed("SINCE").less(2),
+        elastic("TEXT", 14),
     ]);
     for message in &messages {
         table.push(row(out, message, &names));
@@ -58,41 +55,25 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
-/// What the recipients are called; one that has left is known by its id only.
-fn names(client: &mut Client, messages: &[MessageInfo]) -> Result<Names> {
-    if !messages.iter().any(|message| matches!(message.to_peer, Some(Party::Peer(_)))) {
-        return Ok(Names::new());
-    }
-    let list = ListPeers { include_stale: true, ..ListPeers::default() };
-    let reply: PeersReply = read_reply(&client.call_bytes(&Request::Peers(list))?)?;
-    Ok(reply.peers.into_iter().map(|peer| (peer.id, peer.name)).collect())
-}
-
 fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 6] {
-    let to = match (&message.to_group, &message.to_name) {
-        (Some(group), _) => Some(group.to_string()),
-        (None, name) => name.as_ref().map(ToString::to_string),
-    };
-    let to = to.unwrap_or_else(|| match &message.to_peer {
-        None => "all".into(),
-        Some(Party::Peer(id)) => match names.get(id) {
-            Some(name) => name.to_string(),
-            None => short_id(&id.to_string()).to_owned(),
-        },
-        Some(other) => other.to_string(),
-    });
+    let to = history::recipient(message, names);
     let (stage, since) = match stage(message) {
         Some((text, at, paint)) => (Cell::painted(text, paint), at),
         None => (reached(message).into(), None),
     };
     [
         message.handle.to_string().into(),
-        Cell::painted(escape(&to), Paint::Bold),
+        Cell::painted(to, Paint::Bold),
         out.age(message.created_at).into(),
         stage,
         since.map_or_else(String::new, |at| out.age(at)).into(),
         escape(&message.payload).into(),
     ]
+}
+
+/// How far a message has come, in words.
+pub(super) fn stage_text(message: &MessageInfo) -> String {
+    stage(message).map_or_else(|| reached(message), |(text, _, _)| text)
 }
 
 /// How far a message has come, since when, and whether that is good; nothing for a broadcast.

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::messages::read_text;
 use super::out::Paint;
+use super::send::read_text;
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{escape, escape_lines, short_id};
 use super::{Context, Exit, Failure, Out, Result, State, StateAction};
@@ -65,6 +65,7 @@ fn request(namespace: &str, action: &StateAction, peer_id: Option<Box<str>>) -> 
         StateAction::List { prefix, all_namespaces } => Request::ListState {
             namespace: (!all_namespaces).then_some(namespace),
             prefix: prefix.as_deref().map(Into::into),
+            after: None,
             limit: None,
         },
         StateAction::Set { key, value, if_version, ttl_seconds } => Request::SetState(SetState {

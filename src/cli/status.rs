@@ -58,7 +58,7 @@ pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
             .style
             .width
             .map_or(usize::MAX, |width| width.min(COLUMNS_MAX).saturating_sub(NAME_COLUMNS));
-        for (at, line) in wrap(&text, room).iter().enumerate() {
+        for (at, line) in wrap(&text, Some(room)).iter().enumerate() {
             if at == 0 {
                 writeln!(out, "{name}{line}")?;
             } else {

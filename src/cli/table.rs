@@ -12,19 +12,35 @@ const GAP: &str = "  ";
 /// A column.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
-    pub(super) title: &'static str,
+    title: &'static str,
     /// What it may shrink to when the terminal is narrow; none: it does not shrink.
-    pub(super) shrinks_to: Option<usize>,
+    shrinks_to: Option<usize>,
+    /// It is cut in its middle: its end says as much as its beginning.
+    middle: bool,
+    /// Where there is no room, columns of lower numbers are left out first; none: it stays.
+    rank: Option<u8>,
 }
 
 /// A column that keeps its width.
 pub(super) const fn fixed(title: &'static str) -> Column {
-    Column { title, shrinks_to: None }
+    Column { title, shrinks_to: None, middle: false, rank: None }
 }
 
 /// A column that may shrink to `width`.
 pub(super) const fn elastic(title: &'static str, width: usize) -> Column {
-    Column { title, shrinks_to: Some(width) }
+    Column { shrinks_to: Some(width), ..fixed(title) }
+}
+
+/// A column of paths, which may shrink to `width`.
+pub(super) const fn path(title: &'static str, width: usize) -> Column {
+    Column { middle: true, ..elastic(title, width) }
+}
+
+impl Column {
+    /// It is left out where there is no room, after those of lower ranks.
+    pub(super) const fn less(self, rank: u8) -> Self {
+        Self { rank: Some(rank), ..self }
+    }
 }
 
 /// What stands in a cell: one line, made harmless already.
@@ -60,19 +76,23 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// Writes the table, its titles first. A column with nothing in it is left out.
+    /// Writes the table, its titles first. A column with nothing in it is left out, and so are some
+    /// where there is no room for all.
     pub(super) fn write(&self, out: &mut impl Write, style: &Style) -> io::Result<()> {
-        let shown = self.shown();
-        let widths = self.widths(style.width);
+        let widths = self.layout(style.width);
         let titles = self.columns.map(|column| Cell::painted(column.title, Paint::Dim));
         for row in std::iter::once(&titles).chain(&self.rows) {
             let mut line = String::new();
             let mut used = 0;
             // Spaces are written only before something, so that no line ends with them.
             let mut at = 0;
-            let cells = row.iter().zip(widths).zip(shown).filter(|(_, shown)| *shown);
-            for ((cell, width), _) in cells {
-                let text = cut(&cell.text, width);
+            for ((cell, column), width) in row.iter().zip(&self.columns).zip(widths) {
+                let Some(width) = width else { continue };
+                let text = if column.middle {
+                    cut_middle(&cell.text, width)
+                } else {
+                    cut(&cell.text, width)
+                };
                 if !text.is_empty() {
                     line.extend(std::iter::repeat_n(' ', at - used));
                     line.push_str(&style.paint(&text, cell.paint));
@@ -85,52 +105,118 @@ impl<const N: usize> Table<N> {
         Ok(())
     }
 
-    /// Which columns have something in them.
-    fn shown(&self) -> [bool; N] {
-        let mut shown = [false; N];
-        for row in &self.rows {
-            for (shown, cell) in shown.iter_mut().zip(row) {
-                *shown |= !cell.text.is_empty();
+    /// The width of each column; none if it is not shown.
+    fn layout(&self, total: Option<usize>) -> [Option<usize>; N] {
+        let natural = self.natural();
+        let Some(total) = total else { return natural };
+        let mut widths = natural;
+        // What is the same in all rows tells none of them from another.
+        while excess(&widths, total) > 0
+            && let Some(least) = self.least(&widths, |at| self.is_constant(at))
+        {
+            widths = hide(widths, least);
+        }
+        loop {
+            let shrunk = self.shrink(widths, total);
+            if excess(&shrunk, total) == 0 {
+                return shrunk;
+            }
+            match self.least(&widths, |_| true) {
+                Some(least) => widths = hide(widths, least),
+                None => return cut_off(shrunk, total),
             }
         }
-        shown
     }
 
-    /// How wide each column is, so that all fit `total` if that can be.
-    fn widths(&self, total: Option<usize>) -> [usize; N] {
-        let shown = self.shown();
-        let mut widths = self.columns.map(|column| column.title.width());
-        for (width, _) in widths.iter_mut().zip(shown).filter(|(_, shown)| !shown) {
-            *width = 0;
-        }
+    /// As wide as what is in them; none where nothing is.
+    fn natural(&self) -> [Option<usize>; N] {
+        let mut widths = [None; N];
         for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.width());
+            for ((width, cell), column) in widths.iter_mut().zip(row).zip(&self.columns) {
+                if !cell.text.is_empty() {
+                    let least = width.unwrap_or(column.title.width());
+                    *width = Some(least.max(cell.text.width()));
+                }
             }
         }
-        let Some(total) = total else { return widths };
-        let columns = shown.iter().filter(|shown| **shown).count();
-        let gaps = GAP.len() * columns.saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(total);
-        // The widest column gives first.
-        while excess > 0 {
-            let columns = self.columns.iter();
-            let elastic = widths.iter_mut().zip(columns).filter_map(|(width, column)| {
+        widths
+    }
+
+    /// Whether all rows, and there are several, have the same there.
+    fn is_constant(&self, at: usize) -> bool {
+        let mut texts = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| &cell.text);
+        let first = texts.next();
+        self.rows.len() > 1 && texts.all(|text| Some(text) == first)
+    }
+
+    /// The shown column that is left out first, of those of which this is so.
+    fn least(&self, widths: &[Option<usize>; N], may: impl Fn(usize) -> bool) -> Option<usize> {
+        let shown = self.columns.iter().zip(widths).enumerate();
+        let shown = shown.filter(|(at, (_, width))| width.is_some() && may(*at));
+        let ranked = shown.filter_map(|(at, (column, _))| Some((column.rank?, at)));
+        ranked.min().map(|(_, at)| at)
+    }
+
+    /// Narrower, the widest elastic column first, until all fit or none can give more.
+    fn shrink(&self, mut widths: [Option<usize>; N], total: usize) -> [Option<usize>; N] {
+        for _ in 0..excess(&widths, total) {
+            let elastic = widths.iter_mut().zip(&self.columns).filter_map(|(width, column)| {
+                let width = width.as_mut()?;
                 let least = column.shrinks_to?.max(column.title.width());
                 (*width > least).then_some(width)
             });
             let Some(widest) = elastic.max_by_key(|width| **width) else { break };
             *widest -= 1;
-            excess -= 1;
-        }
-        // What still does not fit is cut off at the right.
-        let mut left = total;
-        for (width, _) in widths.iter_mut().zip(shown).filter(|(_, shown)| *shown) {
-            *width = (*width).min(left);
-            left = left.saturating_sub(*width + GAP.len());
         }
         widths
     }
+}
+
+/// By how much columns are too wide together.
+fn excess(widths: &[Option<usize>], total: usize) -> usize {
+    let shown = widths.iter().flatten().count();
+    let gaps = GAP.len() * shown.saturating_sub(1);
+    (widths.iter().flatten().sum::<usize>() + gaps).saturating_sub(total)
+}
+
+fn hide<const N: usize>(mut widths: [Option<usize>; N], at: usize) -> [Option<usize>; N] {
+    if let Some(width) = widths.get_mut(at) {
+        *width = None;
+    }
+    widths
+}
+
+/// What does not fit is cut off at the right; what would be but an ellipsis is not shown.
+fn cut_off<const N: usize>(mut widths: [Option<usize>; N], total: usize) -> [Option<usize>; N] {
+    let mut left = total;
+    for width in &mut widths {
+        if let Some(shown) = *width {
+            *width = Some(shown.min(left)).filter(|cut| *cut == shown || *cut > 1);
+            left = left.saturating_sub(shown + GAP.len());
+        }
+    }
+    widths
+}
+
+/// `text` in at most `width` columns, with an ellipsis in its middle if it was too long: two thirds of
+/// what is left are its end.
+pub(super) fn cut_middle(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.into();
+    }
+    let Some(room) = width.checked_sub(1) else { return String::new() };
+    let ends = |chars: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut used = 0;
+        let kept = chars.take_while(|c| {
+            used += c.width().unwrap_or(0);
+            used <= room
+        });
+        kept.collect::<Vec<char>>()
+    };
+    let start = ends(&mut text.chars(), room / 3);
+    let mut end = ends(&mut text.chars().rev(), room - room / 3);
+    end.reverse();
+    start.into_iter().chain(['…']).chain(end).collect()
 }
 
 /// `text` in at most `width` columns, with an ellipsis where something was cut off.
@@ -186,6 +272,7 @@ mod tests {
         assert_eq!(lines(&rows, None), ["NAME  MORE", "a     x", "b     y"]);
         assert_eq!(lines(&rows, Some(10)), lines(&rows, None));
         assert_eq!(lines(&rows, Some(9))[0], "NAME  MO…");
+        assert_eq!(lines(&rows, Some(7))[0], "NAME", "nothing is an ellipsis alone");
         assert_eq!(lines(&[["a", "b", ""]], None), ["NAME  TEXT", "a     b"]);
     }
 
@@ -229,6 +316,48 @@ mod tests {
             ("", 0, ""),
         ] {
             assert_eq!(cut(text, width), expected);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_what_tells_least_is_left_out() {
+        let columns = [
+            elastic("NAME", 4),
+            fixed("KIND").less(2),
+            path("WHERE", 8).less(3),
+            fixed("AGE").less(1),
+        ];
+        let shown = |rows: &[[&str; 4]], width| {
+            let mut table = Table::new(columns);
+            for row in rows {
+                table.push(row.map(Cell::from));
+            }
+            let mut out = Vec::new();
+            table.write(&mut out, &Style { width: Some(width), color: false }).unwrap();
+            String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let rows = [["a", "x", "/home/me/one/src", "1 s"], ["b", "x", "/home/me/one/doc", "2 s"]];
+        assert_eq!(shown(&rows, 40)[1], "a     x     /home/me/one/src  1 s");
+        // What is the same everywhere goes first, then paths give their middle, then ranks count.
+        assert_eq!(shown(&rows, 30)[1], "a     /home/me/one/src  1 s");
+        assert_eq!(shown(&rows, 22)[1], "a     /ho…one/src  1 s");
+        assert_eq!(shown(&rows, 15)[1], "a     /h…ne/src");
+        assert_eq!(shown(&rows, 6)[1], "a");
+        let other = [["a", "x", "/home/me/one/src", "1 s"], ["b", "y", "/home/me/one/src", "1 s"]];
+        assert_eq!(shown(&other, 15)[2], "b     y");
+    }
+
+    #[test]
+    fn paths_are_cut_in_the_middle() {
+        for (text, width, expected) in [
+            ("/home/me/src", 12, "/home/me/src"),
+            ("/home/me/src", 10, "/ho…me/src"),
+            ("/home/me/src", 4, "/…rc"),
+            ("/漢字漢字", 4, "/…字"),
+            ("/home", 1, "…"),
+            ("/home", 0, ""),
+        ] {
+            assert_eq!(cut_middle(text, width), expected);
         }
     }
 

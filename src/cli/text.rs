@@ -59,19 +59,23 @@ pub(super) fn short_path<'a>(path: &'a str, home: Option<&Path>) -> Cow<'a, str>
     }
 }
 
-/// A text in lines of at most `room` columns, broken between words.
-pub(super) fn wrap(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let Some(line) = lines.last_mut() else { break };
-        if !line.is_empty() && line.width() + 1 + word.width() > room {
-            lines.push(word.to_owned());
-        } else {
-            let space = if line.is_empty() { "" } else { " " };
-            line.push_str(space);
-            line.push_str(word);
+/// `line` in lines of at most `width` columns, broken between words, each with what the first is
+/// indented by. A word that is longer stays whole.
+pub(super) fn wrap(line: &str, width: Option<usize>) -> Vec<String> {
+    let Some(width) = width.filter(|width| line.width() > *width) else { return vec![line.into()] };
+    let indent = line.get(..line.len() - line.trim_start().len()).unwrap_or_default();
+    let mut lines = Vec::new();
+    let mut current = String::from(indent);
+    // Spaces within a line stay as they are.
+    for word in line.trim_start().split_inclusive(' ') {
+        let is_empty = current.trim_start().is_empty();
+        if !is_empty && current.width() + word.trim_end().width() > width {
+            lines.push(current.trim_end().to_owned());
+            current = String::from(indent);
         }
+        current.push_str(word);
     }
+    lines.push(current.trim_end().to_owned());
     lines
 }
 
@@ -89,6 +93,18 @@ pub(super) fn short_id(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_broken_between_words() {
+        let wrapped = |line, width| wrap(line, Some(width)).join("|");
+        assert_eq!(wrapped("one two three", 7), "one two|three");
+        assert_eq!(wrapped("one two three", 13), "one two three");
+        assert_eq!(wrapped("  one two", 6), "  one|  two");
+        assert_eq!(wrapped("a  b incomprehensible c", 5), "a  b|incomprehensible|c");
+        assert_eq!(wrapped("漢字 漢字", 5), "漢字|漢字");
+        assert_eq!(wrapped("", 5), "");
+        assert_eq!(wrap("one two three", None), ["one two three"]);
+    }
 
     #[test]
     fn ages() {

@@ -171,14 +171,18 @@ impl<S: Store> Mesh<S> {
             return Ok(true);
         }
         let Some(id) = to.peer() else { return Ok(false) };
-        if !with.names.contains_key(&id) {
+        let known = with.names.get(&id).cloned();
+        let name = if let Some(known) = known {
+            known
+        } else {
             let name = match self.peers.get(&id) {
                 Some(present) => Some(names::key(&present.record.name)),
                 None => self.store.peer(id)?.map(|record| names::key(&record.name)),
             };
-            with.names.insert(id, name);
-        }
-        Ok(with.names.get(&id).is_some_and(|name| name.as_ref() == Some(&with.name)))
+            with.names.insert(id, name.clone());
+            name
+        };
+        Ok(name.as_ref() == Some(&with.name))
     }
 }
 

@@ -7,7 +7,7 @@ use super::turn::{Caller, Failure};
 use super::who::Right;
 use crate::api::{Code, PeerChange, Refusal, Register, Reply};
 use crate::limits::AUTO_NAME_RESERVED_MS;
-use crate::model::{MachineName, Now, PeerId, PeerRecord, Recipient};
+use crate::model::{MachineName, Now, Party, PeerId, PeerRecord, Recipient};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
@@ -23,7 +23,8 @@ impl<S: Store> Mesh<S> {
         let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
         names::check(name)
             .map_err(|error| Refusal::new(Code::InvalidRequest, format!("`name`: {error}")))?;
-        let (name, _) = self.claim_name(name, Some(id), true, now)?;
+        let home = self.home_of(&Party::Peer(id));
+        let (name, _) = self.claim_name(name, (Some(id), home), true, now)?;
         let Some(present) = self.peers.get(&id) else { return Ok(Reply::Done {}) };
         let record = PeerRecord {
             name,

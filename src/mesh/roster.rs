@@ -37,9 +37,8 @@ impl<S: Store> Mesh<S> {
         };
         let is_near = |present: &&Present| in_scope(&present.record, &list.scope, home);
         let by_id = !list.ids.is_empty();
-        let wanted = |present: &&Present| match by_id {
-            true => list.ids.contains(&present.record.id),
-            false => wanted(present),
+        let wanted = |present: &&Present| {
+            if by_id { list.ids.contains(&present.record.id) } else { wanted(present) }
         };
         let is_near = |present: &&Present| by_id || is_near(present);
         let (near, far): (Vec<_>, Vec<_>) = self.peers.values().filter(wanted).partition(is_near);

@@ -48,12 +48,11 @@ impl<S: Store> Mesh<S> {
         let limit = limit.unwrap_or(LIST_LIMIT_MAX);
         // One more than asked for tells whether there is more.
         let (time, rows) = (self.time(now), limit + 1);
-        let mut entries = match after {
-            Some(after) => self.store.state_after(after, time, rows, &mut keep)?,
-            None => {
-                let prefix = prefix.unwrap_or("");
-                self.store.list_state(namespace, prefix, time, rows, &mut keep)?
-            }
+        let mut entries = if let Some(after) = after {
+            self.store.state_after(after, time, rows, &mut keep)?
+        } else {
+            let prefix = prefix.unwrap_or("");
+            self.store.list_state(namespace, prefix, time, rows, &mut keep)?
         };
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         cut |= entries.len() > wanted;

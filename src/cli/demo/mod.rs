@@ -15,9 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use unicode_width::UnicodeWidthStr;
 
 use super::failure::Failure;
 use super::out::{Out, Paint};
+use super::text::wrap;
 
 /// Why the demo ended early.
 #[derive(Debug)]
@@ -143,6 +145,9 @@ fn own_command(environment: &[(&str, OsString)]) -> Result<Command, Fault> {
     Ok(command)
 }
 
+/// Columns before what happens: when, and to whom.
+const INDENT: usize = 25;
+
 /// What has happened so far, a line each, as it happens.
 struct Timeline<'a> {
     out: &'a mut Out,
@@ -165,13 +170,23 @@ impl Timeline<'_> {
             let style = self.out.style;
             let at = format!("{:>6.0} ms", at.as_secs_f64() * 1e3);
             let took = took.map_or_else(String::new, |took| format!("  [{}]", duration(took)));
-            writeln!(
+            let mut lines = wrap(what, style.width.map(|width| width.saturating_sub(INDENT)));
+            let last = lines.last().map_or(0, |line| INDENT + line.width() + took.width());
+            let took = if style.width.is_some_and(|width| last > width) {
+                lines.push(String::new());
+                took.trim_start()
+            } else {
+                &took
+            };
+            write!(
                 self.out,
-                "{}  {} {what}{}",
+                "{}  {} {}{}",
                 style.paint(&at, Paint::Dim),
                 style.paint(&format!("{who:<13}"), Paint::Bold),
-                style.paint(&took, Paint::Good),
+                lines.join(&format!("\n{:INDENT$}", "")),
+                style.paint(took, Paint::Good),
             )?;
+            writeln!(self.out)?;
         }
         // A line is seen when it happens, in a pipe too.
         Ok(self.out.flush()?)

@@ -273,6 +273,7 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
                 "",
             ),
             (PeerStatus::Active, _) => report.ok(CHECK, format!("{name}: reach {reach}")),
+            (PeerStatus::Left, _) => {}
         }
     }
     if reply.remaining > 0 {
@@ -303,7 +304,7 @@ fn write(out: &mut Out, report: &Report) -> io::Result<()> {
         };
         let mark = out.style.paint(mark, paint).into_owned();
         let room = LINE_COLUMNS_MAX.saturating_sub(width + 8);
-        for (at, piece) in wrap(&escape(&line.text), room).iter().enumerate() {
+        for (at, piece) in wrap(&escape(&line.text), Some(room)).iter().enumerate() {
             if at == 0 {
                 writeln!(out, "{mark}  {:width$}  {piece}", line.check)?;
             } else {
@@ -311,7 +312,7 @@ fn write(out: &mut Out, report: &Report) -> io::Result<()> {
             }
         }
         for (at, piece) in
-            line.todo.iter().flat_map(|todo| wrap(&escape(todo), room - 3)).enumerate()
+            line.todo.iter().flat_map(|todo| wrap(&escape(todo), Some(room - 3))).enumerate()
         {
             let arrow = if at == 0 { "->" } else { "  " };
             writeln!(out, "      {:width$}  {arrow} {piece}", "")?;

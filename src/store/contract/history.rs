@@ -22,7 +22,7 @@ fn history_has_everybodys_messages(store: &mut dyn Store) {
     tell(store, 1, 2, "a");
     broadcast(store, 2, &[1, 3], "b");
     send(store, &Party::Label("ci".into()), To::One(Recipient::Cli), "c");
-    send(store, &party(3), To::Name("nobody"), "d");
+    send(store, &party(3), To::Name("nobody", None), "d");
     let found = store.history(&NEWEST, &mut |_| true).unwrap();
     assert_eq!(texts(&found), ["d", "c", "b", "a"]);
     assert_eq!(found[0].to_name.as_deref(), Some("nobody"));

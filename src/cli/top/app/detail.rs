@@ -172,6 +172,7 @@ impl App {
             PeerStatus::Active => "active",
             PeerStatus::Stale => "stale: not heard of for a while",
             PeerStatus::Away => "away: its MCP server is gone while the agent goes on",
+            PeerStatus::Left => "left",
         };
         let facts = [
             ("name", Some(clean(&peer.name, CHARS_MAX))),

@@ -169,6 +169,7 @@ fn peer(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
         PeerStatus::Active => None,
         PeerStatus::Stale => Some("stale"),
         PeerStatus::Away => Some("away"),
+        PeerStatus::Left => Some("left"),
     };
     let name = clean(&peer.name, CELL_CHARS_MAX);
     let reach = match absent {

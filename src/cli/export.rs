@@ -1,0 +1,87 @@
+//! `slm-mesh export`: all that the mesh knows, a line of JSON for each thing.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::out::Out;
+use super::{Context, Exit, Result};
+use crate::api::{
+    EntriesReply, Events, History, HistoryPage, ListPeers, LocksReply, PeersReply, ReadEvents,
+    Request, Scope,
+};
+use crate::client::{Client, StartPolicy};
+use crate::limits::LIST_LIMIT_MAX;
+use crate::model::{Seq, event_type};
+
+pub(super) fn run(context: &mut Context) -> Result<Exit> {
+    let mut client = context.client(StartPolicy::IfNeeded)?;
+    client.wait_out_rate_limits();
+    let (client, out) = (&mut client, &mut context.out);
+    let list = ListPeers {
+        scope: Scope::Mesh,
+        include_stale: true,
+        include_departed: true,
+        unread: true,
+        ..ListPeers::default()
+    };
+    let peers: PeersReply = client.call(&Request::Peers(list))?;
+    lines(out, "peer", &peers.peers)?;
+    messages(client, out)?;
+    events(client, out)?;
+    state(client, out)?;
+    let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
+    lines(out, "lock", &locks.locks)?;
+    Ok(Exit::Done)
+}
+
+/// `{"<kind>":{...}}` for each.
+fn lines<T: Serialize>(out: &mut Out, kind: &str, items: &[T]) -> io::Result<()> {
+    for item in items {
+        write!(out, "{{\"{kind}\":")?;
+        serde_json::to_writer(&mut *out, item)?;
+        out.write_all(b"}\n")?;
+    }
+    Ok(())
+}
+
+fn messages(client: &mut Client, out: &mut Out) -> Result<()> {
+    let mut after = Some(Seq::default());
+    while after.is_some() {
+        let limit = Some(LIST_LIMIT_MAX);
+        let page: HistoryPage =
+            client.call(&Request::History(History { after, limit, ..History::default() }))?;
+        lines(out, "message", &page.messages)?;
+        after = page.next;
+    }
+    Ok(())
+}
+
+fn events(client: &mut Client, out: &mut Out) -> Result<()> {
+    let mut after = Seq::default();
+    loop {
+        let read =
+            ReadEvents { after: Some(after), limit: Some(LIST_LIMIT_MAX), ..ReadEvents::default() };
+        let mut page: Events = client.call(&Request::ReadEvents(read))?;
+        let is_last = page.events.is_empty();
+        // That there was a message says the message.
+        page.events.retain(|event| *event.kind != *event_type::MESSAGE_RECEIVED);
+        lines(out, "event", &page.events)?;
+        if is_last || page.last_seq <= after {
+            return Ok(());
+        }
+        after = page.last_seq;
+    }
+}
+
+fn state(client: &mut Client, out: &mut Out) -> Result<()> {
+    let mut after = None;
+    loop {
+        let list = Request::ListState { namespace: None, prefix: None, after, limit: None };
+        let page: EntriesReply = client.call(&list)?;
+        lines(out, "state", &page.entries)?;
+        let end = page.entries.last().filter(|_| page.remaining > 0);
+        let Some(end) = end else { return Ok(()) };
+        after = Some([end.namespace.clone(), end.key.clone()]);
+    }
+}

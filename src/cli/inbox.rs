@@ -1,0 +1,206 @@
+//! `slm-mesh inbox`
+
+use std::io::Write;
+
+use super::actor::Acting;
+use super::catalog::Entry;
+use super::follow::Patient;
+use super::out::{Out, note};
+use super::text::escape;
+use super::words::Words;
+use super::{Command, Context, Exit, Result, letter, parse, sent};
+use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request};
+use crate::client::blocking::read_reply;
+use crate::client::{Client, StartPolicy};
+use crate::limits::WAIT_SECONDS_MAX;
+use crate::model::{MessageId, Seq};
+
+/// Messages shown when the command line does not say.
+const LIMIT: u32 = 100;
+
+/// `inbox`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
+pub struct Inbox {
+    /// Whose; `cli` if none.
+    pub peer: Option<String>,
+    /// Read ones too.
+    pub all: bool,
+    /// Those that were sent, not those that came.
+    pub sent: bool,
+    /// Leave them unread.
+    pub peek: bool,
+    /// And those to come.
+    pub follow: bool,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+pub(super) fn parse(
+    entry: &Entry,
+    mut words: Words,
+) -> std::result::Result<Command, super::UsageError> {
+    let peer = words.text("--peer")?;
+    let limit = parse::limit(&mut words, 1)?;
+    let inbox = Inbox {
+        peer,
+        all: words.flag("--all"),
+        sent: words.flag("--sent"),
+        peek: words.flag("--peek"),
+        follow: words.flag(["-f", "--follow"]),
+        limit,
+    };
+    for (name, given) in [("--all", inbox.all), ("--peek", inbox.peek)] {
+        if inbox.sent && given {
+            return Err(words.error(format!(
+                "`--sent` shows messages read or not, and marks none: leave out `{name}`"
+            )));
+        }
+    }
+    for (name, given) in [("--all", inbox.all), ("--sent", inbox.sent)] {
+        if inbox.follow && given {
+            return Err(
+                words.error(format!("`--follow` shows messages as they come: leave out `{name}`"))
+            );
+        }
+    }
+    parse::alone(entry, words, Command::Inbox(inbox))
+}
+
+pub(super) fn run(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
+    let Acting { mut client, peer_id, name, .. } = context.acting(None, StartPolicy::IfNeeded)?;
+    let peer_id = inbox.peer.as_deref().map(Into::into).or(peer_id);
+    let whose = peer_id.clone().unwrap_or(name);
+    if inbox.sent {
+        return sent::run(context, client, peer_id, &whose, inbox.limit.unwrap_or(LIMIT));
+    }
+    let fetch = Fetch {
+        peer_id: peer_id.clone(),
+        filter: if inbox.all { Filter::All } else { Filter::Unread },
+        limit: Some(inbox.limit.unwrap_or(LIMIT)),
+        // Marked read only when they are written out: a closed pipe loses nothing.
+        peek: true,
+        ..Fetch::default()
+    };
+    if inbox.follow {
+        return follow(context, client, &fetch, inbox.peek, &whose);
+    }
+    let body = client.call_bytes(&Request::Fetch(fetch))?;
+    let reply: Messages = read_reply(&body)?;
+    if context.out.json {
+        context.out.document(&body)?;
+    } else {
+        show(&mut context.out, inbox, &whose, &reply)?;
+    }
+    context.out.flush()?;
+    let ids = unread(&reply.messages);
+    if inbox.peek || ids.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Ok(match mark_read(&mut client, peer_id, ids, context.out.json) {
+        Marked::Yes | Marked::NotOurs => Exit::Done,
+        Marked::Failed => Exit::Failed,
+    })
+}
+
+fn unread(messages: &[MessageInfo]) -> Vec<MessageId> {
+    let unread = messages.iter().filter(|message| message.read_at.is_none());
+    unread.map(|message| message.id).collect()
+}
+
+/// Shows messages as they come, until it is interrupted.
+fn follow(
+    context: &mut Context,
+    client: Client,
+    fetch: &Fetch,
+    peek: bool,
+    whose: &str,
+) -> Result<Exit> {
+    let out = &mut context.out;
+    let mut patient = Patient::new(client, out.json);
+    patient.note(&format!("waiting for messages to {}; Ctrl-C ends", escape(whose)));
+    let mut marks = !peek;
+    let mut after: Option<Seq> = None;
+    let mut first = true;
+    loop {
+        // What is marked read does not come again; what is not would.
+        let after_now = after.filter(|_| !marks);
+        let next = Fetch { after: after_now, wait: WAIT_SECONDS_MAX, ..fetch.clone() };
+        let reply: Messages = patient.ask(&Request::Fetch(next))?;
+        out.now = super::out::now();
+        for message in &reply.messages {
+            if out.json {
+                let line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
+                out.document(&line)?;
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                writeln!(out)?;
+            }
+            letter::show(out, message, None)?;
+        }
+        out.flush()?;
+        after = reply.messages.last().map(|message| message.seq).or(after);
+        let ids = unread(&reply.messages);
+        if marks && !ids.is_empty() {
+            let marked = mark_read(patient.client(), fetch.peer_id.clone(), ids, out.json);
+            marks = marked == Marked::Yes;
+        }
+    }
+}
+
+/// What came of marking messages read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marked {
+    /// They are.
+    Yes,
+    /// Their recipient reads its messages itself.
+    NotOurs,
+    /// They could not be.
+    Failed,
+}
+
+/// The result is written already, so what goes wrong here is only noted.
+pub(super) fn mark_read(
+    client: &mut Client,
+    peer_id: Option<Box<str>>,
+    ids: Vec<MessageId>,
+    json: bool,
+) -> Marked {
+    let Err(error) =
+        client.call_bytes(&Request::MarkRead { peer_id, ids, way: None, claim_id: None })
+    else {
+        return Marked::Yes;
+    };
+    if error.code() == Some(Code::Forbidden) {
+        if !json {
+            note("left unread: this peer reads its messages itself");
+        }
+        return Marked::NotOurs;
+    }
+    note(&format!("the messages could not be marked read: {}", escape(&error.to_string())));
+    Marked::Failed
+}
+
+fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<()> {
+    if reply.messages.is_empty() {
+        let kind = if inbox.all { "messages" } else { "unread messages" };
+        writeln!(out, "No {kind} for {}.", escape(whose))?;
+        return Ok(());
+    }
+    for (i, message) in reply.messages.iter().enumerate() {
+        if i > 0 {
+            writeln!(out)?;
+        }
+        letter::show(out, message, None)?;
+    }
+    if reply.remaining > 0 {
+        let hint = match (inbox.all, inbox.peek) {
+            (true, _) => "older ones: --limit",
+            (false, true) => "more: --limit",
+            (false, false) => "more: run this again",
+        };
+        writeln!(out, "\n{} {hint}", reply.remaining)?;
+    }
+    Ok(())
+}

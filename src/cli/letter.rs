@@ -1,0 +1,60 @@
+//! How a message is shown: a line about it, then its text, indented so that it cannot be taken for
+//! such a line.
+
+use std::io::{self, Write};
+
+use super::out::{Out, Paint};
+use super::text::{escape, escape_lines, short_id, wrap};
+use crate::api::MessageInfo;
+use crate::model::{MessageKind, Party};
+
+/// What stands before each line of a text.
+const INDENT: &str = "  ";
+/// What else a message in a conversation is shown with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Between {
+    /// To whom it went.
+    pub(super) to: String,
+    /// How far it has come.
+    pub(super) stage: String,
+}
+
+/// Shows a message that has come, or with `between` one of any conversation.
+pub(super) fn show(
+    out: &mut Out,
+    message: &MessageInfo,
+    between: Option<&Between>,
+) -> io::Result<()> {
+    let name = escape(&message.from_peer.shown_as(&message.from_name)).into_owned();
+    let name = out.style.paint(&name, Paint::Bold).into_owned();
+    let from = match (between, &message.from_peer) {
+        (Some(between), _) => format!("{name} to {}", out.style.paint(&between.to, Paint::Bold)),
+        (None, Party::Peer(id)) => format!("{name} ({})", short_id(&id.to_string())),
+        (None, Party::Cli | Party::CliAt(_) | Party::Label(_)) => name,
+    };
+    let mut about = vec![out.age(message.created_at)];
+    match message.kind {
+        MessageKind::Text => {}
+        MessageKind::Alert => about.push(out.style.paint("alert", Paint::Warn).into_owned()),
+        MessageKind::Json | MessageKind::Command => about.push(message.kind.as_str().into()),
+    }
+    if message.to_peer.is_none() && between.is_none() {
+        about.push(format!("to {}", escape(message.to_group.as_deref().unwrap_or("all"))));
+    }
+    if let Some(id) = message.reply_to {
+        about.push(format!("answers {}", id.handle()));
+    }
+    if let Some(between) = between {
+        about.push(between.stage.clone());
+    }
+    let handle = format!("handle {}", message.handle);
+    let handle = out.style.paint(&handle, Paint::Dim).into_owned();
+    writeln!(out, "{from}  {}  {handle}", about.join("  "))?;
+    let width = out.style.width.map(|width| width.saturating_sub(INDENT.len()));
+    for line in escape_lines(&message.payload).lines() {
+        for line in wrap(line, width) {
+            writeln!(out, "{INDENT}{line}")?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `slm-mesh reply`
+
+use super::actor::{Acting, CLI};
+use super::catalog::Entry;
+use super::command::new_id;
+use super::send::{self, read_text};
+use super::words::Words;
+use super::{Command, Context, Exit, Failure, Result, Text, inbox};
+use crate::api::{
+    Code, Fetch, Filter, HistoryPage, MessageInfo, Messages, Place, Request, SendMessage,
+};
+use crate::client::{Client, StartPolicy};
+use crate::model::{MessageKind, MessageRef, Party};
+use crate::names;
+
+/// `reply`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// What it answers; the last message that came if none.
+    pub message: Option<MessageRef>,
+    /// The answer.
+    pub text: Text,
+    /// What kind of text.
+    pub kind: MessageKind,
+}
+
+pub(super) fn parse(
+    entry: &Entry,
+    mut words: Words,
+) -> std::result::Result<Command, super::UsageError> {
+    let kind = words
+        .choice("--type", &MessageKind::ALL.map(|kind| (kind.as_str(), kind)))?
+        .unwrap_or_default();
+    let unknown = words.error("");
+    let mut texts = words.texts_left(&["<text>", "<text>"], 1, &entry.option_names())?.into_iter();
+    let (first, second) = (texts.next().unwrap_or_default(), texts.next());
+    let (message, text) = match second {
+        None => (None, first),
+        Some(text) => {
+            let message = MessageRef::parse(&first).ok_or_else(|| super::UsageError {
+                message: format!(
+                    "{first:?} is no message: give the handle that `inbox` shows, such as k7q2, or \
+                     put quotes around the text"
+                ),
+                ..unknown
+            })?;
+            (Some(message), text)
+        }
+    };
+    Ok(Command::Reply(Reply { message, text: Text::from_word(text), kind }))
+}
+
+pub(super) fn run(context: &mut Context, reply: &Reply) -> Result<Exit> {
+    let payload: Box<str> = read_text(&reply.text)?.into();
+    let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
+    let answered = match reply.message {
+        Some(message) => {
+            let found: HistoryPage = acting.client.call(&Request::FindMessage { message })?;
+            found.messages.into_iter().next_back()
+        }
+        None => last(&mut acting)?,
+    };
+    let answered = answered.ok_or_else(|| {
+        Failure::other("no_message", "nobody has written to you yet: `slm-mesh send` writes first")
+    })?;
+    let (to, name) = other_end(&acting, &answered);
+    let letter = |to: Box<str>| SendMessage {
+        from_peer: acting.peer_id.clone(),
+        to_peer: to,
+        payload: payload.clone(),
+        kind: reply.kind,
+        reply_to: Some(answered.id.into()),
+        id: new_id(),
+        place: Place::default(),
+    };
+    let (first, second) = (letter(to), name.map(letter));
+    let exit = match (send::one(context, &mut acting.client, first), second) {
+        // It has left; whoever has its name next gets it.
+        (Err(Failure::Client(error)), Some(second)) if error.code() == Some(Code::PeerNotFound) => {
+            send::one(context, &mut acting.client, second)?
+        }
+        (sent, _) => sent?,
+    };
+    let is_ours = answered.to_peer == Some(Party::Cli) && *acting.name == *CLI;
+    if is_ours && answered.read_at.is_none() {
+        // Who has answered it has read it.
+        let peer_id = acting.peer_id.clone();
+        inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
+    }
+    Ok(exit)
+}
+
+/// The last message that came.
+fn last(acting: &mut Acting) -> Result<Option<MessageInfo>> {
+    let fetch = Fetch {
+        peer_id: acting.peer_id.clone(),
+        filter: Filter::All,
+        limit: Some(1),
+        peek: true,
+        ..Fetch::default()
+    };
+    let client: &mut Client = &mut acting.client;
+    let found: Messages = client.call(&Request::Fetch(fetch))?;
+    Ok(found.messages.into_iter().next_back())
+}
+
+/// To whom an answer goes: who wrote it, or for one's own message who got it; and the name of that
+/// one if it is a peer.
+fn other_end(acting: &Acting, message: &MessageInfo) -> (Box<str>, Option<Box<str>>) {
+    let is_own = match &message.from_peer {
+        Party::Peer(id) => acting.id == Some(*id),
+        other => acting.id.is_none() && other.to_string() == *acting.name,
+    };
+    if !is_own {
+        let name = message.from_peer.peer().map(|_| message.from_name.clone());
+        return (message.from_peer.to_string().into(), name);
+    }
+    match (&message.to_peer, &message.to_group) {
+        (Some(to), _) => (to.to_string().into(), message.to_name.clone()),
+        (None, Some(group)) => (group.clone(), None),
+        (None, None) => (names::ALL.into(), None),
+    }
+}

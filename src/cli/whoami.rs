@@ -1,0 +1,59 @@
+//! `slm-mesh whoami`
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::actor::Acting;
+use super::text::{count, escape, short_id};
+use super::{Context, Exit, Result, who};
+use crate::api::{Code, Fetch, Messages, PeerInfo, Request};
+use crate::client::StartPolicy;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    ok: bool,
+    name: &'a str,
+    peer: Option<&'a PeerInfo>,
+    unread: u64,
+}
+
+pub(super) fn run(context: &mut Context) -> Result<Exit> {
+    let Acting { mut client, peer_id, name, id } = context.acting(None, StartPolicy::Never)?;
+    let fetch = Fetch { peer_id, limit: Some(1), peek: true, ..Fetch::default() };
+    let unread = match client.call::<Messages>(&Request::Fetch(fetch)) {
+        Ok(first) => first.messages.len() as u64 + first.remaining,
+        // A label, to which nobody writes.
+        Err(error) if error.code() == Some(Code::PeerNotFound) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
+    let out = &mut context.out;
+    if out.json {
+        let document = Document { ok: true, name: &name, peer: peer.as_ref(), unread };
+        out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
+        return Ok(Exit::Done);
+    }
+    let name = escape(&name);
+    match peer {
+        None if *name == *super::actor::CLI => {
+            writeln!(out, "You are {name}, the person at the command line of this mesh.")?;
+        }
+        None => writeln!(out, "You act as {name}.")?,
+        Some(peer) => {
+            let place = out.path(&peer.project_path);
+            let id = peer.id.to_string();
+            let agent = escape(&peer.agent_type);
+            writeln!(out, "You are {name} ({}), a session of {agent} in {place}.", short_id(&id))?;
+        }
+    }
+    let waiting = match unread {
+        0 => "No message waits for you.".to_owned(),
+        _ => format!(
+            "{} for you: `slm-mesh inbox`.",
+            count(unread, "message waits", "messages wait")
+        ),
+    };
+    writeln!(out, "{waiting}")?;
+    Ok(Exit::Done)
+}
