@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::sync::mpsc;
 
+use common::screen::Screen;
 use common::{Mesh, PATIENCE, Running, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
@@ -428,4 +429,143 @@ fn all_there_is_is_written_out() {
     let kinds: Vec<&str> = of("event").iter().map(|it| it["type"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"build.done") && !kinds.contains(&"message_received"), "{kinds:?}");
     assert_eq!((of("state").len(), of("lock").len()), (2, 1), "{out}");
+}
+
+// --- On a terminal -------------------------------------------------------------------------------
+
+/// What a command shows on a terminal of so many columns.
+fn on_terminal(mesh: &Mesh, width: u16, line: &str) -> Vec<String> {
+    let screen = Screen::new(width, 60);
+    let mut command = mesh.command(line.split_whitespace());
+    command.env("NO_COLOR", "1");
+    let mut running = screen.start(command);
+    assert!(running.0.wait().unwrap().success(), "{line}");
+    // What it wrote last is on its way to the screen.
+    let mut end = mesh.command_of("echo");
+    end.arg("the end");
+    let mut end = screen.start(end);
+    assert!(end.0.wait().unwrap().success());
+    screen.wait_for("the end");
+    let text = screen.text();
+    let lines = text.lines().map(|line| line.trim_end().to_owned());
+    lines.take_while(|line| line != "the end").collect()
+}
+
+#[test]
+fn tables_of_eight_peers_of_one_project_fit() {
+    let mesh = Mesh::new();
+    mesh.start();
+    let mut client = mesh.client();
+    let project = mesh.home().join("work/clients/northwind/webshop-frontend");
+    let project = project.to_str().unwrap();
+    let works = [
+        ("claude-code", "the REST API of orders and their cancellation"),
+        ("codex", "the checkout page"),
+        ("gemini-cli", "end-to-end tests of the checkout"),
+        ("qwen-code", "translations into French"),
+        ("copilot-cli", "docs"),
+        ("claude-code", "database migrations, tables of customers"),
+        ("opencode", "the colours of buttons"),
+        ("kimi-code", "reviews"),
+    ];
+    let mut names = Vec::new();
+    for (at, (agent, summary)) in works.into_iter().enumerate() {
+        let register = Request::Register(Box::new(Register {
+            pid: std::process::id(),
+            project_path: project.into(),
+            git_branch: Some("feature/checkout-redesign".into()),
+            agent_type: Some(agent.into()),
+            summary: Some(summary.into()),
+            reach: Some("next-turn".into()),
+            ..Register::default()
+        }));
+        let registered: Registered = client.call(&register).unwrap();
+        let path = format!("{project}/src/components/checkout/part-{at}/Address.tsx");
+        let lock = ["lock", "acquire", &path, "--as", &registered.name, "--reason", summary];
+        mesh.run_words(lock).ok();
+        mesh.run_words(["state", "set", &format!("key/{}", registered.name), summary]).ok();
+        mesh.run_words(["send", &registered.name, summary]).ok();
+        names.push(registered.name);
+    }
+    for width in [60, 80, 120] {
+        let peers = on_terminal(&mesh, width, "peers --all");
+        assert_eq!(peers.len(), 9, "{width}: {peers:#?}");
+        for (name, (_, summary)) in names.iter().zip(works) {
+            let row = peers.iter().find(|row| row.split("  ").next() == Some(&**name));
+            let row = row.unwrap_or_else(|| panic!("{width}: {name}: {peers:#?}"));
+            assert!(width == 60 || row.contains(summary), "{width}: {row}");
+            // What is the same for all has gone first.
+            assert!(!row.contains("feature/checkout") && !row.contains("next-turn"), "{row}");
+        }
+        let locks = on_terminal(&mesh, width, "lock list");
+        assert_eq!(locks.len(), 9, "{width}: {locks:#?}");
+        for row in locks.iter().skip(1) {
+            assert!(row.contains("/Address.tsx  webshop-frontend-"), "{width}: {row}");
+        }
+        for line in ["state list", "inbox --sent", "events --type file_locked", "lock list"] {
+            let rows = on_terminal(&mesh, width, line);
+            assert_eq!(rows.len(), 9, "{width}: {line}: {rows:#?}");
+            for cell in rows.iter().flat_map(|row| row.split("  ")) {
+                assert!(cell.trim() != "…", "{width}: {line}: {rows:#?}");
+            }
+        }
+    }
+    // Where it is no terminal, nothing is left out.
+    let whole = mesh.run("peers --all").ok();
+    assert!(whole.contains("feature/checkout-redesign") && whole.contains("next-turn"), "{whole}");
+}
+
+#[test]
+fn messages_are_broken_between_words() {
+    let mesh = Mesh::new();
+    let text = "The names of the fields have changed: please look at the schema before you go on.";
+    mesh.run_words(["send", "cli", text]).ok();
+    let shown = on_terminal(&mesh, 60, "inbox --peek");
+    let lines = [
+        "  The names of the fields have changed: please look at the",
+        "  schema before you go on.",
+    ];
+    assert_eq!(shown[1..], lines, "{shown:#?}");
+}
+
+#[test]
+fn a_shell_completes_what_there_is_just_now() {
+    let mesh = Mesh::new();
+    assert_eq!(mesh.run("completions words -- send b").ok(), "", "no broker is started");
+    assert_eq!(mesh.broker_pid(), None);
+    register(&mesh, "bob");
+    mesh.run("state set port 3000").ok();
+    let handle = send(&mesh, "bob", "cli", "hello");
+    assert_eq!(mesh.run("completions words -- send b").ok(), "bob\ttest\n");
+    assert!(mesh.run("completions words -- state get p").ok().starts_with("port\t"));
+    let reply = format!("completions words -- reply {}", &handle[..1]);
+    assert!(mesh.run(&reply).ok().contains(&format!("{handle}\tbob: hello\n")));
+    // The script asks just this.
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_slm-mesh")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let script = "source <(slm-mesh completions bash); COMP_WORDS=(slm-mesh send bo); COMP_CWORD=2; \
+                  _slm_mesh; echo \"${COMPREPLY[@]}\"";
+    let mut bash = mesh.command_of("bash");
+    bash.args(["--norc", "-c", script]).env("PATH", path);
+    let ran: common::Ran = bash.output().unwrap().into();
+    assert_eq!(ran.ok(), "bob\n");
+    for shell in ["zsh", "fish", "man"] {
+        assert!(mesh.run(&format!("completions {shell}")).ok().contains("slm"), "{shell}");
+    }
+}
+
+#[test]
+fn errors_speak_of_the_options_that_there_are() {
+    let mesh = Mesh::new();
+    register(&mesh, "bob");
+    mesh.run_words(["lock", "acquire", "a.rs", "--as", "bob"]).ok();
+    let err = mesh.run("lock acquire a.rs").fails(1);
+    assert!(err.contains("`--wait 10m`") && !err.contains("`wait`"), "{err}");
+    let err = mesh.run("lock release a.rs").fails(1);
+    assert!(err.contains("`--force` frees it"), "{err}");
+    let err = mesh.run("send nobody hi").fails(1);
+    assert!(err.contains("`slm-mesh peers` shows who is"), "{err}");
+    mesh.run("state set k v").ok();
+    let err = mesh.run("state set k w --if-version 0").fails(1);
+    assert!(err.contains("`--if-version`"), "{err}");
 }

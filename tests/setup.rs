@@ -86,7 +86,7 @@ fn an_entry_of_someone_else_is_shown_replaced_and_restored() {
     for meanwhile in [false, true] {
         put(&claude, &other);
         put(&codex, toml);
-        let shown = mesh.run("setup claude-code codex --dry-run").ok();
+        let shown = mesh.run("setup claude-code codex --dry-run --diff").ok();
         assert!(shown.contains(&format!("-    \"slm-mesh\": {node}")), "{shown}");
         assert!(shown.contains("-args = [\"/x/index.js\"]"), "{shown}");
         assert_eq!((text(&claude), text(&codex)), (other.clone(), toml.to_owned()));
@@ -263,6 +263,10 @@ fn nothing_is_written_that_nobody_agreed_to() {
     let json = mesh.run("setup cursor --json");
     assert_eq!((json.code, json.json()["code"].as_str()), (Some(1), Some("not_confirmed")));
     let shown = mesh.run("setup cursor --dry-run").ok();
+    for words in ["create ~/.cursor/mcp.json  +", "    the server\n", "    hooks: "] {
+        assert!(shown.contains(words) && !shown.contains("+++"), "{words}: {shown}");
+    }
+    let shown = mesh.run("setup cursor --dry-run --diff").ok();
     assert!(shown.contains("+++ ~/.cursor/mcp.json") && !shown.contains('\u{1b}'), "{shown}");
     assert!(mesh.run("setup").fails(1).contains("no agent was found here"));
     assert!(mesh.run("setup emacs").fails(2).contains("unknown agent"));

@@ -16,11 +16,21 @@ pub(super) fn can_ask(out: &Out) -> bool {
 
 /// Whether the person agrees.
 pub(super) fn agrees(out: &mut Out, question: &str) -> Result<bool> {
-    write!(out, "{question} [y/N] ")?;
+    Ok(is_yes(&answer(out, &format!("{question} [y/N]"))?))
+}
+
+/// Whether an answer is a yes.
+pub(super) fn is_yes(answer: &str) -> bool {
+    matches!(answer, "y" | "Y" | "yes" | "Yes" | "YES")
+}
+
+/// What the person answers.
+pub(super) fn answer(out: &mut Out, question: &str) -> Result<String> {
+    write!(out, "{question} ")?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES"))
+    Ok(answer.trim().to_owned())
 }
 
 /// Goes on if `yes` was given or the person agrees. `what` says what would be done, for those who

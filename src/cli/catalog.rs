@@ -3,7 +3,7 @@
 
 use super::command::Command;
 use super::words::{Result, Words};
-use super::{history, inbox, invite, join, leave, machines, parse, reply};
+use super::{completions, history, inbox, invite, join, leave, machines, parse, reply};
 
 /// A command.
 pub(super) struct Entry {
@@ -474,15 +474,15 @@ pub(super) static ENTRIES: &[Entry] = &[
         group: Group::Agents,
         summary: "tell the agents on this machine of slm-mesh",
         usage: &[
-            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--yes]",
-            "setup [agent...] --dry-run [...]",
-            "setup [agent...] --uninstall [--project] [--dry-run] [--yes]",
+            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--diff] [--yes]",
+            "setup [agent...] --dry-run [--diff] [...]",
+            "setup [agent...] --uninstall [--project] [--dry-run] [--diff] [--yes]",
         ],
         about: &[
             "Adds the entry for this program to the settings of each agent, hooks or a plugin so that \
              it is told of messages while it works and kept from editing locked files, and skills. \
-             Without an agent, those that are found here. Shows each change and asks; everything \
-             else in the files stays as it is, and a copy of what they were is kept in the data \
+             Without an agent, those that are found here. Says what goes into each file and asks; \
+             everything else in the files stays as it is, and a copy of what they were is kept in the data \
              directory. Run twice, it changes nothing. Another data directory than ~/.slm-mesh goes \
              into the entries, too.",
             "Agents: claude-code, codex, gemini-cli, opencode, cursor, vscode, windsurf, zed, \
@@ -498,6 +498,7 @@ pub(super) static ENTRIES: &[Entry] = &[
                 "--project",
                 "the files of this directory (claude-code, cursor, vscode), not your own",
             ),
+            ("--diff", "show the changes line by line"),
             ("--dry-run", "show what would change, and change nothing"),
             ("-y, --yes", "do not ask; says nothing of --allow"),
             ("--uninstall", "take it all out again"),
@@ -647,6 +648,24 @@ pub(super) static ENTRIES: &[Entry] = &[
         options: &[],
         examples: &[("secret", "")],
         parse: parse::secret,
+    },
+    Entry {
+        name: "completions",
+        group: Group::Other,
+        summary: "what a shell needs to complete command lines, and the man page",
+        usage: &["completions bash|zsh|fish", "completions man"],
+        about: &[
+            "Commands and options are completed, and the names of peers, handles of messages, keys \
+             and locked files as they are just now. Starts no broker for that.",
+        ],
+        options: &[],
+        examples: &[
+            ("source <(slm-mesh completions bash)", "in ~/.bashrc"),
+            ("source <(slm-mesh completions zsh)", "in ~/.zshrc, after compinit"),
+            ("slm-mesh completions fish | source", "in ~/.config/fish/config.fish"),
+            ("slm-mesh completions man > slm-mesh.1", "the man page"),
+        ],
+        parse: completions::parse,
     },
     Entry {
         name: "version",

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use uuid::Uuid;
 
+pub use super::completions::Completions;
 pub use super::history::History;
 pub use super::inbox::Inbox;
 pub use super::kick::Kick;
@@ -73,6 +74,8 @@ pub enum Command {
     Kick(Kick),
     /// Write out all there is.
     Export,
+    /// Help a shell to complete lines.
+    Completions(Completions),
     /// Show messages.
     Inbox(Inbox),
     /// Shared state.
@@ -368,6 +371,8 @@ pub struct SetUp {
     pub allow: bool,
     /// The files of this directory instead of the person's own.
     pub project: bool,
+    /// Show the changes line by line.
+    pub diff: bool,
     /// Only show.
     pub dry_run: bool,
     /// Do not ask.

@@ -9,7 +9,7 @@ use super::follow::Patient;
 use super::out::{Out, Paint};
 use super::said::{self, Teller};
 use super::send::read_text;
-use super::table::{Cell, Table, cut, elastic, fixed};
+use super::table::{Cell, Table, cut, cut_middle, elastic, fixed};
 use super::text::escape;
 use super::who::Names;
 use super::{Context, Emit, Exit, Failure, Result, Text};
@@ -48,7 +48,7 @@ pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit>
         return Ok(Exit::Done);
     }
     let names = names(&mut client, Names::default(), &reply.events)?;
-    let mut table = Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 20)]);
+    let mut table = Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)]);
     for event in &reply.events {
         table.push([
             Cell::painted(out.age(event.created_at), Paint::Dim),
@@ -76,7 +76,11 @@ fn sentence(out: &Out, names: &Names, event: &EventInfo) -> String {
         &Teller {
             name: &|party| names.shown(party),
             text: &|text| escape(text).into_owned(),
-            path: &|path| out.path(path),
+            path: &|path| match out.style.width {
+                // The end of a path is to be seen, and what stands behind it.
+                Some(width) => cut_middle(&out.path(path), (width * 2 / 5).max(20)),
+                None => out.path(path),
+            },
         },
     )
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::out::note;
+use super::own_words::own_words;
 use super::text::escape;
 use super::words::UsageError;
 use crate::client::ClientError;
@@ -91,6 +92,9 @@ impl Failure {
         let (code, message) = match self {
             Self::Usage(error) => ("usage", error.message.clone()),
             Self::Config(error) => ("invalid_setting", error.to_string()),
+            Self::Client(ClientError::Refused(refused)) if !json => {
+                ("", own_words(&refused.message))
+            }
             Self::Client(error) => (error.word(), error.to_string()),
             Self::Other { code, message } => (*code, message.clone()),
             Self::Output(_) if exit == Exit::Done => return exit,

@@ -11,15 +11,14 @@ use signal_hook::consts::SIGINT;
 use super::actor::{Acting, CLI};
 use super::command::new_id;
 use super::out::{Paint, note};
-use super::table::{Cell, Table, elastic, fixed};
-use super::text::{escape, short_id};
+use super::table::{Cell, Table, elastic, fixed, path};
+use super::text::escape;
 use super::{Acquire, Context, Exit, Failure, Lock, LockedFiles, Result};
 use crate::agent::git;
 use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy, paths};
 use crate::limits::WAIT_SECONDS_MAX;
-use crate::model::Party;
 use crate::text::{bare_or_quoted, quote};
 
 /// How long a queue that takes nobody more is left alone.
@@ -172,14 +171,14 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut table = Table::new([
-        elastic("FILE", 20),
-        elastic("MACHINE", 8),
-        elastic("HOLDER", 10),
-        fixed("MODE"),
-        fixed("SINCE"),
-        fixed("FREE"),
-        fixed("WAITING"),
-        elastic("REASON", 10),
+        path("FILE", 28),
+        elastic("MACHINE", 8).less(6),
+        elastic("HOLDER", 24),
+        fixed("MODE").less(1),
+        fixed("SINCE").less(2),
+        fixed("FREE").less(5),
+        fixed("WAITING").less(4),
+        elastic("REASON", 16).less(3),
     ]);
     for lock in &reply.locks {
         table.push(row(out, lock));
@@ -193,19 +192,14 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
 
 fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 8] {
     let name = lock.locked_by.shown_as(&lock.locked_by_name);
-    let name = escape(&name);
-    let holder = match &lock.locked_by {
-        Party::Peer(id) => format!("{name} ({})", short_id(&id.to_string())),
-        Party::Cli | Party::CliAt(_) | Party::Label(_) => name.into_owned(),
-    };
     [
         Cell::painted(out.path(&lock.file_path), Paint::Bold),
         lock.host.map(|host| host.to_string()).unwrap_or_default().into(),
-        holder.into(),
+        escape(&name).into(),
         if lock.shared { "shared" } else { "exclusive" }.into(),
         out.age(lock.locked_at).into(),
         out.age(lock.expires_at).into(),
-        if lock.waiting == 0 { "-".to_owned() } else { lock.waiting.to_string() }.into(),
+        if lock.waiting == 0 { String::new() } else { lock.waiting.to_string() }.into(),
         escape(lock.reason.as_deref().unwrap_or_default()).into(),
     ]
 }

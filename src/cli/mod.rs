@@ -10,6 +10,7 @@ mod ask;
 mod catalog;
 mod clean;
 mod command;
+mod completions;
 mod demo;
 mod doctor;
 mod events;
@@ -29,6 +30,7 @@ mod letter;
 mod locks;
 mod machines;
 mod out;
+mod own_words;
 mod parse;
 mod peer;
 mod peers;
@@ -54,9 +56,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub use command::{
-    Acquire, Command, Emit, Events, Global, Guard, GuardAction, History, Inbox, Invocation, Kick,
-    Lock, LockedFiles, PeerScope, Peers, Rename, Reply, Send, SetUp, Since, StartMode, State,
-    StateAction, Text, wants_json,
+    Acquire, Command, Completions, Emit, Events, Global, Guard, GuardAction, History, Inbox,
+    Invocation, Kick, Lock, LockedFiles, PeerScope, Peers, Rename, Reply, Send, SetUp, Since,
+    StartMode, State, StateAction, Text, wants_json,
 };
 pub use failure::{Exit, Failure};
 pub use invite::Invite;
@@ -115,6 +117,11 @@ fn work(invocation: &Invocation) -> Result<Exit> {
             let version = env!("CARGO_PKG_VERSION");
             let text = if out.json { version.into() } else { format!("slm-mesh {version}\n") };
             return say(&mut out, "version", &text);
+        }
+        Command::Completions(wanted) => {
+            if let Some(text) = completions::text(wanted) {
+                return say(&mut out, "text", &text);
+            }
         }
         Command::Demo => {
             demo::run(&mut out)?;
@@ -186,6 +193,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         Command::Rename(rename) => rename::run(context, rename),
         Command::Kick(kick) => kick::run(context, kick),
         Command::Export => export::run(context),
+        Command::Completions(Completions::Next(words)) => completions::next(context, words),
         Command::State(state) => state::run(context, state),
         Command::Lock(lock) => locks::run(context, lock),
         Command::Events(events) => events::run(context, events),
@@ -199,6 +207,7 @@ fn work(invocation: &Invocation) -> Result<Exit> {
         | Command::Hook(_)
         | Command::Session(_)
         | Command::Secret
+        | Command::Completions(_)
         | Command::Help(_)
         | Command::Version => Ok(Exit::Done),
     }?;

@@ -72,6 +72,7 @@ pub(super) fn setup(entry: &Entry, mut words: Words) -> Result<Command> {
         wake: words.flag("--wake"),
         allow: words.flag("--allow"),
         project: words.flag("--project"),
+        diff: words.flag("--diff"),
         dry_run: words.flag("--dry-run"),
         yes: words.flag(["-y", "--yes"]),
         uninstall: words.flag("--uninstall"),
@@ -408,7 +409,7 @@ pub(super) fn since(text: &str) -> Option<Since> {
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::command::{Global, History, Inbox, Invocation, Reply};
+    use super::super::command::{Completions, Global, History, Inbox, Invocation, Reply};
     use super::*;
 
     fn parse(line: &str) -> Result<Invocation> {
@@ -567,6 +568,11 @@ mod tests {
         assert_eq!(command("kick a --force"), Command::Kick(kick));
         assert_eq!((command("whoami"), command("export")), (Command::WhoAmI, Command::Export));
         assert_eq!(command("-v"), Command::Version);
+        let words = Completions::Next(vec!["send".into(), "--ty".into()]);
+        assert_eq!(command("completions words -- send --ty"), Command::Completions(words));
+        assert_eq!(command("completions man"), Command::Completions(Completions::Man));
+        assert!(refused("completions tcsh").contains("bash, zsh, fish, man"));
+        assert!(refused("completions bash zsh").contains("unexpected word"));
     }
 
     #[test]
@@ -648,8 +654,8 @@ mod tests {
         assert_eq!(command("setup zed --hooks codex --project -y"), Command::SetUp(full));
         let bare = SetUp { no_hooks: true, wake: true, allow: true, ..SetUp::default() };
         assert_eq!(command("setup --no-hooks --allow --wake"), Command::SetUp(bare));
-        let out = SetUp { uninstall: true, dry_run: true, ..SetUp::default() };
-        assert_eq!(command("setup --uninstall --dry-run"), Command::SetUp(out));
+        let out = SetUp { uninstall: true, dry_run: true, diff: true, ..SetUp::default() };
+        assert_eq!(command("setup --uninstall --dry-run --diff"), Command::SetUp(out));
         assert!(refused("setup claude").contains("did you mean `claude-code`?"));
         assert!(refused("setup --uninstall --allow").contains("leave out `--hooks`"));
         assert!(refused("setup --hooks --no-hooks").contains("exclude each other"));

@@ -45,16 +45,16 @@ pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let mut table = Table::new([
-        elastic("NAME", 24),
+        elastic("NAME", 32),
         elastic("MACHINE", 8).less(7),
-        fixed("ID").less(1),
-        elastic("AGENT", 8).less(3),
+        fixed("ID").less(1).detail(),
+        elastic("AGENT", 8).less(3).detail(),
         fixed("STATUS").less(7),
         fixed("REACH").less(5),
         fixed("UNREAD").less(6),
         elastic("BRANCH", 8).less(4),
-        path("PROJECT", 14).less(8),
-        elastic("SUMMARY", 16).less(9),
+        path("PROJECT", 20).less(8),
+        elastic("SUMMARY", 28).less(9),
         fixed("CAME").less(2),
     ]);
     for peer in &reply.peers {

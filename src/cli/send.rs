@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use super::actor::Acting;
 use super::command::new_id;
 use super::out::note;
+use super::own_words::own_words;
 use super::peers::{directory, repository};
 use super::text::{count, escape};
 use super::{Context, Exit, Failure, Result, Send, Text, who};
@@ -43,7 +44,7 @@ pub(super) fn run(context: &mut Context, message: &Send) -> Result<Exit> {
             Err(ClientError::Refused(refused)) => {
                 failed = true;
                 if !context.out.json {
-                    note(&format!("{}: {}", escape(to), escape(&refused.message)));
+                    note(&format!("{}: {}", escape(to), escape(&own_words(&refused.message))));
                 }
                 refused.body
             }

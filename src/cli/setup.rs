@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
 use serde::Serialize;
 
-use super::ask::{agrees, can_ask};
+use super::ask::{agrees, answer, can_ask, is_yes};
 use super::out::{Out, Paint};
-use super::text::{count, escape, escape_lines};
+use super::text::{count, escape, escape_lines, wrap};
 use super::{Context, Exit, Failure, Result, SetUp};
 use crate::setup::agents::{AGENTS, Agent, Extras, Part, Place, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
@@ -57,8 +57,7 @@ pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
                  --dry-run, then repeat with --yes",
             ));
         }
-        let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
-        if !agrees(out, &format!("Write {files}?"))? {
+        if !agreed(out, &plans, changes)? {
             return Err(Failure::other("not_confirmed", "nothing was changed"));
         }
     }
@@ -214,8 +213,10 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
         }
         let has_changes = plan.changes().next().is_some();
         for file in plan.files.iter().flatten() {
-            if file.action != Action::Keep {
-                diff(out, file)?;
+            match file.action {
+                Action::Keep => {}
+                _ if wanted.diff => diff(out, file)?,
+                _ => summary(out, file)?,
             }
             if let Some(note) = &file.note {
                 writeln!(out, "  {}: {note}", shown(out, &file.path))?;
@@ -232,6 +233,59 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// What happens to a file: how many lines come and go, and what of ours they are.
+fn summary(out: &mut Out, file: &FilePlan) -> io::Result<()> {
+    let input = InternedInput::new(file.before.as_str(), file.after.as_str());
+    let diff = Diff::compute(Algorithm::Myers, &input);
+    let (more, less) = (diff.count_additions(), diff.count_removals());
+    let lines = if file.action == Action::Remove || file.is_own_text() {
+        String::new()
+    } else {
+        format!("  +{more} -{less}")
+    };
+    let path = shown(out, &file.path);
+    let lines = out.style.paint(&lines, Paint::Dim).into_owned();
+    writeln!(out, "  {} {}{lines}", file.action.as_str(), out.style.paint(&path, Paint::Bold))?;
+    let width = out.style.width.map(|width| width.saturating_sub(4));
+    for part in file.parts() {
+        for line in wrap(&part_words(part), width) {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// What a part of a file is.
+fn part_words(part: &Part) -> String {
+    match part {
+        Part::Server(_) => "the server".into(),
+        Part::Hooks { events, .. } => {
+            let mut names: Vec<&str> = events.iter().map(|event| event.name).collect();
+            names.dedup();
+            format!("hooks: {}", names.join(", "))
+        }
+        Part::Allow => "leave to use the mesh's tools without asking".into(),
+        Part::Setting(name) => format!("the setting {name}"),
+        Part::Skill(skill) => format!("the skill {}", skill.name),
+        Part::Script(_) => "the plugin".into(),
+    }
+}
+
+/// Whether the person agrees that so many files are written. They can look at the changes first.
+fn agreed(out: &mut Out, plans: &[AgentPlan], changes: usize) -> Result<bool> {
+    let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
+    loop {
+        match &*answer(out, &format!("Write {files}? [y/N] (d: show the changes)"))? {
+            "d" | "D" | "diff" => {
+                for file in plans.iter().flat_map(AgentPlan::changes) {
+                    diff(out, file)?;
+                }
+            }
+            answer => return Ok(is_yes(answer)),
+        }
+    }
 }
 
 fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {

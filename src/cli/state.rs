@@ -5,12 +5,13 @@ use std::io::Write;
 use super::out::Paint;
 use super::send::read_text;
 use super::table::{Cell, Table, elastic, fixed};
-use super::text::{escape, escape_lines, short_id};
+use super::text::{escape, escape_lines};
+use super::who::Names;
 use super::{Context, Exit, Failure, Out, Result, State, StateAction};
 use crate::agent::namespace;
 use crate::api::{DeletedReply, EntriesReply, EntryReply, Request, SetState, StateInfo};
-use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
+use crate::client::{Client, StartPolicy};
 
 /// The first characters of a value are enough for a list.
 const VALUE_CHARS_MAX: usize = 200;
@@ -36,7 +37,7 @@ pub(super) fn run(context: &mut Context, state: &State) -> Result<Exit> {
         }
         StateAction::List { all_namespaces, .. } => {
             let namespace = (!all_namespaces).then_some(namespace);
-            listed(context, namespace, &body)
+            listed(context, &mut client, namespace, &body)
         }
         StateAction::Set { key, .. } => {
             let reply: EntryReply = read_reply(&body)?;
@@ -110,7 +111,12 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
 }
 
 /// `namespace`: none if the entries are of all.
-fn listed(context: &mut Context, namespace: Option<&str>, body: &[u8]) -> Result<Exit> {
+fn listed(
+    context: &mut Context,
+    client: &mut Client,
+    namespace: Option<&str>,
+    body: &[u8],
+) -> Result<Exit> {
     let reply: EntriesReply = read_reply(body)?;
     let out = &mut context.out;
     if reply.entries.is_empty() {
@@ -121,19 +127,20 @@ fn listed(context: &mut Context, namespace: Option<&str>, body: &[u8]) -> Result
         writeln!(out, "No entries in {place}; `--all-namespaces` shows those of all.")?;
         return Ok(Exit::Done);
     }
+    let names = Names::of(client, reply.entries.iter().map(|entry| &entry.updated_by))?;
     if namespace.is_none() {
-        return listed_by_namespace(out, &reply);
+        return listed_by_namespace(out, &reply, &names);
     }
     let mut table = Table::new([
-        elastic("KEY", 16),
+        elastic("KEY", 28),
         elastic("VALUE", 16),
-        fixed("VERSION"),
-        elastic("BY", 8),
-        fixed("SET"),
-        fixed("GOES"),
+        fixed("VERSION").less(1),
+        elastic("BY", 16).less(3),
+        fixed("SET").less(2),
+        fixed("GOES").less(4),
     ]);
     for entry in &reply.entries {
-        table.push(row(out, entry));
+        table.push(row(out, entry, &names));
     }
     table.write(out, &out.style.clone())?;
     if reply.remaining > 0 {
@@ -142,20 +149,20 @@ fn listed(context: &mut Context, namespace: Option<&str>, body: &[u8]) -> Result
     Ok(Exit::Done)
 }
 
-fn listed_by_namespace(out: &mut Out, reply: &EntriesReply) -> Result<Exit> {
+fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Result<Exit> {
     let mut table = Table::new([
-        elastic("NAMESPACE", 16),
-        elastic("KEY", 16),
+        elastic("NAMESPACE", 20).less(3),
+        elastic("KEY", 20),
         elastic("VALUE", 12),
-        elastic("BY", 8),
-        fixed("SET"),
+        elastic("BY", 16).less(2),
+        fixed("SET").less(1),
     ]);
     for entry in &reply.entries {
         table.push([
             escape(namespace::as_told(&entry.namespace)).into(),
             Cell::painted(escape(&entry.key), Paint::Bold),
             start_of(&entry.value).into(),
-            escape(short_id(&entry.updated_by.to_string())).into(),
+            names.shown(&entry.updated_by).into(),
             out.age(entry.updated_at).into(),
         ]);
     }
@@ -175,12 +182,12 @@ fn start_of(value: &str) -> String {
     }
 }
 
-fn row(out: &Out, entry: &StateInfo) -> [Cell; 6] {
+fn row(out: &Out, entry: &StateInfo, names: &Names) -> [Cell; 6] {
     [
         Cell::painted(escape(&entry.key), Paint::Bold),
         start_of(&entry.value).into(),
         entry.version.to_string().into(),
-        escape(short_id(&entry.updated_by.to_string())).into(),
+        names.shown(&entry.updated_by).into(),
         out.age(entry.updated_at).into(),
         entry.expires_at.map_or_else(String::new, |at| out.age(at)).into(),
     ]

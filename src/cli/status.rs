@@ -106,7 +106,11 @@ fn counted(out: &Out, status: &Status) -> Vec<Line> {
         ("push", count(status.push.connected, "connection", "connections")),
         (
             "database",
-            format!("{}, log {}", size(status.db.size_bytes), size(status.db.wal_size_bytes)),
+            format!(
+                "{}, and {} in its journal",
+                size(status.db.size_bytes),
+                size(status.db.wal_size_bytes)
+            ),
         ),
     ];
     for damped in &status.damped {

@@ -19,11 +19,13 @@ pub(super) struct Column {
     middle: bool,
     /// Where there is no room, columns of lower numbers are left out first; none: it stays.
     rank: Option<u8>,
+    /// It is left out before any other gets narrower.
+    is_detail: bool,
 }
 
 /// A column that keeps its width.
 pub(super) const fn fixed(title: &'static str) -> Column {
-    Column { title, shrinks_to: None, middle: false, rank: None }
+    Column { title, shrinks_to: None, middle: false, rank: None, is_detail: false }
 }
 
 /// A column that may shrink to `width`.
@@ -40,6 +42,11 @@ impl Column {
     /// It is left out where there is no room, after those of lower ranks.
     pub(super) const fn less(self, rank: u8) -> Self {
         Self { rank: Some(rank), ..self }
+    }
+
+    /// It is left out before any other gets narrower: the others say it, too.
+    pub(super) const fn detail(self) -> Self {
+        Self { is_detail: true, ..self }
     }
 }
 
@@ -116,15 +123,22 @@ impl<const N: usize> Table<N> {
         {
             widths = hide(widths, least);
         }
+        let is_detail = |at: usize| self.columns.get(at).is_some_and(|column| column.is_detail);
+        while excess(&widths, total) > 0
+            && let Some(least) = self.least(&widths, is_detail)
+        {
+            widths = hide(widths, least);
+        }
         loop {
-            let shrunk = self.shrink(widths, total);
+            let shrunk = self.shrink(widths, total, |column| column.shrinks_to);
             if excess(&shrunk, total) == 0 {
                 return shrunk;
             }
-            match self.least(&widths, |_| true) {
-                Some(least) => widths = hide(widths, least),
-                None => return cut_off(shrunk, total),
-            }
+            let Some(least) = self.least(&widths, |_| true) else {
+                let bare = |column: &Column| column.shrinks_to.map(|_| 0);
+                return cut_off(self.shrink(shrunk, total, bare), total);
+            };
+            widths = hide(widths, least);
         }
     }
 
@@ -158,11 +172,16 @@ impl<const N: usize> Table<N> {
     }
 
     /// Narrower, the widest elastic column first, until all fit or none can give more.
-    fn shrink(&self, mut widths: [Option<usize>; N], total: usize) -> [Option<usize>; N] {
+    fn shrink(
+        &self,
+        mut widths: [Option<usize>; N],
+        total: usize,
+        least: impl Fn(&Column) -> Option<usize>,
+    ) -> [Option<usize>; N] {
         for _ in 0..excess(&widths, total) {
             let elastic = widths.iter_mut().zip(&self.columns).filter_map(|(width, column)| {
                 let width = width.as_mut()?;
-                let least = column.shrinks_to?.max(column.title.width());
+                let least = least(column)?.max(column.title.width());
                 (*width > least).then_some(width)
             });
             let Some(widest) = elastic.max_by_key(|width| **width) else { break };
@@ -294,7 +313,8 @@ mod tests {
             }
         }
         assert_eq!(lines(&rows, Some(24))[1], "name  a very lon…  short");
-        // Below that, the right is cut off.
+        // Below that, all that can shrink does, and then the right is cut off.
+        assert_eq!(lines(&rows, Some(16))[1], "name  a v…  sho…");
         assert_eq!(lines(&rows, Some(10))[1], "name  a v…");
         for width in 0..20 {
             for line in lines(&rows, Some(width)) {

@@ -359,6 +359,12 @@ impl FilePlan {
         self.target.is_whole() && self.action == Action::Create
     }
 
+    /// What of ours is in it, or is to be.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.target.parts
+    }
+
     fn remove(&mut self) {
         self.action = Action::Remove;
         self.after.clear();

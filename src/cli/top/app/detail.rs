@@ -155,6 +155,14 @@ impl App {
                 ),
             ));
         }
+        if !row.read_by.is_empty() {
+            let names: Vec<String> =
+                row.read_by.iter().map(|party| self.picture.name(party)).collect();
+            let width = self.text_width().saturating_sub(12);
+            for (i, line) in wrap(&names.join(", "), width).into_iter().enumerate() {
+                out.push(Paragraph::Fact(if i == 0 { "read by" } else { "" }, line));
+            }
+        }
         if let Some(id) = message.reply_to {
             out.push(Paragraph::Fact("answers", id.handle().to_string()));
         }

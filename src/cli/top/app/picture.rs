@@ -67,6 +67,8 @@ pub(in crate::cli::top) struct MessageRow {
     pub(in crate::cli::top) at: Timestamp,
     pub(in crate::cli::top) text: Text,
     pub(in crate::cli::top) marks: Marks,
+    /// Of a broadcast: who has read it, as far as it was seen.
+    pub(in crate::cli::top) read_by: Vec<Party>,
     /// How often it has been looked at.
     pub(super) looks: u32,
     /// When it is worth another look.
@@ -205,7 +207,10 @@ impl Picture {
             kind: clean(&event.kind, LINE_CHARS_MAX).into(),
             at: event.created_at,
             by: event.emitted_by.clone(),
-            text: sentence(&event.kind, &payload).into(),
+            text: match &*event.kind {
+                event_type::MESSAGE_UNDELIVERABLE => self.undeliverable(&payload).into(),
+                kind => sentence(kind, &payload).into(),
+            },
         };
         let frozen = self.frozen_at;
         push(&mut self.events, row, |row| frozen.is_some_and(|at| row.seq <= at));
@@ -225,6 +230,7 @@ impl Picture {
             at: event.created_at,
             text: Text::Unknown,
             marks: Marks::Unknown,
+            read_by: Vec::new(),
             looks: 0,
             look_at: now,
         };
@@ -232,11 +238,30 @@ impl Picture {
         push(&mut self.messages, row, |row| frozen.is_some_and(|at| row.seq <= at));
     }
 
+    fn undeliverable(&self, payload: &Payload<'_>) -> String {
+        let name = |party: &Option<Party>| party.as_ref().map_or("?".into(), |it| self.name(it));
+        let handles: Vec<String> =
+            payload.message_ids.iter().take(3).map(|id| id.handle().to_string()).collect();
+        let more = if payload.message_ids.len() > 3 { " and others" } else { "" };
+        format!(
+            "nobody will read {}{more} from {} to {}",
+            handles.join(", "),
+            name(&payload.from_peer),
+            name(&payload.to_peer)
+        )
+    }
+
     fn take_read(&mut self, payload: &Payload<'_>, now: Monotonic) {
         for id in &payload.message_ids {
             let Some(row) = self.message_mut(id.seq()) else { continue };
-            if row.to.is_some() && row.to == payload.read_by {
-                row.marks = Marks::Direct(Stage::Read);
+            match &payload.read_by {
+                Some(reader) if row.to.as_ref() == Some(reader) => {
+                    row.marks = Marks::Direct(Stage::Read);
+                }
+                Some(reader) if row.to.is_none() && !row.read_by.contains(reader) => {
+                    row.read_by.push(reader.clone());
+                }
+                _ => {}
             }
             // Of a broadcast the counts have to be asked for.
             row.look_at = now;

@@ -250,6 +250,31 @@ fn a_message_is_looked_at_until_it_is_read() {
 }
 
 #[test]
+fn who_has_read_a_broadcast_and_what_nobody_will_read_is_said_in_words() {
+    let mut scene = Scene::new((80, 24));
+    for (number, name) in [(1, "ann"), (2, "bob"), (3, "eve")] {
+        scene.peer(number, name, &json!({}));
+    }
+    scene.settle();
+    let seq = scene.message(1, None, "to all");
+    let id = message_id(seq);
+    for reader in [2, 3, 2] {
+        let read = json!({"messageIds": [id], "fromPeer": uuid(1), "readBy": uuid(reader)});
+        scene.event("message_read", &read);
+    }
+    let lost = json!({"messageIds": [id], "fromPeer": uuid(1), "toPeer": uuid(2)});
+    scene.event("message_undeliverable", &lost);
+    scene.settle();
+    let row = scene.app.picture.message(Seq(seq)).unwrap();
+    let readers: Vec<String> =
+        row.read_by.iter().map(|party| scene.app.picture.name(party)).collect();
+    assert_eq!(readers, ["bob", "eve"]);
+    let handle = crate::model::Handle::of(Seq(seq));
+    let said = &scene.app.picture.events.back().unwrap().text;
+    assert_eq!(**said, *format!("nobody will read {handle} from ann to bob"));
+}
+
+#[test]
 fn a_sender_that_has_gone_is_found_in_the_inbox() {
     let mut scene = Scene::new((80, 24));
     scene.settle();
