@@ -3,7 +3,9 @@
 
 use super::command::Command;
 use super::words::{Result, Words};
-use super::{completions, history, inbox, invite, join, leave, machines, parse, reply};
+use super::{
+    completions, history, inbox, invite, join, leave, locks, machines, parse, reply, setup,
+};
 
 /// A command.
 pub(super) struct Entry {
@@ -387,50 +389,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         ],
         parse: parse::state,
     },
-    Entry {
-        name: "lock",
-        group: Group::Shared,
-        summary: "locks on files, so that two do not edit one",
-        usage: &[
-            "lock list",
-            "lock query <path>",
-            "lock acquire <path> [--shared] [--wait T] [--ttl T] [--reason R]",
-            "lock acquire <path> --steal --reason R [--shared] [--ttl T]",
-            "lock release <path> [--force]",
-        ],
-        about: &[
-            "Locks are advice: agents with hooks and commits with `slm-mesh guard` keep to them, and \
-             nothing keeps another program from writing. They end with their time, or with their \
-             holder. `list` starts no broker.",
-            "<path> is a file, a directory (all that is in it), or a pattern, quoted from the \
-             shell: * and ? within a name, ** for any number of directories; a backslash before \
-             them takes their meaning away. Locks on overlapping paths exclude each other. \
-             repo:<path> is relative to the git repository and means the file in each of its \
-             working trees. `query` shows every lock that overlaps.",
-            "What would guard nothing is refused ({a,b}, lists, variables); a place in a file \
-             (a.rs:10), @a.rs and file:// are understood; a file of that very name is always \
-             meant by it.",
-            "With --wait you stand in a queue, first come, first served, until you have the lock \
-             or the time is over; Ctrl-C leaves it. With --steal the lock is taken from whoever \
-             has it, and they are told why.",
-        ],
-        options: &[
-            ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
-            ("--reason R", "why, for those who find it locked"),
-            ("--shared", "to read only: others may share it"),
-            ("--wait T", "wait for it: seconds, or 30s, 10m"),
-            ("--steal", "take it from whoever has it; needs --reason"),
-            ("--exact", "the path is a file's, whatever characters it has"),
-            ("--force", "free it whoever holds it"),
-        ],
-        examples: &[
-            ("lock acquire src/main.rs --reason 'moving things'", ""),
-            ("lock acquire 'src/**/*.rs' --wait 5m", "stand in the queue"),
-            ("lock acquire repo:schema.sql --shared", "in all working trees"),
-            ("lock release src/main.rs", ""),
-        ],
-        parse: parse::lock,
-    },
+    locks::ENTRY,
     Entry {
         name: "events",
         group: Group::Shared,
@@ -469,49 +428,7 @@ pub(super) static ENTRIES: &[Entry] = &[
         ],
         parse: parse::emit,
     },
-    Entry {
-        name: "setup",
-        group: Group::Agents,
-        summary: "tell the agents on this machine of slm-mesh",
-        usage: &[
-            "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--diff] [--yes]",
-            "setup [agent...] --dry-run [--diff] [...]",
-            "setup [agent...] --uninstall [--project] [--dry-run] [--diff] [--yes]",
-        ],
-        about: &[
-            "Adds the entry for this program to the settings of each agent, hooks or a plugin so that \
-             it is told of messages while it works and kept from editing locked files, and skills. \
-             Without an agent, those that are found here. Says what goes into each file and asks; \
-             everything else in the files stays as it is, and a copy of what they were is kept in the data \
-             directory. Run twice, it changes nothing. Another data directory than ~/.slm-mesh goes \
-             into the entries, too.",
-            "Agents: claude-code, codex, gemini-cli, opencode, cursor, vscode, windsurf, zed, \
-             cline, antigravity, qwen, copilot, kimi, pi.",
-            "--uninstall takes out what setup has put in; a file that nobody else has changed is \
-             then as it was, byte for byte.",
-        ],
-        options: &[
-            ("--no-hooks", "without hooks and plugins"),
-            ("--wake", "with what needs an experimental mode of an agent (copilot)"),
-            ("--allow", "let it use the mesh's tools without asking each time (claude-code)"),
-            (
-                "--project",
-                "the files of this directory (claude-code, cursor, vscode), not your own",
-            ),
-            ("--diff", "show the changes line by line"),
-            ("--dry-run", "show what would change, and change nothing"),
-            ("-y, --yes", "do not ask; says nothing of --allow"),
-            ("--uninstall", "take it all out again"),
-            ("--hooks", "the same as without: hooks are put in"),
-        ],
-        examples: &[
-            ("setup", "all agents that are found"),
-            ("setup claude-code codex --allow", ""),
-            ("setup --dry-run", "look first"),
-            ("setup --uninstall", ""),
-        ],
-        parse: parse::setup,
-    },
+    setup::ENTRY,
     Entry {
         name: "doctor",
         group: Group::Agents,

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 
 use super::actor::{Acting, CLI};
+use super::catalog::{Entry, Group};
 use super::command::new_id;
 use super::out::{Paint, note};
 use super::table::{Cell, Table, elastic, fixed, path};
 use super::text::escape;
-use super::{Acquire, Context, Exit, Failure, Lock, LockedFiles, Result};
+use super::{Acquire, Context, Exit, Failure, Lock, LockedFiles, Result, parse};
 use crate::agent::git;
 use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
 use crate::client::blocking::read_reply;
@@ -23,6 +24,51 @@ use crate::text::{bare_or_quoted, quote};
 
 /// How long a queue that takes nobody more is left alone.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "lock",
+    group: Group::Shared,
+    summary: "locks on files, so that two do not edit one",
+    usage: &[
+        "lock list",
+        "lock query <path>",
+        "lock acquire <path> [--shared] [--wait T] [--ttl T] [--reason R]",
+        "lock acquire <path> --steal --reason R [--shared] [--ttl T]",
+        "lock release <path> [--force]",
+    ],
+    about: &[
+        "Locks are advice: agents with hooks and commits with `slm-mesh guard` keep to them, and \
+         nothing keeps another program from writing. They end with their time, or with their \
+         holder. `list` starts no broker.",
+        "<path> is a file, a directory (all that is in it), or a pattern, quoted from the \
+         shell: * and ? within a name, ** for any number of directories; a backslash before \
+         them takes their meaning away. Locks on overlapping paths exclude each other. \
+         repo:<path> is relative to the git repository and means the file in each of its \
+         working trees. `query` shows every lock that overlaps.",
+        "What would guard nothing is refused ({a,b}, lists, variables); a place in a file \
+         (a.rs:10), @a.rs and file:// are understood; a file of that very name is always \
+         meant by it.",
+        "With --wait you stand in a queue, first come, first served, until you have the lock \
+         or the time is over; Ctrl-C leaves it. With --steal the lock is taken from whoever \
+         has it, and they are told why.",
+    ],
+    options: &[
+        ("--ttl T", "for how long: minutes, or 30m, 2h (default: SLM_MESH_LOCK_TTL_MIN, 10)"),
+        ("--reason R", "why, for those who find it locked"),
+        ("--shared", "to read only: others may share it"),
+        ("--wait T", "wait for it: seconds, or 30s, 10m"),
+        ("--steal", "take it from whoever has it; needs --reason"),
+        ("--exact", "the path is a file's, whatever characters it has"),
+        ("--force", "free it whoever holds it"),
+    ],
+    examples: &[
+        ("lock acquire src/main.rs --reason 'moving things'", ""),
+        ("lock acquire 'src/**/*.rs' --wait 5m", "stand in the queue"),
+        ("lock acquire repo:schema.sql --shared", "in all working trees"),
+        ("lock release src/main.rs", ""),
+    ],
+    parse: parse::lock,
+};
 
 pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
     let peer_id: Option<Box<str>> = Some(CLI.into());

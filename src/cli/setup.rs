@@ -7,9 +7,10 @@ use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDi
 use serde::Serialize;
 
 use super::ask::{agrees, answer, can_ask, is_yes};
+use super::catalog::{Entry, Group};
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines, wrap};
-use super::{Context, Exit, Failure, Result, SetUp};
+use super::{Context, Exit, Failure, Result, SetUp, parse};
 use crate::setup::agents::{AGENTS, Agent, Extras, Part, Place, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
@@ -17,6 +18,47 @@ use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
 /// Lines around a change that are shown with it.
 const CONTEXT_LINES: u32 = 2;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "setup",
+    group: Group::Agents,
+    summary: "tell the agents on this machine of slm-mesh",
+    usage: &[
+        "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--diff] [--yes]",
+        "setup [agent...] --dry-run [--diff] [...]",
+        "setup [agent...] --uninstall [--project] [--dry-run] [--diff] [--yes]",
+    ],
+    about: &[
+        "Adds the entry for this program to the settings of each agent, hooks or a plugin so that \
+         it is told of messages while it works and kept from editing locked files, and skills. \
+         Without an agent, those that are found here. Says what goes into each file and asks; \
+         everything else in the files stays as it is, and a copy of what they were is kept in the data \
+         directory. Run twice, it changes nothing. Another data directory than ~/.slm-mesh goes \
+         into the entries, too.",
+        "Agents: claude-code, codex, gemini-cli, opencode, cursor, vscode, windsurf, zed, \
+         cline, antigravity, qwen, copilot, kimi, pi.",
+        "--uninstall takes out what setup has put in; a file that nobody else has changed is \
+         then as it was, byte for byte.",
+    ],
+    options: &[
+        ("--no-hooks", "without hooks and plugins"),
+        ("--wake", "with what needs an experimental mode of an agent (copilot)"),
+        ("--allow", "let it use the mesh's tools without asking each time (claude-code)"),
+        ("--project", "the files of this directory (claude-code, cursor, vscode), not your own"),
+        ("--diff", "show the changes line by line"),
+        ("--dry-run", "show what would change, and change nothing"),
+        ("-y, --yes", "do not ask; says nothing of --allow"),
+        ("--uninstall", "take it all out again"),
+        ("--hooks", "the same as without: hooks are put in"),
+    ],
+    examples: &[
+        ("setup", "all agents that are found"),
+        ("setup claude-code codex --allow", ""),
+        ("setup --dry-run", "look first"),
+        ("setup --uninstall", ""),
+    ],
+    parse: parse::setup,
+};
 
 pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
     let mut setup = open(context, wanted.project)?;
