@@ -4,9 +4,11 @@
 //! way. Nothing survives the process.
 
 mod checks;
+mod ground;
 mod history;
 mod mailboxes;
 mod marks;
+mod pages;
 mod retention;
 mod rows;
 mod state;
@@ -14,21 +16,20 @@ mod table;
 
 use uuid::Uuid;
 
-use super::journal::{Ground, Position};
+use super::journal::Position;
 use super::{
     Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
-    PurgeBefore, REMAINING_MAX, Receipt, Repeated, Result, SentQuery, Size, StateChange,
-    StateOutcome, Store, StoreError, Telling, To, Waiting,
+    PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
+    StoreError, Telling, To, Waiting,
 };
 use checks::offer;
-use rows::{Place, StoredEvent, StoredMessage, StoredPeer};
+use rows::{StoredEvent, StoredMessage, StoredPeer};
 use table::Table;
 
 use crate::model::{
     Event, Invitation, Lock, MachineId, MachineName, MachineRecord, MeshTime, Message, MessageId,
     Party, PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Way, type_matches,
 };
-use crate::store::marks::Marks;
 
 /// The backend in memory.
 #[derive(Clone, Debug, Default)]
@@ -106,43 +107,6 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-}
-
-/// What is settled is a copy: this is a model of what a disk keeps.
-impl Ground for MemoryStore {
-    fn hold_turns(&mut self) -> Result<()> {
-        let at = self.position()?;
-        self.settle(at)
-    }
-
-    fn position(&mut self) -> Result<Position> {
-        Ok(self.settled.as_ref().map(|settled| settled.1).unwrap_or_default())
-    }
-
-    fn settle(&mut self, at: Position) -> Result<()> {
-        self.held = false;
-        self.settled = None;
-        self.settled = Some(Box::new((self.clone(), at)));
-        Ok(())
-    }
-
-    fn has_held(&self) -> bool {
-        self.held
-    }
-
-    fn has_lost(&self) -> bool {
-        false
-    }
-
-    fn drop_held(&mut self) {
-        if let Some(settled) = self.settled.take() {
-            *self = Self { settled: Some(settled.clone()), ..settled.0 };
-        }
-    }
-
-    fn lift_limit(&mut self, _lifted: bool) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -298,48 +262,7 @@ impl Store for MemoryStore {
         if mark_read_at.is_some() {
             self.check_turn()?;
         }
-        #[cfg(test)]
-        {
-            self.looked_at += self.messages_between(query.after, query.before).count();
-        }
-        let places = self.places(query.recipient);
-        let mut rows: Vec<(&StoredMessage, Marks)> = self
-            .messages_between(query.after, query.before)
-            .filter_map(|row| Some((row, row.marks_in(&places)?)))
-            .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
-            .filter(|(_, marks)| !query.untold_only || marks.told.is_none())
-            .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
-            .filter(|(row, _)| !query.but.contains(&row.seq))
-            .collect();
-        let newest_first = !query.unread_only && query.after.is_none();
-        if newest_first {
-            rows.reverse();
-        }
-        let found = rows.len();
-        let rows = rows.into_iter().map(|(row, marks)| {
-            row.seen_with(mark_read_at.map_or(marks, |at| marks.read(at, None)))
-        });
-        let mut messages = offer(rows, query.limit, keep);
-        if newest_first {
-            messages.reverse();
-        }
-        let mut read = Vec::new();
-        if let Some(at) = mark_read_at {
-            for seq in messages.iter().map(|message| message.seq) {
-                if self.mark(query.recipient, seq, |marks| *marks = marks.read(at, None)) {
-                    read.extend(self.messages.get(&seq).map(StoredMessage::receipt));
-                }
-            }
-        }
-        let exact = query.unread_only
-            && query.from.is_none()
-            && query.before.is_none()
-            && query.after.is_none()
-            && !query.untold_only
-            && query.but.is_empty();
-        let remaining = (found - messages.len()) as u64;
-        let remaining = if exact { remaining } else { remaining.min(REMAINING_MAX) };
-        Ok(Page { messages, remaining, read })
+        Ok(self.inbox_page(query, mark_read_at, keep))
     }
 
     fn sent(
@@ -347,31 +270,7 @@ impl Store for MemoryStore {
         query: &SentQuery<'_>,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Result<Page> {
-        let to = query.to.map(|to| match (to.inbox(), to) {
-            (Some(recipient), _) => self.places(recipient),
-            (None, to) => {
-                let name = to.to_string();
-                let mailboxes = self.mailboxes_called(&name).into_iter();
-                mailboxes.map(|mailbox| Place::mailbox(&name, mailbox.host)).collect()
-            }
-        });
-        let mut rows: Vec<&StoredMessage> = self
-            .messages_between(query.after, query.before)
-            .filter(|row| row.from == *query.sender)
-            .filter(|row| to.as_ref().is_none_or(|to| row.marks_in(to).is_some()))
-            .collect();
-        let newest_first = query.after.is_none();
-        if newest_first {
-            rows.reverse();
-        }
-        let found = rows.len();
-        let rows = rows.into_iter().map(StoredMessage::seen_by_sender);
-        let mut messages = offer(rows, query.limit, keep);
-        if newest_first {
-            messages.reverse();
-        }
-        let remaining = ((found - messages.len()) as u64).min(REMAINING_MAX);
-        Ok(Page { messages, remaining, read: Vec::new() })
+        Ok(self.sent_page(query, keep))
     }
 
     fn history(
