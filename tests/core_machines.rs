@@ -21,7 +21,7 @@ use slm_mesh::limits::{
     AUTH_FAILURES_PER_WINDOW, INVITATIONS_MAX, MACHINE_PEERS_MAX, MACHINE_REPLY_BYTES_MAX,
     STRANGERS_PER_WINDOW,
 };
-use slm_mesh::mesh::{Caller, Failure, Held, Lost, Mesh, Outcome, Proof, Settings};
+use slm_mesh::mesh::{Caller, Failure, Held, Lost, Mesh, Outcome, Proof, Settings, Target};
 use slm_mesh::model::{LeaveReason, MachineId, MachineName, PeerId};
 use slm_mesh::store::Store as _;
 use slm_mesh::store::memory::MemoryStore;
@@ -764,6 +764,55 @@ fn what_is_told_on_another_machine_is_not_told() {
     world.0.turn(|mesh, now| mesh.grant_lost(lock.fence, Lost::Unwritten, now).unwrap());
     let found = world.ask(HUB, Endpoint::Lock, &look);
     assert_eq!(found["locks"], json!([]));
+}
+
+#[test]
+fn an_event_names_people_as_its_reader_does() {
+    let mut world = World::new();
+    let (ann, id) = world.come(As::Person("laptop"), "ann", &json!({}));
+    let (hal, other) = world.come(HUB, "hal", &json!({}));
+    for peer in [id, other] {
+        world.0.turn(|mesh, now| mesh.link_up(peer, true, now).unwrap());
+    }
+    for who in [As::Token(&ann, "laptop"), As::Token(&hal, "")] {
+        world.ask(who, Endpoint::Events, &json!({"action": "subscribe", "types": ["*"]}));
+    }
+    let frames_to = |world: &World, peer| {
+        let to = world.0.effects.pushes.iter().filter(|push| push.to == Target::One(peer));
+        to.map(|push| push.frame.json().to_owned()).collect::<String>()
+    };
+    for (who, path, on_hub, on_laptop) in [
+        (HUB, "/w/a", "cli", "cli@Desk"),
+        (As::Person("laptop"), "/w/b", "cli@laptop", "cli"),
+        (As::Person("tower"), "/w/c", "cli@tower", "cli@tower"),
+    ] {
+        let body = json!({"action": "lock", "filePath": path, "peerId": "cli"});
+        world.ask(who, Endpoint::Lock, &body);
+        let frames = [(frames_to(&world, other), on_hub), (frames_to(&world, id), on_laptop)];
+        for (frame, name) in frames {
+            let name = format!("\"{name}\"");
+            for field in ["emittedBy", "lockedBy", "lockedByName"] {
+                assert!(frame.contains(&format!("\"{field}\":{name}")), "{frame}");
+            }
+        }
+    }
+    let read = json!({"action": "read", "types": ["file_locked"], "after": 0});
+    let mut lockers = |who| -> Vec<(String, String)> {
+        let events = world.ask(who, Endpoint::Events, &read);
+        let locker = |event: &Value| {
+            let payload: Value = serde_json::from_str(event["payload"].as_str().unwrap()).unwrap();
+            assert_eq!(payload["lockedBy"], event["emittedBy"]);
+            let text = |field: &str| payload[field].as_str().unwrap().to_owned();
+            (text("filePath"), text("lockedByName"))
+        };
+        events["events"].as_array().unwrap().iter().map(locker).collect()
+    };
+    let named = |names: [&str; 3]| {
+        let paths = ["/w/a", "/w/b", "/w/c"].map(String::from);
+        paths.into_iter().zip(names.map(String::from)).collect::<Vec<_>>()
+    };
+    assert_eq!(lockers(HUB), named(["cli", "cli@laptop", "cli@tower"]));
+    assert_eq!(lockers(As::Token(&ann, "laptop")), named(["cli@Desk", "cli", "cli@tower"]));
 }
 
 #[test]

@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::heard::DampedInfo;
+use super::reply::EventInfo;
 use crate::model::{LeaveReason, MessageId, Party, PeerId, Seq, Timestamp, event_type};
 
 /// Something that has happened.
@@ -196,6 +198,38 @@ impl Fact {
         })
     }
 
+    /// Whom it names, beside the name that each has there.
+    pub fn parties(&mut self) -> Vec<(&mut Party, Option<&mut Box<str>>)> {
+        match self {
+            Self::LockTaken { locked_by, locked_by_name, .. } => {
+                vec![(locked_by, Some(locked_by_name))]
+            }
+            Self::LockFreed { by, by_name, locked_by, locked_by_name, .. } => {
+                let mut all = vec![(locked_by, Some(locked_by_name))];
+                all.extend(by.as_mut().map(|by| (by, by_name.as_mut())));
+                all
+            }
+            Self::MessageReceived { from_peer, to_peer, .. } => {
+                // To a label is to a name, on any machine.
+                let to = to_peer.as_mut().filter(|to| to.is_cli());
+                [Some(from_peer), to].into_iter().flatten().map(|it| (it, None)).collect()
+            }
+            Self::MessageRead { from_peer, read_by, .. } => {
+                vec![(from_peer, None), (read_by, None)]
+            }
+            Self::MessageUndeliverable { from_peer, .. } => vec![(from_peer, None)],
+            Self::ConversationDamped(info) => {
+                let name = info.from_name.as_mut();
+                info.from_peer.as_mut().map(|from| (from, name)).into_iter().collect()
+            }
+            Self::PeerJoined { .. }
+            | Self::PeerLeft { .. }
+            | Self::PeerChanged { .. }
+            | Self::StateChanged { .. }
+            | Self::Custom { .. } => Vec::new(),
+        }
+    }
+
     /// Its payload as an event: a JSON document.
     #[must_use]
     pub fn payload(&self) -> Cow<'_, str> {
@@ -207,9 +241,51 @@ impl Fact {
     }
 }
 
+impl EventInfo {
+    /// Calls those whom the event names as `call` does, and its emitter.
+    pub fn call_parties(&mut self, call: impl Fn(&mut Party)) {
+        /// The fields of payloads with parties in them, and those with their names.
+        const PARTIES: [(&str, &str); 5] = [
+            ("lockedBy", "lockedByName"),
+            ("by", "byName"),
+            ("fromPeer", "fromName"),
+            ("toPeer", ""),
+            ("readBy", ""),
+        ];
+        if let Some(emitter) = &mut self.emitted_by {
+            call(emitter);
+        }
+        if event_type::is_custom(&self.kind) {
+            return;
+        }
+        let Ok(mut payload) = serde_json::from_str::<Value>(&self.payload) else { return };
+        let mut is_changed = false;
+        for (party, name) in PARTIES {
+            let Some(text) = payload.get(party).and_then(Value::as_str) else { continue };
+            let before = Party::parse(text);
+            let mut called = before.clone();
+            // To a label is to a name, on any machine.
+            if party != "toPeer" || before.is_cli() {
+                call(&mut called);
+            }
+            if called != before {
+                is_changed = true;
+                for field in [party, name] {
+                    if let Some(field) = payload.get_mut(field) {
+                        *field = called.to_string().into();
+                    }
+                }
+            }
+        }
+        if is_changed {
+            self.payload = payload.to_string().into();
+        }
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -1,5 +1,6 @@
 //! Events: what has happened, for those who asked, and for those who look later.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::api::{
 };
 use crate::limits::EVENT_TYPES_MAX;
 use crate::model::{
-    Event, MessageId, Monotonic, Now, Party, PeerId, PeerRecord, Seq, event_type, type_matches,
+    Event, MachineName, MessageId, Monotonic, Now, Party, PeerId, PeerRecord, Seq, event_type,
+    type_matches,
 };
 use crate::store::{EventQuery, NewEvent, Repeated, Result as Stored, Store};
 
@@ -51,7 +53,7 @@ impl<S: Store> Mesh<S> {
         })?;
         self.note_event(kind);
         let readers = self.subscribers(kind);
-        self.push_event(&readers, fact, seq, by, now);
+        self.push_event(&readers, &fact, seq, by, now);
         Ok(())
     }
 
@@ -83,22 +85,28 @@ impl<S: Store> Mesh<S> {
         readers.map(|(id, _)| *id).collect()
     }
 
-    /// Pushes an event to these subscribers.
+    /// Pushes an event to these subscribers; those of one machine get the same frame.
     pub(super) fn push_event(
         &mut self,
         readers: &[PeerId],
-        fact: Rc<Fact>,
+        fact: &Rc<Fact>,
         seq: Seq,
         by: Option<&Party>,
         now: Now,
     ) {
-        if readers.is_empty() {
-            return;
+        let mut frames: BTreeMap<Option<MachineName>, Rc<PushFrame>> = BTreeMap::new();
+        for id in readers {
+            let home = self.machine_of(*id);
+            let frame = frames.entry(home).or_insert_with(|| {
+                let (mut fact, mut by) = (Rc::clone(fact), by.cloned());
+                if home.is_some() {
+                    self.see_from(home, Rc::make_mut(&mut fact), by.as_mut());
+                }
+                PushFrame::new(Pushed::Event { fact, seq, by }, now.wall)
+            });
+            let push = Push { to: Target::One(*id), frame: Rc::clone(frame) };
+            self.effects.pushes.push(push);
         }
-        let frame = PushFrame::new(Pushed::Event { fact, seq, by: by.cloned() }, now.wall);
-        self.effects.pushes.extend(
-            readers.iter().map(|id| Push { to: Target::One(*id), frame: Rc::clone(&frame) }),
-        );
     }
 
     /// `POST /events`, `read`
@@ -202,7 +210,7 @@ impl<S: Store> Mesh<S> {
         let readers = self.subscribers(kind);
         if !readers.is_empty() {
             let fact = Rc::new(Fact::Custom { kind: kind.into(), payload: payload.into() });
-            self.push_event(&readers, fact, seq, Some(&actor.party), now);
+            self.push_event(&readers, &fact, seq, Some(&actor.party), now);
         }
         Ok(Reply::Emitted { event_id: id, seq })
     }

@@ -175,7 +175,7 @@ impl<S: Store> Mesh<S> {
                 to_peer: message.to.clone(),
                 to_group: message.to_group.clone(),
             });
-            self.push_event(&readers, received, seq, Some(&message.from), now);
+            self.push_event(&readers, &received, seq, Some(&message.from), now);
         }
         Ok(message)
     }

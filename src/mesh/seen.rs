@@ -2,7 +2,9 @@
 //! person, as it is on each machine, and the hub's is `cli@` with the hub's name.
 
 use super::{Failure, Handled, Mesh, Outcome};
-use crate::api::{Claimed, Detail, HistoryPage, LockInfo, MessageInfo, Messages, Reply, StateInfo};
+use crate::api::{
+    Claimed, Detail, Fact, HistoryPage, LockInfo, MessageInfo, Messages, Reply, StateInfo,
+};
 use crate::model::{MachineName, Message, Party};
 use crate::store::Store;
 
@@ -71,8 +73,8 @@ impl View {
             Reply::Locked { lock, .. } => self.lock(lock),
             Reply::LockedAll { locks, .. } | Reply::Locks { locks, .. } => self.locks(locks),
             Reply::Events(page) => {
-                for emitter in page.events.iter_mut().filter_map(|it| it.emitted_by.as_mut()) {
-                    self.party(emitter);
+                for event in &mut page.events {
+                    event.call_parties(|party| self.party(party));
                 }
             }
             _ => {}
@@ -103,6 +105,25 @@ impl<S: Store> Mesh<S> {
             Ok(Outcome::Hold { .. }) | Err(Failure::Store(_)) => {}
         }
         answer
+    }
+
+    /// What has happened, and who has caused it, as it is pushed to a machine.
+    pub(super) fn see_from(
+        &self,
+        home: Option<MachineName>,
+        fact: &mut Fact,
+        by: Option<&mut Party>,
+    ) {
+        let Some(view) = self.view(home) else { return };
+        for (party, name) in fact.parties() {
+            match name {
+                Some(name) => view.named(party, name),
+                None => view.party(party),
+            }
+        }
+        if let Some(by) = by {
+            view.party(by);
+        }
     }
 
     /// A message as it is pushed to a machine.
