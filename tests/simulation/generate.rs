@@ -497,7 +497,9 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
     }
     let action = pick(rng, &["lock", "lock", "unlock", "query"]);
     let mut body = json!({"action": action});
-    maybe!(rng, 95, body, "filePath", json!(pick(rng, &PATHS)));
+    // Mostly one of two files, so that somebody is in the way.
+    let file = if rng.chance(50) { pick(rng, &PATHS[..2]) } else { pick(rng, &PATHS) };
+    maybe!(rng, 95, body, "filePath", json!(file));
     maybe!(rng, 95, body, "peerId", me.clone());
     maybe!(rng, 40, body, "reason", json!("because"));
     let minutes = 1 + rng.below(30);
@@ -505,7 +507,7 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
     maybe!(rng, 10, body, "force", json!(true));
     maybe!(rng, 30, body, "shared", json!(true));
     let seconds = rng.below(56);
-    maybe!(rng, 40, body, "wait", json!(seconds));
+    maybe!(rng, 60, body, "wait", json!(seconds));
     maybe!(rng, 8, body, "steal", json!(true));
     maybe!(rng, 8, body, "exact", json!(true));
     let place = client_id(rng);

@@ -156,10 +156,14 @@ impl Net {
 
     /// A peer has registered again. It may be one now that acknowledges, and was none.
     pub(crate) fn registered(&mut self, peer: PeerId) {
-        self.acknowledged.retain(|(of, _), _| *of != peer);
+        self.forget_acknowledged(peer);
         for socket in self.sockets.values_mut().filter(|socket| socket.peer == peer) {
             socket.taken = None;
         }
+    }
+
+    pub(crate) fn forget_acknowledged(&mut self, peer: PeerId) {
+        self.acknowledged.retain(|(of, _), _| *of != peer);
     }
 
     pub(crate) fn watch_named(&mut self, peer: PeerId, pid: u32, now: Monotonic) {

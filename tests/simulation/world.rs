@@ -570,12 +570,16 @@ impl<B: Backend> World<B> {
         for granted in self.granted.extract_if(.., |granted| of_it(&granted.asker)) {
             self.held.closed(granted.asker, now, mesh, || None);
         }
-        for peer in self.net.connected().into_iter().chain(self.net.wanted()) {
-            if mesh.machine_of(peer) == Some(machine) {
-                mesh.link_down(peer);
-                self.came_up.retain(|(other, _)| *other != peer);
-                self.net.disconnect(peer, now);
-            }
+        let peers = self.net.connected().into_iter().chain(self.net.wanted());
+        let peers: Vec<_> = peers.filter(|peer| mesh.machine_of(*peer) == Some(machine)).collect();
+        for peer in &peers {
+            self.net.disconnect(*peer, now);
+        }
+        // What was heard before the end counts.
+        self.hear_news();
+        for peer in peers {
+            self.mesh().link_down(peer);
+            self.came_up.retain(|(other, _)| *other != peer);
         }
     }
 
@@ -771,6 +775,8 @@ impl<B: Backend> World<B> {
                 // That was its former process: another listens for it now.
                 self.crashed.retain(|other| *other != peer);
             }
+            // If the turn that ended it has failed, what was said on it since was not heard.
+            self.net.forget_acknowledged(peer);
             self.net.disconnect(peer, now);
         }
         for (peer, path) in effects.connect {
