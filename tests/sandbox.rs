@@ -171,7 +171,7 @@ fn the_socket_comes_and_goes_with_its_broker() {
     mesh.start();
     mesh.kill_broker();
     let cleaned = mesh.run("clean").ok();
-    assert!(cleaned.contains("4 files") && !is_there(&socket), "{cleaned}");
+    assert!(cleaned.contains("5 files") && !is_there(&socket), "{cleaned}");
 }
 
 #[test]
@@ -623,7 +623,8 @@ fn an_agent_is_told_what_is_wrong_with_the_settings() {
             let said = agent.tool(tool, &arguments).fails("invalid_setting");
             assert!(said.contains(variable), "{variable}: {said}");
         }
-        assert!(!is_there(mesh.data_dir()));
+        // That a hub is named and nothing lets in there may change: the server listens meanwhile.
+        assert_eq!(is_there(mesh.data_dir()), variable == "SLM_MESH_HOST");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::client::locate::locate;
 use crate::client::{Broker, Client, ClientError, Located, StartPolicy};
 use crate::config::Config;
 use crate::platform::{self, LockHolder};
+use crate::role;
 use crate::role::stored::{self, Stored};
 use crate::{api, data_dir, files};
 
@@ -33,6 +34,7 @@ const SAID_BYTES_MAX: usize = 8192;
 /// Starts a broker in the background, unless one serves already, and tells when it serves.
 pub(super) fn detached(context: &mut Context) -> Result<Exit> {
     let config = &context.config;
+    role::of(config).map_err(ClientError::from)?;
     data_dir::prepare(&config.paths)?;
     // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
     // directory cannot be locked the lock of the broker decides, as it does in the end anyway.

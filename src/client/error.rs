@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::call::leaves_no_doubt;
 use crate::api::{Code, Request};
-use crate::role::OtherRole;
+use crate::role::{OtherRole, RoleError};
 
 /// A refusal as it came from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,6 +229,20 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+/// Why what serves the data directory could not even be started.
+impl From<RoleError> for ClientError {
+    fn from(error: RoleError) -> Self {
+        let reason = error.to_string().into();
+        match error {
+            RoleError::Other(other) => Self::OtherRole(other),
+            RoleError::OwnAddress(_) | RoleError::NoWayIn | RoleError::NoHub => {
+                Self::Settings { reason }
+            }
+            RoleError::Stored(_) | RoleError::NoNetwork => Self::StartFailed { reason },
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use rustix::fs::{Access, access};
 use super::error::ClientError;
 use crate::config::{Config, DATA_DIR};
 use crate::platform;
+use crate::role;
 
 /// The name of the program.
 const PROGRAM: &str = "slm-mesh";
@@ -36,8 +37,10 @@ impl Launch {
     /// Begins to start the broker of `config`'s data directory.
     ///
     /// # Errors
-    /// [`ClientError::StartFailed`].
+    /// [`ClientError::StartFailed`]; [`ClientError::Settings`] and [`ClientError::OtherRole`] if with
+    /// these variables none could be started.
     pub fn spawn(config: &Config) -> Result<Self, ClientError> {
+        role::of(config)?;
         let failed = |error: &io::Error| start_failed(&format!("it cannot be run: {error}"));
         let mut command = Command::new(own_executable().map_err(|error| failed(&error))?);
         command
