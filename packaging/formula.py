@@ -34,6 +34,9 @@ class SlmMesh < Formula
 {chr(10).join(systems)}
   def install
     bin.install "slm-mesh"
+    generate_completions_from_executable(bin/"slm-mesh", "completions")
+    (buildpath/"slm-mesh.1").write Utils.safe_popen_read(bin/"slm-mesh", "completions", "man")
+    man1.install "slm-mesh.1"
   end
 
   test do

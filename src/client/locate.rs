@@ -11,7 +11,7 @@ use crate::data_dir;
 use crate::files;
 use crate::paths::Paths;
 use crate::platform::{self, LockHolder};
-use crate::role::{self, Kind};
+use crate::role::{self, Kind, RoleError};
 
 /// Longest of the files read here, bytes.
 const FILE_BYTES_MAX: usize = 1024;
@@ -67,7 +67,11 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
         return Ok(Located::NotReady(reach::not_ready(pid)));
     };
     if let Some(kind) = serving_as(paths)? {
-        role::check_serving(&config.asked, kind).map_err(ClientError::OtherRole)?;
+        role::check_serving(&config.asked, kind).map_err(|served| match role::of(config) {
+            // It serves so because that is stored, which has other words.
+            Err(RoleError::Other(stored)) => ClientError::OtherRole(stored),
+            _ => ClientError::OtherRole(served),
+        })?;
     }
     let mesh = read(paths.mesh_id())?;
     let address = SocketAddr::new(config.host, port);
