@@ -277,7 +277,7 @@ impl App {
         ];
         let known = known.into_iter().flatten().max();
         for event in reply.events.iter().filter(|event| Some(event.seq) > known) {
-            let news = self.picture.take_event(event, now);
+            let news = self.picture.take_event(event, self.home.as_deref(), now);
             if let Some(id) = news.came {
                 self.asks.gone.remove(&id);
             }

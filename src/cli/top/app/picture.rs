@@ -1,12 +1,14 @@
 //! What is known of the mesh: the answers of the broker, put together.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 
 use serde::Deserialize;
 
 use super::charts::{Deliveries, Rate};
 use crate::api::{EventInfo, LockInfo, MessageInfo, PeerInfo, Status};
-use crate::cli::text::short_id;
+use crate::cli::said::{Teller, sentence};
+use crate::cli::text::{short_id, short_path};
 use crate::cli::top::clean::{clean, first_line};
 use crate::model::{
     MessageId, MessageKind, Monotonic, Party, PeerId, SentStatus, Seq, Stage, Timestamp, event_type,
@@ -96,29 +98,17 @@ pub(super) struct News {
     pub(super) came: Option<PeerId>,
 }
 
-/// The payloads of the built-in events, all in one.
+/// What of the mesh's own events changes the picture.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Payload<'a> {
+struct Payload {
     message_id: Option<MessageId>,
     message_ids: Vec<MessageId>,
     from_peer: Option<Party>,
-    from_name: Option<Box<str>>,
     to_peer: Option<Party>,
-    to_name: Option<Box<str>>,
     read_by: Option<Party>,
     peer_id: Option<PeerId>,
     name: Option<Box<str>>,
-    agent_type: Option<Box<str>>,
-    reason: Option<Box<str>>,
-    key: Option<Box<str>>,
-    namespace: Option<Box<str>>,
-    value: Option<Box<str>>,
-    deleted: bool,
-    file_path: Option<Box<str>>,
-    locked_by_name: Option<Box<str>>,
-    #[serde(skip)]
-    whole: &'a str,
 }
 
 /// See the module.
@@ -173,10 +163,14 @@ impl Picture {
         self.peers = peers;
     }
 
-    /// An event has happened.
-    pub(super) fn take_event(&mut self, event: &EventInfo, now: Monotonic) -> News {
-        let mut payload: Payload<'_> = serde_json::from_str(&event.payload).unwrap_or_default();
-        payload.whole = &event.payload;
+    /// An event has happened. Paths are told as from `home`.
+    pub(super) fn take_event(
+        &mut self,
+        event: &EventInfo,
+        home: Option<&Path>,
+        now: Monotonic,
+    ) -> News {
+        let payload: Payload = serde_json::from_str(&event.payload).unwrap_or_default();
         let mut news = News::default();
         match &*event.kind {
             event_type::MESSAGE_RECEIVED => {
@@ -207,17 +201,14 @@ impl Picture {
             kind: clean(&event.kind, LINE_CHARS_MAX).into(),
             at: event.created_at,
             by: event.emitted_by.clone(),
-            text: match &*event.kind {
-                event_type::MESSAGE_UNDELIVERABLE => self.undeliverable(&payload).into(),
-                kind => sentence(kind, &payload).into(),
-            },
+            text: self.said(event, home).into(),
         };
         let frozen = self.frozen_at;
         push(&mut self.events, row, |row| frozen.is_some_and(|at| row.seq <= at));
         news
     }
 
-    fn take_message(&mut self, event: &EventInfo, payload: &Payload<'_>, now: Monotonic) {
+    fn take_message(&mut self, event: &EventInfo, payload: &Payload, now: Monotonic) {
         let (Some(id), Some(from)) = (payload.message_id, payload.from_peer.clone()) else {
             return;
         };
@@ -238,20 +229,17 @@ impl Picture {
         push(&mut self.messages, row, |row| frozen.is_some_and(|at| row.seq <= at));
     }
 
-    fn undeliverable(&self, payload: &Payload<'_>) -> String {
-        let name = |party: &Option<Party>| party.as_ref().map_or("?".into(), |it| self.name(it));
-        let handles: Vec<String> =
-            payload.message_ids.iter().take(3).map(|id| id.handle().to_string()).collect();
-        let more = if payload.message_ids.len() > 3 { " and others" } else { "" };
-        format!(
-            "nobody will read {}{more} from {} to {}",
-            handles.join(", "),
-            name(&payload.from_peer),
-            name(&payload.to_peer)
-        )
+    /// What an event says, clean.
+    fn said(&self, event: &EventInfo, home: Option<&Path>) -> String {
+        let teller = Teller {
+            name: &|party| self.name(party),
+            text: &|text| clean(text, PAYLOAD_CHARS_MAX),
+            path: &|path| clean(&short_path(path, home), PAYLOAD_CHARS_MAX),
+        };
+        sentence(event, &teller)
     }
 
-    fn take_read(&mut self, payload: &Payload<'_>, now: Monotonic) {
+    fn take_read(&mut self, payload: &Payload, now: Monotonic) {
         for id in &payload.message_ids {
             let Some(row) = self.message_mut(id.seq()) else { continue };
             match &payload.read_by {
@@ -355,42 +343,5 @@ pub(in crate::cli::top) fn marks(message: &MessageInfo, is_sent: bool) -> Marks 
     match (message.stage.unwrap_or(stage), message.sent_status) {
         (Stage::Sent, Some(status)) => Marks::Sent(status),
         (stage, _) => Marks::Direct(stage),
-    }
-}
-
-/// What an event says, clean.
-fn sentence(kind: &str, payload: &Payload<'_>) -> String {
-    let text = |text: &Option<Box<str>>| clean(text.as_deref().unwrap_or("?"), LINE_CHARS_MAX);
-    match kind {
-        event_type::PEER_JOINED => {
-            format!("{} came ({})", text(&payload.name), text(&payload.agent_type))
-        }
-        event_type::PEER_LEFT => {
-            format!("{} left ({})", text(&payload.name), text(&payload.reason))
-        }
-        event_type::FILE_LOCKED => {
-            format!("{} by {}", text(&payload.file_path), text(&payload.locked_by_name))
-        }
-        event_type::FILE_UNLOCKED => {
-            format!("{} ({})", text(&payload.file_path), text(&payload.reason))
-        }
-        event_type::CONVERSATION_DAMPED => {
-            let from = payload.from_name.as_deref().unwrap_or("everybody");
-            format!(
-                "{} to {}: told together from now on",
-                clean(from, LINE_CHARS_MAX),
-                text(&payload.to_name)
-            )
-        }
-        event_type::STATE_CHANGED => {
-            let (space, key) = (text(&payload.namespace), text(&payload.key));
-            match (&payload.value, payload.deleted) {
-                (Some(value), false) => {
-                    format!("{space} {key} = {}", clean(value, PAYLOAD_CHARS_MAX))
-                }
-                _ => format!("{space} {key} deleted"),
-            }
-        }
-        _ => clean(payload.whole, PAYLOAD_CHARS_MAX),
     }
 }

@@ -271,7 +271,7 @@ fn who_has_read_a_broadcast_and_what_nobody_will_read_is_said_in_words() {
     assert_eq!(readers, ["bob", "eve"]);
     let handle = crate::model::Handle::of(Seq(seq));
     let said = &scene.app.picture.events.back().unwrap().text;
-    assert_eq!(**said, *format!("nobody will read {handle} from ann to bob"));
+    assert_eq!(**said, *format!("nobody will read {handle} from ann to bob, who has left"));
 }
 
 #[test]

@@ -122,8 +122,7 @@ fn columns_of_one_machine(pane: Pane, width: u16) -> &'static [Column] {
         Pane::Messages => &[("AGE", 4), ("FROM", 24), ("TO", 24), ("STAGE", 12), ("TEXT", 0)],
         Pane::Locks if width < 56 => &[("FREE", 7), ("HOLDER", 12), ("FILE", 0)],
         Pane::Locks => &[("FREE", 7), ("HOLDER", 18), ("FILE", 0)],
-        Pane::Events if width < 56 => &[("AGE", 4), ("TYPE", 13), ("EVENT", 0)],
-        Pane::Events => &[("AGE", 4), ("TYPE", 20), ("EVENT", 0)],
+        Pane::Events => &[("AGE", 4), ("EVENT", 0)],
     }
 }
 
@@ -261,8 +260,5 @@ fn lock(app: &App, painter: &mut Painter, at: usize, width: u16) -> Option<Vec<C
 
 fn event(app: &App, painter: &mut Painter, at: usize) -> Option<Vec<Cell>> {
     let row = app.picture.events.get(at)?;
-    let kind = (row.kind.to_string(), Tint::Strong);
-    // The events of locks begin with a path.
-    let text = short_path(&row.text, app.home.as_deref());
-    Some(vec![aged(painter, row.at), kind, cell(text)])
+    Some(vec![aged(painter, row.at), cell(&*row.text)])
 }
