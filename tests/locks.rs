@@ -506,6 +506,46 @@ fn working_trees_are_apart_unless_the_repository_is_meant() {
 }
 
 #[test]
+fn a_file_that_turns_out_to_be_of_a_repository_is_locked_as_one() {
+    let broker = Broker::start();
+    let fields = json!({"name": "q", "projectPath": "/w", "gitRoot": "/w", "repoId": "/w/.git"});
+    let q = Peer::register(&broker, &fields, None);
+    let (p, free) = (broker.register("p"), json!({}));
+    let tree = json!({"repoId": "/w/.git", "gitRoot": "/t"});
+    let all = |peer: &Peer, path: &str| {
+        let mut body = tree.clone();
+        body["action"] = "lock".into();
+        body["filePaths"] = json!([path]);
+        peer.call(&broker, "/lock", &body)
+    };
+    // Of what is not known to be in a repository nobody can say that it is taken.
+    assert_eq!(take(&broker, &q, "repo:a.rs", &free).status, 200);
+    let first = take(&broker, &p, "/t/a.rs", &free).json()["lock"].clone();
+    assert_eq!(take(&broker, &p, "/t/a.rs", &tree).code(), "locked");
+    assert_eq!(all(&p, "/t/a.rs").code(), "locked");
+    let again = take(&broker, &p, "/t/a.rs", &free).json()["lock"].clone();
+    assert_eq!(again["fence"], first["fence"], "what it has it keeps");
+
+    release(&broker, &q, "repo:a.rs");
+    let known = take(&broker, &p, "/t/a.rs", &tree).json()["lock"].clone();
+    assert_ne!(known["fence"], first["fence"]);
+    assert_eq!(take(&broker, &q, "repo:a.rs", &free).code(), "locked");
+    for more in [&tree, &free] {
+        let again = take(&broker, &p, "/t/a.rs", more).json()["lock"].clone();
+        assert_eq!(again["fence"], known["fence"], "a renewal");
+    }
+    assert_eq!(take(&broker, &q, "repo:a.rs", &free).code(), "locked");
+    // What is stolen is held as it was asked for.
+    let mut steal = tree.clone();
+    (steal["steal"], steal["reason"]) = (true.into(), "mine".into());
+    release(&broker, &p, "/t/a.rs");
+    assert_eq!(take(&broker, &p, "/t/b.rs", &free).status, 200);
+    assert_eq!(take(&broker, &q, "repo:b.rs", &free).status, 200);
+    assert_eq!(take(&broker, &p, "/t/b.rs", &steal).status, 200);
+    assert_eq!(take(&broker, &q, "repo:b.rs", &free).code(), "locked");
+}
+
+#[test]
 fn locks_are_what_they_were_after_a_restart() {
     let mut broker = Setup::new().start();
     let a = Peer::register(

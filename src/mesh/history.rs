@@ -32,8 +32,15 @@ impl<S: Store> Mesh<S> {
     pub(super) fn history(&mut self, caller: Caller, history: &History, now: Now) -> Answer {
         self.count(caller, None, now)?;
         if caller != Caller::Broker {
-            let message = "only the broker token reads what others write to each other: your own \
-                           messages are at /messages";
+            let message = match caller {
+                Caller::Operator(_) => {
+                    "only the person at the hub reads what others write to each other: run it there"
+                }
+                _ => {
+                    "only the broker token reads what others write to each other: your own messages \
+                     are at /messages"
+                }
+            };
             return Err(Refusal::new(Code::Forbidden, message).into());
         }
         let mut with = match &history.with {

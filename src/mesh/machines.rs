@@ -233,8 +233,9 @@ impl<S: Store> Mesh<S> {
         Err(Refusal::new(Code::InvalidRequest, message).into())
     }
 
-    /// Whether a machine was removed.
-    pub(super) fn is_removed(&self, name: MachineName) -> bool {
+    /// Whether a machine was removed: nothing that it says counts any more.
+    #[must_use]
+    pub fn is_removed(&self, name: MachineName) -> bool {
         let mut records = self.machines.records.values();
         records.any(|record| record.name == name && record.removed_at.is_some())
     }

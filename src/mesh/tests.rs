@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 mod again;
 mod grants;
+mod waiting;
 
 use super::*;
 use crate::api::{Claimed, Endpoint};

@@ -58,9 +58,7 @@ impl<S: Store> Mesh<S> {
         let mut locks: Vec<&Lock> = Vec::new();
         let mut first = None;
         for ask in asks {
-            // Nothing can be in the way of what one has.
-            let own = self.locks.own(&ask.actor.party, &ask.target);
-            if own.is_some_and(|own| own.shared == ask.shared) {
+            if self.renewed_by(ask).is_some() {
                 continue;
             }
             let obstacle = self.obstacle(ask, None, &self.steps);

@@ -74,7 +74,7 @@ impl<S: Store> Mesh<S> {
             Some(Interest::Lock(ticket)) => Some(ticket),
             _ => None,
         };
-        let ask = match self.lock_ask(caller, wanted, now, held.is_some()) {
+        let mut ask = match self.lock_ask(caller, wanted, now, held.is_some()) {
             Ok(ask) => ask,
             Err(failure) => {
                 if let Some(ticket) = place {
@@ -83,7 +83,14 @@ impl<S: Store> Mesh<S> {
                 return Err(failure);
             }
         };
-        let known = place.filter(|ticket| self.queue.get(*ticket).is_some());
+        let known = place.filter(|ticket| match self.queue.get(*ticket) {
+            // Where it works may be known otherwise by now: it is asked what it waits for.
+            Some(waiter) => {
+                ask.target.clone_from(&waiter.target);
+                true
+            }
+            None => false,
+        });
         if place.is_some() && known.is_none() {
             // Who asked has left; the name in the request may be a label's by now.
             return Err(super::who::not_found(wanted.peer_id.as_deref().unwrap_or_default()).into());
@@ -105,8 +112,8 @@ impl<S: Store> Mesh<S> {
             return Ok(Outcome::Reply(reply));
         }
         // Nothing can be in the way of what one has: there is nothing to compare.
-        let own = self.locks.own(&ask.actor.party, &ask.target);
-        let renews = own.is_some_and(|own| own.shared == ask.shared);
+        let is_new = self.locks.own(&ask.actor.party, &ask.target).is_none();
+        let renews = self.renewed_by(&ask).is_some();
         let is_free = !is_late && (renews || self.obstacle(&ask, ticket, &self.steps).is_none());
         if !renews && self.steps.are_spent() {
             if let Some(ticket) = ticket {
@@ -116,7 +123,6 @@ impl<S: Store> Mesh<S> {
         }
         if is_free {
             debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
-            let is_new = own.is_none();
             let reply = self.take(&ask, wanted, Vec::new(), now);
             if let (true, true, Ok(Reply::Locked { lock, .. })) = (held.is_some(), is_new, &reply) {
                 self.grants.add(lock.fence);
@@ -159,6 +165,13 @@ impl<S: Store> Mesh<S> {
         Ok(Ask { actor, target, shared: wanted.shared })
     }
 
+    /// The lock that `ask` renews: one's own on the same files, for no less, and of which nothing more is
+    /// said now. Nothing can be in the way of that.
+    fn renewed_by(&self, ask: &Ask) -> Option<&Lock> {
+        let own = self.locks.own(&ask.actor.party, &ask.target)?;
+        (own.shared == ask.shared && ask.target.says_no_more_than(own)).then_some(own)
+    }
+
     /// Takes a lock that nothing is in the way of. `stolen_from`: whose locks were taken for it.
     fn take(
         &mut self,
@@ -170,6 +183,7 @@ impl<S: Store> Mesh<S> {
         self.check_room(std::slice::from_ref(ask), now)?;
         let Ask { actor, target, shared } = ask;
         let own = self.locks.own(&actor.party, target).cloned();
+        let renewed = self.renewed_by(ask).cloned();
         if own.is_none() && self.lags(now) {
             // Before it is taken anew, everyone is told that it was free.
             for lock in self.locks.expired(target, &self.steps, EXPIRE_ROWS_MAX as usize) {
@@ -180,7 +194,7 @@ impl<S: Store> Mesh<S> {
         let time = self.time(now);
         let expires_at = time.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
-        if let Some(own) = own.as_ref().filter(|own| own.shared == *shared) {
+        if let Some(own) = &renewed {
             // Its holder had left, and is back in time.
             self.leaving.remove(&own.fence);
             // A renewal has no number of its own: it is the same holding.
@@ -213,8 +227,9 @@ impl<S: Store> Mesh<S> {
             fence: id.0,
         };
         if let Some(own) = own {
-            // To share what one had alone, or to have alone what one shared, is another holding. What
-            // was said of the repository with the former one may be more: that is free now.
+            // To share what one had alone, to have alone what one shared, or to have a file as one of a
+            // repository, is another holding. What was said of the repository with the former one may
+            // be more: that is free now.
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
             self.grants.remove(own.fence);

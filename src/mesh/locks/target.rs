@@ -130,6 +130,14 @@ impl Target {
         self.is_same(other) && (!self.is_repo_wide() || same_claim())
     }
 
+    /// Whether of the files of this no more is said than `lock`, which is on the same, says: that they
+    /// are in a repository may be new, and then more may be in the way of them.
+    pub(super) fn says_no_more_than(&self, lock: &Lock) -> bool {
+        let is_new = self.repo.is_some() && self.repo != lock.repo_id
+            || self.hash.is_some() && self.hash != lock.repo_hash;
+        self.root.is_none() || self.root == lock.git_root && !is_new
+    }
+
     /// Whether some file is of both, as far as `steps` go: once they are spent, it is.
     pub(super) fn overlaps(&self, other: &Self, steps: &Steps) -> bool {
         match (self.is_repo_wide(), other.is_repo_wide()) {
