@@ -41,6 +41,8 @@ pub(super) struct Local<S> {
     trial: Option<Trial>,
     /// That the storage fails was said in the log, and is not said again until then.
     silent_until: Option<Monotonic>,
+    /// The same of the care of the storage.
+    care_silent_until: Option<Monotonic>,
     /// A turn has written since the store was last looked after.
     wrote: bool,
     /// When the store may do what nobody waits for.
@@ -55,6 +57,7 @@ impl<S: Store> Local<S> {
             resting: None,
             trial: None,
             silent_until: None,
+            care_silent_until: None,
             wrote: false,
             care_at: None,
         }
@@ -99,14 +102,13 @@ impl<S: Store> Local<S> {
             }
             Ended::Failed(error) => {
                 let now = self.turn.now().mono;
-                if self.silent_until.is_none_or(|until| until <= now) {
+                if may_say(&mut self.silent_until, now) {
                     let what = if matches!(error, StoreError::Unsure(_)) {
                         "this turn may be kept or not"
                     } else {
                         "nothing of this turn was kept"
                     };
                     log::error(format_args!("{error}; {what}"));
-                    self.silent_until = Some(now.plus(SILENCE));
                 }
                 self.untold.abort();
                 self.resting = Some(now.plus(REST));
@@ -117,11 +119,22 @@ impl<S: Store> Local<S> {
         }
     }
 
-    fn maintain(&mut self, idle: bool) {
-        if let Err(error) = self.turn.mesh.maintain(idle) {
+    fn maintain(&mut self, idle: bool, now: Monotonic) {
+        if let Err(error) = self.turn.mesh.maintain(idle)
+            && may_say(&mut self.care_silent_until, now)
+        {
             log::warn(format_args!("care of the storage failed: {error}"));
         }
     }
+}
+
+/// Whether something that goes on failing may be said in the log again, which it then is.
+fn may_say(silent_until: &mut Option<Monotonic>, now: Monotonic) -> bool {
+    let may = silent_until.is_none_or(|until| until <= now);
+    if may {
+        *silent_until = Some(now.plus(SILENCE));
+    }
+    may
 }
 
 impl<S: Store> Room for Local<S> {
@@ -198,11 +211,11 @@ impl<S: Store> Room for Local<S> {
 
     fn take_care(&mut self, now: Monotonic) {
         if std::mem::take(&mut self.wrote) {
-            self.maintain(false);
+            self.maintain(false, now);
             self.care_at = Some(now.plus(IDLE_BEFORE_CARE));
         } else if self.care_at.is_some_and(|at| at <= now) {
             self.care_at = None;
-            self.maintain(true);
+            self.maintain(true, now);
         }
     }
 
@@ -227,6 +240,10 @@ impl<S: Store> Room for Local<S> {
     fn event(&mut self, _: Kind, _: Key) {}
 
     fn flush(&mut self, _: Now) {}
+
+    fn descriptors(&self) -> usize {
+        0
+    }
 
     fn has_output(&self) -> bool {
         false

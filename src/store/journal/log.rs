@@ -254,7 +254,8 @@ impl<M: Medium> Log<M> {
         self.buffer.clear();
         let mut head = self.head;
         if !self.begun {
-            head = Head { salt: salt().map_err(AppendError::Refused)?, first: number, ..head };
+            let salt = salt().map_err(AppendError::Refused)?;
+            head = Head { version: VERSION, salt, first: number, ..head };
             self.buffer.extend_from_slice(&head.encode());
         }
         let frame = self.buffer.len();

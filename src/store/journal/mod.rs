@@ -42,6 +42,9 @@ use ops::Ops;
 /// After so many turns the open transaction is committed though someone may wait soon.
 const TURNS_MAX: u32 = 512;
 
+/// So many rows that are removed count as a turn.
+const ROWS_PER_TURN: u32 = 8;
+
 /// After so many bytes of records, likewise.
 const BYTES_MAX: u64 = 1024 * 1024;
 
@@ -99,7 +102,7 @@ pub struct Journaled<S, M> {
     failed: bool,
     /// The store lacks turns that are in the journal, and could not be told them.
     behind: bool,
-    /// Turns that the store holds.
+    /// Turns that the store holds, or rows that weigh as much.
     held: u32,
     /// The last record that is known to be settled.
     settled: u64,
@@ -207,9 +210,10 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
     fn settle(&mut self) -> Result<()> {
         let at = Position { journal: self.log.journal(), record: self.log.last() };
         if let Err(error) = self.store.settle(at) {
+            let caught_up = self.catch_up();
+            // That may have taken long, too: others have their turn before the next attempt.
             self.stuck_until = Some(Instant::now() + PAUSE);
-            self.catch_up()?;
-            return Err(error);
+            return Err(caught_up.err().unwrap_or(error));
         }
         self.settled = at.record;
         self.stuck_until = None;

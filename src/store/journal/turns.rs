@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{BYTES_MAX, BYTES_MAX_STUCK, Ground, Journaled, Medium, Position, TURNS_MAX};
+use super::{
+    BYTES_MAX, BYTES_MAX_STUCK, Ground, Journaled, Medium, Position, ROWS_PER_TURN, TURNS_MAX,
+};
 use crate::api::Recovery;
 use crate::model::{
     Event, Invitation, Lock, MachineName, MachineRecord, MeshTime, Message, MessageId, Party,
@@ -88,8 +90,12 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
     }
 
     fn mend(&mut self) -> Result<bool> {
+        // Until it has everything again: if this fails on the way, nothing may be taken for settled.
+        let behind = std::mem::replace(&mut self.behind, true);
         let mended = self.store.mend()?;
-        if mended {
+        if !mended {
+            self.behind = behind;
+        } else {
             self.store.drop_held();
             let journal = self.log.journal();
             if self.store.position()?.journal != journal {
@@ -437,7 +443,13 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
     }
 
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {
-        self.write(|store| store.purge(before, limit), |ops, _| ops.purge(before, limit))
+        let more =
+            self.write(|store| store.purge(before, limit), |ops, _| ops.purge(before, limit))?;
+        if more {
+            // A short record of many rows, which stay in memory until they are settled.
+            self.held = self.held.saturating_add(limit / ROWS_PER_TURN);
+        }
+        Ok(more)
     }
 
     fn maintain(&mut self, idle: bool) -> Result<()> {
