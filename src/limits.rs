@@ -400,7 +400,7 @@ pub const UPLINK_DIAL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long requests wait for a connection that is made for the first time.
 pub const UPLINK_FIRST_DIAL_WAIT: Duration = Duration::from_secs(2);
 /// Pause after a hub has said no, before it is asked again: it would say it again.
-pub const UPLINK_REFUSED_PAUSE: Duration = Duration::from_secs(300);
+pub const UPLINK_REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// How long one address of a hub is tried alone before the next is tried beside it (RFC 8305).
 pub const HUB_CONNECT_LEAD: Duration = Duration::from_millis(250);
 /// Addresses of a hub that are tried at once.

@@ -333,6 +333,10 @@ impl<S: Store> Room for Hub<S> {
         }
     }
 
+    fn descriptors(&self) -> usize {
+        self.entrance.as_ref().map_or(0, |entrance| entrance.connections.len())
+    }
+
     fn has_output(&self) -> bool {
         self.entrance.as_ref().is_some_and(|entrance| entrance.connections.has_output())
     }

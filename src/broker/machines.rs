@@ -157,13 +157,11 @@ impl Connections {
             let Some(key) = self.queue.pop_front() else { return };
             let Some(connection) = self.table.get_mut(key) else { continue };
             connection.is_queued = false;
-            let goes_on = match connection.stage {
+            let stage = connection.stage;
+            let goes_on = match stage {
                 Stage::Handshake if !may_shake => true,
-                _ if connection.must_write_first() => {
-                    // It is queued again when it can be written to.
-                    connection.channel.flush();
-                    !connection.must_write_first()
-                }
+                // It is queued again when it can be written to.
+                _ if connection.still_must_write() => false,
                 stage => {
                     let goes_on = connection.read(now, |heard| {
                         let flow = hear(key, heard);
@@ -339,10 +337,17 @@ impl Connections {
 }
 
 impl Connection {
-    /// Whether it has so much waiting that it has to take that before it is read. What it has said
-    /// before it broke is read all the same.
-    fn must_write_first(&self) -> bool {
-        self.channel.pending() >= MACHINE_OUT_BYTES_MAX && !self.channel.is_broken()
+    /// Writes if it has so much waiting that it has to take of that before it is read, and gives whether
+    /// it still has. As soon as it has not, it is read: one that takes much is not taken for silent. What
+    /// it has said before it broke is read all the same.
+    fn still_must_write(&mut self) -> bool {
+        let must = |channel: &Channel<TcpStream>| {
+            channel.pending() >= MACHINE_OUT_BYTES_MAX && !channel.is_broken()
+        };
+        if must(&self.channel) {
+            self.channel.flush();
+        }
+        must(&self.channel)
     }
 
     /// Reads up to a turn's share. Whether there may be more.

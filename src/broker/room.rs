@@ -103,6 +103,9 @@ pub(super) trait Room {
     /// Whether something waits to be written to other machines.
     fn has_output(&self) -> bool;
 
+    /// Descriptors that it has itself.
+    fn descriptors(&self) -> usize;
+
     // Time
 
     /// When the next turn is due, if no client asks before.

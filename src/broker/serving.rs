@@ -127,6 +127,10 @@ impl Room for Serving {
         pass_on!(self, room => room.flush(now));
     }
 
+    fn descriptors(&self) -> usize {
+        pass_on!(self, room => room.descriptors())
+    }
+
     fn has_output(&self) -> bool {
         pass_on!(self, room => room.has_output())
     }

@@ -62,6 +62,10 @@ impl<S: Store> Talk<'_, S> {
         let Some(remote) = self.machines.get_mut(key) else { return };
         let machine = remote.machine();
         let mesh = &self.local.turn.mesh;
+        if mesh.is_removed(machine) {
+            // In this very turn, at the end of which it hears so.
+            return;
+        }
         let whose = |peer| match mesh.place_of(peer) {
             Some((host, socket)) if host == Some(machine) => Whose::Its(socket),
             Some(_) => Whose::Others,

@@ -45,8 +45,8 @@ impl<R: Room> Reactor<R> {
 
     fn come_in(&mut self, mut stream: Stream, now: Monotonic) {
         let Some(acceptor) = &self.acceptor else { return };
-        let peers = self.links.descriptors() + self.agents.descriptors();
-        let space = acceptor.room(self.connections.len(), peers);
+        let others = self.links.descriptors() + self.agents.descriptors() + self.room.descriptors();
+        let space = acceptor.room(self.connections.len(), others);
         if space == Space::Refuse && self.refused.len() >= CONNECTIONS_REFUSED_MAX {
             self.let_go_of_first(now);
         }

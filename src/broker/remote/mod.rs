@@ -365,7 +365,8 @@ impl Remote {
     #[must_use]
     pub fn end(self) -> (Vec<Told>, Vec<u64>) {
         let Self { mut told, open, given, .. } = self;
-        told.extend(open.into_keys().map(|id| Told::Gone { id, lost: false }));
+        // One of them may be granted a lock in this very turn.
+        told.extend(open.into_keys().map(|id| Told::Gone { id, lost: true }));
         let mut unsure = Vec::new();
         for (id, left) in given {
             match left {

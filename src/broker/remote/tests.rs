@@ -279,7 +279,7 @@ fn the_end_of_a_connection_is_that_of_its_requests() {
     say(&mut remote, r#"{"id":2,"lost":true}"#).unwrap();
     assert_eq!(remote.take_told(), [Told::Gone { id: 3, lost: true }]);
     let gone = |id, lost| Told::Gone { id, lost };
-    let told = vec![gone(1, false), gone(5, true), Told::Down];
+    let told = vec![gone(1, true), gone(5, true), Told::Down];
     assert_eq!(remote.end(), (told, vec![4]));
 
     let mut remote = standing();

@@ -344,7 +344,8 @@ impl<A: Copy + Ord> Uplink<A> {
     /// any more. Its answer is for the client all the same.
     pub fn hung_up(&mut self, asker: A) {
         if let Some(id) = self.requests.cancel(asker) {
-            self.say(&ToHub::Cancel { id });
+            // Behind the request, which may still wait, and goes with it.
+            self.put(Some(id), &ToHub::Cancel { id });
         }
     }
 
@@ -352,11 +353,9 @@ impl<A: Copy + Ord> Uplink<A> {
     /// have arrived.
     pub fn closed(&mut self, asker: A, how: impl FnOnce(Monotonic) -> Option<Lost>) {
         self.hung_up(asker);
-        if let Some(id) = self.requests.gone(asker)
-            && let Some(at) = self.queue.iter().position(|(of, _)| *of == Some(id))
-            && let Some((_, frame)) = self.queue.remove(at)
-        {
-            self.queued = self.queued.saturating_sub(frame.len());
+        if let Some(id) = self.requests.gone(asker) {
+            self.queue.retain(|(of, _)| *of != Some(id));
+            self.count_queued();
         }
         let before = self.outputs.len();
         self.outputs
@@ -563,6 +562,10 @@ impl<A: Copy + Ord> Uplink<A> {
             self.outputs.push_back(Output::Answer(asker, (&refusal).into()));
         }
         self.queue.retain(|(id, _)| id.is_none());
+        self.count_queued();
+    }
+
+    fn count_queued(&mut self) {
         let queued = self.queue.iter().map(|(_, frame)| frame).chain(&self.first);
         self.queued = queued.map(String::len).sum();
     }

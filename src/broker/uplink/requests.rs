@@ -109,14 +109,15 @@ impl<A: Copy + Ord> Requests<A> {
 
     pub(super) fn sent(&mut self, id: u64, now: Monotonic) {
         if let Some(open) = self.open.get_mut(&id) {
-            open.sent = Some(now);
+            // What is said of it later follows it.
+            open.sent.get_or_insert(now);
         }
     }
 
-    /// Nobody may wait for the answer any more: gives the id, if the hub is to be told.
+    /// Nobody may wait for the answer any more: gives the id, if that is new and the hub is to be told.
     pub(super) fn cancel(&mut self, asker: A) -> Option<u64> {
         let id = *self.by_asker.get(&asker)?;
-        let open = self.open.get_mut(&id).filter(|open| open.sent.is_some() && !open.cancelled)?;
+        let open = self.open.get_mut(&id).filter(|open| !open.cancelled)?;
         open.cancelled = true;
         Some(id)
     }

@@ -193,6 +193,26 @@ fn it_is_tried_again_for_as_long_as_somebody_is_here() {
 }
 
 #[test]
+fn whoever_hangs_up_before_the_request_has_left_is_waited_for_by_nobody() {
+    let mut uplink = Uplink::new("laptop", at(0));
+    for asker in 1..=2 {
+        uplink.ask(asker, ask("/messages", None), at(0)).unwrap();
+        uplink.hung_up(asker);
+    }
+    uplink.hung_up(1);
+    // Its connection has ended altogether.
+    uplink.closed(2, |_| None);
+    outputs(&mut uplink);
+    uplink.connected(at(1), Timestamp(5));
+    uplink.frame(&hello(env!("CARGO_PKG_VERSION")), at(1));
+    let sent = frames(&mut uplink, at(1));
+    let [.., request, cancel] = &*sent else { panic!("{sent:?}") };
+    assert!(request.starts_with(r#"{"id":1,"#) && request.contains("/messages"), "{sent:?}");
+    assert_eq!(cancel, r#"{"id":1,"cancel":true}"#);
+    assert!(!sent.iter().any(|frame| frame.starts_with(r#"{"id":2,"#)), "{sent:?}");
+}
+
+#[test]
 fn who_comes_and_goes_does_not_hurry_it() {
     let mut uplink = Uplink::new("laptop", at(0));
     uplink.ask(1, ask("/send", None), at(0)).unwrap();
@@ -217,7 +237,7 @@ fn who_comes_and_goes_does_not_hurry_it() {
 }
 
 #[test]
-fn a_hub_that_says_no_is_not_asked_again_for_long_and_its_words_are_told() {
+fn a_hub_that_says_no_is_not_asked_again_soon_and_its_words_are_told() {
     let mut uplink = Uplink::new("laptop", at(0));
     uplink.want(true, at(0));
     uplink.ask(1, ask("/send", None), at(0)).unwrap();
@@ -226,7 +246,7 @@ fn a_hub_that_says_no_is_not_asked_again_for_long_and_its_words_are_told() {
     assert_eq!(told(&mut uplink), [(1, 503)]);
     assert_eq!(uplink.next_deadline(), Some(at(0).plus(UPLINK_REFUSED_PAUSE)));
     let refusal = uplink.ask(1, ask("/send", None), at(1)).unwrap_err();
-    let said = "does not let this machine in: this machine was removed; it is tried again in 4 min";
+    let said = "does not let this machine in: this machine was removed; it is tried again in 29 s";
     assert!(refusal.message.contains(said), "{}", refusal.message);
     assert!(uplink.standing().refused);
     assert_eq!(uplink.problem(at(1)), Some(refusal.message));
