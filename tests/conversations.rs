@@ -96,6 +96,9 @@ fn the_last_message_is_answered_or_the_one_that_is_named() {
     assert_eq!(reply["ok"], json!(true));
     let ann = mesh.run("inbox --peer ann --peek").ok();
     assert!(ann.contains(&format!("answers {own}")) && ann.contains("  well?\n"), "{ann}");
+    // A handle without a text is a slip: nothing is sent.
+    let err = mesh.run(&format!("reply {first}")).fails(2);
+    assert!(err.contains("the text is missing"), "{err}");
     // A word that is no handle, and one that names nothing.
     let err = mesh.run("reply not now").fails(2);
     assert!(err.contains("put quotes around the text"), "{err}");
@@ -122,6 +125,8 @@ fn an_answer_to_one_who_has_left_waits_for_its_name() {
     unregister(&mesh, "ann");
     let said = mesh.run_words(["reply", &handle, "see you"]).ok();
     assert!(said.contains("waits for the next session of that name"), "{said}");
+    let events = mesh.run("events").ok();
+    assert!(events.contains("wrote to ann"), "a name is no script: {events}");
     register(&mesh, "ann");
     assert!(mesh.run("inbox --peer ann").ok().contains("see you"));
 }
@@ -401,7 +406,7 @@ fn the_living_are_only_taken_out_by_force() {
     assert!(err.contains("ann is alive") && err.contains("`--force`"), "{err}");
     assert_eq!(mesh.run("kick ann --force").ok(), "ann is out. Its lock is free.\n");
     assert_eq!(mesh.run("lock list").ok(), "No files are locked.\n");
-    assert!(mesh.run("kick ann").fails(1).contains("ann has left"));
+    assert!(mesh.run("kick ann").fails(1).contains("ann has just left"));
     assert!(mesh.run("kick nobody").fails(1).contains("there is no peer"));
     // One that is not heard of goes without it: after a restart nobody has been.
     register(&mesh, "bob");

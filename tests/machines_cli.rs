@@ -100,7 +100,7 @@ fn two_machines_are_one_mesh_in_two_commands() {
 
     // The persons at both write to each other.
     let sent = two.other.run("send cli@hub from-the-laptop").ok();
-    assert!(sent.contains("person at hub"), "{sent}");
+    assert!(sent.contains("person at the hub"), "{sent}");
     let inbox = two.hub.run("inbox").ok();
     assert!(inbox.contains("from-the-laptop") && inbox.contains("cli@laptop"), "{inbox}");
     two.hub.run("send cli@laptop from-the-hub").ok();

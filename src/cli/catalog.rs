@@ -235,8 +235,8 @@ pub(super) static ENTRIES: &[Entry] = &[
         about: &[
             "Shows the newest messages of the whole mesh, oldest first, for as long as messages are \
              kept, with how far each has come. It marks nothing as read.",
-            "--with takes the name that someone has or had. --thread shows the whole conversation \
-             that a message is of: what it answers, and what answers that.",
+            "--with takes the name that someone has, had last, or wrote under. --thread shows the \
+             whole conversation that a message is of: what it answers, and what answers that.",
         ],
         options: &[
             ("--with PEER", "only messages from or to PEER: a name, an id, cli, all, '#topic'"),
@@ -303,14 +303,14 @@ pub(super) static ENTRIES: &[Entry] = &[
         name: "peers",
         group: Group::Shared,
         summary: "list the agents that are here",
-        usage: &["peers [--scope machine|directory|repo] [--all]", "peers <peer>"],
+        usage: &["peers [--scope machine|mesh|directory|repo] [--all]", "peers <peer>"],
         about: &[
             "With a name or an id it tells all about one: what it works on, its locks, how many \
              messages it has not read, how a message reaches it, when it was last heard of.",
             "Starts no broker: without one, it says so and exits with 3.",
         ],
         options: &[
-            ("--scope S", "machine (default), or those of this directory or repo"),
+            ("--scope S", "machine (default), all machines of the mesh, or this directory or repo"),
             ("--all", "also those that have not been heard of for a while, or have left"),
         ],
         examples: &[("peers", ""), ("peers --scope repo --all", ""), ("peers api-claude", "")],
@@ -353,7 +353,10 @@ pub(super) static ENTRIES: &[Entry] = &[
              {\"event\": ...}, {\"state\": ...}, {\"lock\": ...}, in this order, each as the API has it.",
         ],
         options: &[],
-        examples: &[("export > mesh.jsonl", ""), ("export | jq -r .message.payload", "")],
+        examples: &[
+            ("export > mesh.jsonl", ""),
+            ("export | jq -r '.message.payload // empty'", ""),
+        ],
         parse: parse::export,
     },
     Entry {

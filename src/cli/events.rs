@@ -10,14 +10,14 @@ use super::out::{Out, Paint};
 use super::said::{self, Teller};
 use super::send::read_text;
 use super::table::{Cell, Table, cut, cut_middle, elastic, fixed};
-use super::text::escape;
+use super::text::{escape, time_of_day};
 use super::who::Names;
 use super::{Context, Emit, Exit, Failure, Result, Text};
 use crate::api::{Code, EmittedReply, EventInfo, Events, ReadEvents, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
-use crate::model::{Party, Seq, Timestamp};
+use crate::model::{Party, Seq};
 
 /// Past events shown before those to come, when the command line does not say.
 const FOLLOW_LIMIT: u32 = 10;
@@ -163,14 +163,6 @@ impl Follower<'_> {
         let time = self.out.style.paint(&time, Paint::Dim).into_owned();
         writeln!(self.out, "{time}  {said}")?;
         Ok(())
-    }
-}
-
-/// `12:30:05`, by the clock on the wall.
-fn time_of_day(at: Timestamp) -> String {
-    match jiff::Timestamp::from_millisecond(at.0) {
-        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string(),
-        Err(_) => at.to_string(),
     }
 }
 

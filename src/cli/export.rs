@@ -25,9 +25,11 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
         unread: true,
         ..ListPeers::default()
     };
+    // First what is refused to some: they get no part of it.
+    let first = page(client, Seq::default())?;
     let peers: PeersReply = client.call(&Request::Peers(list))?;
     lines(out, "peer", &peers.peers)?;
-    messages(client, out)?;
+    messages(client, out, first)?;
     events(client, out)?;
     state(client, out)?;
     let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
@@ -45,12 +47,16 @@ fn lines<T: Serialize>(out: &mut Out, kind: &str, items: &[T]) -> io::Result<()>
     Ok(())
 }
 
-fn messages(client: &mut Client, out: &mut Out) -> Result<()> {
-    let mut after = Some(Seq::default());
-    while after.is_some() {
-        let limit = Some(LIST_LIMIT_MAX);
-        let page: HistoryPage =
-            client.call(&Request::History(History { after, limit, ..History::default() }))?;
+fn page(client: &mut Client, after: Seq) -> Result<HistoryPage> {
+    let (after, limit) = (Some(after), Some(LIST_LIMIT_MAX));
+    Ok(client.call(&Request::History(History { after, limit, ..History::default() }))?)
+}
+
+fn messages(client: &mut Client, out: &mut Out, first: HistoryPage) -> Result<()> {
+    lines(out, "message", &first.messages)?;
+    let mut after = first.next;
+    while let Some(last) = after {
+        let page = page(client, last)?;
         lines(out, "message", &page.messages)?;
         after = page.next;
     }

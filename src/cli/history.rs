@@ -79,7 +79,7 @@ pub(super) fn run(context: &mut Context, wanted: &History) -> Result<Exit> {
             writeln!(out)?;
         }
         let between = Between { to: recipient(message, &names), stage: sent::stage_text(message) };
-        letter::show(out, message, Some(&between))?;
+        letter::show(out, message, out.age(message.created_at), Some(&between))?;
     }
     if more {
         writeln!(out, "\nThere are older ones: --limit")?;

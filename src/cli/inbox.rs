@@ -6,7 +6,7 @@ use super::actor::Acting;
 use super::catalog::Entry;
 use super::follow::Patient;
 use super::out::{Out, note};
-use super::text::escape;
+use super::text::{escape, time_of_day};
 use super::words::Words;
 use super::{Command, Context, Exit, Result, letter, parse, sent};
 use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request};
@@ -137,14 +137,16 @@ fn follow(
             if !std::mem::take(&mut first) {
                 writeln!(out)?;
             }
-            letter::show(out, message, None)?;
+            // A time, not an age: it stays true on a screen that stays.
+            letter::show(out, message, time_of_day(message.created_at), None)?;
         }
         out.flush()?;
         after = reply.messages.last().map(|message| message.seq).or(after);
         let ids = unread(&reply.messages);
         if marks && !ids.is_empty() {
             let marked = mark_read(patient.client(), fetch.peer_id.clone(), ids, out.json);
-            marks = marked == Marked::Yes;
+            // One that only failed comes again, and is marked then.
+            marks = marked != Marked::NotOurs;
         }
     }
 }
@@ -192,7 +194,7 @@ fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<(
         if i > 0 {
             writeln!(out)?;
         }
-        letter::show(out, message, None)?;
+        letter::show(out, message, out.age(message.created_at), None)?;
     }
     if reply.remaining > 0 {
         let hint = match (inbox.all, inbox.peek) {

@@ -26,8 +26,8 @@ pub(super) const ENTRY: Entry = Entry {
     about: &[
         "`slm-mesh invite` prints the code on the hub. Without it, it is asked for, or read from the \
          standard input: then it is not in the list of processes for others to see.",
-        "The code has the addresses of the hub as the hub knows them; --address adds one, and is tried \
-         first. Whatever the address, only the hub that made the code is believed.",
+        "The code has the addresses of the hub as the hub knows them; --address adds one. All are tried \
+         at once. Whatever the address, only the hub that made the code is believed.",
         "Nothing is changed before the hub has let this machine in. Then agents that are running here \
          change over by themselves. Messages, state and locks of the mesh that was here before stay \
          behind, until `slm-mesh leave`; if some are unread or held, it says so and asks.",

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::text::escape;
+use super::text::{escape, has_left};
 use super::{Context, Exit, Failure, Result, peers};
 use crate::api::{PeerStatus, Request};
 use crate::client::StartPolicy;
@@ -21,8 +21,8 @@ pub(super) fn run(context: &mut Context, kick: &Kick) -> Result<Exit> {
     let peer = peers::find(&mut client, &kick.peer)?;
     let name = escape(&peer.name).into_owned();
     if peer.status == PeerStatus::Left {
-        let left = peer.left_at.map_or_else(String::new, |at| format!(" {}", context.out.age(at)));
-        return Err(Failure::other("peer_not_found", format!("{name} has left{left}")));
+        let left = has_left(peer.left_at, context.out.now);
+        return Err(Failure::other("peer_not_found", format!("{name} {left}")));
     }
     if peer.status == PeerStatus::Active && !kick.force {
         return Err(Failure::other(

@@ -19,10 +19,11 @@ pub(super) struct Between {
     pub(super) stage: String,
 }
 
-/// Shows a message that has come, or with `between` one of any conversation.
+/// Shows a message that has come at `when`, or with `between` one of any conversation.
 pub(super) fn show(
     out: &mut Out,
     message: &MessageInfo,
+    when: String,
     between: Option<&Between>,
 ) -> io::Result<()> {
     let name = escape(&message.from_peer.shown_as(&message.from_name)).into_owned();
@@ -32,7 +33,7 @@ pub(super) fn show(
         (None, Party::Peer(id)) => format!("{name} ({})", short_id(&id.to_string())),
         (None, Party::Cli | Party::CliAt(_) | Party::Label(_)) => name,
     };
-    let mut about = vec![out.age(message.created_at)];
+    let mut about = vec![when];
     match message.kind {
         MessageKind::Text => {}
         MessageKind::Alert => about.push(out.style.paint("alert", Paint::Warn).into_owned()),

@@ -5,11 +5,16 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::out::{Out, Paint};
-use super::text::{count, duration, escape, short_id};
+use super::text::{count, duration, escape, has_left, short_id, wrap};
 use super::{Context, Exit, Result, peers};
 use crate::api::{LockInfo, LocksReply, PeerInfo, PeerStatus, Request};
 use crate::client::StartPolicy;
 use crate::model::{Party, Timestamp, reach};
+
+/// The column of the names.
+const NAME_WIDTH: usize = 10;
+/// The same without one.
+const BLANK: &str = "          ";
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -30,9 +35,13 @@ pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
         out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
         return Ok(Exit::Done);
     }
+    let width = out.style.width.map(|width| width.saturating_sub(NAME_WIDTH));
     for (name, text) in lines(out, &peer, &locks) {
-        let name = format!("{name:<10}");
-        writeln!(out, "{}{text}", out.style.paint(&name, Paint::Dim))?;
+        let name = format!("{name:<NAME_WIDTH$}");
+        for (at, line) in wrap(&text, width).into_iter().enumerate() {
+            let name = if at == 0 { out.style.paint(&name, Paint::Dim) } else { BLANK.into() };
+            writeln!(out, "{name}{line}")?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -100,14 +109,14 @@ fn status(out: &Out, peer: &PeerInfo) -> String {
             ("away", Paint::Warn, ", its MCP server is gone while the agent goes on".into())
         }
         PeerStatus::Left => {
-            let left = peer.left_at.map_or_else(String::new, |at| format!(" {}", out.age(at)));
-            ("left", Paint::Warn, left)
+            let left = has_left(peer.left_at, out.now);
+            let here = duration(seconds_between(peer.started_at, peer.left_at.unwrap_or(out.now)));
+            let left = out.style.paint(&left, Paint::Warn).into_owned();
+            return format!("{left}, was here for {here}, last heard of {heard}");
         }
     };
-    let until = peer.left_at.unwrap_or(out.now);
-    let here = duration(seconds_between(peer.started_at, until));
-    let was = if peer.status == PeerStatus::Left { "was here for" } else { "here for" };
-    format!("{}{more}, {was} {here}, last heard of {heard}", out.style.paint(word, paint))
+    let here = duration(seconds_between(peer.started_at, out.now));
+    format!("{}{more}, here for {here}, last heard of {heard}", out.style.paint(word, paint))
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::text::escape;
-use super::{Context, Exit, Result};
+use super::{Context, Exit, Result, peers};
 use crate::api::Request;
 use crate::client::StartPolicy;
 
@@ -18,12 +18,14 @@ pub struct Rename {
 
 pub(super) fn run(context: &mut Context, rename: &Rename) -> Result<Exit> {
     let Rename { peer, name } = rename;
-    let request = Request::Rename { peer_id: Some((&**peer).into()), name: (&**name).into() };
-    let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
+    let mut client = context.client(StartPolicy::Never)?;
+    let found = peers::find(&mut client, peer)?;
+    let peer_id = Some(found.id.to_string().into());
+    let body = client.call_bytes(&Request::Rename { peer_id, name: (&**name).into() })?;
     if context.out.json {
         context.out.document(&body)?;
         return Ok(Exit::Done);
     }
-    writeln!(context.out, "{} is called {} from now on.", escape(peer), escape(name))?;
+    writeln!(context.out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
     Ok(Exit::Done)
 }

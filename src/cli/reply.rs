@@ -53,6 +53,7 @@ pub(super) fn parse(
 pub(super) fn run(context: &mut Context, reply: &Reply) -> Result<Exit> {
     let payload: Box<str> = read_text(&reply.text)?.into();
     let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
+    check_text(&mut acting, reply)?;
     let answered = match reply.message {
         Some(message) => {
             let found: HistoryPage = acting.client.call(&Request::FindMessage { message })?;
@@ -81,13 +82,30 @@ pub(super) fn run(context: &mut Context, reply: &Reply) -> Result<Exit> {
         }
         (sent, _) => sent?,
     };
-    let is_ours = answered.to_peer == Some(Party::Cli) && *acting.name == *CLI;
+    let is_ours = match &answered.to_peer {
+        Some(Party::Peer(id)) => acting.id == Some(*id),
+        Some(Party::Cli) => *acting.name == *CLI,
+        _ => false,
+    };
     if is_ours && answered.read_at.is_none() {
         // Who has answered it has read it.
         let peer_id = acting.peer_id.clone();
         inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
     }
     Ok(exit)
+}
+
+/// A handle where the text was forgotten would be sent as one.
+fn check_text(acting: &mut Acting, reply: &Reply) -> Result<()> {
+    let (None, Text::Given(text)) = (reply.message, &reply.text) else { return Ok(()) };
+    let Some(message) = MessageRef::parse(text) else { return Ok(()) };
+    let found = acting.client.call::<HistoryPage>(&Request::FindMessage { message });
+    match found {
+        Ok(found) if !found.messages.is_empty() => Err(Failure::usage(format!(
+            "{text} is a message, and the text is missing: `slm-mesh reply {text} TEXT`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The last message that came.

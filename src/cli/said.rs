@@ -66,6 +66,11 @@ pub(super) fn sentence(event: &EventInfo, teller: &Teller<'_>) -> String {
     let payload = read(event);
     let text = |text: &Option<Box<str>>| (teller.text)(text.as_deref().unwrap_or("?"));
     let party = |party: &Option<Party>| party.as_ref().map_or_else(|| "all".into(), teller.name);
+    // As a recipient, a label is a name that nobody has now.
+    let recipient = |to: &Option<Party>| match to {
+        Some(Party::Label(name)) => (teller.text)(name),
+        _ => party(to),
+    };
     let because = |reason: &Option<Box<str>>| {
         reason.as_ref().map_or_else(String::new, |reason| format!(": {}", (teller.text)(reason)))
     };
@@ -108,7 +113,7 @@ pub(super) fn sentence(event: &EventInfo, teller: &Teller<'_>) -> String {
         event_type::MESSAGE_RECEIVED => {
             let to = match &payload.to_group {
                 Some(group) => (teller.text)(group),
-                None => party(&payload.to_peer),
+                None => recipient(&payload.to_peer),
             };
             let handle = payload.message_id.map(|id| format!(" ({})", id.handle()));
             format!("{} wrote to {to}{}", party(&payload.from_peer), handle.unwrap_or_default())
@@ -123,7 +128,7 @@ pub(super) fn sentence(event: &EventInfo, teller: &Teller<'_>) -> String {
             "nobody will read {} from {} to {}, who has left",
             handles(&payload.message_ids),
             party(&payload.from_peer),
-            party(&payload.to_peer)
+            recipient(&payload.to_peer)
         ),
         event_type::CONVERSATION_DAMPED => {
             let from = payload.from_name.as_deref().unwrap_or("everybody");
@@ -245,6 +250,11 @@ mod tests {
                 "message_received",
                 json!({"messageId": first, "fromPeer": ann, "toPeer": "cli"}),
                 format!("ann wrote to cli ({})", first.handle()),
+            ),
+            (
+                "message_received",
+                json!({"messageId": first, "fromPeer": ann, "toPeer": "bob"}),
+                format!("ann wrote to BOB ({})", first.handle()),
             ),
             (
                 "message_received",

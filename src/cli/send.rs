@@ -1,6 +1,6 @@
 //! `slm-mesh send` and `broadcast`, and what is told of a message that was sent.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use super::actor::Acting;
 use super::command::new_id;
@@ -94,12 +94,17 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
                 Recipient::Person => {
                     "Stored for the person, who reads it with `slm-mesh inbox`.".into()
                 }
-                // As the hub is called here, which has a name of its own, too.
-                Recipient::PersonAt(machine) => format!(
-                    "Stored for the person at {}, who reads it with `slm-mesh inbox` there.",
-                    to.split_once('@')
-                        .map_or_else(|| machine.to_string(), |(_, at)| escape(at).into())
-                ),
+                Recipient::PersonAt(machine) => {
+                    // As the hub is called here, which has a name of its own, too.
+                    let place = match to.split_once('@') {
+                        Some((_, "hub")) => "the hub".into(),
+                        Some((_, at)) => escape(at).into_owned(),
+                        None => machine.to_string(),
+                    };
+                    format!(
+                        "Stored for the person at {place}, who reads it with `slm-mesh inbox` there."
+                    )
+                }
                 Recipient::Peer(peer) => {
                     let name = escape(&peer.name);
                     format!(
@@ -121,9 +126,9 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
             group_words(to).map_or_else(String::new, |(which, _)| format!(" {which}")),
         ),
     };
-    writeln!(context.out, "{text}")?;
+    context.out.paragraph(&text)?;
     if let Some(reason) = sent.damped() {
-        writeln!(context.out, "It is told later: {}.", escape(reason))?;
+        context.out.paragraph(&format!("It is told later: {}.", escape(reason)))?;
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ fn listed(
             || "any namespace".into(),
             |namespace| format!("the namespace {}", escape(namespace::as_told(namespace))),
         );
-        writeln!(out, "No entries in {place}; `--all-namespaces` shows those of all.")?;
+        out.paragraph(&format!("No entries in {place}; `--all-namespaces` shows those of all."))?;
         return Ok(Exit::Done);
     }
     let names = Names::of(client, reply.entries.iter().map(|entry| &entry.updated_by))?;

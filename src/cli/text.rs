@@ -19,6 +19,15 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// That someone has left `at` some time: `has left 2 min ago`, `has just left`.
+pub(super) fn has_left(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.map(|at| age(at, now)) {
+        Some(ago) if ago == "now" => "has just left".into(),
+        Some(ago) => format!("has left {ago}"),
+        None => "has left".into(),
+    }
+}
+
 /// A number of seconds in its largest whole unit: `2 min`.
 pub(super) fn duration(seconds: i64) -> String {
     match seconds {
@@ -56,6 +65,14 @@ pub(super) fn short_path<'a>(path: &'a str, home: Option<&Path>) -> Cow<'a, str>
         Some("") => "~".into(),
         Some(rest) if rest.starts_with('/') => format!("~{rest}").into(),
         _ => path.into(),
+    }
+}
+
+/// `12:30:05`, by the clock on the wall.
+pub(super) fn time_of_day(at: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string(),
+        Err(_) => at.to_string(),
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
             let place = out.path(&peer.project_path);
             let id = peer.id.to_string();
             let agent = escape(&peer.agent_type);
-            writeln!(out, "You are {name} ({}), a session of {agent} in {place}.", short_id(&id))?;
+            let id = short_id(&id);
+            out.paragraph(&format!("You are {name} ({id}), a session of {agent} in {place}."))?;
         }
     }
     let waiting = match unread {
