@@ -29,7 +29,7 @@ pub(super) fn run(context: &mut Context) -> Result<Exit> {
     let first = page(client, Seq::default())?;
     let peers: PeersReply = client.call(&Request::Peers(list))?;
     lines(out, "peer", &peers.peers)?;
-    messages(client, out, first)?;
+    messages(client, out, &first)?;
     events(client, out)?;
     state(client, out)?;
     let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
@@ -52,7 +52,7 @@ fn page(client: &mut Client, after: Seq) -> Result<HistoryPage> {
     Ok(client.call(&Request::History(History { after, limit, ..History::default() }))?)
 }
 
-fn messages(client: &mut Client, out: &mut Out, first: HistoryPage) -> Result<()> {
+fn messages(client: &mut Client, out: &mut Out, first: &HistoryPage) -> Result<()> {
     lines(out, "message", &first.messages)?;
     let mut after = first.next;
     while let Some(last) = after {

@@ -93,9 +93,7 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
         // Until it has everything again: if this fails on the way, nothing may be taken for settled.
         let behind = std::mem::replace(&mut self.behind, true);
         let mended = self.store.mend()?;
-        if !mended {
-            self.behind = behind;
-        } else {
+        if mended {
             self.store.drop_held();
             let journal = self.log.journal();
             if self.store.position()?.journal != journal {
@@ -103,6 +101,8 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
                 self.store.settle(Position { journal, record: self.settled })?;
             }
             self.catch_up()?;
+        } else {
+            self.behind = behind;
         }
         self.ensure()?;
         Ok(mended)
