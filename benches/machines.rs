@@ -17,7 +17,8 @@
     reason = "a benchmark may panic, and says what it has found"
 )]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/mesh/common/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
 mod common;
 
 use std::collections::{BTreeSet, VecDeque};
