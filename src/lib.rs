@@ -19,6 +19,7 @@ pub mod wire;
 pub mod platform;
 pub mod data_dir;
 pub mod role;
+pub mod neighbour;
 #[cfg(feature = "lan")]
 pub mod lan;
 pub mod log;

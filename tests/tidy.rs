@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 27] = [
+const LAYERS: [(&str, &[&str]); 28] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("text", &[]),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ("platform", &["files", "limits"]),
     ("data_dir", &["config", "files", "limits", "paths", "platform"]),
     ("role", &["config", "files", "limits", "model"]),
+    ("neighbour", &["config", "files", "limits", "platform", "wire"]),
     ("lan", &["api", "config", "files", "limits", "model", "paths", "platform", "wire"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
     ("agent", &["files", "limits", "model", "names", "platform"]),
@@ -38,8 +39,19 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "client",
         &[
-            "api", "config", "data_dir", "files", "limits", "log", "model", "paths", "patterns",
-            "platform", "role", "wire",
+            "api",
+            "config",
+            "data_dir",
+            "files",
+            "limits",
+            "log",
+            "model",
+            "neighbour",
+            "paths",
+            "patterns",
+            "platform",
+            "role",
+            "wire",
         ],
     ),
     (
@@ -53,8 +65,21 @@ const LAYERS: [(&str, &[&str]); 27] = [
     (
         "broker",
         &[
-            "api", "config", "data_dir", "files", "lan", "limits", "log", "mesh", "model", "paths",
-            "platform", "role", "store", "wire",
+            "api",
+            "config",
+            "data_dir",
+            "files",
+            "lan",
+            "limits",
+            "log",
+            "mesh",
+            "model",
+            "neighbour",
+            "paths",
+            "platform",
+            "role",
+            "store",
+            "wire",
         ],
     ),
     (

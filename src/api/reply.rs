@@ -87,6 +87,17 @@ pub struct Recovery {
     pub rows_skipped: u64,
 }
 
+impl Recovery {
+    /// The reason if it is the database of npm's slm-mesh, which was not damaged.
+    pub const OF_NPM: &str = "it is of npm's slm-mesh";
+
+    /// Whether it is that, whose state entries are the rows that were copied.
+    #[must_use]
+    pub fn is_of_npm(&self) -> bool {
+        &*self.reason == Self::OF_NPM
+    }
+}
+
 /// What is full, in `GET /status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::data_dir::DataDirError;
+use crate::neighbour::Foreign;
 use crate::platform::Address;
 use crate::role::RoleError;
 
@@ -38,13 +39,8 @@ pub enum StartError {
         /// What came of it.
         source: io::Error,
     },
-    /// Another product that uses the same files is running.
-    Foreign {
-        /// Its process.
-        pid: u32,
-        /// Its port.
-        port: u16,
-    },
+    /// Another program that uses the same files is running.
+    Foreign(Foreign),
     /// The data directory cannot be used.
     DataDir(DataDirError),
     /// It is not known what is to serve it, or that cannot be served.
@@ -108,11 +104,7 @@ impl fmt::Display for StartError {
                  runs in here ({address}: {source}): start it outside with `slm-mesh start \
                  --detached`, or use the mesh tools of your agent, which run outside"
             ),
-            Self::Foreign { pid, port } => write!(
-                f,
-                "another slm-mesh is running here (pid {pid}, port {port}), of a kind that this \
-                 one does not know: stop it first, or set SLM_MESH_DATA_DIR to a directory of its own"
-            ),
+            Self::Foreign(foreign) => foreign.fmt(f),
             Self::DataDir(error) => error.fmt(f),
             Self::Role(error) => error.fmt(f),
             // What forbids a socket is no other program's socket.

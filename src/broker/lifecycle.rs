@@ -15,13 +15,13 @@ use mio::net::{TcpListener, UnixListener};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use uuid::Uuid;
 
-use super::neighbour::{Neighbour, ask};
 use super::{Mode, StartError};
 use crate::config::Config;
 use crate::files::{read_bounded, write_private};
 use crate::limits::{LISTEN_BACKLOG, LOCK_TIME_MAX};
 use crate::log;
 use crate::mesh::Entropy;
+use crate::neighbour::{Neighbour, ask};
 use crate::paths::Paths;
 use crate::platform::{self, Address, BrokerLock, Listener};
 use crate::role::Kind;
@@ -72,24 +72,6 @@ fn serves(config: &Config, port: u16) -> bool {
     };
     is_own(Address::Unix(config.paths.socket()))
         || is_own(Address::Tcp(SocketAddr::new(config.host, port)))
-}
-
-/// Looks whether another product of the same name, which uses the same files, serves here.
-///
-/// # Errors
-/// [`StartError::Foreign`].
-pub(super) fn check_foreign(config: &Config) -> Result<(), StartError> {
-    let paths = &config.paths;
-    let Some(pid) = small_number(&paths.pid()) else { return Ok(()) };
-    if pid == std::process::id() || !platform::is_alive(pid) {
-        return Ok(());
-    }
-    let port = small_number(&paths.port()).unwrap_or(config.port);
-    match ask(&Address::Tcp(SocketAddr::new(config.host, port))) {
-        Neighbour::Foreign => Err(StartError::Foreign { pid, port }),
-        // Ours, of another directory: the process id was given away, or the files were copied.
-        Neighbour::Mesh(_) | Neighbour::None => Ok(()),
-    }
 }
 
 /// Listens on the port, which it gives, and on the Unix socket of the data directory. The socket is

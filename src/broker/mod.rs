@@ -4,7 +4,6 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `lifecycle` | the lock, the files, the signals |
-//! | `neighbour` | who serves at an address |
 //! | `reactor` | the loop |
 //! | `room` | what answers the clients, as the loop sees it |
 //! | `serving` | whichever of these it is |
@@ -24,7 +23,6 @@
 
 mod error;
 mod lifecycle;
-pub mod neighbour;
 mod reactor;
 #[cfg(feature = "lan")]
 mod relay;
@@ -78,6 +76,7 @@ use crate::mesh::{Mesh, Settings};
 #[cfg(feature = "lan")]
 use crate::model::MachineId;
 use crate::model::MachineName;
+use crate::neighbour::Foreign;
 use crate::paths::Paths;
 use crate::platform;
 #[cfg(feature = "lan")]
@@ -146,7 +145,9 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     }
     data_dir::prepare(paths)?;
     let lock = lifecycle::take_lock(config)?;
-    lifecycle::check_foreign(config)?;
+    if let Some(foreign) = Foreign::find(config) {
+        return Err(StartError::Foreign(foreign));
+    }
     let role = role::of(config).map_err(StartError::Role)?.role;
     if mode == Mode::Background {
         settle_in(paths)?;

@@ -294,6 +294,19 @@ pub(super) fn full_text(full: Full) -> &'static str {
 /// What became of a database that could not be used.
 pub(super) fn recovered_text(out: &Out, recovery: &Recovery) -> String {
     let Recovery { moved_to, reason, at, rows_copied, rows_skipped } = recovery;
+    if recovery.is_of_npm() {
+        let entries = count(*rows_copied, "state entry", "state entries");
+        let left_out = match rows_skipped {
+            0 => String::new(),
+            left_out => format!(", {left_out} left out that cannot be set here"),
+        };
+        return format!(
+            "{}, the database of npm's slm-mesh that was there was moved to {}; {entries} of it \
+             taken over{left_out}",
+            out.age(*at),
+            out.path(moved_to),
+        );
+    }
     format!(
         "{}, the database that was there could not be used ({}) and is now {}; {} of it could be \
          saved, {} could not be read",

@@ -13,6 +13,7 @@ use super::locate::{Broker, locate};
 use super::reach::{self, Tried};
 use crate::api::{Code, Request};
 use crate::config::Config;
+use crate::neighbour::Foreign;
 use crate::platform::{Address, Stream, poll_readable, poll_writable};
 
 /// A client of the broker of one data directory. Its connection is kept between calls.
@@ -164,9 +165,18 @@ impl Client {
                     }
                     Outcome::TimedOut { in_doubt } => call.handle_silence(in_doubt),
                 },
-                Some(Step::Done(result)) => return result,
+                Some(Step::Done(result)) => return result.map_err(|error| self.explained(error)),
                 None => std::thread::sleep(call.deadline().saturating_duration_since(now)),
             }
+        }
+    }
+
+    /// The same, with what keeps a broker of ours away, if that is another program.
+    fn explained(&self, error: ClientError) -> ClientError {
+        let is_away = matches!(error, ClientError::NoBroker | ClientError::StartFailed { .. });
+        match is_away.then(|| Foreign::find(&self.config)).flatten() {
+            Some(foreign) => ClientError::Foreign(foreign),
+            None => error,
         }
     }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::call::leaves_no_doubt;
 use crate::api::{Code, Request};
+use crate::neighbour::Foreign;
 use crate::role::{OtherRole, RoleError};
 
 /// A refusal as it came from the broker.
@@ -93,6 +94,8 @@ pub enum ClientError {
         /// Where.
         address: SocketAddr,
     },
+    /// The data directory is in use by another program.
+    Foreign(Foreign),
     /// The request is larger than any broker takes.
     TooLarge,
     /// The variables of this process ask for another role than what serves the data directory.
@@ -134,6 +137,7 @@ impl ClientError {
             Self::InDoubt { .. } => "outcome_unknown",
             Self::Protocol { .. } => "protocol_error",
             Self::NotOurs { .. } => "not_our_broker",
+            Self::Foreign(_) => "other_program",
             Self::TooLarge => "too_large",
             Self::OtherRole(_) => OtherRole::WORD,
             Self::StartFailed { .. } => "start_failed",
@@ -217,6 +221,7 @@ impl fmt::Display for ClientError {
                  the data directory is shared with another machine or container, set \
                  SLM_MESH_DATA_DIR to one that is not"
             ),
+            Self::Foreign(foreign) => foreign.fmt(f),
             Self::TooLarge => f.write_str("the request is larger than 1 MiB; send less at a time"),
             Self::OtherRole(other) => other.fmt(f),
             Self::StartFailed { reason } => write!(f, "the broker could not be started: {reason}"),

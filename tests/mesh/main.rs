@@ -37,6 +37,7 @@ mod mcp_answers;
 mod network;
 #[cfg(all(feature = "lan", target_os = "linux"))]
 mod network_mesh;
+mod npm;
 mod push;
 mod python;
 #[cfg(feature = "lan")]

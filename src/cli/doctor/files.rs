@@ -104,9 +104,10 @@ fn moved_aside(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let of_db = ["mesh.db.damaged-", "mesh.db.foreign-", "mesh.db-turns.foreign-"]
-                .iter()
-                .any(|p| name.starts_with(p));
+            let of_db =
+                ["mesh.db.damaged-", "mesh.db.foreign-", "mesh.db.npm-", "mesh.db-turns.foreign-"]
+                    .iter()
+                    .any(|p| name.starts_with(p));
             of_db
                 && !["-wal", "-shm", "-journal", "-turns", ".saved"]
                     .iter()

@@ -19,9 +19,9 @@ use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size, wrap};
 use super::{Context, Exit, Result};
 use crate::api::{AgentInfo, Code, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
-use crate::broker::neighbour::{Neighbour, ask};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::Config;
+use crate::neighbour::{Neighbour, ask};
 use crate::platform::{self, Address};
 use crate::role::Kind;
 
@@ -117,6 +117,7 @@ fn no_broker(report: &mut Report, error: &ClientError) {
         ClientError::TimedOut { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Protocol { .. } => "run `slm-mesh clean`, which ends one that hangs",
+        ClientError::Foreign(_) => "then run doctor again",
         ClientError::Barred { .. } => "run doctor outside; nothing is known to be wrong there",
         _ => "broker.log in the data directory may say more; run `slm-mesh start` to see it start",
     };
@@ -186,8 +187,8 @@ fn port(report: &mut Report, config: &Config, port: u16) {
     match ask(&Address::Tcp((host, asked).into())) {
         Neighbour::Foreign => report.bad(
             CHECK,
-            format!("{port} on {host}; a broker of another kind of slm-mesh serves {asked}"),
-            "stop that one, and take its entry out of your agents; its mesh is not this one",
+            format!("{port} on {host}; the slm-mesh of npm, another program, serves {asked}"),
+            "run `slm-mesh setup`, so that your agents start this one, and end that one",
         ),
         Neighbour::Mesh(_) => report.note(
             CHECK,
@@ -215,14 +216,15 @@ fn is_replaced(pid: u32) -> bool {
 fn database(report: &mut Report, out: &Out, status: &Status, written: bool) {
     const CHECK: &str = "database";
     let db = &status.db;
-    let bytes = format!("{}, log {}", size(db.size_bytes), size(db.wal_size_bytes));
+    let bytes = format!("{}, and {} in its journal", size(db.size_bytes), size(db.wal_size_bytes));
     if let Some(recovery) = &db.recovery {
         let text = recovered_text(out, recovery);
-        report.bad(
-            CHECK,
-            text,
-            "look whether something you need is missing; then delete that file",
-        );
+        if recovery.is_of_npm() {
+            report.note(CHECK, text, "");
+        } else {
+            let todo = "look whether something you need is missing; then delete that file";
+            report.bad(CHECK, text, todo);
+        }
     }
     match db.full {
         Some(full) => report.bad(CHECK, full_text(full), room(full)),

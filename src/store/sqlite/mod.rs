@@ -17,6 +17,7 @@ mod history;
 mod locks;
 mod machines;
 mod messages;
+mod npm;
 mod open;
 mod parties;
 mod peers;

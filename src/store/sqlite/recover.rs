@@ -22,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::db::{Db, Fault, Outcome};
 use super::open::{bytes, connect, make, part};
 use super::rescue::{self, Saved};
-use super::{Options, Tell};
+use super::{Options, Tell, npm};
 use crate::api::Recovery;
 use crate::model::{Seq, Timestamp};
 
@@ -40,6 +40,8 @@ pub(super) enum Unusable {
     Damaged,
     /// It is not ours: SQLite shall not touch it.
     Foreign,
+    /// It is that of npm's slm-mesh, whose state is taken over.
+    Npm,
 }
 
 impl Unusable {
@@ -47,6 +49,7 @@ impl Unusable {
         match self {
             Self::Damaged => "damaged",
             Self::Foreign => "foreign",
+            Self::Npm => "npm",
         }
     }
 }
@@ -59,17 +62,27 @@ impl Unusable {
 pub(super) fn replace(
     path: &Path,
     options: &Options,
-    (unusable, why): (Unusable, &str),
+    (mut unusable, mut why): (Unusable, &str),
     least: Seq,
 ) -> Result<(), String> {
     let tell = options.tell;
+    let npm = match unusable {
+        Unusable::Foreign => npm::open(path)
+            .map_err(|error| format!("{} cannot be moved aside: {error}", path.display()))?,
+        _ => None,
+    };
+    if npm.is_some() {
+        (unusable, why) = (Unusable::Npm, Recovery::OF_NPM);
+    }
     let (aside, at) = free_name(path, unusable.word());
     tell(format_args!("{} cannot be used ({why}): a new database is made", path.display()));
     let mut saved = Saved::default();
     let fill = |db: &mut Db| {
-        if unusable == Unusable::Damaged {
-            saved = save(path, db, least, tell)?;
-        }
+        saved = match (unusable, &npm) {
+            (Unusable::Damaged, _) => save(path, db, least, tell)?,
+            (_, Some(old)) => npm::take_over(old, db, at)?,
+            (_, None) => Saved::default(),
+        };
         let name = aside.file_name().unwrap_or_default().to_string_lossy();
         db.connection.execute(
             "INSERT INTO recovery (moved_to, reason, at, copied, skipped)
@@ -81,6 +94,7 @@ pub(super) fn replace(
     let made = make(path, fill).map_err(|error| {
         format!("cannot make a new database in the place of {} ({why}): {error}", path.display())
     });
+    drop(npm);
     let in_place = made.and_then(|new| {
         let moved = fs::rename(&new, part(&aside, SAVED)).and_then(|()| put_in_place(path, &aside));
         moved.map_err(|error| format!("cannot move {} aside: {error}", path.display()))

@@ -470,7 +470,7 @@ fn is_number(seq: Seq) -> bool {
     (1..SEQ_END - 2 * SEQ_MARGIN).contains(&seq.0)
 }
 
-fn is_time(time: Timestamp) -> bool {
+pub(super) fn is_time(time: Timestamp) -> bool {
     (0..TIME_END).contains(&time.0)
 }
 

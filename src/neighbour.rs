@@ -1,10 +1,16 @@
-//! Asking an address who serves there: before the broker itself serves, and for `doctor`.
+//! Who serves at an address, and whether the data directory is in use by the other program of this
+//! name: the slm-mesh of npm, which runs on Node.js and has its files in the same places.
 
+use std::fmt;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
+use crate::files::read_bounded;
 use crate::limits::HEAD_BYTES_MAX;
-use crate::platform::{Address, poll_readable};
+use crate::platform::{self, Address, poll_readable};
 use crate::wire::buffer::Buffer;
 use crate::wire::http::client::{Method, Request, ResponseDecoder};
 
@@ -12,6 +18,8 @@ use crate::wire::http::client::{Method, Request, ResponseDecoder};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest answer that is looked at, bytes.
 const BODY_BYTES_MAX: usize = 4096;
+/// Longest of the files with a number in them, bytes.
+const NUMBER_BYTES_MAX: usize = 256;
 
 /// Who serves at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +28,54 @@ pub enum Neighbour {
     None,
     /// A broker of this kind, with the id of its data directory.
     Mesh(Box<str>),
-    /// A broker of another product: it answers `/health`, and has no such id.
+    /// The broker of npm's slm-mesh, or one like it: it answers `/health`, and has no such id.
     Foreign,
+}
+
+/// The broker of npm's slm-mesh, which serves our data directory. As text, the whole sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its process.
+    pub pid: u32,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, port } = self;
+        write!(
+            f,
+            "the slm-mesh of npm, another program, is running here (pid {pid}, port {port}): run \
+             `slm-mesh setup`, so that your agents start this one, and end that one with `kill \
+             {pid}`, or set SLM_MESH_DATA_DIR to a directory of its own"
+        )
+    }
+}
+
+impl Foreign {
+    /// Looks whether it serves the data directory of `config`. It takes no lock of ours, but writes
+    /// its process id and its port to the same files. May take as long as an answer.
+    #[must_use]
+    pub fn find(config: &Config) -> Option<Self> {
+        let paths = &config.paths;
+        let pid = number(&paths.pid())?;
+        if pid == std::process::id() || !platform::is_alive(pid) {
+            return None;
+        }
+        let port = number(&paths.port()).unwrap_or(config.port);
+        match ask(&Address::Tcp(SocketAddr::new(config.host, port))) {
+            Neighbour::Foreign => Some(Self { pid, port }),
+            // Ours, of another directory: the process id was given away, or the files were copied.
+            Neighbour::Mesh(_) | Neighbour::None => None,
+        }
+    }
+}
+
+/// The number in a small file, if there is one.
+fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
+    let bytes = read_bounded(path, NUMBER_BYTES_MAX).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
 /// Asks who serves there.
