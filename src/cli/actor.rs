@@ -5,8 +5,9 @@
 use std::env;
 use std::io::{self, Write};
 
+use super::command::Context;
 use super::text::escape;
-use super::{Context, Failure, Result};
+use super::{Failure, Result};
 use crate::client::{Client, StartPolicy};
 use crate::hook::session::{self, Found};
 use crate::model::PeerId;
@@ -29,12 +30,12 @@ pub(super) struct Acting {
 impl Context {
     /// Whoever this command acts for. `from` is who it says itself.
     pub(super) fn acting(&self, from: Option<&str>, start: StartPolicy) -> Result<Acting> {
-        if let (Some(from), Some(given)) = (from, &self.acts_as)
+        if let (Some(from), Some(given)) = (from, &self.global.acts_as)
             && from != given
         {
             return Err(Failure::usage("`--from` and `--as` both say who acts: give one of them"));
         }
-        let named = from.or(self.acts_as.as_deref());
+        let named = from.or(self.global.acts_as.as_deref());
         let agent = if named.is_none() { session::agent_of_command() } else { None };
         let mut client = self.client(start)?;
         let Some(agent) = agent else {
@@ -63,8 +64,8 @@ impl Context {
     }
 
     /// Refuses `what`, which is the person's to do, to an agent that does not say that it was asked to.
-    pub(super) fn is_for_person(&self, what: &str) -> Result<()> {
-        if self.acts_as.as_deref() == Some(CLI) {
+    pub(super) fn check_is_person(&self, what: &str) -> Result<()> {
+        if self.global.acts_as.as_deref() == Some(CLI) {
             return Ok(());
         }
         match session::agent_of_command() {

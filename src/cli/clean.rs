@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::command::{Command, Context, Entry, Group, alone};
 use super::out::note;
 use super::start::START_TIME_MAX;
 use super::text::count;
-use super::{Context, Exit, Failure, Result};
+use super::{Exit, Failure, Result};
 use crate::api::{ListPeers, PeersReply, Request};
 use crate::client::locate::locate;
 use crate::client::{Client, ClientError, Located, StartPolicy};
@@ -33,30 +34,55 @@ struct Done {
     sockets: u64,
 }
 
-pub(super) fn run(context: &mut Context) -> Result<Exit> {
-    let config = &context.config;
-    let mut done = Done::default();
-    let mut live = HashSet::new();
-    wait_for_start(config)?;
-    match Client::open(config, StartPolicy::Never) {
-        Ok(client) => live = live_sockets(client),
-        Err(ClientError::NoBroker) => done.files = clean_broker(config)?,
-        Err(
-            ClientError::TimedOut { .. }
-            | ClientError::Unreachable { .. }
-            | ClientError::Protocol { .. },
-        ) => {
-            done.ended = end_broker(config)?;
-            done.files = clean_broker(config)?;
+pub(super) const ENTRY: Entry = Entry {
+    name: "clean",
+    group: Group::Broker,
+    summary: "remove what dead brokers and peers have left behind",
+    usage: &["clean"],
+    about: &["Removes sockets to which no connection can be made, and the files of a broker that \
+         was killed. A broker that holds its lock but no longer answers is ended, after a \
+         check that the process is the broker of this data directory. One that cannot be \
+         reached because of where this runs (a sandbox, a container) is left alone. Messages \
+         and state stay."],
+    options: &[],
+    examples: &[("clean", "")],
+    parse: alone::<Clean>,
+};
+
+#[derive(Debug, Default)]
+struct Clean;
+
+impl Command for Clean {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        // Whatever the settings say that the broker should be.
+        let config = &context.config.of_any_role();
+        let mut done = Done::default();
+        let mut live = HashSet::new();
+        wait_for_start(config)?;
+        match Client::open(config, StartPolicy::Never) {
+            Ok(client) => live = live_sockets(client),
+            Err(ClientError::NoBroker) => done.files = clean_broker(config)?,
+            Err(
+                ClientError::TimedOut { .. }
+                | ClientError::Unreachable { .. }
+                | ClientError::Protocol { .. },
+            ) => {
+                done.ended = end_broker(config)?;
+                done.files = clean_broker(config)?;
+            }
+            // It answers, or what answers is another's, or it is this process that is kept from it.
+            Err(error) => return Err(error.into()),
         }
-        // It answers, or what answers is another's, or it is this process that is kept from it.
-        Err(error) => return Err(error.into()),
+        (done.sockets, done.files) = {
+            let (sockets, tokens) = clean_peers(&config.paths.peers(), &live)?;
+            (sockets, done.files + tokens)
+        };
+        report(context, &done)
     }
-    (done.sockets, done.files) = {
-        let (sockets, tokens) = clean_peers(&config.paths.peers(), &live)?;
-        (sockets, done.files + tokens)
-    };
-    report(context, &done)
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to tidy up")
+    }
 }
 
 /// One that starts is not one that hangs, though it may have much to do before it serves, such as

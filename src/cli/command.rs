@@ -1,28 +1,83 @@
-//! A command line, understood and checked: what is to be done, and nothing about how.
+//! What a command is. Each has a file with its [`Entry`], its arguments, how they are read, and what
+//! it does; `catalog.rs` lists them.
 
+use std::any::Any;
 use std::ffi::OsString;
+use std::fmt::Debug;
 
-use uuid::Uuid;
-
-pub use super::completions::Completions;
-pub use super::history::History;
-pub use super::inbox::Inbox;
-pub use super::kick::Kick;
-pub use super::rename::Rename;
-pub use super::reply::Reply;
-
-use super::actor::CLI;
-use super::catalog::{self, Entry};
-use super::invite::Invite;
-use super::join::Join;
-use super::machines::Machines;
-use super::suggest;
-use super::words::{Result, UsageError, Words};
+use super::out::Out;
+use super::words::{self, Words};
+use super::{Exit, Result};
+use crate::client::{Client, StartPolicy};
+use crate::config::Config;
 use crate::hook::Agent;
-use crate::model::{MessageKind, MessageRef, Seq, Timestamp};
-use crate::names;
 
-/// What holds for every command.
+/// A command as the command line knows it: its help, what shells complete and the man page are made
+/// from this.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    /// Where it stands in the overview.
+    pub(super) group: Group,
+    /// What it does, in a line.
+    pub(super) summary: &'static str,
+    /// How it is written, without the program's name.
+    pub(super) usage: &'static [&'static str],
+    /// The paragraphs of its help.
+    pub(super) about: &'static [&'static str],
+    /// Its options: how each is written, and what it does.
+    pub(super) options: &'static [(&'static str, &'static str)],
+    /// Examples, and what they do.
+    pub(super) examples: &'static [(&'static str, &'static str)],
+    /// Reads the words after the name.
+    pub(super) parse: fn(&mut Words) -> words::Result<Task>,
+}
+
+/// The parts of the overview.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    Broker,
+    Messages,
+    Shared,
+    Agents,
+    Machines,
+    Other,
+}
+
+impl Group {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Broker, Self::Messages, Self::Shared, Self::Agents, Self::Machines, Self::Other];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Broker => "Broker",
+            Self::Messages => "Messages",
+            Self::Shared => "Shared by all",
+            Self::Agents => "Agents",
+            Self::Machines => "Machines",
+            Self::Other => "Other",
+        }
+    }
+}
+
+/// The options that every command takes.
+pub(super) const GLOBAL_OPTIONS: &[(&str, &str)] = &[
+    ("--json", "one JSON document and nothing else, errors too"),
+    ("--data-dir DIR", "the files of the mesh, instead of SLM_MESH_DATA_DIR or ~/.slm-mesh"),
+    ("--as NAME", "act as NAME, or with `cli` as the person; an agent's command acts as the agent"),
+    ("-h, --help", "this text"),
+];
+
+impl Entry {
+    /// The names of all options that it takes.
+    pub(super) fn option_names(&self) -> Vec<&'static str> {
+        let all = self.options.iter().chain(GLOBAL_OPTIONS);
+        let words = all.flat_map(|(written, _)| written.split([' ', ',']));
+        words.filter(|word| word.starts_with('-')).collect()
+    }
+}
+
+/// The values of the options that every command takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Global {
     /// JSON instead of text.
@@ -33,420 +88,91 @@ pub struct Global {
     pub acts_as: Option<String>,
 }
 
-/// A command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invocation {
-    /// What holds for every command.
-    pub global: Global,
-    /// What is to be done.
-    pub command: Command,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// No command: status, with a broker started for it; or the MCP server, if nobody is there to
-    /// read it.
-    Bare,
-    /// Be the MCP server.
-    Mcp,
-    /// Be the broker, or start it.
-    Start(StartMode),
-    /// Stop the broker.
-    Stop,
-    /// Tell how it is.
-    Status,
-    /// Watch the mesh on the whole terminal.
-    Top,
-    /// List peers.
-    Peers(Peers),
-    /// Send a message.
-    Send(Send),
-    /// Answer one.
-    Reply(Reply),
-    /// Show conversations.
-    History(History),
-    /// Tell who asks.
-    WhoAmI,
-    /// Give a peer another name.
-    Rename(Rename),
-    /// Take a peer out.
-    Kick(Kick),
-    /// Write out all there is.
-    Export,
-    /// Help a shell to complete lines.
-    Completions(Completions),
-    /// Show messages.
-    Inbox(Inbox),
-    /// Shared state.
-    State(State),
-    /// File locks.
-    Lock(Lock),
-    /// Show events.
-    Events(Events),
-    /// Emit an event.
-    Emit(Emit),
-    /// Tidy up.
-    Clean,
-    /// Tell agents of this program.
-    SetUp(SetUp),
-    /// Look whether everything works.
-    Doctor,
-    /// List the hubs on the network.
-    Hubs,
-    /// Let a machine join.
-    Invite(Invite),
-    /// Join another machine's mesh.
-    Join(Join),
-    /// Leave it, or be a hub no more.
-    Leave {
-        /// Do not ask.
-        yes: bool,
+/// What the process is to be.
+#[derive(Debug)]
+pub enum Task {
+    /// A command of the command line.
+    Command(Work),
+    /// The MCP server of an agent.
+    McpServer,
+    /// The broker.
+    Broker {
+        /// Its starter reads one line from its standard output, and it leaves its standard
+        /// descriptors after that.
+        in_background: bool,
     },
-    /// The machines that have joined.
-    Machines(Machines),
-    /// Make a shared secret.
-    Secret,
-    /// Three agents and a working morning.
-    Demo,
-    /// Be the hook of an agent.
-    Hook(Hook),
-    /// Be what a plugin of this agent talks to.
+    /// The hook of an agent.
+    Hook {
+        /// Whose; whichever agent calls, if none is said.
+        agent: Option<Agent>,
+        /// Wait beside the agent for a message.
+        waits: bool,
+    },
+    /// What the plugin of this agent talks to.
     Session(String),
-    /// Guard commits.
-    Guard(Guard),
-    /// Help, about one command or all.
-    Help(Option<&'static str>),
-    /// The version.
-    Version,
 }
 
-impl Command {
-    /// Whether it is about several machines, which not every build is for.
-    pub(super) fn is_about_machines(&self) -> bool {
-        matches!(
-            self,
-            Self::Hubs
-                | Self::Invite(_)
-                | Self::Join(_)
-                | Self::Leave { .. }
-                | Self::Machines(_)
-                | Self::Secret
-        )
+/// A command with its arguments; [`super::run`] carries it out.
+#[derive(Debug)]
+pub struct Work(pub(super) AnyCommand);
+
+#[derive(Debug)]
+pub(super) enum AnyCommand {
+    Ordinary(Box<dyn Command>),
+    Standalone(Box<dyn Standalone>),
+}
+
+impl Task {
+    pub(super) fn command(command: impl Command) -> Self {
+        Self::Command(Work(AnyCommand::Ordinary(Box::new(command))))
+    }
+
+    pub(super) fn standalone(command: impl Standalone) -> Self {
+        Self::Command(Work(AnyCommand::Standalone(Box::new(command))))
     }
 }
 
-/// How a broker is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartMode {
-    /// This process becomes the broker and stays in the foreground.
-    Foreground,
-    /// Another process becomes the broker; this one tells when it serves.
-    Detached,
-    /// This process is that other one.
-    Background,
-}
+/// A command that works with the settings and the data directory.
+pub(super) trait Command: Any + Debug {
+    fn run(&self, context: &mut Context) -> Result<Exit>;
 
-/// Which peers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PeerScope {
-    /// All of the machine.
-    #[default]
-    Machine,
-    /// All of all machines.
-    Mesh,
-    /// Those of this directory.
-    Directory,
-    /// Those of this repository.
-    Repo,
-}
+    /// What it does (`to stop the broker`), if that is for the person to do and not for an agent that
+    /// was not asked to.
+    fn only_for_person(&self) -> Option<&'static str> {
+        None
+    }
 
-/// `peers`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peers {
-    /// All about this one.
-    pub peer: Option<String>,
-    /// Which.
-    pub scope: PeerScope,
-    /// Stale ones and those that have left, too.
-    pub all: bool,
-}
-
-/// A text given as a word, or to be read from the standard input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Text {
-    /// This.
-    Given(String),
-    /// What the standard input has.
-    Stdin,
-}
-
-impl Text {
-    pub(super) fn from_word(word: String) -> Self {
-        if word == "-" { Self::Stdin } else { Self::Given(word) }
+    /// Whether it refuses a data directory that others can write to.
+    fn checks_data_dir(&self) -> bool {
+        true
     }
 }
 
-/// `send` and `broadcast`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Send {
-    /// To whom: at least one.
-    pub to: Vec<String>,
-    /// What.
-    pub message: Text,
-    /// What kind of text.
-    pub kind: MessageKind,
-    /// In whose name; `cli` if none.
-    pub from: Option<String>,
-    /// The message it answers.
-    pub reply_to: Option<MessageRef>,
+/// A command that needs neither settings nor a data directory.
+pub(super) trait Standalone: Any + Debug {
+    fn run(&self, out: &mut Out) -> Result<Exit>;
 }
 
-/// `state`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
-    /// Where; in the project's own namespace if none.
-    pub namespace: Option<String>,
-    /// What.
-    pub action: StateAction,
+/// Reads a command that takes no arguments.
+pub(super) fn alone<C: Command + Default>(words: &mut Words) -> words::Result<Task> {
+    words.end()?;
+    Ok(Task::command(C::default()))
 }
 
-/// `state` and what follows it
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StateAction {
-    /// Show a value.
-    Get {
-        /// Of this key.
-        key: String,
-    },
-    /// Set a value.
-    Set {
-        /// Of this key.
-        key: String,
-        /// To this.
-        value: Text,
-        /// Only if the entry has this version.
-        if_version: Option<Seq>,
-        /// It goes away after so many seconds.
-        ttl_seconds: Option<u64>,
-    },
-    /// List entries.
-    List {
-        /// Only keys that begin so.
-        prefix: Option<String>,
-        /// Those of all projects.
-        all_namespaces: bool,
-    },
-    /// Delete an entry.
-    Delete {
-        /// Of this key.
-        key: String,
-        /// Only if it has this version.
-        if_version: Option<Seq>,
-    },
+/// What a command works with.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) out: Out,
+    pub(super) global: Global,
 }
 
-/// `lock`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lock {
-    /// All locks.
-    List,
-    /// The locks that overlap with some files.
-    Query {
-        /// Which.
-        files: LockedFiles,
-    },
-    /// Take or renew a lock.
-    Acquire(Acquire),
-    /// Give a lock back.
-    Release {
-        /// Of which files.
-        files: LockedFiles,
-        /// Whoever holds it.
-        force: bool,
-    },
-}
-
-/// `hook`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hook {
-    /// Whose; whichever agent calls, if none is said.
-    pub agent: Option<Agent>,
-    /// Wait beside the agent for a message.
-    pub waits: bool,
-}
-
-/// `guard`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// What is to be done.
-    pub action: GuardAction,
-    /// Put it into hooks that all repositories share, too.
-    pub global: bool,
-    /// Say nothing but why a commit is refused.
-    pub quiet: bool,
-}
-
-/// What is to be done about commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardAction {
-    /// Put the hook in.
-    Install,
-    /// Take it out.
-    Uninstall,
-    /// Look at the commit that is being made.
-    Check,
-    /// Tell which working trees are guarded.
-    Status,
-}
-
-/// What a lock is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LockedFiles {
-    /// A path or pattern.
-    pub path: OsString,
-    /// It is a path, whatever characters it has.
-    pub exact: bool,
-}
-
-/// `lock acquire`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Acquire {
-    /// Of which files.
-    pub files: LockedFiles,
-    /// Others may share it.
-    pub shared: bool,
-    /// For how long, minutes.
-    pub ttl_minutes: Option<u32>,
-    /// Why.
-    pub reason: Option<String>,
-    /// How long to stand in the queue for it, seconds.
-    pub wait_seconds: u64,
-    /// Take it from whoever has it.
-    pub steal: bool,
-}
-
-/// A point of time, said absolutely or by its distance from now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// Then.
-    At(Timestamp),
-    /// So many ms ago.
-    Ago(i64),
-}
-
-/// `events`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Events {
-    /// Only these types.
-    pub types: Vec<String>,
-    /// Only later ones.
-    pub since: Option<Since>,
-    /// At most so many of those that have been.
-    pub limit: Option<u32>,
-    /// And those to come.
-    pub follow: bool,
-}
-
-/// `emit`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Emit {
-    /// A name that is none of the mesh's own types.
-    pub kind: String,
-    /// JSON; null if none.
-    pub payload: Option<Text>,
-}
-
-/// `setup`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
-pub struct SetUp {
-    /// Which agents; those that are found if none.
-    pub agents: Vec<&'static str>,
-    /// No hooks.
-    pub no_hooks: bool,
-    /// What needs an experimental mode of an agent, too.
-    pub wake: bool,
-    /// With leave for the agent to use the tools without asking.
-    pub allow: bool,
-    /// The files of this directory instead of the person's own.
-    pub project: bool,
-    /// Show the changes line by line.
-    pub diff: bool,
-    /// Only show.
-    pub dry_run: bool,
-    /// Do not ask.
-    pub yes: bool,
-    /// Take out instead of putting in.
-    pub uninstall: bool,
-}
-
-impl Since {
-    /// The time that is meant, if it is `now`.
-    #[must_use]
-    pub fn before(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(time) => time,
-            Self::Ago(ms) => now.plus_ms(ms.saturating_neg()),
-        }
+impl Context {
+    pub(super) fn client(&self, start: StartPolicy) -> Result<Client> {
+        Ok(Client::open(&self.config, start)?)
     }
-}
 
-impl Invocation {
-    /// Reads a command line, the program's name not included.
-    ///
-    /// # Errors
-    /// What is wrong with it, with the nearest known word. It can be told whether `--json` was asked
-    /// for all the same: see [`wants_json`].
-    pub fn parse(line: Vec<OsString>) -> Result<Self> {
-        let mut words = Words::new(line);
-        let help = words.flag(["-h", "--help"]);
-        let global = Global {
-            json: words.flag("--json"),
-            data_dir: words.os_value("--data-dir")?,
-            acts_as: words.value("--as", "a name, or `cli`", |name| {
-                (name == CLI || names::check(name).is_ok()).then(|| name.to_owned())
-            })?,
-        };
-        let command = match words.command()? {
-            Some(name) => {
-                let entry = find(&name)?;
-                words.belong_to(entry.name);
-                if help { Command::Help(Some(entry.name)) } else { (entry.parse)(entry, words)? }
-            }
-            None if help => Command::Help(None),
-            None if words.flag(["-V", "--version"]) | words.flag("-v") => Command::Version,
-            None => {
-                let known = ["--json", "--data-dir", "--as", "--help", "--version", "-h", "-v"];
-                // A command after `--` is meant as one, but that is not where commands stand.
-                words.rest(&[], 0, &known)?;
-                Command::Bare
-            }
-        };
-        Ok(Self { global, command })
+    /// A client of what serves the data directory, be it a broker, a hub or a relay.
+    pub(super) fn client_of_any_role(&self) -> Result<Client> {
+        Ok(Client::open(&self.config.of_any_role(), StartPolicy::IfNeeded)?)
     }
-}
-
-/// Whether a command line that could not be read asks for JSON.
-#[must_use]
-pub fn wants_json(line: &[OsString]) -> bool {
-    line.iter().take_while(|word| *word != "--").any(|word| word == "--json")
-}
-
-/// The entry of the command `name`.
-pub(super) fn find(name: &str) -> Result<&'static Entry> {
-    catalog::find(name).ok_or_else(|| {
-        let known = catalog::ENTRIES.iter().map(|entry| entry.name);
-        let hint = suggest::hint(name, known);
-        let message = format!("unknown command {name:?}{hint}");
-        UsageError { message, command: None }
-    })
-}
-
-/// A client-made id, by which a request can be sent again without being carried out twice.
-pub(super) fn new_id() -> Option<Uuid> {
-    let mut bytes = [0; 16];
-    // Without randomness there is no id, and an unknown outcome stays unknown.
-    getrandom::fill(&mut bytes).ok()?;
-    Some(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }

@@ -1,5 +1,5 @@
 //! `slm-mesh completions`: what shells need to complete a command line, and the man page, all made of
-//! the table of commands.
+//! the catalogue.
 //!
 //! The scripts know nothing: they ask this program for the words that may stand next, which may be
 //! names of peers, handles, keys, as they are just now.
@@ -8,83 +8,105 @@ mod man;
 mod next;
 
 use std::io::Write;
+use std::iter;
 
-use super::catalog::Entry;
+use super::command::{Command, Context, Entry, Group, Standalone, Task};
+use super::out::Out;
 use super::suggest;
-use super::words::{UsageError, Words};
-use super::{Command, Context, Exit, Out, Result};
+use super::words::{self, Words};
+use super::{Exit, Result};
 
 const BASH: &str = include_str!("completions/slm-mesh.bash");
 const ZSH: &str = include_str!("completions/slm-mesh.zsh");
 const FISH: &str = include_str!("completions/slm-mesh.fish");
 
-/// What can be written.
-const KINDS: [(&str, Completions); 4] = [
-    ("bash", Completions::Text(BASH)),
-    ("zsh", Completions::Text(ZSH)),
-    ("fish", Completions::Text(FISH)),
-    ("man", Completions::Man),
-];
-
-/// `completions`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Completions {
-    /// The script of a shell.
-    Text(&'static str),
-    /// The man page.
-    Man,
-    /// The words that may stand in the place of the last of these.
-    Next(Vec<String>),
-}
-
-pub(super) fn parse(entry: &Entry, words: Words) -> std::result::Result<Command, UsageError> {
-    let unknown = words.error("");
-    let names = vec!["<shell>"; WORDS_MAX];
-    let mut texts = words.texts_left(&names, 1, &entry.option_names())?.into_iter();
-    let kind = texts.next().unwrap_or_default();
-    let rest: Vec<String> = texts.collect();
-    if kind == "words" {
-        return Ok(Command::Completions(Completions::Next(rest)));
-    }
-    let known = KINDS.iter().map(|(name, _)| *name);
-    let found = KINDS.iter().find(|(name, _)| *name == kind).map(|(_, found)| found.clone());
-    match (found, rest.first()) {
-        (Some(found), None) => Ok(Command::Completions(found)),
-        (Some(_), Some(extra)) => {
-            Err(UsageError { message: format!("unexpected word {extra:?}"), ..unknown })
-        }
-        (None, _) => {
-            let hint = suggest::hint(&kind, known);
-            let message =
-                format!("<shell> must be one of bash, zsh, fish, man, not {kind:?}{hint}");
-            Err(UsageError { message, ..unknown })
-        }
-    }
-}
-
 /// Most words of a line that is completed.
 const WORDS_MAX: usize = 64;
 
-/// Writes what needs no broker; none if it does.
-pub(super) fn text(wanted: &Completions) -> Option<String> {
-    match wanted {
-        Completions::Text(script) => Some((*script).to_owned()),
-        Completions::Man => Some(man::page()),
-        Completions::Next(_) => None,
+pub(super) const ENTRY: Entry = Entry {
+    name: "completions",
+    group: Group::Other,
+    summary: "what a shell needs to complete command lines, and the man page",
+    usage: &["completions bash|zsh|fish", "completions man"],
+    about: &[
+        "Commands and options are completed, and the names of peers, handles of messages, keys \
+         and locked files as they are just now. Starts no broker for that.",
+    ],
+    options: &[],
+    examples: &[
+        ("source <(slm-mesh completions bash)", "in ~/.bashrc"),
+        ("source <(slm-mesh completions zsh)", "in ~/.zshrc, after compinit"),
+        ("slm-mesh completions fish | source", "in ~/.config/fish/config.fish"),
+        ("slm-mesh completions man > slm-mesh.1", "the man page"),
+    ],
+    parse,
+};
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let names = iter::once("<shell>").chain(iter::repeat_n("[word]", WORDS_MAX - 1));
+    let mut texts = words.texts_left(&names.collect::<Vec<_>>())?.into_iter();
+    let kind = texts.next().unwrap_or_default();
+    if kind == "words" {
+        return Ok(Task::command(NextWords(texts.collect())));
+    }
+    let known = ["bash", "zsh", "fish", "man"];
+    let Some(kind) = known.into_iter().find(|known| *known == kind) else {
+        let hint = suggest::hint(&kind, known);
+        let known = known.join(", ");
+        return Err(words.error(format!("<shell> must be one of {known}, not {kind:?}{hint}")));
+    };
+    if let Some(extra) = texts.next() {
+        return Err(words.error(format!("unexpected word {extra:?}")));
+    }
+    Ok(Task::standalone(Completions(kind)))
+}
+
+/// The script of this shell, or the man page.
+#[derive(Debug, PartialEq, Eq)]
+struct Completions(&'static str);
+
+impl Standalone for Completions {
+    fn run(&self, out: &mut Out) -> Result<Exit> {
+        let text = match self.0 {
+            "bash" => BASH,
+            "zsh" => ZSH,
+            "fish" => FISH,
+            _ => &man::page(),
+        };
+        out.text_or_document("text", text)
     }
 }
 
-/// Lists the words that may stand next: a line each, with what it means behind a tab.
-pub(super) fn next(context: &mut Context, words: &[String]) -> Result<Exit> {
-    let found = next::words(&context.config, words);
-    let out: &mut Out = &mut context.out;
-    for (word, about) in found {
-        // A word that a shell would take apart cannot be given so.
-        let is_plain =
-            |c: char| c.is_ascii_alphanumeric() || "-_./@#:+%,=".contains(c) || !c.is_ascii();
-        if word.chars().all(|c| is_plain(c) && !c.is_control() && !c.is_whitespace()) {
-            writeln!(out, "{word}\t{}", super::text::escape(&about))?;
+/// Lists the words that may stand in the place of the last of these: a line each, with what it means
+/// behind a tab.
+#[derive(Debug, PartialEq, Eq)]
+struct NextWords(Vec<String>);
+
+impl Command for NextWords {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        for (word, about) in next::words(&context.config, &self.0) {
+            // A word that a shell would take apart cannot be given so.
+            let is_plain =
+                |c: char| c.is_ascii_alphanumeric() || "-_./@#:+%,=".contains(c) || !c.is_ascii();
+            if word.chars().all(|c| is_plain(c) && !c.is_control() && !c.is_whitespace()) {
+                writeln!(context.out, "{word}\t{}", super::text::escape(&about))?;
+            }
         }
+        Ok(Exit::Done)
     }
-    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn a_shell_is_named_or_words_are_completed() {
+        let words = NextWords(vec!["send".into(), "--ty".into()]);
+        assert_eq!(command::<NextWords>("completions words -- send --ty"), words);
+        assert_eq!(command::<Completions>("completions man"), Completions("man"));
+        assert!(refused("completions tcsh").contains("bash, zsh, fish, man"));
+        assert!(refused("completions bash zsh").contains("unexpected word"));
+    }
 }

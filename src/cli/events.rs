@@ -1,19 +1,18 @@
-//! `slm-mesh events` and `emit`
+//! `slm-mesh events`
 
 use std::io::Write;
 
-use serde_json::value::RawValue;
-
-use super::command::new_id;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
 use super::out::{Out, Paint};
 use super::said::{self, Teller};
-use super::send::read_text;
 use super::table::{Cell, Table, cut, cut_middle, elastic, fixed};
 use super::text::{escape, time_of_day};
+use super::values::{self, Since};
 use super::who::Names;
-use super::{Context, Emit, Exit, Failure, Result, Text};
-use crate::api::{Code, EmittedReply, EventInfo, Events, ReadEvents, Request};
+use super::words::{self, Words};
+use super::{Exit, Result};
+use crate::api::{Code, EventInfo, Events, ReadEvents, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
@@ -22,42 +21,89 @@ use crate::model::{Party, Seq};
 /// Past events shown before those to come, when the command line does not say.
 const FOLLOW_LIMIT: u32 = 10;
 
-pub(super) fn run(context: &mut Context, events: &super::Events) -> Result<Exit> {
-    let since = events.since.map(|since| since.before(context.out.now));
-    let default = if events.follow { Some(FOLLOW_LIMIT) } else { None };
-    let read = ReadEvents {
-        types: events.types.iter().map(|kind| kind.as_str().into()).collect(),
-        since,
-        limit: events.limit.or(default),
-        ..ReadEvents::default()
-    };
-    let mut client = context.client(StartPolicy::IfNeeded)?;
-    if events.follow {
-        let (patient, names) = (Patient::new(client, context.out.json), Names::default());
-        return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
+pub(super) const ENTRY: Entry = Entry {
+    name: "events",
+    group: Group::Shared,
+    summary: "what has happened, and what happens",
+    usage: &["events [--type T]... [--since T] [--limit N] [--follow]"],
+    about: &[
+        "Shows the newest events, oldest first, in sentences; --json has them as they are kept. \
+         With --follow it goes on until interrupted, also over a restart of the broker; --json \
+         then prints one line for each event.",
+    ],
+    options: &[
+        ("--type T", "only this type, or those of a prefix: 'build.*'; may be repeated"),
+        ("--since T", "only later ones: 10m, 2h, or 2026-04-08T10:30:00Z"),
+        ("--limit N", "at most N past events, 1 to 1000 (default: 50, with --follow 10)"),
+        ("-f, --follow", "and then those to come"),
+    ],
+    examples: &[
+        ("events --since 1h", ""),
+        ("events --follow --type 'build.*' --json", "for scripts"),
+    ],
+    parse,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shown {
+    /// Only these types.
+    types: Vec<String>,
+    /// Only later ones.
+    since: Option<Since>,
+    /// At most so many of those that have been.
+    limit: Option<u32>,
+    /// And those to come.
+    follow: bool,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let types = words.texts("--type")?;
+    let since = values::since(words)?;
+    let follow = words.flag(["-f", "--follow"]);
+    let limit = values::limit(words, u32::from(!follow))?;
+    words.end()?;
+    Ok(Task::command(Shown { types, since, limit, follow }))
+}
+
+impl Command for Shown {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let since = self.since.map(|since| since.before(context.out.now));
+        let default = if self.follow { Some(FOLLOW_LIMIT) } else { None };
+        let read = ReadEvents {
+            types: self.types.iter().map(|kind| kind.as_str().into()).collect(),
+            since,
+            limit: self.limit.or(default),
+            ..ReadEvents::default()
+        };
+        let mut client = context.client(StartPolicy::IfNeeded)?;
+        if self.follow {
+            let (patient, names) = (Patient::new(client, context.out.json), Names::default());
+            return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
+        }
+        let body = client.call_bytes(&Request::ReadEvents(read))?;
+        if context.out.json {
+            context.out.document(&body)?;
+            return Ok(Exit::Done);
+        }
+        let reply: Events = read_reply(&body)?;
+        let out = &mut context.out;
+        if reply.events.is_empty() {
+            writeln!(out, "No such events are kept.")?;
+            return Ok(Exit::Done);
+        }
+        let names = names(&mut client, Names::default(), &reply.events)?;
+        let mut table =
+            Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)]);
+        for event in &reply.events {
+            table.push([
+                Cell::painted(out.age(event.created_at), Paint::Dim),
+                escape(&event.kind).into(),
+                sentence(out, &names, event).into(),
+            ]);
+        }
+        table.write(out, &out.style.clone())?;
+        Ok(Exit::Done)
     }
-    let body = client.call_bytes(&Request::ReadEvents(read))?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
-    }
-    let reply: Events = read_reply(&body)?;
-    let out = &mut context.out;
-    if reply.events.is_empty() {
-        writeln!(out, "No such events are kept.")?;
-        return Ok(Exit::Done);
-    }
-    let names = names(&mut client, Names::default(), &reply.events)?;
-    let mut table = Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)]);
-    for event in &reply.events {
-        table.push([
-            Cell::painted(out.age(event.created_at), Paint::Dim),
-            escape(&event.kind).into(),
-            sentence(out, &names, event).into(),
-        ]);
-    }
-    table.write(out, &out.style.clone())?;
-    Ok(Exit::Done)
 }
 
 /// With the names of whom these events are about; none is looked up twice.
@@ -166,34 +212,23 @@ impl Follower<'_> {
     }
 }
 
-pub(super) fn emit(context: &mut Context, event: &Emit) -> Result<Exit> {
-    let payload = match &event.payload {
-        Some(text) => payload(text)?,
-        None => "null".into(),
-    };
-    let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
-    let request = Request::Emit {
-        peer_id: acting.peer_id,
-        kind: event.kind.as_str().into(),
-        payload,
-        id: new_id(),
-    };
-    let body = acting.client.call_bytes(&request)?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
-    }
-    let reply: EmittedReply = read_reply(&body)?;
-    writeln!(context.out, "Emitted {} (event {}).", escape(&event.kind), reply.seq)?;
-    Ok(Exit::Done)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
 
-fn payload(text: &Text) -> Result<Box<str>> {
-    let text = read_text(text)?;
-    match serde_json::from_str::<&RawValue>(&text) {
-        Ok(json) => Ok(json.get().into()),
-        Err(error) => Err(Failure::usage(format!(
-            "the payload is not JSON ({error}); a plain text needs quotes of its own: '\"text\"'"
-        ))),
+    #[test]
+    fn events_have_been_or_are_to_come() {
+        assert_eq!(command::<Shown>("events"), Shown::default());
+        let full = Shown {
+            types: vec!["a.*".into(), "peer_left".into()],
+            since: Some(Since::Ago(600_000)),
+            limit: Some(0),
+            follow: true,
+        };
+        let line = "events --type a.* --follow --since 10m --type peer_left --limit 0";
+        assert_eq!(command::<Shown>(line), full);
+        assert!(refused("events --limit 0").contains("from 1 to 1000"));
+        assert!(refused("events --since 10").contains("a time such as"));
     }
 }

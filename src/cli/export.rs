@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::command::{Command, Context, Entry, Group, alone};
 use super::out::Out;
-use super::{Context, Exit, Result};
+use super::{Exit, Result};
 use crate::api::{
     EntriesReply, Events, History, HistoryPage, ListPeers, LocksReply, PeersReply, ReadEvents,
     Request, Scope,
@@ -14,27 +15,50 @@ use crate::client::{Client, StartPolicy};
 use crate::limits::LIST_LIMIT_MAX;
 use crate::model::{Seq, event_type};
 
-pub(super) fn run(context: &mut Context) -> Result<Exit> {
-    let mut client = context.client(StartPolicy::IfNeeded)?;
-    client.wait_out_rate_limits();
-    let (client, out) = (&mut client, &mut context.out);
-    let list = ListPeers {
-        scope: Scope::Mesh,
-        include_stale: true,
-        include_departed: true,
-        unread: true,
-        ..ListPeers::default()
-    };
-    // First what is refused to some: they get no part of it.
-    let first = page(client, Seq::default())?;
-    let peers: PeersReply = client.call(&Request::Peers(list))?;
-    lines(out, "peer", &peers.peers)?;
-    messages(client, out, &first)?;
-    events(client, out)?;
-    state(client, out)?;
-    let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
-    lines(out, "lock", &locks.locks)?;
-    Ok(Exit::Done)
+pub(super) const ENTRY: Entry = Entry {
+    name: "export",
+    group: Group::Other,
+    summary: "write out all that the mesh knows, as lines of JSON",
+    usage: &["export"],
+    about: &[
+        "A line for each thing: {\"peer\": ...} (those that have left, too), {\"message\": ...}, \
+         {\"event\": ...}, {\"state\": ...}, {\"lock\": ...}, in this order, each as the API has it.",
+    ],
+    options: &[],
+    examples: &[("export > mesh.jsonl", ""), ("export | jq -r '.message.payload // empty'", "")],
+    parse: alone::<Export>,
+};
+
+#[derive(Debug, Default)]
+struct Export;
+
+impl Command for Export {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let mut client = context.client(StartPolicy::IfNeeded)?;
+        client.wait_out_rate_limits();
+        let (client, out) = (&mut client, &mut context.out);
+        let list = ListPeers {
+            scope: Scope::Mesh,
+            include_stale: true,
+            include_departed: true,
+            unread: true,
+            ..ListPeers::default()
+        };
+        // First what is refused to some: they get no part of it.
+        let first = page(client, Seq::default())?;
+        let peers: PeersReply = client.call(&Request::Peers(list))?;
+        lines(out, "peer", &peers.peers)?;
+        messages(client, out, &first)?;
+        events(client, out)?;
+        state(client, out)?;
+        let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
+        lines(out, "lock", &locks.locks)?;
+        Ok(Exit::Done)
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to read what others write to each other")
+    }
 }
 
 /// `{"<kind>":{...}}` for each.

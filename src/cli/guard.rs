@@ -1,4 +1,4 @@
-//! `slm-mesh guard` and the person's side of `slm-mesh hook`.
+//! `slm-mesh guard`
 
 use std::env;
 use std::io::Write;
@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::out::note;
+use super::command::{Command, Context, Entry, Group, Task};
+use super::out::{Out, note};
 use super::text::{duration, escape};
-use super::{Context, Exit, Failure, Guard, GuardAction, Result};
+use super::words::{self, Words};
+use super::{Exit, Failure, Result};
 use crate::api::LockInfo;
 use crate::client::{Client, ClientError};
 use crate::guard::check::{CheckError, others_locks};
@@ -21,24 +23,97 @@ use crate::text::quote;
 /// How long a commit waits for a broker that does not answer.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn run(context: &mut Context, guard: Guard, data_dir: Option<&Path>) -> Result<Exit> {
-    let here = env::current_dir().map_err(|error| {
-        Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
-    })?;
-    match guard.action {
-        GuardAction::Install => install(context, &here, data_dir, guard.global),
-        GuardAction::Uninstall => uninstall(context, &here),
-        GuardAction::Status => tell_status(context, &here),
-        GuardAction::Check => check(context, &here, guard.quiet),
+pub(super) const ENTRY: Entry = Entry {
+    name: "guard",
+    group: Group::Agents,
+    summary: "keep files that others have locked out of git commits",
+    usage: &[
+        "guard install [--uninstall] [--global]",
+        "guard uninstall",
+        "guard status",
+        "guard check [--quiet]",
+    ],
+    about: &[
+        "`install` adds a pre-commit hook to the repository of this directory, where \
+         core.hooksPath says or where all its working trees have their hooks. A hook that is \
+         there already is kept and run first. Working trees with hooks of their own are named. \
+         Hooks that all your repositories share (core.hooksPath in the configuration of the user \
+         or the system) are written to only with --global. `uninstall` takes the guard out and \
+         puts the hook of before back as it was.",
+        "`status` tells for each working tree whether its commits are guarded.",
+        "`check` is what the hook runs: it exits with 1 if someone else has locked a file of the \
+         commit, and with 0 in any other case, also without a broker. Run by an agent, its own \
+         locks are fine; run by you, those of `cli` are. The commit of a merge is never \
+         refused; `git commit --no-verify` goes past the guard.",
+    ],
+    options: &[
+        ("--uninstall", "the same as `guard uninstall`"),
+        ("--global", "also if the hooks are those of all repositories"),
+        ("-q, --quiet", "say nothing but why a commit is refused"),
+    ],
+    examples: &[("guard install", ""), ("guard check", "would this commit be refused?")],
+    parse,
+};
+
+#[derive(Debug, PartialEq, Eq)]
+struct Guard {
+    action: Action,
+    /// Put it into hooks that all repositories share, too.
+    global: bool,
+    /// Say nothing but why a commit is refused.
+    quiet: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Action {
+    Install,
+    Uninstall,
+    Check,
+    Status,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let quiet = words.flag(["-q", "--quiet"]);
+    let undo = words.flag("--uninstall");
+    let global = words.flag("--global");
+    let action = words.action(&["install", "uninstall", "check", "status"])?;
+    words.only_for("--quiet", quiet, action, &["check"])?;
+    words.only_for("--uninstall", undo, action, &["install"])?;
+    words.only_for("--global", global, action, &["install"])?;
+    let action = match action {
+        "install" if !undo => Action::Install,
+        "check" => Action::Check,
+        "status" => Action::Status,
+        _ => Action::Uninstall,
+    };
+    words.end()?;
+    Ok(Task::command(Guard { action, global, quiet }))
+}
+
+impl Command for Guard {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let here = env::current_dir().map_err(|error| {
+            Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
+        })?;
+        match self.action {
+            Action::Install => install(context, &here, self.global),
+            Action::Uninstall => uninstall(context, &here),
+            Action::Status => tell_status(context, &here),
+            Action::Check => check(context, &here, self.quiet),
+        }
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        (self.action == Action::Uninstall).then_some("to take the guard out")
+    }
+
+    /// A commit is not held up for it.
+    fn checks_data_dir(&self) -> bool {
+        false
     }
 }
 
-fn install(
-    context: &mut Context,
-    here: &Path,
-    data_dir: Option<&Path>,
-    global: bool,
-) -> Result<Exit> {
+fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
     #[derive(Serialize)]
     struct Document {
         ok: bool,
@@ -51,7 +126,7 @@ fn install(
         Failure::other("guard", format!("the program's own place is not known: {error}"))
     })?;
     // A hook runs elsewhere.
-    let data_dir = data_dir.map(|_| context.config.paths.dir());
+    let data_dir = context.global.data_dir.as_ref().map(|_| context.config.paths.dir());
     let Installed { hook, already, kept, unreached } =
         install::install(here, &program, data_dir, global).map_err(|error| failure(&error))?;
     let out = &mut context.out;
@@ -98,7 +173,7 @@ impl ShownTree {
     }
 }
 
-fn tree_line(out: &mut super::Out, tree: &Tree) -> Result<()> {
+fn tree_line(out: &mut Out, tree: &Tree) -> Result<()> {
     let path = out.path(&shown(&tree.path));
     let hook = tree
         .hook
@@ -214,7 +289,7 @@ fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
 }
 
 /// Tells it on the standard error, as git shows what a hook says there.
-fn refuse(out: &super::Out, locks: &[LockInfo]) {
+fn refuse(out: &Out, locks: &[LockInfo]) {
     note("this commit has files that others have locked:");
     for lock in locks {
         let seconds = (lock.expires_at.0.saturating_sub(out.now.0).max(0) + 999) / 1000;
@@ -256,11 +331,22 @@ fn failure(error: &InstallError) -> Failure {
     Failure::other(code, error.to_string())
 }
 
-/// What `slm-mesh hook` says to a person.
-pub(super) fn hook_by_hand() -> Failure {
-    Failure::other(
-        "by_hand",
-        "agents run this and write to its standard input, which is a terminal here: see \
-         `slm-mesh help hook`",
-    )
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn options_belong_to_actions() {
+        let guard = |action, quiet| Guard { action, global: false, quiet };
+        assert_eq!(command::<Guard>("guard install"), guard(Action::Install, false));
+        assert_eq!(command::<Guard>("guard uninstall"), guard(Action::Uninstall, false));
+        assert_eq!(command::<Guard>("guard install --uninstall"), guard(Action::Uninstall, false));
+        assert_eq!(command::<Guard>("guard check -q"), guard(Action::Check, true));
+        assert_eq!(command::<Guard>("guard status"), guard(Action::Status, false));
+        let global = Guard { action: Action::Install, global: true, quiet: false };
+        assert_eq!(command::<Guard>("guard install --global"), global);
+        assert!(refused("guard check --global").contains("belongs to `install`"));
+        assert!(refused("guard check --uninstall").contains("belongs to `install`"));
+    }
 }

@@ -1,8 +1,12 @@
-//! `--help`, for the program and for each command, made from the table of commands.
+//! `slm-mesh help` and `--help`, for the program and for each command, made from the catalogue.
 
 use std::fmt::Write;
 
-use super::catalog::{self, ENTRIES, Entry, GLOBAL_OPTIONS, Group};
+use super::catalog::{self, ENTRIES};
+use super::command::{Entry, GLOBAL_OPTIONS, Group, Standalone, Task};
+use super::out::Out;
+use super::words::{self, Words};
+use super::{Exit, Result};
 
 /// Lines are broken before this column.
 const WIDTH: usize = 80;
@@ -16,11 +20,32 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ABOUT: &str = "AI coding agents that run side by side find each other, send messages, share \
                      state, lock files and react to events.";
 
-/// The help of the command `name`, or of the program.
-pub(super) fn text(name: Option<&str>) -> String {
-    match name.and_then(catalog::find) {
-        Some(entry) => about_command(entry),
-        None => about_program(),
+pub(super) const ENTRY: Entry = Entry {
+    name: "help",
+    group: Group::Other,
+    summary: "this text, or that of a command",
+    usage: &["help [command]"],
+    about: &[],
+    options: &[],
+    examples: &[("help send", "")],
+    parse,
+};
+
+#[derive(Debug)]
+pub(super) struct Help {
+    /// The command that it is about, or the program.
+    pub(super) about: Option<&'static Entry>,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let about = words.optional("[command]")?;
+    let about = about.as_deref().map(catalog::find).transpose()?;
+    Ok(Task::standalone(Help { about }))
+}
+
+impl Standalone for Help {
+    fn run(&self, out: &mut Out) -> Result<Exit> {
+        out.text_or_document("help", &self.about.map_or_else(about_program, about_command))
     }
 }
 
@@ -132,10 +157,10 @@ mod tests {
 
     #[test]
     fn help_is_complete_and_fits_a_terminal() {
-        let program = text(None);
+        let program = about_program();
         for entry in ENTRIES {
             assert!(program.contains(entry.name) && program.contains(entry.summary));
-            let own = text(Some(entry.name));
+            let own = about_command(entry);
             for (option, _) in entry.options {
                 assert!(own.contains(option), "{option}");
             }

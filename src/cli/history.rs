@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use super::catalog::Entry;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::letter::{self, Between};
 use super::text::escape;
+use super::values::{self, Since};
 use super::who::Names;
-use super::words::Words;
-use super::{Command, Context, Exit, Result, Since, parse, sent};
+use super::words::{self, Words};
+use super::{Exit, Result, sent};
 use crate::api::{self, HistoryPage, MessageInfo, Request};
 use crate::client::{Client, StartPolicy};
 use crate::limits::THREAD_MESSAGES_MAX;
@@ -17,74 +18,104 @@ use crate::model::{MessageId, MessageRef, Party, Seq, Timestamp};
 /// Messages shown when the command line does not say.
 const LIMIT: u32 = 50;
 
-/// `history`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Only those from or to this one.
-    pub with: Option<String>,
-    /// Only those with this text.
-    pub grep: Option<String>,
+pub(super) const ENTRY: Entry = Entry {
+    name: "history",
+    group: Group::Messages,
+    summary: "what anyone has written to anyone",
+    usage: &["history [--with PEER] [--grep TEXT] [--since T] [--thread HANDLE] [--limit N]"],
+    about: &[
+        "Shows the newest messages of the whole mesh, oldest first, for as long as messages are \
+         kept, with how far each has come. It marks nothing as read.",
+        "--with takes the name that someone has, had last, or wrote under. --thread shows the \
+         whole conversation that a message is of: what it answers, and what answers that.",
+    ],
+    options: &[
+        ("--with PEER", "only messages from or to PEER: a name, an id, cli, all, '#topic'"),
+        ("--grep TEXT", "only messages with this text, in upper or lower case"),
+        ("--since T", "only later ones: 10m, 2h, or 2026-04-08T10:30:00Z"),
+        ("--thread HANDLE", "only the conversation with this message"),
+        ("--limit N", "at most N messages, 1 to 1000 (default: 50)"),
+    ],
+    examples: &[
+        ("history", ""),
+        ("history --with api-claude --since 1h", ""),
+        ("history --grep 'port 3000'", "who said that?"),
+    ],
+    parse,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct History {
+    /// Only messages from or to this one.
+    with: Option<String>,
+    /// Only messages with this text.
+    grep: Option<String>,
     /// Only later ones.
-    pub since: Option<Since>,
+    since: Option<Since>,
     /// Only the conversation with this message.
-    pub thread: Option<MessageRef>,
+    thread: Option<MessageRef>,
     /// At most so many.
-    pub limit: Option<u32>,
+    limit: Option<u32>,
 }
 
-pub(super) fn parse(
-    entry: &Entry,
-    mut words: Words,
-) -> std::result::Result<Command, super::UsageError> {
+fn parse(words: &mut Words) -> words::Result<Task> {
     let history = History {
         with: words.text("--with")?,
         grep: words
             .value("--grep", "a text", |text| (!text.is_empty()).then(|| text.to_owned()))?,
-        since: words.value("--since", parse::SINCE, parse::since)?,
-        thread: words.value("--thread", parse::HANDLE, MessageRef::parse)?,
-        limit: parse::limit(&mut words, 1)?,
+        since: values::since(words)?,
+        thread: words.value("--thread", values::HANDLE, MessageRef::parse)?,
+        limit: values::limit(words, 1)?,
     };
-    parse::alone(entry, words, Command::History(history))
+    words.end()?;
+    Ok(Task::command(history))
 }
 
-pub(super) fn run(context: &mut Context, wanted: &History) -> Result<Exit> {
-    let mut client = context.client(StartPolicy::IfNeeded)?;
-    client.wait_out_rate_limits();
-    let since = wanted.since.map(|since| since.before(context.out.now));
-    let limit = wanted.limit.unwrap_or(LIMIT) as usize;
-    let (messages, more) = match wanted.thread {
-        None => newest(&mut client, wanted, since, limit)?,
-        Some(message) => thread(&mut client, message, wanted, since, limit)?,
-    };
-    let out = &mut context.out;
-    if out.json {
-        let messages = serde_json::to_string(&messages).map_err(std::io::Error::from)?;
-        let document = format!(r#"{{"ok":true,"messages":{messages},"more":{more}}}"#);
-        out.document(document.as_bytes())?;
-        return Ok(Exit::Done);
-    }
-    if messages.is_empty() {
-        let is_all = *wanted == History { limit: wanted.limit, ..History::default() };
-        let text = if is_all {
-            "Nobody has written anything that is still kept."
-        } else {
-            "No such messages are kept."
+impl Command for History {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let mut client = context.client(StartPolicy::IfNeeded)?;
+        client.wait_out_rate_limits();
+        let since = self.since.map(|since| since.before(context.out.now));
+        let limit = self.limit.unwrap_or(LIMIT) as usize;
+        let (messages, more) = match self.thread {
+            None => newest(&mut client, self, since, limit)?,
+            Some(message) => thread(&mut client, message, self, since, limit)?,
         };
-        writeln!(out, "{text}")?;
-        return Ok(Exit::Done);
-    }
-    let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
-    for (i, message) in messages.iter().enumerate() {
-        if i > 0 {
-            writeln!(out)?;
+        let out = &mut context.out;
+        if out.json {
+            let messages = serde_json::to_string(&messages).map_err(std::io::Error::from)?;
+            let document = format!(r#"{{"ok":true,"messages":{messages},"more":{more}}}"#);
+            out.document(document.as_bytes())?;
+            return Ok(Exit::Done);
         }
-        let between = Between { to: recipient(message, &names), stage: sent::stage_text(message) };
-        letter::show(out, message, out.age(message.created_at), Some(&between))?;
+        if messages.is_empty() {
+            let is_all = *self == Self { limit: self.limit, ..Self::default() };
+            let text = if is_all {
+                "Nobody has written anything that is still kept."
+            } else {
+                "No such messages are kept."
+            };
+            writeln!(out, "{text}")?;
+            return Ok(Exit::Done);
+        }
+        let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
+        for (i, message) in messages.iter().enumerate() {
+            if i > 0 {
+                writeln!(out)?;
+            }
+            let between =
+                Between { to: recipient(message, &names), stage: sent::stage_text(message) };
+            letter::show(out, message, out.age(message.created_at), Some(&between))?;
+        }
+        if more {
+            writeln!(out, "\nThere are older ones: --limit")?;
+        }
+        Ok(Exit::Done)
     }
-    if more {
-        writeln!(out, "\nThere are older ones: --limit")?;
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to read what others write to each other")
     }
-    Ok(Exit::Done)
 }
 
 /// What the recipient of a message is called.
@@ -155,4 +186,27 @@ fn thread(
     let more = found.len() > limit;
     let found = found.split_off(found.len().saturating_sub(limit));
     Ok((found, more))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn options_choose_among_messages() {
+        let full = History {
+            with: Some("bob".into()),
+            grep: Some("the api".into()),
+            since: Some(Since::Ago(7_200_000)),
+            thread: MessageRef::parse("k7q2"),
+            limit: Some(5),
+        };
+        let line = "history --with bob --grep the~api --since 2h --thread k7q2 --limit 5";
+        assert_eq!(command::<History>(line), full);
+        assert_eq!(command::<History>("history"), History::default());
+        assert!(refused("history --grep=").contains("must be a text"));
+        assert!(refused("history --thread 7").contains("the handle of a message"));
+        assert!(refused("history bob").contains("unexpected word"));
+    }
 }

@@ -1,30 +1,50 @@
-//! `slm-mesh hubs` and `slm-mesh secret`
+//! `slm-mesh hubs`
 
+#[cfg(feature = "lan")]
 use std::io::Write;
 
+#[cfg(feature = "lan")]
 use serde_json::json;
 
-use super::out::Out;
-use super::{Exit, Failure, Result};
-use crate::config::Secret;
+use super::command::{Command, Context, Entry, Group, alone};
+#[cfg(not(feature = "lan"))]
+use super::invocation::no_network;
+use super::{Exit, Result};
 
-/// Prints a fresh shared secret.
-pub(super) fn secret(out: &mut Out) -> Result<Exit> {
-    let secret = Secret::fresh().map_err(|error| {
-        Failure::other("no_randomness", format!("the system has no random bytes: {error}"))
-    })?;
-    if out.json {
-        let document = json!({"ok": true, "secret": secret.reveal()});
-        out.document(document.to_string().as_bytes())?;
-    } else {
-        writeln!(out, "{}", secret.reveal())?;
-    }
-    Ok(Exit::Done)
-}
+pub(super) const ENTRY: Entry = Entry {
+    name: "hubs",
+    group: Group::Machines,
+    summary: "list the hubs that are heard on the network",
+    usage: &["hubs"],
+    about: &[
+        "Listens for 2 seconds, by mDNS, and shows at most 8. What it shows is what anyone on \
+         the network may say of themselves. With SLM_MESH_DISCOVERY=false it refuses, and sends \
+         nothing.",
+    ],
+    options: &[],
+    examples: &[("hubs", ""), ("hubs --json", "the same for scripts")],
+    parse: alone::<Hubs>,
+};
 
 /// Lists the hubs that are to be heard.
+#[derive(Debug, Default)]
+struct Hubs;
+
+impl Command for Hubs {
+    #[cfg(feature = "lan")]
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        list(context)
+    }
+
+    #[cfg(not(feature = "lan"))]
+    fn run(&self, _: &mut Context) -> Result<Exit> {
+        Err(no_network())
+    }
+}
+
 #[cfg(feature = "lan")]
-pub(super) fn hubs(context: &mut super::Context) -> Result<Exit> {
+fn list(context: &mut Context) -> Result<Exit> {
+    use super::Failure;
     use super::table::{Table, elastic, fixed};
     use crate::config::DISCOVERY;
     use crate::lan::discovery;
@@ -77,9 +97,4 @@ pub(super) fn hubs(context: &mut super::Context) -> Result<Exit> {
         writeln!(out, "{more} more were heard than are shown.")?;
     }
     Ok(Exit::Done)
-}
-
-#[cfg(not(feature = "lan"))]
-pub(super) fn hubs(_: &mut super::Context) -> Result<Exit> {
-    Err(Failure::other("no_network", crate::role::NO_NETWORK))
 }

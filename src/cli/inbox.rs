@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use super::actor::Acting;
-use super::catalog::Entry;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
 use super::out::{Out, note};
 use super::text::{escape, time_of_day};
-use super::words::Words;
-use super::{Command, Context, Exit, Result, letter, parse, sent};
+use super::words::{self, Words};
+use super::{Exit, Result, letter, sent, values};
 use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
@@ -18,30 +18,61 @@ use crate::model::{MessageId, Seq};
 /// Messages shown when the command line does not say.
 const LIMIT: u32 = 100;
 
-/// `inbox`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) const ENTRY: Entry = Entry {
+    name: "inbox",
+    group: Group::Messages,
+    summary: "read the messages sent to `cli`, or to a peer",
+    usage: &[
+        "inbox [--peer P] [--all] [--peek] [--limit N]",
+        "inbox --follow [--peer P] [--peek]",
+        "inbox --sent [--peer P] [--limit N]",
+    ],
+    about: &[
+        "Shows unread messages, oldest first, and marks them read once they are written out. \
+         The messages of a peer that reads its own, as agents do, stay unread.",
+        "With --sent: the newest messages that were sent, and how far each has come. It is \
+         queued when it is stored, delivered when the process of its recipient has confirmed \
+         it, notified when it was put where the agent will see it, read when the agent has it. \
+         For a broadcast: how many of its recipients have come that far.",
+        "Control characters in messages are shown escaped; --json has them as they are.",
+    ],
+    options: &[
+        ("--peer P", "the inbox of this peer"),
+        ("--all", "read messages too, the newest ones"),
+        ("--peek", "leave them unread"),
+        ("-f, --follow", "and then those to come, until interrupted"),
+        ("--sent", "what was sent from here, or by that peer"),
+        ("--limit N", "at most N messages, 1 to 1000 (default: 100)"),
+    ],
+    examples: &[
+        ("inbox", ""),
+        ("inbox --peer webapp-claude --peek", "look over its shoulder"),
+        ("inbox --sent", "was it read?"),
+        ("inbox --follow", "as they come"),
+    ],
+    parse,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
-pub struct Inbox {
+struct Inbox {
     /// Whose; `cli` if none.
-    pub peer: Option<String>,
+    peer: Option<String>,
     /// Read ones too.
-    pub all: bool,
+    all: bool,
     /// Those that were sent, not those that came.
-    pub sent: bool,
+    sent: bool,
     /// Leave them unread.
-    pub peek: bool,
+    peek: bool,
     /// And those to come.
-    pub follow: bool,
+    follow: bool,
     /// At most so many.
-    pub limit: Option<u32>,
+    limit: Option<u32>,
 }
 
-pub(super) fn parse(
-    entry: &Entry,
-    mut words: Words,
-) -> std::result::Result<Command, super::UsageError> {
+fn parse(words: &mut Words) -> words::Result<Task> {
     let peer = words.text("--peer")?;
-    let limit = parse::limit(&mut words, 1)?;
+    let limit = values::limit(words, 1)?;
     let inbox = Inbox {
         peer,
         all: words.flag("--all"),
@@ -64,43 +95,47 @@ pub(super) fn parse(
             );
         }
     }
-    parse::alone(entry, words, Command::Inbox(inbox))
+    words.end()?;
+    Ok(Task::command(inbox))
 }
 
-pub(super) fn run(context: &mut Context, inbox: &Inbox) -> Result<Exit> {
-    let Acting { mut client, peer_id, name, .. } = context.acting(None, StartPolicy::IfNeeded)?;
-    let peer_id = inbox.peer.as_deref().map(Into::into).or(peer_id);
-    let whose = peer_id.clone().unwrap_or(name);
-    if inbox.sent {
-        return sent::run(context, client, peer_id, &whose, inbox.limit.unwrap_or(LIMIT));
+impl Command for Inbox {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let Acting { mut client, peer_id, name, .. } =
+            context.acting(None, StartPolicy::IfNeeded)?;
+        let peer_id = self.peer.as_deref().map(Into::into).or(peer_id);
+        let whose = peer_id.clone().unwrap_or(name);
+        if self.sent {
+            return sent::run(context, client, peer_id, &whose, self.limit.unwrap_or(LIMIT));
+        }
+        let fetch = Fetch {
+            peer_id: peer_id.clone(),
+            filter: if self.all { Filter::All } else { Filter::Unread },
+            limit: Some(self.limit.unwrap_or(LIMIT)),
+            // Marked read only when they are written out: a closed pipe loses nothing.
+            peek: true,
+            ..Fetch::default()
+        };
+        if self.follow {
+            return follow(context, client, &fetch, self.peek, &whose);
+        }
+        let body = client.call_bytes(&Request::Fetch(fetch))?;
+        let reply: Messages = read_reply(&body)?;
+        if context.out.json {
+            context.out.document(&body)?;
+        } else {
+            show(&mut context.out, self, &whose, &reply)?;
+        }
+        context.out.flush()?;
+        let ids = unread(&reply.messages);
+        if self.peek || ids.is_empty() {
+            return Ok(Exit::Done);
+        }
+        Ok(match mark_read(&mut client, peer_id, ids, context.out.json) {
+            Marked::Yes | Marked::NotOurs => Exit::Done,
+            Marked::Failed => Exit::Failed,
+        })
     }
-    let fetch = Fetch {
-        peer_id: peer_id.clone(),
-        filter: if inbox.all { Filter::All } else { Filter::Unread },
-        limit: Some(inbox.limit.unwrap_or(LIMIT)),
-        // Marked read only when they are written out: a closed pipe loses nothing.
-        peek: true,
-        ..Fetch::default()
-    };
-    if inbox.follow {
-        return follow(context, client, &fetch, inbox.peek, &whose);
-    }
-    let body = client.call_bytes(&Request::Fetch(fetch))?;
-    let reply: Messages = read_reply(&body)?;
-    if context.out.json {
-        context.out.document(&body)?;
-    } else {
-        show(&mut context.out, inbox, &whose, &reply)?;
-    }
-    context.out.flush()?;
-    let ids = unread(&reply.messages);
-    if inbox.peek || ids.is_empty() {
-        return Ok(Exit::Done);
-    }
-    Ok(match mark_read(&mut client, peer_id, ids, context.out.json) {
-        Marked::Yes | Marked::NotOurs => Exit::Done,
-        Marked::Failed => Exit::Failed,
-    })
 }
 
 fn unread(messages: &[MessageInfo]) -> Vec<MessageId> {
@@ -205,4 +240,34 @@ fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<(
         writeln!(out, "\n{} {hint}", reply.remaining)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn options_that_exclude_each_other() {
+        assert_eq!(command::<Inbox>("inbox"), Inbox::default());
+        let full = Inbox {
+            peer: Some("bob".into()),
+            all: true,
+            peek: true,
+            limit: Some(5),
+            ..Inbox::default()
+        };
+        assert_eq!(command::<Inbox>("inbox --peek --all --peer bob --limit 5"), full);
+        let sent = Inbox { peer: Some("bob".into()), sent: true, ..Inbox::default() };
+        assert_eq!(command::<Inbox>("inbox --sent --peer bob"), sent);
+        let follow = Inbox { follow: true, ..Inbox::default() };
+        assert_eq!(command::<Inbox>("inbox -f"), follow);
+        assert!(refused("inbox --sent --all").contains("leave out `--all`"));
+        assert!(refused("inbox --peek --sent").contains("leave out `--peek`"));
+        assert!(refused("inbox --follow --sent").contains("leave out `--sent`"));
+        assert!(refused("inbox --snt").contains("did you mean `--sent`?"));
+        for bad in ["0", "1001", "x", "-1"] {
+            assert!(refused(&format!("inbox --limit {bad}")).contains("from 1 to 1000"), "{bad}");
+        }
+    }
 }

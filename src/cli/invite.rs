@@ -2,11 +2,10 @@
 
 use std::io::Write;
 
-use super::catalog::{Entry, Group};
-use super::command::Command;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::text::{duration, escape};
 use super::words::{self, Words};
-use super::{Context, Exit, Result, machines};
+use super::{Exit, Result, machines};
 use crate::api::{Invited, Request};
 use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
@@ -38,55 +37,59 @@ pub(super) const ENTRY: Entry = Entry {
     parse,
 };
 
-/// `invite`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Invite {
+#[derive(Debug)]
+struct Invite {
     /// What the machine will be called; none for what it calls itself.
-    pub name: Option<MachineName>,
+    name: Option<MachineName>,
     /// For how long the code is good.
-    pub minutes: Option<u32>,
+    minutes: Option<u32>,
 }
 
-fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
+fn parse(words: &mut Words) -> words::Result<Task> {
     let name = words.value("--name", machines::NAME_FORM, MachineName::new)?;
     let expected = format!("a number from 1 to {INVITATION_MINUTES_MAX}");
     let minutes = words.value("--minutes", &expected, |text| {
         text.parse().ok().filter(|minutes| (1..=INVITATION_MINUTES_MAX).contains(minutes))
     })?;
-    words.rest(&[], 0, &entry.option_names())?;
-    Ok(Command::Invite(Invite { name, minutes }))
+    words.end()?;
+    Ok(Task::command(Invite { name, minutes }))
 }
 
-pub(super) fn run(context: &mut Context, wanted: &Invite) -> Result<Exit> {
-    context.is_for_person("to let machines into the mesh")?;
-    let Invite { name, minutes } = *wanted;
-    let mut client = context.client(StartPolicy::IfNeeded)?;
-    let body = client.call_bytes(&Request::Invite { name, minutes })?;
-    let out = &mut context.out;
-    if out.json {
-        out.document(&body)?;
-        return Ok(Exit::Done);
+impl Command for Invite {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let Self { name, minutes } = *self;
+        let mut client = context.client(StartPolicy::IfNeeded)?;
+        let body = client.call_bytes(&Request::Invite { name, minutes })?;
+        let out = &mut context.out;
+        if out.json {
+            out.document(&body)?;
+            return Ok(Exit::Done);
+        }
+        let invited: Invited = read_reply(&body)?;
+        if !out.is_terminal {
+            writeln!(out, "slm-mesh join {}", escape(&invited.code))?;
+            return Ok(Exit::Done);
+        }
+        let left = invited.expires_at.0.saturating_sub(out.now.0).saturating_add(30_000) / 60_000;
+        out.paragraph(&format!(
+            "Run this on the other machine, within {}. The code lets one machine in; keep it to yourself.",
+            duration(left.max(1) * 60)
+        ))?;
+        writeln!(out, "\nslm-mesh join {}\n", escape(&invited.code))?;
+        match &*invited.addresses {
+            [] => out.paragraph(
+                "No address of this machine was found, so the other one has to be told: `slm-mesh join \
+                 --address ADDRESS CODE`.",
+            )?,
+            addresses => out.paragraph(&format!(
+                "It will look for this machine at {}.",
+                escape(&addresses.join(", "))
+            ))?,
+        }
+        Ok(Exit::Done)
     }
-    let invited: Invited = read_reply(&body)?;
-    if !out.is_terminal {
-        writeln!(out, "slm-mesh join {}", escape(&invited.code))?;
-        return Ok(Exit::Done);
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to let machines into the mesh")
     }
-    let left = invited.expires_at.0.saturating_sub(out.now.0).saturating_add(30_000) / 60_000;
-    out.paragraph(&format!(
-        "Run this on the other machine, within {}. The code lets one machine in; keep it to yourself.",
-        duration(left.max(1) * 60)
-    ))?;
-    writeln!(out, "\nslm-mesh join {}\n", escape(&invited.code))?;
-    match &*invited.addresses {
-        [] => out.paragraph(
-            "No address of this machine was found, so the other one has to be told: `slm-mesh join \
-             --address ADDRESS CODE`.",
-        )?,
-        addresses => out.paragraph(&format!(
-            "It will look for this machine at {}.",
-            escape(&addresses.join(", "))
-        ))?,
-    }
-    Ok(Exit::Done)
 }

@@ -8,15 +8,10 @@ mod dial;
 #[cfg(feature = "lan")]
 mod run;
 
-use super::catalog::{Entry, Group};
-use super::command::Command;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::words::{self, Words};
-#[cfg(not(feature = "lan"))]
-use super::{Context, Exit, Failure, Result};
+use super::{Exit, Result};
 use crate::config::HubAddress;
-
-#[cfg(feature = "lan")]
-pub(super) use run::run;
 
 pub(super) const ENTRY: Entry = Entry {
     name: "join",
@@ -44,18 +39,18 @@ pub(super) const ENTRY: Entry = Entry {
     parse,
 };
 
-/// `join`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Join {
+#[derive(Debug)]
+#[cfg_attr(not(feature = "lan"), expect(dead_code, reason = "there is nothing to join"))]
+struct Join {
     /// The code; none: it is asked for.
-    pub code: Option<String>,
+    code: Option<String>,
     /// Where else the hub may be.
-    pub addresses: Vec<HubAddress>,
+    addresses: Vec<HubAddress>,
     /// Do not ask.
-    pub yes: bool,
+    yes: bool,
 }
 
-fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
+fn parse(words: &mut Words) -> words::Result<Task> {
     let mut addresses = Vec::new();
     let expected = "the name or address of a machine, with :port unless that is 7900";
     while let Some(address) = words.value("--address", expected, HubAddress::parse)? {
@@ -63,13 +58,23 @@ fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
     }
     let yes = words.flag(["-y", "--yes"]);
     // A code that was broken into several words is whole all the same.
-    let names = ["[code]"; 16];
-    let parts = words.texts_left(&names, 0, &entry.option_names())?;
+    let parts = words.texts_left(&["[code]"; 16])?;
     let code = if parts.is_empty() { None } else { Some(parts.concat()) };
-    Ok(Command::Join(Join { code, addresses, yes }))
+    Ok(Task::command(Join { code, addresses, yes }))
 }
 
-#[cfg(not(feature = "lan"))]
-pub(super) fn run(_: &mut Context, _: &Join) -> Result<Exit> {
-    Err(Failure::other("no_network", crate::role::NO_NETWORK))
+impl Command for Join {
+    #[cfg(feature = "lan")]
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        run::run(context, self)
+    }
+
+    #[cfg(not(feature = "lan"))]
+    fn run(&self, _: &mut Context) -> Result<Exit> {
+        Err(super::invocation::no_network())
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to join the mesh of another machine")
+    }
 }

@@ -5,11 +5,10 @@ use std::io::Write;
 use serde_json::json;
 
 use super::ask::confirm;
-use super::catalog::{Entry, Group};
-use super::command::Command;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::start::switch;
 use super::words::{self, Words};
-use super::{Context, Exit, Failure, Result};
+use super::{Exit, Failure, Result};
 use crate::api::{MachinesReply, Request};
 use crate::client::Client;
 use crate::config::Asked;
@@ -34,41 +33,54 @@ pub(super) const ENTRY: Entry = Entry {
     parse,
 };
 
-fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
-    let yes = words.flag(["-y", "--yes"]);
-    words.rest(&[], 0, &entry.option_names())?;
-    Ok(Command::Leave { yes })
+#[derive(Debug)]
+struct Leave {
+    /// Do not ask.
+    yes: bool,
 }
 
-pub(super) fn run(context: &mut Context, yes: bool) -> Result<Exit> {
-    context.is_for_person("to leave the mesh of several machines")?;
-    let config = context.config.clone();
-    let stored = stored::read(&config.paths.machines());
-    let stored = stored.map_err(|error| Failure::other("file_error", error.to_string()))?;
-    let (left, told) = match &stored {
-        None => return Err(nothing_to_leave(&config.asked)),
-        Some(Stored::Hub) => {
-            if !yes && let Some(what) = machines_of_hub(&mut context.client_of_any_role()?)? {
-                confirm(&mut context.out, yes, &what, "Be a hub no more?")?;
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let yes = words.flag(["-y", "--yes"]);
+    words.end()?;
+    Ok(Task::command(Leave { yes }))
+}
+
+impl Command for Leave {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let config = context.config.clone();
+        let stored = stored::read(&config.paths.machines());
+        let stored = stored.map_err(|error| Failure::other("file_error", error.to_string()))?;
+        let (left, told) = match &stored {
+            None => return Err(nothing_to_leave(&config.asked)),
+            Some(Stored::Hub) => {
+                if !self.yes
+                    && let Some(what) = machines_of_hub(&mut context.client_of_any_role()?)?
+                {
+                    confirm(&mut context.out, self.yes, &what, "Be a hub no more?")?;
+                }
+                (Kind::Hub, "This machine is a hub no more: its mesh is its own.")
             }
-            (Kind::Hub, "This machine is a hub no more: its mesh is its own.")
+            Some(Stored::Client { .. }) => {
+                (Kind::Client, "This machine has left, and has its own mesh again.")
+            }
+            Some(Stored::Pinned(_)) => (
+                Kind::Client,
+                "Forgot which hub it was: the next one that has the shared secret will be it.",
+            ),
+        };
+        switch(&config, None)?;
+        let out = &mut context.out;
+        if out.json {
+            out.document(json!({"ok": true, "was": left.as_str()}).to_string().as_bytes())?;
+        } else {
+            writeln!(out, "{told}")?;
         }
-        Some(Stored::Client { .. }) => {
-            (Kind::Client, "This machine has left, and has its own mesh again.")
-        }
-        Some(Stored::Pinned(_)) => (
-            Kind::Client,
-            "Forgot which hub it was: the next one that has the shared secret will be it.",
-        ),
-    };
-    switch(&config, None)?;
-    let out = &mut context.out;
-    if out.json {
-        out.document(json!({"ok": true, "was": left.as_str()}).to_string().as_bytes())?;
-    } else {
-        writeln!(out, "{told}")?;
+        Ok(Exit::Done)
     }
-    Ok(Exit::Done)
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to leave the mesh of several machines")
+    }
 }
 
 /// Which machines lose their hub; none if none have joined.

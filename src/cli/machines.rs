@@ -3,14 +3,13 @@
 use std::io::Write;
 
 use super::ask::confirm;
-use super::catalog::{Entry, Group};
-use super::command::Command;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint, note};
 use super::suggest;
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::{count, escape};
 use super::words::{self, Words};
-use super::{Context, Exit, Result};
+use super::{Exit, Result};
 use crate::api::{HubInfo, MachineInfo, MachinesReply, Request};
 use crate::client::StartPolicy;
 use crate::client::blocking::read_reply;
@@ -38,21 +37,17 @@ pub(super) const ENTRY: Entry = Entry {
     parse,
 };
 
-/// `machines`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Machines {
-    /// List them.
+#[derive(Debug)]
+enum Machines {
     List,
-    /// Remove one.
     Remove {
-        /// Which.
         name: MachineName,
         /// Do not ask.
         yes: bool,
     },
 }
 
-fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
+fn parse(words: &mut Words) -> words::Result<Task> {
     let yes = words.flag(["-y", "--yes"]);
     let action = words.command()?;
     let removes = match action.as_deref() {
@@ -66,25 +61,29 @@ fn parse(entry: &Entry, mut words: Words) -> words::Result<Command> {
     if yes && !removes {
         return Err(words.error("`--yes` belongs to `remove`: a list asks for nothing"));
     }
-    let wrong = |name: &str| {
-        let message =
-            format!("<name> must be {NAME_FORM}, as `slm-mesh machines` shows it, not {name:?}");
-        words::UsageError { message, command: Some(entry.name) }
+    if !removes {
+        words.end()?;
+        return Ok(Task::command(Machines::List));
+    }
+    let [name] = words.required(["<name>"])?;
+    let Some(name) = MachineName::new(&name) else {
+        return Err(words.error(format!(
+            "<name> must be {NAME_FORM}, as `slm-mesh machines` shows it, not {name:?}"
+        )));
     };
-    let names: &[&str] = if removes { &["<name>"] } else { &[] };
-    let name = words.texts_left(names, names.len(), &entry.option_names())?.pop();
-    Ok(Command::Machines(match name {
-        None => Machines::List,
-        Some(name) => {
-            Machines::Remove { name: MachineName::new(&name).ok_or_else(|| wrong(&name))?, yes }
-        }
-    }))
+    Ok(Task::command(Machines::Remove { name, yes }))
 }
 
-pub(super) fn run(context: &mut Context, wanted: Machines) -> Result<Exit> {
-    match wanted {
-        Machines::List => list(context),
-        Machines::Remove { name, yes } => remove(context, name, yes),
+impl Command for Machines {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        match *self {
+            Self::List => list(context),
+            Self::Remove { name, yes } => remove(context, name, yes),
+        }
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        matches!(self, Self::Remove { .. }).then_some("to remove a machine from the mesh")
     }
 }
 
@@ -144,7 +143,6 @@ fn row(out: &Out, machine: &MachineInfo) -> [Cell; 6] {
 }
 
 fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
-    context.is_for_person("to remove a machine from the mesh")?;
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if !yes {
         let known: MachinesReply = client.call(&Request::ListMachines)?;

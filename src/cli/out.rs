@@ -5,6 +5,7 @@ use std::env;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::PathBuf;
 
+use super::Exit;
 use crate::model::Timestamp;
 use crate::platform;
 
@@ -89,6 +90,17 @@ impl Out {
     pub(super) fn document(&mut self, json: &[u8]) -> io::Result<()> {
         self.write_all(json)?;
         self.write_all(b"\n")
+    }
+
+    /// A text that needs no broker; as JSON `{"ok":true,"<name>":"<text>"}`.
+    pub(super) fn text_or_document(&mut self, name: &str, text: &str) -> super::Result<Exit> {
+        if self.json {
+            let text = serde_json::to_string(text).unwrap_or_default();
+            self.document(format!(r#"{{"ok":true,"{name}":{text}}}"#).as_bytes())?;
+        } else {
+            self.write_all(text.as_bytes())?;
+        }
+        Ok(Exit::Done)
     }
 
     /// Sentences, in lines that fit the terminal, and a page.

@@ -4,9 +4,10 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::command::Context;
 use super::out::{Out, Paint};
 use super::text::{count, duration, escape, has_left, short_id, wrap};
-use super::{Context, Exit, Result, peers};
+use super::{Exit, Result, peers};
 use crate::api::{LockInfo, LocksReply, PeerInfo, PeerStatus, Request};
 use crate::client::StartPolicy;
 use crate::model::{Party, Timestamp, reach};

@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::out::Paint;
+use super::command::{Command, Context, Entry, Group, Task};
+use super::out::{Out, Paint};
 use super::table::{Cell, Table, elastic, fixed, path};
 use super::text::{escape, short_id};
-use super::{Context, Exit, Failure, PeerScope, Peers, Result, peer, suggest};
+use super::words::{self, Words};
+use super::{Exit, Failure, Result, peer, suggest};
 use crate::agent::git;
 use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
 use crate::client::blocking::read_reply;
@@ -14,62 +16,121 @@ use crate::client::{Client, StartPolicy};
 use crate::limits::ID_PREFIX_CHARS_MIN;
 use crate::names;
 
-pub(super) fn run(context: &mut Context, peers: &Peers) -> Result<Exit> {
-    if let Some(name) = &peers.peer {
-        return peer::run(context, name);
+pub(super) const ENTRY: Entry = Entry {
+    name: "peers",
+    group: Group::Shared,
+    summary: "list the agents that are here",
+    usage: &["peers [--scope machine|mesh|directory|repo] [--all]", "peers <peer>"],
+    about: &[
+        "With a name or an id it tells all about one: what it works on, its locks, how many \
+         messages it has not read, how a message reaches it, when it was last heard of.",
+        "Starts no broker: without one, it says so and exits with 3.",
+    ],
+    options: &[
+        ("--scope S", "machine (default), all machines of the mesh, or this directory or repo"),
+        ("--all", "also those that have not been heard of for a while, or have left"),
+    ],
+    examples: &[("peers", ""), ("peers --scope repo --all", ""), ("peers api-claude", "")],
+    parse,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Peers {
+    /// All about this one.
+    peer: Option<String>,
+    scope: PeerScope,
+    /// Stale ones and those that have left, too.
+    all: bool,
+}
+
+/// Which peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum PeerScope {
+    #[default]
+    Machine,
+    /// All of all machines.
+    Mesh,
+    Directory,
+    Repo,
+}
+
+const SCOPES: [(&str, PeerScope); 4] = [
+    ("machine", PeerScope::Machine),
+    ("mesh", PeerScope::Mesh),
+    ("directory", PeerScope::Directory),
+    ("repo", PeerScope::Repo),
+];
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let scope = words.choice("--scope", &SCOPES)?;
+    let all = words.flag("--all");
+    let peer = words.optional("[peer]")?;
+    if peer.is_some() && scope.is_some() {
+        return Err(
+            words.error("a peer that is named is looked for everywhere: leave out `--scope`")
+        );
     }
-    let request = Request::Peers(ListPeers {
-        scope: scope(peers.scope)?,
-        include_stale: peers.all,
-        include_departed: peers.all,
-        unread: true,
-        ..ListPeers::default()
-    });
-    let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
-    }
-    let reply: PeersReply = read_reply(&body)?;
-    let out = &mut context.out;
-    if reply.peers.is_empty() {
-        let place = match peers.scope {
-            PeerScope::Machine => "",
-            PeerScope::Mesh => ", nor on other machines",
-            PeerScope::Directory => " in this directory",
-            PeerScope::Repo => " in this repository",
-        };
-        let kind = if peers.all { "peers are" } else { "active peers are" };
-        writeln!(out, "No {kind} here{place}.")?;
+    Ok(Task::command(Peers { peer, scope: scope.unwrap_or_default(), all }))
+}
+
+impl Command for Peers {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        if let Some(name) = &self.peer {
+            return peer::run(context, name);
+        }
+        let request = Request::Peers(ListPeers {
+            scope: scope(self.scope)?,
+            include_stale: self.all,
+            include_departed: self.all,
+            unread: true,
+            ..ListPeers::default()
+        });
+        let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
+        if context.out.json {
+            context.out.document(&body)?;
+            return Ok(Exit::Done);
+        }
+        let reply: PeersReply = read_reply(&body)?;
+        let out = &mut context.out;
+        if reply.peers.is_empty() {
+            let place = match self.scope {
+                PeerScope::Machine => "",
+                PeerScope::Mesh => ", nor on other machines",
+                PeerScope::Directory => " in this directory",
+                PeerScope::Repo => " in this repository",
+            };
+            let kind = if self.all { "peers are" } else { "active peers are" };
+            writeln!(out, "No {kind} here{place}.")?;
+            tell_of_others(out, reply.elsewhere)?;
+            return Ok(Exit::Done);
+        }
+        let mut table = Table::new([
+            elastic("NAME", 32),
+            elastic("MACHINE", 8).less(7),
+            fixed("ID").less(1).detail(),
+            elastic("AGENT", 8).less(3).detail(),
+            fixed("STATUS").less(7),
+            fixed("REACH").less(5),
+            fixed("UNREAD").less(6),
+            elastic("BRANCH", 8).less(4),
+            path("PROJECT", 20).less(8),
+            elastic("SUMMARY", 28).less(9),
+            fixed("CAME").less(2),
+        ]);
+        for peer in &reply.peers {
+            table.push(row(out, peer));
+        }
+        table.write(out, &out.style.clone())?;
+        if reply.remaining > 0 {
+            writeln!(out, "{} more are not shown.", reply.remaining)?;
+        }
         tell_of_others(out, reply.elsewhere)?;
-        return Ok(Exit::Done);
+        Ok(Exit::Done)
     }
-    let mut table = Table::new([
-        elastic("NAME", 32),
-        elastic("MACHINE", 8).less(7),
-        fixed("ID").less(1).detail(),
-        elastic("AGENT", 8).less(3).detail(),
-        fixed("STATUS").less(7),
-        fixed("REACH").less(5),
-        fixed("UNREAD").less(6),
-        elastic("BRANCH", 8).less(4),
-        path("PROJECT", 20).less(8),
-        elastic("SUMMARY", 28).less(9),
-        fixed("CAME").less(2),
-    ]);
-    for peer in &reply.peers {
-        table.push(row(out, peer));
-    }
-    table.write(out, &out.style.clone())?;
-    if reply.remaining > 0 {
-        writeln!(out, "{} more are not shown.", reply.remaining)?;
-    }
-    tell_of_others(out, reply.elsewhere)?;
-    Ok(Exit::Done)
 }
 
 /// That there are peers on other machines, too.
-fn tell_of_others(out: &mut super::Out, elsewhere: u64) -> Result<()> {
+fn tell_of_others(out: &mut Out, elsewhere: u64) -> Result<()> {
     if elsewhere > 0 {
         let are = if elsewhere == 1 { "is" } else { "are" };
         writeln!(out, "{elsewhere} more {are} on other machines: `slm-mesh peers --scope mesh`.")?;
@@ -77,7 +138,7 @@ fn tell_of_others(out: &mut super::Out, elsewhere: u64) -> Result<()> {
     Ok(())
 }
 
-fn row(out: &super::Out, peer: &PeerInfo) -> [Cell; 11] {
+fn row(out: &Out, peer: &PeerInfo) -> [Cell; 11] {
     let id = peer.id.to_string();
     let status = match peer.status {
         PeerStatus::Active => Cell::painted("active", Paint::Good),
@@ -184,4 +245,20 @@ fn here() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| {
         Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn peers_are_listed_or_one_is_looked_for() {
+        let repo = Peers { peer: None, scope: PeerScope::Repo, all: true };
+        assert_eq!(command::<Peers>("peers --scope repo --all"), repo);
+        assert!(refused("peers --scope rpo").contains("did you mean `repo`?"));
+        let bob = Peers { peer: Some("bob".into()), ..Peers::default() };
+        assert_eq!(command::<Peers>("peers bob"), bob);
+        assert!(refused("peers bob --scope repo").contains("leave out `--scope`"));
+    }
 }

@@ -2,30 +2,68 @@
 
 use std::io::Write;
 
+use super::command::{Command, Context, Entry, Group, Task};
 use super::text::escape;
-use super::{Context, Exit, Result, peers};
+use super::words::{self, Words};
+use super::{Exit, Result, peers};
 use crate::api::Request;
 use crate::client::StartPolicy;
 
-/// `rename`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rename {
-    /// Who.
-    pub peer: String,
+pub(super) const ENTRY: Entry = Entry {
+    name: "rename",
+    group: Group::Agents,
+    summary: "give a peer another name",
+    usage: &["rename <peer> <name>"],
+    about: &[
+        "It keeps the name until its session ends, also over a restart of the broker. What waits \
+         for the name that it had waits for the next session of that name.",
+    ],
+    options: &[],
+    examples: &[("rename webapp-claude-2 reviewer", "")],
+    parse,
+};
+
+#[derive(Debug, PartialEq, Eq)]
+struct Rename {
+    peer: String,
     /// What it is called from now on.
-    pub name: String,
+    name: String,
 }
 
-pub(super) fn run(context: &mut Context, rename: &Rename) -> Result<Exit> {
-    let Rename { peer, name } = rename;
-    let mut client = context.client(StartPolicy::Never)?;
-    let found = peers::find(&mut client, peer)?;
-    let peer_id = Some(found.id.to_string().into());
-    let body = client.call_bytes(&Request::Rename { peer_id, name: (&**name).into() })?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let [peer, name] = words.required(["<peer>", "<name>"])?;
+    Ok(Task::command(Rename { peer, name }))
+}
+
+impl Command for Rename {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let Self { peer, name } = self;
+        let mut client = context.client(StartPolicy::Never)?;
+        let found = peers::find(&mut client, peer)?;
+        let peer_id = Some(found.id.to_string().into());
+        let body = client.call_bytes(&Request::Rename { peer_id, name: (&**name).into() })?;
+        if context.out.json {
+            context.out.document(&body)?;
+            return Ok(Exit::Done);
+        }
+        writeln!(context.out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
+        Ok(Exit::Done)
     }
-    writeln!(context.out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
-    Ok(Exit::Done)
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to rename a peer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn a_peer_gets_a_name() {
+        let rename = Rename { peer: "a".into(), name: "b".into() };
+        assert_eq!(command::<Rename>("rename a b"), rename);
+        assert!(refused("rename a").contains("<name> is missing"));
+    }
 }

@@ -1,98 +1,114 @@
 //! `slm-mesh reply`
 
 use super::actor::{Acting, CLI};
-use super::catalog::Entry;
-use super::command::new_id;
-use super::send::{self, read_text};
-use super::words::Words;
-use super::{Command, Context, Exit, Failure, Result, Text, inbox};
+use super::command::{Command, Context, Entry, Group, Task};
+use super::values::Text;
+use super::words::{self, Words};
+use super::{Exit, Failure, Result, inbox, send};
 use crate::api::{
     Code, Fetch, Filter, HistoryPage, MessageInfo, Messages, Place, Request, SendMessage,
 };
-use crate::client::{Client, StartPolicy};
+use crate::client::{Client, StartPolicy, new_id};
 use crate::model::{MessageKind, MessageRef, Party};
 use crate::names;
 
-/// `reply`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(super) const ENTRY: Entry = Entry {
+    name: "reply",
+    group: Group::Messages,
+    summary: "answer a message",
+    usage: &["reply [handle] <text> [--type T]"],
+    about: &[
+        "Sends the text to whoever wrote the message, as the answer to it, and marks it read. \
+         Without a handle it answers the last message that came. The answer to a message of \
+         your own goes where that went.",
+        "`inbox` and `history` show the handle of each message. `-` reads the text from the \
+         standard input.",
+    ],
+    options: &[("--type T", "text (default), json, command or alert")],
+    examples: &[
+        ("reply 'yes, go on'", "the last message"),
+        ("reply k7q2 'not before noon'", "this one"),
+    ],
+    parse,
+};
+
+#[derive(Debug, PartialEq, Eq)]
+struct Reply {
     /// What it answers; the last message that came if none.
-    pub message: Option<MessageRef>,
-    /// The answer.
-    pub text: Text,
-    /// What kind of text.
-    pub kind: MessageKind,
+    message: Option<MessageRef>,
+    text: Text,
+    kind: MessageKind,
 }
 
-pub(super) fn parse(
-    entry: &Entry,
-    mut words: Words,
-) -> std::result::Result<Command, super::UsageError> {
-    let kind = words
-        .choice("--type", &MessageKind::ALL.map(|kind| (kind.as_str(), kind)))?
-        .unwrap_or_default();
-    let unknown = words.error("");
-    let mut texts = words.texts_left(&["<text>", "<text>"], 1, &entry.option_names())?.into_iter();
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let kind = send::kind(words)?;
+    let mut texts = words.texts_left(&["<text>", "[text]"])?.into_iter();
     let (first, second) = (texts.next().unwrap_or_default(), texts.next());
     let (message, text) = match second {
         None => (None, first),
         Some(text) => {
-            let message = MessageRef::parse(&first).ok_or_else(|| super::UsageError {
-                message: format!(
+            let message = MessageRef::parse(&first).ok_or_else(|| {
+                words.error(format!(
                     "{first:?} is no message: give the handle that `inbox` shows, such as k7q2, or \
                      put quotes around the text"
-                ),
-                ..unknown
+                ))
             })?;
             (Some(message), text)
         }
     };
-    Ok(Command::Reply(Reply { message, text: Text::from_word(text), kind }))
+    Ok(Task::command(Reply { message, text: Text::from_word(text), kind }))
 }
 
-pub(super) fn run(context: &mut Context, reply: &Reply) -> Result<Exit> {
-    let payload: Box<str> = read_text(&reply.text)?.into();
-    let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
-    check_text(&mut acting, reply)?;
-    let answered = match reply.message {
-        Some(message) => {
-            let found: HistoryPage = acting.client.call(&Request::FindMessage { message })?;
-            found.messages.into_iter().next_back()
+impl Command for Reply {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let payload: Box<str> = self.text.read()?.into();
+        let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
+        check_text(&mut acting, self)?;
+        let answered = match self.message {
+            Some(message) => {
+                let found: HistoryPage = acting.client.call(&Request::FindMessage { message })?;
+                found.messages.into_iter().next_back()
+            }
+            None => last(&mut acting)?,
+        };
+        let answered = answered.ok_or_else(|| {
+            Failure::other(
+                "no_message",
+                "nobody has written to you yet: `slm-mesh send` writes first",
+            )
+        })?;
+        let (to, name) = other_end(&acting, &answered);
+        let letter = |to: Box<str>| SendMessage {
+            from_peer: acting.peer_id.clone(),
+            to_peer: to,
+            payload: payload.clone(),
+            kind: self.kind,
+            reply_to: Some(answered.id.into()),
+            id: new_id(),
+            place: Place::default(),
+        };
+        let (first, second) = (letter(to), name.map(letter));
+        let exit = match (send::one(context, &mut acting.client, first), second) {
+            // It has left; whoever has its name next gets it.
+            (Err(Failure::Client(error)), Some(second))
+                if error.code() == Some(Code::PeerNotFound) =>
+            {
+                send::one(context, &mut acting.client, second)?
+            }
+            (sent, _) => sent?,
+        };
+        let is_ours = match &answered.to_peer {
+            Some(Party::Peer(id)) => acting.id == Some(*id),
+            Some(Party::Cli) => *acting.name == *CLI,
+            _ => false,
+        };
+        if is_ours && answered.read_at.is_none() {
+            // Who has answered it has read it.
+            let peer_id = acting.peer_id.clone();
+            inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
         }
-        None => last(&mut acting)?,
-    };
-    let answered = answered.ok_or_else(|| {
-        Failure::other("no_message", "nobody has written to you yet: `slm-mesh send` writes first")
-    })?;
-    let (to, name) = other_end(&acting, &answered);
-    let letter = |to: Box<str>| SendMessage {
-        from_peer: acting.peer_id.clone(),
-        to_peer: to,
-        payload: payload.clone(),
-        kind: reply.kind,
-        reply_to: Some(answered.id.into()),
-        id: new_id(),
-        place: Place::default(),
-    };
-    let (first, second) = (letter(to), name.map(letter));
-    let exit = match (send::one(context, &mut acting.client, first), second) {
-        // It has left; whoever has its name next gets it.
-        (Err(Failure::Client(error)), Some(second)) if error.code() == Some(Code::PeerNotFound) => {
-            send::one(context, &mut acting.client, second)?
-        }
-        (sent, _) => sent?,
-    };
-    let is_ours = match &answered.to_peer {
-        Some(Party::Peer(id)) => acting.id == Some(*id),
-        Some(Party::Cli) => *acting.name == *CLI,
-        _ => false,
-    };
-    if is_ours && answered.read_at.is_none() {
-        // Who has answered it has read it.
-        let peer_id = acting.peer_id.clone();
-        inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
+        Ok(exit)
     }
-    Ok(exit)
 }
 
 /// A handle where the text was forgotten would be sent as one.
@@ -137,5 +153,23 @@ fn other_end(acting: &Acting, message: &MessageInfo) -> (Box<str>, Option<Box<st
         (Some(to), _) => (to.to_string().into(), message.to_name.clone()),
         (None, Some(group)) => (group.clone(), None),
         (None, None) => (names::ALL.into(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn the_last_message_is_answered_or_one() {
+        let text = |text: &str| Text::Given(text.into());
+        let last = || Reply { message: None, text: text("yes"), kind: MessageKind::Text };
+        assert_eq!(command::<Reply>("reply yes"), last());
+        let one = Reply { message: MessageRef::parse("k7q2"), ..last() };
+        assert_eq!(command::<Reply>("reply K7Q2 yes"), one);
+        assert_eq!(command::<Reply>("reply -"), Reply { text: Text::Stdin, ..last() });
+        assert!(refused("reply").contains("<text> is missing"));
+        assert!(refused("reply not a~message").contains("put quotes around the text"));
     }
 }

@@ -1,66 +1,173 @@
 //! `slm-mesh send` and `broadcast`, and what is told of a message that was sent.
 
-use std::io::{self, Read};
-
 use super::actor::Acting;
-use super::command::new_id;
+use super::command::{Command, Context, Entry, Group, Task};
 use super::out::note;
 use super::own_words::own_words;
 use super::peers::{directory, repository};
 use super::text::{count, escape};
-use super::{Context, Exit, Failure, Result, Send, Text, who};
+use super::values::{HANDLE, Text};
+use super::words::{self, Words};
+use super::{Exit, Result, who};
 use crate::api::{HistoryPage, PeerInfo, PeerStatus, Place, Request, SendMessage, Sent};
 use crate::client::blocking::read_reply;
-use crate::client::{Client, ClientError, StartPolicy};
-use crate::limits::PAYLOAD_BYTES_MAX;
-use crate::model::{MachineName, MessageId, Party, PeerId, reach};
+use crate::client::{Client, ClientError, StartPolicy, new_id};
+use crate::model::{MachineName, MessageId, MessageKind, MessageRef, Party, PeerId, reach};
 use crate::names;
 
-pub(super) fn run(context: &mut Context, message: &Send) -> Result<Exit> {
-    let payload: Box<str> = read_text(&message.message)?.into();
-    let places: Vec<(&str, Place)> =
-        message.to.iter().map(|to| Ok((&**to, place(to)?))).collect::<Result<_>>()?;
-    let mut acting = context.acting(message.from.as_deref(), StartPolicy::IfNeeded)?;
-    let letter = |acting: &Acting, to: &str, place: Place| SendMessage {
-        from_peer: acting.peer_id.clone(),
-        to_peer: to.into(),
-        payload: payload.clone(),
-        kind: message.kind,
-        reply_to: message.reply_to,
-        id: new_id(),
-        place,
-    };
-    if let [(to, place)] = &*places {
-        let letter = letter(&acting, to, place.clone());
-        return one(context, &mut acting.client, letter);
-    }
-    let mut answers = Vec::new();
-    let mut failed = false;
-    for (to, place) in places {
-        let letter = letter(&acting, to, place);
-        let body = match acting.client.call_bytes(&Request::Send(letter)) {
-            Ok(body) => body,
-            // Of one of them; the others are sent to all the same.
-            Err(ClientError::Refused(refused)) => {
-                failed = true;
-                if !context.out.json {
-                    note(&format!("{}: {}", escape(to), escape(&own_words(&refused.message))));
-                }
-                refused.body
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if context.out.json {
-            answers.push(answer_to(to, &body));
-        } else if let Ok(sent) = serde_json::from_slice::<Sent>(&body) {
-            tell(context, &mut acting.client, to, &sent)?;
+pub(super) const ENTRY: Entry = Entry {
+    name: "send",
+    group: Group::Messages,
+    summary: "send a message to a peer or a group",
+    usage: &["send <peer>[,<peer>...] <message> [--type T] [--from P] [--reply-to HANDLE]"],
+    about: &[
+        "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or a group: \
+         `all`, `repo` and `directory` (the peers in this repository, in this directory), \
+         '#topic' (those that listen to it). Several are told with commas between them.",
+        "A message to a name that a session asked for and that nobody has now waits for the \
+         next session of that name.",
+        "<message> is one word to the shell, so quote it; `-` reads it from the standard \
+         input; one that begins with a dash goes after `--`.",
+    ],
+    options: &[
+        ("--type T", "text (default), json, command or alert"),
+        ("--from P", "the sender: a peer or a label (default: cli)"),
+        ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
+    ],
+    examples: &[
+        ("send webapp-claude 'the API is ready'", ""),
+        ("git diff | slm-mesh send reviewer -", "the standard input"),
+        ("send api,docs 'the names have changed'", "to both"),
+        ("send '#build' 'main is green'", "everyone who listens to #build"),
+        ("send reviewer '{\"pr\":7}' --type json --from ci", "in the name of a script"),
+    ],
+    parse,
+};
+
+pub(super) const BROADCAST: Entry = Entry {
+    name: "broadcast",
+    group: Group::Messages,
+    summary: "send a message to every peer",
+    usage: &["broadcast <message> [--type T] [--from P] [--reply-to HANDLE]"],
+    about: &["The same as `send all <message>`. Says how many peers it went to."],
+    options: &[
+        ("--type T", "text (default), json, command or alert"),
+        ("--from P", "the sender: a peer or a label (default: cli)"),
+        ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
+    ],
+    examples: &[("broadcast 'main is frozen until 3 pm' --type alert", "")],
+    parse: parse_broadcast,
+};
+
+#[derive(Debug, PartialEq, Eq)]
+struct Send {
+    /// To whom: at least one.
+    to: Vec<String>,
+    message: Text,
+    kind: MessageKind,
+    /// In whose name; `cli` if none.
+    from: Option<String>,
+    /// The message it answers.
+    reply_to: Option<MessageRef>,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let options = Options::parse(words)?;
+    let [to, message] = words.required(["<peer>", "<message>"])?;
+    let mut all: Vec<String> = Vec::new();
+    // No name has a comma in it.
+    for name in to.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(words.error(format!("{to:?} names nobody between two commas")));
+        }
+        if !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
         }
     }
-    if context.out.json {
-        let document = format!(r#"{{"ok":{},"sent":[{}]}}"#, !failed, answers.join(","));
-        context.out.document(document.as_bytes())?;
+    Ok(options.of(all, message))
+}
+
+fn parse_broadcast(words: &mut Words) -> words::Result<Task> {
+    let options = Options::parse(words)?;
+    let [message] = words.required(["<message>"])?;
+    Ok(options.of(vec![names::ALL.to_owned()], message))
+}
+
+/// The options that both have.
+struct Options {
+    kind: MessageKind,
+    from: Option<String>,
+    reply_to: Option<MessageRef>,
+}
+
+impl Options {
+    fn parse(words: &mut Words) -> words::Result<Self> {
+        Ok(Self {
+            kind: kind(words)?,
+            from: words.text("--from")?,
+            reply_to: words.value("--reply-to", HANDLE, MessageRef::parse)?,
+        })
     }
-    Ok(if failed { Exit::Failed } else { Exit::Done })
+
+    fn of(self, to: Vec<String>, message: String) -> Task {
+        let Self { kind, from, reply_to } = self;
+        Task::command(Send { to, message: Text::from_word(message), kind, from, reply_to })
+    }
+}
+
+/// The value of `--type`.
+pub(super) fn kind(words: &mut Words) -> words::Result<MessageKind> {
+    let kinds = MessageKind::ALL.map(|kind| (kind.as_str(), kind));
+    Ok(words.choice("--type", &kinds)?.unwrap_or_default())
+}
+
+impl Command for Send {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let payload: Box<str> = self.message.read()?.into();
+        let places: Vec<(&str, Place)> =
+            self.to.iter().map(|to| Ok((&**to, place(to)?))).collect::<Result<_>>()?;
+        let mut acting = context.acting(self.from.as_deref(), StartPolicy::IfNeeded)?;
+        let letter = |acting: &Acting, to: &str, place: Place| SendMessage {
+            from_peer: acting.peer_id.clone(),
+            to_peer: to.into(),
+            payload: payload.clone(),
+            kind: self.kind,
+            reply_to: self.reply_to,
+            id: new_id(),
+            place,
+        };
+        if let [(to, place)] = &*places {
+            let letter = letter(&acting, to, place.clone());
+            return one(context, &mut acting.client, letter);
+        }
+        let mut answers = Vec::new();
+        let mut failed = false;
+        for (to, place) in places {
+            let letter = letter(&acting, to, place);
+            let body = match acting.client.call_bytes(&Request::Send(letter)) {
+                Ok(body) => body,
+                // Of one of them; the others are sent to all the same.
+                Err(ClientError::Refused(refused)) => {
+                    failed = true;
+                    if !context.out.json {
+                        note(&format!("{}: {}", escape(to), escape(&own_words(&refused.message))));
+                    }
+                    refused.body
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if context.out.json {
+                answers.push(answer_to(to, &body));
+            } else if let Ok(sent) = serde_json::from_slice::<Sent>(&body) {
+                tell(context, &mut acting.client, to, &sent)?;
+            }
+        }
+        if context.out.json {
+            let document = format!(r#"{{"ok":{},"sent":[{}]}}"#, !failed, answers.join(","));
+            context.out.document(document.as_bytes())?;
+        }
+        Ok(if failed { Exit::Failed } else { Exit::Done })
+    }
 }
 
 /// `{"to":"bob","answer":{...}}`
@@ -207,24 +314,46 @@ fn place(to: &str) -> Result<Place> {
     }
 }
 
-/// The text, or what the standard input has: as it is, its last newline included.
-pub(super) fn read_text(text: &Text) -> Result<String> {
-    match text {
-        Text::Given(text) => Ok(text.clone()),
-        Text::Stdin => {
-            let mut bytes = Vec::new();
-            let bound = PAYLOAD_BYTES_MAX as u64 + 1;
-            io::stdin().lock().take(bound).read_to_end(&mut bytes).map_err(|error| {
-                Failure::other("stdin", format!("the standard input cannot be read: {error}"))
-            })?;
-            if bytes.len() > PAYLOAD_BYTES_MAX {
-                let limit = PAYLOAD_BYTES_MAX / 1024;
-                return Err(Failure::usage(format!(
-                    "the standard input is longer than {limit} KiB"
-                )));
-            }
-            String::from_utf8(bytes)
-                .map_err(|_| Failure::usage("the standard input is not valid UTF-8"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn messages_have_recipients_and_a_text() {
+        let plain = || Send {
+            to: vec!["bob".into()],
+            message: Text::Given("hi there".into()),
+            kind: MessageKind::Text,
+            from: None,
+            reply_to: None,
+        };
+        for (line, expected) in [
+            ("send bob hi~there", plain()),
+            ("send -- bob hi~there", plain()),
+            ("send bob -", Send { message: Text::Stdin, ..plain() }),
+            ("send bob -- --type", Send { message: Text::Given("--type".into()), ..plain() }),
+            (
+                "send --type alert bob --from=ci hi~there --reply-to K7Q2",
+                Send {
+                    kind: MessageKind::Alert,
+                    from: Some("ci".into()),
+                    reply_to: MessageRef::parse("K7Q2"),
+                    ..plain()
+                },
+            ),
+            ("send bob,ann,bob hi~there", Send { to: vec!["bob".into(), "ann".into()], ..plain() }),
+            ("broadcast hi~there", Send { to: vec!["all".into()], ..plain() }),
+        ] {
+            assert_eq!(command::<Send>(line), expected, "{line}");
         }
+        assert!(refused("send bob, hi").contains("names nobody"));
+        assert!(refused("send").contains("<peer> is missing"));
+        assert!(refused("send bob").contains("<message> is missing"));
+        assert!(refused("send bob hi there").contains("\"there\"; put quotes"));
+        assert!(refused("send bob hi --type txt").contains("did you mean `text`?"));
+        assert!(refused("send bob hi --reply-to 7").contains("the handle of a message"));
+        assert!(refused("send bob hi --frm me").contains("did you mean `--from`?"));
+        assert!(refused("broadcast hi there").contains("unexpected word"));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use super::out::Paint;
+use super::command::Context;
+use super::out::{Out, Paint};
 use super::table::{Cell, Table, elastic, fixed};
 use super::text::escape;
 use super::who::Names;
-use super::{Context, Exit, Out, Result, history};
+use super::{Exit, Result, history};
 use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
 use crate::client::blocking::read_reply;

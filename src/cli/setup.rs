@@ -7,11 +7,12 @@ use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDi
 use serde::Serialize;
 
 use super::ask::{agrees, answer, can_ask, is_yes};
-use super::catalog::{Entry, Group};
+use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines, wrap};
-use super::{Context, Exit, Failure, Result, SetUp, parse};
-use crate::setup::agents::{AGENTS, Agent, Extras, Part, Place, is_program};
+use super::words::{self, Words};
+use super::{Exit, Failure, Result, suggest};
+use crate::setup::agents::{self, AGENTS, Agent, Extras, Part, Place, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
@@ -57,73 +58,138 @@ pub(super) const ENTRY: Entry = Entry {
         ("setup --dry-run", "look first"),
         ("setup --uninstall", ""),
     ],
-    parse: parse::setup,
+    parse,
 };
 
-pub(super) fn run(context: &mut Context, wanted: &SetUp) -> Result<Exit> {
-    let mut setup = open(context, wanted.project)?;
-    let agents = chosen(&setup, wanted)?;
-    let out = &mut context.out;
-    let mut extras = Extras { hooks: !wanted.no_hooks, wake: wanted.wake, allow: wanted.allow };
-    let plan = |extras: Extras| -> Vec<AgentPlan> {
-        let plan = |agent: &&'static Agent| {
-            if wanted.uninstall { setup.uninstall(agent) } else { setup.install(agent, extras) }
-        };
-        agents.iter().filter_map(plan).collect()
+#[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
+struct SetUp {
+    /// Those that are found if none.
+    agents: Vec<&'static str>,
+    no_hooks: bool,
+    /// What needs an experimental mode of an agent, too.
+    wake: bool,
+    /// With leave for the agent to use the tools without asking.
+    allow: bool,
+    /// The files of this directory instead of the person's own.
+    project: bool,
+    /// Show the changes line by line.
+    diff: bool,
+    dry_run: bool,
+    /// Do not ask.
+    yes: bool,
+    uninstall: bool,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let hooks = words.flag("--hooks");
+    let mut wanted = SetUp {
+        no_hooks: words.flag("--no-hooks"),
+        wake: words.flag("--wake"),
+        allow: words.flag("--allow"),
+        project: words.flag("--project"),
+        diff: words.flag("--diff"),
+        dry_run: words.flag("--dry-run"),
+        yes: words.flag(["-y", "--yes"]),
+        uninstall: words.flag("--uninstall"),
+        agents: Vec::new(),
     };
-    let mut plans = plan(extras);
-    let unasked =
-        if wanted.uninstall || extras.allow { None } else { without_leave(&setup, &plans) };
-    let mut is_declined = false;
-    if let Some(agent) = unasked.filter(|_| !wanted.yes && !wanted.dry_run && can_ask(out)) {
-        let question = format!(
-            "{} asks you before each use of a mesh tool. Let it use all eight without asking?",
-            agent.title
-        );
-        extras.allow = agrees(out, &question)?;
-        is_declined = !extras.allow;
-        plans = plan(extras);
+    if wanted.uninstall && (hooks || wanted.no_hooks || wanted.wake || wanted.allow) {
+        return Err(words.error(
+            "`--uninstall` takes out whatever is there; leave out `--hooks`, `--no-hooks`, `--wake` \
+             and `--allow`",
+        ));
     }
-    let changes = plans.iter().flat_map(AgentPlan::changes).count();
-    let refused = plans.iter().flat_map(AgentPlan::refusals).count();
-    let write = changes > 0 && !wanted.dry_run;
-    if !out.json {
-        show(out, &plans, &setup, wanted)?;
+    if hooks && wanted.no_hooks {
+        return Err(words.error("`--hooks` and `--no-hooks` exclude each other"));
     }
-    if write && !wanted.yes {
-        if !can_ask(out) {
-            out.flush()?;
-            return Err(Failure::other(
-                "not_confirmed",
-                "this changes files of agents, and there is no terminal to ask on: look with \
-                 --dry-run, then repeat with --yes",
-            ));
+    if wanted.dry_run && wanted.yes {
+        return Err(words.error("`--dry-run` and `--yes` exclude each other"));
+    }
+    for name in words.texts_left(&["[agent]"; AGENTS.len()])? {
+        let Some(agent) = agents::find(&name) else {
+            let known: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
+            let hint = suggest::hint(&name, known.iter().copied());
+            let known = known.join(", ");
+            let message = format!("unknown agent {name:?}: it must be one of {known}{hint}");
+            return Err(words.error(message));
+        };
+        wanted.agents.push(agent.name);
+    }
+    Ok(Task::command(wanted))
+}
+
+impl Command for SetUp {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let mut setup = open(context, self.project)?;
+        let agents = chosen(&setup, self)?;
+        let out = &mut context.out;
+        let mut extras = Extras { hooks: !self.no_hooks, wake: self.wake, allow: self.allow };
+        let plan = |extras: Extras| -> Vec<AgentPlan> {
+            let plan = |agent: &&'static Agent| {
+                if self.uninstall { setup.uninstall(agent) } else { setup.install(agent, extras) }
+            };
+            agents.iter().filter_map(plan).collect()
+        };
+        let mut plans = plan(extras);
+        let unasked =
+            if self.uninstall || extras.allow { None } else { without_leave(&setup, &plans) };
+        let mut is_declined = false;
+        if let Some(agent) = unasked.filter(|_| !self.yes && !self.dry_run && can_ask(out)) {
+            let question = format!(
+                "{} asks you before each use of a mesh tool. Let it use all eight without asking?",
+                agent.title
+            );
+            extras.allow = agrees(out, &question)?;
+            is_declined = !extras.allow;
+            plans = plan(extras);
         }
-        if !agreed(out, &plans, changes)? {
-            return Err(Failure::other("not_confirmed", "nothing was changed"));
+        let changes = plans.iter().flat_map(AgentPlan::changes).count();
+        let refused = plans.iter().flat_map(AgentPlan::refusals).count();
+        let write = changes > 0 && !self.dry_run;
+        if !out.json {
+            show(out, &plans, &setup, self)?;
         }
-    }
-    let mut failures = Vec::new();
-    if write || (wanted.uninstall && !wanted.dry_run) {
-        let _turn = setup.take_turn().map_err(|why| Failure::other("setup_record", why))?;
-        let files = plans.iter().flat_map(|plan| plan.files.iter().flatten());
-        for file in files {
-            if let Err(why) = setup.apply(file, wanted.uninstall) {
-                failures.push((file.path.clone(), why));
+        if write && !self.yes {
+            if !can_ask(out) {
+                out.flush()?;
+                return Err(Failure::other(
+                    "not_confirmed",
+                    "this changes files of agents, and there is no terminal to ask on: look with \
+                     --dry-run, then repeat with --yes",
+                ));
+            }
+            if !agreed(out, &plans, changes)? {
+                return Err(Failure::other("not_confirmed", "nothing was changed"));
             }
         }
-        setup.remove_empty_dirs();
+        let mut failures = Vec::new();
+        if write || (self.uninstall && !self.dry_run) {
+            let _turn = setup.take_turn().map_err(|why| Failure::other("setup_record", why))?;
+            let files = plans.iter().flat_map(|plan| plan.files.iter().flatten());
+            for file in files {
+                if let Err(why) = setup.apply(file, self.uninstall) {
+                    failures.push((file.path.clone(), why));
+                }
+            }
+            setup.remove_empty_dirs();
+        }
+        report(out, &plans, &setup, self, &failures)?;
+        if let Some(agent) = unasked.filter(|_| write && !extras.allow && !is_declined && !out.json)
+        {
+            writeln!(
+                out,
+                "{0} asks you before each use of a mesh tool; `slm-mesh setup {1} --allow` lets it use \
+                 them.",
+                agent.title, agent.name
+            )?;
+        }
+        Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
     }
-    report(out, &plans, &setup, wanted, &failures)?;
-    if let Some(agent) = unasked.filter(|_| write && !extras.allow && !is_declined && !out.json) {
-        writeln!(
-            out,
-            "{0} asks you before each use of a mesh tool; `slm-mesh setup {1} --allow` lets it use \
-             them.",
-            agent.title, agent.name
-        )?;
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        self.uninstall.then_some("to take the mesh out of agents' settings")
     }
-    Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
 }
 
 /// The first agent that is set up anew or changed, and has no leave yet to use the tools unasked.
@@ -519,5 +585,29 @@ fn document<'a>(
         changed: !wanted.dry_run && changes > failures.len(),
         program: &setup.program.path,
         agents,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn agents_and_options_are_read() {
+        let full =
+            SetUp { agents: vec!["zed", "codex"], project: true, yes: true, ..SetUp::default() };
+        assert_eq!(command::<SetUp>("setup"), SetUp::default());
+        assert_eq!(command::<SetUp>("setup zed --hooks codex --project -y"), full);
+        let bare = SetUp { no_hooks: true, wake: true, allow: true, ..SetUp::default() };
+        assert_eq!(command::<SetUp>("setup --no-hooks --allow --wake"), bare);
+        let out = SetUp { uninstall: true, dry_run: true, diff: true, ..SetUp::default() };
+        assert_eq!(command::<SetUp>("setup --uninstall --dry-run --diff"), out);
+        assert!(refused("setup claude").contains("did you mean `claude-code`?"));
+        assert!(refused("setup --uninstall --allow").contains("leave out `--hooks`"));
+        assert!(refused("setup --hooks --no-hooks").contains("exclude each other"));
+        assert!(refused("setup --dry-run --yes").contains("exclude each other"));
+        assert!(refused("setup --hook").contains("did you mean `--hooks`?"));
+        assert!(refused("doctor zed").contains("unexpected word"));
     }
 }

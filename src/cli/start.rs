@@ -1,14 +1,16 @@
-//! `slm-mesh start --detached` and `slm-mesh stop`
+//! `slm-mesh start`, and what serves a data directory started and ended.
 //!
 //! The broker itself is not in here. Started in the background it says one line on its standard
 //! output, `ready <port>` or `error <text>`, and leaves its standard descriptors after that.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Context, Exit, Failure, Result};
+use super::command::{Command, Context, Entry, Group, Task};
+use super::words::{self, Words};
+use super::{Exit, Failure, Result};
 use crate::client::launch::{broker_environment, own_executable};
 use crate::client::locate::locate;
 use crate::client::{Broker, Client, ClientError, Located, StartPolicy};
@@ -31,30 +33,60 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// Most that is read of what a broker says, bytes.
 const SAID_BYTES_MAX: usize = 8192;
 
-/// Starts a broker in the background, unless one serves already, and tells when it serves.
-pub(super) fn detached(context: &mut Context) -> Result<Exit> {
-    let config = &context.config;
-    role::of(config).map_err(ClientError::from)?;
-    data_dir::prepare(&config.paths)?;
-    // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
-    // directory cannot be locked the lock of the broker decides, as it does in the end anyway.
-    let turn = platform::lock_dir(config.paths.dir()).ok().flatten();
-    let broker = match locate(config)? {
-        Located::Serving(broker) => broker,
-        Located::NotReady(_) | Located::Absent => start(config)?,
-    };
-    drop(turn);
-    let out = &mut context.out;
-    let port = broker.address.port();
-    if out.json {
-        let pid = broker.pid.map_or_else(|| "null".into(), |pid| pid.to_string());
-        out.document(format!(r#"{{"ok":true,"port":{port},"pid":{pid}}}"#).as_bytes())?;
-    } else if out.is_terminal {
-        writeln!(out, "The broker is running on port {port}.")?;
-    } else {
-        writeln!(out, "ready {port}")?;
+pub(super) const ENTRY: Entry = Entry {
+    name: "start",
+    group: Group::Broker,
+    summary: "run the broker, or start it in the background",
+    usage: &["start [--detached]"],
+    about: &[
+        "Agents and most commands start the broker by themselves; there is one for each data \
+         directory. In the foreground it logs to the standard error and ends with Ctrl-C; in \
+         the background it logs to broker.log in the data directory.",
+        "With --detached, a broker that runs already is fine.",
+    ],
+    options: &[("--detached", "in the background; returns once it serves")],
+    examples: &[("start --detached", ""), ("start", "in the foreground")],
+    parse,
+};
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let (detached, in_background) = (words.flag("--detached"), words.flag("--background"));
+    if detached && in_background {
+        return Err(words.error("`--detached` and `--background` exclude each other"));
     }
-    Ok(Exit::Done)
+    words.end()?;
+    Ok(if detached { Task::command(Detached) } else { Task::Broker { in_background } })
+}
+
+/// Starts a broker in the background, unless one serves already, and tells when it serves.
+#[derive(Debug)]
+struct Detached;
+
+impl Command for Detached {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let config = &context.config;
+        role::of(config).map_err(ClientError::from)?;
+        data_dir::prepare(&config.paths)?;
+        // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
+        // directory cannot be locked the lock of the broker decides, as it does in the end anyway.
+        let turn = platform::lock_dir(config.paths.dir()).ok().flatten();
+        let broker = match locate(config)? {
+            Located::Serving(broker) => broker,
+            Located::NotReady(_) | Located::Absent => start(config)?,
+        };
+        drop(turn);
+        let out = &mut context.out;
+        let port = broker.address.port();
+        if out.json {
+            let pid = broker.pid.map_or_else(|| "null".into(), |pid| pid.to_string());
+            out.document(format!(r#"{{"ok":true,"port":{port},"pid":{pid}}}"#).as_bytes())?;
+        } else if out.is_terminal {
+            writeln!(out, "The broker is running on port {port}.")?;
+        } else {
+            writeln!(out, "ready {port}")?;
+        }
+        Ok(Exit::Done)
+    }
 }
 
 fn start(config: &Config) -> Result<Broker> {
@@ -88,7 +120,7 @@ fn start(config: &Config) -> Result<Broker> {
 
 fn spawn(config: &Config) -> io::Result<Child> {
     platform::close_others_on_exec();
-    Command::new(own_executable()?)
+    std::process::Command::new(own_executable()?)
         .args(["start", "--background"])
         .env_clear()
         .envs(broker_environment(config))
@@ -185,18 +217,6 @@ fn start_failed(reason: String) -> Failure {
     Failure::other("start_failed", reason)
 }
 
-/// Stops the broker and waits until it has let go of its lock.
-pub(super) fn stop(context: &mut Context) -> Result<Exit> {
-    end(&context.config, context.client(StartPolicy::Never)?)?;
-    let out = &mut context.out;
-    if out.json {
-        out.document(br#"{"ok":true}"#)?;
-    } else {
-        writeln!(out, "The broker has stopped.")?;
-    }
-    Ok(Exit::Done)
-}
-
 /// Stores what the data directory is to be from now on, nothing for a broker of this machine alone, and
 /// has what serves it end and start anew as that. Its clients are told, and connect again.
 pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
@@ -217,7 +237,7 @@ pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
 }
 
 /// Asks what serves to stop, and waits until it is gone.
-fn end(config: &Config, mut client: Client) -> Result<()> {
+pub(super) fn end(config: &Config, mut client: Client) -> Result<()> {
     let pid = client.broker().and_then(|broker| broker.pid);
     match client.call_bytes(&api::Request::Shutdown) {
         // It may be faster than its answer.
@@ -248,4 +268,18 @@ fn still_there(config: &Config, pid: Option<u32>) -> Result<bool> {
         None => false,
         Some(LockHolder { pid: holder }) => holder == pid,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused, task};
+
+    #[test]
+    fn a_broker_is_started_in_three_ways() {
+        assert!(matches!(task("start"), Task::Broker { in_background: false }));
+        assert!(matches!(task("start --background"), Task::Broker { in_background: true }));
+        command::<Detached>("start --detached");
+        assert!(refused("start --detached --background").contains("exclude each other"));
+    }
 }

@@ -4,69 +4,92 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::command::{Command, Context, Entry, Group, Task};
 use super::machines::{in_mesh_of, way_to_hub};
 use super::out::{COLUMNS_MAX, Out, Paint};
 use super::text::{count, duration, escape, size, wrap};
-use super::{Context, Exit, Result};
-use crate::api::{Code, Full, MachinesReply, Recovery, Request, Status};
+use super::{Exit, Result};
+use crate::api::{self, Code, Full, MachinesReply, Recovery, Request};
 use crate::client::StartPolicy;
 use crate::client::blocking::{Client, read_reply};
 use crate::client::locate::serving_as;
 use crate::config::{Config, HOST, SHARED_SECRET};
 use crate::role::{self, Kind, Resolved, Role, Source};
 
-pub(super) fn run(context: &mut Context, start: StartPolicy) -> Result<Exit> {
-    let config = &context.config;
-    let mut client = Client::open(&config.of_any_role(), start)?;
-    // First, since it makes a relay connect.
-    let answer = client.call_bytes(&Request::Status);
-    let standing = Standing::of(config, &mut client);
-    let body = match answer {
-        Ok(body) => Some(body),
-        // What serves here can still be told.
-        Err(error) if error.code() == Some(Code::HubUnreachable) && standing.is_known() => None,
-        Err(error) => return Err(error.into()),
-    };
-    let process = client.broker().map(|broker| {
-        let pid = broker.pid.map_or_else(String::new, |pid| format!("process {pid}, "));
-        format!("running, {pid}port {}", broker.address.port())
-    });
-    let exit = if body.is_some() { Exit::Done } else { Exit::Failed };
-    let dir = context.config.paths.dir().to_string_lossy().into_owned();
-    if context.out.json {
-        let answer = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
-        let document = standing.document(answer, &context.config, &dir);
-        context.out.document(&document.to_string().into_bytes())?;
-        return Ok(exit);
-    }
-    let out = &mut context.out;
-    let mut lines = Vec::new();
-    match (&body, &process) {
-        (Some(body), _) => lines.push(served(out, &read_reply(body)?, standing.kind)),
-        (None, Some(process)) => lines.push(("relay", process.clone())),
-        (None, None) => {}
-    }
-    lines.extend(standing.lines(out, &context.config));
-    if let Some(body) = &body {
-        lines.extend(counted(out, &read_reply(body)?));
-    }
-    lines.push(("files", out.path(&dir)));
-    for (name, text) in lines {
-        let name = format!("{name:<NAME_COLUMNS$}");
-        let name = out.style.paint(&name, Paint::Dim).into_owned();
-        let room = out
-            .style
-            .width
-            .map_or(usize::MAX, |width| width.min(COLUMNS_MAX).saturating_sub(NAME_COLUMNS));
-        for (at, line) in wrap(&text, Some(room)).iter().enumerate() {
-            if at == 0 {
-                writeln!(out, "{name}{line}")?;
-            } else {
-                writeln!(out, "{:NAME_COLUMNS$}{line}", "")?;
+pub(super) const ENTRY: Entry = Entry {
+    name: "status",
+    group: Group::Broker,
+    summary: "how the broker is, and where its files are",
+    usage: &["status"],
+    about: &["Starts no broker: without one, it says so and exits with 3. `slm-mesh` without a \
+         command starts one first."],
+    options: &[],
+    examples: &[("status", ""), ("status --json", "the same for scripts")],
+    parse: |words| {
+        words.end()?;
+        Ok(Task::command(Status { start: StartPolicy::Never }))
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) start: StartPolicy,
+}
+
+impl Command for Status {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let config = &context.config;
+        let mut client = Client::open(&config.of_any_role(), self.start)?;
+        // First, since it makes a relay connect.
+        let answer = client.call_bytes(&Request::Status);
+        let standing = Standing::of(config, &mut client);
+        let body = match answer {
+            Ok(body) => Some(body),
+            // What serves here can still be told.
+            Err(error) if error.code() == Some(Code::HubUnreachable) && standing.is_known() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let process = client.broker().map(|broker| {
+            let pid = broker.pid.map_or_else(String::new, |pid| format!("process {pid}, "));
+            format!("running, {pid}port {}", broker.address.port())
+        });
+        let exit = if body.is_some() { Exit::Done } else { Exit::Failed };
+        let dir = context.config.paths.dir().to_string_lossy().into_owned();
+        if context.out.json {
+            let answer = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
+            let document = standing.document(answer, &context.config, &dir);
+            context.out.document(&document.to_string().into_bytes())?;
+            return Ok(exit);
+        }
+        let out = &mut context.out;
+        let mut lines = Vec::new();
+        match (&body, &process) {
+            (Some(body), _) => lines.push(served(out, &read_reply(body)?, standing.kind)),
+            (None, Some(process)) => lines.push(("relay", process.clone())),
+            (None, None) => {}
+        }
+        lines.extend(standing.lines(out, &context.config));
+        if let Some(body) = &body {
+            lines.extend(counted(out, &read_reply(body)?));
+        }
+        lines.push(("files", out.path(&dir)));
+        for (name, text) in lines {
+            let name = format!("{name:<NAME_COLUMNS$}");
+            let name = out.style.paint(&name, Paint::Dim).into_owned();
+            let room = out
+                .style
+                .width
+                .map_or(usize::MAX, |width| width.min(COLUMNS_MAX).saturating_sub(NAME_COLUMNS));
+            for (at, line) in wrap(&text, Some(room)).iter().enumerate() {
+                if at == 0 {
+                    writeln!(out, "{name}{line}")?;
+                } else {
+                    writeln!(out, "{:NAME_COLUMNS$}{line}", "")?;
+                }
             }
         }
+        Ok(exit)
     }
-    Ok(exit)
 }
 
 /// Columns of what a line is about.
@@ -76,7 +99,7 @@ const NAME_COLUMNS: usize = 10;
 type Line = (&'static str, String);
 
 /// The process that serves.
-fn served(out: &Out, status: &Status, kind: Kind) -> Line {
+fn served(out: &Out, status: &api::Status, kind: Kind) -> Line {
     let uptime = duration(i64::try_from(status.uptime).unwrap_or(i64::MAX));
     let name = if kind == Kind::Client { "relay" } else { "broker" };
     let text = format!(
@@ -90,7 +113,7 @@ fn served(out: &Out, status: &Status, kind: Kind) -> Line {
 }
 
 /// What is in the mesh.
-fn counted(out: &Out, status: &Status) -> Vec<Line> {
+fn counted(out: &Out, status: &api::Status) -> Vec<Line> {
     let mut lines = vec![
         ("peers", format!("{} active, {} stale", status.peers.active, status.peers.stale)),
         (

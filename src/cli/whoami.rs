@@ -5,8 +5,9 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::actor::Acting;
+use super::command::{Command, Context, Entry, Group, alone};
 use super::text::{count, escape, short_id};
-use super::{Context, Exit, Result, who};
+use super::{Exit, Result, who};
 use crate::api::{Code, Fetch, Messages, PeerInfo, Request};
 use crate::client::StartPolicy;
 
@@ -18,43 +19,62 @@ struct Document<'a> {
     unread: u64,
 }
 
-pub(super) fn run(context: &mut Context) -> Result<Exit> {
-    let Acting { mut client, peer_id, name, id } = context.acting(None, StartPolicy::Never)?;
-    let fetch = Fetch { peer_id, limit: Some(1), peek: true, ..Fetch::default() };
-    let unread = match client.call::<Messages>(&Request::Fetch(fetch)) {
-        Ok(first) => first.messages.len() as u64 + first.remaining,
-        // A label, to which nobody writes.
-        Err(error) if error.code() == Some(Code::PeerNotFound) => 0,
-        Err(error) => return Err(error.into()),
-    };
-    let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
-    let out = &mut context.out;
-    if out.json {
-        let document = Document { ok: true, name: &name, peer: peer.as_ref(), unread };
-        out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
-        return Ok(Exit::Done);
-    }
-    let name = escape(&name);
-    match peer {
-        None if *name == *super::actor::CLI => {
-            writeln!(out, "You are {name}, the person at the command line of this mesh.")?;
+pub(super) const ENTRY: Entry = Entry {
+    name: "whoami",
+    group: Group::Messages,
+    summary: "who you are in the mesh",
+    usage: &["whoami"],
+    about: &[
+        "You are `cli`; a command that an agent runs is of that agent. Says how many messages \
+         wait, too. Starts no broker.",
+    ],
+    options: &[],
+    examples: &[("whoami", "")],
+    parse: alone::<WhoAmI>,
+};
+
+#[derive(Debug, Default)]
+struct WhoAmI;
+
+impl Command for WhoAmI {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let Acting { mut client, peer_id, name, id } = context.acting(None, StartPolicy::Never)?;
+        let fetch = Fetch { peer_id, limit: Some(1), peek: true, ..Fetch::default() };
+        let unread = match client.call::<Messages>(&Request::Fetch(fetch)) {
+            Ok(first) => first.messages.len() as u64 + first.remaining,
+            // A label, to which nobody writes.
+            Err(error) if error.code() == Some(Code::PeerNotFound) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
+        let out = &mut context.out;
+        if out.json {
+            let document = Document { ok: true, name: &name, peer: peer.as_ref(), unread };
+            out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
+            return Ok(Exit::Done);
         }
-        None => writeln!(out, "You act as {name}.")?,
-        Some(peer) => {
-            let place = out.path(&peer.project_path);
-            let id = peer.id.to_string();
-            let agent = escape(&peer.agent_type);
-            let id = short_id(&id);
-            out.paragraph(&format!("You are {name} ({id}), a session of {agent} in {place}."))?;
+        let name = escape(&name);
+        match peer {
+            None if *name == *super::actor::CLI => {
+                writeln!(out, "You are {name}, the person at the command line of this mesh.")?;
+            }
+            None => writeln!(out, "You act as {name}.")?,
+            Some(peer) => {
+                let place = out.path(&peer.project_path);
+                let id = peer.id.to_string();
+                let agent = escape(&peer.agent_type);
+                let id = short_id(&id);
+                out.paragraph(&format!("You are {name} ({id}), a session of {agent} in {place}."))?;
+            }
         }
+        let waiting = match unread {
+            0 => "No message waits for you.".to_owned(),
+            _ => format!(
+                "{} for you: `slm-mesh inbox`.",
+                count(unread, "message waits", "messages wait")
+            ),
+        };
+        writeln!(out, "{waiting}")?;
+        Ok(Exit::Done)
     }
-    let waiting = match unread {
-        0 => "No message waits for you.".to_owned(),
-        _ => format!(
-            "{} for you: `slm-mesh inbox`.",
-            count(unread, "message waits", "messages wait")
-        ),
-    };
-    writeln!(out, "{waiting}")?;
-    Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::mem;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use pico_args::Arguments;
@@ -37,6 +38,8 @@ pub(super) struct Words {
     joined: Vec<OsString>,
     /// The command they belong to, for errors.
     command: Option<&'static str>,
+    /// The options that it knows.
+    known: Vec<&'static str>,
 }
 
 impl Words {
@@ -57,7 +60,13 @@ impl Words {
             }
         }
         let literal = words.collect();
-        Self { options: Arguments::from_vec(before), literal, joined, command: None }
+        Self {
+            options: Arguments::from_vec(before),
+            literal,
+            joined,
+            command: None,
+            known: Vec::new(),
+        }
     }
 
     /// An error about the command at hand.
@@ -71,9 +80,9 @@ impl Words {
         Ok(word)
     }
 
-    /// From now on, errors are about `command`.
-    pub(super) fn belong_to(&mut self, command: &'static str) {
-        self.command = Some(command);
+    /// From now on, errors are about `command`, which knows these options.
+    pub(super) fn belong_to(&mut self, command: Option<&'static str>, options: Vec<&'static str>) {
+        (self.command, self.known) = (command, options);
     }
 
     pub(super) fn flag(&mut self, names: impl Into<pico_args::Keys>) -> bool {
@@ -141,53 +150,83 @@ impl Words {
         Ok(values)
     }
 
-    /// The words left, all options having been taken: at least `min` and at most `max`. `names` say
-    /// what they are, for errors; `options` are those the command knows.
-    pub(super) fn rest(
-        self,
-        names: &[&str],
-        min: usize,
-        options: &[&str],
-    ) -> Result<Vec<OsString>> {
-        let (command, literal) = (self.command, self.literal);
-        let error = |message: String| Err(UsageError { message, command });
-        let free = self.options.finish();
+    /// The word after the command, as what is to be done: one of `known`.
+    pub(super) fn action(&mut self, known: &[&'static str]) -> Result<&'static str> {
+        let list = known.join(", ");
+        let Some(word) = self.command()? else {
+            return Err(self.error(format!("one of {list} is missing")));
+        };
+        known.iter().copied().find(|action| *action == word).ok_or_else(|| {
+            let hint = suggest::hint(&word, known.iter().copied());
+            self.error(format!("unknown action {word:?}: it must be one of {list}{hint}"))
+        })
+    }
+
+    /// Refuses an option that only some actions have, `given` with another.
+    pub(super) fn only_for(
+        &self,
+        name: &str,
+        given: bool,
+        action: &str,
+        actions: &[&str],
+    ) -> Result<()> {
+        if !given || actions.contains(&action) {
+            return Ok(());
+        }
+        let actions = actions.join("` and `");
+        Err(self.error(format!("`{name}` belongs to `{actions}`, not to `{action}`")))
+    }
+
+    /// The words left, once all options have been taken. `names` say what they are: `<path>` has to
+    /// be there, `[path]` may.
+    pub(super) fn rest(&mut self, names: &[&str]) -> Result<Vec<OsString>> {
+        let options = mem::replace(&mut self.options, Arguments::from_vec(Vec::new()));
+        let free = options.finish();
         if let Some(unknown) = free.iter().find(|word| is_option(word)) {
             let shown = unknown.to_string_lossy();
-            if options.contains(&&*shown) {
-                return error(format!("`{shown}` is given twice"));
+            if self.known.contains(&&*shown) {
+                return Err(self.error(format!("`{shown}` is given twice")));
             }
-            let hint = suggest::hint(&shown, options.iter().copied());
-            return error(format!("unknown option {shown:?}{hint}"));
+            let hint = suggest::hint(&shown, self.known.iter().copied());
+            return Err(self.error(format!("unknown option {shown:?}{hint}")));
         }
-        let words: Vec<OsString> = free.into_iter().chain(literal).collect();
-        if let Some(missing) = names.get(words.len()).filter(|_| words.len() < min) {
-            return error(format!("{missing} is missing"));
+        let words: Vec<OsString> = free.into_iter().chain(mem::take(&mut self.literal)).collect();
+        if let Some(missing) = names.get(words.len()).filter(|name| name.starts_with('<')) {
+            return Err(self.error(format!("{missing} is missing")));
         }
         if let Some(extra) = words.get(names.len()) {
             let quote = if names.is_empty() { "" } else { "; put quotes around what has spaces" };
             let extra = extra.to_string_lossy();
-            return error(format!("unexpected word {extra:?}{quote}"));
+            return Err(self.error(format!("unexpected word {extra:?}{quote}")));
         }
         Ok(words)
     }
 
     /// As [`Words::rest`], as text.
-    pub(super) fn texts_left(
-        self,
-        names: &[&str],
-        min: usize,
-        options: &[&str],
-    ) -> Result<Vec<String>> {
-        let command = self.command;
-        let words = self.rest(names, min, options)?;
+    pub(super) fn texts_left(&mut self, names: &[&str]) -> Result<Vec<String>> {
+        let words = self.rest(names)?;
         let text = |word: OsString| {
-            word.into_string().map_err(|word| UsageError {
-                message: format!("{:?} is not valid UTF-8", word.to_string_lossy()),
-                command,
+            word.into_string().map_err(|word| {
+                self.error(format!("{:?} is not valid UTF-8", word.to_string_lossy()))
             })
         };
         words.into_iter().map(text).collect()
+    }
+
+    /// As [`Words::texts_left`], where all have to be there.
+    pub(super) fn required<const N: usize>(&mut self, names: [&str; N]) -> Result<[String; N]> {
+        let mut texts = self.texts_left(&names)?.into_iter();
+        Ok(names.map(|_| texts.next().unwrap_or_default()))
+    }
+
+    /// As [`Words::texts_left`], where one may be there.
+    pub(super) fn optional(&mut self, name: &str) -> Result<Option<String>> {
+        Ok(self.texts_left(&[name])?.pop())
+    }
+
+    /// Refuses words that are left.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.rest(&[]).map(drop)
     }
 }
 
@@ -222,7 +261,7 @@ mod tests {
         assert_eq!(words.text("--type").unwrap().as_deref(), Some("a=\"b\""));
         assert_eq!(words.text("--from").unwrap().as_deref(), Some("me"));
         assert_eq!(words.text("--other").unwrap(), None);
-        let rest = words.texts_left(&["a", "b", "c"], 3, &[]).unwrap();
+        let rest = words.required(["a", "b", "c"]).unwrap();
         assert_eq!(rest, ["bob", "hi", "--type"]);
     }
 
@@ -237,18 +276,19 @@ mod tests {
 
     #[test]
     fn what_is_left_over_is_an_error() {
-        let rest = |line: &[&str], names: &[&str], min| {
-            words(line)
-                .texts_left(names, min, &["--ttl", "--reason"])
-                .map_err(|error| error.message)
+        let rest = |line: &[&str], names: &[&str]| {
+            let mut words = words(line);
+            words.belong_to(None, vec!["--ttl", "--reason"]);
+            words.texts_left(names).map_err(|error| error.message)
         };
-        assert_eq!(rest(&["-"], &["<x>"], 1).unwrap(), ["-"]);
-        assert_eq!(rest(&[], &["<x>"], 0).unwrap(), [""; 0]);
-        assert_eq!(rest(&[], &["<x>"], 1).unwrap_err(), "<x> is missing");
-        assert!(rest(&["a", "b"], &["<x>"], 1).unwrap_err().contains("unexpected word \"b\"; put"));
-        assert!(rest(&["--tll"], &[], 0).unwrap_err().contains("did you mean `--ttl`?"));
-        assert!(rest(&["--ttl"], &[], 0).unwrap_err().contains("given twice"));
-        assert!(rest(&["-x"], &[], 0).unwrap_err().contains("unknown option \"-x\""));
+        assert_eq!(rest(&["-"], &["<x>"]).unwrap(), ["-"]);
+        assert_eq!(rest(&[], &["[x]"]).unwrap(), [""; 0]);
+        assert_eq!(rest(&[], &["<x>"]).unwrap_err(), "<x> is missing");
+        assert_eq!(rest(&["a"], &["<x>", "<y>"]).unwrap_err(), "<y> is missing");
+        assert!(rest(&["a", "b"], &["<x>"]).unwrap_err().contains("unexpected word \"b\"; put"));
+        assert!(rest(&["--tll"], &[]).unwrap_err().contains("did you mean `--ttl`?"));
+        assert!(rest(&["--ttl"], &[]).unwrap_err().contains("given twice"));
+        assert!(rest(&["-x"], &[]).unwrap_err().contains("unknown option \"-x\""));
     }
 
     #[test]

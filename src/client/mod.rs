@@ -34,3 +34,14 @@ pub use error::{ClientError, Refused};
 pub use launch::Launch;
 pub use link::{Link, LinkEvent};
 pub use locate::{Broker, Located, is_elsewhere};
+
+use uuid::{Builder, Uuid};
+
+/// A random id for a request, by which it can be sent again without being carried out twice. None if
+/// the system has no randomness to give: then the request is sent once.
+#[must_use]
+pub fn new_id() -> Option<Uuid> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(Builder::from_random_bytes(bytes).into_uuid())
+}

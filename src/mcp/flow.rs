@@ -14,10 +14,9 @@ use super::resource::Resource;
 use super::server::{Command, Purpose, Server, is_unknown};
 use super::session::Asked;
 use crate::api::{Claim, Code, Fetch, Messages, Request};
-use crate::client::ClientError;
+use crate::client::{ClientError, new_id};
 use crate::limits::{NOTICE_MESSAGES_MAX, NOTICE_TIME_MAX, RPC_CALLS_MAX};
 use crate::log;
-use crate::mcp::random_id;
 use crate::model::Way;
 use crate::wire::jsonrpc::{INTERNAL_ERROR, Id};
 
@@ -30,7 +29,7 @@ impl Server {
         arguments: Option<&RawValue>,
         now: Instant,
     ) {
-        match tool.read(arguments, &self.project, random_id()) {
+        match tool.read(arguments, &self.project, new_id()) {
             Ok(mut call) => {
                 if let Call::Ask(request) = &mut call {
                     self.outcomes.recognise(request, now);

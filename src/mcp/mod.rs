@@ -32,8 +32,6 @@ mod waking;
 use std::fmt;
 use std::io;
 
-use uuid::{Builder, Uuid};
-
 use crate::config::Config;
 use crate::log;
 
@@ -50,12 +48,4 @@ pub fn run(config: Result<Config, impl fmt::Display>) -> io::Result<()> {
         log::set_level(config.log);
     }
     serve::serve(config.map_err(|error| error.to_string()))
-}
-
-/// A random id for what is sent, so that it can be sent again without harm. None if the system has
-/// no randomness to give, and then nothing is repeated.
-fn random_id() -> Option<Uuid> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(Builder::from_random_bytes(bytes).into_uuid())
 }

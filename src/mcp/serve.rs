@@ -14,13 +14,12 @@ use uuid::Uuid;
 
 use super::project::Project;
 use super::push::PushSocket;
-use super::random_id;
 use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
 use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
-use crate::client::{ClientError, Link, LinkEvent};
+use crate::client::{ClientError, Link, LinkEvent, new_id};
 use crate::config::Config;
 use crate::data_dir;
 use crate::limits::RPC_LINE_BYTES_MAX;
@@ -112,7 +111,7 @@ impl Loop {
         };
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let socket = random_id().unwrap_or_else(fallback_id);
+        let socket = new_id().unwrap_or_else(fallback_id);
         let push = PushSocket::new(
             config.paths.peer_socket(socket),
             registry.try_clone()?,

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::cli::catalog::{ENTRIES, Entry, GLOBAL_OPTIONS, Group};
+use crate::cli::catalog::ENTRIES;
+use crate::cli::command::{Entry, GLOBAL_OPTIONS, Group};
 
 /// The whole page.
 pub(super) fn page() -> String {

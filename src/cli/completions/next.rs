@@ -7,7 +7,8 @@ use crate::api::{
     Scope,
 };
 use crate::cli::actor::CLI;
-use crate::cli::catalog::{self, ENTRIES, Entry, GLOBAL_OPTIONS};
+use crate::cli::catalog::{self, ENTRIES};
+use crate::cli::command::{Entry, GLOBAL_OPTIONS};
 use crate::client::Client;
 use crate::config::Config;
 use crate::hook::Agent;
@@ -69,7 +70,7 @@ impl<'a> Line<'a> {
             } else if line.entry.is_some() {
                 line.free.push(word);
             } else {
-                line.entry = catalog::find(word);
+                line.entry = catalog::find(word).ok();
             }
         }
         line

@@ -17,13 +17,44 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
+use super::Exit;
+use super::command::{Entry, Group, Standalone, Task};
 use super::failure::Failure;
 use super::out::{Out, Paint};
 use super::text::wrap;
 
+pub(super) const ENTRY: Entry = Entry {
+    name: "demo",
+    group: Group::Other,
+    summary: "see three agents work together, on a broker of their own",
+    usage: &["demo"],
+    about: &[
+        "Starts a broker in a temporary directory and three real MCP servers, as agents would \
+         start them, and lets them find each other, lock a file, share state, talk and crash. \
+         Prints what happens with measured times, takes a few seconds at most, and leaves \
+         nothing behind. Your own broker and its files are not touched.",
+    ],
+    options: &[],
+    examples: &[("demo", "")],
+    parse: |words| {
+        words.end()?;
+        Ok(Task::standalone(Demo))
+    },
+};
+
+#[derive(Debug)]
+struct Demo;
+
+impl Standalone for Demo {
+    fn run(&self, out: &mut Out) -> super::Result<Exit> {
+        play(out)?;
+        Ok(Exit::Done)
+    }
+}
+
 /// Why the demo ended early.
 #[derive(Debug)]
-pub(super) enum Fault {
+enum Fault {
     /// Something did not work.
     Failed(String),
     /// Ctrl-C, or a request to end.
@@ -215,7 +246,7 @@ fn duration(time: Duration) -> String {
 ///
 /// # Errors
 /// When something did not work, or the person wants it to end.
-pub(super) fn run(out: &mut Out) -> Result<(), Fault> {
+fn play(out: &mut Out) -> Result<(), Fault> {
     let interrupt = Interrupt::watch()
         .map_err(|error| Fault::Failed(format!("signals cannot be watched: {error}")))?;
     if !out.json {

@@ -14,10 +14,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::command::{Command, Context, Entry, Group, alone};
 use super::out::{Out, Paint, now};
 use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size, wrap};
-use super::{Context, Exit, Result};
+use super::{Exit, Result};
 use crate::api::{AgentInfo, Code, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::Config;
@@ -73,29 +74,55 @@ impl Report {
     }
 }
 
-pub(super) fn run(context: &mut Context) -> Result<Exit> {
-    let mut report = Report::default();
-    program(&mut report);
-    files::data_dir(&mut report, &context.config, &context.out);
-    files::room(&mut report, &context.config);
-    let mut heard = Vec::new();
-    let any_role = context.config.of_any_role();
-    let live = match Client::open(&any_role, StartPolicy::IfNeeded) {
-        Ok(client) => broker(&mut report, context, client, &mut heard),
-        Err(error) => {
-            no_broker(&mut report, &error);
-            None
+pub(super) const ENTRY: Entry = Entry {
+    name: "doctor",
+    group: Group::Agents,
+    summary: "check that everything works, and say what to do if not",
+    usage: &["doctor"],
+    about: &[
+        "Looks at the program, the data directory, the broker (which it starts if need be), a \
+         message pushed to a peer of its own, the database, the settings of agents, the peers \
+         that are here and files left behind. A line for each; exit code 1 if something is \
+         wrong.",
+    ],
+    options: &[],
+    examples: &[("doctor", ""), ("doctor --json", "for scripts")],
+    parse: alone::<Doctor>,
+};
+
+#[derive(Debug, Default)]
+struct Doctor;
+
+impl Command for Doctor {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let mut report = Report::default();
+        program(&mut report);
+        files::data_dir(&mut report, &context.config, &context.out);
+        files::room(&mut report, &context.config);
+        let mut heard = Vec::new();
+        let any_role = context.config.of_any_role();
+        let live = match Client::open(&any_role, StartPolicy::IfNeeded) {
+            Ok(client) => broker(&mut report, context, client, &mut heard),
+            Err(error) => {
+                no_broker(&mut report, &error);
+                None
+            }
+        };
+        agents::check(&mut report, context, &heard);
+        guard::check(&mut report, &context.out);
+        if let Some(peers) = &live {
+            self::peers(&mut report, &context.out, peers);
         }
-    };
-    agents::check(&mut report, context, &heard);
-    guard::check(&mut report, &context.out);
-    if let Some(peers) = &live {
-        self::peers(&mut report, &context.out, peers);
+        files::stale(&mut report, &context.config, live.as_ref(), &context.out);
+        let wrong = report.wrong();
+        write(&mut context.out, &report)?;
+        Ok(if wrong > 0 { Exit::Failed } else { Exit::Done })
     }
-    files::stale(&mut report, &context.config, live.as_ref(), &context.out);
-    let wrong = report.wrong();
-    write(&mut context.out, &report)?;
-    Ok(if wrong > 0 { Exit::Failed } else { Exit::Done })
+
+    /// It tells so among other things.
+    fn checks_data_dir(&self) -> bool {
+        false
+    }
 }
 
 fn program(report: &mut Report) {

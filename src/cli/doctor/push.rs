@@ -11,8 +11,7 @@ use super::Report;
 use crate::api::{
     Fetch, Frame, Messages, Place, Register, Registered, Request, SendMessage, ack_line, read_frame,
 };
-use crate::cli::command::new_id;
-use crate::client::{Client, StartPolicy};
+use crate::client::{Client, StartPolicy, new_id};
 use crate::config::Config;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::{MessageKind, Timestamp};

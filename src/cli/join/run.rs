@@ -9,10 +9,11 @@ use super::Join;
 use super::dial::{Asking, Met, NotMet, Trouble, dial};
 use crate::api::{ListPeers, LocksReply, MachinesReply, PeersReply, Request, Status};
 use crate::cli::ask::confirm;
+use crate::cli::command::Context;
 use crate::cli::out::Out;
 use crate::cli::start::switch;
 use crate::cli::text::{count, escape};
-use crate::cli::{Context, Exit, Failure, Result, UsageError};
+use crate::cli::{Exit, Failure, Result, UsageError};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::{Asked, Config, HubAddress, HubHost};
 use crate::data_dir;
@@ -32,8 +33,7 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often that is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-pub(in crate::cli) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
-    context.is_for_person("to join the mesh of another machine")?;
+pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
     let code = match &wanted.code {
         Some(code) => code.clone(),
         None => read_code(&mut context.out)?,

@@ -22,32 +22,60 @@ mod view;
 
 use std::env;
 
+use super::command::{Command, Context, Entry, Group, alone};
 use super::words::UsageError;
-use super::{Context, Exit, Failure, Result};
+use super::{Exit, Failure, Result};
 use crate::client::StartPolicy;
 use crate::platform;
 
-pub(super) fn run(context: &mut Context) -> Result<Exit> {
-    let usage = |message: &str| {
-        Err(Failure::Usage(UsageError { message: message.into(), command: Some("top") }))
-    };
-    if context.out.json {
-        return usage("`top` is drawn on a terminal and has no JSON; use `events --follow --json`");
+pub(super) const ENTRY: Entry = Entry {
+    name: "top",
+    group: Group::Broker,
+    summary: "watch peers, messages, locks and events, live",
+    usage: &["top"],
+    about: &[
+        "Draws on the whole terminal: who is here, messages as they pass and how far they have \
+         come, locks with the time left, events, and charts of messages a second and of \
+         delivery times. `?` lists the keys: to read a message in full, send one, release a \
+         lock, filter. `q` or Ctrl-C leaves.",
+        "Reading here marks nothing as read, and agents do not see that you look. Starts no \
+         broker: without one, it says so and exits with 3; one that stops later is waited for. \
+         As long as it looks, the broker does not stop for want of peers. For scripts there is \
+         `events --follow --json`.",
+    ],
+    options: &[],
+    examples: &[("top", ""), ("NO_COLOR=1 slm-mesh top", "without colours")],
+    parse: alone::<Top>,
+};
+
+#[derive(Debug, Default)]
+struct Top;
+
+impl Command for Top {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let usage = |message: &str| {
+            Err(Failure::Usage(UsageError { message: message.into(), command: Some("top") }))
+        };
+        if context.out.json {
+            return usage(
+                "`top` is drawn on a terminal and has no JSON; use `events --follow --json`",
+            );
+        }
+        if !platform::stdin_is_terminal() || !platform::stdout_is_terminal() {
+            return usage(
+                "`top` needs a terminal for its input and output; scripts use \
+                 `slm-mesh events --follow --json`",
+            );
+        }
+        if env::var_os("TERM").is_some_and(|term| term == "dumb") {
+            return usage(
+                "`top` draws on the whole screen, which TERM=dumb cannot; use \
+                 `slm-mesh events --follow`",
+            );
+        }
+        // Whether there is a broker is told before anything is drawn.
+        context.client(StartPolicy::Never)?;
+        let home = context.out.home.clone();
+        shell::run(&context.config, home, context.out.style.color)
     }
-    if !platform::stdin_is_terminal() || !platform::stdout_is_terminal() {
-        return usage(
-            "`top` needs a terminal for its input and output; scripts use \
-             `slm-mesh events --follow --json`",
-        );
-    }
-    if env::var_os("TERM").is_some_and(|term| term == "dumb") {
-        return usage(
-            "`top` draws on the whole screen, which TERM=dumb cannot; use \
-             `slm-mesh events --follow`",
-        );
-    }
-    // Whether there is a broker is told before anything is drawn.
-    context.client(StartPolicy::Never)?;
-    let home = context.out.home.clone();
-    shell::run(&context.config, home, context.out.style.color)
 }

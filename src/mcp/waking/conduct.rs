@@ -11,10 +11,10 @@ use super::{Outcome, channel};
 use crate::agent::codex;
 use crate::api::{Claim, Claimed, Code, Place, Register, Request, SendMessage};
 use crate::client::ClientError;
+use crate::client::new_id;
 use crate::limits::{PAYLOAD_BYTES_MAX, WAKE_CLAIM_MAX};
 use crate::log;
 use crate::mcp::outbox::Carried;
-use crate::mcp::random_id;
 use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
 use crate::model::{MessageId, MessageKind, MessageRef, Way};
 
@@ -203,7 +203,7 @@ impl Server {
             payload: text.into(),
             kind: MessageKind::Text,
             reply_to: Some(id.into()),
-            id: random_id(),
+            id: new_id(),
             place: Place::default(),
         };
         self.reading.answered(&send);

@@ -24,12 +24,12 @@ use super::own_socket::OwnSocket;
 use super::{Adapter, Notice, Outcome, SentStatus};
 use crate::agent::above;
 use crate::agent::variables::{self, Said};
+use crate::client::new_id;
 use crate::limits::{
     INBOX_SOCKET_DOUBT, INBOX_SOCKET_LOOK_MAX, INBOX_SOCKET_TIME_MAX, NOTICES_KNOWN_MAX,
     READ_BYTES_MAX, WAKE_TURN_PAUSE,
 };
 use crate::log;
-use crate::mcp::random_id;
 use crate::platform::peer_credentials;
 use crate::wire::buffer::Buffer;
 use crate::wire::ndjson::LineTooLong;
@@ -256,7 +256,7 @@ impl InboxSocket {
         };
         if !std::mem::replace(&mut current.is_queued, true) {
             // Without randomness a fixed one does, of which nothing can be heard.
-            let id = random_id().unwrap_or_default();
+            let id = new_id().unwrap_or_default();
             let own = self.own_path.as_deref();
             connection.out.extend(&self.dialect.text(&current.notice, id, own))?;
             if self.known.len() >= NOTICES_KNOWN_MAX {

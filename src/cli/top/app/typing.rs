@@ -3,9 +3,9 @@
 use super::{Addressee, App, Item, Mode, Pane, Purpose, Wish};
 use crate::api::{LockPath, Place, Request, SendMessage};
 use crate::cli::actor::CLI;
-use crate::cli::command::new_id;
 use crate::cli::top::clean::clean;
 use crate::cli::top::keys::Key;
+use crate::client::new_id;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::model::{MessageKind, Party};
 

@@ -1,5 +1,6 @@
 //! `slm-mesh lock`
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,19 +10,21 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 
 use super::actor::{Acting, CLI};
-use super::catalog::{Entry, Group};
-use super::command::new_id;
-use super::out::{Paint, note};
+use super::command::{Command, Context, Entry, Group, Task};
+use super::out::{Out, Paint, note};
 use super::table::{Cell, Table, elastic, fixed, path};
 use super::text::escape;
-use super::{Acquire, Context, Exit, Failure, Lock, LockedFiles, Result, parse};
+use super::words::{self, Words};
+use super::{Exit, Failure, Result, values};
 use crate::agent::git;
 use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
 use crate::client::blocking::read_reply;
-use crate::client::{Client, ClientError, StartPolicy, paths};
-use crate::limits::WAIT_SECONDS_MAX;
+use crate::client::{Client, ClientError, StartPolicy, new_id, paths};
+use crate::limits::{LOCK_TTL_MINUTES_MAX, WAIT_SECONDS_MAX};
 use crate::text::{bare_or_quoted, quote};
 
+/// Longest `--wait`: as long as a lock may last.
+const WAIT_SECONDS_LONGEST: u64 = 60 * LOCK_TTL_MINUTES_MAX as u64;
 /// How long a queue that takes nobody more is left alone.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -67,42 +70,127 @@ pub(super) const ENTRY: Entry = Entry {
         ("lock acquire repo:schema.sql --shared", "in all working trees"),
         ("lock release src/main.rs", ""),
     ],
-    parse: parse::lock,
+    parse,
 };
 
-pub(super) fn run(context: &mut Context, lock: &Lock) -> Result<Exit> {
-    let peer_id: Option<Box<str>> = Some(CLI.into());
-    let (mut client, request) = match lock {
-        Lock::List => {
-            (context.client(StartPolicy::Never)?, Request::QueryLocks { peer_id, path: None })
-        }
-        Lock::Query { files } => {
-            let path = Some(lock_path(files, paths::locked_path_from)?);
-            (context.client(StartPolicy::IfNeeded)?, Request::QueryLocks { peer_id, path })
-        }
-        Lock::Acquire(acquire) => return take(context, acquire),
-        Lock::Release { files, force } => {
-            let path = lock_path(files, paths::locked_path_from)?;
-            let Acting { client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
-            (client, Request::Unlock { peer_id, path, force: *force })
-        }
-    };
-    let body = client.call_bytes(&request)?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
+#[derive(Debug, PartialEq, Eq)]
+enum Lock {
+    List,
+    /// The locks that overlap with some files.
+    Query {
+        files: LockedFiles,
+    },
+    Acquire(Acquire),
+    Release {
+        files: LockedFiles,
+        /// Whoever holds it.
+        force: bool,
+    },
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct LockedFiles {
+    /// A path or pattern.
+    path: OsString,
+    /// It is a path, whatever characters it has.
+    exact: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Acquire {
+    files: LockedFiles,
+    /// Others may share it.
+    shared: bool,
+    ttl_minutes: Option<u32>,
+    reason: Option<String>,
+    /// How long to stand in the queue for it, seconds.
+    wait_seconds: u64,
+    /// Take it from whoever has it.
+    steal: bool,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let expected = format!("a time such as 30, 30m or 2h, at most {LOCK_TTL_MINUTES_MAX} min");
+    let ttl_minutes = words.value("--ttl", &expected, ttl_minutes)?;
+    let expected = format!("a time such as 30, 30s or 10m, at most {WAIT_SECONDS_LONGEST} s");
+    let wait = words.value("--wait", &expected, |text| {
+        values::seconds(text, 1).filter(|seconds| *seconds <= WAIT_SECONDS_LONGEST)
+    })?;
+    let reason = words.text("--reason")?;
+    let [force, shared, steal, exact] =
+        ["--force", "--shared", "--steal", "--exact"].map(|name| words.flag(name));
+    let action = words.action(&["list", "query", "acquire", "release"])?;
+    words.only_for("--ttl", ttl_minutes.is_some(), action, &["acquire"])?;
+    words.only_for("--wait", wait.is_some(), action, &["acquire"])?;
+    words.only_for("--reason", reason.is_some(), action, &["acquire"])?;
+    words.only_for("--shared", shared, action, &["acquire"])?;
+    words.only_for("--steal", steal, action, &["acquire"])?;
+    words.only_for("--force", force, action, &["release"])?;
+    words.only_for("--exact", exact, action, &["query", "acquire", "release"])?;
+    if steal && reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(words.error("`--steal` needs `--reason`: whoever loses the lock is told why"));
     }
-    match &request {
-        Request::QueryLocks { path: Some(path), .. } => {
-            let text = format!("{} is not locked.", context.out.path(&path.file_path));
-            listed(context, &body, &text)
+    if steal && wait.is_some() {
+        return Err(words.error("`--steal` takes the lock at once: leave out `--wait`"));
+    }
+    let names: &[&str] = if action == "list" { &[] } else { &["<path>"] };
+    let files = LockedFiles { path: words.rest(names)?.pop().unwrap_or_default(), exact };
+    Ok(Task::command(match action {
+        "list" => Lock::List,
+        "query" => Lock::Query { files },
+        "acquire" => {
+            let wait_seconds = wait.unwrap_or(0);
+            Lock::Acquire(Acquire { files, shared, ttl_minutes, reason, wait_seconds, steal })
         }
-        Request::Unlock { path, .. } => {
-            let file = context.out.path(&path.file_path);
-            writeln!(context.out, "Released {file}.")?;
-            Ok(Exit::Done)
+        _ => Lock::Release { files, force },
+    }))
+}
+
+/// Whole minutes, begun ones counted.
+fn ttl_minutes(text: &str) -> Option<u32> {
+    let minutes = u32::try_from(values::seconds(text, 60)?.div_ceil(60)).ok()?;
+    (1..=LOCK_TTL_MINUTES_MAX).contains(&minutes).then_some(minutes)
+}
+
+impl Command for Lock {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let peer_id: Option<Box<str>> = Some(CLI.into());
+        let (mut client, request) = match self {
+            Self::List => {
+                (context.client(StartPolicy::Never)?, Request::QueryLocks { peer_id, path: None })
+            }
+            Self::Query { files } => {
+                let path = Some(lock_path(files, paths::locked_path_from)?);
+                (context.client(StartPolicy::IfNeeded)?, Request::QueryLocks { peer_id, path })
+            }
+            Self::Acquire(acquire) => return take(context, acquire),
+            Self::Release { files, force } => {
+                let path = lock_path(files, paths::locked_path_from)?;
+                let Acting { client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
+                (client, Request::Unlock { peer_id, path, force: *force })
+            }
+        };
+        let body = client.call_bytes(&request)?;
+        if context.out.json {
+            context.out.document(&body)?;
+            return Ok(Exit::Done);
         }
-        _ => listed(context, &body, "No files are locked."),
+        match &request {
+            Request::QueryLocks { path: Some(path), .. } => {
+                let text = format!("{} is not locked.", context.out.path(&path.file_path));
+                listed(context, &body, &text)
+            }
+            Request::Unlock { path, .. } => {
+                let file = context.out.path(&path.file_path);
+                writeln!(context.out, "Released {file}.")?;
+                Ok(Exit::Done)
+            }
+            _ => listed(context, &body, "No files are locked."),
+        }
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        matches!(self, Self::Release { force: true, .. }).then_some("to force a lock open")
     }
 }
 
@@ -236,7 +324,7 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(out: &super::Out, lock: &LockInfo) -> [Cell; 8] {
+fn row(out: &Out, lock: &LockInfo) -> [Cell; 8] {
     let name = lock.locked_by.shown_as(&lock.locked_by_name);
     [
         Cell::painted(out.path(&lock.file_path), Paint::Bold),
@@ -290,4 +378,59 @@ fn lock_path(
 /// The lowest directory above a path that is there.
 fn directory_of(path: &str) -> Option<PathBuf> {
     Path::new(path).ancestors().find(|dir| dir.is_dir()).map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::invocation::testing::{command, refused};
+
+    #[test]
+    fn options_belong_to_actions() {
+        let files = || LockedFiles { path: OsString::from("src/a b"), exact: false };
+        let acquire = Acquire {
+            files: files(),
+            ttl_minutes: Some(90),
+            reason: Some("why not".to_owned()),
+            shared: true,
+            wait_seconds: 120,
+            steal: false,
+        };
+        let steal = Acquire {
+            files: LockedFiles { path: "x*".into(), exact: true },
+            reason: Some("r".to_owned()),
+            steal: true,
+            ..Acquire::default()
+        };
+        for (line, expected) in [
+            ("lock list", Lock::List),
+            ("lock query src/a~b", Lock::Query { files: files() }),
+            (
+                "lock acquire --ttl 90 --reason why~not src/a~b --shared --wait 2m",
+                Lock::Acquire(acquire),
+            ),
+            ("lock acquire x* --exact --steal --reason r", Lock::Acquire(steal)),
+            ("lock release src/a~b --force", Lock::Release { files: files(), force: true }),
+        ] {
+            assert_eq!(command::<Lock>(line), expected, "{line}");
+        }
+        assert!(refused("lock acquire x --steal").contains("needs `--reason`"));
+        assert!(refused("lock acquire x --steal --reason ~").contains("needs `--reason`"));
+        assert!(refused("lock acquire x --steal --reason r --wait 1").contains("at once"));
+        assert!(refused("lock acquire x --wait 2d").contains("at most 86400 s"));
+        assert!(refused("lock release x --shared").contains("belongs to `acquire`"));
+        assert!(refused("lock list --exact").contains("belongs to `query`"));
+        assert!(refused("lock").contains("list, query, acquire, release is missing"));
+        assert!(refused("lock aquire x").contains("did you mean `acquire`?"));
+        assert!(refused("lock query").contains("<path> is missing"));
+        assert!(refused("lock list x").contains("unexpected word"));
+        assert!(refused("lock acquire x --force").contains("belongs to `release`"));
+        assert!(refused("lock acquire x --ttl 25h").contains("at most 1440 min"));
+    }
+
+    #[test]
+    fn a_begun_minute_counts() {
+        assert_eq!(ttl_minutes("90s"), Some(2));
+        assert_eq!((ttl_minutes("0"), ttl_minutes("1440")), (None, Some(1440)));
+    }
 }

@@ -1,0 +1,43 @@
+//! `slm-mesh secret`
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::command::{Entry, Group, Standalone, Task};
+use super::out::Out;
+use super::{Exit, Failure, Result};
+use crate::config;
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "secret",
+    group: Group::Machines,
+    summary: "print a fresh shared secret",
+    usage: &["secret"],
+    about: &["A key of 256 random bits, as SLM_MESH_SHARED_SECRET takes it. It is kept nowhere."],
+    options: &[],
+    examples: &[("secret", "")],
+    parse: |words| {
+        words.end()?;
+        Ok(Task::standalone(Secret))
+    },
+};
+
+/// Prints a fresh shared secret.
+#[derive(Debug)]
+struct Secret;
+
+impl Standalone for Secret {
+    fn run(&self, out: &mut Out) -> Result<Exit> {
+        let secret = config::Secret::fresh().map_err(|error| {
+            Failure::other("no_randomness", format!("the system has no random bytes: {error}"))
+        })?;
+        if out.json {
+            let document = json!({"ok": true, "secret": secret.reveal()});
+            out.document(document.to_string().as_bytes())?;
+        } else {
+            writeln!(out, "{}", secret.reveal())?;
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,41 @@
+//! `slm-mesh stop`
+
+use std::io::Write;
+
+use super::command::{Command, Context, Entry, Group, alone};
+use super::{Exit, Result, start};
+use crate::client::{Client, StartPolicy};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "stop",
+    group: Group::Broker,
+    summary: "stop the broker, and wait until it is gone",
+    usage: &["stop"],
+    about: &["Agents that are connected start no new one until they next use the mesh."],
+    options: &[],
+    examples: &[("stop", "")],
+    parse: alone::<Stop>,
+};
+
+/// Stops the broker and waits until it has let go of its lock.
+#[derive(Debug, Default)]
+struct Stop;
+
+impl Command for Stop {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        // Whatever the settings say that it should be.
+        let config = context.config.of_any_role();
+        start::end(&config, Client::open(&config, StartPolicy::Never)?)?;
+        let out = &mut context.out;
+        if out.json {
+            out.document(br#"{"ok":true}"#)?;
+        } else {
+            writeln!(out, "The broker has stopped.")?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        Some("to stop the broker")
+    }
+}
