@@ -21,6 +21,8 @@ const REST: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long nothing must have happened before the store does what nobody waits for.
 const IDLE_BEFORE_CARE: Duration = Duration::from_millis(100);
+/// How long after that it is tried again if it could not be done.
+const CARE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Turns by which it is found out whether the storage works again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +121,14 @@ impl<S: Store> Local<S> {
         }
     }
 
-    fn maintain(&mut self, idle: bool, now: Monotonic) {
-        if let Err(error) = self.turn.mesh.maintain(idle)
-            && may_say(&mut self.care_silent_until, now)
-        {
-            log::warn(format_args!("care of the storage failed: {error}"));
-        }
+    /// Gives whether the store has to be looked after again.
+    fn maintain(&mut self, idle: bool, now: Monotonic) -> bool {
+        self.turn.mesh.maintain(idle).unwrap_or_else(|error| {
+            if may_say(&mut self.care_silent_until, now) {
+                log::warn(format_args!("care of the storage failed: {error}"));
+            }
+            true
+        })
     }
 }
 
@@ -214,8 +218,7 @@ impl<S: Store> Room for Local<S> {
             self.maintain(false, now);
             self.care_at = Some(now.plus(IDLE_BEFORE_CARE));
         } else if self.care_at.is_some_and(|at| at <= now) {
-            self.care_at = None;
-            self.maintain(true, now);
+            self.care_at = self.maintain(true, now).then(|| now.plus(CARE_PAUSE));
         }
     }
 
@@ -273,5 +276,51 @@ impl<S: Store> Room for Local<S> {
 
     fn end_held(&mut self) -> Vec<Asker> {
         self.turn.held.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::clock::Clock;
+    use crate::broker::entropy::SystemEntropy;
+    use crate::broker::gate::Gate;
+    use crate::broker::sockets::Sockets;
+    use crate::files::tests::TempDir;
+    use crate::mesh::Settings;
+    use crate::store::journal::JournaledSqlite;
+    use crate::store::sqlite::Options;
+
+    #[test]
+    fn a_store_that_could_not_settle_is_looked_after_again() {
+        let temp = TempDir::new();
+        let path = temp.path().join("mesh.db");
+        let store = JournaledSqlite::open(&path, &Options::default()).unwrap();
+        let entropy = Box::new(SystemEntropy::new().unwrap());
+        let mut now = Now::default();
+        let mesh = Mesh::new(store, entropy, Settings::default(), now).unwrap();
+        let gate = Gate::new(7899, "token".into());
+        let turn = Turn::new(mesh, gate, Sockets::new("/nowhere".into()), Clock::start());
+        let mut local = Local::new(turn);
+        // A turn in which something is written, and the care that follows.
+        local.turn.start(now, false);
+        local.turn.with_mesh(Mesh::make_room);
+        local.finish().unwrap();
+        local.wrote = true;
+        local.take_care(now.mono);
+        local.turn.mesh.store_mut().refuse_commits(true);
+        let mut care = |local: &mut Local<JournaledSqlite>| {
+            now.mono = local.care_at.expect("it is to be looked after");
+            local.take_care(now.mono);
+        };
+        care(&mut local);
+        care(&mut local);
+        local.turn.mesh.store_mut().refuse_commits(false);
+        // The store rests for a second of its own clock.
+        while local.care_at.is_some() {
+            std::thread::sleep(Duration::from_millis(20));
+            care(&mut local);
+        }
+        assert!(!local.turn.mesh.store_mut().maintain(true).unwrap());
     }
 }

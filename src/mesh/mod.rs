@@ -694,7 +694,7 @@ impl<S: Store> Mesh<S> {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn maintain(&mut self, idle: bool) -> Result<()> {
+    pub fn maintain(&mut self, idle: bool) -> Result<bool> {
         self.store.maintain(idle)
     }
 

@@ -589,6 +589,7 @@ pub trait Store {
     fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool>;
 
     /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else
-    /// only what cannot be put off any longer. Keeps each step short.
-    fn maintain(&mut self, idle: bool) -> Result<()>;
+    /// only what cannot be put off any longer. Keeps each step short. Gives whether some of it could
+    /// not be done and has to be tried again later, though nothing happens until then.
+    fn maintain(&mut self, idle: bool) -> Result<bool>;
 }

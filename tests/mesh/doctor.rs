@@ -72,7 +72,7 @@ fn what_is_wrong_is_found_with_what_to_do() {
     has(&ran, "agent", "bad", "Claude Code (not on PATH): no entry in ~/.claude.json");
     has(&ran, "data dir", "bad", "broker.token is open to others (mode 644)");
     has(&ran, "files", "note", "1 file of peers that are gone");
-    has(&ran, "files", "note", "1 database was moved aside");
+    has(&ran, "files", "note", "1 database or journal was moved aside");
     let text = mesh.run("doctor");
     assert!(text.out.contains("-> run `slm-mesh setup cursor`"), "{}", text.out);
     assert!(text.out.ends_with("things are wrong.\n"), "{}", text.out);

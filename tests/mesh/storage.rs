@@ -205,6 +205,28 @@ fn a_damaged_database_is_moved_aside_and_said_so() {
     assert_eq!(broker.status()["db"]["recovery"], Value::Null);
 }
 
+#[test]
+fn a_damaged_journal_is_kept_and_told() {
+    let mut broker = Broker::start();
+    broker.register("alice");
+    broker.kill();
+    let journal = broker.dir().join("mesh.db-turns");
+    let mut bytes = fs::read(&journal).unwrap();
+    // In the head.
+    bytes[20] ^= 1;
+    fs::write(&journal, &bytes).unwrap();
+    broker.start_again();
+    let log = broker.log();
+    assert!(log.contains("mesh.db-turns is damaged"), "{log}");
+    let copies = aside(&broker.dir());
+    let copy = copies.iter().find(|name| name.starts_with("mesh.db-turns.damaged-")).unwrap();
+    assert_eq!(fs::read(broker.dir().join(copy)).unwrap(), bytes);
+    let doctor = broker.setup.run_words(&["doctor", "--json"]);
+    assert!(doctor.out.contains("1 database or journal was moved aside"), "{}", doctor.out);
+    assert!(doctor.out.contains(&**copy), "{}", doctor.out);
+    broker.register("alice");
+}
+
 /// Makes every text `from` in a database something that is no text any more.
 fn spoil(db: &Path, from: &str) {
     let mut bytes = fs::read(db).unwrap();

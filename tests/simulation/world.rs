@@ -304,7 +304,7 @@ impl<B: Backend> World<B> {
                 self.pass_unseen(*ms, *jump_ms);
             }
             Action::Sleep { ms } => self.pass_unseen(*ms, 0),
-            Action::Maintain => self.mesh().maintain(true).unwrap(),
+            Action::Maintain => _ = self.mesh().maintain(true).unwrap(),
             Action::Restart { ms, reboot, jump_ms } => {
                 let now = self.now;
                 self.mesh().goodbye("stopped", now);

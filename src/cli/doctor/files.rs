@@ -87,7 +87,7 @@ pub(super) fn stale(report: &mut Report, config: &Config, live: Option<&PeersRep
         let number = u64::try_from(aside.len()).unwrap_or(u64::MAX);
         let text = format!(
             "{} moved aside, such as {}",
-            count(number, "database was", "databases were"),
+            count(number, "database or journal was", "databases or journals were"),
             out.path(&first.to_string_lossy())
         );
         report.note(CHECK, text, "delete what you do not need");
@@ -97,17 +97,19 @@ pub(super) fn stale(report: &mut Report, config: &Config, live: Option<&PeersRep
     }
 }
 
-/// Databases that could not be used.
+/// Databases and journals that could not be used.
 fn moved_aside(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let of_db =
-                ["mesh.db.damaged-", "mesh.db.foreign-", "mesh.db.npm-", "mesh.db-turns.foreign-"]
-                    .iter()
-                    .any(|p| name.starts_with(p));
+            let of_db = ["mesh.db.", "mesh.db-turns."].iter().any(|of| {
+                let why = name.strip_prefix(of);
+                why.is_some_and(|it| {
+                    ["damaged-", "foreign-", "npm-"].iter().any(|p| it.starts_with(p))
+                })
+            });
             of_db
                 && !["-wal", "-shm", "-journal", "-turns", ".saved"]
                     .iter()

@@ -19,13 +19,14 @@
 
 use std::io;
 
+use super::Position;
 use super::crc::crc32c;
 
 /// The version of the format that this program writes. It reads all up to it.
 pub(super) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"slmturns";
-const HEAD_BYTES: usize = 40;
+pub(super) const HEAD_BYTES: usize = 40;
 const FRAME_BYTES: usize = 16;
 
 /// How long the file stays for its next use.
@@ -125,6 +126,19 @@ impl<'a> Records<'a> {
         let bytes = bytes.get(HEAD_BYTES..).unwrap_or_default();
         Self { bytes, seed: head.seed(), next: head.first }
     }
+
+    /// Whether a record above `record` stands behind what cannot be read here: then that is not the
+    /// torn end.
+    fn go_on(&self, record: u64) -> bool {
+        let first = self.next.max(record).saturating_add(1);
+        let numbers = first..first.saturating_add(self.bytes.len() as u64);
+        (1..self.bytes.len()).any(|start| {
+            let bytes = self.bytes.get(start..).unwrap_or_default();
+            let number = bytes.get(8..FRAME_BYTES).and_then(<[u8]>::first_chunk);
+            let next = number.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+            numbers.contains(&next) && Self { bytes, seed: self.seed, next }.next().is_some()
+        })
+    }
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -155,6 +169,8 @@ pub(super) enum Found {
     Ahead,
     /// It is of no use to this database: why.
     Useless(&'static str),
+    /// Records of this database may have been lost from it: why.
+    Damaged(&'static str),
     /// A newer program wrote it.
     Newer(u32),
 }
@@ -187,22 +203,30 @@ pub(super) struct Log<M> {
 
 impl<M: Medium> Log<M> {
     /// Looks at a journal of the database that calls it `journal` and has all records up to `record`.
+    /// Of one that is damaged it takes what can be read only if `accept_damage` says so.
     ///
     /// # Errors
     /// It cannot be read, or not be cut off behind its last record.
     pub(super) fn open(
         mut medium: M,
-        (journal, record): (u64, u64),
+        Position { journal, record }: Position,
         sync: bool,
+        accept_damage: bool,
     ) -> io::Result<(Self, Found)> {
         let bytes = medium.read()?;
         let head = Head { version: VERSION, journal, salt: 0, first: 0 };
         let mut log =
             Self { medium, head, begun: false, tail: 0, last: record, sync, buffer: Vec::new() };
         let Some(head) = Head::decode(&bytes) else {
-            // A head that is torn was to be followed by the first record after all were settled.
-            let is_ours = bytes.starts_with(MAGIC) || MAGIC.starts_with(&bytes);
-            let found = if is_ours { Found::Settled } else { Found::Useless("no journal") };
+            let found = if !bytes.starts_with(MAGIC) && !MAGIC.starts_with(&bytes) {
+                Found::Useless("no journal")
+            } else if bytes.len() < HEAD_BYTES || accept_damage {
+                // One that is cut off was to be followed by the first record of all.
+                Found::Settled
+            } else {
+                // A head is so short that a disk keeps all of it or nothing.
+                Found::Damaged("its head is damaged")
+            };
             return Ok((log, found));
         };
         if head.version > VERSION {
@@ -211,10 +235,11 @@ impl<M: Medium> Log<M> {
         if head.journal != journal {
             return Ok((log, Found::Useless("it belongs to another database")));
         }
-        let (mut last, mut len) = (head.first.saturating_sub(1), HEAD_BYTES);
-        for (number, body) in Records::new(&bytes, head) {
-            last = number;
-            len += FRAME_BYTES + body.len();
+        let mut records = Records::new(&bytes, head);
+        records.by_ref().for_each(drop);
+        let (last, len) = (records.next.saturating_sub(1), bytes.len() - records.bytes.len());
+        if !accept_damage && records.go_on(record) {
+            return Ok((log, Found::Damaged("a record in the middle of it is damaged")));
         }
         if last <= record || last < head.first {
             return Ok((log, Found::Settled));

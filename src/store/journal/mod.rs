@@ -40,10 +40,10 @@ pub use open::{JournalFile, JournaledSqlite};
 use ops::Ops;
 
 /// After so many turns the open transaction is committed though someone may wait soon.
-const TURNS_MAX: u32 = 512;
+const TURNS_MAX: u64 = 512;
 
 /// So many rows that are removed count as a turn.
-const ROWS_PER_TURN: u32 = 8;
+const ROWS_PER_TURN: u64 = 8;
 
 /// After so many bytes of records, likewise.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -102,10 +102,10 @@ pub struct Journaled<S, M> {
     failed: bool,
     /// The store lacks turns that are in the journal, and could not be told them.
     behind: bool,
-    /// Turns that the store holds, or rows that weigh as much.
-    held: u32,
-    /// The last record that is known to be settled.
+    /// The last record that is known to be settled: the store holds those above.
     settled: u64,
+    /// Rows that were removed by what the store holds.
+    rows_removed: u32,
     /// The store could not commit: when that is tried again.
     stuck_until: Option<Instant>,
     full: Option<Full>,
@@ -116,6 +116,8 @@ pub struct Journaled<S, M> {
 pub enum Unfit {
     /// The journal is of no use to the store.
     Useless(&'static str),
+    /// The journal belongs to the store, and some of it is lost.
+    Damaged(&'static str),
     /// A newer program wrote it: the version of its format, and the one that this program knows.
     Newer(u32, u32),
     /// One of them fails, or a record that should be done again cannot be.
@@ -134,13 +136,24 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
     ///
     /// # Errors
     /// They do not go together. Both are as they were.
-    pub fn new(mut store: S, medium: M, sync: bool) -> std::result::Result<Self, Unfit> {
-        let Position { journal, record } = store.position()?;
-        let opened = Log::open(medium, (journal, record), sync);
+    pub fn new(store: S, medium: M, sync: bool) -> std::result::Result<Self, Unfit> {
+        Self::join(store, medium, sync, false)
+    }
+
+    /// The same; with `accept_damage` what can be read of a damaged journal has to do.
+    fn join(
+        mut store: S,
+        medium: M,
+        sync: bool,
+        accept_damage: bool,
+    ) -> std::result::Result<Self, Unfit> {
+        let position = store.position()?;
+        let opened = Log::open(medium, position, sync, accept_damage);
         let (log, found) = opened.map_err(|error| of_io("read", &error))?;
         match found {
             Found::Settled | Found::Ahead => {}
             Found::Useless(why) => return Err(Unfit::Useless(why)),
+            Found::Damaged(why) => return Err(Unfit::Damaged(why)),
             Found::Newer(version) => return Err(Unfit::Newer(version, log::VERSION)),
         }
         store.hold_turns()?;
@@ -151,18 +164,17 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
             in_turn: false,
             failed: false,
             behind: false,
-            held: 0,
-            settled: record,
+            rows_removed: 0,
+            settled: position.record,
             stuck_until: None,
             full: None,
         };
         if found == Found::Ahead {
-            if let Err(error) = journaled.catch_up() {
-                // The store may be damaged.
-                if !journaled.store.mend()? {
-                    return Err(error.into());
-                }
-                journaled.catch_up()?;
+            // It may be the store that is damaged.
+            if let Err(error) = journaled.catch_up()
+                && !journaled.mend()?
+            {
+                return Err(error.into());
             }
             // If it cannot be, the journal goes on where it ends.
             let _ = journaled.settle();
@@ -178,11 +190,9 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         store.drop_held();
         let record = store.position()?.record;
         store.lift_limit(true)?;
-        let mut held = 0;
         let done = log.each_after(
             record,
             |number, body| {
-                held += 1;
                 ops::apply(body, store).map_err(|error| {
                     StoreError::Failed(format!(
                         "record {number} of the journal cannot be put into the database: {error}"
@@ -193,7 +203,7 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         );
         store.lift_limit(false)?;
         done?;
-        self.held = held;
+        self.settled = record;
         self.behind = false;
         Ok(())
     }
@@ -217,7 +227,7 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         }
         self.settled = at.record;
         self.stuck_until = None;
-        self.held = 0;
+        self.rows_removed = 0;
         self.log.begin_anew();
         Ok(())
     }

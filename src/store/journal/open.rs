@@ -10,7 +10,9 @@ use rustix::fs::OFlags;
 use super::{Journaled, Medium, Unfit};
 use crate::config::Durability;
 use crate::files::open_regular;
-use crate::store::sqlite::{OpenError, Options, SqliteStore, journal_of, place_aside};
+use crate::store::sqlite::{
+    OpenError, Options, SqliteStore, aside_of_damaged, journal_of, place_aside,
+};
 use crate::store::{Result, Store};
 
 /// What the broker has.
@@ -76,7 +78,8 @@ impl Medium for JournalFile {
 
 impl JournaledSqlite {
     /// Opens the database at `path` as [`SqliteStore::open`] does, and the journal beside it. A
-    /// journal that does not belong to it is moved aside.
+    /// journal that does not belong to it is moved aside; of one that is damaged a copy is kept, and
+    /// what can be read is done again.
     ///
     /// # Errors
     /// Those of the database; and if the journal cannot be read, was written by a newer program, or
@@ -87,13 +90,24 @@ impl JournaledSqlite {
             OpenError::Failed(format!("cannot {what} {}: {error}", journal.display()))
         };
         let sync = options.durability == Durability::Full;
-        let mut moved = false;
+        let (mut moved, mut damaged) = (false, false);
         loop {
             let store = SqliteStore::open(path, options)?;
             let aside = place_aside(path, store.recovery().as_ref());
             let file = JournalFile::open(&journal, sync).map_err(|error| failed("open", &error))?;
-            match Self::new(store, file, sync) {
+            match Self::join(store, file, sync, damaged) {
                 Ok(journaled) => return Ok(journaled),
+                Err(Unfit::Damaged(why)) => {
+                    damaged = true;
+                    let copy = aside_of_damaged(&journal);
+                    copy_private(&journal, &copy).map_err(|error| failed("copy", &error))?;
+                    (options.tell)(format_args!(
+                        "the journal {} is damaged ({why}): what happened last before the end may \
+                         be lost; a copy of it is {}",
+                        journal.display(),
+                        copy.display()
+                    ));
+                }
                 Err(Unfit::Useless(why)) if !moved => {
                     moved = true;
                     fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
@@ -123,4 +137,11 @@ impl JournaledSqlite {
         file.remove();
         Ok(())
     }
+}
+
+/// Copies a file, for its owner only; all of it is on the disk then.
+fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
 }

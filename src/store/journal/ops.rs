@@ -43,7 +43,7 @@ const TO_GROUP: u8 = 3;
 /// The operations of a turn.
 #[derive(Debug, Default)]
 pub(super) struct Ops {
-    /// Room for what stands before the body, and the body.
+    /// The body.
     bytes: Vec<u8>,
     /// The highest number given before the turn.
     before: Seq,

@@ -132,6 +132,11 @@ impl JournaledSqlite {
         &mut self.store
     }
 
+    /// Commits of the database fail from now on, or not any more.
+    pub(crate) fn refuse_commits(&mut self, refuse: bool) {
+        self.store.refuse_commits(refuse);
+    }
+
     pub(in crate::store) fn journal_path(&self) -> &Path {
         self.log.medium().path()
     }

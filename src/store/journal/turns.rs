@@ -74,7 +74,6 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
             return Err(error);
         }
         self.in_turn = false;
-        self.held += 1;
         Ok(())
     }
 
@@ -447,21 +446,24 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
             self.write(|store| store.purge(before, limit), |ops, _| ops.purge(before, limit))?;
         if more {
             // A short record of many rows, which stay in memory until they are settled.
-            self.held = self.held.saturating_add(limit / ROWS_PER_TURN);
+            self.rows_removed = self.rows_removed.saturating_add(limit);
         }
         Ok(more)
     }
 
-    fn maintain(&mut self, idle: bool) -> Result<()> {
+    fn maintain(&mut self, idle: bool) -> Result<bool> {
         if self.in_turn {
-            return Ok(());
+            return Ok(false);
         }
         self.ensure()?;
         let rests = self.stuck_until.is_some_and(|until| std::time::Instant::now() < until);
-        let due = idle || self.held >= TURNS_MAX || self.log.len() >= BYTES_MAX;
+        let turns = self.log.last().saturating_sub(self.settled)
+            + u64::from(self.rows_removed) / ROWS_PER_TURN;
+        let due = idle || turns >= TURNS_MAX || self.log.len() >= BYTES_MAX;
         if self.store.has_held() && due && !rests {
             self.settle()?;
         }
-        self.store.maintain(idle)
+        let again = self.store.maintain(idle)?;
+        Ok(again || (due && self.store.has_held()))
     }
 }

@@ -566,7 +566,7 @@ impl Store for MemoryStore {
         Ok(self.remove_old(before, limit))
     }
 
-    fn maintain(&mut self, _idle: bool) -> Result<()> {
-        Ok(())
+    fn maintain(&mut self, _idle: bool) -> Result<bool> {
+        Ok(false)
     }
 }

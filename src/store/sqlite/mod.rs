@@ -45,7 +45,7 @@ use self::db::{Db, Fault, Outcome};
 use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
-pub(super) use self::recover::{journal_of, place_aside};
+pub(super) use self::recover::{aside_of_damaged, journal_of, place_aside};
 use super::journal::{Ground, Position};
 use super::{
     Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
@@ -630,27 +630,27 @@ impl Store for SqliteStore {
         self.run(|db| db.purge(before, limit))
     }
 
-    fn maintain(&mut self, idle: bool) -> Result<()> {
+    fn maintain(&mut self, idle: bool) -> Result<bool> {
         if self.db.in_turn() || self.db.has_held() {
-            return Ok(());
+            return Ok(false);
         }
         let flushed = self.flush.as_ref().is_some_and(Flush::is_done);
         if !flushed && self.db.log_growth < WAL_BYTES_UNSEEN {
-            return Ok(());
+            return Ok(false);
         }
         self.db.log_growth = 0;
         let pending = self.run(|db| db.wal_pages_pending())? * PAGE_BYTES;
         if flushed || pending >= if idle { WAL_BYTES_IDLE } else { WAL_BYTES_MAX } {
             self.flush = None;
-            return self.run(Db::checkpoint);
+            return self.run(Db::checkpoint).map(|()| false);
         }
         if pending >= WAL_BYTES_BUSY && self.flush.is_none() {
             let log = self.path.as_ref().map(|path| open::part(path, "-wal"));
             self.flush = log.and_then(|log| Flush::begin(&log));
             if self.flush.is_none() {
-                return self.run(Db::checkpoint);
+                return self.run(Db::checkpoint).map(|()| false);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }

@@ -158,6 +158,11 @@ pub(in crate::store) fn place_aside(path: &Path, former: Option<&Recovery>) -> P
         .unwrap_or_else(|| free_name(&journal_of(path), Unusable::Foreign.word()).0)
 }
 
+/// Where a copy of a damaged journal goes.
+pub(in crate::store) fn aside_of_damaged(journal: &Path) -> PathBuf {
+    free_name(journal, Unusable::Damaged.word()).0
+}
+
 /// Moves what belongs to a database and is no file of ours (a pipe, a device, a link) out of the way:
 /// opening it could take for ever.
 ///

@@ -51,6 +51,97 @@ fn a_journal_of_another_database_is_moved_aside() {
     assert_eq!(std::fs::read(dir.file(&aside[0])).unwrap(), journal);
 }
 
+/// A database and its journal with turns that are in no database, as a kill leaves them; and where in
+/// the journal the first, second and third message begin.
+fn killed(dir: &TempDir) -> (PathBuf, [usize; 3]) {
+    let path = dir.file("killed.db");
+    let mut store = open(&path);
+    register(&mut store, 2);
+    store.maintain(true).unwrap();
+    let starts = ["one", "two", "three"].map(|text| {
+        let start = store.journal_bytes().max(log::HEAD_BYTES as u64);
+        tell(&mut store, 1, 2, text);
+        usize::try_from(start).unwrap()
+    });
+    copy(&path, &dir.file("mesh.db"));
+    (dir.file("mesh.db"), starts)
+}
+
+/// Where copies of damaged journals are.
+fn damaged_copies(dir: &TempDir) -> Vec<PathBuf> {
+    let is_copy = |name: &String| name.starts_with("mesh.db-turns.damaged-");
+    names(dir).iter().filter(|name| is_copy(name)).map(|name| dir.file(name)).collect()
+}
+
+fn texts_in(store: &mut JournaledSqlite) -> Vec<String> {
+    let page = store.inbox(&unread(inbox_of(2)), None, &mut |_| true).unwrap();
+    texts(&page.messages).iter().map(|&text| text.into()).collect()
+}
+
+#[test]
+fn no_bit_of_a_head_flips_unnoticed() {
+    let mut store = in_memory();
+    register(&mut store, 2);
+    store.maintain(true).unwrap();
+    tell(&mut store, 1, 2, "acknowledged");
+    let mut ground = store.store.clone();
+    ground.drop_held();
+    let bytes = store.log.medium().bytes.borrow().clone();
+    for bit in 0..log::HEAD_BYTES * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let opened = Journaled::new(ground.clone(), Tape::holding(flipped), false);
+        assert!(matches!(opened, Err(Unfit::Useless(_) | Unfit::Damaged(_))), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_damaged_head_is_told_and_a_copy_kept() {
+    let dir = TempDir::new();
+    let (path, _) = killed(&dir);
+    let mut journal = std::fs::read(journal_of(&path)).unwrap();
+    journal[20] ^= 4;
+    std::fs::write(journal_of(&path), &journal).unwrap();
+    let mut store = open(&path);
+    assert_eq!(texts_in(&mut store), [""; 0]);
+    let copies = damaged_copies(&dir);
+    assert_eq!(copies.len(), 1, "{:?}", names(&dir));
+    assert_eq!(std::fs::read(&copies[0]).unwrap(), journal);
+    let mode = std::fs::metadata(&copies[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    tell(&mut store, 1, 2, "later");
+    copy(&path, &dir.file("again.db"));
+    assert_eq!(texts_in(&mut open(&dir.file("again.db"))), ["later"]);
+    assert_eq!(damaged_copies(&dir).len(), 1);
+}
+
+#[test]
+fn a_damaged_record_before_others_is_told_and_what_is_before_it_done_again() {
+    for (place, found) in [(0, &[][..]), (1, &["one"])] {
+        let dir = TempDir::new();
+        let (path, starts) = killed(&dir);
+        let mut journal = std::fs::read(journal_of(&path)).unwrap();
+        // Its length, so that it does not even tell where the next one is.
+        journal[starts[place]] ^= 0x40;
+        std::fs::write(journal_of(&path), &journal).unwrap();
+        assert_eq!(texts_in(&mut open(&path)), found);
+        let copies = damaged_copies(&dir);
+        assert_eq!(copies.len(), 1, "{:?}", names(&dir));
+        assert_eq!(std::fs::read(&copies[0]).unwrap(), journal);
+    }
+}
+
+#[test]
+fn the_last_record_may_be_torn_and_nothing_is_told() {
+    let dir = TempDir::new();
+    let (path, starts) = killed(&dir);
+    let mut journal = std::fs::read(journal_of(&path)).unwrap();
+    journal[starts[2] + 30] ^= 1;
+    std::fs::write(journal_of(&path), &journal).unwrap();
+    assert_eq!(texts_in(&mut open(&path)), ["one", "two"]);
+    assert_eq!(damaged_copies(&dir), [""; 0].map(PathBuf::from));
+}
+
 #[test]
 fn a_foreign_database_takes_the_journal_with_it() {
     let dir = TempDir::new();
