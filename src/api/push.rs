@@ -387,6 +387,7 @@ mod tests {
             from_name: "cli".into(),
             to: None,
             to_name: None,
+            to_host: None,
             to_group: None,
             kind: MessageKind::Text,
             payload: "one\ntwo \"q\"".into(),

@@ -30,6 +30,9 @@ pub struct MachinesReply {
     /// Of a client: its hub.
     #[serde(default)]
     pub hub: Option<HubInfo>,
+    /// Of a hub: the address and port at which it takes other machines.
+    #[serde(default)]
+    pub listen: Option<Box<str>>,
 }
 
 /// Answer to `POST /messages` with `renew` or `release`.
@@ -252,12 +255,15 @@ mod tests {
         };
         for hub in [None, Some(hub)] {
             let (role, machines) = (role.clone(), machines.clone());
+            let listen = hub.is_none().then(|| "0.0.0.0:7900".into());
             let reply = Reply::Machines {
                 role: role.clone(),
                 machines: machines.clone(),
                 hub: hub.clone(),
+                listen: listen.clone(),
             };
-            assert_eq!(read::<MachinesReply>(&reply), MachinesReply { role, machines, hub });
+            let read = read::<MachinesReply>(&reply);
+            assert_eq!(read, MachinesReply { role, machines, hub, listen });
         }
         let invited = Invited {
             code: "c".into(),

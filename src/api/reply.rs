@@ -732,6 +732,9 @@ pub enum Reply {
         /// Of a client: its hub.
         #[serde(skip_serializing_if = "Option::is_none")]
         hub: Option<HubInfo>,
+        /// Of a hub: the address and port at which it takes other machines.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        listen: Option<Box<str>>,
     },
     /// `POST /machines`, `invite`
     Invited(Invited),

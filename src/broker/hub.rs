@@ -82,7 +82,7 @@ impl<S: Store> Hub<S> {
     pub(super) fn open(&mut self, now: Monotonic) -> std::result::Result<(), DoorError> {
         let mesh = &mut self.local.turn.mesh;
         let mut entrance = self.door.open(mesh.hub_name(), now)?;
-        mesh.set_hub(true);
+        mesh.set_hub(Some(entrance.address().to_string().into()));
         for address in mesh.machine_addresses().filter_map(|text| text.parse().ok()) {
             entrance.connections.joined_from(address);
         }
@@ -96,7 +96,7 @@ impl<S: Store> Hub<S> {
         self.open(now).map_err(|error| unavailable(&error.to_string()))?;
         if let Err(error) = stored::write(&self.paths.machines(), &Stored::Hub) {
             self.entrance = None;
-            self.local.turn.mesh.set_hub(false);
+            self.local.turn.mesh.set_hub(None);
             return Err(unavailable(&error.to_string()));
         }
         // Clients that find the file of a broker are served all the same.

@@ -83,7 +83,7 @@ use crate::platform;
 use crate::role::Bearer;
 #[cfg(not(feature = "lan"))]
 use crate::role::RoleError;
-use crate::role::{self, Kind, Role};
+use crate::role::{self, Role};
 use crate::store::journal::JournaledSqlite;
 use crate::store::sqlite::Options;
 pub use error::StartError;
@@ -168,7 +168,7 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     }
 
     let mut end = reactor.run().map_err(|fatal| StartError::Ended(fatal.to_string()))?;
-    if end == End::Stopped && has_moved(config, reactor.room().kind()) {
+    if end == End::Stopped && has_moved(config, reactor.room()) {
         end = End::Moved;
     }
     log::info(format_args!("stopping ({})", end.as_str()));
@@ -184,9 +184,12 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whether the data directory has another role by now than the one that was served.
-fn has_moved(config: &Config, served: Kind) -> bool {
-    role::of(config).is_ok_and(|resolved| resolved.role.kind() != served)
+/// Whether the data directory has another role by now than the one that was served, or another hub.
+fn has_moved(config: &Config, served: &Serving) -> bool {
+    role::of(config).is_ok_and(|resolved| match resolved.role {
+        Role::Relay { hub: Some(hub), .. } => served.hub() != Some(hub),
+        role => role.kind() != served.kind(),
+    })
 }
 
 /// Makes the data directory home: the log goes there, and no other directory is kept in use.

@@ -166,13 +166,15 @@ impl Relay {
         endpoint: Endpoint,
         token: Option<&str>,
         body: &[u8],
+        has_gone: bool,
     ) -> std::result::Result<(), Refusal> {
         let agent_start = match endpoint {
             Endpoint::Register => self.look(body)?,
             _ => None,
         };
         let (method, path) = (endpoint.method(), endpoint.path());
-        let asked = Asked { token, method, path, body, agent_start: agent_start.as_deref() };
+        let asked =
+            Asked { token, method, path, body, agent_start: agent_start.as_deref(), has_gone };
         self.uplink.ask(to, asked, self.now.mono)
     }
 }
@@ -202,7 +204,7 @@ impl Front for Relay {
                 Err(refusal) => self.answers.refusal(address, &refusal, false),
             });
         }
-        match self.forward(address.to, endpoint, token, request.body) {
+        match self.forward(address.to, endpoint, token, request.body, has_gone) {
             Ok(()) => {
                 if endpoint == Endpoint::Status {
                     self.of_status.insert(address.to);

@@ -9,7 +9,7 @@ use super::relay::Relay;
 use super::room::{Room, Said};
 use super::table::{Key, Kind as Descriptor};
 use crate::mesh::Effects;
-use crate::model::{Monotonic, Now, PeerId};
+use crate::model::{MachineId, Monotonic, Now, PeerId};
 use crate::role::Kind;
 use crate::store::Result;
 use crate::store::journal::JournaledSqlite;
@@ -39,6 +39,15 @@ impl Serving {
             Self::Broker(_) => Kind::Broker,
             #[cfg(feature = "lan")]
             Self::Relay(_) => Kind::Client,
+        }
+    }
+
+    /// The hub that it is the way to, if that is known.
+    pub(super) fn hub(&self) -> Option<MachineId> {
+        match self {
+            Self::Broker(_) => None,
+            #[cfg(feature = "lan")]
+            Self::Relay(relay) => relay.hub_id(),
         }
     }
 

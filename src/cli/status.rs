@@ -1,6 +1,7 @@
 //! `slm-mesh status`
 
 use std::io::Write;
+use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
@@ -194,7 +195,7 @@ impl Standing {
         let mut lines = Vec::new();
         if let Ok(Resolved { role, source }) = &self.asked {
             lines.push(("role", format!("{} ({source})", role_words(role))));
-            let (host, host_source) = host_of(config, role, *source);
+            let (host, host_source) = self.host_of(config, role, *source);
             // What has said what it is has mostly said where, too.
             if host_source != *source {
                 lines.push(("host", format!("{} ({host_source})", escape(&host))));
@@ -217,6 +218,35 @@ impl Standing {
         lines
     }
 
+    /// Where a hub listens, where a client's hub is, where a broker serves; and what has said so. Of what
+    /// runs it counts what that says: others may have started it, with other settings.
+    fn host_of(&self, config: &Config, role: &Role, source: Source) -> (String, Source) {
+        match role {
+            Role::Broker if config.host == std::net::Ipv4Addr::LOCALHOST => {
+                (config.host.to_string(), Source::Default)
+            }
+            Role::Broker => (config.host.to_string(), Source::Variable(HOST)),
+            Role::Hub { listen } => {
+                let runs = self.machines.as_ref().and_then(|reply| reply.listen.as_ref());
+                let runs = runs.and_then(|address| address.parse().ok());
+                let at = runs.unwrap_or_else(|| SocketAddr::new(*listen, config.ws_port));
+                let port = at.port();
+                if at.ip().is_unspecified() {
+                    (format!("all addresses of this machine, port {port}"), source)
+                } else {
+                    (format!("{}, port {port}", at.ip()), source)
+                }
+            }
+            Role::Relay { addresses, .. } if addresses.is_empty() => {
+                ("the hub that is seen in the network".to_owned(), source)
+            }
+            Role::Relay { addresses, .. } => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                (addresses.join(", "), source)
+            }
+        }
+    }
+
     /// `answer` with what is known here. Without one, the hub has not given any.
     fn document(&self, answer: Option<Map<String, Value>>, config: &Config, dir: &str) -> Value {
         let mut document = answer.unwrap_or_else(|| {
@@ -231,7 +261,7 @@ impl Standing {
         document.insert("dataDir".into(), json!(dir));
         document.insert("servesAs".into(), json!(self.kind.as_str()));
         if let Ok(Resolved { role, source }) = &self.asked {
-            let (host, host_source) = host_of(config, role, *source);
+            let (host, host_source) = self.host_of(config, role, *source);
             let secret = config.shared_secret.as_ref().map(|_| SHARED_SECRET);
             document.insert(
                 "settings".into(),
@@ -261,27 +291,6 @@ pub(super) fn role_words(role: &Role) -> &'static str {
         Role::Broker => "the broker of this machine alone",
         Role::Hub { .. } => "the hub of several machines",
         Role::Relay { .. } => "a client of another machine's hub",
-    }
-}
-
-/// Where a hub listens, where a client's hub is, where a broker serves; and what has said so.
-fn host_of(config: &Config, role: &Role, source: Source) -> (String, Source) {
-    match role {
-        Role::Broker if config.host == std::net::Ipv4Addr::LOCALHOST => {
-            (config.host.to_string(), Source::Default)
-        }
-        Role::Broker => (config.host.to_string(), Source::Variable(HOST)),
-        Role::Hub { listen } if listen.is_unspecified() => {
-            (format!("all addresses of this machine, port {}", config.ws_port), source)
-        }
-        Role::Hub { listen } => (format!("{listen}, port {}", config.ws_port), source),
-        Role::Relay { addresses, .. } if addresses.is_empty() => {
-            ("the hub that is seen in the network".to_owned(), source)
-        }
-        Role::Relay { addresses, .. } => {
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            (addresses.join(", "), source)
-        }
     }
 }
 

@@ -8,7 +8,9 @@ use super::Mesh;
 use super::turn::{Caller, Failure};
 use crate::api::{Code, Invited, MachineInfo, Refusal, Reply};
 use crate::limits::{INVITATIONS_MAX, MACHINES_KNOWN_MAX, MACHINES_MAX};
-use crate::model::{Invitation, MachineId, MachineName, MachineRecord, Now, Party, PeerId};
+use crate::model::{
+    Invitation, MachineId, MachineName, MachineRecord, Now, Party, PeerId, Timestamp,
+};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
@@ -39,6 +41,8 @@ pub(super) struct Machines {
     records: BTreeMap<MachineId, MachineRecord>,
     invitations: BTreeMap<[u8; 32], Invitation>,
     connected: BTreeSet<MachineName>,
+    /// Where they can join.
+    listen: Option<Box<str>>,
 }
 
 impl Machines {
@@ -67,9 +71,10 @@ impl Machines {
 }
 
 impl<S: Store> Mesh<S> {
-    /// Whether other machines can join from now on.
-    pub fn set_hub(&mut self, is_hub: bool) {
-        self.settings.is_hub = is_hub;
+    /// Other machines can join at this address from now on, or nowhere.
+    pub fn set_hub(&mut self, listen: Option<Box<str>>) {
+        self.settings.is_hub = listen.is_some();
+        self.machines.listen = listen;
     }
 
     /// Whether any machine has joined and was not removed.
@@ -147,7 +152,8 @@ impl<S: Store> Mesh<S> {
         };
         let mut machines: Vec<MachineInfo> = self.machines.joined().map(info).collect();
         machines.sort_by_key(|machine| machine.name);
-        Ok(Reply::Machines { role: self.role().into(), machines, hub: None })
+        let listen = self.machines.listen.clone();
+        Ok(Reply::Machines { role: self.role().into(), machines, hub: None, listen })
     }
 
     /// `POST /machines`, `invite`
@@ -221,7 +227,7 @@ impl<S: Store> Mesh<S> {
             self.release_all(&holder, now)?;
         }
         self.rates.forget_machine(name);
-        self.machines.connected.remove(&name);
+        // Its connection is ended once that is stored, and until then it stands.
         self.effects.removed.push(name);
         Ok(Reply::Done {})
     }
@@ -236,8 +242,13 @@ impl<S: Store> Mesh<S> {
     /// Whether a machine was removed: nothing that it says counts any more.
     #[must_use]
     pub fn is_removed(&self, name: MachineName) -> bool {
+        self.removed_at(name).is_some()
+    }
+
+    /// When a machine was removed.
+    pub(super) fn removed_at(&self, name: MachineName) -> Option<Timestamp> {
         let mut records = self.machines.records.values();
-        records.any(|record| record.name == name && record.removed_at.is_some())
+        records.find(|record| record.name == name)?.removed_at
     }
 
     /// Lets a machine in, which has shown that it has the key of this id, and gives its name. `wished` is

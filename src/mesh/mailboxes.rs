@@ -74,8 +74,14 @@ impl<S: Store> Mesh<S> {
         let mut infos = Vec::with_capacity(messages.len());
         for message in messages {
             let to = message.to.as_ref().and_then(Party::peer);
-            let waits = message.to_name.is_some() || message.read_at.is_some();
+            let is_read = message.read_at.is_some();
+            let removed_at = message.to_host.filter(|_| !is_read);
+            let waits = message.to_name.is_some() || is_read;
             let info = MessageInfo::sent(message);
+            if let Some(at) = removed_at.and_then(|host| self.removed_at(host)) {
+                infos.push(info.undeliverable(at));
+                continue;
+            }
             let Some(peer) = to.filter(|peer| !waits && !self.peers.contains_key(peer)) else {
                 infos.push(info);
                 continue;

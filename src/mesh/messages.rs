@@ -153,6 +153,11 @@ impl<S: Store> Mesh<S> {
                 To::Name(name, _) => Some(name.into()),
                 To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
             },
+            to_host: match to {
+                To::One(Recipient::Peer(id)) => self.machine_of(id),
+                To::Name(_, host) => host,
+                To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
+            },
             to_group: match to {
                 To::Group(name, _) => Some(name.into()),
                 _ => None,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::{MessageId, Seq};
+use super::machine::MachineName;
 use super::party::Party;
 use super::time::Timestamp;
 use super::told::Told;
@@ -94,6 +95,8 @@ pub struct Message {
     pub to: Option<Party>,
     /// The name in whose mailbox it is, if it is in one: it is for whoever has that name.
     pub to_name: Option<Box<str>>,
+    /// The machine of that mailbox, if it is not the hub's own.
+    pub to_host: Option<MachineName>,
     /// Of a broadcast: to which group it was sent (`repo`, `directory`, `#topic`), if not to all.
     pub to_group: Option<Box<str>>,
     /// What kind of text it is.

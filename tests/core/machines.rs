@@ -260,6 +260,24 @@ fn a_removed_machine_can_do_nothing_any_more() {
 }
 
 #[test]
+fn a_machine_whose_removal_was_not_stored_is_as_it_was() {
+    let mut world = World::new();
+    let (token, _) = world.come(As::Person("laptop"), "ann", &json!({}));
+    let machines =
+        |world: &mut World| world.ask(HUB, Endpoint::Machines, &json!({"action": "list"}));
+    let before = machines(&mut world);
+    assert_eq!(before["machines"][0]["connected"], true);
+    let remove = Request::decode(Endpoint::Machines, br#"{"action":"remove","name":"laptop"}"#);
+    let now = world.0.now;
+    let mesh = world.0.mesh();
+    mesh.begin_turn(now).unwrap();
+    assert!(mesh.handle(Caller::Broker, &remove.unwrap(), now).is_ok());
+    mesh.abort_turn(now).unwrap();
+    assert_eq!(machines(&mut world), before);
+    world.ask(As::Token(&token, "laptop"), Endpoint::Heartbeat, &json!({}));
+}
+
+#[test]
 fn what_waits_for_a_name_is_read_on_its_machine_only() {
     let mut world = World::new();
     let (laptop, tower) = (As::Person("laptop"), As::Person("tower"));
@@ -311,6 +329,11 @@ fn nothing_waits_on_a_machine_that_was_removed() {
     world.ask(HUB, Endpoint::Machines, &json!({"action": "remove", "name": "tower"}));
     let body = json!({"fromPeer": "cli", "toPeer": "tom", "payload": "x"});
     assert_eq!(world.refused(HUB, Endpoint::Send, &body).0, "peer_not_found");
+    // And whoever has sent something there before sees that nobody will read it.
+    let sent = json!({"peerId": "cli", "filter": "sent"});
+    let sent = world.ask(HUB, Endpoint::Messages, &sent);
+    assert_eq!(sent["messages"][0]["stage"], "undeliverable", "{sent}");
+    assert!(sent["messages"][0]["undeliverableAt"].is_string(), "{sent}");
 }
 
 #[test]

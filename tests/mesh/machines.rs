@@ -434,6 +434,23 @@ fn agents_see_who_is_on_other_machines() {
 }
 
 #[test]
+fn a_claim_of_a_client_that_has_gone_takes_nothing() {
+    let hub = Hub::new();
+    let (_, mut relay) = hub.joined("laptop");
+    let (_, ann) = relay.register(&json!({"name": "ann"}));
+    let send = json!({"fromPeer": "cli", "toPeer": "ann", "payload": "for a hook"});
+    hub.broker.ok("/send", &send);
+    let claim = json!({"claim": "hook"});
+    relay.say(&json!({
+        "id": 1000, "as": ann, "method": "POST", "path": "/messages", "gone": true, "body": claim,
+    }));
+    let (status, answer) = relay.answer(1000);
+    assert_eq!((status, &answer["messages"]), (200, &json!([])), "{answer}");
+    let claimed = relay.ok(Some(&ann), "/messages", &claim);
+    assert_eq!(claimed["messages"][0]["payload"], "for a hook");
+}
+
+#[test]
 fn a_new_connection_takes_the_place_of_the_old_one() {
     let hub = Hub::new();
     let (machine, mut relay) = hub.joined("laptop");

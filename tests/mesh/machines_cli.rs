@@ -248,6 +248,21 @@ fn a_hub_says_whom_it_leaves_before_it_does() {
 }
 
 #[test]
+fn from_one_hub_straight_to_another_is_a_move() {
+    let two = Two::joined();
+    let hub = two.other.run("status --json").json()["hub"]["id"].as_str().unwrap().to_owned();
+    // As if it had been joined to another, while the relay runs.
+    let file = two.other.data_dir().join("machines");
+    let stored = std::fs::read_to_string(&file).unwrap();
+    let other: String = hub.chars().rev().collect();
+    assert!(stored.contains(&hub) && hub != other, "{stored}");
+    std::fs::write(&file, stored.replace(&hub, &other)).unwrap();
+    two.other.run("stop").ok();
+    let log = std::fs::read_to_string(two.other.data_dir().join("broker.log")).unwrap();
+    assert!(log.contains("stopping (moved)"), "{log}");
+}
+
+#[test]
 fn a_machine_that_is_removed_is_told_so() {
     let two = Two::joined();
     let said = two.hub.run("machines remove laptop").fails(1);
@@ -356,6 +371,13 @@ fn doctor_looks_at_machines() {
     for words in ["the hub of several machines", &format!("port {} is open", two.port), "1 joined"]
     {
         assert!(hub.out.contains(words), "{words}: {hub:?}");
+    }
+    // Whatever the variables say of whoever asks.
+    for (command, words) in [("status", ", port "), ("doctor", "port ")] {
+        let mut command = two.hub.command([command]);
+        let out = command.env("SLM_MESH_WS_PORT", "1").output().unwrap();
+        let out = String::from_utf8(out.stdout).unwrap();
+        assert!(out.contains(&format!("{words}{}", two.port)), "{out}");
     }
     let client = two.other.run("doctor");
     for words in ["a client of another machine's hub", "is connected at", "agree"] {

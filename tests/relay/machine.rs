@@ -169,7 +169,7 @@ impl Machine {
         let body = body.to_string();
         let token = session.registered.as_ref().map(|(_, token, _)| token.as_str());
         let (body, method) = (body.as_bytes(), "POST");
-        let asked = Asked { token, method, path, body, agent_start: None };
+        let asked = Asked { token, method, path, body, agent_start: None, has_gone: false };
         if let Question::Unlock(path) = &question {
             // Whatever comes of it, it does not count on the lock any more.
             session.holds.remove(path);

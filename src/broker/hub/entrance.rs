@@ -137,6 +137,11 @@ impl Door {
 }
 
 impl Entrance {
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Puts into an invitation what the core does not know.
     pub(super) fn complete(&self, invited: &mut Invited) {
         let (token, port) = (Token(invited.token), self.address.port());

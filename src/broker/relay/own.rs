@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::Relay;
 use crate::api::{Code, Endpoint, Health, HubInfo, Refusal, Reply, Request};
 use crate::broker::uplink::Answered;
-use crate::model::{Monotonic, Timestamp};
+use crate::model::{MachineId, Monotonic, Timestamp};
 use crate::role::Kind;
 
 type Answer = Result<Reply, Refusal>;
@@ -57,11 +57,12 @@ impl Relay {
         match request {
             Request::ListMachines => {
                 // Whoever asks how it stands waits for that.
-                self.uplink.want(true, self.now.mono);
+                self.uplink.hurry(self.now.mono);
                 Ok(Reply::Machines {
                     role: Kind::Client.as_str().into(),
                     machines: Vec::new(),
                     hub: Some(self.hub_info()),
+                    listen: None,
                 })
             }
             Request::LeaveHub {} => self.leave(),
@@ -81,12 +82,16 @@ impl Relay {
         Ok(Reply::Done {})
     }
 
+    /// The id of the hub, if that is known.
+    pub(in crate::broker) fn hub_id(&self) -> Option<MachineId> {
+        self.wire.as_ref().and_then(|wire| wire.hub().id())
+    }
+
     /// The hub, and how the way to it stands.
     pub(super) fn hub_info(&self) -> HubInfo {
         let standing = self.uplink.standing();
-        let hub = self.wire.as_ref().map(super::Wire::hub);
         HubInfo {
-            id: hub.and_then(super::KnownHub::id),
+            id: self.hub_id(),
             name: standing.hub,
             own_name: standing.you.map(|name| name.as_str().into()),
             address: self.wire.as_ref().and_then(super::Wire::address),

@@ -64,6 +64,17 @@ impl Test {
 
     /// A turn in which this client asks; gives whether it is held.
     fn ask(&mut self, client: usize, path: &str, token: &str, body: &str) -> (bool, Effects) {
+        self.ask_and_stay((client, true), path, token, body)
+    }
+
+    /// The same; `stays`: it waits for the answer, and has not hung up by then.
+    fn ask_and_stay(
+        &mut self,
+        (client, stays): (usize, bool),
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> (bool, Effects) {
         let asker = Asker::Http(self.keys[client]);
         let method = if path == "/health" { "GET" } else { "POST" };
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost:7899\r\n");
@@ -74,7 +85,7 @@ impl Test {
         };
         let mut waits = false;
         let effects = self.turn(|relay| {
-            let flow = Room::take(relay, asker, &Incoming::Request(request), false);
+            let flow = Room::take(relay, asker, &Incoming::Request(request), !stays);
             waits = matches!(flow, Flow::Hold);
         });
         (waits, effects)
@@ -169,6 +180,18 @@ fn whoever_goes_cancels_what_it_asked_and_says_what_became_of_a_lock() {
     let (two, later) = (asker(&test, 2), test.now.mono.plus(Duration::from_millis(5)));
     test.relay.closed(two, later, || Some(Cut::Reset));
     assert_eq!(test.sent(), [r#"{"id":3,"lost":true,"after":5}"#]);
+}
+
+#[test]
+fn the_hub_is_told_of_a_client_that_has_gone_before_it_is_given_anything() {
+    let mut test = Test::connected();
+    test.ask_and_stay((1, false), "/messages", "own", "{}");
+    let sent = test.sent();
+    assert!(sent[0].contains(r#""gone":true"#), "{sent:?}");
+    assert_eq!(sent[1..], [r#"{"id":2,"cancel":true}"#]);
+    test.ask(2, "/messages", "own", "{}");
+    let sent = test.sent();
+    assert!(sent.len() == 1 && !sent[0].contains("gone"), "{sent:?}");
 }
 
 #[test]

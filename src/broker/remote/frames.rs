@@ -79,7 +79,7 @@ impl Remote {
     }
 
     fn asked<'a>(&mut self, request: Request<'a>) -> Result<Asked<'a>> {
-        let Request { id, by, method, path, body, agent_start } = request;
+        let Request { id, by, method, path, body, agent_start, has_gone } = request;
         self.has_room_for(id)?;
         let endpoint = endpoint(&method, &path);
         self.open.insert(id, matches!(endpoint, Ok(Endpoint::Lock)));
@@ -89,6 +89,7 @@ impl Remote {
             endpoint,
             body: body.unwrap_or_default().as_bytes(),
             agent_start: agent_start.map(|start| (&*start).into()),
+            has_gone,
         })
     }
 

@@ -57,6 +57,8 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
     /// Of a registration: when the agent's process that it names started.
     pub agent_start: Option<Box<str>>,
+    /// The client has hung up, and would not get what it is given.
+    pub has_gone: bool,
 }
 
 /// What a frame brings that is for the turn of the mesh.

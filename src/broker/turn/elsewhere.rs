@@ -57,7 +57,7 @@ impl<S: Store> Turn<S> {
                 return look;
             }
         }
-        self.ask_first(address, caller, request, token, false);
+        self.ask_first(address, caller, request, token, asked.has_gone);
         None
     }
 

@@ -49,6 +49,8 @@ pub struct Asked<'a> {
     pub body: &'a [u8],
     /// Of a registration: when the agent's process that it names started.
     pub agent_start: Option<&'a str>,
+    /// It has hung up, and would not get what it is given.
+    pub has_gone: bool,
 }
 
 /// An answer for a local client.
@@ -275,6 +277,21 @@ impl<A: Copy + Ord> Uplink<A> {
         }
     }
 
+    /// A person asks how it stands, and may have done something about a no of the hub: that is not asked
+    /// about as late as by itself.
+    pub fn hurry(&mut self, now: Monotonic) {
+        self.want(true, now);
+        if let State::Pause { until } = &mut self.state
+            && self.is_refused
+        {
+            let left = until.since(now);
+            if left > UPLINK_BACKOFF_MAX {
+                let rested = UPLINK_REFUSED_PAUSE.saturating_sub(UPLINK_BACKOFF_MAX);
+                *until = now.plus(left.saturating_sub(rested));
+            }
+        }
+    }
+
     /// Takes a request of a client that has no other. It is answered by an [`Output`], perhaps at once.
     ///
     /// # Errors
@@ -318,6 +335,7 @@ impl<A: Copy + Ord> Uplink<A> {
             path: asked.path.into(),
             body,
             agent_start: asked.agent_start.map(Into::into),
+            has_gone: asked.has_gone,
         };
         self.put(Some(id), &ToHub::Request(request));
         Ok(())

@@ -15,7 +15,7 @@ fn id(seq: u64) -> MessageId {
 }
 
 fn ask<'a>(path: &'a str, token: Option<&'a str>) -> Asked<'a> {
-    Asked { token, method: "POST", path, body: b"{}", agent_start: None }
+    Asked { token, method: "POST", path, body: b"{}", agent_start: None, has_gone: false }
 }
 
 fn hello(version: &str) -> String {
@@ -255,6 +255,26 @@ fn a_hub_that_says_no_is_not_asked_again_soon_and_its_words_are_told() {
     uplink.connected(at(400_000), Timestamp(5));
     uplink.frame(&hello(env!("CARGO_PKG_VERSION")), at(400_000));
     assert!(!uplink.standing().refused && uplink.problem(at(400_000)).is_none());
+}
+
+#[test]
+fn a_person_who_asks_how_it_stands_does_not_wait_for_long_after_a_no() {
+    let mut uplink = Uplink::<u8>::new("laptop", at(0));
+    uplink.want(true, at(0));
+    outputs(&mut uplink);
+    uplink.refused("this machine was removed", at(0));
+    uplink.want(true, at(500));
+    assert_eq!(uplink.next_deadline(), Some(at(0).plus(UPLINK_REFUSED_PAUSE)));
+    // However often that is: not sooner than after others.
+    for ms in [1000, 1500, 4000] {
+        uplink.hurry(at(ms));
+        assert_eq!(uplink.next_deadline(), Some(at(0).plus(UPLINK_BACKOFF_MAX)));
+    }
+    uplink.tick(at(0).plus(UPLINK_BACKOFF_MAX));
+    assert_eq!(outputs(&mut uplink), [Output::Dial]);
+    uplink.refused("this machine was removed", at(10_000));
+    uplink.hurry(at(22_000));
+    assert_eq!(uplink.next_deadline(), Some(at(22_000)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What this machine is among several, and whether the others can be reached.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::Report;
@@ -29,7 +29,7 @@ pub(super) fn check(report: &mut Report, config: &Config, out: &Out, client: &mu
     }
     match (&standing.machines, &standing.asked) {
         (Some(reply), Ok(Resolved { role: Role::Hub { listen }, .. })) => {
-            hub(report, config, *listen, reply);
+            hub(report, SocketAddr::new(*listen, config.ws_port), reply);
         }
         (Some(reply), _) => way(report, out, reply),
         (None, _) => {}
@@ -38,17 +38,20 @@ pub(super) fn check(report: &mut Report, config: &Config, out: &Out, client: &mu
 }
 
 /// Whether the port of a hub is open, as far as that can be told from here.
-fn hub(report: &mut Report, config: &Config, listen: IpAddr, reply: &MachinesReply) {
+fn hub(report: &mut Report, asked: SocketAddr, reply: &MachinesReply) {
     const CHECK: &str = "hub";
-    let host = if listen.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen };
-    let at = SocketAddr::new(host, config.ws_port);
+    let runs = reply.listen.as_ref().and_then(|address| address.parse().ok());
+    let mut at: SocketAddr = runs.unwrap_or(asked);
+    if at.ip().is_unspecified() {
+        at.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
     match TcpStream::connect_timeout(&at, CONNECT_TIME_MAX) {
         Ok(_) => report.ok(
             CHECK,
             format!(
                 "port {} is open for machines; {}. Whether a firewall closes it to them can only be \
                  seen from there",
-                config.ws_port,
+                at.port(),
                 joined_words(reply)
             ),
         ),

@@ -52,6 +52,7 @@ fn a_message_comes_back_as_it_was(store: &mut dyn Store) {
                 from_name: "n\u{e4}me".into(),
                 to: Some(to.into()),
                 to_name: matches!(to, Recipient::Peer(_)).then(|| "peer-1".into()),
+                to_host: None,
                 to_group: None,
                 kind,
                 payload: payload.as_str().into(),

@@ -90,21 +90,23 @@ impl StoredMessage {
         }
     }
 
-    fn mailbox(&self) -> Option<Box<str>> {
+    fn mailbox(&self) -> Option<(Box<str>, Option<MachineName>)> {
         match self.recipients.keys().next() {
-            Some(Place::Mailbox(name, _)) => Some(name.clone()),
+            Some(Place::Mailbox(name, host)) => Some((name.clone(), *host)),
             _ => None,
         }
     }
 
     pub(super) fn seen_with(&self, marks: Marks) -> Message {
+        let (to_name, to_host) = self.mailbox().unzip();
         Message {
             seq: self.seq,
             id: self.id,
             from: self.from.clone(),
             from_name: self.from_name.clone(),
             to: self.to(),
-            to_name: self.mailbox(),
+            to_name,
+            to_host: to_host.flatten(),
             to_group: self.group.clone(),
             kind: self.kind,
             payload: self.payload.clone(),

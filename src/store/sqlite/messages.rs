@@ -6,7 +6,9 @@ use uuid::Uuid;
 use super::db::{Db, Fault, Outcome};
 use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
 use super::rows::{MarkTime, NO_WAY, NOT_YET, told_from_stored, told_to_stored};
-use crate::model::{Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way};
+use crate::model::{
+    MachineName, Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way,
+};
 use crate::store::marks::Marks;
 use crate::store::{NewMessage, Receipt, Repeated, Telling, To};
 
@@ -24,6 +26,8 @@ pub(super) struct StoredMessage {
 pub(super) struct Address {
     pub(super) to: Option<Party>,
     pub(super) name: Option<Box<str>>,
+    /// The machine of the mailbox of that name.
+    pub(super) host: Option<MachineName>,
     pub(super) group: Option<Box<str>>,
 }
 
@@ -51,14 +55,14 @@ fn address(
 ) -> Outcome<Address> {
     if recipient == EVERYONE {
         let group = addressed.map(|group| group.to_string().into());
-        return Ok(Address { to: None, name: None, group });
+        return Ok(Address { to: None, name: None, host: None, group });
     }
     let party = parties.party(connection, recipient)?;
-    let Some((name, _)) = mailbox_name(&party) else {
-        return Ok(Address { to: Some(party), name: None, group: None });
+    let Some((name, host)) = mailbox_name(&party) else {
+        return Ok(Address { to: Some(party), name: None, host: None, group: None });
     };
     let to = addressed.unwrap_or_else(|| Party::Label(name.into()));
-    Ok(Address { to: Some(to), name: Some(name.into()), group: None })
+    Ok(Address { to: Some(to), name: Some(name.into()), host, group: None })
 }
 
 impl Db {
@@ -188,7 +192,8 @@ impl Db {
         let recipient = row.get(3)?;
         let MarkTime(delivered_at) = row.get(6)?;
         let MarkTime(read_at) = row.get(9)?;
-        let Address { to, name, group } = address(connection, parties, recipient, row.get(13)?)?;
+        let Address { to, name, host, group } =
+            address(connection, parties, recipient, row.get(13)?)?;
         let message = Message {
             seq: row.get(0)?,
             id: row.get(1)?,
@@ -196,6 +201,7 @@ impl Db {
             from_name: row.get(11)?,
             to,
             to_name: name,
+            to_host: host,
             to_group: group,
             kind: row.get(4)?,
             payload: row.get(12)?,

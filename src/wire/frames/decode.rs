@@ -195,6 +195,8 @@ struct HubFields<'a> {
     #[serde(borrow)]
     agent_start: Raw<'a>,
     #[serde(borrow)]
+    gone: Raw<'a>,
+    #[serde(borrow)]
     cancel: Raw<'a>,
     #[serde(borrow)]
     lost: Raw<'a>,
@@ -303,6 +305,7 @@ impl<'a> Request<'a> {
             path: text(it.path, "path", FRAME_PATH_BYTES_MAX)?,
             body,
             agent_start: some_text(it.agent_start, "agentStart", TAG_CHARS_MAX)?,
+            has_gone: it.gone.is_some() && flag(it.gone, "gone")?,
         })
     }
 }

@@ -213,6 +213,7 @@ impl Request<'_> {
         let frame = Object::new(self.body.map_or(0, str::len) + 2 * AROUND).number("id", self.id);
         let frame = frame.text("as", by).text("method", &self.method).text("path", &self.path);
         let frame = frame.some_text("agentStart", self.agent_start.as_deref());
+        let frame = if self.has_gone { frame.raw("gone", "true") } else { frame };
         frame.some_raw("body", self.body).end()
     }
 }

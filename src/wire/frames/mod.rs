@@ -58,6 +58,8 @@ pub struct Request<'a> {
     pub body: Option<&'a str>,
     /// Of a registration: when the agent's process that it names started, as that machine's kernel says.
     pub agent_start: Option<Cow<'a, str>>,
+    /// The client has hung up, and would not get what it is given.
+    pub has_gone: bool,
 }
 
 /// A peer to which there is a way.

@@ -74,6 +74,7 @@ fn what_a_relay_says() {
         path: "/send".into(),
         body: Some(r#"{"toPeer":"a\u0062", "x":[1.50]}"#),
         agent_start: None,
+        has_gone: false,
     };
     to_hub(
         r#"{"id":7,"as":"operator","method":"POST","path":"/send","body":{"toPeer":"a\u0062", "x":[1.50]}}"#,
@@ -86,6 +87,15 @@ fn what_a_relay_says() {
             method: "GET".into(),
             path: "/status".into(),
             body: None,
+            ..request.clone()
+        }),
+    );
+    to_hub(
+        r#"{"id":7,"as":"operator","method":"POST","path":"/claim","gone":true,"body":{}}"#,
+        &ToHub::Request(Request {
+            path: "/claim".into(),
+            body: Some("{}"),
+            has_gone: true,
             ..request.clone()
         }),
     );

@@ -100,6 +100,8 @@ pub(super) struct Plan {
     /// In this try.
     has_searched: bool,
     told: Vec<String>,
+    /// How many of these are a no of a hub.
+    refusals: usize,
     acts: VecDeque<Act>,
 }
 
@@ -120,6 +122,7 @@ impl Plan {
             searched: None,
             has_searched: false,
             told: Vec::new(),
+            refusals: 0,
             acts: VecDeque::new(),
         }
     }
@@ -157,6 +160,7 @@ impl Plan {
         self.queue.clear();
         self.known.clear();
         self.told.clear();
+        self.refusals = 0;
         self.begun = None;
         self.has_searched = false;
     }
@@ -194,12 +198,18 @@ impl Plan {
     /// There is none, or not to the hub. `refused`: the hub has said no, and would say it again.
     pub(super) fn failed(&mut self, id: u64, why: &str, refused: bool, now: Monotonic) {
         let Some(attempt) = self.take(id) else { return };
-        if refused {
+        if refused && self.hub.is_some() {
             self.give_up(Failure { words: why.into(), refused });
             return;
         }
+        // Of several hubs that may be meant another may let this machine in.
+        self.refusals += usize::from(refused);
         self.put_behind(&attempt.way);
-        self.note(format!("{}: {why}", attempt.way.at));
+        if refused && self.known.len() == 1 {
+            self.note(why.to_owned());
+        } else {
+            self.note(format!("{}: {why}", attempt.way.at));
+        }
         self.go_on(now);
     }
 
@@ -394,6 +404,7 @@ impl Plan {
 
     fn give_up_with_all(&mut self) {
         let mut told = std::mem::take(&mut self.told);
+        let refused = self.refusals > 0 && self.refusals == told.len();
         let more = told.len().saturating_sub(TOLD_MAX);
         if more > 0 {
             told.truncate(TOLD_MAX);
@@ -407,7 +418,7 @@ impl Plan {
                 "it does not answer".to_owned()
             };
         }
-        self.give_up(Failure { words: words.into(), refused: false });
+        self.give_up(Failure { words: words.into(), refused });
     }
 
     fn give_up(&mut self, failure: Failure) {

@@ -89,6 +89,7 @@ impl Test {
             path: "/send",
             body: br#"{"a": 1}"#,
             agent_start: None,
+            has_gone: false,
         };
         self.uplink.ask(ASKER, asked, self.now.mono).unwrap();
     }

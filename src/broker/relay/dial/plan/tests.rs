@@ -142,6 +142,38 @@ fn a_no_of_the_hub_is_its_last_word() {
 }
 
 #[test]
+fn a_no_of_one_that_may_be_another_hub_leaves_the_other_addresses() {
+    let both = || Plan::new(None, places(&["10.0.0.1", "10.0.0.2"]), false);
+    let no = |plan: &mut Plan, id| {
+        plan.connected(id, at(1));
+        plan.failed(id, "its secret is another", true, at(1));
+        acts(plan)
+    };
+    let mut plan = both();
+    plan.begin(at(0));
+    acts(&mut plan);
+    assert_eq!(no(&mut plan, 1).last(), Some(&connect(2, "10.0.0.2:7900")));
+    // Both have said no, and would say it again.
+    let all = no(&mut plan, 2);
+    let failure = words(&all);
+    assert!(failure.refused, "{failure:?}");
+    let said = "10.0.0.1:7900: its secret is another; 10.0.0.2:7900: its secret is another";
+    assert_eq!(&*failure.words, said);
+    // One that does not answer may be the right one.
+    plan.begin(at(1000));
+    acts(&mut plan);
+    no(&mut plan, 3);
+    plan.failed(4, "no route", false, at(1001));
+    assert!(!words(&acts(&mut plan)).refused);
+    // There is but one address: its words are enough.
+    let mut plan = Plan::new(None, places(&["10.0.0.1"]), false);
+    plan.begin(at(0));
+    acts(&mut plan);
+    let failure = Failure { words: "its secret is another".into(), refused: true };
+    assert_eq!(no(&mut plan, 1).last(), Some(&Act::GiveUp(failure)));
+}
+
+#[test]
 fn the_known_hub_is_looked_for_where_its_addresses_do_not_answer() {
     let mut plan = plan(&["10.0.0.1"], true);
     plan.begin(at(0));
