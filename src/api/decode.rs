@@ -1,43 +1,20 @@
-//! Decoding requests: checked as far as that is possible without knowing the mesh.
+//! Decoding requests: their fields, and what no field can say by itself, checked as far as that is
+//! possible without knowing the mesh.
 
-use serde_json::Value;
-use uuid::Uuid;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
+use super::declare::{Object, Part, Rule};
 use super::endpoint::Endpoint;
-use super::fields::{Fields, Text, whole};
+use super::fields::{Fields, Flag, Json, Kind, List, Word, check_json, text};
+use super::kinds::{NAMESPACE, PATH, REPO_HASH, is_custom_type};
 use super::refusal::{Code, Refusal};
-use super::request::{
-    Claim, Facts, Fetch, Filter, History, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
-};
-use crate::limits::{
-    AGENT_PIDS_MAX, CLAIM_WAIT_SECONDS_MAX, EVENT_TYPE_CHARS_MAX, EVENT_TYPES_MAX,
-    INVITATION_MINUTES_MAX, KEY_CHARS_MAX, LIST_LIMIT_MAX, LOCK_FILES_MAX, LOCK_TTL_MINUTES_MAX,
-    MARK_IDS_MAX, NAME_CHARS_MAX, NAMESPACE_CHARS_MAX, PATH_BYTES_MAX, PAYLOAD_BYTES_MAX,
-    PEER_IDS_MAX, PROOF_HANDLES_MAX, REASON_CHARS_MAX, STATE_TTL_SECONDS_MAX, SUMMARY_CHARS_MAX,
-    TAG_CHARS_MAX, THREAD_MESSAGES_MAX, WAIT_SECONDS_MAX,
-};
-use crate::model::{
-    Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, PeerId, RepoHash, SentStatus,
-    Seq, Timestamp, Way, event_type,
-};
+use super::request::{LockFiles, Place, Request, Scope};
+use crate::limits::{LOCK_FILES_MAX, PAYLOAD_BYTES_MAX};
+use crate::model::MessageKind;
 use crate::names;
 
 type Result<T> = std::result::Result<T, Refusal>;
-
-/// A way of naming a peer or party: an id, a name, a prefix of an id.
-const WHO: Text = Text::chars(1, NAME_CHARS_MAX);
-/// The same, or a topic with its `#`.
-const TO: Text = Text::chars(1, NAME_CHARS_MAX + 1);
-const PATH: Text = Text::bytes(1, PATH_BYTES_MAX);
-const TAG: Text = Text::chars(1, TAG_CHARS_MAX);
-const PAYLOAD: Text = Text::bytes(1, PAYLOAD_BYTES_MAX);
-const VALUE: Text = Text::bytes(0, PAYLOAD_BYTES_MAX);
-const KEY: Text = Text::chars(1, KEY_CHARS_MAX);
-const NAMESPACE: Text = Text::chars(1, NAMESPACE_CHARS_MAX);
-const EVENT_TYPE: Text = Text::chars(1, EVENT_TYPE_CHARS_MAX);
-/// The largest number JSON clients handle exactly.
-const SEQ_MAX: u64 = (1 << 53) - 1;
 
 impl Request {
     /// Decodes what was sent to `endpoint`.
@@ -45,488 +22,280 @@ impl Request {
     /// # Errors
     /// `invalid_json`, or `invalid_request` naming the field and what was expected.
     pub fn decode(endpoint: Endpoint, body: &[u8]) -> Result<Self> {
-        let mut fields = match endpoint {
+        match endpoint {
             Endpoint::Health => return Ok(Self::Health),
             Endpoint::Status => return Ok(Self::Status),
-            _ => Fields::parse(body)?,
-        };
-        let fields = &mut fields;
-        Ok(match endpoint {
-            Endpoint::Health => Self::Health,
-            Endpoint::Status => Self::Status,
-            Endpoint::Shutdown => Self::Shutdown,
-            Endpoint::Register => Self::Register(Box::new(register(fields)?)),
-            Endpoint::Unregister => Self::Unregister {
-                peer_id: fields.text("peerId", WHO)?,
-                away: fields.flag("away")?,
-            },
-            Endpoint::Heartbeat => Self::Heartbeat {
-                peer_id: fields.text("peerId", WHO)?,
-                git_branch: fields.text("gitBranch", TAG)?,
-                session_id: fields.text("sessionId", TAG)?,
-            },
-            Endpoint::Peers => Self::Peers(list_peers(fields)?),
-            Endpoint::Summary => Self::Summary {
-                peer_id: fields.text("peerId", WHO)?,
-                summary: fields.need_text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
-            },
-            Endpoint::Rename => Self::Rename {
-                peer_id: fields.text("peerId", WHO)?,
-                name: fields.need_text("name", WHO)?,
-            },
-            Endpoint::Send => Self::Send(send(fields)?),
-            Endpoint::Messages => messages(fields)?,
-            Endpoint::History => history(fields)?,
-            Endpoint::State => state(fields)?,
-            Endpoint::Lock => lock(fields)?,
-            Endpoint::Events => events(fields)?,
-            Endpoint::Machines => machines(fields)?,
-        })
-    }
-}
-
-fn pid(value: &Value) -> Option<u32> {
-    whole(value).and_then(|number| u32::try_from(number).ok()).filter(|pid| *pid > 0)
-}
-
-fn register(fields: &mut Fields<'_>) -> Result<Register> {
-    Ok(Register {
-        pid: u32::try_from(fields.need_number("pid", 1..=u64::from(u32::MAX))?).unwrap_or(0),
-        project_path: fields.need_text("projectPath", PATH)?,
-        name: fields.text("name", WHO)?,
-        agent_type: fields.text("agentType", WHO)?,
-        git_root: fields.text("gitRoot", PATH)?,
-        git_branch: fields.text("gitBranch", TAG)?,
-        repo_id: fields.text("repoId", PATH)?,
-        repo_hash: repo_hash(fields)?,
-        uds_path: fields.text("udsPath", PATH)?,
-        summary: fields.text("summary", Text::chars(0, SUMMARY_CHARS_MAX))?,
-        reach: fields.text("reach", WHO)?,
-        session_id: fields.text("sessionId", TAG)?,
-        agent_pid: fields.small("agentPid", 1..=u32::MAX)?,
-        private: fields.flag("private")?,
-        acks: fields.flag("acks")?,
-        exclusive: fields.flag("exclusive")?,
-        peer_id: fields.text("peerId", WHO)?,
-        facts: Facts::default(),
-    })
-}
-
-fn list_peers(fields: &mut Fields<'_>) -> Result<ListPeers> {
-    const SCOPES: &str = "machine, mesh, directory or repo";
-    let repo_hash = repo_hash(fields)?;
-    let (project_path, git_root, repo_id) = (
-        fields.text("projectPath", PATH)?,
-        fields.text("gitRoot", PATH)?,
-        fields.text("repoId", PATH)?,
-    );
-    let scope = match fields.word("scope", SCOPES, |word| {
-        ["machine", "mesh", "directory", "repo"].into_iter().find(|scope| *scope == word)
-    })? {
-        Some("directory") => Scope::Directory {
-            project_path: project_path.ok_or_else(|| {
-                Refusal::new(Code::InvalidRequest, "scope `directory` needs `projectPath`")
-            })?,
-        },
-        Some("repo") if git_root.is_none() && repo_id.is_none() && repo_hash.is_none() => {
-            return Err(Refusal::new(
-                Code::InvalidRequest,
-                "scope `repo` needs `gitRoot`, `repoId` or `repoHash`",
-            ));
+            _ => {}
         }
-        Some("repo") => Scope::Repo { git_root, repo_id, repo_hash },
-        Some("mesh") => Scope::Mesh,
-        _ => Scope::Machine,
-    };
-    Ok(ListPeers {
-        scope,
-        exclude_id: fields.text("excludeId", WHO)?,
-        include_stale: fields.flag("includeStale")?,
-        session_id: fields.text("sessionId", TAG)?,
-        agent_pids: fields
-            .list("agentPids", AGENT_PIDS_MAX, "process ids", pid)?
-            .unwrap_or_default(),
-        agents: fields.flag("agents")?,
-        ids: fields
-            .list("ids", PEER_IDS_MAX, "ids of peers", |id| PeerId::parse(id.as_str()?))?
-            .unwrap_or_default(),
-        include_departed: fields.flag("includeDeparted")?,
-        unread: fields.flag("unread")?,
-    })
-}
-
-fn repo_hash(fields: &mut Fields<'_>) -> Result<Option<RepoHash>> {
-    fields.word("repoHash", "64 hexadecimal digits", RepoHash::parse)
-}
-
-fn client_id(fields: &mut Fields<'_>) -> Result<Option<Uuid>> {
-    uuid(fields, "id")
-}
-
-fn uuid(fields: &mut Fields<'_>, name: &str) -> Result<Option<Uuid>> {
-    fields.word(name, "a UUID", |text| {
-        (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
-    })
-}
-
-fn send(fields: &mut Fields<'_>) -> Result<SendMessage> {
-    let sent = SendMessage {
-        from_peer: fields.text("fromPeer", WHO)?,
-        to_peer: fields.need_text("toPeer", TO)?,
-        payload: fields.need_text("payload", PAYLOAD)?,
-        kind: fields
-            .word("type", "text, json, command or alert", MessageKind::parse)?
-            .unwrap_or_default(),
-        reply_to: fields.word("replyTo", "the handle or the id of a message", MessageRef::parse)?,
-        id: client_id(fields)?,
-        place: Place {
-            project_path: fields.text("projectPath", PATH)?,
-            git_root: fields.text("gitRoot", PATH)?,
-            repo_id: fields.text("repoId", PATH)?,
-            repo_hash: repo_hash(fields)?,
-        },
-    };
-    if let Some(topic) = sent.to_peer.strip_prefix(names::TOPIC) {
-        names::check_topic(topic).map_err(|error| {
-            let to = format!("`toPeer`: a topic is `#` and a name: {error}");
-            Refusal::new(Code::InvalidRequest, to)
-        })?;
+        let mut fields = Fields::parse(body)?;
+        let request = Self::from_fields(endpoint, &mut fields);
+        // What was read is JSON. What was not, or is taken as it stands, may only look like it.
+        let is_read = !fields.are_left() && !matches!(request, Err(_) | Ok(Self::Emit { .. }));
+        if !is_read && !body.is_empty() {
+            check_json(body)?;
+        }
+        request
     }
-    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(&sent.payload).is_ok();
-    if sent.kind == MessageKind::Json && !is_json() {
-        return Err(Refusal::field("payload", "valid JSON when `type` is json"));
+
+    /// The request to `endpoint` that these fields are.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the field and what was expected.
+    pub(crate) fn from_fields(endpoint: Endpoint, fields: &mut Fields<'_>) -> Result<Self> {
+        let action = Action(endpoint);
+        let action = match action.all().next() {
+            Some(_) => Some(fields.need("action", &action)?),
+            None => None,
+        };
+        match (endpoint, action) {
+            (Endpoint::Messages, _) => check_forms(fields)?,
+            (Endpoint::Lock, Some("lock")) => check_files(fields, true)?,
+            (Endpoint::Lock, Some("query")) => check_files(fields, false)?,
+            _ => {}
+        }
+        let request = Self::read(endpoint, action, fields)?;
+        request.check()?;
+        Ok(request)
     }
-    Ok(sent)
+
+    /// What no field can say by itself.
+    fn check(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Refusal::new(Code::InvalidRequest, message));
+        match self {
+            Self::Send(sent) => {
+                if let Some(topic) = sent.to_peer.strip_prefix(names::TOPIC)
+                    && let Err(error) = names::check_topic(topic)
+                {
+                    return refuse(&format!("`toPeer`: a topic is `#` and a name: {error}"));
+                }
+                let is_json =
+                    || serde_json::from_str::<serde::de::IgnoredAny>(&sent.payload).is_ok();
+                if sent.kind == MessageKind::Json && !is_json() {
+                    return Err(Refusal::field("payload", "valid JSON when `type` is json"));
+                }
+                Ok(())
+            }
+            Self::History(history) if !history.thread.is_empty() && history.after.is_none() => {
+                refuse("`thread` needs `after`: answers are found after what they answer")
+            }
+            Self::ListState { namespace: None, prefix: Some(_), .. } => {
+                refuse("`prefix` is for one namespace: leave out `allNamespaces`")
+            }
+            Self::ListState { namespace: Some(_), after: Some(_), .. } => {
+                Err(EntryAfter::refusal())
+            }
+            Self::Lock(lock) if lock.steal => {
+                if lock.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+                    return refuse(
+                        "`reason` is missing: whoever loses the lock is told why it was taken",
+                    );
+                }
+                if lock.wait > 0 {
+                    return refuse("`steal` takes the lock at once: leave out `wait`, or `steal`");
+                }
+                Ok(())
+            }
+            Self::LockFiles(LockFiles { paths, .. }) | Self::QueryFiles { paths, .. }
+                if paths.file_paths.is_empty() =>
+            {
+                let expected = format!("a list of 1 to {LOCK_FILES_MAX} paths");
+                Err(Refusal::field("filePaths", &expected))
+            }
+            Self::Subscribe { types, .. } if types.is_empty() => Err(Refusal::field(
+                "types",
+                "a list of at least one event type, `prefix.*`, `*` or `#topic`",
+            )),
+            Self::Emit { kind, .. } if !is_custom_type(kind) => Err(Refusal::field(
+                "type",
+                "a name of [A-Za-z0-9._-] that is none of the mesh's own types (peer_joined and the \
+                 like, and whatever begins with `mesh.`), such as build.finished",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
-fn messages(fields: &mut Fields<'_>) -> Result<Request> {
-    const WAYS: &str = "inbox-socket, channel, queue, hook, tool-result, wait-hook or plugin";
-    let peer_id = fields.text("peerId", WHO)?;
+/// An action of an endpoint that has several.
+pub(super) struct Action(pub(super) Endpoint);
+
+impl Action {
+    fn all(&self) -> impl Iterator<Item = &'static str> {
+        Request::ACTIONS.iter().filter(|(of, _)| *of == self.0).map(|(_, action)| *action)
+    }
+}
+
+impl Kind for Action {
+    type Value = &'static str;
+
+    fn parse(&self, raw: &RawValue) -> Option<&'static str> {
+        let word = text(raw)?;
+        self.all().find(|action| *action == word)
+    }
+
+    fn expected(&self) -> String {
+        let mut all: Vec<_> = self.all().collect();
+        all.dedup();
+        format!("one of {}", all.join(", "))
+    }
+}
+
+/// Requests that are told apart by a field have one of these fields.
+fn check_forms(fields: &Fields<'_>) -> Result<()> {
     let forms = ["markRead", "markNotified", "markSent", "claim", "renew", "release"];
     if forms.iter().filter(|form| fields.has(form)).count() > 1 {
         let message = "`claim`, `renew`, `release`, `markSent`, `markNotified` and `markRead` are \
                        requests of their own: send one";
         return Err(Refusal::new(Code::InvalidRequest, message));
     }
-    let ids = |fields: &mut Fields<'_>, name: &str| {
-        let parse = |value: &Value| value.as_str().and_then(MessageId::parse);
-        fields.list(name, MARK_IDS_MAX, "message ids", parse)
-    };
-    if let Some(ids) = ids(fields, "markRead")? {
-        let way = fields.word("way", WAYS, Way::parse)?;
-        return Ok(Request::MarkRead { peer_id, ids, way, claim_id: uuid(fields, "claimId")? });
-    }
-    if let Some(ids) = ids(fields, "markNotified")? {
-        let way = fields.need_word("way", WAYS, Way::parse)?;
-        return Ok(Request::MarkNotified { peer_id, ids, way, claim_id: uuid(fields, "claimId")? });
-    }
-    if let Some(ids) = ids(fields, "markSent")? {
-        const STATUS: &str = "sent, held, refused, declined, not-running or dropped";
-        return Ok(Request::MarkSent {
-            peer_id,
-            ids,
-            way: fields.need_word("way", WAYS, Way::parse)?,
-            status: fields.need_word("status", STATUS, SentStatus::parse)?,
-            whole: fields.flag("whole")?,
-            claim_id: uuid(fields, "claimId")?,
-        });
-    }
-    if let Some(by) = fields.word("claim", WAYS, Way::parse)? {
-        let moments = "start, prompt, tool, stop or end";
-        let proof = |value: &Value| value.as_str().and_then(Handle::parse);
-        return Ok(Request::Claim(Claim {
-            peer_id,
-            by,
-            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
-            wait: fields.number("wait", 0..=CLAIM_WAIT_SECONDS_MAX)?.unwrap_or(0),
-            moment: fields.word("moment", moments, Moment::parse)?,
-            proof: fields
-                .list("proof", PROOF_HANDLES_MAX, "handles of messages", proof)?
-                .unwrap_or_default(),
-        }));
-    }
-    if let Some(claim_id) = uuid(fields, "renew")? {
-        return Ok(Request::RenewClaim { peer_id, claim_id });
-    }
-    if let Some(claim_id) = uuid(fields, "release")? {
-        return Ok(Request::ReleaseClaim { peer_id, claim_id });
-    }
-    let filter = |word: &str| match word {
-        "unread" => Some(Filter::Unread),
-        "all" => Some(Filter::All),
-        "sent" => Some(Filter::Sent),
-        _ => None,
-    };
-    Ok(Request::Fetch(Fetch {
-        peer_id,
-        filter: fields.word("filter", "unread, all or sent", filter)?.unwrap_or_default(),
-        from: fields.text("from", WHO)?,
-        limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
-        peek: fields.flag("peek")?,
-        before: fields.number("before", 0..=SEQ_MAX)?.map(Seq),
-        after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
-        wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
-    }))
+    Ok(())
 }
 
-fn history(fields: &mut Fields<'_>) -> Result<Request> {
-    if let Some(message) =
-        fields.word("message", "the handle or the id of a message", MessageRef::parse)?
-    {
-        return Ok(Request::FindMessage { message });
+/// `filePaths` goes with no field that is for one path.
+fn check_files(fields: &Fields<'_>, takes: bool) -> Result<()> {
+    if !fields.has("filePaths") {
+        return Ok(());
     }
-    let id = |value: &Value| value.as_str().and_then(MessageId::parse);
-    let history = History {
-        with: fields.text("with", TO)?,
-        text: fields.text("text", Text::bytes(1, PAYLOAD_BYTES_MAX))?,
-        thread: fields.list("thread", THREAD_MESSAGES_MAX, "message ids", id)?.unwrap_or_default(),
-        since: fields.word("since", "a time such as 2026-04-08T10:30:00Z", Timestamp::parse)?,
-        before: fields.number("before", 0..=SEQ_MAX)?.map(Seq),
-        after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
-        limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
-    };
-    if !history.thread.is_empty() && history.after.is_none() {
-        let message = "`thread` needs `after`: answers are found after what they answer";
-        return Err(Refusal::new(Code::InvalidRequest, message));
-    }
-    Ok(Request::History(history))
-}
-
-fn state(fields: &mut Fields<'_>) -> Result<Request> {
-    let action = action(fields, &["get", "set", "list", "delete"])?;
-    let namespace =
-        fields.text("namespace", NAMESPACE)?.unwrap_or_else(|| names::DEFAULT_NAMESPACE.into());
-    let version = |fields: &mut Fields<'_>| {
-        fields.number("ifVersion", 0..=SEQ_MAX).map(|version| version.map(Seq))
-    };
-    Ok(match action {
-        "get" => Request::GetState { namespace, key: fields.need_text("key", KEY)? },
-        "list" => {
-            let namespace = (!fields.flag("allNamespaces")?).then_some(namespace);
-            let prefix = fields.text("prefix", Text::chars(0, KEY_CHARS_MAX))?;
-            if namespace.is_none() && prefix.is_some() {
-                let message = "`prefix` is for one namespace: leave out `allNamespaces`";
-                return Err(Refusal::new(Code::InvalidRequest, message));
-            }
-            let limit = fields.small("limit", 1..=LIST_LIMIT_MAX)?;
-            let place = |value: &Value| value.as_str().map(Into::into);
-            let after = fields.list("after", 2, "texts: a namespace and a key", place)?;
-            let after: Option<[Box<str>; 2]> = match after.map(TryInto::try_into) {
-                None => None,
-                Some(Ok(after)) if namespace.is_none() => Some(after),
-                Some(_) => {
-                    let message = "`after` is a namespace and a key, with `allNamespaces`";
-                    return Err(Refusal::new(Code::InvalidRequest, message));
-                }
-            };
-            Request::ListState { namespace, prefix, after, limit }
-        }
-        "set" => Request::SetState(SetState {
-            peer_id: fields.text("peerId", WHO)?,
-            namespace,
-            key: fields.need_text("key", KEY)?,
-            value: fields.need_text("value", VALUE)?,
-            if_version: version(fields)?,
-            ttl_seconds: fields.number("ttlSeconds", 1..=STATE_TTL_SECONDS_MAX)?,
-        }),
-        _ => Request::DeleteState {
-            peer_id: fields.text("peerId", WHO)?,
-            namespace,
-            key: fields.need_text("key", KEY)?,
-            if_version: version(fields)?,
-        },
-    })
-}
-
-fn lock(fields: &mut Fields<'_>) -> Result<Request> {
-    let action = action(fields, &["lock", "unlock", "query"])?;
-    let peer_id = fields.text("peerId", WHO)?;
-    Ok(match action {
-        "lock" if fields.has("filePaths") => Request::LockFiles(lock_files(fields, peer_id)?),
-        "lock" => Request::Lock(lock_file(fields, peer_id)?),
-        "unlock" => {
-            Request::Unlock { peer_id, path: lock_path(fields)?, force: fields.flag("force")? }
-        }
-        _ if fields.has("filePaths") => Request::QueryFiles { peer_id, paths: lock_paths(fields)? },
-        _ if fields.has("filePath") => {
-            Request::QueryLocks { peer_id, path: Some(lock_path(fields)?) }
-        }
-        _ => Request::QueryLocks { peer_id, path: None },
-    })
-}
-
-fn lock_file(fields: &mut Fields<'_>, peer_id: Option<Box<str>>) -> Result<LockFile> {
-    let lock = LockFile {
-        peer_id,
-        path: lock_path(fields)?,
-        shared: fields.flag("shared")?,
-        reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
-        ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
-        steal: fields.flag("steal")?,
-        wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
-        place: uuid(fields, "place")?,
-    };
-    let has_reason = lock.reason.as_ref().is_some_and(|reason| !reason.trim().is_empty());
-    if lock.steal && !has_reason {
-        let message = "`reason` is missing: whoever loses the lock is told why it was taken";
-        return Err(Refusal::new(Code::InvalidRequest, message));
-    }
-    if lock.steal && lock.wait > 0 {
-        let message = "`steal` takes the lock at once: leave out `wait`, or `steal`";
-        return Err(Refusal::new(Code::InvalidRequest, message));
-    }
-    Ok(lock)
-}
-
-fn lock_files(fields: &mut Fields<'_>, peer_id: Option<Box<str>>) -> Result<LockFiles> {
-    if let Some(other) = ["steal", "wait", "place"].into_iter().find(|name| fields.has(name)) {
-        let message = format!(
+    let of_one = ["steal", "wait", "place"].into_iter().find(|name| takes && fields.has(name));
+    let message = match of_one {
+        Some(other) => format!(
             "`{other}` is for one lock: leave it out, or send one `filePath` instead of `filePaths`"
-        );
-        return Err(Refusal::new(Code::InvalidRequest, message));
-    }
-    Ok(LockFiles {
-        peer_id,
-        paths: lock_paths(fields)?,
-        shared: fields.flag("shared")?,
-        reason: fields.text("reason", Text::chars(0, REASON_CHARS_MAX))?,
-        ttl_minutes: fields.small("ttlMinutes", 1..=LOCK_TTL_MINUTES_MAX)?,
-        subagent: fields.text("subagent", TAG)?,
-    })
+        ),
+        None if fields.has("filePath") => {
+            "`filePath` and `filePaths` are two ways of saying it: send one".to_owned()
+        }
+        None => return Ok(()),
+    };
+    Err(Refusal::new(Code::InvalidRequest, message))
 }
 
-fn lock_paths(fields: &mut Fields<'_>) -> Result<LockPaths> {
-    if fields.has("filePath") {
-        let message = "`filePath` and `filePaths` are two ways of saying it: send one";
-        return Err(Refusal::new(Code::InvalidRequest, message));
-    }
-    let path = |value: &Value| value.as_str().filter(|path| PATH.fits(path)).map(Into::into);
-    let what = "paths of 1 to 4096 bytes, and not empty";
-    let file_paths: Option<Vec<_>> = fields.list("filePaths", LOCK_FILES_MAX, what, path)?;
-    Ok(LockPaths {
-        file_paths: file_paths.filter(|paths| !paths.is_empty()).ok_or_else(|| {
-            Refusal::field("filePaths", &format!("a list of 1 to {LOCK_FILES_MAX} paths"))
-        })?,
-        exact: fields.flag("exact")?,
-        repo_hash: repo_hash(fields)?,
-        repo_id: fields.text("repoId", PATH)?,
-        git_root: fields.text("gitRoot", PATH)?,
-    })
-}
-
-fn lock_path(fields: &mut Fields<'_>) -> Result<LockPath> {
-    Ok(LockPath {
-        file_path: fields.need_text("filePath", PATH)?,
-        exact: fields.flag("exact")?,
-        repo_hash: repo_hash(fields)?,
-        repo_id: fields.text("repoId", PATH)?,
-        git_root: fields.text("gitRoot", PATH)?,
-    })
-}
-
-fn events(fields: &mut Fields<'_>) -> Result<Request> {
-    let action = action(fields, &["read", "subscribe", "unsubscribe", "emit"])?;
-    let types = |fields: &mut Fields<'_>| {
-        fields.list("types", EVENT_TYPES_MAX, "event types, `prefix.*` or `*`", |value| {
-            value.as_str().filter(|pattern| is_type_pattern(pattern)).map(Into::into)
+impl Part for Scope {
+    fn read(fields: &mut Fields<'_>) -> Result<Self> {
+        const SCOPES: [&str; 4] = ["machine", "mesh", "directory", "repo"];
+        const SCOPE: Word<&str> = Word {
+            expected: "machine, mesh, directory or repo",
+            parse: |word| SCOPES.into_iter().find(|scope| *scope == word),
+        };
+        let refusal = |message: &str| Refusal::new(Code::InvalidRequest, message);
+        let Place { project_path, git_root, repo_id, repo_hash } = Place::read(fields)?;
+        Ok(match fields.take("scope", &SCOPE)? {
+            Some("directory") => Self::Directory {
+                project_path: project_path
+                    .ok_or_else(|| refusal("scope `directory` needs `projectPath`"))?,
+            },
+            Some("repo") if git_root.is_none() && repo_id.is_none() && repo_hash.is_none() => {
+                return Err(refusal("scope `repo` needs `gitRoot`, `repoId` or `repoHash`"));
+            }
+            Some("repo") => Self::Repo { git_root, repo_id, repo_hash },
+            Some("mesh") => Self::Mesh,
+            _ => Self::Machine,
         })
-    };
-    if action == "read" {
-        return Ok(Request::ReadEvents(ReadEvents {
-            types: types(fields)?.unwrap_or_default(),
-            since: fields.word("since", "an ISO 8601 time", Timestamp::parse)?,
-            after: fields.number("after", 0..=SEQ_MAX)?.map(Seq),
-            limit: fields.small("limit", 1..=LIST_LIMIT_MAX)?,
-            wait: fields.number("wait", 0..=WAIT_SECONDS_MAX)?.unwrap_or(0),
-        }));
     }
-    let peer_id = fields.text("peerId", WHO)?;
-    Ok(match action {
-        "subscribe" => {
-            const WHAT: &str = "event types, `prefix.*`, `*` or `#topic`";
-            let wanted = |text: &&str| match text.strip_prefix(names::TOPIC) {
-                Some(topic) => names::check_topic(topic).is_ok(),
-                None => is_type_pattern(text),
-            };
-            let types = fields.list("types", EVENT_TYPES_MAX, WHAT, |value| {
-                value.as_str().filter(wanted).map(Into::into)
-            })?;
-            let types = types.filter(|types| !types.is_empty());
-            let none = || {
-                Refusal::field(
-                    "types",
-                    "a list of at least one event type, `prefix.*`, `*` or `#topic`",
-                )
-            };
-            Request::Subscribe { peer_id, types: types.ok_or_else(none)? }
-        }
-        "unsubscribe" => Request::Unsubscribe { peer_id },
-        _ => {
-            let kind = fields.need_text("type", EVENT_TYPE)?;
-            if !is_custom_type(&kind) {
-                return Err(Refusal::field(
-                    "type",
-                    "a name of [A-Za-z0-9._-] that is none of the mesh's own types (peer_joined and \
-                     the like, and whatever begins with `mesh.`), such as build.finished",
-                ));
+
+    fn write(&self, object: &mut Object) {
+        match self {
+            Self::Machine => object.add("scope", "machine"),
+            Self::Mesh => object.add("scope", "mesh"),
+            Self::Directory { project_path } => {
+                object.add("scope", "directory");
+                object.add("projectPath", project_path);
             }
-            Request::Emit {
-                peer_id,
-                kind,
-                payload: fields.json("payload", PAYLOAD_BYTES_MAX)?.unwrap_or("null".into()),
-                id: client_id(fields)?,
+            Self::Repo { git_root, repo_id, repo_hash } => {
+                object.add("scope", "repo");
+                PATH.write(git_root, "gitRoot", object);
+                PATH.write(repo_id, "repoId", object);
+                REPO_HASH.write(repo_hash, "repoHash", object);
             }
         }
-    })
+    }
 }
 
-fn machines(fields: &mut Fields<'_>) -> Result<Request> {
-    const NAME: &str = "the name of a machine: 1 to 32 letters, digits, '.', '_' and '-'";
-    let action = action(fields, &["list", "invite", "remove", "leave"])?;
-    Ok(match action {
-        "list" => Request::ListMachines,
-        "invite" => Request::Invite {
-            name: fields.word("name", NAME, MachineName::new)?,
-            minutes: fields.small("minutes", 1..=INVITATION_MINUTES_MAX)?,
-        },
-        "remove" => {
-            Request::RemoveMachine { name: fields.need_word("name", NAME, MachineName::new)? }
+/// A namespace, or none with `allNamespaces`.
+pub(super) struct OrAllNamespaces;
+
+impl Rule<Option<Box<str>>> for OrAllNamespaces {
+    fn read(&self, fields: &mut Fields<'_>, name: &str) -> Result<Option<Box<str>>> {
+        let namespace = NAMESPACE.read(fields, name)?;
+        let all = fields.take("allNamespaces", &Flag)?.unwrap_or_default();
+        Ok((!all).then_some(namespace))
+    }
+
+    fn write(&self, namespace: &Option<Box<str>>, name: &str, object: &mut Object) {
+        match namespace {
+            Some(namespace) => object.add(name, namespace),
+            None => object.add("allNamespaces", &true),
         }
-        _ => Request::LeaveHub {},
-    })
+    }
 }
 
-fn action(fields: &mut Fields<'_>, known: &'static [&'static str]) -> Result<&'static str> {
-    let find = |word: &str| known.iter().copied().find(|action| *action == word);
-    fields.need_word("action", &format!("one of {}", known.join(", ")), find)
+/// A namespace and a key.
+pub(super) struct EntryAfter;
+
+impl EntryAfter {
+    fn refusal() -> Refusal {
+        let message = "`after` is a namespace and a key, with `allNamespaces`";
+        Refusal::new(Code::InvalidRequest, message)
+    }
 }
 
-fn is_type_word(word: &str) -> bool {
-    word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+impl Rule<Option<[Box<str>; 2]>> for EntryAfter {
+    fn read(&self, fields: &mut Fields<'_>, name: &str) -> Result<Option<[Box<str>; 2]>> {
+        const TEXTS: List<Box<str>> = List {
+            max: 2,
+            items: "texts: a namespace and a key",
+            parse: |item| text(item).map(Into::into),
+        };
+        let after = fields.take(name, &TEXTS)?.map(TryInto::try_into).transpose();
+        after.map_err(|_| Self::refusal())
+    }
+
+    fn write(&self, after: &Option<[Box<str>; 2]>, name: &str, object: &mut Object) {
+        if let Some(after) = after {
+            object.add(name, after);
+        }
+    }
 }
 
-/// A name that a party may emit: `build.finished`, `deployed`.
-fn is_custom_type(kind: &str) -> bool {
-    is_type_word(kind)
-        && !kind.starts_with('.')
-        && !kind.ends_with('.')
-        && event_type::is_custom(kind)
-}
+/// Any JSON, kept as text; `null` by default.
+pub(super) struct Document;
 
-/// `*`, `prefix.*`, or a type.
-fn is_type_pattern(pattern: &str) -> bool {
-    let rest = match pattern.strip_suffix('*') {
-        Some(prefix) if prefix.is_empty() || prefix.ends_with('.') => prefix,
-        Some(_) => return false,
-        None if pattern.is_empty() => return false,
-        None => pattern,
-    };
-    pattern.len() <= EVENT_TYPE_CHARS_MAX && is_type_word(rest)
+impl Rule<Box<str>> for Document {
+    fn read(&self, fields: &mut Fields<'_>, name: &str) -> Result<Box<str>> {
+        let json = fields.take(name, &Json { bytes_max: PAYLOAD_BYTES_MAX })?;
+        Ok(json.unwrap_or_else(|| "null".into()))
+    }
+
+    fn write(&self, json: &Box<str>, name: &str, object: &mut Object) {
+        struct Raw<'a>(&'a str);
+        impl Serialize for Raw<'_> {
+            fn serialize<S: Serializer>(
+                &self,
+                serializer: S,
+            ) -> std::result::Result<S::Ok, S::Error> {
+                let raw: &RawValue =
+                    serde_json::from_str(self.0).map_err(serde::ser::Error::custom)?;
+                raw.serialize(serializer)
+            }
+        }
+        object.add(name, &Raw(json));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
+    use super::super::request::{
+        Claim, Fetch, Filter, History, ListPeers, LockFile, LockPath, LockPaths, ReadEvents,
+        Register, SendMessage, SetState,
+    };
     use super::*;
+    use crate::limits::{
+        EVENT_TYPES_MAX, KEY_CHARS_MAX, MARK_IDS_MAX, PATH_BYTES_MAX, PROOF_HANDLES_MAX,
+        SUMMARY_CHARS_MAX,
+    };
+    use crate::model::{
+        MachineName, MessageId, Moment, PeerId, RepoHash, SentStatus, Seq, Timestamp, Way,
+    };
 
     fn decode(endpoint: Endpoint, body: &str) -> Result<Request> {
         Request::decode(endpoint, body.as_bytes())
@@ -951,5 +720,70 @@ mod tests {
             assert_eq!(Endpoint::find(endpoint.path()), Some(endpoint));
         }
         assert_eq!(Endpoint::find("/"), None);
+    }
+
+    #[test]
+    fn clients_write_nothing_that_need_not_be_said() {
+        let id = MessageId::new(Seq(7), [3; 16]);
+        let register = Register { pid: 7, project_path: "/p".into(), ..Register::default() };
+        let lock = LockFile { path: LockPath::of("f"), wait: 5, ..LockFile::default() };
+        let emit = Request::Emit {
+            peer_id: None,
+            kind: "a.b".into(),
+            payload: r#"{"x": [1]}"#.into(),
+            id: None,
+        };
+        for (request, body) in [
+            (Request::Shutdown, "{}".to_owned()),
+            (Request::ListMachines, r#"{"action":"list"}"#.to_owned()),
+            (
+                Request::Register(Box::new(register)),
+                r#"{"pid":7,"projectPath":"/p","private":false,"acks":false}"#.to_owned(),
+            ),
+            (Request::Fetch(Fetch::default()), r#"{"filter":"unread","peek":false}"#.to_owned()),
+            (
+                Request::MarkRead { peer_id: None, ids: vec![id], way: None, claim_id: None },
+                format!(r#"{{"markRead":["{id}"]}}"#),
+            ),
+            (
+                Request::ListState { namespace: None, prefix: None, after: None, limit: None },
+                r#"{"action":"list","allNamespaces":true}"#.to_owned(),
+            ),
+            (
+                Request::Peers(ListPeers::default()),
+                r#"{"scope":"machine","includeStale":false}"#.to_owned(),
+            ),
+            (Request::Lock(lock), r#"{"action":"lock","filePath":"f","wait":5}"#.to_owned()),
+            (emit, r#"{"action":"emit","type":"a.b","payload":{"x": [1]}}"#.to_owned()),
+        ] {
+            assert_eq!(String::from_utf8(request.body()).unwrap(), body);
+        }
+    }
+
+    #[test]
+    fn a_body_is_json_throughout() {
+        let deep = "[".repeat(200);
+        for (endpoint, body) in [
+            (Endpoint::Shutdown, r#"{"future":"\ud800"}"#.to_owned()),
+            (Endpoint::Shutdown, format!(r#"{{"future":{deep}{}}}"#, deep.replace('[', "]"))),
+            (Endpoint::Send, r#"{"toPeer":"a","payload":"\ud800"}"#.to_owned()),
+            (Endpoint::Send, r#"{"toPeer":5,"future":1e999}"#.to_owned()),
+            (
+                Endpoint::Events,
+                format!(
+                    r#"{{"action":"emit","type":"a","payload":{deep}{}}}"#,
+                    deep.replace('[', "]")
+                ),
+            ),
+        ] {
+            assert_eq!(decode(endpoint, &body).unwrap_err().code, Code::InvalidJson, "{body}");
+        }
+    }
+
+    #[test]
+    fn of_several_fields_with_one_name_the_last_counts() {
+        let twice = r#"{"limit":5,"limit":7,"p\u0065ek":true,"peek":null}"#;
+        let fetch = Fetch { limit: Some(7), ..Fetch::default() };
+        assert_eq!(decode(Endpoint::Messages, twice), Ok(Request::Fetch(fetch)));
     }
 }

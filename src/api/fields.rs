@@ -1,26 +1,114 @@
-//! Taking the fields of a request out of its JSON object, with errors that name the field and what
+//! The fields of a request as they came, and what a field may be: how it is read, and the words for what
 //! was expected.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::compact;
+use super::members::Members;
 use super::refusal::{Code, Refusal};
+use crate::model::Seq;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
-/// The fields of a request that have not been taken yet. What is left at the end is ignored. A
-/// field that is `null` counts as absent.
-pub(super) struct Fields<'a> {
-    left: Map<String, Value>,
-    body: &'a [u8],
+/// The fields of a request, each read when it is asked for. One that is `null` counts as absent; of
+/// several with one name the last counts.
+#[derive(Default)]
+pub(crate) struct Fields<'a> {
+    given: Vec<(Cow<'a, str>, Written<'a>)>,
+    taken: usize,
 }
 
-/// What a text field may be.
+/// A value as it was written.
+pub(crate) struct Written<'a>(pub(crate) Cow<'a, RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Written<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(Cow::Borrowed(raw)))
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Those of a body; an empty one is `{}`.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        if let Ok(Members(given)) = serde_json::from_slice(body) {
+            return Ok(Self::new(given));
+        }
+        check_json(body)?;
+        Err(Refusal::new(Code::InvalidRequest, "the body must be a JSON object: {...}"))
+    }
+
+    /// With these names and values.
+    pub(crate) fn new(given: Vec<(Cow<'a, str>, Written<'a>)>) -> Self {
+        Self { given, taken: 0 }
+    }
+
+    /// Whether there are some that nobody has taken.
+    pub(super) fn are_left(&self) -> bool {
+        self.taken < self.given.len()
+    }
+
+    fn find(&self, name: &str) -> Option<&RawValue> {
+        let (_, written) = self.given.iter().rev().find(|(given, _)| given == name)?;
+        Some(&written.0)
+    }
+
+    /// The value of a field, which stays.
+    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
+        self.find(name).filter(|raw| raw.get() != "null")
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Reads a field, if it is there.
+    pub(super) fn take<K: Kind>(&mut self, name: &str, kind: &K) -> Result<Option<K::Value>> {
+        let Some(raw) = self.find(name) else { return Ok(None) };
+        let value = if raw.get() == "null" {
+            None
+        } else {
+            let wrong = || Refusal::field(name, &kind.expected());
+            Some(kind.parse(raw).ok_or_else(wrong)?)
+        };
+        self.taken += 1;
+        Ok(value)
+    }
+
+    /// Reads a field that has to be there.
+    pub(super) fn need<K: Kind>(&mut self, name: &str, kind: &K) -> Result<K::Value> {
+        self.take(name, kind)?.ok_or_else(|| {
+            let message = format!("`{name}` is missing: it must be {}", kind.expected());
+            Refusal::new(Code::InvalidRequest, message)
+        })
+    }
+}
+
+/// Whether a body is JSON throughout, in the fields that nobody reads, too.
+pub(super) fn check_json(body: &[u8]) -> Result<()> {
+    serde_json::from_slice::<Value>(body).map(drop).map_err(|error| {
+        Refusal::new(Code::InvalidJson, format!("the body is not valid JSON: {error}"))
+    })
+}
+
+/// What a field may be.
+pub(crate) trait Kind {
+    type Value: Serialize;
+
+    /// Its value, if it is one.
+    fn parse(&self, raw: &RawValue) -> Option<Self::Value>;
+
+    /// What it has to be, as in "must be ...".
+    fn expected(&self) -> String;
+}
+
+/// A text of a certain length.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
     min: usize,
@@ -43,15 +131,7 @@ impl Text {
         Self { min, max, unit: Unit::Bytes }
     }
 
-    fn expected(self) -> String {
-        let unit = match self.unit {
-            Unit::Bytes => "bytes",
-            Unit::Chars => "characters",
-        };
-        format!("a string of {} to {} {unit}", self.min, self.max)
-    }
-
-    pub(super) fn fits(self, text: &str) -> bool {
+    fn fits(self, text: &str) -> bool {
         let length = match self.unit {
             Unit::Bytes => text.len(),
             // No text has more characters than bytes, so most need not be counted.
@@ -62,147 +142,150 @@ impl Text {
     }
 }
 
-impl<'a> Fields<'a> {
-    /// Parses a body; an empty one is `{}`.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self> {
-        if body.is_empty() {
-            return Ok(Self { left: Map::new(), body });
-        }
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(left)) => Ok(Self { left, body }),
-            Ok(_) => {
-                Err(Refusal::new(Code::InvalidRequest, "the body must be a JSON object: {...}"))
-            }
-            Err(error) => {
-                Err(Refusal::new(Code::InvalidJson, format!("the body is not valid JSON: {error}")))
-            }
-        }
+impl Kind for Text {
+    type Value = Box<str>;
+
+    fn parse(&self, raw: &RawValue) -> Option<Box<str>> {
+        let text: Box<str> = serde_json::from_str(raw.get()).ok()?;
+        self.fits(&text).then_some(text)
     }
 
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.left.remove(name).filter(|value| !value.is_null())
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.left.get(name).is_some_and(|value| !value.is_null())
-    }
-
-    pub(super) fn text(&mut self, name: &str, rule: Text) -> Result<Option<Box<str>>> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if rule.fits(&text) => Ok(Some(text.into_boxed_str())),
-            Some(_) => Err(Refusal::field(name, &rule.expected())),
-        }
-    }
-
-    pub(super) fn need_text(&mut self, name: &str, rule: Text) -> Result<Box<str>> {
-        self.text(name, rule)?.ok_or_else(|| missing(name, &rule.expected()))
-    }
-
-    pub(super) fn number(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        match whole(&value) {
-            Some(number) if range.contains(&number) => Ok(Some(number)),
-            _ => Err(Refusal::field(name, &expected_number(&range))),
-        }
-    }
-
-    pub(super) fn need_number(&mut self, name: &str, range: RangeInclusive<u64>) -> Result<u64> {
-        let expected = expected_number(&range);
-        self.number(name, range)?.ok_or_else(|| missing(name, &expected))
-    }
-
-    pub(super) fn small(&mut self, name: &str, range: RangeInclusive<u32>) -> Result<Option<u32>> {
-        let wide = u64::from(*range.start())..=u64::from(*range.end());
-        Ok(self.number(name, wide)?.and_then(|number| u32::try_from(number).ok()))
-    }
-
-    pub(super) fn flag(&mut self, name: &str) -> Result<bool> {
-        match self.take(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(_) => Err(Refusal::field(name, "true or false")),
-        }
-    }
-
-    /// A field that is one of a few words.
-    pub(super) fn word<T>(
-        &mut self,
-        name: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(word)) => {
-                parse(&word).map(Some).ok_or_else(|| Refusal::field(name, expected))
-            }
-            Some(_) => Err(Refusal::field(name, expected)),
-        }
-    }
-
-    pub(super) fn need_word<T>(
-        &mut self,
-        name: &str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<T> {
-        self.word(name, expected, parse)?.ok_or_else(|| missing(name, expected))
-    }
-
-    /// A list of at most `max` items.
-    pub(super) fn list<T>(
-        &mut self,
-        name: &str,
-        max: usize,
-        expected: &str,
-        parse: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<Vec<T>>> {
-        let refuse = || Refusal::field(name, &format!("a list of at most {max} {expected}"));
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) if items.len() <= max => {
-                items.iter().map(&parse).collect::<Option<_>>().map(Some).ok_or_else(refuse)
-            }
-            Some(_) => Err(refuse()),
-        }
-    }
-
-    /// Any JSON value, kept as it was written but for white space: a number may have more digits than
-    /// any type of ours.
-    pub(super) fn json(&mut self, name: &str, bytes_max: usize) -> Result<Option<Box<str>>> {
-        let Some(value) = self.left.remove(name) else { return Ok(None) };
-        let written: BTreeMap<Cow<'_, str>, &RawValue> =
-            serde_json::from_slice(self.body).unwrap_or_default();
-        let text = written.get(name).map_or_else(|| value.to_string(), |raw| compact(raw.get()));
-        if text.len() > bytes_max {
-            return Err(Refusal::field(name, &format!("JSON of at most {bytes_max} bytes")));
-        }
-        Ok(Some(text.into_boxed_str()))
+    fn expected(&self) -> String {
+        let unit = match self.unit {
+            Unit::Bytes => "bytes",
+            Unit::Chars => "characters",
+        };
+        format!("a string of {} to {} {unit}", self.min, self.max)
     }
 }
 
-/// Whole numbers only; 5.0 is one, since some clients' languages write it so.
-pub(super) fn whole(value: &Value) -> Option<u64> {
+/// A whole number, both bounds included; 5.0 is one, since some clients' languages write it so.
+#[derive(Clone, Copy)]
+pub(crate) struct Number<T> {
+    min: u64,
+    max: u64,
+    of: fn(u64) -> Option<T>,
+}
+
+impl Number<u32> {
+    pub(crate) const fn small(min: u32, max: u32) -> Self {
+        Self { min: min as u64, max: max as u64, of: |number| u32::try_from(number).ok() }
+    }
+}
+
+impl Number<u64> {
+    pub(crate) const fn whole(min: u64, max: u64) -> Self {
+        Self { min, max, of: Some }
+    }
+}
+
+impl Number<Seq> {
+    /// Up to the largest number that JSON clients handle exactly.
+    pub(super) const SEQ: Self =
+        Self { min: 0, max: (1 << 53) - 1, of: |number| Some(Seq(number)) };
+}
+
+impl<T: Serialize> Kind for Number<T> {
+    type Value = T;
+
+    fn parse(&self, raw: &RawValue) -> Option<T> {
+        whole(raw.get()).filter(|number| (self.min..=self.max).contains(number)).and_then(self.of)
+    }
+
+    fn expected(&self) -> String {
+        format!("a whole number from {} to {}", self.min, self.max)
+    }
+}
+
+fn whole(json: &str) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
-    value.as_u64().or_else(|| {
-        let number = value.as_f64()?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "checked: whole, not negative, and below 2^53"
-        )]
-        (number.fract() == 0.0 && (0.0..EXACT).contains(&number)).then_some(number as u64)
-    })
+    if let Ok(number) = serde_json::from_str(json) {
+        return Some(number);
+    }
+    let number: f64 = serde_json::from_str(json).ok()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked: whole, not negative, and below 2^53"
+    )]
+    (number.fract() == 0.0 && (0.0..EXACT).contains(&number)).then_some(number as u64)
 }
 
-fn expected_number(range: &RangeInclusive<u64>) -> String {
-    match *range.end() {
-        u64::MAX => format!("a whole number of at least {}", range.start()),
-        end => format!("a whole number from {} to {end}", range.start()),
+/// `true` or `false`.
+pub(super) struct Flag;
+
+impl Kind for Flag {
+    type Value = bool;
+
+    fn parse(&self, raw: &RawValue) -> Option<bool> {
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    fn expected(&self) -> String {
+        "true or false".to_owned()
     }
 }
 
-fn missing(name: &str, expected: &str) -> Refusal {
-    Refusal::new(Code::InvalidRequest, format!("`{name}` is missing: it must be {expected}"))
+/// A text that stands for something else, such as one of a few words.
+pub(super) struct Word<T> {
+    pub(super) expected: &'static str,
+    pub(super) parse: fn(&str) -> Option<T>,
+}
+
+impl<T: Serialize> Kind for Word<T> {
+    type Value = T;
+
+    fn parse(&self, raw: &RawValue) -> Option<T> {
+        text(raw).and_then(|word| (self.parse)(&word))
+    }
+
+    fn expected(&self) -> String {
+        self.expected.to_owned()
+    }
+}
+
+/// A list of at most `max` items.
+pub(super) struct List<T> {
+    pub(super) max: usize,
+    pub(super) items: &'static str,
+    pub(super) parse: fn(&RawValue) -> Option<T>,
+}
+
+impl<T: Serialize> Kind for List<T> {
+    type Value = Vec<T>;
+
+    fn parse(&self, raw: &RawValue) -> Option<Vec<T>> {
+        let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+        let items = (items.len() <= self.max).then_some(items)?;
+        items.into_iter().map(self.parse).collect()
+    }
+
+    fn expected(&self) -> String {
+        format!("a list of at most {} {}", self.max, self.items)
+    }
+}
+
+/// Any JSON of at most so many bytes. It is kept as it was written but for white space: a number may
+/// have more digits than any type of ours.
+pub(super) struct Json {
+    pub(super) bytes_max: usize,
+}
+
+impl Kind for Json {
+    type Value = Box<str>;
+
+    fn parse(&self, raw: &RawValue) -> Option<Box<str>> {
+        Some(compact(raw.get())).filter(|json| json.len() <= self.bytes_max).map(Into::into)
+    }
+
+    fn expected(&self) -> String {
+        format!("JSON of at most {} bytes", self.bytes_max)
+    }
+}
+
+/// The text of a JSON string.
+pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    // Borrowed if it has no escapes.
+    let borrowed: Option<&str> = serde_json::from_str(raw.get()).ok();
+    borrowed.map(Cow::Borrowed).or_else(|| serde_json::from_str(raw.get()).ok().map(Cow::Owned))
 }

@@ -4,12 +4,15 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod declare;
 mod decode;
 mod endpoint;
 mod fact;
 mod fields;
 mod heard;
+mod kinds;
 mod machines;
+mod members;
 mod push;
 mod read;
 mod refusal;
@@ -21,6 +24,7 @@ pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
 pub use heard::{AgentInfo, DampedInfo};
 pub use machines::{HubInfo, Invited, MachineInfo};
+pub(crate) use members::Members;
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
 pub use read::{

@@ -1,68 +1,525 @@
-//! Requests: what may be asked of the broker, and how a client writes it. `decode.rs` is the way back.
+//! Requests: what may be asked of the broker. Each field is declared here, once: its name on the wire,
+//! and its rule, by which the broker reads it and clients write it. What no field can say by itself is
+//! in `decode.rs`.
 
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::declare::{
+    Flat, FlatIf, IfAny, Need, Object, Or, Part, Rule, Unsaid, action, parts, requests, wire_name,
+};
+use super::decode::{Action, Document, EntryAfter, OrAllNamespaces};
 use super::endpoint::Endpoint;
+use super::fields::{Fields, Flag, Kind};
+use super::kinds::{
+    AGENT_PIDS, CLAIM_WAIT, EVENT_TYPE, FILE_PATHS, FILTER, ID, KEY, KIND, LIMIT, MACHINE,
+    MARK_IDS, MESSAGE, MINUTES, MOMENT, NAMESPACE, PATH, PAYLOAD, PEER_IDS, PID, PREFIX, PROOF,
+    REASON, REPO_HASH, SENT_STATUS, SEQ, SINCE, SUBSCRIBED, SUMMARY, TAG, THREAD, TIME, TO,
+    TTL_MINUTES, TTL_SECONDS, TYPES, VALUE, WAIT, WAY, WHO,
+};
+use super::refusal::Refusal;
 use crate::model::{
     Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, PeerId, RepoHash, SentStatus,
     Seq, Timestamp, Way,
 };
 
-/// Comes in or comes back: `POST /register`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Register {
-    /// For display only.
-    pub pid: u32,
-    /// Absolute path of the project.
-    pub project_path: Box<str>,
-    /// Wished name; none or `auto` for one made by the mesh. If it is taken, it gets a number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<Box<str>>,
-    /// The form of a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_type: Option<Box<str>>,
-    /// Root of the git work tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_root: Option<Box<str>>,
-    /// Branch checked out there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_branch: Option<Box<str>>,
-    /// The git common directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_id: Option<Box<str>>,
-    /// What that repository has in common with its clones elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_hash: Option<RepoHash>,
-    /// Socket on which it takes pushes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uds_path: Option<Box<str>>,
-    /// What it works on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<Box<str>>,
-    /// How its agent can be told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reach: Option<Box<str>>,
-    /// The agent's session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<Box<str>>,
-    /// The agent's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent_pid: Option<u32>,
-    /// Only its own token speaks for it.
-    pub private: bool,
-    /// It confirms message frames.
-    pub acks: bool,
-    /// Refused if the name is taken, rather than given another with a number.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub exclusive: bool,
-    /// The id to come back under; needs that peer's token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// What the broker has found out; never on the wire.
-    #[serde(skip)]
-    pub facts: Facts,
+parts! {
+    /// Comes in or comes back: `POST /register`.
+    #[derive(Default)]
+    pub struct Register {
+        /// For display only.
+        pid: u32 = Need(PID),
+        /// Absolute path of the project.
+        project_path "projectPath": Box<str> = Need(PATH),
+        /// Wished name; none or `auto` for one made by the mesh. If it is taken, it gets a number.
+        name: Option<Box<str>> = WHO,
+        /// The form of a name.
+        agent_type "agentType": Option<Box<str>> = WHO,
+        /// Root of the git work tree.
+        git_root "gitRoot": Option<Box<str>> = PATH,
+        /// Branch checked out there.
+        git_branch "gitBranch": Option<Box<str>> = TAG,
+        /// The git common directory.
+        repo_id "repoId": Option<Box<str>> = PATH,
+        /// What that repository has in common with its clones elsewhere.
+        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
+        /// Socket on which it takes pushes.
+        uds_path "udsPath": Option<Box<str>> = PATH,
+        /// What it works on.
+        summary: Option<Box<str>> = SUMMARY,
+        /// How its agent can be told.
+        reach: Option<Box<str>> = WHO,
+        /// The agent's session.
+        session_id "sessionId": Option<Box<str>> = TAG,
+        /// The agent's process.
+        agent_pid "agentPid": Option<u32> = PID,
+        /// Only its own token speaks for it.
+        private: bool = Or(Flag, bool::default),
+        /// It confirms message frames.
+        acks: bool = Or(Flag, bool::default),
+        /// Refused if the name is taken, rather than given another with a number.
+        exclusive: bool = IfAny(Flag),
+        /// The id to come back under; needs that peer's token.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// What the broker has found out; never on the wire.
+        facts: Facts = Unsaid,
+    }
+
+    /// Asks who is here: `POST /peers`.
+    #[derive(Default)]
+    pub struct ListPeers {
+        /// Among whom.
+        scope: Scope = Flat,
+        /// All but this one.
+        exclude_id "excludeId": Option<Box<str>> = WHO,
+        /// Stale ones too.
+        include_stale "includeStale": bool = Or(Flag, bool::default),
+        /// Only that of this agent session.
+        session_id "sessionId": Option<Box<str>> = TAG,
+        /// Only those of one of these agent processes.
+        agent_pids "agentPids": Vec<u32> = IfAny(AGENT_PIDS),
+        /// With what is known of their agents, as it is told to who asks for one of these.
+        agents: bool = IfAny(Flag),
+        /// Those with these ids, whether they are here or have left, and no others.
+        ids: Vec<PeerId> = IfAny(PEER_IDS),
+        /// Those that have left, too, as far as they are known.
+        include_departed "includeDeparted": bool = IfAny(Flag),
+        /// With how many messages each has not read.
+        unread: bool = IfAny(Flag),
+    }
+
+    /// Sends a message: `POST /send`.
+    pub struct SendMessage {
+        /// Who sends it; with a peer token that peer by default.
+        from_peer "fromPeer": Option<Box<str>> = WHO,
+        /// To whom: a peer, `cli`, or a group (`all`, `repo`, `directory`, `#topic`).
+        to_peer "toPeer": Box<str> = Need(TO),
+        /// The text, 1 byte to 64 KiB.
+        payload: Box<str> = Need(PAYLOAD),
+        /// What kind of text.
+        kind "type": MessageKind = Or(KIND, MessageKind::default),
+        /// The message it answers.
+        reply_to "replyTo": Option<MessageRef> = MESSAGE,
+        /// The client's own id of this sending: sending it again returns the first answer.
+        id: Option<Uuid> = ID,
+        /// Where the sender is, for a message to its directory or repository. Of a peer it is known.
+        place: Place = Flat,
+    }
+
+    /// Where someone is who is no peer.
+    #[derive(Default)]
+    pub struct Place {
+        /// Absolute path of the project.
+        project_path "projectPath": Option<Box<str>> = PATH,
+        /// Root of the git work tree.
+        git_root "gitRoot": Option<Box<str>> = PATH,
+        /// The git common directory.
+        repo_id "repoId": Option<Box<str>> = PATH,
+        /// What that repository has in common with its clones elsewhere.
+        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
+    }
+
+    /// Fetches messages: `POST /messages`.
+    #[derive(Default)]
+    pub struct Fetch {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which.
+        filter: Filter = Or(FILTER, Filter::default),
+        /// Only those from (with `sent`: to) this one.
+        from: Option<Box<str>> = WHO,
+        /// 1 to 1,000; default 20.
+        limit: Option<u32> = LIMIT,
+        /// Do not mark read.
+        peek: bool = Or(Flag, bool::default),
+        /// Only those before this sequence number.
+        before: Option<Seq> = SEQ,
+        /// Only those after this sequence number.
+        after: Option<Seq> = SEQ,
+        /// Hold the answer until there is something, at most so many seconds.
+        wait: u64 = IfAny(WAIT),
+    }
+
+    /// Reads messages of anyone to anyone, the newest first: `POST /history`, for the person. A request
+    /// looks at a part of all messages; its answer says where to go on.
+    #[derive(Default)]
+    pub struct History {
+        /// Only those from or to this one, by its name then or its id; of broadcasts to it those that
+        /// it got while it is here, or the group of this name.
+        with: Option<Box<str>> = TO,
+        /// Only those with this text, in upper or lower case.
+        text: Option<Box<str>> = PAYLOAD,
+        /// Only these, and those that answer one of them, directly or through others; with `after`.
+        thread: Vec<MessageId> = IfAny(THREAD),
+        /// Only those stored after this time.
+        since: Option<Timestamp> = TIME,
+        /// Only those before this sequence number.
+        before: Option<Seq> = SEQ,
+        /// Only those after this sequence number, the oldest first.
+        after: Option<Seq> = SEQ,
+        /// 1 to 1,000; default 50.
+        limit: Option<u32> = LIMIT,
+    }
+
+    /// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`. They are
+    /// given to no other way for [`crate::limits::CLAIM_TIME`], unless the claim is renewed, or until they
+    /// are marked.
+    pub struct Claim {
+        /// Whose messages; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// How the agent will be told.
+        by "claim": Way = Need(WAY),
+        /// 1 to 1,000; default 20.
+        limit: Option<u32> = LIMIT,
+        /// Hold the answer until something may be told, at most so many seconds.
+        wait: u64 = IfAny(CLAIM_WAIT),
+        /// Where in the agent's turn it is asked, by a hook.
+        moment: Option<Moment> = MOMENT,
+        /// With a prompt: the messages that it is made of, which have come to the agent by that.
+        proof: Vec<Handle> = IfAny(PROOF),
+    }
+
+    /// Sets a state entry.
+    pub struct SetState {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Default `default`.
+        namespace: Box<str> = NAMESPACE,
+        /// The key.
+        key: Box<str> = Need(KEY),
+        /// The value, at most 64 KiB.
+        value: Box<str> = Need(VALUE),
+        /// Only if the entry has this version (0: only if there is none).
+        if_version "ifVersion": Option<Seq> = SEQ,
+        /// It goes away after so many seconds.
+        ttl_seconds "ttlSeconds": Option<u64> = TTL_SECONDS,
+    }
+
+    /// Which files a lock is about.
+    #[derive(Default)]
+    pub struct LockPath {
+        /// A file, a directory (`src/`), a pattern (`src/**`), or one of these relative to the repository
+        /// (`repo:src/a.rs`).
+        file_path "filePath": Box<str> = Need(PATH),
+        /// It is a file, whatever characters it has.
+        exact: bool = IfAny(Flag),
+        /// The repository it is in; that of the peer by default.
+        repo_id "repoId": Option<Box<str>> = PATH,
+        /// What that repository has in common with its clones elsewhere.
+        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
+        /// The root of the working tree it is in; that of the peer by default.
+        git_root "gitRoot": Option<Box<str>> = PATH,
+    }
+
+    /// Takes or renews a lock.
+    #[derive(Default)]
+    pub struct LockFile {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which files.
+        path: LockPath = Flat,
+        /// To read only: others may share it.
+        shared: bool = IfAny(Flag),
+        /// Why.
+        reason: Option<Box<str>> = REASON,
+        /// For how long, 1 to 1,440.
+        ttl_minutes "ttlMinutes": Option<u32> = TTL_MINUTES,
+        /// Take it from whoever has it; needs a reason.
+        steal: bool = IfAny(Flag),
+        /// Stand in the queue for it, at most so many seconds.
+        wait: u64 = IfAny(WAIT),
+        /// The client's own id of its place in the queue: asking again with it within
+        /// [`crate::limits::LOCK_PLACE_KEPT`] after the time was over keeps the place.
+        place: Option<Uuid> = ID,
+    }
+
+    /// Several paths, each read as [`LockPath`] reads one.
+    #[derive(Default)]
+    pub struct LockPaths {
+        /// 1 to [`crate::limits::LOCK_FILES_MAX`].
+        file_paths "filePaths": Vec<Box<str>> = Need(FILE_PATHS),
+        /// They are files, whatever characters they have.
+        exact: bool = IfAny(Flag),
+        /// The repository they are in; that of the peer by default.
+        repo_id "repoId": Option<Box<str>> = PATH,
+        /// What that repository has in common with its clones elsewhere.
+        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
+        /// The root of the working tree they are in; that of the peer by default.
+        git_root "gitRoot": Option<Box<str>> = PATH,
+    }
+
+    /// Takes or renews the locks of all files of an edit, or of none.
+    #[derive(Default)]
+    pub struct LockFiles {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which files.
+        paths: LockPaths = Flat,
+        /// To read only: others may share them.
+        shared: bool = IfAny(Flag),
+        /// Why.
+        reason: Option<Box<str>> = REASON,
+        /// For how long, 1 to 1,440.
+        ttl_minutes "ttlMinutes": Option<u32> = TTL_MINUTES,
+        /// Which of the peer's subagents is about to edit them.
+        subagent: Option<Box<str>> = TAG,
+    }
+
+    /// Reads events.
+    #[derive(Default)]
+    pub struct ReadEvents {
+        /// Only these types, or `prefix.*`; empty for all.
+        types: Vec<Box<str>> = IfAny(TYPES),
+        /// Only those created after this time.
+        since: Option<Timestamp> = SINCE,
+        /// Only those after this sequence number.
+        after: Option<Seq> = SEQ,
+        /// 1 to 1,000; default 50.
+        limit: Option<u32> = LIMIT,
+        /// Hold the answer until there is something, at most so many seconds.
+        wait: u64 = IfAny(WAIT),
+    }
+}
+
+requests! {
+    /// `GET /health`
+    Health => Health;
+
+    /// `GET /status`
+    Status => Status;
+
+    /// `POST /register`
+    Register(peer: Box<Register>) => Register;
+
+    /// `POST /unregister`
+    Unregister {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// The session may go on without it and come back: away, if its agent's process lives.
+        away: bool = IfAny(Flag),
+    } => Unregister;
+
+    /// `POST /heartbeat`
+    Heartbeat {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// The branch checked out now.
+        git_branch "gitBranch": Option<Box<str>> = TAG,
+        /// The session that the agent is in now: it may have begun another, or gone back to one.
+        session_id "sessionId": Option<Box<str>> = TAG,
+    } => Heartbeat;
+
+    /// `POST /peers`
+    Peers(list: ListPeers) => Peers;
+
+    /// `POST /summary`
+    Summary {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// What it works on; empty to clear.
+        summary: Box<str> = Need(SUMMARY),
+    } => Summary;
+
+    /// `POST /rename`
+    Rename {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// What it is called from now on.
+        name: Box<str> = Need(WHO),
+    } => Rename;
+
+    /// `POST /send`
+    Send(message: SendMessage) => Send;
+
+    /// `POST /history` with `message`: one message, with those that it answers.
+    FindMessage {
+        /// Which.
+        message: MessageRef = Need(MESSAGE),
+    } => History with "message";
+
+    /// `POST /history`
+    History(history: History) => History;
+
+    /// `POST /messages` with `markRead`
+    MarkRead {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// At most 1,000.
+        ids "markRead": Vec<MessageId> = Need(MARK_IDS),
+        /// How the agent got them: its notification, too, where there was none.
+        way: Option<Way> = WAY,
+        /// Only those under this claim, which ends with that.
+        claim_id "claimId": Option<Uuid> = ID,
+    } => Messages with "markRead";
+
+    /// `POST /messages` with `markNotified`
+    MarkNotified {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// At most 1,000.
+        ids "markNotified": Vec<MessageId> = Need(MARK_IDS),
+        /// How the agent was told.
+        way: Way = Need(WAY),
+        /// Only those under this claim, which ends with that.
+        claim_id "claimId": Option<Uuid> = ID,
+    } => Messages with "markNotified";
+
+    /// `POST /messages` with `markSent`
+    MarkSent {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// At most 1,000.
+        ids "markSent": Vec<MessageId> = Need(MARK_IDS),
+        /// To which queue they were handed.
+        way: Way = Need(WAY),
+        /// What became of them there.
+        status: SentStatus = Need(SENT_STATUS),
+        /// The whole text of each is in there.
+        whole: bool = IfAny(Flag),
+        /// Only those under this claim, which ends with that.
+        claim_id "claimId": Option<Uuid> = ID,
+    } => Messages with "markSent";
+
+    /// `POST /messages` with `claim`
+    Claim(claim: Claim) => Messages with "claim";
+
+    /// `POST /messages` with `renew`
+    RenewClaim {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which claim.
+        claim_id "renew": Uuid = Need(ID),
+    } => Messages with "renew";
+
+    /// `POST /messages` with `release`
+    ReleaseClaim {
+        /// Whose; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which claim.
+        claim_id "release": Uuid = Need(ID),
+    } => Messages with "release";
+
+    /// `POST /messages`
+    Fetch(fetch: Fetch) => Messages;
+
+    /// `POST /state`, `get`
+    GetState {
+        /// Default `default`.
+        namespace: Box<str> = NAMESPACE,
+        /// The key.
+        key: Box<str> = Need(KEY),
+    } => State "get";
+
+    /// `POST /state`, `set`
+    SetState(entry: SetState) => State "set";
+
+    /// `POST /state`, `list`
+    ListState {
+        /// Default `default`; none for all of them, in order.
+        namespace: Option<Box<str>> = OrAllNamespaces,
+        /// Only keys that begin so.
+        prefix: Option<Box<str>> = PREFIX,
+        /// With all namespaces: only entries after this one, by its namespace and its key.
+        after: Option<[Box<str>; 2]> = EntryAfter,
+        /// 1 to 1,000; without it 1,000, as far as they fit an answer.
+        limit: Option<u32> = LIMIT,
+    } => State "list";
+
+    /// `POST /state`, `delete`
+    DeleteState {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Default `default`.
+        namespace: Box<str> = NAMESPACE,
+        /// The key.
+        key: Box<str> = Need(KEY),
+        /// Only if the entry has this version.
+        if_version "ifVersion": Option<Seq> = SEQ,
+    } => State "delete";
+
+    /// `POST /lock`, `lock` with `filePaths`
+    LockFiles(lock: LockFiles) => Lock "lock" with "filePaths";
+
+    /// `POST /lock`, `lock`
+    Lock(lock: LockFile) => Lock "lock";
+
+    /// `POST /lock`, `unlock`
+    Unlock {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Which files, as they were locked.
+        path: LockPath = Flat,
+        /// Anyone's lock; broker token only.
+        force: bool = Or(Flag, bool::default),
+    } => Lock "unlock";
+
+    /// `POST /lock`, `query` with `filePaths`
+    QueryFiles {
+        /// To which project relative paths belong.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Those that overlap with any of these.
+        paths: LockPaths = Flat,
+    } => Lock "query" with "filePaths";
+
+    /// `POST /lock`, `query`
+    QueryLocks {
+        /// To which project a relative path belongs.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Those that overlap with this, or all.
+        path: Option<LockPath> = FlatIf("filePath"),
+    } => Lock "query";
+
+    /// `POST /events`, `read`
+    ReadEvents(read: ReadEvents) => Events "read";
+
+    /// `POST /events`, `subscribe`
+    Subscribe {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// Types, `prefix.*` or `*`.
+        types: Vec<Box<str>> = Or(SUBSCRIBED, Vec::new),
+    } => Events "subscribe";
+
+    /// `POST /events`, `unsubscribe`
+    Unsubscribe {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+    } => Events "unsubscribe";
+
+    /// `POST /events`, `emit`
+    Emit {
+        /// Who; with a peer token that peer by default.
+        peer_id "peerId": Option<Box<str>> = WHO,
+        /// A name that is none of the mesh's own types.
+        kind "type": Box<str> = Need(EVENT_TYPE),
+        /// A JSON document.
+        payload: Box<str> = Document,
+        /// The client's own id of this event: emitting it again returns the first answer.
+        id: Option<Uuid> = ID,
+    } => Events "emit";
+
+    /// `POST /machines`, `list`
+    ListMachines => Machines "list";
+
+    /// `POST /machines`, `invite`: lets one more machine join.
+    Invite {
+        /// What it will be called; none for what it calls itself.
+        name: Option<MachineName> = MACHINE,
+        /// For how long, 1 to 1,440; default 15.
+        minutes: Option<u32> = MINUTES,
+    } => Machines "invite";
+
+    /// `POST /machines`, `remove`: ends the peers of a machine and never lets it in again.
+    RemoveMachine {
+        /// Which.
+        name: MachineName = Need(MACHINE),
+    } => Machines "remove";
+
+    /// `POST /machines`, `leave`: what serves this machine is to be a broker of its own again.
+    LeaveHub {} => Machines "leave";
+
+    /// `POST /shutdown`
+    Shutdown => Shutdown;
 }
 
 /// What a broker finds out of the processes of a peer that registers, since what a peer says of
@@ -80,8 +537,7 @@ pub struct Facts {
 }
 
 /// Which peers are meant: `scope` of `POST /peers`, with what it compares.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(tag = "scope", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// All on the caller's machine.
     #[default]
@@ -96,91 +552,12 @@ pub enum Scope {
     /// Those of one repository, wherever it is cloned; at least one of the three is given.
     Repo {
         /// Root of a work tree.
-        #[serde(skip_serializing_if = "Option::is_none")]
         git_root: Option<Box<str>>,
         /// The git common directory.
-        #[serde(skip_serializing_if = "Option::is_none")]
         repo_id: Option<Box<str>>,
         /// What it has in common with its clones elsewhere.
-        #[serde(skip_serializing_if = "Option::is_none")]
         repo_hash: Option<RepoHash>,
     },
-}
-
-/// Asks who is here: `POST /peers`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_excessive_bools, reason = "one for each field of the request")]
-pub struct ListPeers {
-    /// Among whom.
-    #[serde(flatten)]
-    pub scope: Scope,
-    /// All but this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exclude_id: Option<Box<str>>,
-    /// Stale ones too.
-    pub include_stale: bool,
-    /// Only that of this agent session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<Box<str>>,
-    /// Only those of one of these agent processes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub agent_pids: Vec<u32>,
-    /// With what is known of their agents, as it is told to who asks for one of these.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub agents: bool,
-    /// Those with these ids, whether they are here or have left, and no others.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ids: Vec<PeerId>,
-    /// Those that have left, too, as far as they are known.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub include_departed: bool,
-    /// With how many messages each has not read.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub unread: bool,
-}
-
-/// Sends a message: `POST /send`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SendMessage {
-    /// Who sends it; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_peer: Option<Box<str>>,
-    /// To whom: a peer, `cli`, or a group (`all`, `repo`, `directory`, `#topic`).
-    pub to_peer: Box<str>,
-    /// The text, 1 byte to 64 KiB.
-    pub payload: Box<str>,
-    /// What kind of text.
-    #[serde(rename = "type")]
-    pub kind: MessageKind,
-    /// The message it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reply_to: Option<MessageRef>,
-    /// The client's own id of this sending: sending it again returns the first answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<Uuid>,
-    /// Where the sender is, for a message to its directory or repository. Of a peer it is known.
-    #[serde(flatten)]
-    pub place: Place,
-}
-
-/// Where someone is who is no peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Place {
-    /// Absolute path of the project.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project_path: Option<Box<str>>,
-    /// Root of the git work tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_root: Option<Box<str>>,
-    /// The git common directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_id: Option<Box<str>>,
-    /// What that repository has in common with its clones elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_hash: Option<RepoHash>,
 }
 
 /// Which messages are meant.
@@ -196,32 +573,15 @@ pub enum Filter {
     Sent,
 }
 
-/// Fetches messages: `POST /messages`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fetch {
-    /// Whose; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// Which.
-    pub filter: Filter,
-    /// Only those from (with `sent`: to) this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<Box<str>>,
-    /// 1 to 1,000; default 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// Do not mark read.
-    pub peek: bool,
-    /// Only those before this sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Seq>,
-    /// Only those after this sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seq>,
-    /// Hold the answer until there is something, at most so many seconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub wait: u64,
+impl Filter {
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "unread" => Some(Self::Unread),
+            "all" => Some(Self::All),
+            "sent" => Some(Self::Sent),
+            _ => None,
+        }
+    }
 }
 
 impl Fetch {
@@ -229,64 +589,9 @@ impl Fetch {
     pub const DEFAULT_LIMIT: u32 = 20;
 }
 
-/// Reads messages of anyone to anyone, the newest first: `POST /history`, for the person. A request
-/// looks at a part of all messages; its answer says where to go on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct History {
-    /// Only those from or to this one, by its name then or its id; of broadcasts to it those that
-    /// it got while it is here, or the group of this name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub with: Option<Box<str>>,
-    /// Only those with this text, in upper or lower case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<Box<str>>,
-    /// Only these, and those that answer one of them, directly or through others; with `after`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub thread: Vec<MessageId>,
-    /// Only those stored after this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Only those before this sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<Seq>,
-    /// Only those after this sequence number, the oldest first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seq>,
-    /// 1 to 1,000; default 50.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-}
-
 impl History {
     /// Messages when the request does not say.
     pub const DEFAULT_LIMIT: u32 = 50;
-}
-
-/// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`. They are
-/// given to no other way for [`crate::limits::CLAIM_TIME`], unless the claim is renewed, or until they
-/// are marked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Claim {
-    /// Whose messages; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// How the agent will be told.
-    #[serde(rename = "claim")]
-    pub by: Way,
-    /// 1 to 1,000; default 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// Hold the answer until something may be told, at most so many seconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub wait: u64,
-    /// Where in the agent's turn it is asked, by a hook.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub moment: Option<Moment>,
-    /// With a prompt: the messages that it is made of, which have come to the agent by that.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub proof: Vec<Handle>,
 }
 
 impl Claim {
@@ -297,105 +602,12 @@ impl Claim {
     }
 }
 
-/// Sets a state entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SetState {
-    /// Who; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// Default `default`.
-    pub namespace: Box<str>,
-    /// The key.
-    pub key: Box<str>,
-    /// The value, at most 64 KiB.
-    pub value: Box<str>,
-    /// Only if the entry has this version (0: only if there is none).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub if_version: Option<Seq>,
-    /// It goes away after so many seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
-}
-
-/// Which files a lock is about.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LockPath {
-    /// A file, a directory (`src/`), a pattern (`src/**`), or one of these relative to the repository
-    /// (`repo:src/a.rs`).
-    pub file_path: Box<str>,
-    /// It is a file, whatever characters it has.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub exact: bool,
-    /// The repository it is in; that of the peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_id: Option<Box<str>>,
-    /// What that repository has in common with its clones elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_hash: Option<RepoHash>,
-    /// The root of the working tree it is in; that of the peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_root: Option<Box<str>>,
-}
-
 impl LockPath {
     /// What `text` says, with no more about it.
     #[must_use]
     pub fn of(text: impl Into<Box<str>>) -> Self {
         Self { file_path: text.into(), ..Self::default() }
     }
-}
-
-/// Takes or renews a lock.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LockFile {
-    /// Who; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// Which files.
-    #[serde(flatten)]
-    pub path: LockPath,
-    /// To read only: others may share it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub shared: bool,
-    /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Box<str>>,
-    /// For how long, 1 to 1,440.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl_minutes: Option<u32>,
-    /// Take it from whoever has it; needs a reason.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub steal: bool,
-    /// Stand in the queue for it, at most so many seconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub wait: u64,
-    /// The client's own id of its place in the queue: asking again with it within
-    /// [`crate::limits::LOCK_PLACE_KEPT`] after the time was over keeps the place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Uuid>,
-}
-
-/// Several paths, each read as [`LockPath`] reads one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LockPaths {
-    /// 1 to [`crate::limits::LOCK_FILES_MAX`].
-    pub file_paths: Vec<Box<str>>,
-    /// They are files, whatever characters they have.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub exact: bool,
-    /// The repository they are in; that of the peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_id: Option<Box<str>>,
-    /// What that repository has in common with its clones elsewhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repo_hash: Option<RepoHash>,
-    /// The root of the working tree they are in; that of the peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub git_root: Option<Box<str>>,
 }
 
 impl LockPaths {
@@ -411,421 +623,7 @@ impl LockPaths {
     }
 }
 
-/// Takes or renews the locks of all files of an edit, or of none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LockFiles {
-    /// Who; with a peer token that peer by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer_id: Option<Box<str>>,
-    /// Which files.
-    #[serde(flatten)]
-    pub paths: LockPaths,
-    /// To read only: others may share them.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub shared: bool,
-    /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Box<str>>,
-    /// For how long, 1 to 1,440.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl_minutes: Option<u32>,
-    /// Which of the peer's subagents is about to edit them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subagent: Option<Box<str>>,
-}
-
-/// Reads events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReadEvents {
-    /// Only these types, or `prefix.*`; empty for all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<Box<str>>,
-    /// Only those created after this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Only those after this sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Seq>,
-    /// 1 to 1,000; default 50.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u32>,
-    /// Hold the answer until there is something, at most so many seconds.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub wait: u64,
-}
-
 impl ReadEvents {
     /// Rows when the request does not say.
     pub const DEFAULT_LIMIT: u32 = 50;
-}
-
-/// A request, decoded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged, rename_all_fields = "camelCase")]
-pub enum Request {
-    /// `GET /health`
-    #[serde(serialize_with = "nothing")]
-    Health,
-    /// `GET /status`
-    #[serde(serialize_with = "nothing")]
-    Status,
-    /// `POST /register`
-    Register(Box<Register>),
-    /// `POST /unregister`
-    Unregister {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// The session may go on without it and come back: away, if its agent's process lives.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        away: bool,
-    },
-    /// `POST /heartbeat`
-    Heartbeat {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// The branch checked out now.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        git_branch: Option<Box<str>>,
-        /// The session that the agent is in now: it may have begun another, or gone back to one.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        session_id: Option<Box<str>>,
-    },
-    /// `POST /peers`
-    Peers(ListPeers),
-    /// `POST /summary`
-    Summary {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// What it works on; empty to clear.
-        summary: Box<str>,
-    },
-    /// `POST /rename`
-    Rename {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// What it is called from now on.
-        name: Box<str>,
-    },
-    /// `POST /send`
-    Send(SendMessage),
-    /// `POST /history`
-    History(History),
-    /// `POST /history` with `message`: one message, with those that it answers.
-    FindMessage {
-        /// Which.
-        message: MessageRef,
-    },
-    /// `POST /messages`
-    Fetch(Fetch),
-    /// `POST /messages` with `markRead`
-    MarkRead {
-        /// Whose; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// At most 1,000.
-        #[serde(rename = "markRead")]
-        ids: Vec<MessageId>,
-        /// How the agent got them: its notification, too, where there was none.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        way: Option<Way>,
-        /// Only those under this claim, which ends with that.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        claim_id: Option<Uuid>,
-    },
-    /// `POST /messages` with `markNotified`
-    MarkNotified {
-        /// Whose; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// At most 1,000.
-        #[serde(rename = "markNotified")]
-        ids: Vec<MessageId>,
-        /// How the agent was told.
-        way: Way,
-        /// Only those under this claim, which ends with that.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        claim_id: Option<Uuid>,
-    },
-    /// `POST /messages` with `markSent`
-    MarkSent {
-        /// Whose; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// At most 1,000.
-        #[serde(rename = "markSent")]
-        ids: Vec<MessageId>,
-        /// To which queue they were handed.
-        way: Way,
-        /// What became of them there.
-        status: SentStatus,
-        /// The whole text of each is in there.
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        whole: bool,
-        /// Only those under this claim, which ends with that.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        claim_id: Option<Uuid>,
-    },
-    /// `POST /messages` with `claim`
-    Claim(Claim),
-    /// `POST /messages` with `renew`
-    RenewClaim {
-        /// Whose; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Which claim.
-        #[serde(rename = "renew")]
-        claim_id: Uuid,
-    },
-    /// `POST /messages` with `release`
-    ReleaseClaim {
-        /// Whose; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Which claim.
-        #[serde(rename = "release")]
-        claim_id: Uuid,
-    },
-    /// `POST /state`, `get`
-    GetState {
-        /// Default `default`.
-        namespace: Box<str>,
-        /// The key.
-        key: Box<str>,
-    },
-    /// `POST /state`, `list`
-    ListState {
-        /// Default `default`; none for all of them, in order.
-        #[serde(flatten, serialize_with = "or_all_namespaces")]
-        namespace: Option<Box<str>>,
-        /// Only keys that begin so.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        prefix: Option<Box<str>>,
-        /// With all namespaces: only entries after this one, by its namespace and its key.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        after: Option<[Box<str>; 2]>,
-        /// 1 to 1,000; without it 1,000, as far as they fit an answer.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<u32>,
-    },
-    /// `POST /state`, `set`
-    SetState(SetState),
-    /// `POST /state`, `delete`
-    DeleteState {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Default `default`.
-        namespace: Box<str>,
-        /// The key.
-        key: Box<str>,
-        /// Only if the entry has this version.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        if_version: Option<Seq>,
-    },
-    /// `POST /lock`, `lock`
-    Lock(LockFile),
-    /// `POST /lock`, `lock` with `filePaths`
-    LockFiles(LockFiles),
-    /// `POST /lock`, `unlock`
-    Unlock {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Which files, as they were locked.
-        #[serde(flatten)]
-        path: LockPath,
-        /// Anyone's lock; broker token only.
-        force: bool,
-    },
-    /// `POST /lock`, `query`
-    QueryLocks {
-        /// To which project a relative path belongs.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Those that overlap with this, or all.
-        #[serde(flatten, skip_serializing_if = "Option::is_none")]
-        path: Option<LockPath>,
-    },
-    /// `POST /lock`, `query` with `filePaths`
-    QueryFiles {
-        /// To which project relative paths belong.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Those that overlap with any of these.
-        #[serde(flatten)]
-        paths: LockPaths,
-    },
-    /// `POST /events`, `read`
-    ReadEvents(ReadEvents),
-    /// `POST /events`, `subscribe`
-    Subscribe {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// Types, `prefix.*` or `*`.
-        types: Vec<Box<str>>,
-    },
-    /// `POST /events`, `unsubscribe`
-    Unsubscribe {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-    },
-    /// `POST /events`, `emit`
-    Emit {
-        /// Who; with a peer token that peer by default.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer_id: Option<Box<str>>,
-        /// A name that is none of the mesh's own types.
-        #[serde(rename = "type")]
-        kind: Box<str>,
-        /// A JSON document.
-        #[serde(serialize_with = "as_json")]
-        payload: Box<str>,
-        /// The client's own id of this event: emitting it again returns the first answer.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<Uuid>,
-    },
-    /// `POST /machines`, `list`
-    #[serde(serialize_with = "nothing")]
-    ListMachines,
-    /// `POST /machines`, `invite`: lets one more machine join.
-    Invite {
-        /// What it will be called; none for what it calls itself.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        name: Option<MachineName>,
-        /// For how long, 1 to 1,440; default 15.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        minutes: Option<u32>,
-    },
-    /// `POST /machines`, `remove`: ends the peers of a machine and never lets it in again.
-    RemoveMachine {
-        /// Which.
-        name: MachineName,
-    },
-    /// `POST /machines`, `leave`: what serves this machine is to be a broker of its own again.
-    LeaveHub {},
-    /// `POST /shutdown`
-    #[serde(serialize_with = "nothing")]
-    Shutdown,
-}
-
-impl Request {
-    /// Where it is sent to.
-    #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Health => Endpoint::Health,
-            Self::Status => Endpoint::Status,
-            Self::Register(_) => Endpoint::Register,
-            Self::Unregister { .. } => Endpoint::Unregister,
-            Self::Heartbeat { .. } => Endpoint::Heartbeat,
-            Self::Peers(_) => Endpoint::Peers,
-            Self::Summary { .. } => Endpoint::Summary,
-            Self::Rename { .. } => Endpoint::Rename,
-            Self::Send(_) => Endpoint::Send,
-            Self::History(_) | Self::FindMessage { .. } => Endpoint::History,
-            Self::Fetch(_)
-            | Self::MarkRead { .. }
-            | Self::MarkNotified { .. }
-            | Self::MarkSent { .. }
-            | Self::Claim(_)
-            | Self::RenewClaim { .. }
-            | Self::ReleaseClaim { .. } => Endpoint::Messages,
-            Self::GetState { .. }
-            | Self::ListState { .. }
-            | Self::SetState(_)
-            | Self::DeleteState { .. } => Endpoint::State,
-            Self::Lock(_)
-            | Self::LockFiles(_)
-            | Self::Unlock { .. }
-            | Self::QueryLocks { .. }
-            | Self::QueryFiles { .. } => Endpoint::Lock,
-            Self::ReadEvents(_)
-            | Self::Subscribe { .. }
-            | Self::Unsubscribe { .. }
-            | Self::Emit { .. } => Endpoint::Events,
-            Self::ListMachines
-            | Self::Invite { .. }
-            | Self::RemoveMachine { .. }
-            | Self::LeaveHub {} => Endpoint::Machines,
-            Self::Shutdown => Endpoint::Shutdown,
-        }
-    }
-
-    /// The `action` of an endpoint that has several.
-    fn action(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::GetState { .. } => "get",
-            Self::ListState { .. } | Self::ListMachines => "list",
-            Self::SetState(_) => "set",
-            Self::DeleteState { .. } => "delete",
-            Self::Lock(_) | Self::LockFiles(_) => "lock",
-            Self::Unlock { .. } => "unlock",
-            Self::QueryLocks { .. } | Self::QueryFiles { .. } => "query",
-            Self::ReadEvents(_) => "read",
-            Self::Subscribe { .. } => "subscribe",
-            Self::Unsubscribe { .. } => "unsubscribe",
-            Self::Emit { .. } => "emit",
-            Self::Invite { .. } => "invite",
-            Self::RemoveMachine { .. } => "remove",
-            Self::LeaveHub {} => "leave",
-            _ => return None,
-        })
-    }
-
-    /// The body that [`Request::decode`] reads back, for clients.
-    #[must_use]
-    pub fn body(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
-        if let Some(action) = self.action() {
-            out.extend_from_slice(b"{\"action\":\"");
-            out.extend_from_slice(action.as_bytes());
-            out.push(b'"');
-        }
-        super::append_object(&mut out, self);
-        out
-    }
-}
-
-/// A request that is its endpoint and no more.
-fn nothing<S: serde::Serializer>(serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    use serde::ser::SerializeMap;
-    serializer.serialize_map(Some(0))?.end()
-}
-
-/// The namespace of a list, or that all are meant.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-fn or_all_namespaces<S: serde::Serializer>(
-    namespace: &Option<Box<str>>,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    use serde::ser::SerializeMap;
-    let mut map = serializer.serialize_map(Some(1))?;
-    match namespace {
-        Some(namespace) => map.serialize_entry("namespace", namespace)?,
-        None => map.serialize_entry("allNamespaces", &true)?,
-    }
-    map.end()
-}
-
-/// Writes a JSON document that is kept as text.
-fn as_json<S: serde::Serializer>(
-    text: &str,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    serde_json::from_str::<&serde_json::value::RawValue>(text)
-        .map_err(serde::ser::Error::custom)?
-        .serialize(serializer)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

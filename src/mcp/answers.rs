@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Tool};
-use super::trim::{Keep, Members, fit, trim};
+use super::trim::{Keep, fit, trim};
 use crate::agent::namespace::as_told;
-use crate::api::{Filter, MessageInfo, Refusal, Request, Sent};
+use crate::api::{Filter, Members, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::client::paths::remark;
 use crate::limits::SENT_CHARS_MAX;
@@ -202,7 +202,7 @@ fn state(body: &[u8]) -> Option<String> {
     }
     let place: Place<'_> = serde_json::from_slice(body).ok()?;
     let trimmed = trim(body, &["namespace", "inDefault"])?;
-    let Members(members) = serde_json::from_str(&trimmed).ok()?;
+    let Members(members): Members<'_> = serde_json::from_str(&trimmed).ok()?;
     let mut out = String::from("{\"ok\":true");
     if let Some(namespace) = place.namespace {
         out.extend([",\"namespace\":", &text(as_told(&namespace))]);
@@ -264,7 +264,7 @@ pub(super) struct You<'a> {
 /// The result of `mesh_status`: the broker's own, and who asks.
 pub(super) fn status(body: &[u8], you: &You<'_>) -> Option<String> {
     let trimmed = trim(body, &DROPPED_OF_STATUS)?;
-    let Members(members) = serde_json::from_str(&trimmed).ok()?;
+    let Members(members): Members<'_> = serde_json::from_str(&trimmed).ok()?;
     let mut out = format!("{{\"ok\":true,\"you\":{}", text(you));
     for (name, value) in members {
         out.extend([",", &text(&name), ":", value.get()]);

@@ -1,42 +1,10 @@
 //! Replies of the broker as agents get them: compact JSON, without what only costs them context, and
 //! no longer than a client takes at once.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::api::Members;
 use crate::limits::{ANSWER_BYTES_MAX, REMAINING_KEYS_BYTES_MAX};
-
-/// A JSON object whose values stay as they are, in their order.
-pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                /// A name, borrowed if it has no escapes.
-                #[derive(serde::Deserialize)]
-                struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-                let mut members = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
-}
 
 /// The object `body` without its members in `dropped`, wherever they are, and without what is null
 /// (but at the top, where null is an answer). None if it is no object.
@@ -52,7 +20,7 @@ fn write(raw: &RawValue, dropped: &[&str], top: bool, out: &mut String) -> Optio
     let text = raw.get();
     match text.as_bytes().first() {
         Some(b'{') => {
-            let Members(members) = serde_json::from_str(text).ok()?;
+            let Members(members): Members<'_> = serde_json::from_str(text).ok()?;
             let kept = members.iter().filter(|(name, value)| {
                 !dropped.contains(&&**name) && (top || value.get() != "null")
             });
@@ -106,7 +74,7 @@ pub(super) fn fit(answer: String, keep: Keep) -> String {
 
 /// None if there is nothing to be cut.
 fn cut(answer: &str, keep: Keep) -> Option<String> {
-    let Members(members) = serde_json::from_str(answer).ok()?;
+    let Members(members): Members<'_> = serde_json::from_str(answer).ok()?;
     let (list, items) = members.iter().find(|(name, _)| LISTS.contains(&&**name))?;
     let around = answer.len() - items.get().len();
     let keys_room = if list == ENTRIES { REMAINING_KEYS_BYTES_MAX } else { 0 };
@@ -162,7 +130,7 @@ fn count_within<'a>(room: usize, texts: impl Iterator<Item = &'a str>) -> usize 
 
 /// A member of an object.
 fn member<'a>(object: &'a RawValue, wanted: &str) -> Option<&'a RawValue> {
-    let Members(members) = serde_json::from_str(object.get()).ok()?;
+    let Members(members): Members<'_> = serde_json::from_str(object.get()).ok()?;
     members.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
 }
 
