@@ -5,7 +5,8 @@
 //! become durable together or not at all. Nothing outside of this module knows SQL or file names.
 //!
 //! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
-//! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass.
+//! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass,
+//! and `docs/backends.md` says how to write one.
 
 pub mod journal;
 mod marks;
@@ -23,6 +24,11 @@ use crate::model::{
     Event, Invitation, Lock, MachineName, MachineRecord, MeshTime, Message, MessageId, MessageKind,
     Party, PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Told, Way,
 };
+
+/// The example of `docs/backends.md` is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/backends.md")]
+struct WritingABackend;
 
 /// Why a backend could not do what it was asked. The turn must be rolled back.
 #[derive(Debug)]
