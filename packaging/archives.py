@@ -47,7 +47,7 @@ def zip_entry(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-def make(project: Project, programs: Programs, out: Path) -> dict[Platform, Path]:
+def make(project: Project, programs: Programs, shared: Files, out: Path) -> dict[Platform, Path]:
     """Makes an archive for each platform, for people, Homebrew and `cargo binstall`."""
     made = {}
     for platform, program in programs.items():
@@ -56,6 +56,7 @@ def make(project: Project, programs: Programs, out: Path) -> dict[Platform, Path
             f"{folder}/{name}": (ROOT / name).read_bytes() for name in ("README.md", *LICENCES)
         }
         files[f"{folder}/slm-mesh"] = program.read_bytes()
+        files |= {f"{folder}/{place}": content for place, content in shared.items()}
         made[platform] = out / f"{folder}.tar.gz"
         tar_gz(made[platform], files)
     return made

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from archives import sha256
 from project import Platform, Project
+from shell import PLACES
 
 #: The systems and processors as a formula names them.
 BLOCKS = {"darwin": "on_macos", "linux": "on_linux", "arm64": "on_arm", "x64": "on_intel"}
@@ -34,9 +35,10 @@ class SlmMesh < Formula
 {chr(10).join(systems)}
   def install
     bin.install "slm-mesh"
-    generate_completions_from_executable(bin/"slm-mesh", "completions")
-    (buildpath/"slm-mesh.1").write Utils.safe_popen_read(bin/"slm-mesh", "completions", "man")
-    man1.install "slm-mesh.1"
+    bash_completion.install "{PLACES["bash"]}" => "slm-mesh"
+    zsh_completion.install "{PLACES["zsh"]}"
+    fish_completion.install "{PLACES["fish"]}"
+    man1.install "{PLACES["man"]}"
   end
 
   test do

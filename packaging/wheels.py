@@ -21,13 +21,13 @@ from archives import Files, zip_entry
 from project import ROOT, Platform, Programs, Project
 
 
-def make(project: Project, programs: Programs, out: Path) -> None:
+def make(project: Project, programs: Programs, shared: Files, out: Path) -> None:
     """Builds them."""
     with tempfile.TemporaryDirectory() as folder:
         _build(project, Path(folder) / "source", out)
     (pure,) = out.glob("*.whl")
     for platform, program in programs.items():
-        _with_program(pure, platform, program.read_bytes())
+        _with_program(pure, platform, program.read_bytes(), shared)
     pure.unlink()
 
 
@@ -50,8 +50,8 @@ def _build(project: Project, source: Path, out: Path) -> None:
         sys.exit(f"{built.stdout}\nthe Python package cannot be built")
 
 
-def _with_program(pure: Path, platform: Platform, program: bytes) -> None:
-    """Lays a program into a wheel. https://packaging.python.org/en/latest/specifications/binary-distribution-format/"""
+def _with_program(pure: Path, platform: Platform, program: bytes, shared: Files) -> None:
+    """Lays a program and what belongs to it into a wheel. https://packaging.python.org/en/latest/specifications/binary-distribution-format/"""
     with zipfile.ZipFile(pure) as wheel:
         files: Files = {name: wheel.read(name) for name in wheel.namelist()}
     (record,) = (name for name in files if name.endswith(".dist-info/RECORD"))
@@ -61,7 +61,9 @@ def _with_program(pure: Path, platform: Platform, program: bytes) -> None:
     head = files[f"{info}/WHEEL"].decode()
     head = head.replace("Root-Is-Purelib: true", "Root-Is-Purelib: false")
     files[f"{info}/WHEEL"] = head.replace("Tag: py3-none-any\n", tags).encode()
-    files[f"{info.removesuffix('.dist-info')}.data/scripts/slm-mesh"] = program
+    data = f"{info.removesuffix('.dist-info')}.data"
+    files[f"{data}/scripts/slm-mesh"] = program
+    files |= {f"{data}/data/{place}": content for place, content in shared.items()}
     lines = [f"{name},{_digest(content)},{len(content)}" for name, content in files.items()]
     files[record] = "\n".join([*lines, f"{record},,", ""]).encode()
     name = pure.name.replace("-any.whl", f"-{'.'.join(platform.wheel)}.whl")

@@ -12,6 +12,7 @@
 mod common;
 
 mod cli;
+mod completions;
 mod conversations;
 mod crowd;
 mod doctor;

@@ -256,6 +256,14 @@ pub fn send_signal(pid: u32, name: &str) {
     assert!(status.unwrap().success());
 }
 
+/// Says that something cannot be tested here; a failure if `NOT_TESTED_IS_FAILURE` is set.
+pub fn not_tested(why: &str) {
+    let said = format!("NOT TESTED: {why}");
+    assert!(std::env::var_os("NOT_TESTED_IS_FAILURE").is_none(), "{said}");
+    // Not with `eprintln`, which is shown for tests that fail only.
+    writeln!(std::io::stderr().lock(), "{said}").unwrap();
+}
+
 /// Whether `path` is there.
 pub fn is_there(path: impl AsRef<Path>) -> bool {
     path.as_ref().symlink_metadata().is_ok()
