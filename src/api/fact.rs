@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::heard::DampedInfo;
@@ -132,6 +132,15 @@ pub enum Fact {
     },
     /// What one sends to another, or all send to one, is told together for a while.
     ConversationDamped(DampedInfo),
+    /// A peer is called otherwise from now on.
+    PeerRenamed {
+        /// What it was called.
+        former_name: Box<str>,
+        /// What it is called.
+        name: Box<str>,
+        /// Its id.
+        peer_id: PeerId,
+    },
     /// What a party has told with an event type of its own.
     Custom {
         /// The type.
@@ -194,6 +203,7 @@ impl Fact {
             Self::MessageRead { .. } => event_type::MESSAGE_READ,
             Self::MessageUndeliverable { .. } => event_type::MESSAGE_UNDELIVERABLE,
             Self::ConversationDamped(_) => event_type::CONVERSATION_DAMPED,
+            Self::PeerRenamed { .. } => event_type::PEER_RENAMED,
             Self::Custom { kind, .. } => kind,
         })
     }
@@ -225,9 +235,23 @@ impl Fact {
             Self::PeerJoined { .. }
             | Self::PeerLeft { .. }
             | Self::PeerChanged { .. }
+            | Self::PeerRenamed { .. }
             | Self::StateChanged { .. }
             | Self::Custom { .. } => Vec::new(),
         }
+    }
+
+    /// What the payload of [`event_type::PEER_RENAMED`] says of the past: the name, and whose it was.
+    #[must_use]
+    pub fn former_name(payload: &str) -> Option<(Box<str>, PeerId)> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Renamed {
+            former_name: Box<str>,
+            peer_id: PeerId,
+        }
+        let Renamed { former_name, peer_id } = serde_json::from_str(payload).ok()?;
+        Some((former_name, peer_id))
     }
 
     /// Its payload as an event: a JSON document.
@@ -356,6 +380,8 @@ pub(super) mod tests {
             to_peer: peer,
             to_name: "b".into(),
         });
+        let renamed =
+            Fact::PeerRenamed { former_name: "a".into(), name: "c".into(), peer_id: peer };
         let custom = Fact::Custom { kind: "a.b".into(), payload: r#"[1, {"x":2}]"#.into() };
         let texts = [
             (joined, format!(r#"{{"agentType":"codex","name":"a \"b\"","peerId":"{peer}","projectPath":"/w"}}"#)),
@@ -370,6 +396,7 @@ pub(super) mod tests {
             (read, format!(r#"{{"messageIds":["{id}","{id}"],"fromPeer":"bob","readBy":"cli"}}"#)),
             (undeliverable, format!(r#"{{"messageIds":["{id}"],"fromPeer":"bob","toPeer":"{peer}"}}"#)),
             (damped, format!(r#"{{"toPeer":"{peer}","toName":"b"}}"#)),
+            (renamed, format!(r#"{{"formerName":"a","name":"c","peerId":"{peer}"}}"#)),
             (custom, r#"[1, {"x":2}]"#.into()),
         ];
         texts.into()

@@ -15,6 +15,7 @@ mod machines;
 mod members;
 mod push;
 mod read;
+mod recovery;
 mod refusal;
 mod reply;
 mod request;
@@ -31,11 +32,12 @@ pub use read::{
     ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,
     LocksReply, MachinesReply, MarkedReply, PeersReply,
 };
+pub use recovery::Recovery;
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
     Health, HistoryPage, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo,
-    PeerStatus, Recovery, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
+    PeerStatus, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{

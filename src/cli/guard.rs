@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, note};
-use super::text::{duration, escape};
+use super::text::escape;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result};
 use crate::api::LockInfo;
@@ -292,14 +292,13 @@ fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
 fn refuse(out: &Out, locks: &[LockInfo]) {
     note("this commit has files that others have locked:");
     for lock in locks {
-        let seconds = (lock.expires_at.0.saturating_sub(out.now.0).max(0) + 999) / 1000;
         let reason = match &lock.reason {
             Some(reason) => format!(" (reason {})", quote(reason)),
             None => String::new(),
         };
         let (file, holder) =
             (out.path(&lock.file_path), lock.locked_by.shown_as(&lock.locked_by_name));
-        note(&format!("  {file}: {holder}{reason}, for {} more", duration(seconds)));
+        note(&format!("  {file}: {holder}{reason}, free {}", out.age(lock.expires_at)));
     }
     let peer = locks.iter().find(|lock| lock.locked_by.peer().is_some());
     let ask = match peer {

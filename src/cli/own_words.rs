@@ -40,8 +40,8 @@ mod tests {
                 "no peer `x` is here: `slm-mesh peers` shows who is",
             ),
             (
-                "/a is locked by ann for 9 more min: ask again with `wait`, or ask them by message",
-                "/a is locked by ann for 9 more min: wait with `--wait 10m`, ask them with \
+                "/a is locked by ann, free in 9 min: ask again with `wait`, or ask them by message",
+                "/a is locked by ann, free in 9 min: wait with `--wait 10m`, ask them with \
                  `slm-mesh send`, or take it with `--steal --reason WHY`",
             ),
             ("/a is taken: ask again with `wait`", "/a is taken: wait with `--wait 10m`"),

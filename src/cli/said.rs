@@ -32,6 +32,7 @@ struct Payload {
     to_group: Option<Box<str>>,
     read_by: Option<Party>,
     name: Option<Box<str>>,
+    former_name: Option<Box<str>>,
     agent_type: Option<Box<str>>,
     project_path: Option<Box<str>>,
     reason: Option<Box<str>>,
@@ -89,6 +90,9 @@ pub(super) fn sentence(event: &EventInfo, teller: &Teller<'_>) -> String {
                 Some("removed") => format!("{name} is gone: its machine was removed"),
                 _ => format!("{name} left ({})", text(&payload.reason)),
             }
+        }
+        event_type::PEER_RENAMED => {
+            format!("{} is called {} from now on", text(&payload.former_name), text(&payload.name))
         }
         event_type::STATE_CHANGED => {
             let (key, space) = (text(&payload.key), text(&payload.namespace));
@@ -227,6 +231,11 @@ mod tests {
                 "ANN came (CODEX, in ~/web)".to_owned(),
             ),
             ("peer_left", json!({"name": "ann", "reason": "clean_exit"}), "ANN left".into()),
+            (
+                event_type::PEER_RENAMED,
+                json!({"formerName": "ann", "name": "eve"}),
+                "ANN is called EVE from now on".into(),
+            ),
             (
                 "peer_left",
                 json!({"name": "ann", "reason": "crashed"}),

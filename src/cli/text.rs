@@ -5,7 +5,8 @@ use std::path::Path;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::model::Timestamp;
+pub(super) use crate::model::span as duration;
+use crate::model::{Timestamp, in_span};
 pub(super) use crate::text::{escape, escape_lines};
 
 /// How long ago `then` was: `2 min ago`. A time to come is `in 2 min`.
@@ -14,8 +15,7 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     match ms {
         -999..1000 => "now".into(),
         1000.. => format!("{} ago", duration(ms / 1000)),
-        // What is left is not made less than it is.
-        _ => format!("in {}", duration(ms.saturating_neg().saturating_add(999) / 1000)),
+        _ => in_span(ms.saturating_neg()),
     }
 }
 
@@ -25,16 +25,6 @@ pub(super) fn has_left(at: Option<Timestamp>, now: Timestamp) -> String {
         Some(ago) if ago == "now" => "has just left".into(),
         Some(ago) => format!("has left {ago}"),
         None => "has left".into(),
-    }
-}
-
-/// A number of seconds in its largest whole unit: `2 min`.
-pub(super) fn duration(seconds: i64) -> String {
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 

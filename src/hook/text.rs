@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::api::LockInfo;
-use crate::model::{Party, Timestamp};
+use crate::model::{Party, Timestamp, in_span};
 use crate::text::{bare_or_quoted, quote};
 
 /// Why a file may not be edited: `locks` are those in the way, of which the first is told.
@@ -14,11 +14,11 @@ pub fn denial(lock: &LockInfo, others: usize, now: Timestamp) -> String {
         Some(reason) => write!(text, ", reason {}", quote(reason)),
         None => write!(text, ", who gave no reason"),
     };
-    let left_ms = lock.expires_at.0.saturating_sub(now.0).max(0);
+    let left_ms = lock.expires_at.0.saturating_sub(now.0);
     let until = lock.expires_at.to_string();
     // To the second.
     let until = until.get(.."2026-01-01T00:00:00".len()).unwrap_or(&until);
-    let _ = write!(text, ", until {until}Z ({} from now)", span(left_ms));
+    let _ = write!(text, ", until {until}Z ({})", in_span(left_ms));
     if others > 0 {
         let _ = write!(text, "; {others} more of these files are locked by others, too");
     }
@@ -43,15 +43,6 @@ fn holder(lock: &LockInfo) -> String {
             format!("a person at the command line ({person})")
         }
         Party::Label(_) => lock.locked_by.shown_as(&lock.locked_by_name).into_owned(),
-    }
-}
-
-/// A time in its largest whole unit.
-pub(super) fn span(ms: i64) -> String {
-    match ms / 1000 {
-        s @ ..120 => format!("{s} s"),
-        s @ 120..7200 => format!("{} min", s / 60),
-        s => format!("{} h", s / 3600),
     }
 }
 
@@ -88,7 +79,7 @@ mod tests {
         assert_eq!(
             denial(&lock, 0, NOW),
             "/p/a.rs is locked by webapp-codex, reason \"moving\\nthings\", until \
-             2001-09-09T01:53:40Z (7 min from now). The edit was not made. Wait, do something else \
+             2001-09-09T01:53:40Z (in 7 min). The edit was not made. Wait, do something else \
              first, or message them with mesh_send (to \"webapp-codex\")."
         );
         lock.reason = None;

@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use super::text::span;
 use crate::api::SubagentEdit;
+use crate::model::span;
 use crate::text::quote;
 
 /// Nobody could look whether the files are locked, for this reason.
@@ -47,7 +47,7 @@ pub(super) fn maybe_own(holder: &str) -> String {
 pub(super) fn subagents(edits: &[SubagentEdit]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for edit in edits.iter().take(SUBAGENTS_SHOWN) {
-        let ago = span(i64::try_from(edit.ms_ago).unwrap_or(i64::MAX));
+        let ago = span(i64::try_from(edit.ms_ago / 1000).unwrap_or(i64::MAX));
         lines.push(format!(
             "Another subagent of your session ({}) began to edit {} {ago} ago: read the file again \
              before you change it.",

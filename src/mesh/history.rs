@@ -7,11 +7,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Mesh;
 use super::turn::{Caller, Failure};
-use crate::api::{Budget, Code, History, HistoryPage, Refusal, Reply, message_size};
-use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS};
-use crate::model::{Message, MessageId, MessageRef, Now, Party, PeerId, Recipient, Seq};
+use crate::api::{Budget, Code, Fact, History, HistoryPage, Refusal, Reply, message_size};
+use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS, LIST_LIMIT_MAX};
+use crate::model::{
+    Message, MessageId, MessageRef, Now, Party, PeerId, Recipient, Seq, event_type,
+};
 use crate::names;
-use crate::store::{HistoryQuery, Result as Stored, Store};
+use crate::store::{EventQuery, HistoryQuery, Result as Stored, Store};
 
 type Answer = std::result::Result<Reply, Failure>;
 
@@ -23,6 +25,8 @@ struct With<'a> {
     given: &'a str,
     /// The peer that it names now.
     peer: Option<PeerId>,
+    /// If it names none: those who were called so, and are called otherwise by now.
+    former: BTreeSet<PeerId>,
     /// Names of peers, folded, as far as they were looked up.
     names: HashMap<PeerId, Option<Box<str>>>,
 }
@@ -44,12 +48,15 @@ impl<S: Store> Mesh<S> {
             return Err(Refusal::new(Code::Forbidden, message).into());
         }
         let mut with = match &history.with {
-            Some(given) => Some(With {
-                name: names::key(given),
-                given,
-                peer: PeerId::parse(given).or(self.find_peer(given)?),
-                names: HashMap::new(),
-            }),
+            Some(given) => {
+                let peer = PeerId::parse(given).or(self.find_peer(given)?);
+                let name = names::key(given);
+                let former = match peer {
+                    Some(_) => BTreeSet::new(),
+                    None => self.formerly(&name)?,
+                };
+                Some(With { name, given, peer, former, names: HashMap::new() })
+            }
             None => None,
         };
         let text = history.text.as_ref().map(|text| text.to_lowercase());
@@ -117,6 +124,7 @@ impl<S: Store> Mesh<S> {
             MessageRef::Id(id) => Some(id.seq()),
             MessageRef::Handle(handle) => handle.seq(self.store.last_seq()),
         };
+        let mut meant = None;
         let mut found = Vec::new();
         while let Some(seq) = next.filter(|_| found.len() < ANSWERED_MAX) {
             let message = match &own {
@@ -124,11 +132,13 @@ impl<S: Store> Mesh<S> {
                 None => self.any_message(seq)?,
             };
             let Some(message) = message else { break };
-            if found.is_empty() && !named.is(message.id) {
+            // A number alone may be that of another message: clients say themselves what they answer.
+            if !meant.map_or_else(|| named.is(message.id), |id: MessageId| id == message.id) {
                 break;
             }
             // What it answers came before it, or is none of ours.
-            next = message.reply_to.map(MessageId::seq).filter(|before| *before < seq);
+            meant = message.reply_to.filter(|before| before.seq() < seq);
+            next = meant.map(MessageId::seq);
             found.push(self.as_sent(message)?);
         }
         if found.is_empty() {
@@ -141,6 +151,15 @@ impl<S: Store> Mesh<S> {
         found.reverse();
         let messages = self.seen_by_sender(found)?;
         Ok(Reply::History(HistoryPage { messages, next: None }))
+    }
+
+    /// Those who were called so once, as far as events still tell: messages are kept no longer.
+    fn formerly(&mut self, name: &str) -> Stored<BTreeSet<PeerId>> {
+        let types = [event_type::PEER_RENAMED.into()];
+        let query = EventQuery { types: &types, since: None, after: None, limit: LIST_LIMIT_MAX };
+        let page = self.store.events(&query, &mut |_| true)?;
+        let renamed = page.events.iter().filter_map(|event| Fact::former_name(&event.payload));
+        Ok(renamed.filter(|(former, _)| *names::key(former) == *name).map(|(_, id)| id).collect())
     }
 
     /// The message with this number, whoever wrote it.
@@ -195,7 +214,7 @@ impl<S: Store> Mesh<S> {
 
 fn is_party(party: &Party, with: &With<'_>) -> bool {
     match party {
-        Party::Peer(id) => with.peer == Some(*id),
+        Party::Peer(id) => with.peer == Some(*id) || with.former.contains(id),
         other => names::key(&other.to_string()) == with.name,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Mesh;
 use super::turn::{Caller, Failure};
 use super::who::Right;
-use crate::api::{Code, PeerChange, Refusal, Register, Reply};
+use crate::api::{Code, Fact, PeerChange, Refusal, Register, Reply};
 use crate::limits::AUTO_NAME_RESERVED_MS;
 use crate::model::{MachineName, Now, Party, PeerId, PeerRecord, Recipient};
 use crate::names;
@@ -26,6 +26,7 @@ impl<S: Store> Mesh<S> {
         let home = self.home_of(&Party::Peer(id));
         let (name, _) = self.claim_name(name, (Some(id), home), true, now)?;
         let Some(present) = self.peers.get(&id) else { return Ok(Reply::Done {}) };
+        let former_name = present.record.name.clone();
         let record = PeerRecord {
             name,
             name_is_automatic: false,
@@ -47,9 +48,14 @@ impl<S: Store> Mesh<S> {
         if moves {
             self.drop_unproven(id, &own)?;
         }
+        self.rename_holder(&Party::Peer(id), &record.name)?;
         // The others see by this what it is called.
         let summary = record.summary.unwrap_or_default();
-        self.peer_changed(id, record.name, PeerChange::Summary(summary), now);
+        self.peer_changed(id, record.name.clone(), PeerChange::Summary(summary), now);
+        if former_name != record.name {
+            let renamed = Fact::PeerRenamed { former_name, name: record.name, peer_id: id };
+            self.event(renamed, None, now)?;
+        }
         Ok(Reply::Done {})
     }
 

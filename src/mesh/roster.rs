@@ -6,7 +6,7 @@ use super::peers::Present;
 use super::turn::{Caller, Failure};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, Reply, Scope, fit};
 use crate::limits::LIST_LIMIT_MAX;
-use crate::model::{MachineName, Now, Party, PeerRecord, Recipient, reach};
+use crate::model::{MachineName, Now, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
@@ -91,7 +91,8 @@ impl<S: Store> Mesh<S> {
         }
         if list.ids.is_empty() && list.include_departed {
             records = self.store.departed_peers(LIST_LIMIT_MAX)?;
-            records.retain(|record| in_scope(record, &list.scope, home));
+            let was_someone = |record: &PeerRecord| &*record.agent_type != OF_DOCTOR;
+            records.retain(|it| was_someone(it) && in_scope(it, &list.scope, home));
         }
         let shown = |record: &PeerRecord| {
             let heard = record.last_heartbeat;

@@ -41,8 +41,10 @@ pub mod event_type {
     pub const MESSAGE_UNDELIVERABLE: &str = "message_undeliverable";
     /// What a peer sends to another, or all send to one, is told together for a while.
     pub const CONVERSATION_DAMPED: &str = "mesh.conversation_damped";
+    /// A peer has another name.
+    pub const PEER_RENAMED: &str = "mesh.peer_renamed";
     /// All of them.
-    pub const BUILT_IN: [&str; 9] = [
+    pub const BUILT_IN: [&str; 10] = [
         PEER_JOINED,
         PEER_LEFT,
         STATE_CHANGED,
@@ -52,6 +54,7 @@ pub mod event_type {
         MESSAGE_READ,
         MESSAGE_UNDELIVERABLE,
         CONVERSATION_DAMPED,
+        PEER_RENAMED,
     ];
     /// What the names of further built-in types will begin with.
     pub const PREFIX: &str = "mesh.";

@@ -23,10 +23,10 @@ pub use lock::Lock;
 pub use machine::{Invitation, MachineId, MachineName, MachineRecord};
 pub use message::{Message, MessageKind, Reached, Stage};
 pub use party::{Party, Recipient};
-pub use peer::{LeaveReason, PeerRecord, reach};
+pub use peer::{LeaveReason, OF_DOCTOR, PeerRecord, reach};
 pub use repo::{RepoHash, RepoPlace};
 pub use state::StateEntry;
-pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp};
+pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp, in_span, span};
 pub use told::{How, Moment, SentStatus, Told, Way};
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ pub mod reach {
     pub const NONE: &str = "none";
 }
 
+/// The type of agent of a peer that `slm-mesh doctor` makes for a moment, to send it a message. It is
+/// nobody, and listed only while it is there.
+pub const OF_DOCTOR: &str = "doctor";
+
 /// Why a peer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

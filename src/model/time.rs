@@ -80,6 +80,24 @@ pub struct Now {
     pub boot: Monotonic,
 }
 
+/// A number of seconds in its largest whole unit, in words: `2 min`.
+#[must_use]
+pub fn span(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// What is left of a time, ms, in the words that everyone is told it in: `in 2 min`. It is not made
+/// less than it is.
+#[must_use]
+pub fn in_span(ms: i64) -> String {
+    format!("in {}", span(ms.max(0).saturating_add(999) / 1000))
+}
+
 /// A point of the mesh's own time, ms, by which things expire and grow old. It goes on with the time
 /// that passes, whatever the wall clock does; where that has always been right, it is the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

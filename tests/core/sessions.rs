@@ -255,9 +255,9 @@ fn locks_of_one_that_is_away_stay_for_30_seconds_and_never_past_their_time() {
     world.ask(Some(&first.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
     world.0.pass(14);
     let refused = world.lock(&other.peer_token, &json!({})).unwrap_err();
-    assert!(refused.message.contains("16 more s, since they are away"), "{}", refused.message);
+    assert!(refused.message.contains("in 16 s, since they are away"), "{}", refused.message);
     let refused = world.lock(&other.peer_token, &json!({"filePath": "/w/b.rs"})).unwrap_err();
-    assert!(refused.message.contains("1 more s, since they are away"), "{}", refused.message);
+    assert!(refused.message.contains("in 1 s, since they are away"), "{}", refused.message);
     world.0.pass(1);
     world.lock(&other.peer_token, &json!({"filePath": "/w/b.rs"})).unwrap();
     world.0.pass(14);

@@ -389,6 +389,60 @@ fn a_peer_is_renamed_and_stays_so() {
 }
 
 #[test]
+fn what_a_renamed_peer_had_goes_on_under_its_new_name() {
+    let mesh = Mesh::new();
+    // One with an automatic name, under which nothing waits.
+    let request = Request::Register(Box::new(Register {
+        pid: std::process::id(),
+        project_path: mesh.work().to_str().unwrap().into(),
+        agent_type: Some("test".into()),
+        ..Register::default()
+    }));
+    let former: Registered = mesh.client().call(&request).unwrap();
+    let former = &*former.name;
+    register(&mesh, "bob");
+    send(&mesh, "cli", former, "to it");
+    send(&mesh, former, "bob", "by it");
+    send(&mesh, "cli", "bob", "not to it");
+    mesh.run_words(["lock", "acquire", "a.rs", "--as", former]).ok();
+    mesh.run_words(["rename", former, "reviewer"]).ok();
+    send(&mesh, "bob", "reviewer", "later");
+    for name in [former, "reviewer"] {
+        let found = mesh.run_words(["history", "--with", name, "--json"]).json();
+        let texts = found["messages"].as_array().unwrap().iter();
+        let texts: Vec<&str> = texts.map(|it| it["payload"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["to it", "by it", "later"], "{name}");
+    }
+    let locks = mesh.run("lock list").ok();
+    assert!(locks.contains("  reviewer  ") && !locks.contains(former), "{locks}");
+    let err = mesh.run("lock acquire a.rs").fails(1);
+    assert!(err.contains("is locked by reviewer, free in 10 min"), "{err}");
+    let events = mesh.run("events").ok();
+    assert!(events.contains(&format!("{former} is called reviewer from now on")), "{events}");
+    mesh.run("stop").ok();
+    mesh.start();
+    assert!(mesh.run("lock list").ok().contains("  reviewer  "));
+}
+
+#[test]
+fn a_thread_follows_messages_and_not_their_numbers() {
+    let mesh = Mesh::new();
+    let sent = |more: &[&str]| {
+        let words = [&["send", "cli"], more, &["--json"]].concat();
+        mesh.run_words(words).json()["messageId"].as_str().unwrap().to_owned()
+    };
+    let first = sent(&["of another conversation"]);
+    // An id of the same number, as of a message that was lost.
+    let lost = format!("{}{}", &first[..first.len() - 12], "0123456789ab");
+    let answer = sent(&["an answer to what is gone", "--reply-to", &lost]);
+    let next = sent(&["an answer to that", "--reply-to", &answer]);
+    let thread = mesh.run_words(["history", "--thread", &next, "--json"]).json();
+    let ids: Vec<&Value> =
+        thread["messages"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert_eq!(ids, [&json!(answer), &json!(next)]);
+}
+
+#[test]
 fn the_living_are_only_taken_out_by_force() {
     let mesh = Mesh::new();
     register(&mesh, "ann");
@@ -522,32 +576,6 @@ fn messages_are_broken_between_words() {
         "  schema before you go on.",
     ];
     assert_eq!(shown[1..], lines, "{shown:#?}");
-}
-
-#[test]
-fn a_shell_completes_what_there_is_just_now() {
-    let mesh = Mesh::new();
-    assert_eq!(mesh.run("completions words -- send b").ok(), "", "no broker is started");
-    assert_eq!(mesh.broker_pid(), None);
-    register(&mesh, "bob");
-    mesh.run("state set port 3000").ok();
-    let handle = send(&mesh, "bob", "cli", "hello");
-    assert_eq!(mesh.run("completions words -- send b").ok(), "bob\ttest\n");
-    assert!(mesh.run("completions words -- state get p").ok().starts_with("port\t"));
-    let reply = format!("completions words -- reply {}", &handle[..1]);
-    assert!(mesh.run(&reply).ok().contains(&format!("{handle}\tbob: hello\n")));
-    // The script asks just this.
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_slm-mesh")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let script = "source <(slm-mesh completions bash); COMP_WORDS=(slm-mesh send bo); COMP_CWORD=2; \
-                  _slm_mesh; echo \"${COMPREPLY[@]}\"";
-    let mut bash = mesh.command_of("bash");
-    bash.args(["--norc", "-c", script]).env("PATH", path);
-    let ran: crate::common::Ran = bash.output().unwrap().into();
-    assert_eq!(ran.ok(), "bob\n");
-    for shell in ["zsh", "fish", "man"] {
-        assert!(mesh.run(&format!("completions {shell}")).ok().contains("slm"), "{shell}");
-    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn a_mesh_in_order_is_found_in_order() {
     assert_eq!(checks(&ran, "agent").len(), 3);
     // Its own peer and socket are gone.
     assert!(mesh.run("peers").ok().contains("No active peers are here."));
+    assert!(mesh.run("peers --all").ok().contains("No peers are here."));
     assert!(tree(&mesh.data_dir().join("peers")).is_empty());
     let text = mesh.run("doctor").ok();
     assert!(text.ends_with("Nothing is wrong.\n"), "{text}");
@@ -200,5 +201,5 @@ fn another_kind_of_broker_on_the_port_is_found() {
     let mesh = mesh().with("SLM_MESH_PORT", &port.to_string());
     mesh.start();
     let ran = mesh.run("doctor --json");
-    has(&ran, "port", "bad", &format!("a broker of another kind of slm-mesh serves {port}"));
+    has(&ran, "port", "bad", &format!("the slm-mesh of npm, another program, serves {port}"));
 }

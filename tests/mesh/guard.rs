@@ -134,7 +134,7 @@ fn a_locked_file_is_not_committed() {
     repo.git(&["add", "free.rs"]).ok();
     let ran = repo.git(&["commit", "-q", "-m", "the free one"]);
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
-    repo.refused("sub/a b.rs: bob (reason \"moving\\u001b[31m things\"), for ");
+    repo.refused("sub/a b.rs: bob (reason \"moving\\u001b[31m things\"), free in ");
     repo.git(&["commit", "-q", "--no-verify", "-m", "all the same"]).ok();
     // Its removal is a change, too.
     fs::remove_file(repo.dir.join("sub/a b.rs")).unwrap();

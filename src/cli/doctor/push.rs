@@ -14,7 +14,7 @@ use crate::api::{
 use crate::client::{Client, StartPolicy, new_id};
 use crate::config::Config;
 use crate::limits::FRAME_BYTES_MAX;
-use crate::model::{MessageKind, Timestamp};
+use crate::model::{MessageKind, OF_DOCTOR, Timestamp};
 use crate::platform::poll_readable;
 
 /// How long the push may take before it counts as lost.
@@ -66,11 +66,12 @@ fn try_round_trip(config: &Config, client: &mut Client) -> Result<(Duration, Tim
     let listener = listen(&socket)?;
     let word = id.simple().to_string();
     let name = format!("doctor-{}", word.get(..8).unwrap_or_default());
+    let text = format!("slm-mesh doctor looks whether {name} gets a message");
     let register = Register {
         pid: std::process::id(),
         project_path: config.paths.dir().to_string_lossy().into(),
         name: Some(name.into()),
-        agent_type: Some("doctor".into()),
+        agent_type: Some(OF_DOCTOR.into()),
         uds_path: Some(socket.to_string_lossy().into()),
         acks: true,
         private: true,
@@ -91,21 +92,21 @@ fn try_round_trip(config: &Config, client: &mut Client) -> Result<(Duration, Tim
     let send = Request::Send(SendMessage {
         from_peer: None,
         to_peer: registered.peer_id.to_string().into(),
-        payload: word.as_str().into(),
+        payload: text.as_str().into(),
         kind: MessageKind::Text,
         reply_to: None,
         id: Some(id),
         place: Place::default(),
     });
     probe.client.call_bytes(&send).map_err(|error| error.to_string())?;
-    let message = receive(&stream, &word, deadline)?;
+    let message = receive(&stream, &text, deadline)?;
     let took = begun.elapsed();
     stream
         .write_all(ack_line(message).as_bytes())
         .map_err(|error| format!("the push socket cannot be written to: {error}"))?;
     let fetched: Messages =
         probe.client.call(&Request::Fetch(Fetch::default())).map_err(|error| error.to_string())?;
-    let found = fetched.messages.iter().find(|message| *message.payload == *word);
+    let found = fetched.messages.iter().find(|message| *message.payload == *text);
     let found = found.ok_or("the message was pushed but is not in the inbox")?;
     Ok((took, found.created_at))
 }

@@ -442,6 +442,18 @@ impl<S: Store> Mesh<S> {
         self.release_locks(holder, Freed::PeerLeft, now)
     }
 
+    /// Someone who may hold locks, and wait for others, is called otherwise from now on.
+    pub(super) fn rename_holder(&mut self, holder: &Party, name: &str) -> Stored<()> {
+        for fence in self.locks.fences_of(holder) {
+            let Some(lock) = self.locks.get(fence) else { continue };
+            let lock = Lock { holder_name: name.into(), ..lock.clone() };
+            self.store.put_lock(&lock)?;
+            self.locks.put(lock);
+        }
+        self.queue.rename(holder, name);
+        Ok(())
+    }
+
     /// Whatever someone waited for goes on without.
     pub(super) fn end_waits(&mut self, party: &Party) {
         self.queue.end_all_of(party, &self.steps);

@@ -120,6 +120,15 @@ impl Queue {
         Some(Ticket(ticket))
     }
 
+    /// Someone is called otherwise from now on.
+    pub(super) fn rename(&mut self, party: &Party, name: &str) {
+        for ticket in self.parties.get(party).into_iter().flatten() {
+            if let Some(waiter) = self.waiters.get_mut(ticket) {
+                waiter.name = name.into();
+            }
+        }
+    }
+
     /// Someone has left: none of its requests waits any more.
     pub(super) fn end_all_of(&mut self, party: &Party, steps: &Steps) {
         for ticket in self.parties.get(party).cloned().into_iter().flatten() {

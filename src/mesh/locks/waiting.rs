@@ -9,12 +9,10 @@ use crate::limits::{
 };
 use crate::mesh::Mesh;
 use crate::mesh::turn::{Lost, Ticket};
-use crate::model::{Lock, Monotonic, Now, Party, Seq};
+use crate::model::{Lock, Monotonic, Now, Party, Seq, in_span};
 use crate::patterns::Steps;
 use crate::store::{Result as Stored, Store};
 use crate::text::{bare_or_quoted, quote};
-
-const MINUTE_MS: i64 = 60_000;
 
 /// What keeps someone from having a lock.
 #[derive(Clone, Copy, Debug)]
@@ -241,15 +239,14 @@ impl<S: Store> Mesh<S> {
             None if *wanted == *lock.path => asked.into_owned(),
             None => format!("{asked} overlaps with {path}, which"),
         };
-        let left_ms = self.time(now).ms_until(lock.expires_at).max(0);
-        let minutes = (left_ms + MINUTE_MS - 1) / MINUTE_MS;
-        let time = match self.away_ms(&lock.holder, now) {
+        let left_ms = self.time(now).ms_until(lock.expires_at);
+        let free = match self.away_ms(&lock.holder, now) {
             // Its server has gone while its agent goes on.
             Some(ms) => {
-                let seconds = (ms.min(left_ms) + 999) / 1000;
-                format!("{seconds} more s, since they are away, unless they come back")
+                let when = in_span(ms.min(left_ms));
+                format!("{when}, since they are away, unless they come back")
             }
-            None => format!("{minutes} more min"),
+            None => in_span(left_ms),
         };
         let shared = if lock.shared { " (shared)" } else { "" };
         let reason = match &lock.reason {
@@ -262,7 +259,7 @@ impl<S: Store> Mesh<S> {
             many => format!(", and {many} wait"),
         };
         let text = format!(
-            "{what} is locked{shared} by {}{reason} for {time}{waiting}: ask again with \
+            "{what} is locked{shared} by {}{reason}, free {free}{waiting}: ask again with \
              `wait`, or ask them by message",
             lock.holder.shown_as(&lock.holder_name)
         );
