@@ -218,6 +218,9 @@ pub struct PeerInfo {
     /// Messages that it has not read; told to who asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<u64>,
+    /// Whether its agent is in a turn, as far as hooks tell: none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<bool>,
     /// The agent's process; told to who asks by session or process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_pid: Option<u32>,
@@ -254,6 +257,7 @@ impl PeerInfo {
             reach: reach.into(),
             left_at: record.left_at,
             unread: None,
+            busy: None,
             agent_pid: None,
             session_id: None,
         }

@@ -44,6 +44,10 @@ pub(super) const ENTRY: Entry = Entry {
     parse,
 };
 
+/// What is said where there is nothing to show.
+const NOTHING: &str = "Nothing has happened that is still kept.";
+const NO_SUCH: &str = "No such events are kept.";
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shown {
     /// Only these types.
@@ -88,7 +92,8 @@ impl Command for Shown {
         let reply: Events = read_reply(&body)?;
         let out = &mut context.out;
         if reply.events.is_empty() {
-            writeln!(out, "No such events are kept.")?;
+            let is_all = self.types.is_empty() && self.since.is_none();
+            writeln!(out, "{}", if is_all { NOTHING } else { NO_SUCH })?;
             return Ok(Exit::Done);
         }
         let names = names(&mut client, Names::default(), &reply.events)?;

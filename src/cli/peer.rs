@@ -104,7 +104,14 @@ fn lines(out: &Out, peer: &PeerInfo, locks: &[LockInfo]) -> Vec<(&'static str, S
 fn status(out: &Out, peer: &PeerInfo) -> String {
     let heard = out.age(peer.last_heartbeat);
     let (word, paint, more) = match peer.status {
-        PeerStatus::Active => ("active", Paint::Good, String::new()),
+        PeerStatus::Active => {
+            let more = match peer.busy {
+                Some(true) => ", in a turn",
+                Some(false) => ", idle",
+                None => "",
+            };
+            ("active", Paint::Good, more.into())
+        }
         PeerStatus::Stale => ("stale", Paint::Warn, String::new()),
         PeerStatus::Away => {
             ("away", Paint::Warn, ", its MCP server is gone while the agent goes on".into())

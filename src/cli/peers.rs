@@ -141,6 +141,7 @@ fn tell_of_others(out: &mut Out, elsewhere: u64) -> Result<()> {
 fn row(out: &Out, peer: &PeerInfo) -> [Cell; 11] {
     let id = peer.id.to_string();
     let status = match peer.status {
+        PeerStatus::Active if peer.busy == Some(true) => Cell::painted("busy", Paint::Good),
         PeerStatus::Active => Cell::painted("active", Paint::Good),
         PeerStatus::Stale => Cell::painted("stale", Paint::Warn),
         PeerStatus::Away => Cell::painted("away", Paint::Warn),

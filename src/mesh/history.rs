@@ -10,7 +10,7 @@ use super::turn::{Caller, Failure};
 use crate::api::{Budget, Code, Fact, History, HistoryPage, Refusal, Reply, message_size};
 use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS, LIST_LIMIT_MAX};
 use crate::model::{
-    Message, MessageId, MessageRef, Now, Party, PeerId, Recipient, Seq, event_type,
+    Message, MessageId, MessageRef, Now, OF_DOCTOR, Party, PeerId, Recipient, Seq, event_type,
 };
 use crate::names;
 use crate::store::{EventQuery, HistoryQuery, Result as Stored, Store};
@@ -91,6 +91,7 @@ impl<S: Store> Mesh<S> {
                 thread.insert(message.id);
             }
             let wanted = text.as_ref().is_none_or(|text| has_text(&message, text))
+                && !self.is_of_doctor(&message)?
                 && match &mut with {
                     Some(with) => self.is_with(&message, with)?,
                     None => true,
@@ -151,6 +152,15 @@ impl<S: Store> Mesh<S> {
         found.reverse();
         let messages = self.seen_by_sender(found)?;
         Ok(Reply::History(HistoryPage { messages, next: None }))
+    }
+
+    /// Whether `slm-mesh doctor` has written this to a peer of its own, to see whether it comes.
+    fn is_of_doctor(&mut self, message: &Message) -> Stored<bool> {
+        let Some(id) = message.from.peer().filter(|_| message.to.as_ref() == Some(&message.from))
+        else {
+            return Ok(false);
+        };
+        Ok(self.store.peer(id)?.is_some_and(|record| &*record.agent_type == OF_DOCTOR))
     }
 
     /// Those who were called so once, as far as events still tell: messages are kept no longer.

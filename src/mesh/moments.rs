@@ -35,6 +35,11 @@ impl AgentTurn {
         self.heard.is_some()
     }
 
+    /// Whether it is in one; none if no hook tells.
+    pub(super) fn is_busy(&self, now: Monotonic) -> Option<bool> {
+        self.has_hooks().then(|| self.until(now).is_some())
+    }
+
     /// Until when what is to be told is left to the next hook; none if it is not.
     pub(super) fn until(&self, now: Monotonic) -> Option<Monotonic> {
         let until = self.heard?.plus(TURN_SILENCE_MAX);
@@ -53,6 +58,7 @@ mod tests {
         let at = |seconds| Monotonic(Duration::from_secs(seconds));
         let mut turn = AgentTurn::default();
         assert!(!turn.has_hooks() && turn.until(at(0)).is_none(), "nothing is known");
+        assert_eq!(turn.is_busy(at(0)), None);
         turn.heard(None, at(1));
         assert!(turn.has_hooks() && turn.until(at(1)).is_none(), "no moment of a turn");
         turn.heard(Some(Moment::Start), at(2));
@@ -60,6 +66,7 @@ mod tests {
         turn.heard(Some(Moment::Prompt), at(3));
         turn.heard(Some(Moment::Tool), at(10));
         assert_eq!((turn.until(at(29)), turn.until(at(30))), (Some(at(30)), None));
+        assert_eq!((turn.is_busy(at(29)), turn.is_busy(at(30))), (Some(true), Some(false)));
         turn.heard(None, at(40));
         assert_eq!(turn.until(at(40)), Some(at(60)), "it was not over after all");
         turn.heard(Some(Moment::Stop), at(41));

@@ -54,6 +54,7 @@ impl<S: Store> Mesh<S> {
                 let heartbeat = present.last_heartbeat;
                 let record = &present.record;
                 let info = PeerInfo::new(record, status, heartbeat, locks, present.reach(now));
+                let info = PeerInfo { busy: present.turn.is_busy(now.mono), ..info };
                 let info = if self.of_hook { info.with_agent(record) } else { info };
                 match record.host == home {
                     // Who looks for its own session knows where that is.

@@ -554,6 +554,8 @@ fn events_are_listed() {
     assert_eq!(json["events"].as_array().unwrap().len(), 1);
     assert!(mesh.run("events --since 1h --type other.*").ok().contains("[1"));
     assert_eq!(mesh.run("events --type no.such").ok(), "No such events are kept.\n");
+    let nothing = Mesh::new().run("events").ok();
+    assert_eq!(nothing, "Nothing has happened that is still kept.\n");
     mesh.run("emit deployed").ok();
     mesh.run("emit mesh.deployed").fails(1);
     mesh.run("emit peer_joined").fails(1);

@@ -36,6 +36,7 @@ fn a_mesh_in_order_is_found_in_order() {
     // Its own peer and socket are gone.
     assert!(mesh.run("peers").ok().contains("No active peers are here."));
     assert!(mesh.run("peers --all").ok().contains("No peers are here."));
+    assert!(mesh.run("history").ok().contains("Nobody has written anything"));
     assert!(tree(&mesh.data_dir().join("peers")).is_empty());
     let text = mesh.run("doctor").ok();
     assert!(text.ends_with("Nothing is wrong.\n"), "{text}");

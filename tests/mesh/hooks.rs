@@ -772,6 +772,30 @@ fn an_answer_that_nobody_reads_marks_nothing() {
 
 /// A broker that is slow hears it after its time was over.
 #[test]
+fn who_is_in_a_turn_is_busy() {
+    let mesh = mesh();
+    let _session = Session::new(&mesh, "ann", Some("s"), None);
+    let busy = |mesh: &Mesh| mesh.run("peers ann --json").json()["peer"]["busy"].clone();
+    assert_eq!(busy(&mesh), Value::Null, "no hook has told");
+    let tell = |event: &str| {
+        let input = json!({"hook_event_name": event, "session_id": "s", "cwd": mesh.work()});
+        hook(&mesh, "claude-code", &input);
+    };
+    // A turn of which nothing is heard for a while counts as over.
+    wait_until("a turn", || {
+        tell("UserPromptSubmit");
+        busy(&mesh) == json!(true)
+    });
+    wait_until("the turn is shown", || {
+        tell("UserPromptSubmit");
+        mesh.run("peers ann").ok().contains("active, in a turn")
+    });
+    tell("Stop");
+    assert_eq!(busy(&mesh), json!(false));
+    assert!(mesh.run("peers ann").ok().contains("active, idle"));
+}
+
+#[test]
 fn a_hook_that_has_given_up_is_given_nothing() {
     let mesh = mesh();
     let mut alice = Session::new(&mesh, "alice", Some("s-1"), None);

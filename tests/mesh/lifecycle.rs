@@ -176,7 +176,10 @@ fn another_product_with_the_same_files_is_left_alone() {
     };
     write(std::process::id(), foreign);
     let said = setup.run().fails(1);
-    assert!(said.contains("another slm-mesh") && said.contains("stop it first"), "{said}");
+    assert!(
+        said.contains("the slm-mesh of npm") && said.contains("end that one with `kill "),
+        "{said}"
+    );
     assert_eq!(fs::read_to_string(setup.dir().join("port")).unwrap(), foreign.to_string());
     // Its process has ended, and someone else has the port.
     let mut ended = setup.run_child();
