@@ -5,6 +5,7 @@
 
 pub mod model;
 pub mod text;
+pub mod agents;
 pub mod names;
 pub mod limits;
 pub mod patterns;

@@ -8,6 +8,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::agents;
 use crate::limits::{AGENT_WORD_CHARS_MAX, AUTO_NAME_CHARS_MAX, NAME_CHARS_MAX};
 
 /// The agent type of a peer whose agent could not be told.
@@ -230,12 +231,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// The short word by which people call an agent; empty if it is unknown.
 fn agent_word(agent_type: &str) -> String {
-    match agent_type {
-        UNKNOWN_AGENT => String::new(),
-        "claude-code" => "claude".to_owned(),
-        "gemini-cli" => "gemini".to_owned(),
-        "qwen-code" => "qwen".to_owned(),
-        other => fold(other, AGENT_WORD_CHARS_MAX),
+    match agents::of_type(agent_type).and_then(|agent| agent.short) {
+        Some(short) => short.to_owned(),
+        None if agent_type == UNKNOWN_AGENT => String::new(),
+        None => fold(agent_type, AGENT_WORD_CHARS_MAX),
     }
 }
 

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 28] = [
+const LAYERS: [(&str, &[&str]); 29] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("text", &[]),
-    ("names", &["limits"]),
+    ("agents", &["model"]),
+    ("names", &["agents", "limits"]),
     ("patterns", &["limits"]),
     ("paths", &[]),
     ("config", &["limits", "names", "paths"]),
@@ -33,12 +34,13 @@ const LAYERS: [(&str, &[&str]); 28] = [
     ("neighbour", &["config", "files", "limits", "platform", "wire"]),
     ("lan", &["api", "config", "files", "limits", "model", "paths", "platform", "wire"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
-    ("agent", &["files", "limits", "model", "names", "platform"]),
+    ("agent", &["agents", "files", "limits", "model", "names", "platform"]),
     ("skills", &[]),
-    ("setup", &["config", "files", "limits", "platform", "skills"]),
+    ("setup", &["agents", "config", "files", "limits", "platform", "skills"]),
     (
         "client",
         &[
+            "agents",
             "api",
             "config",
             "data_dir",
@@ -57,8 +59,8 @@ const LAYERS: [(&str, &[&str]); 28] = [
     (
         "hook",
         &[
-            "agent", "api", "client", "config", "files", "limits", "log", "model", "platform",
-            "tell", "text",
+            "agent", "agents", "api", "client", "config", "files", "limits", "log", "model",
+            "platform", "tell", "text",
         ],
     ),
     ("guard", &["agent", "api", "client", "files", "hook", "limits", "model"]),
@@ -85,8 +87,8 @@ const LAYERS: [(&str, &[&str]); 28] = [
     (
         "mcp",
         &[
-            "agent", "api", "client", "config", "data_dir", "files", "limits", "log", "model",
-            "names", "paths", "platform", "skills", "tell", "text", "wire",
+            "agent", "agents", "api", "client", "config", "data_dir", "files", "limits", "log",
+            "model", "names", "paths", "platform", "skills", "tell", "text", "wire",
         ],
     ),
     (
@@ -186,8 +188,8 @@ fn the_core_and_the_codecs_do_no_io() {
     let top = ["app", "view", "screen", "keys", "clean"];
     let top = top.map(|part| format!("cli/top/{part}"));
     let session = ["protocol", "decide"].map(|part| format!("session/{part}"));
-    let modules =
-        ["mesh", "wire", "api", "tell", "model", "names", "patterns", "skills"].map(str::to_owned);
+    let modules = ["mesh", "wire", "api", "tell", "model", "agents", "names", "patterns", "skills"]
+        .map(str::to_owned);
     let broker = ["held", "pending", "links/manager", "links/push", "remote", "uplink"]
         .map(|part| format!("broker/{part}"));
     for module in modules.into_iter().chain(top).chain(session).chain(broker) {

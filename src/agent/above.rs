@@ -5,14 +5,8 @@
 //! one.
 
 use super::detect::{self, Program};
+use crate::agents::{Agent, Grouping};
 use crate::platform;
-
-/// Agents that are editors. They consist of several processes of one program, any of which may start
-/// a server or a hook; the first of them is the agent.
-const EDITORS: &[&str] = &["cursor", "windsurf", "antigravity", "vscode", "zed"];
-
-/// Agents that run extensions in a process of their own program, which is no agent of its own.
-const SELF_STARTING: &[&str] = &["copilot-cli"];
 
 /// Programs that run another one and are nobody's agent. This one's own name is that of the script by
 /// which its npm package starts it.
@@ -22,19 +16,13 @@ const WRAPPERS: &[&str] = &[
     "pipx", "mise", "direnv", "slm-mesh",
 ];
 
-/// Whether an agent of this type is an editor, all windows of which may be in one process.
-#[must_use]
-pub fn is_editor(agent: &str) -> bool {
-    EDITORS.contains(&agent)
-}
-
 /// A process that runs a known agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentProcess {
     /// Its id. Of an editor with several processes: that of the first, which started the others.
     pub pid: u32,
-    /// The type of the agent.
-    pub agent: &'static str,
+    /// The agent.
+    pub agent: &'static Agent,
 }
 
 /// The processes above one, as far as the nearest agent.
@@ -57,14 +45,14 @@ pub fn above(pid: u32) -> Above {
 }
 
 fn look(chain: &[(u32, Program)]) -> Above {
-    let agents: Vec<Option<&'static str>> =
+    let agents: Vec<Option<&'static Agent>> =
         chain.iter().map(|(_, program)| detect::agent_of_program(program)).collect();
     let nearest = agents.iter().position(Option::is_some).unwrap_or(chain.len());
     let (below, rest) = chain.split_at(nearest);
     let agent = agents.get(nearest).copied().flatten();
     let processes = match agent {
-        Some(name) if is_editor(name) || SELF_STARTING.contains(&name) => {
-            agents.iter().skip(nearest).take_while(|agent| **agent == Some(name)).count()
+        Some(one) if one.grouping != Grouping::Single => {
+            agents.iter().skip(nearest).take_while(|agent| **agent == Some(one)).count()
         }
         _ => 1,
     };
@@ -83,7 +71,7 @@ impl Above {
     pub fn agent_pid(&self, agent: &str) -> Option<u32> {
         let nearest = self.nearest.map(|nearest| nearest.pid);
         match self.nearest {
-            Some(process) if process.agent == agent => nearest,
+            Some(process) if process.agent.agent_type == agent => nearest,
             _ => self.unwrapped.or(nearest),
         }
     }
@@ -101,6 +89,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::agents;
     use crate::files::tests::TempDir;
 
     fn chain(lines: &[&str]) -> Vec<(u32, Program)> {
@@ -125,7 +114,8 @@ mod tests {
             let expected = 100 - u32::try_from(at).unwrap();
             assert_eq!(pid(lines, "claude-code"), Some(expected), "{lines:?}");
             let above = look(&chain(lines));
-            assert_eq!(above.nearest, Some(AgentProcess { pid: expected, agent: "claude-code" }));
+            let agent = agents::of_type("claude-code").unwrap();
+            assert_eq!(above.nearest, Some(AgentProcess { pid: expected, agent }));
             assert_eq!(above.below.len(), at);
         }
     }
@@ -190,7 +180,8 @@ mod tests {
         ] {
             let (mut child, pid) = stand_in(dir.path(), name, &line);
             let above = above(pid);
-            assert_eq!(above.nearest, Some(AgentProcess { pid: child.id(), agent }), "{line}");
+            let found = agents::of_type(agent).map(|agent| AgentProcess { pid: child.id(), agent });
+            assert_eq!(above.nearest, found, "{line}");
             assert_eq!(above.agent_pid(agent), Some(child.id()));
             drop(child.stdin.take());
             child.wait().unwrap();

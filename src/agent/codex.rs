@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::{above, detect};
+use crate::agents::CODEX;
 use crate::platform;
 
-const CODEX: &str = "codex";
 /// The command of the shared process.
 const SERVER: &str = "app-server";
 /// Commands of Codex that are no terminal session.
@@ -32,10 +32,10 @@ pub struct Window {
 /// editor is the editor's own.
 #[must_use]
 pub fn is_shared(pid: u32) -> bool {
-    let is_server = detect::agent_of(pid) == Some(CODEX)
+    let is_server = detect::agent_of(pid) == Some(&CODEX)
         && platform::command_line(pid).is_some_and(|line| line.iter().any(|word| word == SERVER));
     let parent = || platform::ancestors(pid).first().copied();
-    is_server && parent().and_then(detect::agent_of).is_none_or(|agent| agent == CODEX)
+    is_server && parent().and_then(detect::agent_of).is_none_or(|agent| *agent == CODEX)
 }
 
 /// The terminal sessions of Codex in `directory`. `None` where the system does not tell which
@@ -78,7 +78,7 @@ fn is_in_shared(pid: u32) -> bool {
 
 /// Whether a process is a Codex without a terminal, which ends by itself.
 fn runs_once(pid: u32) -> bool {
-    detect::agent_of(pid) == Some(CODEX)
+    detect::agent_of(pid) == Some(&CODEX)
         && platform::command_line(pid)
             .is_some_and(|line| line.iter().any(|word| ONCE.contains(&word.as_str())))
 }
@@ -98,7 +98,7 @@ pub fn started(pid: u32) -> Option<u64> {
 }
 
 fn is_window(pid: u32) -> bool {
-    detect::agent_of(pid) == Some(CODEX)
+    detect::agent_of(pid) == Some(&CODEX)
         && platform::command_line(pid)
             .is_some_and(|line| !line.iter().any(|word| OTHERS.contains(&word.as_str())))
 }

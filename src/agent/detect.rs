@@ -7,84 +7,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::variables::MARKS;
+use crate::agents::{self, Agent};
 use crate::limits::NAME_CHARS_MAX;
 use crate::names::{UNKNOWN_AGENT, fold};
 use crate::platform;
-
-/// Names that clients give themselves in `clientInfo.name` (`initialize` of MCP), folded.
-const CLIENTS: &[(&str, &str)] = &[
-    ("claude-code", "claude-code"),
-    ("codex-mcp-client", "codex"),
-    ("gemini-cli-mcp-client", "gemini-cli"),
-    ("opencode", "opencode"),
-    ("qwen-cli-mcp-client", "qwen-code"),
-    ("zed", "zed"),
-    ("cline", "cline"),
-    ("cline-core", "cline"),
-    ("visual-studio-code", "vscode"),
-    ("cursor-vscode", "cursor"),
-    ("windsurf-client", "windsurf"),
-    ("antigravity-client", "antigravity"),
-];
-
-/// Of these, the ones that put something behind the name: the server they call, or an edition.
-const PREFIXES: &[&str] = &["gemini-cli-mcp-client", "qwen-cli-mcp-client", "visual-studio-code"];
-
-/// Whether this is the type of an agent that would be known for what it is.
-#[must_use]
-pub fn is_known(agent: &str) -> bool {
-    CLIENTS.iter().chain(PROGRAMS).any(|(_, known)| *known == agent)
-}
-
-/// Names of programs, as they are written: `Claude` is another program than `claude`.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("claude", "claude-code"),
-    ("codex", "codex"),
-    ("gemini", "gemini-cli"),
-    ("qwen", "qwen-code"),
-    ("copilot", "copilot-cli"),
-    ("kimi", "kimi-code"),
-    ("kimi-code", "kimi-code"),
-    ("opencode", "opencode"),
-    ("aider", "aider"),
-    ("pi", "pi"),
-    ("cline", "cline"),
-    ("cursor-agent", "cursor"),
-    ("cursor", "cursor"),
-    ("Cursor", "cursor"),
-    ("windsurf", "windsurf"),
-    ("Windsurf", "windsurf"),
-    ("antigravity", "antigravity"),
-    ("Antigravity", "antigravity"),
-    ("zed", "zed"),
-    ("zed-editor", "zed"),
-    ("code", "vscode"),
-    ("code-insiders", "vscode"),
-];
-
-/// Beginnings of names of programs: builds for one processor, and the helpers of editors on macOS.
-const PROGRAM_PREFIXES: &[(&str, &str)] = &[
-    ("codex-x86_64-", "codex"),
-    ("codex-aarch64-", "codex"),
-    ("Cursor Helper", "cursor"),
-    ("Windsurf Helper", "windsurf"),
-    ("Antigravity Helper", "antigravity"),
-    ("Code Helper", "vscode"),
-];
-
-/// Parts of the path of a script that an interpreter runs: the packages of agents.
-const PACKAGES: &[(&str, &str)] = &[
-    ("/@anthropic-ai/claude-code/", "claude-code"),
-    ("/@openai/codex/", "codex"),
-    ("/@google/gemini-cli/", "gemini-cli"),
-    ("/@qwen-code/qwen-code/", "qwen-code"),
-    ("/@github/copilot/", "copilot-cli"),
-    ("/@moonshot-ai/kimi-code/", "kimi-code"),
-    ("/opencode-ai/", "opencode"),
-    ("/cursor-agent/", "cursor"),
-    ("/@earendil-works/pi-coding-agent/", "pi"),
-];
 
 /// Programs whose first argument is the program that counts. A version may follow.
 const INTERPRETERS: &[&str] = &["node", "bun", "deno", "python"];
@@ -124,7 +50,7 @@ pub fn agent_type(client_name: Option<&str>) -> String {
 
 /// The type of the agent whose program the process `pid` runs; none if it is no agent's that is known.
 #[must_use]
-pub fn agent_of(pid: u32) -> Option<&'static str> {
+pub fn agent_of(pid: u32) -> Option<&'static Agent> {
     agent_of_program(&program(pid))
 }
 
@@ -142,42 +68,39 @@ pub fn agent_type_from<I: IntoIterator<Item = Program>>(
     is_set: impl Fn(&str) -> bool,
     programs: impl FnOnce() -> I,
 ) -> String {
-    if let Some(agent) = client_name.and_then(agent_of_client) {
+    if let Some(agent) = client_name.and_then(type_of_client) {
         return agent;
     }
-    let mut named: Vec<&str> =
-        MARKS.iter().filter(|(variable, _)| is_set(variable)).map(|(_, agent)| *agent).collect();
-    named.dedup();
+    let is_marked = |agent: &&Agent| {
+        let mut all = agent.variables.iter().chain(agent.terminal_variables);
+        all.any(|variable| is_set(variable))
+    };
+    let mut named: Vec<&Agent> = agents::ALL.into_iter().filter(is_marked).collect();
+    // An editor's variables are set in its terminals, where other agents are started.
+    named.sort_by_key(|agent| agent.is_editor());
     if let [agent] = named[..] {
-        return agent.to_owned();
+        return agent.agent_type.to_owned();
     }
     // Variables of several agents: one of them was started by another, and the nearest is ours.
     let mut agents = programs().into_iter().filter_map(|program| agent_of_program(&program));
     let nearest = agents.find(|agent| named.is_empty() || named.contains(agent));
-    nearest.or(named.first().copied()).unwrap_or(UNKNOWN_AGENT).to_owned()
+    nearest.or(named.first().copied()).map_or(UNKNOWN_AGENT, |agent| agent.agent_type).to_owned()
 }
 
 /// The agent type of a client by the name it gives itself: a known one, or that name, folded.
 /// `None` if nothing is left of it.
-fn agent_of_client(name: &str) -> Option<String> {
+fn type_of_client(name: &str) -> Option<String> {
     let folded = fold(name, NAME_CHARS_MAX);
-    let is_same = |known: &str| match folded.strip_prefix(known) {
-        Some("") => true,
-        Some(rest) => rest.starts_with('-') && PREFIXES.contains(&known),
-        None => false,
-    };
-    let known = CLIENTS.iter().find(|(client, _)| is_same(client));
-    let agent = known.map_or(folded.as_str(), |(_, agent)| *agent);
-    (!agent.is_empty()).then(|| agent.to_owned())
+    let known = agents::of_client(&folded).map(|agent| agent.agent_type.to_owned());
+    known.or_else(|| (!folded.is_empty()).then_some(folded))
 }
 
-pub(super) fn agent_of_program(program: &Program) -> Option<&'static str> {
+pub(super) fn agent_of_program(program: &Program) -> Option<&'static Agent> {
     let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();
     let own_name = file_name(own_path);
-    agent_of_name(&program.name).or_else(|| agent_of_name(own_name)).or_else(|| {
+    agents::of_process(&program.name).or_else(|| agents::of_process(own_name)).or_else(|| {
         let script = script(program)?;
-        let package = PACKAGES.iter().find(|(part, _)| script.contains(part));
-        package.map(|(_, agent)| *agent).or_else(|| agent_of_name(stem(script)))
+        agents::of_script(script).or_else(|| agents::of_process(stem(script)))
     })
 }
 
@@ -210,17 +133,10 @@ fn stem(script: &str) -> &str {
     name.split_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// Whether a program file is one of those that the agent of this type is made of.
+/// Whether a program file is one of those that the agent is made of.
 #[must_use]
-pub fn is_program_of(agent: &str, path: &Path) -> bool {
-    path.file_name().and_then(OsStr::to_str).and_then(agent_of_name) == Some(agent)
-}
-
-fn agent_of_name(name: &str) -> Option<&'static str> {
-    let exact = PROGRAMS.iter().find(|(program, _)| *program == name);
-    let found =
-        exact.or_else(|| PROGRAM_PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix)));
-    found.map(|(_, agent)| *agent)
+pub fn is_program_of(agent: &Agent, path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).and_then(agents::of_process) == Some(agent)
 }
 
 fn is_interpreter(name: &str) -> bool {
@@ -307,8 +223,10 @@ pub(super) mod tests {
 
     #[test]
     fn each_variable_tells_its_agent() {
-        for (variable, agent) in MARKS {
-            assert_eq!(detect(None, &[variable], &[]), *agent);
+        for agent in agents::ALL {
+            for variable in agent.variables.iter().chain(agent.terminal_variables) {
+                assert_eq!(detect(None, &[variable], &[]), agent.agent_type);
+            }
         }
         for variable in ["CODEX_HOME", "GEMINI_API_KEY", "ANTHROPIC_API_KEY", "CLAUDE_CONFIG_DIR"] {
             assert_eq!(detect(None, &[variable], &[]), "unknown", "{variable}");
@@ -371,17 +289,6 @@ pub(super) mod tests {
         let renamed =
             Program { name: "MainThread".to_owned(), arguments: vec!["claude".to_owned()] };
         assert_eq!(agent_type_from(None, |_| false, || [renamed]), "claude-code");
-    }
-
-    #[test]
-    fn agent_types_are_names_of_which_folder_names_can_be_made() {
-        for (_, agent) in [CLIENTS, MARKS, PROGRAMS, PROGRAM_PREFIXES, PACKAGES].concat() {
-            assert_eq!(names::check(agent), Ok(()));
-            assert_eq!(fold(agent, NAME_CHARS_MAX), agent);
-        }
-        for (client, _) in CLIENTS {
-            assert_eq!(fold(client, NAME_CHARS_MAX), *client);
-        }
     }
 
     #[test]

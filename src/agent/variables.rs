@@ -5,64 +5,15 @@
 
 use std::ffi::OsString;
 
+use crate::agents::{self, Agent, Said};
 use crate::limits::TAG_CHARS_MAX;
 
-/// Variables that agents set for their children. Those of editors come last: they are set in each
-/// of their terminals, where other agents are started. A variable that people set themselves, to
-/// configure an agent, says nothing and is not here.
-pub(super) const MARKS: &[(&str, &str)] = &[
-    ("CLAUDECODE", "claude-code"),
-    ("CLAUDE_CODE_ENTRYPOINT", "claude-code"),
-    ("CODEX_THREAD_ID", "codex"),
-    ("CODEX_SANDBOX", "codex"),
-    ("CODEX_SANDBOX_NETWORK_DISABLED", "codex"),
-    ("QWEN_CODE", "qwen-code"),
-    ("COPILOT_CLI", "copilot-cli"),
-    ("GEMINI_CLI", "gemini-cli"),
-    ("OPENCODE", "opencode"),
-    ("PI_CODING_AGENT", "pi"),
-    ("CLINE_ACTIVE", "cline"),
-    ("ANTIGRAVITY_AGENT", "antigravity"),
-    ("CURSOR_AGENT", "cursor"),
-    ("CURSOR_TRACE_ID", "cursor"),
-];
-
-/// Of these, the ones that are set in the terminals of an editor, too, where a person works.
-const IN_TERMINALS: &[&str] = &["CURSOR_TRACE_ID"];
-
-/// Whether the environment of this process is that of the commands which an agent of this type runs.
+/// Whether the environment of this process is that of the commands which `agent` runs.
 #[must_use]
-pub fn is_of_commands(agent: &str) -> bool {
-    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    MARKS.iter().any(|(name, of)| *of == agent && !IN_TERMINALS.contains(name) && is_set(name))
+pub fn is_of_commands(agent: &Agent) -> bool {
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    agent.variables.iter().any(is_set)
 }
-
-/// What an agent says in a variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// The id of its session.
-    Session,
-    /// The id of the session that it is a subagent of, or its own.
-    MainSession,
-    /// The directory that its session works in.
-    Project,
-    /// The socket on which its session takes messages.
-    InboxSocket,
-    /// What that socket wants to hear first.
-    InboxToken,
-}
-
-const SAID: &[(&str, Said, &str)] = &[
-    ("claude-code", Said::Session, "CLAUDE_CODE_SESSION_ID"),
-    ("claude-code", Said::Project, "CLAUDE_PROJECT_DIR"),
-    ("claude-code", Said::InboxSocket, "CLAUDE_CODE_MESSAGING_SOCKET"),
-    ("claude-code", Said::InboxToken, "CLAUDE_CODE_MESSAGING_TOKEN"),
-    ("qwen-code", Said::Session, "QWEN_CODE_SESSION_ID"),
-    ("qwen-code", Said::InboxSocket, "QWEN_CODE_MESSAGING_SOCKET"),
-    ("qwen-code", Said::InboxToken, "QWEN_CODE_MESSAGING_TOKEN"),
-    ("codex", Said::Session, "CODEX_THREAD_ID"),
-    ("codex", Said::MainSession, "CODEX_SESSION_ID"),
-];
 
 /// What an agent of this type says in the environment of this process; none if it says nothing, or
 /// has no variable for it.
@@ -90,8 +41,8 @@ fn id_said(agent: &str, what: Said) -> Option<Box<str>> {
 
 /// As [`said`], in any environment.
 fn said_in(agent: &str, what: Said, lookup: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
-    let mut own = SAID.iter().filter(|(of, said, _)| *of == agent && *said == what);
-    own.find_map(|(_, _, name)| lookup(name).filter(|value| !value.is_empty()))
+    let (_, name) = agents::of_type(agent)?.says.iter().find(|(said, _)| *said == what)?;
+    lookup(name).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -36,7 +36,11 @@ impl Context {
             return Err(Failure::usage("`--from` and `--as` both say who acts: give one of them"));
         }
         let named = from.or(self.global.acts_as.as_deref());
-        let agent = if named.is_none() { session::agent_of_command() } else { None };
+        let agent = if named.is_none() {
+            session::agent_of_command().map(|agent| agent.agent_type)
+        } else {
+            None
+        };
         let mut client = self.client(start)?;
         let Some(agent) = agent else {
             let name: Box<str> = named.unwrap_or(CLI).into();
@@ -68,7 +72,7 @@ impl Context {
         if self.global.acts_as.as_deref() == Some(CLI) {
             return Ok(());
         }
-        match session::agent_of_command() {
+        match session::agent_of_command().map(|agent| agent.agent_type) {
             None => Ok(()),
             Some(agent) => Err(Failure::other(
                 "as_cli_only",

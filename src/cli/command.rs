@@ -8,9 +8,9 @@ use std::fmt::Debug;
 use super::out::Out;
 use super::words::{self, Words};
 use super::{Exit, Result};
+use crate::agents::Agent;
 use crate::client::{Client, StartPolicy};
 use crate::config::Config;
-use crate::hook::Agent;
 
 /// A command as the command line knows it: its help, what shells complete and the man page are made
 /// from this.
@@ -104,7 +104,7 @@ pub enum Task {
     /// The hook of an agent.
     Hook {
         /// Whose; whichever agent calls, if none is said.
-        agent: Option<Agent>,
+        agent: Option<&'static Agent>,
         /// Wait beside the agent for a message.
         waits: bool,
     },

@@ -4,7 +4,7 @@ use super::Failure;
 use super::command::{Entry, Group, Task};
 use super::suggest;
 use super::words::{Result, Words};
-use crate::hook::Agent;
+use crate::agents;
 use crate::names::AUTO;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -35,9 +35,10 @@ pub(super) const ENTRY: Entry = Entry {
 fn parse(words: &mut Words) -> Result<Task> {
     let waits = words.flag("--wait");
     let [name] = words.required(["<agent>"])?;
-    let agent = Agent::ALL.into_iter().find(|agent| agent.is_called(&name));
+    let agent = agents::with_hooks().find(|agent| agent.is_called(&name));
     if agent.is_none() && name != AUTO {
-        let known: Vec<&str> = Agent::ALL.into_iter().map(Agent::name).chain([AUTO]).collect();
+        let known: Vec<&str> =
+            agents::with_hooks().map(|agent| agent.agent_type).chain([AUTO]).collect();
         let hint = suggest::hint(&name, known.iter().copied());
         let known = known.join(", ");
         return Err(words.error(format!("<agent> must be one of {known}, not {name:?}{hint}")));
@@ -60,9 +61,10 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::{Agent, CLAUDE_CODE};
     use crate::cli::invocation::testing::{refused, task};
 
-    fn hook(line: &str) -> (Option<Agent>, bool) {
+    fn hook(line: &str) -> (Option<&'static Agent>, bool) {
         match task(line) {
             Task::Hook { agent, waits } => (agent, waits),
             task => panic!("{line}: {task:?}"),
@@ -71,11 +73,12 @@ mod tests {
 
     #[test]
     fn each_agent_has_its_name() {
-        for agent in Agent::ALL {
-            assert_eq!(hook(&format!("hook {}", agent.name())), (Some(agent), false));
+        for agent in agents::with_hooks() {
+            for name in [agent.agent_type, agent.name] {
+                assert_eq!(hook(&format!("hook {name}")), (Some(agent), false));
+            }
         }
-        assert_eq!(hook("hook qwen"), (Some(Agent::QwenCode), false));
-        assert_eq!(hook("hook claude-code --wait"), (Some(Agent::ClaudeCode), true));
+        assert_eq!(hook("hook claude-code --wait"), (Some(&CLAUDE_CODE), true));
         assert_eq!(hook("hook auto --wait"), (None, true));
         assert!(refused("hook").contains("<agent> is missing"));
         assert!(refused("hook claude-cod").contains("did you mean `claude-code`?"));

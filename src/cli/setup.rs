@@ -12,9 +12,10 @@ use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines, wrap};
 use super::words::{self, Words};
 use super::{Exit, Failure, Result, suggest};
-use crate::setup::agents::{self, AGENTS, Agent, Extras, Part, Place, is_program};
+use crate::agents::{self, Agent, Place};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
+use crate::setup::targets::{Extras, Part, is_program};
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
 /// Lines around a change that are shown with it.
@@ -106,9 +107,9 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     if wanted.dry_run && wanted.yes {
         return Err(words.error("`--dry-run` and `--yes` exclude each other"));
     }
-    for name in words.texts_left(&["[agent]"; AGENTS.len()])? {
-        let Some(agent) = agents::find(&name) else {
-            let known: Vec<_> = AGENTS.iter().map(|agent| agent.name).collect();
+    for name in words.texts_left(&["[agent]"; agents::ALL.len()])? {
+        let Some(agent) = agents::with_settings().find(|agent| agent.name == name) else {
+            let known: Vec<_> = agents::with_settings().map(|agent| agent.name).collect();
             let hint = suggest::hint(&name, known.iter().copied());
             let known = known.join(", ");
             let message = format!("unknown agent {name:?}: it must be one of {known}{hint}");
@@ -195,7 +196,7 @@ impl Command for SetUp {
 /// The first agent that is set up anew or changed, and has no leave yet to use the tools unasked.
 fn without_leave(setup: &Setup, plans: &[AgentPlan]) -> Option<&'static Agent> {
     let changed = plans.iter().filter(|plan| plan.changes().next().is_some());
-    let mut able = changed.map(|plan| plan.agent).filter(|agent| agent.has_leave(&setup.place));
+    let mut able = changed.map(|plan| plan.agent).filter(|agent| agent.has_leave());
     able.find(|agent| {
         let seen = setup.look(agent).unwrap_or_default();
         seen.iter().any(|seen| matches!(seen.part, Part::Allow) && seen.look.found == Found::Absent)
@@ -273,10 +274,10 @@ fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
                 agent.sign(&setup.place).is_some()
             }
         };
-        let found: Vec<_> = AGENTS.into_iter().filter(is_meant).filter(has_files).collect();
+        let found: Vec<_> = agents::with_settings().filter(is_meant).filter(has_files).collect();
         if found.is_empty() && !wanted.uninstall {
             let known: Vec<_> =
-                AGENTS.into_iter().filter(has_files).map(|agent| agent.name).collect();
+                agents::with_settings().filter(has_files).map(|agent| agent.name).collect();
             return Err(Failure::other(
                 "no_agents",
                 format!(
@@ -287,7 +288,8 @@ fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
         }
         return Ok(found);
     }
-    let named: Vec<_> = AGENTS.into_iter().filter(|a| wanted.agents.contains(&a.name)).collect();
+    let named: Vec<_> =
+        agents::with_settings().filter(|a| wanted.agents.contains(&a.name)).collect();
     match named.iter().find(|agent| !has_files(agent)) {
         Some(agent) => Err(Failure::other(
             "no_project_files",
@@ -501,16 +503,16 @@ fn report(
     } else if done > 0 {
         writeln!(out, "{files} written.")?;
         for plan in plans.iter().filter(|plan| plan.changes().next().is_some()) {
-            writeln!(out, "{}: {}.", plan.agent.title, plan.agent.after)?;
+            writeln!(out, "{}: {}.", plan.agent.title, plan.agent.settings.after)?;
         }
-        if wanted.no_hooks && plans.iter().any(|plan| plan.agent.has_hooks(&setup.place)) {
+        if wanted.no_hooks && plans.iter().any(|plan| plan.agent.has_hooks()) {
             writeln!(
                 out,
                 "Without hooks, agents are not told of messages while they work, nor of locked \
                  files before they edit them."
             )?;
         }
-        let can_wake = |plan: &AgentPlan| plan.agent.has_wake(&setup.place);
+        let can_wake = |plan: &AgentPlan| plan.agent.has_wake();
         if let Some(plan) = plans.iter().find(|plan| !wanted.wake && can_wake(plan)) {
             let Agent { title, name, .. } = plan.agent;
             writeln!(

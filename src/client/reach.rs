@@ -9,14 +9,8 @@ use std::io;
 
 use super::error::ClientError;
 use super::locate::Broker;
+use crate::agents;
 use crate::platform::{self, Address};
-
-/// Variables that sandboxes of agents set, and whose they are.
-const SANDBOXES: [(&str, &str); 3] = [
-    ("CODEX_SANDBOX", "Codex"),
-    ("CODEX_SANDBOX_NETWORK_DISABLED", "Codex"),
-    ("SANDBOX_RUNTIME", "Claude Code"),
-];
 
 impl Broker {
     /// Where it can be connected to, the best first.
@@ -106,9 +100,9 @@ fn is_of_broker(error: &io::Error) -> bool {
 
 /// What to call the sandbox this process is in.
 fn sandbox() -> Box<str> {
-    let is_set = |(variable, _): &&(&str, &str)| std::env::var_os(variable).is_some();
-    match SANDBOXES.iter().find(is_set) {
-        Some((_, agent)) => format!("the sandbox of {agent}").into(),
+    let is_set = |variable: &&str| std::env::var_os(variable).is_some();
+    match agents::ALL.iter().find(|agent| agent.sandbox_variables.iter().any(is_set)) {
+        Some(agent) => format!("the sandbox of {}", agent.title).into(),
         None => "a sandbox or container".into(),
     }
 }

@@ -3,20 +3,22 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::Agent;
 use crate::agent::above;
 use crate::agent::detect::agent_type;
+use crate::agents::{self, Agent, HookForm};
 
 /// Who has written `input`: the nearest agent above this process; else whoever writes in this form;
 /// else whose variables this process has, which may be those of an agent further above.
-pub(super) fn agent(input: &[u8]) -> Option<Agent> {
-    let nearest = above::above(std::process::id()).nearest;
-    let above = nearest.and_then(|nearest| Agent::find(nearest.agent));
-    above.or_else(|| by_form(input)).or_else(|| Agent::find(&agent_type(None)))
+pub(super) fn agent(input: &[u8]) -> Option<&'static Agent> {
+    let has_hooks = |agent: &&Agent| agent.hook_form().is_some();
+    let above = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
+    let by_form = || by_form(input).and_then(agents::of_form);
+    let by_variables = || agents::of_type(&agent_type(None)).filter(has_hooks);
+    above.filter(has_hooks).or_else(by_form).or_else(by_variables)
 }
 
 /// Who alone writes in this form.
-fn by_form(input: &[u8]) -> Option<Agent> {
+fn by_form(input: &[u8]) -> Option<HookForm> {
     #[derive(Deserialize)]
     struct Asked {
         hook_event_name: Option<String>,
@@ -28,15 +30,15 @@ fn by_form(input: &[u8]) -> Option<Agent> {
     let asked: Asked = serde_json::from_slice(input).ok()?;
     let event = asked.hook_event_name.as_deref();
     if asked.agent_action_name.is_some() {
-        Some(Agent::Windsurf)
+        Some(HookForm::Windsurf)
     } else if asked.client_type.is_some_and(|kind| kind.starts_with("kimi")) {
-        Some(Agent::KimiCode)
+        Some(HookForm::KimiCode)
     } else if asked.session_id.is_some() && event.is_none() {
-        Some(Agent::CopilotCli)
+        Some(HookForm::CopilotCli)
     } else if event.is_some_and(|event| event.starts_with(|c: char| c.is_ascii_lowercase())) {
-        Some(Agent::Cursor)
+        Some(HookForm::Cursor)
     } else if matches!(event, Some("BeforeAgent" | "AfterAgent" | "BeforeTool" | "AfterTool")) {
-        Some(Agent::GeminiCli)
+        Some(HookForm::GeminiCli)
     } else {
         None
     }

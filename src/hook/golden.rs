@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Agent, HookEvent, Kind, Output, Verdict};
+use super::{HookEvent, HookForm, Kind, Output, Verdict};
 use crate::model::Moment;
 
 #[derive(Deserialize)]
@@ -60,15 +60,15 @@ struct Answer {
     exit: u8,
 }
 
-const GOLDEN: [(Agent, &str); 8] = [
-    (Agent::ClaudeCode, include_str!("golden/claude-code.json")),
-    (Agent::Codex, include_str!("golden/codex.json")),
-    (Agent::QwenCode, include_str!("golden/qwen-code.json")),
-    (Agent::KimiCode, include_str!("golden/kimi-code.json")),
-    (Agent::CopilotCli, include_str!("golden/copilot-cli.json")),
-    (Agent::GeminiCli, include_str!("golden/gemini-cli.json")),
-    (Agent::Cursor, include_str!("golden/cursor.json")),
-    (Agent::Windsurf, include_str!("golden/windsurf.json")),
+const GOLDEN: [(HookForm, &str); 8] = [
+    (HookForm::ClaudeCode, include_str!("golden/claude-code.json")),
+    (HookForm::Codex, include_str!("golden/codex.json")),
+    (HookForm::QwenCode, include_str!("golden/qwen-code.json")),
+    (HookForm::KimiCode, include_str!("golden/kimi-code.json")),
+    (HookForm::CopilotCli, include_str!("golden/copilot-cli.json")),
+    (HookForm::GeminiCli, include_str!("golden/gemini-cli.json")),
+    (HookForm::Cursor, include_str!("golden/cursor.json")),
+    (HookForm::Windsurf, include_str!("golden/windsurf.json")),
 ];
 
 /// The text in every answer: quotes, a line break, and what is beyond ASCII.
@@ -99,23 +99,23 @@ fn verdict(name: &str) -> Verdict {
 
 #[test]
 fn every_event_is_read_and_answered_as_its_vendor_says() {
-    for (agent, text) in GOLDEN {
+    for (form, text) in GOLDEN {
         let cases: Vec<Case> = serde_json::from_str(text).unwrap();
         for Case { about, input, event, answers } in cases {
-            let read = agent.read(input.get().as_bytes());
-            assert_eq!(read.clone().map(Event::from), event, "{agent:?}: {about}");
-            assert_eq!(answers.is_empty(), read.is_none(), "{agent:?}: {about}");
+            let read = form.read(input.get().as_bytes());
+            assert_eq!(read.clone().map(Event::from), event, "{form:?}: {about}");
+            assert_eq!(answers.is_empty(), read.is_none(), "{form:?}: {about}");
             for (name, answer) in answers {
-                let output = agent.write(read.as_ref().unwrap(), &verdict(&name));
+                let output = form.write(read.as_ref().unwrap(), &verdict(&name));
                 let Answer { stdout, stderr, exit } = answer;
-                assert_eq!(output, Output { stdout, stderr, exit }, "{agent:?}: {about}: {name}");
+                assert_eq!(output, Output { stdout, stderr, exit }, "{form:?}: {about}: {name}");
                 // Kimi takes a text as it is.
-                let is_text = agent == Agent::KimiCode && name == "inject";
+                let is_text = form == HookForm::KimiCode && name == "inject";
                 let json: Option<serde_json::Value> = serde_json::from_str(&output.stdout).ok();
                 assert_eq!(
                     json.is_none(),
                     output.stdout.is_empty() || is_text,
-                    "{agent:?}: {about}: {name}"
+                    "{form:?}: {about}: {name}"
                 );
             }
         }
@@ -125,9 +125,9 @@ fn every_event_is_read_and_answered_as_its_vendor_says() {
 /// Every event that an agent's form knows is in its file.
 #[test]
 fn every_event_of_every_agent_is_there() {
-    for (agent, text) in GOLDEN {
-        let events: &[&str] = match agent {
-            Agent::ClaudeCode | Agent::Codex | Agent::QwenCode => &[
+    for (form, text) in GOLDEN {
+        let events: &[&str] = match form {
+            HookForm::ClaudeCode | HookForm::Codex | HookForm::QwenCode => &[
                 "SessionStart",
                 "UserPromptSubmit",
                 "PostToolUse",
@@ -135,8 +135,8 @@ fn every_event_of_every_agent_is_there() {
                 "Stop",
                 "SessionEnd",
             ],
-            Agent::KimiCode => &["UserPromptSubmit", "PreToolUse", "Stop", "SessionEnd"],
-            Agent::GeminiCli => &[
+            HookForm::KimiCode => &["UserPromptSubmit", "PreToolUse", "Stop", "SessionEnd"],
+            HookForm::GeminiCli => &[
                 "SessionStart",
                 "BeforeAgent",
                 "AfterTool",
@@ -145,18 +145,20 @@ fn every_event_of_every_agent_is_there() {
                 "SessionEnd",
             ],
             // Known by their fields.
-            Agent::CopilotCli => {
+            HookForm::CopilotCli => {
                 &["source", "prompt", "toolResult", "toolArgs", "stopReason", "reason"]
             }
-            Agent::Cursor => &["sessionStart", "postToolUse", "preToolUse", "stop", "sessionEnd"],
-            Agent::Windsurf => &["pre_write_code"],
+            HookForm::Cursor => {
+                &["sessionStart", "postToolUse", "preToolUse", "stop", "sessionEnd"]
+            }
+            HookForm::Windsurf => &["pre_write_code"],
         };
         let cases: Vec<Case> = serde_json::from_str(text).unwrap();
         for event in events {
             let word = format!("\"{event}\"");
             let found =
                 cases.iter().any(|case| case.event.is_some() && case.input.get().contains(&word));
-            assert!(found, "{agent:?} has no {event}");
+            assert!(found, "{form:?} has no {event}");
         }
     }
 }

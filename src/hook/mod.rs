@@ -50,31 +50,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::agents::HookForm;
 use crate::model::Moment;
 
 pub use run::{check_edit, run};
 pub use waiting::wait;
-
-/// An agent that has hooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Agent {
-    /// Claude Code.
-    ClaudeCode,
-    /// Codex.
-    Codex,
-    /// Qwen Code.
-    QwenCode,
-    /// Kimi.
-    KimiCode,
-    /// Gemini CLI.
-    GeminiCli,
-    /// Copilot CLI.
-    CopilotCli,
-    /// Cursor.
-    Cursor,
-    /// Windsurf.
-    Windsurf,
-}
 
 /// What a hook is asked, whoever asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,46 +203,7 @@ impl Output {
     }
 }
 
-impl Agent {
-    /// Every one of them.
-    pub const ALL: [Self; 8] = [
-        Self::ClaudeCode,
-        Self::Codex,
-        Self::QwenCode,
-        Self::KimiCode,
-        Self::GeminiCli,
-        Self::CopilotCli,
-        Self::Cursor,
-        Self::Windsurf,
-    ];
-
-    /// Its name, which is also the type of its peers.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClaudeCode => "claude-code",
-            Self::Codex => "codex",
-            Self::QwenCode => "qwen-code",
-            Self::KimiCode => "kimi-code",
-            Self::GeminiCli => "gemini-cli",
-            Self::CopilotCli => "copilot-cli",
-            Self::Cursor => "cursor",
-            Self::Windsurf => "windsurf",
-        }
-    }
-
-    /// The agent of this name.
-    #[must_use]
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|agent| agent.name() == name)
-    }
-
-    /// Whether it is called so: by its name, or by the first word of that.
-    #[must_use]
-    pub fn is_called(self, name: &str) -> bool {
-        self.name() == name || self.name().split_once('-').is_some_and(|(first, _)| first == name)
-    }
-
+impl HookForm {
     /// Reads what the agent wrote. `None`: there is nothing to do, or it was not understood.
     #[must_use]
     pub fn read(self, input: &[u8]) -> Option<HookEvent> {
@@ -357,15 +298,10 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::{self, Agent};
 
-    #[test]
-    fn agents_are_found_by_their_names() {
-        for agent in Agent::ALL {
-            assert_eq!(Agent::find(agent.name()), Some(agent));
-        }
-        for name in ["", "claude", "Codex", "opencode"] {
-            assert_eq!(Agent::find(name), None, "{name}");
-        }
+    fn forms() -> impl Iterator<Item = HookForm> {
+        agents::with_hooks().filter_map(Agent::hook_form)
     }
 
     #[test]
@@ -393,22 +329,22 @@ mod tests {
             b"\xef\xbb\xbf{\"hook_event_name\":\"SessionStart\"}",
             b"{\"hook_event_name\":\"SessionStart\",\"cwd\":\"/\xe4\"}",
         ];
-        for agent in Agent::ALL {
+        for form in forms() {
             for input in inputs {
-                assert_eq!(agent.read(input), None, "{agent:?} {input:?}");
+                assert_eq!(form.read(input), None, "{form:?} {input:?}");
             }
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        for agent in Agent::ALL {
-            assert_eq!(agent.read(deep.as_bytes()), None);
+        for form in forms() {
+            assert_eq!(form.read(deep.as_bytes()), None);
         }
     }
 
     #[test]
     fn silence_is_no_byte_and_no_error() {
         let event = HookEvent::of(Kind::BeforeEdit, None, None);
-        for agent in Agent::ALL {
-            assert_eq!(agent.write(&event, &Verdict::Silent), Output::default());
+        for form in forms() {
+            assert_eq!(form.write(&event, &Verdict::Silent), Output::default());
         }
     }
 }

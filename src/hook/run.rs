@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::gate::{self, Edit, Editor, Ruling, Tree};
 use super::session::{Asker, Found};
-use super::{Agent, HookEvent, Kind, Verdict, auto, session, stdio, text, warning};
+use super::{HookEvent, Kind, Verdict, auto, session, stdio, text, warning};
 use crate::agent::git;
+use crate::agents::{Agent, HookForm};
 use crate::api::{Claim, Claimed, Code, Request};
 use crate::client::{Client, ClientError, is_elsewhere, paths};
 use crate::config::{Config, LOG};
@@ -45,22 +46,23 @@ struct Marks {
 /// `data_dir` is that of the command line. The exit code is 0 but where the agent takes another for a
 /// no.
 #[must_use]
-pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
+pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode {
     // Without the buffer of `io::stdin`, in which bytes could lie that no poll tells of.
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let input_by = Instant::now() + HOOK_INPUT_TIME_MAX;
     let input = stdin.ok().and_then(|stdin| stdio::read_document(stdin, input_by));
     let asked = input.and_then(|input| {
         let agent = agent.or_else(|| auto::agent(&input))?;
-        Some((agent, agent.read(&input)?))
+        let form = agent.hook_form()?;
+        Some((agent.agent_type, form, form.read(&input)?))
     });
-    let Some((agent, event)) = asked else {
+    let Some((agent, form, event)) = asked else {
         debug(&"nothing to do for this input");
         return ExitCode::SUCCESS;
     };
     let config = match Config::from_env(data_dir) {
         Ok(config) => config,
-        Err(error) => return say(agent, &event, &blind(&event, &error), Instant::now()).1,
+        Err(error) => return say(form, &event, &blind(&event, &error), Instant::now()).1,
     };
     log::set_level(config.log);
     // All of its time is spent below: what it takes to start is not measured here.
@@ -70,7 +72,7 @@ pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
     let mut client = Client::until(&config, answer_by);
     let decided = match event.kind {
         Kind::BeforeEdit => {
-            edit(&mut client, &config, agent.name(), &event).map(|it| (it, Marks::default()))
+            edit(&mut client, &config, agent, &event).map(|it| (it, Marks::default()))
         }
         _ => inbox(&mut client, &config, agent, &event),
     };
@@ -79,7 +81,7 @@ pub fn run(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
         ClientError::NoBroker => (Verdict::Silent, Marks::default()),
         error => (blind(&event, &error), Marks::default()),
     });
-    let (written, exit) = say(agent, &event, &verdict, answer_by);
+    let (written, exit) = say(form, &event, &verdict, answer_by);
     // What it was told must not come again.
     client.set_deadline(end.max(Instant::now() + HOOK_LAST_WORD));
     if let Err(error) = mark(&mut client, marks, written) {
@@ -108,8 +110,8 @@ fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
 }
 
 /// Writes the answer, and gives whether it was taken, and with what to end.
-fn say(agent: Agent, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool, ExitCode) {
-    let output = agent.write(event, verdict);
+fn say(form: HookForm, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool, ExitCode) {
+    let output = form.write(event, verdict);
     // What was found out late is said all the same: an agent waits longer than we do.
     let by = match verdict {
         Verdict::Silent if event.kind != Kind::BeforeEdit => by,
@@ -235,11 +237,11 @@ fn rule(
 fn inbox(
     client: &mut Client,
     config: &Config,
-    agent: Agent,
+    agent: &str,
     event: &HookEvent,
 ) -> Result<(Verdict, Marks), ClientError> {
     let nothing = (Verdict::Silent, Marks::default());
-    let Found::One(me) = find(client, agent.name(), event)? else { return Ok(nothing) };
+    let Found::One(me) = find(client, agent, event)? else { return Ok(nothing) };
     let Some(token) = session::token(config, &me) else {
         debug(&"the session has left no token");
         return Ok(nothing);

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::above::{self, Above};
-use crate::agent::{codex, detect, variables};
+use crate::agent::{codex, variables};
+use crate::agents::{self, Agent};
 use crate::api::{ListPeers, PeerInfo, PeersReply, Request};
 use crate::client::{Client, ClientError};
 use crate::config::Config;
@@ -77,7 +78,7 @@ pub struct Asker<'a> {
 /// Whether this process is a command that an agent runs for itself, in the shell it has as a tool: the
 /// agent's variables and the processes above agree. Which agent that is.
 #[must_use]
-pub fn agent_of_command() -> Option<&'static str> {
+pub fn agent_of_command() -> Option<&'static Agent> {
     let agent = above::above(std::process::id()).nearest?.agent;
     variables::is_of_commands(agent).then_some(agent)
 }
@@ -87,7 +88,7 @@ pub fn agent_of_command() -> Option<&'static str> {
 /// # Errors
 /// Any [`ClientError`].
 pub fn find_of_command(client: &mut Client, cwd: Option<&Path>) -> Result<Found, ClientError> {
-    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
+    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent.agent_type);
     let session = agent.and_then(variables::session);
     let session = session.as_deref();
     find(client, &Asker { session, agent, cwd, inherited: true, begins: false })
@@ -132,7 +133,7 @@ pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError
 /// # Errors
 /// Any [`ClientError`].
 pub fn find_main_of_command(client: &mut Client) -> Result<Option<PeerInfo>, ClientError> {
-    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
+    let agent = above::above(std::process::id()).nearest.map(|nearest| nearest.agent.agent_type);
     match agent.and_then(|agent| Some((agent, variables::main_session(agent)?))) {
         Some((agent, id)) => find_named(client, &id, agent),
         None => Ok(None),
@@ -220,8 +221,7 @@ impl Search<'_> {
         if let Some(cwd) = self.asker.cwd.map(canonical) {
             // An editor has its windows in one process, and this one may not be in the mesh. Where a
             // server is started is not always where its window works, but never in another's place.
-            let is_editor =
-                self.above.nearest.is_some_and(|nearest| above::is_editor(nearest.agent));
+            let is_editor = self.above.nearest.is_some_and(|nearest| nearest.agent.is_editor());
             let is_exact = is_shared || there.len() > 1;
             there.retain(|peer| {
                 let project = canonical(Path::new(&*peer.project_path));
@@ -272,7 +272,7 @@ pub fn token(config: &Config, peer: &PeerInfo) -> Option<String> {
 /// Whether a peer of the type `peer` may be the session of `agent`. A type that is not known may be
 /// any agent's.
 fn may_be(peer: &str, agent: Option<&str>) -> bool {
-    agent.is_none_or(|agent| agent == peer || !detect::is_known(peer))
+    agent.is_none_or(|agent| agent == peer || agents::of_type(peer).is_none())
 }
 
 #[cfg(test)]

@@ -21,8 +21,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::session::{Asker, Found};
-use super::{Agent, HookEvent, session, stdio};
+use super::{HookEvent, session, stdio};
 use crate::agent::above;
+use crate::agents::{Agent, CLAUDE_CODE, HookForm};
 use crate::api::{Claim, Claimed, Request};
 use crate::client::{Client, ClientError};
 use crate::config::Config;
@@ -44,9 +45,9 @@ const WAKES: u8 = 2;
 
 /// Waits for a message, and ends with it. `data_dir` is that of the command line.
 #[must_use]
-pub fn wait(agent: Option<Agent>, data_dir: Option<&OsStr>) -> ExitCode {
+pub fn wait(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode {
     let told = agent
-        .is_none_or(|agent| agent == Agent::ClaudeCode)
+        .is_none_or(|agent| agent.has_way(Way::WaitHook))
         .then(terminal_claude)
         .flatten()
         .and_then(|claude| wait_beside(claude, data_dir));
@@ -71,7 +72,7 @@ fn terminal_claude() -> Option<u32> {
 fn wait_beside(claude: u32, data_dir: Option<&OsStr>) -> Option<()> {
     let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
     let input = stdio::read_document(stdin, Instant::now() + HOOK_INPUT_TIME_MAX)?;
-    let event = Agent::ClaudeCode.read(&input)?;
+    let event = HookForm::ClaudeCode.read(&input)?;
     // It may have a long answer inside.
     drop(input);
     let config = Config::from_env(data_dir).ok()?;
@@ -144,7 +145,7 @@ fn next(
     client.use_broker_token();
     let asker = Asker {
         session: event.session.as_deref(),
-        agent: Some(Agent::ClaudeCode.name()),
+        agent: Some(CLAUDE_CODE.agent_type),
         cwd: event.cwd.as_deref(),
         ..Asker::default()
     };

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::agent::variables::{self, Said};
-use crate::agent::{above, git};
+use crate::agent::{above, git, variables};
+use crate::agents::Said;
 use crate::api::Register;
 use crate::limits::PATH_BYTES_MAX;
 use crate::model::RepoHash;

@@ -25,6 +25,7 @@ use super::unread::Unread;
 use super::waking::Notice;
 use super::waking::plan::{Sign, Waking};
 use crate::agent::detect;
+use crate::agents::Agent;
 use crate::api::{Code, Frame, PushedMessage, Register, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
@@ -111,7 +112,7 @@ pub(super) struct Setup {
     /// The name this session asks for.
     pub(super) name: Option<Box<str>>,
     /// The client gave this process a socket by which its agent can be told.
-    pub(super) inbox_socket_of: Option<&'static str>,
+    pub(super) inbox_socket_of: Option<&'static Agent>,
     /// Where the agent works, as far as is known without it.
     pub(super) project: Project,
 }

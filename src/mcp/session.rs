@@ -17,12 +17,11 @@ use super::resource::{Resource, Topic};
 use super::roots;
 use super::subscriptions::Subscriptions;
 use super::waking::plan::codex_thread;
+use crate::agents::{self, Agent};
+use crate::model::Way;
 use crate::wire::jsonrpc::{
     self, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
 };
-
-/// The client that needs the legacy era for its channels, unless it gave us an inbox socket.
-const CHANNEL_CLIENT: &str = "claude-code";
 
 /// A request to be answered: where to, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ pub(super) enum Todo {
 #[derive(Debug)]
 pub(super) struct Session {
     /// The agent that gave this process a socket by which it can be told.
-    inbox_socket_of: Option<&'static str>,
+    inbox_socket_of: Option<&'static Agent>,
     /// The version agreed on in a handshake.
     version: Option<&'static str>,
     client: Option<String>,
@@ -82,7 +81,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(inbox_socket_of: Option<&'static str>) -> Self {
+    pub(super) fn new(inbox_socket_of: Option<&'static Agent>) -> Self {
         Self {
             inbox_socket_of,
             version: None,
@@ -179,7 +178,7 @@ impl Session {
                 self.version = Some(version);
                 self.offers_roots = params.capabilities.get("roots").is_some();
                 self.meet(params.client_info);
-                self.has_channel = self.client() == Some(CHANNEL_CLIENT);
+                self.has_channel = self.channel_agent().is_some();
                 answer(Body::Initialize { version, has_channel: self.has_channel });
             }
             ("server/discover", Era::Modern) if !self.needs_legacy_era() => answer(Body::Discover),
@@ -245,7 +244,12 @@ impl Session {
 
     /// The client's channels are only there in the legacy era, and nothing else reaches its agent.
     fn needs_legacy_era(&self) -> bool {
-        self.client() == Some(CHANNEL_CLIENT) && self.inbox_socket_of != Some(CHANNEL_CLIENT)
+        self.channel_agent().is_some_and(|agent| self.inbox_socket_of != Some(agent))
+    }
+
+    /// The agent, if it is one with channels.
+    fn channel_agent(&self) -> Option<&'static Agent> {
+        agents::of_client(self.client()?).filter(|agent| agent.has_way(Way::Channel))
     }
 
     fn handle_notification(

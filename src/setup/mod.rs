@@ -3,7 +3,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`agents`] | the table: which agent has which files, and what goes into each |
+//! | [`targets`] | which files of an agent are written, and what goes into each |
+//! | [`standing`] | what in an agent's own settings keeps ours from working |
 //! | [`plan`] | a file's text before -> its text after; touches nothing |
 //! | `json`, `toml`, `toml_hooks`, `text` | changes to a text that leave the rest of it as it was, byte for byte |
 //! | [`record`] | what was changed, so that it can be put back exactly |
@@ -12,10 +13,11 @@
 //!
 //! Nothing here asks or prints.
 
-pub mod agents;
 pub mod disk;
 pub mod plan;
 pub mod record;
+pub mod standing;
+pub mod targets;
 pub mod work;
 
 mod json;

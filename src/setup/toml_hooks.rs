@@ -5,11 +5,12 @@ use std::ops::Range;
 use toml_edit::Item;
 
 use super::Trouble;
-use super::agents::Event;
+
 use super::plan::Program;
 use super::plan::hooks::{command, is_own};
 use super::text::{Splice, apply, line_start, newline, next_line};
 use super::toml::{checked, collect, parse, quoted};
+use crate::agents::Event;
 
 const HOOKS: &str = "hooks";
 

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::agents::{Agent, Extras, Part, Place, Target};
 use super::disk::{self, File};
 use super::plan::{self, Found, Look, Memory, Program};
 use super::record::{Record, Turn, hash};
+use super::targets::{Extras, Part, Target};
 use super::{ENTRY, Trouble};
+use crate::agents::{Agent, Place};
 
 /// What is to happen to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

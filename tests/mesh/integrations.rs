@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::Mesh;
 use serde_json::{Value, json};
-use slm_mesh::skills;
+use slm_mesh::{agents, skills};
 
 /// With this variable set, what is made is written anew instead of compared.
 const WRITE: &str = "SLM_MESH_WRITE_INTEGRATIONS";
@@ -19,20 +19,13 @@ const PACKAGES: [&str; 2] = ["gemini-extension", "marketplace"];
 const DESCRIPTION: &str =
     "Coding agents that run side by side find each other, send messages, lock files";
 
-const AGENTS: [&str; 12] = [
-    "claude-code",
-    "codex",
-    "gemini-cli",
-    "opencode",
-    "cursor",
-    "vscode",
-    "windsurf",
-    "antigravity",
-    "qwen",
-    "copilot",
-    "kimi",
-    "pi",
-];
+/// Agents whose settings say all there is to say of them.
+const WITHOUT_FOLDER: [&str; 2] = ["zed", "cline"];
+
+/// The agents that have a folder in `integrations/`.
+fn with_folder() -> impl Iterator<Item = &'static str> {
+    agents::with_settings().map(|agent| agent.name).filter(|name| !WITHOUT_FOLDER.contains(name))
+}
 
 /// Sets an agent up with all that there is for it, as a person with the usual data directory does.
 fn set_up(mesh: &Mesh, agent: &str) -> Value {
@@ -203,7 +196,7 @@ fn rules_are_made_from_the_skills() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_readmes_show_what_setup_writes() {
-    for agent in AGENTS {
+    for agent in with_folder() {
         let mut readme = fs::read_to_string(root().join(agent).join("README.md")).unwrap();
         let mesh = Mesh::new().with("PATH", "/nowhere");
         let document = set_up(&mesh, agent);
@@ -281,7 +274,74 @@ fn each_integration_has_an_agent() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     found.sort();
-    let mut expected = [&AGENTS[..], &PACKAGES[..]].concat();
+    let mut expected: Vec<_> = with_folder().chain(PACKAGES).collect();
     expected.sort_unstable();
     assert_eq!(found, expected);
+}
+
+/// The words in the backquotes of a text.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The cell `at` of each row of the table that begins with `head`.
+fn cells<'a>(text: &'a str, head: &str, at: usize) -> Vec<&'a str> {
+    let (_, table) = text.split_once(head).unwrap_or_else(|| panic!("no table {head}"));
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').nth(at).unwrap().trim()).collect()
+}
+
+#[test]
+fn the_documents_and_the_help_list_the_agents_of_the_table() {
+    let of_setup: Vec<_> = agents::with_settings().map(|agent| agent.name).collect();
+    let readme = include_str!("../../README.md");
+    let names = cells(readme, "| agent | | file |", 2);
+    assert_eq!(names.concat(), format!("`{}`", of_setup.join("``")));
+    for (title, agent) in
+        cells(readme, "| agent | | file |", 1).into_iter().zip(agents::with_settings())
+    {
+        let linked = format!("[{}](integrations/{}/README.md)", agent.title, agent.name);
+        let has_folder = with_folder().any(|name| name == agent.name);
+        assert_eq!(title, if has_folder { &linked } else { agent.title });
+    }
+    let reference = include_str!("../../docs/cli-reference.md");
+    let names = cells(reference, "| agent | file | hooks or plugin | skills |", 1);
+    assert_eq!(names.concat(), format!("`{}`", of_setup.join("``")));
+    let mesh = Mesh::new();
+    // The lines of a text are broken where the terminal ends.
+    let help = |command: &str| {
+        let help = mesh.run(&format!("help {command}")).ok();
+        help.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let list = format!("Agents: {}.", of_setup.join(", "));
+    assert!(help("setup").contains(&list), "{list}");
+
+    // Hooks.
+    let mut of_hooks: Vec<_> = agents::with_hooks().collect();
+    of_hooks.sort_by_key(|agent| agent.name);
+    let mut names: Vec<_> = of_hooks.iter().map(|agent| agent.name).collect();
+    let (_, line) = reference.split_once("\n`<agent>` is ").unwrap();
+    let mut found = quoted(line.split_once(", or `auto`").unwrap().0);
+    found.sort_unstable();
+    assert_eq!(found, names);
+    let help = help("hook");
+    let (_, list) = help.split_once("<agent> is ").unwrap();
+    let mut found: Vec<_> = list.split_once(", or auto").unwrap().0.split(", ").collect();
+    found.sort_unstable();
+    assert_eq!(found, names);
+    let docs = include_str!("../../docs/agents.md");
+    let (_, line) = docs.split_once("is such a command, for ").unwrap();
+    let line = line.split_once(".\n").unwrap().0.replace(" and ", ", ");
+    let mut found: Vec<_> = line.split(", ").collect();
+    found.sort_unstable();
+    names = of_hooks.iter().map(|agent| agent.title).collect();
+    names.sort_unstable();
+    assert_eq!(found, names);
+
+    // Ways of waking.
+    let mut woken: Vec<_> = cells(docs, "| agent | wakes it when it is idle |", 1);
+    woken.retain(|cell| *cell != "any");
+    for agent in agents::ALL.into_iter().filter(|agent| !agent.ways.is_empty()) {
+        assert!(woken.iter().any(|cell| cell.contains(agent.title)), "{}", agent.title);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::agents;
 use crate::api::{
     EntriesReply, Fetch, Filter, HistoryPage, ListPeers, LocksReply, Messages, PeersReply, Request,
     Scope,
@@ -11,10 +12,8 @@ use crate::cli::catalog::{self, ENTRIES};
 use crate::cli::command::{Entry, GLOBAL_OPTIONS};
 use crate::client::Client;
 use crate::config::Config;
-use crate::hook::Agent;
 use crate::model::{MessageKind, event_type};
 use crate::names;
-use crate::setup::agents::AGENTS;
 
 /// How long a broker has to name what there is: someone waits with a finger on a key.
 const TIME_MAX: Duration = Duration::from_millis(500);
@@ -180,9 +179,11 @@ fn values_of(config: &Config, entry: &Entry, part: &str) -> Vec<Word> {
         (_, "handle") => handles(config),
         (_, "key") => keys(config),
         ("lock", "path") => locked(config),
-        ("hook", "agent") => plain(Agent::ALL.into_iter().map(Agent::name).chain([names::AUTO])),
+        ("hook", "agent") => {
+            plain(agents::with_hooks().map(|agent| agent.agent_type).chain([names::AUTO]))
+        }
         (_, "agent") => {
-            AGENTS.iter().map(|agent| (agent.name.to_owned(), agent.title.to_owned())).collect()
+            agents::with_settings().map(|agent| (agent.name.into(), agent.title.into())).collect()
         }
         (_, "command") => commands().collect(),
         _ if part.starts_with(['<', '[']) => Vec::new(),

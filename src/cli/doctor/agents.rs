@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use super::Report;
 use super::versions;
+use crate::agents::{self, Agent};
 use crate::api::AgentInfo;
 use crate::cli::Failure;
 use crate::cli::command::Context;
 use crate::cli::setup;
 use crate::cli::text::escape;
 use crate::model::Timestamp;
-use crate::setup::agents::{AGENTS, Agent, Part, is_program};
 use crate::setup::plan::{Found, Program, is_ours};
+use crate::setup::standing;
+use crate::setup::targets::{Part, is_program};
 use crate::setup::work::{Seen, Setup};
 
 const CHECK: &str = "agent";
@@ -33,7 +35,7 @@ pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo])
         }
     };
     let place = &setup.place;
-    let looked: Vec<_> = AGENTS.into_iter().map(|agent| (agent, setup.look(agent))).collect();
+    let looked: Vec<_> = agents::with_settings().map(|agent| (agent, setup.look(agent))).collect();
     let is_here = |agent: &Agent, seen: &[Seen]| {
         agent.sign(place).is_some() || seen.iter().any(|seen| seen.look.found != Found::Absent)
     };
@@ -42,7 +44,7 @@ pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo])
         Err(_) => true,
     });
     let here: Vec<_> = here.collect();
-    let programs = here.iter().filter(|(agent, _)| agent.tells_version);
+    let programs = here.iter().filter(|(agent, _)| agent.settings.tells_version);
     let programs = programs.filter_map(|(agent, _)| Some((agent.name, agent.program(place)?)));
     let versions = versions::ask(programs.collect());
     for (agent, seen) in &here {
@@ -53,7 +55,7 @@ pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo])
                 let has = |seen: &Seen| seen.look.found != Found::Absent;
                 let hooked = seen.iter().any(|seen| hooks(seen) && has(seen))
                     || agent.plugin(place).is_some();
-                let info = heard.iter().find(|info| is_called(&info.agent_type, agent.name));
+                let info = heard.iter().find(|info| *info.agent_type == *agent.agent_type);
                 if let Some(info) = info {
                     self::heard(report, context, agent, info, hooked);
                 }
@@ -121,7 +123,7 @@ fn one(
     let version = match versions.get(name) {
         Some(Some(version)) => Some(version.clone()),
         Some(None) => Some("(version unknown)".into()),
-        None if agent.tells_version => Some("(not on PATH)".into()),
+        None if agent.settings.tells_version => Some("(not on PATH)".into()),
         None => None,
     };
     let mut tell = Teller { report, context, agent, version };
@@ -139,7 +141,7 @@ fn one(
             );
         }
         for seen in seen.iter().filter(|seen| matches!(seen.part, Part::Script(_))) {
-            script(&mut tell, setup, seen);
+            script(&mut tell, seen);
         }
     } else if own == 0 {
         tell.note("not set up", format!("run `slm-mesh setup {name}`"));
@@ -149,7 +151,7 @@ fn one(
             match seen.part {
                 Part::Server(_) => server(&mut tell, setup, seen),
                 Part::Hooks { events, .. } => hooks(&mut tell, seen, events.len()),
-                Part::Script(_) => script(&mut tell, setup, seen),
+                Part::Script(_) => script(&mut tell, seen),
                 Part::Allow | Part::Setting(_) | Part::Skill(_) => {}
             }
         }
@@ -164,15 +166,10 @@ fn one(
         }
     }
     let here = std::env::current_dir().unwrap_or_default();
-    for obstacle in agent.obstacles(&setup.place, &here) {
+    for obstacle in standing::obstacles(agent, &setup.place, &here) {
         let path = tell.path(&obstacle.path);
         tell.bad(&format!("{} ({path})", obstacle.what), obstacle.todo);
     }
-}
-
-/// Whether a type of peers is that of an agent: its name, or one that begins with it.
-fn is_called(kind: &str, name: &str) -> bool {
-    kind == name || kind.split_once('-').is_some_and(|(first, _)| first == name)
 }
 
 /// How long before its server is heard a session may have run its first hook.
@@ -273,9 +270,9 @@ fn hooks(tell: &mut Teller, seen: &Seen, all: usize) {
     }
 }
 
-fn script(tell: &mut Teller, setup: &Setup, seen: &Seen) {
+fn script(tell: &mut Teller, seen: &Seen) {
     let path = tell.path(&seen.path);
-    let wake = tell.agent.has_wake(&setup.place);
+    let wake = tell.agent.has_wake();
     let again = tell.again(if wake { " --wake" } else { "" });
     match seen.look.found {
         Found::Current => tell.ok(&format!("its plugin is {path}")),

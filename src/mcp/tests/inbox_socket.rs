@@ -6,6 +6,7 @@ use mio::{Events, Poll};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::agents::CLAUDE_CODE;
 use crate::files::tests::TempDir;
 use crate::limits::OWN_SOCKET_CONNECTIONS_MAX;
 
@@ -27,7 +28,13 @@ impl Test {
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let path = dir.path().join("inbox");
-        let socket = InboxSocket::new(Dialect::Claude, path, "secret".into(), registry, TOKEN);
+        let socket = InboxSocket::new(
+            (&CLAUDE_CODE, Dialect::Claude),
+            path,
+            "secret".into(),
+            registry,
+            TOKEN,
+        );
         Self { dir, poll, socket, count: 0 }
     }
 
@@ -35,7 +42,8 @@ impl Test {
         let mut test = Self::new();
         let registry = test.poll.registry().try_clone().unwrap();
         let path = test.dir.path().join("inbox");
-        test.socket = InboxSocket::new(Dialect::Qwen, path, "secret".into(), registry, TOKEN);
+        test.socket =
+            InboxSocket::new((&CLAUDE_CODE, Dialect::Qwen), path, "secret".into(), registry, TOKEN);
         test
     }
 

@@ -2,18 +2,19 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::agents::{CLAUDE_CODE, CODEX};
 use crate::limits::{CLAIM_RENEW_EVERY, NOTICES_KNOWN_MAX};
 use crate::mcp::server::tests::{listed, message_id as id};
 
 fn claude() -> Waking {
-    let mut waking = Waking::new(Some("claude-code"));
-    waking.meet(CLAUDE_CODE, true);
+    let mut waking = Waking::new(Some(&CLAUDE_CODE));
+    waking.meet(CLAUDE_CODE.agent_type, true);
     waking
 }
 
 fn codex() -> Waking {
-    let mut waking = Waking::new(Some("claude-code"));
-    waking.meet(CODEX, false);
+    let mut waking = Waking::new(Some(&CLAUDE_CODE));
+    waking.meet(CODEX.agent_type, false);
     let meta = json!({"threadId": "t-1", "sessionId": "s-1", "progressToken": 5});
     waking.identify(codex_thread(&meta).unwrap());
     waking.take_thread();
@@ -273,7 +274,7 @@ fn a_way_that_fails_is_followed_by_the_next() {
     assert!(waking.errands.is_empty());
 
     // Without the channel there is only the notice.
-    waking.meet(CLAUDE_CODE, false);
+    waking.meet(CLAUDE_CODE.agent_type, false);
     waking.sign(Sign::Message);
     assert_eq!((waking.poll(now), waking.deadline(false)), (None, None));
 }
@@ -440,7 +441,7 @@ fn an_answer_of_the_agent_belongs_to_a_message() {
 #[test]
 fn a_socket_of_another_agent_is_left_alone() {
     for agent in ["codex", "gemini-cli", "unknown"] {
-        let mut waking = Waking::new(Some("claude-code"));
+        let mut waking = Waking::new(Some(&CLAUDE_CODE));
         waking.meet(agent, false);
         waking.sign(Sign::Message);
         assert_eq!((waking.reach(), waking.poll(Instant::now())), ("next-call", None), "{agent}");
@@ -452,7 +453,7 @@ fn a_socket_of_another_agent_is_left_alone() {
 fn codex_is_told_once_its_thread_is_known() {
     let now = Instant::now();
     let mut waking = Waking::new(None);
-    waking.meet(CODEX, false);
+    waking.meet(CODEX.agent_type, false);
     waking.sign(Sign::Message);
     assert_eq!((waking.reach(), waking.take_thread(), waking.poll(now)), ("next-call", None, None));
     waking.identify("t-1".into());

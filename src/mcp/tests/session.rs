@@ -169,7 +169,7 @@ fn both_eras_in_one_process() {
 fn claude_code_is_kept_in_the_era_of_its_channels() {
     let discover = |has_inbox_socket: bool, client: &str| {
         let mut test = Test::new();
-        test.session = Session::new(has_inbox_socket.then_some("claude-code"));
+        test.session = Session::new(has_inbox_socket.then_some(&crate::agents::CLAUDE_CODE));
         let mut params = modern(json!({}));
         params["_meta"][CLIENT]["name"] = client.into();
         test.ask("server/discover", &params)

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::agents::CLAUDE_CODE;
 use crate::api::Frame;
 use crate::client::StartPolicy;
 use crate::limits::{HELD_RETRY_AFTER, WAKE_DIGEST_EVERY};
@@ -16,7 +17,7 @@ fn of_client(name: &str, has_inbox_socket: bool) -> (Test, Value, Register) {
     let mut test = Test::new();
     test.server = Server::new(Setup {
         name: None,
-        inbox_socket_of: has_inbox_socket.then_some("claude-code"),
+        inbox_socket_of: has_inbox_socket.then_some(&CLAUDE_CODE),
         project: Project { path: "/nowhere".into(), repository: None },
     });
     let line = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {

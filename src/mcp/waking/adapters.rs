@@ -8,6 +8,7 @@ use mio::{Registry, Token};
 use super::codex_queue::CodexQueue;
 use super::inbox_socket::InboxSocket;
 use super::{Adapter, Notice, Outcome};
+use crate::agents::Agent;
 use crate::model::Way;
 
 /// See the module.
@@ -35,7 +36,7 @@ impl Adapters {
     }
 
     /// The agent whose inbox socket this process was given.
-    pub(in crate::mcp) fn inbox_socket_of(&self) -> Option<&'static str> {
+    pub(in crate::mcp) fn inbox_socket_of(&self) -> Option<&'static Agent> {
         self.inbox_socket.as_ref().map(InboxSocket::agent)
     }
 

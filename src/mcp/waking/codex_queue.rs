@@ -18,12 +18,13 @@ use mio::{Interest, Registry, Token};
 
 use super::{Adapter, Notice, Outcome};
 use crate::agent::detect;
+use crate::agents::CODEX;
 use crate::limits::{CODEX_QUEUE_TIME_MAX, WAKE_TURN_PAUSE};
 use crate::log;
 use crate::platform::{self, ProcessWatch};
 
 /// The program.
-const CODEX: &str = "codex";
+const PROGRAM: &str = "codex";
 /// How often its end is looked for where it cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -185,11 +186,11 @@ impl Drop for CodexQueue {
 /// cannot be told, the one on the PATH.
 fn executable() -> Option<PathBuf> {
     let parent = platform::parent().and_then(platform::executable);
-    parent.filter(|path| detect::is_program_of(CODEX, path)).or_else(|| {
+    parent.filter(|path| detect::is_program_of(&CODEX, path)).or_else(|| {
         std::env::split_paths(&std::env::var_os("PATH")?)
             // A relative one would be looked for in the project, which others write to.
             .filter(|directory| directory.is_absolute())
-            .map(|directory| directory.join(CODEX))
+            .map(|directory| directory.join(PROGRAM))
             .find(|path| is_executable(path))
     })
 }

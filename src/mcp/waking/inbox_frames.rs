@@ -7,30 +7,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Notice, SentStatus};
+use crate::agents::Dialect;
 use crate::text::is_harmful;
 
-/// Whose words are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// Claude Code: it says what becomes of a text, and takes us for another session, to which its
-    /// agent can answer.
-    Claude,
-    /// Qwen Code: nothing comes back.
-    Qwen,
-}
-
 impl Dialect {
-    /// All of them.
-    pub(super) const ALL: [Self; 2] = [Self::Claude, Self::Qwen];
-
-    /// The agent that speaks so.
-    pub(super) fn agent(self) -> &'static str {
-        match self {
-            Self::Claude => "claude-code",
-            Self::Qwen => "qwen-code",
-        }
-    }
-
     /// The first line of a connection.
     pub(super) fn hello(self, token: &str) -> Vec<u8> {
         line(&match self {

@@ -19,11 +19,12 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use uuid::Uuid;
 
-use super::inbox_frames::{self, Dialect, Heard};
+use super::inbox_frames::{self, Heard};
 use super::own_socket::OwnSocket;
 use super::{Adapter, Notice, Outcome, SentStatus};
 use crate::agent::above;
-use crate::agent::variables::{self, Said};
+use crate::agent::variables;
+use crate::agents::{self, Agent, Dialect, Said};
 use crate::client::new_id;
 use crate::limits::{
     INBOX_SOCKET_DOUBT, INBOX_SOCKET_LOOK_MAX, INBOX_SOCKET_TIME_MAX, NOTICES_KNOWN_MAX,
@@ -87,6 +88,7 @@ enum There {
 /// See the module.
 #[derive(Debug)]
 pub(in crate::mcp) struct InboxSocket {
+    agent: &'static Agent,
     dialect: Dialect,
     path: PathBuf,
     token: Box<str>,
@@ -109,23 +111,23 @@ impl InboxSocket {
     /// The socket that the variables name; none if they name none. If they name those of two agents,
     /// one has started the other, and the nearer one counts. Nothing is connected yet.
     pub(in crate::mcp) fn from_environment(registry: &Registry, poll_token: Token) -> Option<Self> {
-        let offers = Dialect::ALL.into_iter().filter_map(|dialect| {
-            let path = variables::said(dialect.agent(), Said::InboxSocket)?;
-            let token = variables::said(dialect.agent(), Said::InboxToken)?.into_string().ok()?;
-            Some((dialect, path, token))
+        let offers = agents::ALL.into_iter().filter_map(|agent| {
+            let path = variables::said(agent.agent_type, Said::InboxSocket)?;
+            let token = variables::said(agent.agent_type, Said::InboxToken)?.into_string().ok()?;
+            Some((agent, path, token))
         });
         let mut offers: Vec<_> = offers.collect();
         if offers.len() > 1 {
             let nearest = above::above(std::process::id()).nearest?.agent;
-            offers.retain(|(dialect, _, _)| dialect.agent() == nearest);
+            offers.retain(|(agent, _, _)| *agent == nearest);
         }
-        let (dialect, path, token) = offers.pop()?;
+        let (agent, path, token) = offers.pop()?;
         let registry = registry.try_clone().ok()?;
-        Some(Self::new(dialect, path.into(), token.into(), registry, poll_token))
+        Some(Self::new((agent, agent.dialect?), path.into(), token.into(), registry, poll_token))
     }
 
     fn new(
-        dialect: Dialect,
+        (agent, dialect): (&'static Agent, Dialect),
         path: PathBuf,
         token: Box<str>,
         registry: Registry,
@@ -137,6 +139,7 @@ impl InboxSocket {
         };
         let own = own.map(|registry| OwnSocket::beside(&path, registry, poll_token));
         Self {
+            agent,
             dialect,
             path,
             token,
@@ -154,8 +157,8 @@ impl InboxSocket {
     }
 
     /// The agent whose socket it is.
-    pub(in crate::mcp) fn agent(&self) -> &'static str {
-        self.dialect.agent()
+    pub(in crate::mcp) fn agent(&self) -> &'static Agent {
+        self.agent
     }
 
     /// Looks whether somebody of ours listens there, before anyone is promised that it wakes. One that
@@ -370,7 +373,8 @@ impl InboxSocket {
         self.current = None;
         self.free_at = None;
         self.there = There::Never;
-        let reason = format!("the inbox socket of {} does not work: {reason}", self.agent());
+        let reason =
+            format!("the inbox socket of {} does not work: {reason}", self.agent.agent_type);
         self.outcomes.push_back(Outcome::Failed(reason));
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::errands::Errands;
 use super::notices::{self, Notices};
 use super::{Notice, Outcome};
+use crate::agents::{self, Agent};
 use crate::api::{Claimed, MessageInfo, Request};
 use crate::limits::{
     CLAIM_DEFER_MAX, HELD_RETRY_AFTER, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX,
@@ -22,19 +23,6 @@ use crate::tell::{Item, compose};
 
 /// A way that throws away what it takes does not work if it does so as often as this in a row.
 const DROPS_MAX: u32 = 2;
-
-/// Agent types, as [`crate::agent`] tells them.
-const CLAUDE_CODE: &str = "claude-code";
-const CODEX: &str = "codex";
-
-/// Agents with ways of their own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Agent {
-    #[default]
-    Other,
-    ClaudeCode,
-    Codex,
-}
 
 /// How a way stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,9 +114,10 @@ pub(in crate::mcp) enum Sign {
 /// See the module.
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Waking {
-    agent: Agent,
+    /// Which agent it is, if it is known.
+    agent: Option<&'static Agent>,
     /// The agent that has offered an inbox socket.
-    inbox_socket_of: Option<&'static str>,
+    inbox_socket_of: Option<&'static Agent>,
     /// It is this one, and not one that has started it.
     is_inbox_socket_ours: bool,
     inbox_socket: State,
@@ -159,7 +148,7 @@ pub(in crate::mcp) struct Waking {
 }
 
 impl Waking {
-    pub(in crate::mcp) fn new(inbox_socket_of: Option<&'static str>) -> Self {
+    pub(in crate::mcp) fn new(inbox_socket_of: Option<&'static Agent>) -> Self {
         let inbox_socket = if inbox_socket_of.is_some() { State::Free } else { State::Absent };
         Self { inbox_socket_of, inbox_socket, ..Self::default() }
     }
@@ -167,12 +156,8 @@ impl Waking {
     /// It is known which agent this is, and whether it knows of the channel. An agent that another
     /// has started inherits its variables, so a socket alone says nothing.
     pub(super) fn meet(&mut self, agent_type: &str, has_channel: bool) {
-        self.agent = match agent_type {
-            CLAUDE_CODE => Agent::ClaudeCode,
-            CODEX => Agent::Codex,
-            _ => Agent::Other,
-        };
-        self.is_inbox_socket_ours = self.inbox_socket_of == Some(agent_type);
+        self.agent = agents::of_type(agent_type);
+        self.is_inbox_socket_ours = self.agent.is_some() && self.inbox_socket_of == self.agent;
         self.has_channel = has_channel;
     }
 
@@ -193,7 +178,7 @@ impl Waking {
     /// The thread that the queue is to be prepared for, if that is another one than before. One that
     /// has failed for another thread may work for this.
     pub(super) fn take_thread(&mut self) -> Option<Box<str>> {
-        let thread = self.thread.clone().filter(|_| self.agent == Agent::Codex)?;
+        let thread = self.thread.clone().filter(|_| self.is_codex())?;
         if self.queue_thread.as_ref() == Some(&thread) {
             return None;
         }
@@ -212,12 +197,12 @@ impl Waking {
 
     /// Whether the agent is Codex, whose sessions are its threads.
     pub(super) fn is_codex(&self) -> bool {
-        self.agent == Agent::Codex
+        self.agent.is_some_and(|agent| agent.has_way(Way::Queue))
     }
 
     /// Whether the agent has a queue, so that it counts whether its terminal is there.
     pub(super) fn has_queue(&self) -> bool {
-        self.agent == Agent::Codex && self.codex_queue.is_on()
+        self.is_codex() && self.codex_queue.is_on()
     }
 
     /// Whether the terminal of the session is there.
@@ -227,7 +212,7 @@ impl Waking {
 
     /// The session of the agent, if it has told it itself.
     pub(in crate::mcp) fn session_id(&self) -> Option<Box<str>> {
-        self.thread.clone().filter(|_| self.agent == Agent::Codex)
+        self.thread.clone().filter(|_| self.is_codex())
     }
 
     /// Whether this agent has offered an inbox socket.
@@ -258,15 +243,18 @@ impl Waking {
 
     /// The way to be gone now, and how it stands.
     fn way(&self) -> Option<(Way, State)> {
-        match self.agent {
-            _ if self.audience != Audience::There => None,
-            _ if self.is_inbox_socket_ours && self.inbox_socket.is_on() => {
-                Some((Way::InboxSocket, self.inbox_socket))
-            }
-            Agent::ClaudeCode if self.has_channel => Some((Way::Channel, State::Free)),
-            Agent::Codex if self.codex_queue.is_on() => Some((Way::Queue, self.codex_queue)),
-            _ => None,
+        if self.audience != Audience::There {
+            return None;
         }
+        let stands = |way: &Way| match way {
+            Way::InboxSocket if self.is_inbox_socket_ours => self.inbox_socket,
+            Way::Channel if self.has_channel => State::Free,
+            Way::Queue => self.codex_queue,
+            // Not gone by this process.
+            _ => State::Absent,
+        };
+        let ways = self.agent.map_or(&[][..], |agent| agent.ways);
+        ways.iter().map(|way| (*way, stands(way))).find(|(_, state)| state.is_on())
     }
 
     /// There may be something to tell.

@@ -3,7 +3,7 @@
 use jsonc_parser::ast::Value;
 
 use super::{Found, Look, Planned, Program, is_ours};
-use crate::setup::agents::{Event, HookShape};
+use crate::agents::{Event, HookShape};
 use crate::setup::json::{self, New, Node};
 use crate::setup::{ENTRY, Trouble, toml_hooks};
 

@@ -17,7 +17,7 @@ use std::path::Path;
 use jsonc_parser::ast::Value;
 use serde::{Deserialize, Serialize};
 
-use super::agents::Part;
+use super::targets::Part;
 use super::{ENTRY, Trouble, json};
 
 /// The mark that some editors put before the first character of a file.

@@ -3,14 +3,14 @@
 use jsonc_parser::ast::Value;
 
 use super::{Found, Look, Memory, Planned, Program, is_ours};
+use crate::agents::{self, Shape, Tools};
 use crate::config::DATA_DIR;
-use crate::setup::agents::{Shape, Tools};
 use crate::setup::json::{self, New, Node};
 use crate::setup::{ENTRY, Trouble, toml};
 
 fn path_of(shape: Shape) -> [&'static str; 2] {
     match shape {
-        Shape::Json { list, .. } => [list, ENTRY],
+        Shape::Json(entry) => [entry.list, ENTRY],
         Shape::Opencode | Shape::Toml => ["mcp", ENTRY],
     }
 }
@@ -24,7 +24,7 @@ fn entry(shape: Shape, program: &Program) -> Node {
     let command = Node::text(&program.path);
     let dir = program.told_dir().map(|dir| vec![(DATA_DIR, Node::text(dir))]);
     let mut members = Vec::new();
-    if let Shape::Json { kind, env, tools, .. } = shape {
+    if let Shape::Json(agents::Entry { kind, env, tools, .. }) = shape {
         members.extend(kind.map(|kind| ("type", Node::text(kind))));
         members.extend([("command", command), ("args", Node::List(Vec::new()))]);
         if env || dir.is_some() {

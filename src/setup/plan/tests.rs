@@ -1,6 +1,6 @@
 use super::hooks::{command, is_own};
 use super::*;
-use crate::setup::agents::{Event, HookShape, Shape, Tools};
+use crate::agents::{Entry, Event, HookShape, MCP_SERVERS, Shape};
 
 const EVENTS: &[Event] = &[
     Event { name: "Stop", matcher: None, seconds: 5, waits: false },
@@ -91,8 +91,7 @@ fn whatever_an_object_has_stays_in_it() {
         "\"mcpServers\": {\"x\": {}}",
         "\"e\": \"}\\\"//\"",
     ];
-    let shape =
-        Shape::Json { list: "mcpServers", kind: Some("stdio"), env: true, tools: Tools::AsListed };
+    let shape = Shape::Json(Entry { kind: Some("stdio"), env: true, ..MCP_SERVERS });
     let part = [Part::Server(shape)];
     let program = program("/p/slm-mesh");
     let layouts = [

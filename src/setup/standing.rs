@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use jsonc_parser::ast::Value;
 use toml_edit::{Document, Item};
 
-use super::{HookShape, Place};
-use crate::setup::plan::hooks::{self, Own};
-use crate::setup::record::hash;
-use crate::setup::{ENTRY, disk, json};
+use super::plan::hooks::{self, Own};
+use super::record::hash;
+use super::{ENTRY, disk, json};
+use crate::agents::settings::{At, HERE};
+use crate::agents::{Agent, HookShape, Place, Switch};
 
 /// What keeps something from working.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +27,29 @@ pub struct Obstacle {
 /// The name of our plugin, and of the marketplace that it comes from.
 const PLUGIN: &str = "slm-mesh@slm-mesh";
 
-/// For agents without such settings.
-pub(super) fn none(_: &Place, _: &Path) -> Vec<Obstacle> {
-    Vec::new()
-}
-
-/// The folder of an extension, if it is there.
-pub(super) fn folder(path: PathBuf) -> Option<PathBuf> {
-    path.is_dir().then_some(path)
+/// What in the settings of `agent` keeps ours from working, for a session in `here`.
+#[must_use]
+pub fn obstacles(agent: &Agent, place: &Place, here: &Path) -> Vec<Obstacle> {
+    let settings = &agent.settings;
+    let dir = (settings.dir)(place);
+    let path = |at: At| at.resolve(&dir, place, here);
+    let here = here.to_string_lossy();
+    let json = |file: At| Json::read(&path(file));
+    let names = |names: &'static [&'static str]| -> Vec<&str> {
+        names.iter().map(|name| if *name == HERE { &*here } else { *name }).collect()
+    };
+    let look = |switch: &Switch| match *switch {
+        Switch::Hooks(at, way, off) => json(at).hooks_off(&names(way), off),
+        Switch::OurHooks(at, way) => json(at).lists_hook(&names(way)),
+        Switch::Server(at, way, todo) => json(at).lists_server(&names(way), todo),
+        Switch::Excluded(file) => json(file).excludes_server(),
+        Switch::Enabled(file, todo) => json(file).server_off(todo),
+        Switch::Trust(file) => match &settings.hooks {
+            Some(hooks) => untrusted(agent.name, &path(file), &dir.join(hooks.file)),
+            None => Vec::new(),
+        },
+    };
+    settings.switches.iter().flat_map(look).collect()
 }
 
 fn text(path: &Path) -> String {
@@ -42,13 +58,13 @@ fn text(path: &Path) -> String {
 }
 
 /// A file of settings in JSON.
-pub(super) struct Json {
+struct Json {
     path: PathBuf,
     text: String,
 }
 
 impl Json {
-    pub(super) fn read(path: &Path) -> Self {
+    fn read(path: &Path) -> Self {
         Self { path: path.to_owned(), text: text(path) }
     }
 
@@ -75,12 +91,13 @@ impl Json {
         })
     }
 
-    fn found(&self, is: bool, what: String, todo: String) -> Option<Obstacle> {
-        is.then(|| Obstacle { path: self.path.clone(), what, todo })
+    fn found(&self, is: bool, what: String, todo: String) -> Vec<Obstacle> {
+        let obstacle = is.then(|| Obstacle { path: self.path.clone(), what, todo });
+        obstacle.into_iter().collect()
     }
 
     /// All hooks are off where the switch at `path` has the value `off`.
-    pub(super) fn hooks_off(&self, path: &[&str], off: bool) -> Option<Obstacle> {
+    fn hooks_off(&self, path: &[&str], off: bool) -> Vec<Obstacle> {
         let name = path.join(".");
         let (what, todo) =
             (format!("`{name}` switches hooks off"), format!("set `{name}` to {}", !off));
@@ -88,7 +105,7 @@ impl Json {
     }
 
     /// Our hooks are off where the list at `path` has their name.
-    pub(super) fn lists_hook(&self, path: &[&str]) -> Option<Obstacle> {
+    fn lists_hook(&self, path: &[&str]) -> Vec<Obstacle> {
         let what = format!("`{}` switches our hooks off", path.join("."));
         self.found(
             self.names_us(path) == Some(true),
@@ -98,14 +115,14 @@ impl Json {
     }
 
     /// The server is off where the list at `path` has its name.
-    pub(super) fn lists_server(&self, path: &[&str], todo: &str) -> Option<Obstacle> {
+    fn lists_server(&self, path: &[&str], todo: &str) -> Vec<Obstacle> {
         let what =
             format!("`{}` switches the server off", path.last().copied().unwrap_or_default());
         self.found(self.names_us(path) == Some(true), what, todo.into())
     }
 
     /// `mcp.excluded` and `mcp.allowed`.
-    pub(super) fn excludes_server(&self) -> Vec<Obstacle> {
+    fn excludes_server(&self) -> Vec<Obstacle> {
         let (excluded, allowed) = (["mcp", "excluded"], ["mcp", "allowed"]);
         let out = self.found(
             self.names_us(&excluded) == Some(true),
@@ -117,18 +134,13 @@ impl Json {
             "`mcp.allowed` leaves the server out".into(),
             "add slm-mesh to that list".into(),
         );
-        out.into_iter().chain(not_in).collect()
+        [out, not_in].concat()
     }
 
     /// `{"slm-mesh": {"enabled": false}}`
-    pub(super) fn server_off(&self, todo: &str) -> Option<Obstacle> {
+    fn server_off(&self, todo: &str) -> Vec<Obstacle> {
         let off = self.is(&[ENTRY, "enabled"], false);
         self.found(off, "the server is switched off".into(), todo.into())
-    }
-
-    /// The file, if our plugin is on by it.
-    pub(super) fn enables_plugin(self) -> Option<PathBuf> {
-        self.is(&["enabledPlugins", PLUGIN], true).then_some(self.path)
     }
 }
 
@@ -138,17 +150,22 @@ fn item<'a>(document: &'a Document<&str>, path: &[&str]) -> Option<&'a Item> {
     rest.iter().try_fold(root, |item, name| item.as_table_like()?.get(name))
 }
 
-/// The file, if our plugin is on by it.
-pub(super) fn codex_plugin(config: &Path) -> Option<PathBuf> {
-    let text = text(config);
+/// The file of JSON, if our plugin is on by it.
+pub(super) fn enables_plugin(path: PathBuf) -> Option<PathBuf> {
+    Json::read(&path).is(&["enabledPlugins", PLUGIN], true).then_some(path)
+}
+
+/// The file of TOML, if our plugin is on by it.
+pub(super) fn enables_plugin_in_toml(path: PathBuf) -> Option<PathBuf> {
+    let text = text(&path);
     let document = Document::parse(text.as_str()).ok()?;
     let enabled = item(&document, &["plugins", PLUGIN])?.as_table_like()?.get("enabled");
     let off = enabled.and_then(Item::as_bool) == Some(false);
-    (!off).then(|| config.to_owned())
+    (!off).then_some(path)
 }
 
 /// Codex runs a hook only if its person has trusted it as it is now.
-pub(super) fn codex(config: &Path, hooks: &Path) -> Vec<Obstacle> {
+fn untrusted(agent: &str, config: &Path, hooks: &Path) -> Vec<Obstacle> {
     let settings = text(config);
     let Ok(document) = Document::parse(settings.as_str()) else { return Vec::new() };
     let mut found = Vec::new();
@@ -169,8 +186,7 @@ pub(super) fn codex(config: &Path, hooks: &Path) -> Vec<Obstacle> {
     // The keys have the file's own path, links followed.
     let real = hooks.canonicalize().unwrap_or_else(|_| hooks.to_owned());
     let text = text(hooks);
-    let shape = HookShape::Groups { second: 1, name: false };
-    let own = hooks::own(&text, shape, "codex").unwrap_or_default();
+    let own = hooks::own(&text, HookShape::GROUPS, agent).unwrap_or_default();
     let of = |own: &Own| state.get(own.codex_key(&real).as_str()).copied();
     let all = own.len();
     let untrusted = own
@@ -266,7 +282,7 @@ mod tests {
         let trusted = format!("[hooks.state]\n{}", state.concat());
         let said = |settings: &str| -> Vec<String> {
             fs::write(&config, settings).unwrap();
-            codex(&config, &hooks).into_iter().map(|found| found.what).collect()
+            untrusted("codex", &config, &hooks).into_iter().map(|found| found.what).collect()
         };
         assert_eq!(said(&trusted), Vec::<String>::new());
         assert_eq!(said(""), ["4 of 4 hooks are not trusted"]);
