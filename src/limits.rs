@@ -233,6 +233,8 @@ pub const MACHINES_KNOWN_MAX: usize = 4096;
 pub const INVITATIONS_MAX: usize = 64;
 /// Longest lifetime of an invitation, minutes.
 pub const INVITATION_MINUTES_MAX: u32 = 1440;
+/// How long a token of the page is good.
+pub const PAGE_TOKEN_TIME: Duration = Duration::from_secs(12 * 3600);
 /// Most live locks.
 pub const LOCKS_MAX: u64 = 10_000;
 /// Most requests that wait for locks at once.

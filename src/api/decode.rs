@@ -583,6 +583,7 @@ mod tests {
                 payload: r#"{"x":[1]}"#.into(),
                 id: Some(Uuid::from_bytes([1; 16])),
             },
+            Request::OpenPage,
             Request::Shutdown,
         ];
         for request in requests {

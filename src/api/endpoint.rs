@@ -33,13 +33,15 @@ pub enum Endpoint {
     Events,
     /// Machines of the mesh.
     Machines,
+    /// A token for the page.
+    Page,
     /// Stop the broker.
     Shutdown,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Health,
         Self::Status,
         Self::Register,
@@ -55,6 +57,7 @@ impl Endpoint {
         Self::Lock,
         Self::Events,
         Self::Machines,
+        Self::Page,
         Self::Shutdown,
     ];
 
@@ -77,6 +80,7 @@ impl Endpoint {
             Self::Lock => "/lock",
             Self::Events => "/events",
             Self::Machines => "/machines",
+            Self::Page => "/page",
             Self::Shutdown => "/shutdown",
         }
     }

@@ -13,6 +13,7 @@ mod heard;
 mod kinds;
 mod machines;
 mod members;
+mod page;
 mod push;
 mod read;
 mod recovery;
@@ -20,12 +21,14 @@ mod refusal;
 mod reply;
 mod request;
 mod sent;
+mod subagent;
 
 pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
 pub use heard::{AgentInfo, DampedInfo};
 pub use machines::{HubInfo, Invited, MachineInfo};
 pub(crate) use members::Members;
+pub use page::PageOpened;
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
 pub use read::{
@@ -37,7 +40,7 @@ pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
     Health, HistoryPage, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo,
-    PeerStatus, Registered, Reply, StateInfo, Status, SubagentEdit, TotalCount,
+    PeerStatus, Registered, Reply, StateInfo, Status, TotalCount,
 };
 pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
@@ -46,6 +49,7 @@ pub use request::{
 };
 
 pub use sent::Sent;
+pub use subagent::SubagentEdit;
 
 /// A JSON text without the white space between its parts.
 #[must_use]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::machines::{HubInfo, MachineInfo};
-use super::reply::{LockInfo, PeerInfo, StateInfo, SubagentEdit};
+use super::reply::{LockInfo, PeerInfo, StateInfo};
+use super::subagent::SubagentEdit;
 use crate::model::{MessageId, Seq};
 
 /// Answer to `POST /peers`.

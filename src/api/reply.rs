@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 use super::heard::{AgentInfo, DampedInfo};
 use super::machines::{HubInfo, Invited, MachineInfo};
+use super::page::PageOpened;
 use super::recovery::Recovery;
 use super::sent::Sent;
+use super::subagent::SubagentEdit;
 use crate::model::{
     Event, Handle, Lock, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord,
     RepoHash, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
@@ -715,6 +717,8 @@ pub enum Reply {
     },
     /// `POST /machines`, `invite`
     Invited(Invited),
+    /// `POST /page`
+    Page(PageOpened),
     /// `POST /events`, `read`
     Events(Events),
     /// `POST /events`, `subscribe` and `unsubscribe`
@@ -729,18 +733,6 @@ pub enum Reply {
         /// Its place in the sequence.
         seq: Seq,
     },
-}
-
-/// A subagent that has said that it edits a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SubagentEdit {
-    /// Which file.
-    pub file_path: Box<str>,
-    /// The agent's id of it.
-    pub subagent: Box<str>,
-    /// How long ago it said so, ms.
-    pub ms_ago: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

@@ -518,6 +518,9 @@ requests! {
     /// `POST /machines`, `leave`: what serves this machine is to be a broker of its own again.
     LeaveHub {} => Machines "leave";
 
+    /// `POST /page`: a new token for the page; the one before ends.
+    OpenPage => Page;
+
     /// `POST /shutdown`
     Shutdown => Shutdown;
 }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::held::Asker;
+use super::page;
 use super::room::Said;
 #[cfg(feature = "lan")]
 use crate::api::Invited;
@@ -71,7 +72,14 @@ pub(super) struct Body {
     status: u16,
     allow: Option<&'static str>,
     retry_after: Option<u64>,
+    is_page: bool,
     bytes: Range<usize>,
+}
+
+impl Body {
+    fn new(status: u16, bytes: Range<usize>) -> Self {
+        Self { status, allow: None, retry_after: None, is_page: false, bytes }
+    }
 }
 
 #[derive(Debug)]
@@ -126,6 +134,15 @@ impl Answers {
         let size = body.bytes.len();
         self.list.push(Answer { address, what: What::Body(body), depends: false });
         size
+    }
+
+    /// The page. Gives its size.
+    pub(super) fn page(&mut self, address: Address) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(page::TEXT.as_bytes());
+        let body = Body { is_page: true, ..Body::new(200, start..self.bytes.len()) };
+        self.list.push(Answer { address, what: What::Body(body), depends: false });
+        page::TEXT.len()
     }
 
     /// The go-ahead for a body.
@@ -199,6 +216,7 @@ impl Answers {
         Response {
             status: body.status,
             body: self.bytes.get(body.bytes.clone()).unwrap_or_default(),
+            page: body.is_page.then(page::policy),
             connection: address.connection,
             allow: body.allow,
             retry_after: body.retry_after,
@@ -209,15 +227,15 @@ impl Answers {
     fn write(&mut self, reply: &Reply) -> Body {
         let start = self.bytes.len();
         reply.write_to(&mut self.bytes);
-        Body { status: 200, allow: None, retry_after: None, bytes: start..self.bytes.len() }
+        Body::new(200, start..self.bytes.len())
     }
 
     fn write_refusal(&mut self, refusal: &Refusal) -> Body {
         let start = self.bytes.len();
         refusal.write_to(&mut self.bytes);
         let (allow, retry_after) = headers(&refusal.detail);
-        let bytes = start..self.bytes.len();
-        Body { status: refusal.code.status(), allow, retry_after, bytes }
+        let body = Body::new(refusal.code.status(), start..self.bytes.len());
+        Body { allow, retry_after, ..body }
     }
 }
 
@@ -242,7 +260,7 @@ pub(super) fn last_words<R>(refusal: &Refusal, give: impl FnOnce(&Response<'_>) 
         connection: Connection::Close,
         allow,
         retry_after,
-        without_body: false,
+        ..Response::default()
     })
 }
 

@@ -2,13 +2,16 @@
 
 use super::answers::{Address, Answers};
 use super::connection::{Flow, Incoming};
-use super::gate::malformed;
+use super::gate::{Gate, malformed};
 use super::held::Asker;
 use crate::api::Refusal;
 use crate::wire::http::server::{Connection, Method, Request};
 
 /// See the module.
 pub(super) trait Front {
+    /// What is checked of requests.
+    fn gate(&self) -> &Gate;
+
     /// The answers of the turn.
     fn out(&mut self) -> &mut Answers;
 
@@ -41,9 +44,13 @@ pub(super) trait Front {
             Incoming::Request(request) => {
                 let without_body = request.method == Method::Head;
                 let address = Address { without_body, ..Address::new(to, request.connection) };
-                match self.ask(address, request, has_gone) {
-                    Flow::Next(owed) => owed,
-                    other => return other,
+                if self.gate().is_for_page(request) {
+                    self.out().page(address)
+                } else {
+                    match self.ask(address, request, has_gone) {
+                        Flow::Next(owed) => owed,
+                        other => return other,
+                    }
                 }
             }
             Incoming::Continue => {

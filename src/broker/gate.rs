@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use subtle::ConstantTimeEq;
 
-use crate::api::{Code, Detail, Endpoint, Refusal};
+use super::page;
+use crate::api::{Code, Detail, Endpoint, PageOpened, Refusal, Reply};
+use crate::limits::PAGE_TOKEN_TIME;
+use crate::model::Now;
 use crate::wire::http::server::{Method, Request, RequestError};
 
 /// The checks.
@@ -12,16 +15,16 @@ use crate::wire::http::server::{Method, Request, RequestError};
 pub(super) struct Gate {
     port: u16,
     token: Box<str>,
+    page: Option<page::Key>,
 }
 
 impl Gate {
     /// For a broker on `port` with `token`.
     pub(super) fn new(port: u16, token: Box<str>) -> Self {
-        Self { port, token }
+        Self { port, token, page: None }
     }
 
     /// The port.
-    #[cfg(feature = "lan")]
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -35,6 +38,9 @@ impl Gate {
         let Some(endpoint) = Endpoint::find(request.path) else {
             if request.path == "*" {
                 return Err(wrong_method("GET, POST"));
+            }
+            if request.path == page::PATH {
+                return Err(wrong_method("GET"));
             }
             let message = format!("there is no endpoint `{}`", shown(request.path));
             return Err(Refusal::new(Code::UnknownEndpoint, message));
@@ -78,9 +84,52 @@ impl Gate {
         Err(Refusal::new(Code::Forbidden, "requests of web pages are not served"))
     }
 
+    /// Whether a request asks for the page, and may have it: it is the same for everyone.
+    pub(super) fn is_for_page(&self, request: &Request<'_>) -> bool {
+        request.path == page::PATH
+            && request.method == Method::Get
+            && self.check_source(request).is_ok()
+    }
+
+    /// Whether a token is that of the person at this machine: the broker's, or the page's where
+    /// `endpoint` is one for it.
+    ///
+    /// # Errors
+    /// `forbidden`: it is the page's, and this is not for it.
+    pub(super) fn is_person(
+        &self,
+        token: &str,
+        endpoint: Endpoint,
+        now: Now,
+    ) -> Result<bool, Refusal> {
+        if self.is_broker_token(token) {
+            return Ok(true);
+        }
+        if !self.page.as_ref().is_some_and(|key| key.opens(token, now.boot)) {
+            return Ok(false);
+        }
+        if page::may_ask(endpoint) {
+            return Ok(true);
+        }
+        let message = "the page may not do this: use the command line";
+        Err(Refusal::new(Code::Forbidden, message))
+    }
+
     /// Whether this is the broker's own token.
     pub(super) fn is_broker_token(&self, token: &str) -> bool {
         self.token.as_bytes().ct_eq(token.as_bytes()).into()
+    }
+
+    /// Makes a token for the page. The one before ends.
+    ///
+    /// # Errors
+    /// `internal`: the system has no random bytes.
+    pub(super) fn open_page(&mut self, now: Now) -> Result<Reply, Refusal> {
+        let (key, token) = page::Key::make(now.boot)?;
+        self.page = Some(key);
+        let ms = i64::try_from(PAGE_TOKEN_TIME.as_millis()).unwrap_or(i64::MAX);
+        let expires_at = now.wall.plus_ms(ms);
+        Ok(Reply::Page(PageOpened { token, port: self.port, expires_at }))
     }
 }
 
@@ -219,13 +268,51 @@ mod tests {
                 }
             }
         }
-        for path in ["/", "/health/", "/Health", "//health", "/v1/health", "/%68ealth"] {
+        let page = check("GET / HTTP/1.1\r\nHost: localhost:7899");
+        assert_eq!(page, Err(Code::MethodNotAllowed), "no endpoint");
+        for path in ["/health/", "/Health", "//health", "/v1/health", "/%68ealth"] {
             let result = check(&format!("GET {path} HTTP/1.1\r\nHost: localhost:7899"));
             assert_eq!(result, Err(Code::UnknownEndpoint), "{path}");
         }
         let any = check("OPTIONS * HTTP/1.1\r\nHost: localhost:7899");
         assert_eq!(any, Err(Code::MethodNotAllowed));
         assert!(check("GET /health?x=1 HTTP/1.1\r\nHost: localhost:7899").is_ok());
+    }
+
+    #[test]
+    fn the_page_is_for_whoever_may_ask_here_at_all() {
+        let is_for_page = |head: &str| {
+            let bytes = format!("{head}\r\n\r\n");
+            let Ok(Decoded::Request(request)) = RequestDecoder::new().decode(bytes.as_bytes())
+            else {
+                panic!("{head}");
+            };
+            Gate::new(7899, "t".into()).is_for_page(&request)
+        };
+        assert!(is_for_page("GET / HTTP/1.1\r\nHost: localhost:7899"));
+        assert!(is_for_page("GET /?x HTTP/1.1\r\nHost: localhost:7899"));
+        for bad in [
+            "GET / HTTP/1.1\r\nHost: evil.example:7899",
+            "GET / HTTP/1.1\r\nHost: localhost:7899\r\nOrigin: http://evil.example",
+            "POST / HTTP/1.1\r\nHost: localhost:7899",
+            "GET /page HTTP/1.1\r\nHost: localhost:7899",
+        ] {
+            assert!(!is_for_page(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_token_of_the_page_opens_what_is_for_the_page() {
+        let mut gate = Gate::new(1, "secret".into());
+        let now = Now::default();
+        let Ok(Reply::Page(opened)) = gate.open_page(now) else { panic!("none") };
+        assert!(gate.is_person("secret", Endpoint::Shutdown, now).unwrap());
+        assert!(gate.is_person(&opened.token, Endpoint::Send, now).unwrap());
+        let refused = gate.is_person(&opened.token, Endpoint::Shutdown, now).unwrap_err();
+        assert_eq!(refused.code, Code::Forbidden);
+        assert!(!gate.is_broker_token(&opened.token));
+        gate.open_page(now).unwrap();
+        assert!(!gate.is_person(&opened.token, Endpoint::Send, now).unwrap());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `relay` | the way to one on another machine, likewise; with the feature `lan` |
 //! | `turn` | requests of one turn, up to the commit |
 //! | `front`, `gate` | what comes on a connection, where it comes from and where it wants to |
+//! | `page` | the page of `slm-mesh web`, and its token |
 //! | `answers` | answers until they may leave |
 //! | `acceptor`, `connection` | HTTP connections |
 //! | `held`, `pending`, `untold` | requests that wait, and news that does |
@@ -41,6 +42,7 @@ pub mod links;
 #[cfg(feature = "lan")]
 mod hub;
 mod local;
+mod page;
 mod pending;
 #[cfg(feature = "lan")]
 pub mod machines;

@@ -141,7 +141,7 @@ impl Relay {
         let endpoint = self.gate.check(request)?;
         match request.token {
             _ if endpoint == Endpoint::Health => Ok((endpoint, None)),
-            Some(token) if self.gate.is_broker_token(token) => Ok((endpoint, None)),
+            Some(token) if self.gate.is_person(token, endpoint, self.now)? => Ok((endpoint, None)),
             Some(token) => Ok((endpoint, Some(token))),
             None => Err(unauthorized()),
         }
@@ -180,6 +180,10 @@ impl Relay {
 }
 
 impl Front for Relay {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     fn out(&mut self) -> &mut Answers {
         &mut self.answers
     }

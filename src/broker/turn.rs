@@ -261,7 +261,7 @@ impl<S: Store> Turn<S> {
             return Ok((endpoint, Caller::Broker));
         }
         let caller = match request.token {
-            Some(token) if self.gate.is_broker_token(token) => Caller::Broker,
+            Some(token) if self.gate.is_person(token, endpoint, self.now)? => Caller::Broker,
             Some(token) => self.mesh.authenticate(token, None),
             None => return Err(self.mesh.refuse_unauthenticated(self.now)),
         };
@@ -366,6 +366,10 @@ impl<S: Store> Turn<S> {
 }
 
 impl<S: Store> Front for Turn<S> {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     fn out(&mut self) -> &mut Answers {
         &mut self.answers
     }
@@ -387,6 +391,12 @@ impl<S: Store> Front for Turn<S> {
             Ok((_, Request::Health)) => {
                 let reply = self.mesh.health(self.now);
                 Flow::Next(self.answers.plain(address, &reply))
+            }
+            Ok((Caller::Broker, Request::OpenPage)) => {
+                Flow::Next(match self.gate.open_page(self.now) {
+                    Ok(opened) => self.answers.plain(address, &opened),
+                    Err(refusal) => self.answers.refusal(address, &refusal, false),
+                })
             }
             Ok((caller, asked)) => self.ask_first(address, caller, asked, request.token, has_gone),
             Err(refusal) => Flow::Next(self.answers.refusal(address, &refusal, false)),

@@ -6,13 +6,14 @@ use super::words::{Result, UsageError};
 use super::{
     clean, completions, demo, doctor, emit, events, export, guard, help, history, hook, hubs,
     inbox, invite, join, kick, leave, lock, machines, mcp, peers, rename, reply, secret, send,
-    session, setup, start, state, status, stop, suggest, top, version, whoami,
+    session, setup, start, state, status, stop, suggest, top, version, web, whoami,
 };
 
 /// The commands, in the order of the overview within each group.
 pub(super) static ENTRIES: &[Entry] = &[
     status::ENTRY,
     top::ENTRY,
+    web::ENTRY,
     start::ENTRY,
     stop::ENTRY,
     demo::ENTRY,

@@ -58,6 +58,7 @@ mod text;
 mod top;
 mod values;
 mod version;
+mod web;
 mod who;
 mod whoami;
 mod words;

@@ -82,7 +82,8 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::RenewClaim { .. }
         | Request::ReleaseClaim { .. }
         | Request::ListMachines
-        | Request::RemoveMachine { .. } => true,
+        | Request::RemoveMachine { .. }
+        | Request::OpenPage => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.
         Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
         Request::Send(message) => message.id.is_some(),

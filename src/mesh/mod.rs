@@ -498,6 +498,7 @@ impl<S: Store> Mesh<S> {
             Request::Invite { name, minutes } => self.invite(caller, (*name, *minutes), now)?,
             Request::RemoveMachine { name } => self.remove_machine(caller, *name, now)?,
             Request::LeaveHub {} => self.leave_hub(caller, now)?,
+            Request::OpenPage => return Err(not_for_page().into()),
             Request::Shutdown => self.shutdown(caller)?,
         };
         Ok(Outcome::Reply(reply))
@@ -777,4 +778,11 @@ impl From<StoreError> for Refusal {
         };
         Self::new(code, format!("{error}; {what}"))
     }
+}
+
+/// The refusal of a token for the page: the shell, which keeps it, makes one for its own machine's person
+/// before anything comes here.
+fn not_for_page() -> Refusal {
+    let message = "only the person at this machine may open the page: use `slm-mesh web`";
+    Refusal::new(Code::Forbidden, message)
 }

@@ -138,7 +138,9 @@ fn what_is_the_persons_to_do_an_agent_does_only_in_their_name() {
     mesh.run("lock acquire a.rs").ok();
     let mut shell = StandIn::new(&mesh, "claude", &[], &[("CLAUDECODE", "1")]);
     let _me = session_of(&mesh, "me", "claude-code", None, shell.pid());
-    for words in ["stop", "clean", "lock release a.rs --force", "setup --uninstall --yes"] {
+    for words in
+        ["stop", "clean", "lock release a.rs --force", "setup --uninstall --yes", "web --print"]
+    {
         let err = shell.mesh(words).fails(1);
         assert!(err.contains("--as cli"), "{words}: {err}");
     }

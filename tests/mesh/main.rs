@@ -40,6 +40,7 @@ mod network;
 mod network_mesh;
 mod npm;
 mod push;
+mod page;
 mod python;
 #[cfg(feature = "lan")]
 mod relays;

@@ -15,7 +15,7 @@ use slm_mesh::config::{DISCOVERY, HOST, ROLE, SHARED_SECRET, WS_PORT};
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A hub by its settings, and where it is for other machines.
-fn hub() -> (Broker, SocketAddr) {
+pub(crate) fn hub() -> (Broker, SocketAddr) {
     let port = free_port();
     let setup = Setup::new().with(WS_PORT, &port.to_string()).with(HOST, "0.0.0.0");
     let hub = setup.with(SHARED_SECRET, SECRET).with(DISCOVERY, "false").start();
@@ -38,7 +38,7 @@ fn mesh(at: SocketAddr) -> Mesh {
 }
 
 /// A relay that has reached its hub.
-fn relay(at: SocketAddr) -> Broker {
+pub(crate) fn relay(at: SocketAddr) -> Broker {
     let relay = setup(at).start();
     reach(&relay);
     relay

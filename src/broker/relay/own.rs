@@ -28,6 +28,7 @@ impl Relay {
                 self.shutdown = true;
                 Some(Ok(Reply::Done {}))
             }
+            Endpoint::Page if is_person => Some(self.gate.open_page(self.now)),
             Endpoint::Machines => Some(self.machines(is_person, body)),
             _ => None,
         }

@@ -116,16 +116,28 @@ impl Http {
         }
     }
 
-    /// Reads the next answer.
+    /// Reads the next answer, which is JSON.
     pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
+        let answer = self.read_answer()?;
+        if answer.status >= 200 {
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+        }
+        Ok(answer)
+    }
+
+    fn read_answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.head()?;
         if answer.status >= 200 {
             let length = answer.header("content-length").expect("an answer has a length");
             answer.body = vec![0; length.parse().unwrap()];
             self.reader.read_exact(&mut answer.body)?;
-            assert_eq!(answer.header("content-type"), Some("application/json"));
         }
         Ok(answer)
+    }
+
+    /// Reads the next answer, whatever is in it.
+    pub(crate) fn any_answer(&mut self) -> Answer {
+        self.read_answer().expect("an answer")
     }
 
     /// Reads the next answer.

@@ -12,8 +12,10 @@ use crate::wire::http::head::Decimal;
 pub struct Response<'a> {
     /// The status, one that the wire contract names.
     pub status: u16,
-    /// The body: JSON.
+    /// The body: JSON, unless it is a page.
     pub body: &'a [u8],
+    /// The body is a page of HTML with this policy (`Content-Security-Policy`).
+    pub page: Option<&'a str>,
     /// What becomes of the connection: that of the request, or [`Connection::Close`].
     pub connection: Connection,
     /// The methods that would do, for a 405.
@@ -41,8 +43,19 @@ impl Response<'_> {
             status.as_bytes(),
             b" ",
             reason(self.status).as_bytes(),
-            b"\r\nContent-Type: application/json\r\nContent-Length: ",
+            b"\r\nContent-Length: ",
             length.as_bytes(),
+            // No copy of an answer is worth keeping, nor is one to be taken for something else.
+            b"\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff",
+            match self.page {
+                None => b"\r\nContent-Type: application/json",
+                Some(_) => {
+                    b"\r\nContent-Type: text/html; charset=utf-8\r\nReferrer-Policy: no-referrer\
+                      \r\nCross-Origin-Opener-Policy: same-origin\
+                      \r\nCross-Origin-Resource-Policy: same-origin\r\nContent-Security-Policy: "
+                }
+            },
+            self.page.unwrap_or_default().as_bytes(),
             match self.connection {
                 Connection::Keep => b"",
                 Connection::KeepAlive => b"\r\nConnection: keep-alive",

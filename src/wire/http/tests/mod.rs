@@ -108,6 +108,7 @@ fn a_response_survives_the_wire() {
                     broker::encode_continue(&mut wire).unwrap();
                     let response = broker::Response {
                         status,
+                        page: None,
                         body,
                         connection,
                         allow: (status == 405).then_some("GET, POST"),

@@ -436,7 +436,8 @@ fn responses_on_the_wire() {
     let ok = Response { status: 200, body: b"{}", ..Response::default() };
     assert_eq!(
         encoded(ok),
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n\r\n{}"
     );
     let kept = Response { connection: Connection::KeepAlive, ..ok };
     assert!(encoded(kept).contains("\r\nConnection: keep-alive\r\n"));
@@ -449,9 +450,14 @@ fn responses_on_the_wire() {
     };
     assert_eq!(
         encoded(not_allowed),
-        "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: application/json\r\n\
-         Content-Length: 2\r\nConnection: close\r\nAllow: POST\r\n\r\n"
+        "HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nAllow: POST\r\n\r\n"
     );
+    let page = Response { page: Some("default-src 'none'"), ..ok };
+    let page = encoded(page);
+    assert!(page.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"), "{page}");
+    assert!(page.contains("\r\nContent-Security-Policy: default-src 'none'\r\n"), "{page}");
     let limited = Response { status: 429, retry_after: Some(12), ..ok };
     assert!(encoded(limited).contains("\r\nRetry-After: 12\r\n"));
     let unauthorized = Response { status: 401, ..ok };
