@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::command::{Command, Context, Entry, Group, alone};
-use super::out::note;
+use super::out::{note, write_object};
 use super::start::START_TIME_MAX;
 use super::text::count;
 use super::{Exit, Failure, Result};
@@ -105,11 +105,8 @@ fn wait_for_start(config: &Config) -> Result<()> {
 fn report(context: &mut Context, done: &Done) -> Result<Exit> {
     let out = &mut context.out;
     if out.json {
-        let ended = done.ended.map_or_else(|| "null".into(), |pid| pid.to_string());
-        let Done { files, sockets, .. } = done;
-        let document =
-            format!(r#"{{"ok":true,"endedPid":{ended},"sockets":{sockets},"files":{files}}}"#);
-        out.document(document.as_bytes())?;
+        let Done { ended, sockets, files } = done;
+        write_object!(out, "ok" => true, "endedPid" => ended, "sockets" => sockets, "files" => files)?;
         return Ok(Exit::Done);
     }
     if let Some(pid) = done.ended {
@@ -303,7 +300,7 @@ fn is_broker(pid: u32) -> bool {
 }
 
 fn failed(action: &str, error: &io::Error) -> Failure {
-    Failure::other("file_error", format!("cannot {action}: {error}"))
+    Failure::file(format!("cannot {action}: {error}"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use super::values::Text;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result};
 use crate::api::{EmittedReply, Request};
-use crate::client::blocking::read_reply;
 use crate::client::{StartPolicy, new_id};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -59,12 +58,10 @@ impl Command for Emit {
             id: new_id(),
         };
         let body = acting.client.call_bytes(&request)?;
-        if context.out.json {
-            context.out.document(&body)?;
-            return Ok(Exit::Done);
+        let out = &mut context.out;
+        if let Some(reply) = out.answer::<EmittedReply>(&body)? {
+            writeln!(out, "Emitted {} (event {}).", escape(&self.kind), reply.seq)?;
         }
-        let reply: EmittedReply = read_reply(&body)?;
-        writeln!(context.out, "Emitted {} (event {}).", escape(&self.kind), reply.seq)?;
         Ok(Exit::Done)
     }
 }

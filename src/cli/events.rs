@@ -13,7 +13,6 @@ use super::who::Names;
 use super::words::{self, Words};
 use super::{Exit, Result};
 use crate::api::{Code, EventInfo, Events, ReadEvents, Request};
-use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
 use crate::model::{Party, Seq};
@@ -85,12 +84,8 @@ impl Command for Shown {
             return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
         }
         let body = client.call_bytes(&Request::ReadEvents(read))?;
-        if context.out.json {
-            context.out.document(&body)?;
-            return Ok(Exit::Done);
-        }
-        let reply: Events = read_reply(&body)?;
         let out = &mut context.out;
+        let Some(reply) = out.answer::<Events>(&body)? else { return Ok(Exit::Done) };
         if reply.events.is_empty() {
             let is_all = self.types.is_empty() && self.since.is_none();
             writeln!(out, "{}", if is_all { NOTHING } else { NO_SUCH })?;
@@ -106,7 +101,7 @@ impl Command for Shown {
                 sentence(out, &names, event).into(),
             ]);
         }
-        table.write(out, &out.style.clone())?;
+        out.table(&table)?;
         Ok(Exit::Done)
     }
 }
@@ -202,9 +197,7 @@ impl Follower<'_> {
 
     fn write(&mut self, event: &EventInfo) -> Result<()> {
         if self.out.json {
-            let line = serde_json::to_vec(event).map_err(std::io::Error::from)?;
-            self.out.document(&line)?;
-            return Ok(());
+            return Ok(self.out.document(event)?);
         }
         // A time, not an age: it stays true on a screen that stays.
         let time = time_of_day(event.created_at);

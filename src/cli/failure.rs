@@ -62,6 +62,11 @@ impl Failure {
         Self::Other { code, message: message.into() }
     }
 
+    /// A file that could not be read or written, in a sentence.
+    pub(super) fn file(error: impl std::fmt::Display) -> Self {
+        Self::other("file_error", error.to_string())
+    }
+
     /// A server that could not be started, or had to end.
     #[must_use]
     pub fn from_server(error: &impl std::fmt::Display) -> Self {

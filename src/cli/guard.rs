@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::command::{Command, Context, Entry, Group, Task};
-use super::out::{Out, note};
+use super::out::{Out, note, write_object};
 use super::text::escape;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result};
+use super::{Exit, Failure, Result, place};
 use crate::api::LockInfo;
 use crate::client::{Client, ClientError};
 use crate::guard::check::{CheckError, others_locks};
@@ -92,9 +92,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 
 impl Command for Guard {
     fn run(&self, context: &mut Context) -> Result<Exit> {
-        let here = env::current_dir().map_err(|error| {
-            Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
-        })?;
+        let here = place::working_directory()?;
         match self.action {
             Action::Install => install(context, &here, self.global),
             Action::Uninstall => uninstall(context, &here),
@@ -114,14 +112,6 @@ impl Command for Guard {
 }
 
 fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
-    #[derive(Serialize)]
-    struct Document {
-        ok: bool,
-        hook: String,
-        installed: bool,
-        kept: Option<String>,
-        unreached: Vec<ShownTree>,
-    }
     let program = env::current_exe().map_err(|error| {
         Failure::other("guard", format!("the program's own place is not known: {error}"))
     })?;
@@ -131,11 +121,13 @@ fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
         install::install(here, &program, data_dir, global).map_err(|error| failure(&error))?;
     let out = &mut context.out;
     if out.json {
-        let kept = kept.as_deref().map(shown);
-        let unreached = unreached.iter().map(ShownTree::of).collect();
-        let (hook, installed) = (shown(&hook), !already);
-        let document = Document { ok: true, hook, installed, kept, unreached };
-        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        let (hook, kept) = (shown(&hook), kept.as_deref().map(shown));
+        let unreached: Vec<ShownTree> = unreached.iter().map(ShownTree::of).collect();
+        write_object!(
+            out,
+            "ok" => true, "hook" => hook, "installed" => !already, "kept" => kept,
+            "unreached" => unreached
+        )?;
         return Ok(Exit::Done);
     }
     let hook = out.path(&shown(&hook));
@@ -198,20 +190,15 @@ pub(super) fn in_words(state: State) -> &'static str {
 }
 
 fn tell_status(context: &mut Context, here: &Path) -> Result<Exit> {
-    #[derive(Serialize)]
-    struct Document {
-        ok: bool,
-        guarded: bool,
-        shared: Option<String>,
-        worktrees: Vec<ShownTree>,
-    }
     let status = status::status(here).map_err(|error| failure(&error.into()))?;
     let guarded = status.trees.iter().all(|tree| tree.state == State::Guarded);
     let out = &mut context.out;
     if out.json {
-        let worktrees = status.trees.iter().map(ShownTree::of).collect();
-        let document = Document { ok: true, guarded, shared: status.shared, worktrees };
-        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        let trees: Vec<ShownTree> = status.trees.iter().map(ShownTree::of).collect();
+        write_object!(
+            out,
+            "ok" => true, "guarded" => guarded, "shared" => status.shared, "worktrees" => trees
+        )?;
         return Ok(Exit::Done);
     }
     writeln!(out, "Commits in the working trees of this repository:")?;
@@ -228,19 +215,15 @@ fn tell_status(context: &mut Context, here: &Path) -> Result<Exit> {
 }
 
 fn uninstall(context: &mut Context, here: &Path) -> Result<Exit> {
-    #[derive(Serialize)]
-    struct Document {
-        ok: bool,
-        hook: String,
-        uninstalled: bool,
-        restored: bool,
-    }
     let Uninstalled { hook, absent, restored } =
         install::uninstall(here).map_err(|error| failure(&error))?;
     let out = &mut context.out;
     if out.json {
-        let document = Document { ok: true, hook: shown(&hook), uninstalled: !absent, restored };
-        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        let hook = shown(&hook);
+        write_object!(
+            out,
+            "ok" => true, "hook" => hook, "uninstalled" => !absent, "restored" => restored
+        )?;
         return Ok(Exit::Done);
     }
     let hook = out.path(&shown(&hook));
@@ -279,7 +262,7 @@ fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
         let ok = refused.is_none();
         let code = refused.map(|_| "locked");
         let document = Document { ok, error: refused, code, locks: &locks };
-        out.document(&serde_json::to_vec(&document).unwrap_or_default())?;
+        out.document(&document)?;
     } else if refused.is_some() {
         refuse(out, &locks);
     } else if !quiet {

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::letter::{self, Between};
+use super::out::write_object;
 use super::text::escape;
 use super::values::{self, Since};
 use super::who::Names;
@@ -83,9 +84,7 @@ impl Command for History {
         };
         let out = &mut context.out;
         if out.json {
-            let messages = serde_json::to_string(&messages).map_err(std::io::Error::from)?;
-            let document = format!(r#"{{"ok":true,"messages":{messages},"more":{more}}}"#);
-            out.document(document.as_bytes())?;
+            write_object!(out, "ok" => true, "messages" => messages, "more" => more)?;
             return Ok(Exit::Done);
         }
         if messages.is_empty() {

@@ -58,9 +58,7 @@ fn list(context: &mut Context) -> Result<Exit> {
             format!("{DISCOVERY} says to send no packet, so no hub can be heard: unset it to look"),
         ));
     }
-    let stored = stored::read(&config.paths.machines());
-    let stored = stored.map_err(|error| Failure::other("file_error", error.to_string()))?;
-    let known = match stored {
+    let known = match stored::read(&config.paths.machines()).map_err(Failure::file)? {
         Some(Stored::Client { hub, .. } | Stored::Pinned(hub)) => Some(hub.id),
         Some(Stored::Hub) | None => None,
     };
@@ -79,7 +77,7 @@ fn list(context: &mut Context) -> Result<Exit> {
                 json!({"name": hub.name.as_str(), "addresses": addresses, "known": is_known(hub)})
             })
             .collect();
-        out.document(json!({"ok": true, "hubs": hubs, "more": more}).to_string().as_bytes())?;
+        out.document(&json!({"ok": true, "hubs": hubs, "more": more}))?;
         return Ok(Exit::Done);
     }
     if hubs.is_empty() {
@@ -92,7 +90,7 @@ fn list(context: &mut Context) -> Result<Exit> {
         let known = if is_known(hub) { "by its word" } else { "" };
         table.push([hub.name.as_str().into(), addresses.join(", ").into(), known.into()]);
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     if more > 0 {
         writeln!(out, "{more} more were heard than are shown.")?;
     }

@@ -122,7 +122,7 @@ impl Command for Inbox {
         let body = client.call_bytes(&Request::Fetch(fetch))?;
         let reply: Messages = read_reply(&body)?;
         if context.out.json {
-            context.out.document(&body)?;
+            context.out.line(&body)?;
         } else {
             show(&mut context.out, self, &whose, &reply)?;
         }
@@ -165,8 +165,7 @@ fn follow(
         out.now = super::out::now();
         for message in &reply.messages {
             if out.json {
-                let line = serde_json::to_vec(message).map_err(std::io::Error::from)?;
-                out.document(&line)?;
+                out.document(message)?;
                 continue;
             }
             if !std::mem::take(&mut first) {

@@ -8,7 +8,6 @@ use super::words::{self, Words};
 use super::{Exit, Result, machines};
 use crate::api::{Invited, Request};
 use crate::client::StartPolicy;
-use crate::client::blocking::read_reply;
 use crate::limits::INVITATION_MINUTES_MAX;
 use crate::model::MachineName;
 
@@ -61,11 +60,7 @@ impl Command for Invite {
         let mut client = context.client(StartPolicy::IfNeeded)?;
         let body = client.call_bytes(&Request::Invite { name, minutes })?;
         let out = &mut context.out;
-        if out.json {
-            out.document(&body)?;
-            return Ok(Exit::Done);
-        }
-        let invited: Invited = read_reply(&body)?;
+        let Some(invited) = out.answer::<Invited>(&body)? else { return Ok(Exit::Done) };
         if !out.is_terminal {
             writeln!(out, "slm-mesh join {}", escape(&invited.code))?;
             return Ok(Exit::Done);

@@ -58,7 +58,7 @@ impl Command for Kick {
         let peer_id = Some(peer.id.to_string().into());
         let body = client.call_bytes(&Request::Unregister { peer_id, away: false })?;
         if context.out.json {
-            context.out.document(&body)?;
+            context.out.line(&body)?;
             return Ok(Exit::Done);
         }
         let locks = match peer.locks {

@@ -2,10 +2,9 @@
 
 use std::io::Write;
 
-use serde_json::json;
-
 use super::ask::confirm;
 use super::command::{Command, Context, Entry, Group, Task};
+use super::out::write_object;
 use super::start::switch;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result};
@@ -48,8 +47,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 impl Command for Leave {
     fn run(&self, context: &mut Context) -> Result<Exit> {
         let config = context.config.clone();
-        let stored = stored::read(&config.paths.machines());
-        let stored = stored.map_err(|error| Failure::other("file_error", error.to_string()))?;
+        let stored = stored::read(&config.paths.machines()).map_err(Failure::file)?;
         let (left, told) = match &stored {
             None => return Err(nothing_to_leave(&config.asked)),
             Some(Stored::Hub) => {
@@ -71,7 +69,7 @@ impl Command for Leave {
         switch(&config, None)?;
         let out = &mut context.out;
         if out.json {
-            out.document(json!({"ok": true, "was": left.as_str()}).to_string().as_bytes())?;
+            write_object!(out, "ok" => true, "was" => left.as_str())?;
         } else {
             writeln!(out, "{told}")?;
         }

@@ -1,7 +1,7 @@
 //! `slm-mesh lock`
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -171,22 +171,20 @@ impl Command for Lock {
             }
         };
         let body = client.call_bytes(&request)?;
-        if context.out.json {
-            context.out.document(&body)?;
-            return Ok(Exit::Done);
-        }
+        let out = &mut context.out;
         match &request {
+            _ if out.json => out.line(&body)?,
             Request::QueryLocks { path: Some(path), .. } => {
-                let text = format!("{} is not locked.", context.out.path(&path.file_path));
-                listed(context, &body, &text)
+                let text = format!("{} is not locked.", out.path(&path.file_path));
+                list(out, &read_reply(&body)?, &text)?;
             }
             Request::Unlock { path, .. } => {
-                let file = context.out.path(&path.file_path);
-                writeln!(context.out, "Released {file}.")?;
-                Ok(Exit::Done)
+                let file = out.path(&path.file_path);
+                writeln!(out, "Released {file}.")?;
             }
-            _ => listed(context, &body, "No files are locked."),
+            _ => list(out, &read_reply(&body)?, "No files are locked.")?,
         }
+        Ok(Exit::Done)
     }
 
     fn only_for_person(&self) -> Option<&'static str> {
@@ -223,12 +221,8 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
     if let Some(remark) = remark {
         note(&escape(&remark));
     }
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
-    }
-    let LockReply { lock, stolen_from } = read_reply(&body)?;
     let out = &mut context.out;
+    let Some(LockReply { lock, stolen_from }) = out.answer(&body)? else { return Ok(Exit::Done) };
     out.now = super::out::now();
     let (file, until) = (out.path(&lock.file_path), out.age(lock.expires_at));
     let shared = if lock.shared { ", shared" } else { "" };
@@ -297,12 +291,9 @@ fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Re
     }
 }
 
-fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
-    let reply: LocksReply = read_reply(body)?;
-    let out = &mut context.out;
+fn list(out: &mut Out, reply: &LocksReply, none: &str) -> io::Result<()> {
     if reply.locks.is_empty() {
-        writeln!(out, "{none}")?;
-        return Ok(Exit::Done);
+        return writeln!(out, "{none}");
     }
     let mut table = Table::new([
         path("FILE", 28),
@@ -317,11 +308,11 @@ fn listed(context: &mut Context, body: &[u8], none: &str) -> Result<Exit> {
     for lock in &reply.locks {
         table.push(row(out, lock));
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     if reply.remaining > 0 {
         writeln!(out, "{} more are not shown.", reply.remaining)?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn row(out: &Out, lock: &LockInfo) -> [Cell; 8] {

@@ -12,7 +12,6 @@ use super::words::{self, Words};
 use super::{Exit, Result};
 use crate::api::{HubInfo, MachineInfo, MachinesReply, Request};
 use crate::client::StartPolicy;
-use crate::client::blocking::read_reply;
 use crate::client::locate::serving_as;
 use crate::config::SHARED_SECRET;
 use crate::model::MachineName;
@@ -95,11 +94,7 @@ fn list(context: &mut Context) -> Result<Exit> {
     }
     let body = client.call_bytes(&Request::ListMachines)?;
     let out = &mut context.out;
-    if out.json {
-        out.document(&body)?;
-        return Ok(Exit::Done);
-    }
-    let reply: MachinesReply = read_reply(&body)?;
+    let Some(reply) = out.answer::<MachinesReply>(&body)? else { return Ok(Exit::Done) };
     if let Some(hub) = &reply.hub {
         writeln!(out, "This machine {}.", in_mesh_of(hub))?;
         let way = format!("Its hub is {}.", way_to_hub(out, hub));
@@ -122,7 +117,7 @@ fn list(context: &mut Context) -> Result<Exit> {
     for machine in &reply.machines {
         table.push(row(out, machine));
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     Ok(Exit::Done)
 }
 
@@ -162,7 +157,7 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
     let body = client.call_bytes(&Request::RemoveMachine { name })?;
     let out = &mut context.out;
     if out.json {
-        out.document(&body)?;
+        out.line(&body)?;
     } else {
         writeln!(out, "Removed {name}.")?;
         out.flush()?;

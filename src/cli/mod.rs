@@ -40,6 +40,7 @@ mod out;
 mod own_words;
 mod peer;
 mod peers;
+mod place;
 mod rename;
 mod reply;
 mod said;

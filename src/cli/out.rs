@@ -5,12 +5,24 @@ use std::env;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::PathBuf;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::ser::{CompactFormatter, Compound};
+
 use super::Exit;
+use super::table::Table;
+use crate::client::blocking::read_reply;
 use crate::model::Timestamp;
 use crate::platform;
 
 /// Lines of sentences are no longer, however wide the terminal is.
 pub(super) const COLUMNS_MAX: usize = 80;
+/// Columns of what a fact is about.
+const FACT_COLUMNS: usize = 10;
+
+/// A JSON object that is being written.
+type JsonObject<'a> = Compound<'a, &'a mut Out, CompactFormatter>;
 
 /// How text is laid out for its reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +62,18 @@ impl Style {
     }
 }
 
+/// Writes a JSON object with these members, in this order, in a line of its own.
+macro_rules! write_object {
+    ($out:expr, $($name:expr => $value:expr),+) => {{
+        let out: &mut $crate::cli::out::Out = $out;
+        out.object(|object| {
+            $(serde::ser::SerializeMap::serialize_entry(object, $name, &$value)?;)+
+            Ok(())
+        })
+    }};
+}
+pub(super) use write_object;
+
 /// The standard output.
 pub(super) struct Out {
     writer: BufWriter<StdoutLock<'static>>,
@@ -86,17 +110,43 @@ impl Out {
         }
     }
 
-    /// A JSON document and the end of its line.
-    pub(super) fn document(&mut self, json: &[u8]) -> io::Result<()> {
-        self.write_all(json)?;
+    /// An answer of the broker, to be told in words; none if results are JSON, and it is written.
+    pub(super) fn answer<T: DeserializeOwned>(&mut self, body: &[u8]) -> super::Result<Option<T>> {
+        if !self.json {
+            return Ok(Some(read_reply(body)?));
+        }
+        self.line(body)?;
+        Ok(None)
+    }
+
+    /// A JSON document in a line of its own.
+    pub(super) fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut *self, document)?;
+        self.write_all(b"\n")
+    }
+
+    /// The object with the members that `write` writes; see [`write_object`].
+    pub(super) fn object(
+        &mut self,
+        write: impl FnOnce(&mut JsonObject<'_>) -> serde_json::Result<()>,
+    ) -> io::Result<()> {
+        let mut serializer = serde_json::Serializer::new(&mut *self);
+        let mut object = serializer.serialize_map(None)?;
+        write(&mut object)?;
+        object.end()?;
+        self.write_all(b"\n")
+    }
+
+    /// Bytes as they are, and the end of their line.
+    pub(super) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)?;
         self.write_all(b"\n")
     }
 
     /// A text that needs no broker; as JSON `{"ok":true,"<name>":"<text>"}`.
     pub(super) fn text_or_document(&mut self, name: &str, text: &str) -> super::Result<Exit> {
         if self.json {
-            let text = serde_json::to_string(text).unwrap_or_default();
-            self.document(format!(r#"{{"ok":true,"{name}":{text}}}"#).as_bytes())?;
+            write_object!(self, "ok" => true, name => text)?;
         } else {
             self.write_all(text.as_bytes())?;
         }
@@ -108,6 +158,30 @@ impl Out {
         let Some(width) = self.style.width else { return writeln!(self, "{text}") };
         for line in super::text::wrap(text, Some(width.min(COLUMNS_MAX))) {
             writeln!(self, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// A table that fits the terminal.
+    pub(super) fn table<const N: usize>(&mut self, table: &Table<N>) -> io::Result<()> {
+        let style = self.style;
+        table.write(self, style)
+    }
+
+    /// Facts, each with what it is about in front; only the first of several lines has that.
+    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
+        let width =
+            self.style.width.map(|width| width.min(COLUMNS_MAX).saturating_sub(FACT_COLUMNS));
+        for (about, text) in facts {
+            let about = format!("{about:<FACT_COLUMNS$}");
+            let about = self.style.paint(&about, Paint::Dim).into_owned();
+            for (at, line) in super::text::wrap(text, width).iter().enumerate() {
+                if at == 0 {
+                    writeln!(self, "{about}{line}")?;
+                } else {
+                    writeln!(self, "{:FACT_COLUMNS$}{line}", "")?;
+                }
+            }
         }
         Ok(())
     }

@@ -1,28 +1,12 @@
 //! `slm-mesh peers NAME`: all about one.
 
-use std::io::Write;
-
-use serde::Serialize;
-
 use super::command::Context;
-use super::out::{Out, Paint};
-use super::text::{count, duration, escape, has_left, short_id, wrap};
+use super::out::{Out, Paint, write_object};
+use super::text::{count, duration, escape, has_left, short_id};
 use super::{Exit, Result, peers};
 use crate::api::{LockInfo, LocksReply, PeerInfo, PeerStatus, Request};
 use crate::client::StartPolicy;
 use crate::model::{Party, Timestamp, reach};
-
-/// The column of the names.
-const NAME_WIDTH: usize = 10;
-/// The same without one.
-const BLANK: &str = "          ";
-
-#[derive(Serialize)]
-struct Document<'a> {
-    ok: bool,
-    peer: &'a PeerInfo,
-    locks: &'a [LockInfo],
-}
 
 pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
     let mut client = context.client(StartPolicy::Never)?;
@@ -32,18 +16,10 @@ pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
     locks.retain(|lock| lock.locked_by == Party::Peer(peer.id));
     let out = &mut context.out;
     if out.json {
-        let document = Document { ok: true, peer: &peer, locks: &locks };
-        out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
+        write_object!(out, "ok" => true, "peer" => peer, "locks" => locks)?;
         return Ok(Exit::Done);
     }
-    let width = out.style.width.map(|width| width.saturating_sub(NAME_WIDTH));
-    for (name, text) in lines(out, &peer, &locks) {
-        let name = format!("{name:<NAME_WIDTH$}");
-        for (at, line) in wrap(&text, width).into_iter().enumerate() {
-            let name = if at == 0 { out.style.paint(&name, Paint::Dim) } else { BLANK.into() };
-            writeln!(out, "{name}{line}")?;
-        }
-    }
+    out.facts(&lines(out, &peer, &locks))?;
     Ok(Exit::Done)
 }
 

@@ -1,17 +1,14 @@
 //! `slm-mesh peers`
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
 use super::table::{Cell, Table, elastic, fixed, path};
 use super::text::{escape, short_id};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, peer, suggest};
-use crate::agent::git;
+use super::{Exit, Failure, Result, peer, place, suggest};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
-use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
 use crate::limits::ID_PREFIX_CHARS_MIN;
 use crate::names;
@@ -86,12 +83,8 @@ impl Command for Peers {
             ..ListPeers::default()
         });
         let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
-        if context.out.json {
-            context.out.document(&body)?;
-            return Ok(Exit::Done);
-        }
-        let reply: PeersReply = read_reply(&body)?;
         let out = &mut context.out;
+        let Some(reply) = out.answer::<PeersReply>(&body)? else { return Ok(Exit::Done) };
         if reply.peers.is_empty() {
             let place = match self.scope {
                 PeerScope::Machine => "",
@@ -120,7 +113,7 @@ impl Command for Peers {
         for peer in &reply.peers {
             table.push(row(out, peer));
         }
-        table.write(out, &out.style.clone())?;
+        out.table(&table)?;
         if reply.remaining > 0 {
             writeln!(out, "{} more are not shown.", reply.remaining)?;
         }
@@ -212,39 +205,11 @@ fn scope(scope: PeerScope) -> Result<Scope> {
     Ok(match scope {
         PeerScope::Machine => Scope::Machine,
         PeerScope::Mesh => Scope::Mesh,
-        PeerScope::Directory => Scope::Directory { project_path: directory()? },
+        PeerScope::Directory => Scope::Directory { project_path: place::directory()? },
         PeerScope::Repo => {
-            let Place { git_root, repo_id, repo_hash, .. } = repository()?;
+            let Place { git_root, repo_id, repo_hash, .. } = place::repository()?;
             Scope::Repo { git_root, repo_id, repo_hash }
         }
-    })
-}
-
-/// The working directory.
-pub(super) fn directory() -> Result<Box<str>> {
-    Ok(here()?.to_string_lossy().into())
-}
-
-/// The repository that we are in.
-pub(super) fn repository() -> Result<Place> {
-    let here = here()?;
-    let Some(repository) = git::repository(&here) else {
-        return Err(Failure::other(
-            "no_repository",
-            format!("{} is in no git repository", here.display()),
-        ));
-    };
-    Ok(Place {
-        project_path: None,
-        git_root: Some(repository.root.to_string_lossy().into()),
-        repo_id: Some(repository.id.into()),
-        repo_hash: repository.hash,
-    })
-}
-
-fn here() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|error| {
-        Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
     })
 }
 

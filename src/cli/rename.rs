@@ -42,11 +42,12 @@ impl Command for Rename {
         let found = peers::find(&mut client, peer)?;
         let peer_id = Some(found.id.to_string().into());
         let body = client.call_bytes(&Request::Rename { peer_id, name: (&**name).into() })?;
-        if context.out.json {
-            context.out.document(&body)?;
-            return Ok(Exit::Done);
+        let out = &mut context.out;
+        if out.json {
+            out.line(&body)?;
+        } else {
+            writeln!(out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
         }
-        writeln!(context.out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
         Ok(Exit::Done)
     }
 

@@ -2,10 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::json;
-
 use super::command::{Entry, Group, Standalone, Task};
-use super::out::Out;
+use super::out::{Out, write_object};
 use super::{Exit, Failure, Result};
 use crate::config;
 
@@ -33,8 +31,7 @@ impl Standalone for Secret {
             Failure::other("no_randomness", format!("the system has no random bytes: {error}"))
         })?;
         if out.json {
-            let document = json!({"ok": true, "secret": secret.reveal()});
-            out.document(document.to_string().as_bytes())?;
+            write_object!(out, "ok" => true, "secret" => secret.reveal())?;
         } else {
             writeln!(out, "{}", secret.reveal())?;
         }

@@ -4,13 +4,11 @@ use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::note;
 use super::own_words::own_words;
-use super::peers::{directory, repository};
 use super::text::{count, escape};
 use super::values::{HANDLE, Text};
 use super::words::{self, Words};
-use super::{Exit, Result, who};
+use super::{Exit, Result, place, who};
 use crate::api::{HistoryPage, PeerInfo, PeerStatus, Place, Request, SendMessage, Sent};
-use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy, new_id};
 use crate::model::{MachineName, MessageId, MessageKind, MessageRef, Party, PeerId, reach};
 use crate::names;
@@ -125,7 +123,7 @@ impl Command for Send {
     fn run(&self, context: &mut Context) -> Result<Exit> {
         let payload: Box<str> = self.message.read()?.into();
         let places: Vec<(&str, Place)> =
-            self.to.iter().map(|to| Ok((&**to, place(to)?))).collect::<Result<_>>()?;
+            self.to.iter().map(|to| Ok((&**to, place_of(to)?))).collect::<Result<_>>()?;
         let mut acting = context.acting(self.from.as_deref(), StartPolicy::IfNeeded)?;
         let letter = |acting: &Acting, to: &str, place: Place| SendMessage {
             from_peer: acting.peer_id.clone(),
@@ -164,7 +162,7 @@ impl Command for Send {
         }
         if context.out.json {
             let document = format!(r#"{{"ok":{},"sent":[{}]}}"#, !failed, answers.join(","));
-            context.out.document(document.as_bytes())?;
+            context.out.line(document.as_bytes())?;
         }
         Ok(if failed { Exit::Failed } else { Exit::Done })
     }
@@ -180,12 +178,9 @@ fn answer_to(to: &str, body: &[u8]) -> String {
 pub(super) fn one(context: &mut Context, client: &mut Client, letter: SendMessage) -> Result<Exit> {
     let to = letter.to_peer.clone();
     let body = client.call_bytes(&Request::Send(letter))?;
-    if context.out.json {
-        context.out.document(&body)?;
-        return Ok(Exit::Done);
+    if let Some(sent) = context.out.answer::<Sent>(&body)? {
+        tell(context, client, &to, &sent)?;
     }
-    let sent: Sent = read_reply(&body)?;
-    tell(context, client, &to, &sent)?;
     Ok(Exit::Done)
 }
 
@@ -306,10 +301,12 @@ fn group_words(to: &str) -> Option<(String, String)> {
 }
 
 /// Where we are, if a message to this group depends on it.
-fn place(to: &str) -> Result<Place> {
+fn place_of(to: &str) -> Result<Place> {
     match to {
-        names::REPO => repository(),
-        names::DIRECTORY => Ok(Place { project_path: Some(directory()?), ..Place::default() }),
+        names::REPO => place::repository(),
+        names::DIRECTORY => {
+            Ok(Place { project_path: Some(place::directory()?), ..Place::default() })
+        }
         _ => Ok(Place::default()),
     }
 }

@@ -10,7 +10,6 @@ use super::who::Names;
 use super::{Exit, Result, history};
 use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
-use crate::client::blocking::read_reply;
 use crate::model::{SentStatus, Stage, Timestamp, Way};
 
 /// Shows what `peer_id`, called `whose`, has sent.
@@ -28,11 +27,9 @@ pub(super) fn run(
         ..Fetch::default()
     }))?;
     let out = &mut context.out;
-    if out.json {
-        out.document(&body)?;
+    let Some(Messages { messages, remaining }) = out.answer(&body)? else {
         return Ok(Exit::Done);
-    }
-    let Messages { messages, remaining } = read_reply(&body)?;
+    };
     if messages.is_empty() {
         writeln!(out, "{} has sent no messages that are still kept.", escape(whose))?;
         return Ok(Exit::Done);
@@ -49,7 +46,7 @@ pub(super) fn run(
     for message in &messages {
         table.push(row(out, message, &names));
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     if remaining > 0 {
         writeln!(out, "\n{remaining} older ones: --limit")?;
     }

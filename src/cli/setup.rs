@@ -11,7 +11,7 @@ use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines, wrap};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, suggest};
+use super::{Exit, Failure, Result, place, suggest};
 use crate::agents::{self, Agent, Place};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
@@ -205,14 +205,7 @@ fn without_leave(setup: &Setup, plans: &[AgentPlan]) -> Option<&'static Agent> {
 
 /// The work to be done from here.
 pub(super) fn open(context: &Context, project: bool) -> Result<Setup> {
-    let here = if project {
-        let here = std::env::current_dir().map_err(|error| {
-            Failure::other("no_directory", format!("the working directory cannot be read: {error}"))
-        })?;
-        Some(here)
-    } else {
-        None
-    };
+    let here = if project { Some(place::working_directory()?) } else { None };
     let place = Place::new(|name| std::env::var_os(name), here).map_err(|name| {
         Failure::usage(format!(
             "{name} is not set to an absolute path; without it there is nothing to find"
@@ -479,9 +472,7 @@ fn report(
     failures: &[(PathBuf, String)],
 ) -> Result<()> {
     if out.json {
-        let document = document(plans, setup, wanted, failures);
-        let json = serde_json::to_vec(&document).map_err(io::Error::from)?;
-        return Ok(out.document(&json)?);
+        return Ok(out.document(&document(plans, setup, wanted, failures))?);
     }
     for (path, why) in failures {
         super::out::note(&format!("{}: {}", shown(out, path), escape(why)));

@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::command::{Command, Context, Entry, Group, Task};
+use super::out::write_object;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result};
 use crate::client::launch::{broker_environment, own_executable};
@@ -78,8 +79,7 @@ impl Command for Detached {
         let out = &mut context.out;
         let port = broker.address.port();
         if out.json {
-            let pid = broker.pid.map_or_else(|| "null".into(), |pid| pid.to_string());
-            out.document(format!(r#"{{"ok":true,"port":{port},"pid":{pid}}}"#).as_bytes())?;
+            write_object!(out, "ok" => true, "port" => port, "pid" => broker.pid)?;
         } else if out.is_terminal {
             writeln!(out, "The broker is running on port {port}.")?;
         } else {
@@ -225,7 +225,7 @@ pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
         Some(stored) => stored::write(&path, stored),
         None => stored::forget(&path),
     }
-    .map_err(|error| Failure::other("file_error", error.to_string()))?;
+    .map_err(Failure::file)?;
     let config = config.of_any_role();
     match Client::open(&config, StartPolicy::Never) {
         Ok(client) => end(&config, client)?,
@@ -261,9 +261,8 @@ pub(super) fn end(config: &Config, mut client: Client) -> Result<()> {
 
 /// Whether the lock is held, by that process if it is known: a successor is another.
 fn still_there(config: &Config, pid: Option<u32>) -> Result<bool> {
-    let holder = platform::lock_holder(&config.paths.lock()).map_err(|error| {
-        Failure::other("file_error", format!("the broker's lock cannot be read: {error}"))
-    })?;
+    let holder = platform::lock_holder(&config.paths.lock())
+        .map_err(|error| Failure::file(format!("the broker's lock cannot be read: {error}")))?;
     Ok(match holder {
         None => false,
         Some(LockHolder { pid: holder }) => holder == pid,

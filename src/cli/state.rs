@@ -140,7 +140,7 @@ impl Command for State {
         match &self.action {
             Action::Get { key } => got(context, namespace, key, &body),
             _ if context.out.json => {
-                context.out.document(&body)?;
+                context.out.line(&body)?;
                 Ok(Exit::Done)
             }
             Action::List { all_namespaces, .. } => {
@@ -200,7 +200,7 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
     let reply: EntryReply = read_reply(body)?;
     let out = &mut context.out;
     if out.json {
-        out.document(body)?;
+        out.line(body)?;
         return Ok(if reply.entry.is_some() { Exit::Done } else { Exit::Failed });
     }
     let Some(entry) = reply.entry else {
@@ -214,7 +214,7 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
     if out.is_terminal {
         writeln!(out, "{}", escape_lines(&entry.value))?;
     } else {
-        out.document(entry.value.as_bytes())?;
+        out.line(entry.value.as_bytes())?;
     }
     Ok(Exit::Done)
 }
@@ -251,7 +251,7 @@ fn listed(
     for entry in &reply.entries {
         table.push(row(out, entry, &names));
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     if reply.remaining > 0 {
         writeln!(out, "There are more; --prefix shows a part of them.")?;
     }
@@ -275,7 +275,7 @@ fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Re
             out.age(entry.updated_at).into(),
         ]);
     }
-    table.write(out, &out.style.clone())?;
+    out.table(&table)?;
     if reply.remaining > 0 {
         writeln!(out, "There are more; `--namespace N` shows those of one namespace.")?;
     }

@@ -1,14 +1,13 @@
 //! `slm-mesh status`
 
-use std::io::Write;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::machines::{in_mesh_of, way_to_hub};
-use super::out::{COLUMNS_MAX, Out, Paint};
-use super::text::{count, duration, escape, size, wrap};
+use super::out::{Out, Paint};
+use super::text::{count, duration, escape, size};
 use super::{Exit, Result};
 use crate::api::{self, Code, Full, MachinesReply, Recovery, Request};
 use crate::client::StartPolicy;
@@ -59,7 +58,7 @@ impl Command for Status {
         if context.out.json {
             let answer = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
             let document = standing.document(answer, &context.config, &dir);
-            context.out.document(&document.to_string().into_bytes())?;
+            context.out.document(&document)?;
             return Ok(exit);
         }
         let out = &mut context.out;
@@ -74,33 +73,16 @@ impl Command for Status {
             lines.extend(counted(out, &read_reply(body)?));
         }
         lines.push(("files", out.path(&dir)));
-        for (name, text) in lines {
-            let name = format!("{name:<NAME_COLUMNS$}");
-            let name = out.style.paint(&name, Paint::Dim).into_owned();
-            let room = out
-                .style
-                .width
-                .map_or(usize::MAX, |width| width.min(COLUMNS_MAX).saturating_sub(NAME_COLUMNS));
-            for (at, line) in wrap(&text, Some(room)).iter().enumerate() {
-                if at == 0 {
-                    writeln!(out, "{name}{line}")?;
-                } else {
-                    writeln!(out, "{:NAME_COLUMNS$}{line}", "")?;
-                }
-            }
-        }
+        out.facts(&lines)?;
         Ok(exit)
     }
 }
 
-/// Columns of what a line is about.
-const NAME_COLUMNS: usize = 10;
-
-/// A line: what it is about, and how that is.
-type Line = (&'static str, String);
+/// What a line is about, and how that is.
+type Fact = (&'static str, String);
 
 /// The process that serves.
-fn served(out: &Out, status: &api::Status, kind: Kind) -> Line {
+fn served(out: &Out, status: &api::Status, kind: Kind) -> Fact {
     let uptime = duration(i64::try_from(status.uptime).unwrap_or(i64::MAX));
     let name = if kind == Kind::Client { "relay" } else { "broker" };
     let text = format!(
@@ -114,7 +96,7 @@ fn served(out: &Out, status: &api::Status, kind: Kind) -> Line {
 }
 
 /// What is in the mesh.
-fn counted(out: &Out, status: &api::Status) -> Vec<Line> {
+fn counted(out: &Out, status: &api::Status) -> Vec<Fact> {
     let mut lines = vec![
         ("peers", format!("{} active, {} stale", status.peers.active, status.peers.stale)),
         (
@@ -191,7 +173,7 @@ impl Standing {
         }
     }
 
-    fn lines(&self, out: &Out, config: &Config) -> Vec<Line> {
+    fn lines(&self, out: &Out, config: &Config) -> Vec<Fact> {
         let mut lines = Vec::new();
         if let Ok(Resolved { role, source }) = &self.asked {
             lines.push(("role", format!("{} ({source})", role_words(role))));

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::command::{Command, Context, Entry, Group, alone};
+use super::out::write_object;
 use super::{Exit, Result, start};
 use crate::client::{Client, StartPolicy};
 
@@ -28,7 +29,7 @@ impl Command for Stop {
         start::end(&config, Client::open(&config, StartPolicy::Never)?)?;
         let out = &mut context.out;
         if out.json {
-            out.document(br#"{"ok":true}"#)?;
+            write_object!(out, "ok" => true)?;
         } else {
             writeln!(out, "The broker has stopped.")?;
         }

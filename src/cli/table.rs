@@ -85,7 +85,7 @@ impl<const N: usize> Table<N> {
 
     /// Writes the table, its titles first. A column with nothing in it is left out, and so are some
     /// where there is no room for all.
-    pub(super) fn write(&self, out: &mut impl Write, style: &Style) -> io::Result<()> {
+    pub(super) fn write(&self, out: &mut impl Write, style: Style) -> io::Result<()> {
         let widths = self.layout(style.width);
         let titles = self.columns.map(|column| Cell::painted(column.title, Paint::Dim));
         for row in std::iter::once(&titles).chain(&self.rows) {
@@ -266,7 +266,7 @@ mod tests {
             table.push(row.map(Cell::from));
         }
         let mut out = Vec::new();
-        table.write(&mut out, &Style { width, color: false }).unwrap();
+        table.write(&mut out, Style { width, color: false }).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -353,7 +353,7 @@ mod tests {
                 table.push(row.map(Cell::from));
             }
             let mut out = Vec::new();
-            table.write(&mut out, &Style { width: Some(width), color: false }).unwrap();
+            table.write(&mut out, Style { width: Some(width), color: false }).unwrap();
             String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
         };
         let rows = [["a", "x", "/home/me/one/src", "1 s"], ["b", "x", "/home/me/one/doc", "2 s"]];
@@ -386,7 +386,7 @@ mod tests {
         let mut table = Table::new([fixed("A"), fixed("B")]);
         table.push([Cell::painted("x", Paint::Good), "y".into()]);
         let mut out = Vec::new();
-        table.write(&mut out, &Style { width: None, color: true }).unwrap();
+        table.write(&mut out, Style { width: None, color: true }).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "\u{1b}[2mA\u{1b}[0m  \u{1b}[2mB\u{1b}[0m\n\u{1b}[32mx\u{1b}[0m  y\n");
     }

@@ -2,22 +2,13 @@
 
 use std::io::Write;
 
-use serde::Serialize;
-
 use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, alone};
+use super::out::write_object;
 use super::text::{count, escape, short_id};
 use super::{Exit, Result, who};
-use crate::api::{Code, Fetch, Messages, PeerInfo, Request};
+use crate::api::{Code, Fetch, Messages, Request};
 use crate::client::StartPolicy;
-
-#[derive(Serialize)]
-struct Document<'a> {
-    ok: bool,
-    name: &'a str,
-    peer: Option<&'a PeerInfo>,
-    unread: u64,
-}
 
 pub(super) const ENTRY: Entry = Entry {
     name: "whoami",
@@ -49,8 +40,7 @@ impl Command for WhoAmI {
         let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
         let out = &mut context.out;
         if out.json {
-            let document = Document { ok: true, name: &name, peer: peer.as_ref(), unread };
-            out.document(&serde_json::to_vec(&document).map_err(std::io::Error::from)?)?;
+            write_object!(out, "ok" => true, "name" => name, "peer" => peer, "unread" => unread)?;
             return Ok(Exit::Done);
         }
         let name = escape(&name);

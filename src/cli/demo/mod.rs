@@ -196,7 +196,7 @@ impl Timeline<'_> {
                 "what": what,
                 "tookMs": took.map(millis),
             });
-            self.out.document(line.to_string().as_bytes())?;
+            self.out.document(&line)?;
         } else {
             let style = self.out.style;
             let at = format!("{:>6.0} ms", at.as_secs_f64() * 1e3);

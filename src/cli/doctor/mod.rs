@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::command::{Command, Context, Entry, Group, alone};
-use super::out::{Out, Paint, now};
+use super::out::{Out, Paint, now, write_object};
 use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size, wrap};
 use super::{Exit, Result};
@@ -314,15 +314,8 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
 const LINE_COLUMNS_MAX: usize = 80;
 
 fn write(out: &mut Out, report: &Report) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        ok: bool,
-        checks: &'a [Line],
-    }
     if out.json {
-        let document = Document { ok: report.wrong() == 0, checks: &report.0 };
-        let json = serde_json::to_vec(&document)?;
-        return out.document(&json);
+        return write_object!(out, "ok" => report.wrong() == 0, "checks" => report.0);
     }
     let width = report.0.iter().map(|line| line.check.len()).max().unwrap_or_default();
     for line in &report.0 {

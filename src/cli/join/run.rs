@@ -41,10 +41,9 @@ pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
     let invitation = Invitation::parse(&code)
         .map_err(|error| Failure::other("invalid_code", error.to_string()))?;
     let config = context.config.clone();
-    let former = stored::read(&config.paths.machines()).map_err(|error| file_error(&error))?;
+    let former = stored::read(&config.paths.machines()).map_err(Failure::file)?;
     data_dir::prepare(&config.paths)?;
-    let key = MachineKey::load_or_make(&config.paths.machine_key())
-        .map_err(|error| Failure::other("file_error", error.to_string()))?;
+    let key = MachineKey::load_or_make(&config.paths.machine_key()).map_err(Failure::file)?;
     if key.id() == invitation.hub() {
         return Err(Failure::other(
             "own_code",
@@ -82,7 +81,7 @@ fn tell(out: &mut Out, met: &Met, invitation: &Invitation) -> io::Result<()> {
         let hub = json!({
             "id": invitation.hub().to_string(), "name": met.name, "address": met.address.to_string(),
         });
-        return out.document(json!({"ok": true, "hub": hub, "name": name}).to_string().as_bytes());
+        return out.document(&json!({"ok": true, "hub": hub, "name": name}));
     }
     let hub = escape(&met.name);
     match name {
@@ -150,7 +149,7 @@ fn check_role(config: &Config, former: Option<&Stored>, invitation: &Invitation)
 
 /// What there is here that will not be there, without the end of its sentence; none if nothing is.
 fn left_behind(config: &Config) -> Result<Option<String>> {
-    let before = stored::read(&config.paths.machines()).map_err(|error| file_error(&error))?;
+    let before = stored::read(&config.paths.machines()).map_err(Failure::file)?;
     // Behind a relay it is the hub's, and a directory without a database has nothing.
     let has_own = matches!(config.asked, Asked::Nothing | Asked::Broker)
         && !matches!(before, Some(Stored::Client { .. }));
@@ -271,8 +270,4 @@ fn wait_until_connected(config: &Config) -> Result<()> {
         }
         std::thread::sleep(LOOK_INTERVAL);
     }
-}
-
-fn file_error(error: &stored::StoredError) -> Failure {
-    Failure::other("file_error", error.to_string())
 }
