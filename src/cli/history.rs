@@ -27,7 +27,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: &[
         "Shows the newest messages of the whole mesh, oldest first, for as long as messages are \
          kept, with how far each has come. It marks nothing as read.",
-        "--with takes the name that someone has, had last, or wrote under. --thread shows the \
+        "--with takes the name that someone has, has had, or wrote under. --thread shows the \
          whole conversation that a message is of: what it answers, and what answers that.",
     ],
     options: &[

@@ -186,15 +186,17 @@ pub(super) fn one(context: &mut Context, client: &mut Client, letter: SendMessag
 
 fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Result<()> {
     let text = match sent {
-        Sent::Direct { queued: true, .. } => format!(
-            "Nobody is called {} now: it waits for the next session of that name, a day at most.",
-            escape(to)
+        Sent::Direct { queued: true, message_id, .. } => format!(
+            "Nobody is called {} now: {} waits for the next session of that name, a day at most.",
+            escape(to),
+            message_id.handle()
         ),
         &Sent::Direct { message_id, delivered, pushed, .. } => {
+            let handle = message_id.handle();
             // It is sent, whatever comes of looking.
             match recipient(client, message_id).unwrap_or_default() {
                 Recipient::Person => {
-                    "Stored for the person, who reads it with `slm-mesh inbox`.".into()
+                    format!("Stored for the person ({handle}), who reads it with `slm-mesh inbox`.")
                 }
                 Recipient::PersonAt(machine) => {
                     // As the hub is called here, which has a name of its own, too.
@@ -204,28 +206,30 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
                         None => machine.to_string(),
                     };
                     format!(
-                        "Stored for the person at {place}, who reads it with `slm-mesh inbox` there."
+                        "Stored for the person at {place} ({handle}), who reads it with `slm-mesh \
+                         inbox` there."
                     )
                 }
                 Recipient::Peer(peer) => {
                     let name = escape(&peer.name);
                     format!(
-                        "{} {name}{}",
+                        "{} {name} ({handle}){}",
                         if pushed || delivered { "Sent to" } else { "Stored for" },
                         fate(context, &peer)
                     )
                 }
-                Recipient::Unknown => format!("Sent to {}.", escape(to)),
+                Recipient::Unknown => format!("Sent to {} ({handle}).", escape(to)),
             }
         }
         Sent::Broadcast { recipients: 0, .. } => match group_words(to) {
             Some((_, nobody)) => format!("{nobody}; nothing was sent."),
             None => "Nobody else is here; nothing was sent.".into(),
         },
-        &Sent::Broadcast { recipients, .. } => format!(
-            "Sent to {}{}; `slm-mesh inbox --sent` shows how many have read it.",
+        &Sent::Broadcast { recipients, message_id, .. } => format!(
+            "Sent to {}{}{}; `slm-mesh inbox --sent` shows how many have read it.",
             count(recipients.into(), "peer", "peers"),
             group_words(to).map_or_else(String::new, |(which, _)| format!(" {which}")),
+            message_id.map_or_else(String::new, |id| format!(" ({})", id.handle())),
         ),
     };
     context.out.paragraph(&text)?;

@@ -148,7 +148,9 @@ fn a_sender_is_told_what_becomes_of_its_message() {
     let mesh = Mesh::new();
     register(&mesh, "ann");
     let said = mesh.run("send ann hello").ok();
-    assert_eq!(said, "Stored for ann: it finds it when it looks.\n");
+    let sent = mesh.run("history --json").json();
+    let handle = sent["messages"][0]["handle"].as_str().unwrap();
+    assert_eq!(said, format!("Stored for ann ({handle}): it finds it when it looks.\n"));
     let said = mesh.run("send cli hello --from ci").ok();
     assert!(said.contains("the person") && said.contains("`slm-mesh inbox`"), "{said}");
     let wakes = Request::Register(Box::new(Register {
@@ -160,7 +162,12 @@ fn a_sender_is_told_what_becomes_of_its_message() {
     }));
     mesh.client().call_bytes(&wakes).unwrap();
     let said = mesh.run("send bob hello").ok();
-    assert_eq!(said, "Stored for bob: it is woken now.\n");
+    assert!(
+        said.starts_with("Stored for bob (") && said.ends_with("): it is woken now.\n"),
+        "{said}"
+    );
+    let said = mesh.run("broadcast hello").ok();
+    assert!(said.starts_with("Sent to 2 peers (") && said.contains("`slm-mesh inbox --sent`"));
 }
 
 // --- Looking back --------------------------------------------------------------------------------
