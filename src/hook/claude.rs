@@ -16,21 +16,22 @@ use super::{
 };
 use crate::model::Moment;
 
+/// What it writes. Gemini CLI uses the same names.
 #[derive(Deserialize)]
-struct Asked<'a> {
-    hook_event_name: String,
-    session_id: Option<Box<str>>,
-    cwd: Option<PathBuf>,
-    tool_name: Option<Box<str>>,
+pub(super) struct Asked<'a> {
+    pub(super) hook_event_name: String,
+    pub(super) session_id: Option<Box<str>>,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) tool_name: Option<Box<str>>,
     #[serde(borrow)]
-    tool_input: Option<&'a RawValue>,
+    pub(super) tool_input: Option<&'a RawValue>,
     #[serde(borrow)]
-    prompt: Option<&'a RawValue>,
-    stop_hook_active: Option<bool>,
+    pub(super) prompt: Option<&'a RawValue>,
+    pub(super) stop_hook_active: Option<bool>,
     /// Only there in a subagent.
     agent_id: Option<Value>,
     /// Of `SessionStart`.
-    source: Option<Box<str>>,
+    pub(super) source: Option<Box<str>>,
 }
 
 /// Reads an event. `edited` tells which files a tool of this name and input changes.

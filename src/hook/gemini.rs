@@ -3,28 +3,9 @@
 //! `AfterAgent` keeps the agent going: the answer it has just given stays in its context, and the
 //! reason becomes the next prompt.
 
-use std::path::PathBuf;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::claude::Asked;
 use super::{HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox};
 use crate::model::Moment;
-
-#[derive(Deserialize)]
-struct Asked<'a> {
-    hook_event_name: String,
-    session_id: Option<Box<str>>,
-    cwd: Option<PathBuf>,
-    tool_name: Option<Box<str>>,
-    #[serde(borrow)]
-    tool_input: Option<&'a RawValue>,
-    /// Of `SessionStart`.
-    source: Option<Box<str>>,
-    #[serde(borrow)]
-    prompt: Option<&'a RawValue>,
-    stop_hook_active: Option<bool>,
-}
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     let input: Asked<'_> = serde_json::from_slice(input).ok()?;

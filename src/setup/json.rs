@@ -1,5 +1,10 @@
 //! JSON, with or without comments: looked at with spans, changed by splices. White space, comments,
 //! order and everything that is not meant stay as they were, byte for byte.
+//!
+//! `jsonc-parser` has an editor of its own (its feature `cst`, 0.34), which does not keep a person's
+//! file so: it breaks an object on one line into several, drops empty lines behind a brace, takes
+//! comments out with the member they stand beside, and of two members of one name it changes the first,
+//! where readers take the last.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,10 +25,14 @@ pub(super) enum Node {
     Number(u32),
     /// `true` or `false`.
     Bool(bool),
-    /// An array.
+    /// An array, on one line.
     List(Vec<Node>),
+    /// An array, a line for each element where there is room.
+    Lines(Vec<Node>),
     /// An object.
     Map(Vec<(&'static str, Node)>),
+    /// A value as it was written before.
+    Raw(String),
 }
 
 impl Node {
@@ -37,7 +46,7 @@ impl Node {
             (Self::Text(text), Value::StringLit(other)) => *text == other.value,
             (Self::Number(number), Value::NumberLit(other)) => number.to_string() == other.value,
             (Self::Bool(value), Value::BooleanLit(other)) => *value == other.value,
-            (Self::List(items), Value::Array(other)) => {
+            (Self::List(items) | Self::Lines(items), Value::Array(other)) => {
                 items.len() == other.elements.len()
                     && items.iter().zip(&other.elements).all(|(item, other)| item.is(other))
             }
@@ -58,20 +67,29 @@ impl Node {
             Self::Number(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::List(items) => {
-                let flat = items.iter().all(|item| !matches!(item, Self::List(_) | Self::Map(_)));
-                let indent = indent.filter(|_| !flat);
-                let write = |item: &Self, deeper: Option<&str>| item.write(style, deeper);
-                wrap('[', ']', style, indent, items.iter(), write)
+                wrap('[', ']', style, None, items.iter(), |item, _| item.write(style, None))
             }
+            Self::Lines(items) => wrap('[', ']', style, indent, items.iter(), |item, deeper| {
+                item.write(style, deeper)
+            }),
             Self::Map(members) => {
-                let write = |(name, member): &(&str, Self), deeper: Option<&str>| {
-                    // A name is one of ours.
-                    let colon = if style.spaced { ": " } else { ":" };
-                    format!("\"{name}\"{colon}{}", member.write(style, deeper))
-                };
-                wrap('{', '}', style, indent, members.iter(), write)
+                wrap('{', '}', style, indent, members.iter(), |(name, member), deeper| {
+                    member.write_member(name, style, deeper)
+                })
             }
+            Self::Raw(text) => text.clone(),
         }
+    }
+
+    /// As a member of an object. Its name is one of ours and needs no escapes.
+    fn write_member(&self, name: &str, style: &Style, indent: Option<&str>) -> String {
+        let colon = if style.spaced { ": " } else { ":" };
+        format!("\"{name}\"{colon}{}", self.write(style, indent))
+    }
+
+    /// In as many objects as `path` has names.
+    fn within(self, path: &[&'static str]) -> Self {
+        path.iter().rev().fold(self, |node, name| Self::Map(vec![(*name, node)]))
     }
 }
 
@@ -228,40 +246,28 @@ pub(super) fn elements<'a, 'b>(value: &'b Value<'a>) -> &'b [Value<'a>] {
     }
 }
 
-/// What goes into a place: a value, or a text that was there before.
-pub(super) enum New<'a> {
-    /// A value.
-    Value(&'a Node),
-    /// A text, as it is.
-    Raw(&'a str),
-}
-
-impl New<'_> {
-    fn write(&self, style: &Style, indent: Option<&str>) -> Cow<'_, str> {
-        match self {
-            Self::Value(node) => node.write(style, indent).into(),
-            Self::Raw(text) => (*text).into(),
-        }
-    }
-}
-
 /// Sets the value at `path`, whatever is there; objects that are missing on the way are made.
 ///
 /// # Errors
 /// The text is no JSON object, or something on the way is no object.
-pub(super) fn set(text: &str, path: &[&str], new: &New<'_>) -> Result<String, Trouble> {
-    place_in(text, path, new, false)
+pub(super) fn set(text: &str, path: &[&'static str], node: Node) -> Result<String, Trouble> {
+    place_in(text, path, node, false)
 }
 
 /// Appends to the array at `path`, which is made if it is missing.
 ///
 /// # Errors
 /// The text is no JSON object, or something on the way is no object, or at its end no array.
-pub(super) fn append(text: &str, path: &[&str], node: &Node) -> Result<String, Trouble> {
-    place_in(text, path, &New::Value(node), true)
+pub(super) fn append(text: &str, path: &[&'static str], node: Node) -> Result<String, Trouble> {
+    place_in(text, path, node, true)
 }
 
-fn place_in(text: &str, path: &[&str], new: &New<'_>, to_array: bool) -> Result<String, Trouble> {
+fn place_in(
+    text: &str,
+    path: &[&'static str],
+    node: Node,
+    to_array: bool,
+) -> Result<String, Trouble> {
     // A file of nothing, or of comments only, gets an object to put it in.
     let mut whole = Cow::Borrowed(text);
     if read(text, |root| root.is_none())? {
@@ -271,7 +277,7 @@ fn place_in(text: &str, path: &[&str], new: &New<'_>, to_array: bool) -> Result<
     }
     let text = &*whole;
     let done = read(text, |root| match root {
-        Some(root) => insert_at(text, root, path, new, to_array),
+        Some(root) => insert_at(text, root, path, node, to_array),
         None => Err(Trouble::Internal),
     })??;
     checked(done)
@@ -297,8 +303,8 @@ pub(super) fn replace(text: &str, path: &[&str], node: &Node) -> Result<String, 
 fn insert_at(
     text: &str,
     root: &Value<'_>,
-    path: &[&str],
-    new: &New<'_>,
+    path: &[&'static str],
+    node: Node,
     to_array: bool,
 ) -> Result<String, Trouble> {
     let object = if let Value::Object(object) = root { Some(object) } else { None };
@@ -310,13 +316,10 @@ fn insert_at(
             return Err(Trouble::not_a(text, path.get(..depth), "an object", value.range().start));
         };
         let Some(inner) = get(object, name) else {
-            let rest = path.get(depth + 1..).unwrap_or_default();
-            let member = |indent: Option<&str>| {
-                let colon = if style.spaced { ": " } else { ":" };
-                // Names are ours and need no escapes.
-                format!("\"{name}\"{colon}{}", nested(rest, new, to_array, &style, indent))
-            };
+            let node = if to_array { Node::Lines(vec![node]) } else { node };
+            let node = node.within(path.get(depth + 1..).unwrap_or_default());
             let container = Container::of(value).ok_or(Trouble::Internal)?;
+            let member = |indent: Option<&str>| node.write_member(name, &style, indent);
             return Ok(insert(text, &container, inline, &style, member));
         };
         inline = !object.properties.first().is_some_and(|m| starts_line(text, m.range.start));
@@ -326,41 +329,12 @@ fn insert_at(
         let (Value::Array(_), Some(container)) = (value, Container::of(value)) else {
             return Err(Trouble::not_a(text, Some(path), "an array", value.range().start));
         };
-        return Ok(insert(text, &container, inline, &style, |indent| {
-            new.write(&style, indent).into_owned()
-        }));
+        return Ok(insert(text, &container, inline, &style, |indent| node.write(&style, indent)));
     }
     let range = value.range();
     let indent = (!inline).then(|| indent(text, range.start));
-    let with = new.write(&style, indent).into_owned();
+    let with = node.write(&style, indent);
     Ok(apply(text, &[Splice { range: range.start..range.end, with }]))
-}
-
-/// `new` in as many objects as `path` has names left, and in an array if it is for one.
-fn nested(
-    path: &[&str],
-    new: &New<'_>,
-    to_array: bool,
-    style: &Style,
-    indent: Option<&str>,
-) -> String {
-    let deeper = indent.map(|indent| format!("{indent}{}", style.unit));
-    let around = |open: char, close: char, inner: String| match (indent, &deeper) {
-        (Some(indent), Some(deeper)) => {
-            let newline = style.newline;
-            format!("{open}{newline}{deeper}{inner}{newline}{indent}{close}")
-        }
-        _ => format!("{open}{inner}{close}"),
-    };
-    match path.split_first() {
-        Some((name, rest)) => {
-            let colon = if style.spaced { ": " } else { ":" };
-            let inner = nested(rest, new, to_array, style, deeper.as_deref());
-            around('{', '}', format!("\"{name}\"{colon}{inner}"))
-        }
-        None if to_array => around('[', ']', new.write(style, deeper.as_deref()).into_owned()),
-        None => new.write(style, indent).into_owned(),
-    }
 }
 
 /// Puts an item at the end of a container, laid out as the one before it. `inline`: an empty

@@ -53,6 +53,13 @@ pub(super) fn next_line(text: &str, at: usize) -> usize {
     rest.find('\n').map_or(text.len(), |newline| at + newline + 1)
 }
 
+/// Whole lines together with the empty line that separates them from what is before.
+pub(super) fn with_empty_line(text: &str, lines: Range<usize>) -> Range<usize> {
+    let before = text.get(..lines.start).unwrap_or_default();
+    let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
+    lines.start - blank.map_or(0, |blank| blank.len() / 2)..lines.end
+}
+
 /// The white space with which the line of `at` begins.
 pub(super) fn indent(text: &str, at: usize) -> &str {
     let line = text.get(line_start(text, at)..).unwrap_or_default();

@@ -1,11 +1,14 @@
 //! The one table of ours in Codex' file: looked at with spans, changed by splices.
+//!
+//! `toml_edit` can write a file anew (0.25), but not as its person had it: every line end becomes `\n`,
+//! dotted keys are put together, and comments above a table go with it.
 
 use std::ops::Range;
 
 use toml_edit::{Document, Item};
 
 use super::plan::Program;
-use super::text::{Splice, apply, line_start, newline, next_line, place};
+use super::text::{Splice, apply, line_start, newline, next_line, place, with_empty_line};
 use super::{Malformed, Trouble, json};
 use crate::config::DATA_DIR;
 
@@ -187,24 +190,15 @@ fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<Str
         return Err(Trouble::not_a(text, Some(&[SERVERS, name]), "a table with a header", 0));
     };
     // From its header to the last line of its last value; tables within it go with it.
-    let mut spans = Vec::new();
-    collect(table, &mut spans);
-    let lines = |span: &Range<usize>| {
-        line_start(text, span.start)..next_line(text, span.end.saturating_sub(1))
-    };
-    let mut blocks: Vec<_> = spans.iter().map(lines).collect();
-    blocks.sort_by_key(|block| block.start);
-    blocks.dedup();
-    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
-        return Err(Trouble::Internal);
-    };
-    let whole = first.start..last.end;
+    let blocks = blocks(text, table);
+    let whole = whole(&blocks).ok_or(Trouble::Internal)?;
     let old = text.get(whole.clone()).unwrap_or_default().to_owned();
     // A table of someone else in between stays.
     let headers = old.lines().filter(|line| line.trim_start().starts_with('[')).count();
-    let is_header =
-        |span: &&Range<usize>| text.get(span.start..).is_some_and(|text| text.starts_with('['));
-    let own = spans.iter().filter(is_header).count();
+    let is_header = |block: &&Range<usize>| {
+        text.get((*block).clone()).is_some_and(|text| text.trim_start().starts_with('['))
+    };
+    let own = blocks.iter().filter(is_header).count();
     let mut splices: Vec<_> = if headers <= own {
         vec![Splice::remove(whole.clone())]
     } else {
@@ -214,16 +208,31 @@ fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<Str
         if let Some(new) = new {
             new.clone_into(&mut splice.with);
         } else {
-            // The empty line that separates it.
-            let before = text.get(..whole.start).unwrap_or_default();
-            let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
-            splice.range.start -= blank.map_or(0, |blank| blank.len() / 2);
+            splice.range = with_empty_line(text, splice.range.clone());
         }
     }
     Ok((checked(apply(text, &splices))?, Some(old)))
 }
 
-pub(super) fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
+/// The lines in which the parts of a table stand, in order.
+pub(super) fn blocks(text: &str, table: &toml_edit::Table) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    collect(table, &mut spans);
+    let lines = |span: Range<usize>| {
+        line_start(text, span.start)..next_line(text, span.end.saturating_sub(1))
+    };
+    let mut blocks: Vec<_> = spans.into_iter().map(lines).collect();
+    blocks.sort_by_key(|block| block.start);
+    blocks.dedup();
+    blocks
+}
+
+/// From the first to the last of them.
+pub(super) fn whole(blocks: &[Range<usize>]) -> Option<Range<usize>> {
+    Some(blocks.first()?.start..blocks.last()?.end)
+}
+
+fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
     spans.extend(table.span());
     for (key, item) in table {
         match item {
@@ -362,7 +371,7 @@ mod tests {
         assert_eq!(replaced, expected);
         assert_eq!(restore(&replaced, NAME, &old.unwrap()).unwrap(), text);
         // With a table of someone else in between, each goes by itself.
-        let text = "[mcp_servers.slm-mesh]\ncommand = \"x\"\n[other]\na = 1 # one\n\
+        let text = "[mcp_servers.slm-mesh]\ncommand = \"x\"\nargs = [\"y\"]\n[other]\na = 1 # one\n\
                     [mcp_servers.slm-mesh.env]\nA = \"1\"\n";
         assert_eq!(remove(text, NAME).unwrap().0, "[other]\na = 1 # one\n");
     }

@@ -8,8 +8,8 @@ use super::Trouble;
 
 use super::plan::Program;
 use super::plan::hooks::{command, is_own};
-use super::text::{Splice, apply, line_start, newline, next_line};
-use super::toml::{checked, collect, parse, quoted};
+use super::text::{Splice, apply, newline, with_empty_line};
+use super::toml::{blocks, checked, parse, quoted, whole};
 use crate::agents::Event;
 
 const HOOKS: &str = "hooks";
@@ -42,16 +42,12 @@ pub(super) fn own(text: &str, agent: &str) -> Result<Vec<Own>, Trouble> {
         if is_own(&command, agent).is_none() {
             continue;
         }
-        let mut spans = Vec::new();
-        collect(table, &mut spans);
-        let start = spans.iter().map(|span| span.start).min().ok_or(Trouble::Internal)?;
-        let end = spans.iter().map(|span| span.end).max().ok_or(Trouble::Internal)?;
         found.push(Own {
             event,
             command,
             matcher: get("matcher"),
             seconds: table.get("timeout").and_then(Item::as_integer),
-            lines: line_start(text, start)..next_line(text, end.saturating_sub(1)),
+            lines: whole(&blocks(text, table)).ok_or(Trouble::Internal)?,
         });
     }
     Ok(found)
@@ -105,15 +101,8 @@ pub(super) fn install(
 /// # Errors
 /// As [`own`].
 pub(super) fn uninstall(text: &str, agent: &str) -> Result<String, Trouble> {
-    let splices: Vec<_> = own(text, agent)?
-        .into_iter()
-        .map(|own| {
-            let before = text.get(..own.lines.start).unwrap_or_default();
-            let blank = ["\r\n\r\n", "\n\n"].iter().find(|blank| before.ends_with(**blank));
-            let start = own.lines.start - blank.map_or(0, |blank| blank.len() / 2);
-            Splice::remove(start..own.lines.end)
-        })
-        .collect();
+    let own = own(text, agent)?.into_iter();
+    let splices: Vec<_> = own.map(|own| Splice::remove(with_empty_line(text, own.lines))).collect();
     checked(apply(text, &splices))
 }
 

@@ -5,7 +5,7 @@ fn node() -> Node {
 }
 
 fn put(text: &str) -> String {
-    set(text, &["mcpServers", "slm-mesh"], &New::Value(&node())).unwrap()
+    set(text, &["mcpServers", "slm-mesh"], node()).unwrap()
 }
 
 /// `text` with the entry, and without it again.
@@ -111,7 +111,7 @@ fn members_are_taken_out_of_any_place() {
 fn elements_come_and_go() {
     let hook = Node::Map(vec![("command", Node::text("c"))]);
     let text = "{\n  \"hooks\": {\n    \"Stop\": [\n      { \"a\": 1 }\n    ]\n  }\n}\n";
-    let with = append(text, &["hooks", "Stop"], &hook).unwrap();
+    let with = append(text, &["hooks", "Stop"], hook.clone()).unwrap();
     assert_eq!(
         with,
         "{\n  \"hooks\": {\n    \"Stop\": [\n      { \"a\": 1 },\n      {\n        \"command\": \
@@ -119,7 +119,7 @@ fn elements_come_and_go() {
     );
     assert_eq!(remove_element(&with, &["hooks", "Stop"], 1).unwrap(), text);
     assert_eq!(remove_element(text, &["hooks", "Stop"], 7).unwrap(), text);
-    let with = append("{}", &["hooks", "Stop"], &hook).unwrap();
+    let with = append("{}", &["hooks", "Stop"], hook.clone()).unwrap();
     let inner = "[\n      {\n        \"command\": \"c\"\n      }\n    ]";
     assert_eq!(with, format!("{{\n  \"hooks\": {{\n    \"Stop\": {inner}\n  }}\n}}"));
 }
@@ -136,7 +136,7 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         ("{} {}", 1, 4),
         ("{\"a\": 0x1F}", 1, 7),
     ] {
-        let Err(Trouble::Malformed(error)) = set(text, &["a"], &New::Value(&node())) else {
+        let Err(Trouble::Malformed(error)) = set(text, &["a"], node()) else {
             panic!("{text}");
         };
         assert_eq!((error.line, error.column), (line, column), "{text}: {}", error.what);
@@ -144,17 +144,16 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     let deep = "[".repeat(100_000);
     assert!(matches!(read(&deep, |_| ()), Err(Trouble::Malformed(_))));
     let text = "{\n  \"mcpServers\": []\n}";
-    let Err(Trouble::Unexpected(why)) = set(text, &["mcpServers", "x"], &New::Value(&node()))
-    else {
+    let Err(Trouble::Unexpected(why)) = set(text, &["mcpServers", "x"], node()) else {
         panic!("an array");
     };
     assert_eq!(why, "`mcpServers` (line 2, column 17) is not an object");
-    assert!(matches!(append("{\"a\": {}}", &["a"], &node()), Err(Trouble::Unexpected(_))));
+    assert!(matches!(append("{\"a\": {}}", &["a"], node()), Err(Trouble::Unexpected(_))));
 }
 
 #[test]
 fn texts_are_escaped() {
-    let text = set("{}", &["a"], &New::Value(&Node::text("/a \"b\"\\\n\u{1f}é"))).unwrap();
+    let text = set("{}", &["a"], Node::text("/a \"b\"\\\n\u{1f}é")).unwrap();
     assert_eq!(text, "{\n  \"a\": \"/a \\\"b\\\"\\\\\\n\\u001fé\"\n}");
     let same = read(&text, |root| {
         Node::text("/a \"b\"\\\n\u{1f}é").is(find(root.unwrap(), &["a"]).unwrap())

@@ -4,7 +4,7 @@ use jsonc_parser::ast::Value;
 
 use super::{Found, Look, Planned, Program, is_ours};
 use crate::agents::{Event, HookShape};
-use crate::setup::json::{self, New, Node};
+use crate::setup::json::{self, Node};
 use crate::setup::{ENTRY, Trouble, toml_hooks};
 
 /// The name of the list of hooks, in each agent's file.
@@ -137,7 +137,7 @@ fn element(shape: HookShape, event: &Event, program: &Program, agent: &str) -> N
             if event.waits {
                 hook.push(("rewakeSummary", Node::text(WOKEN)));
             }
-            let hooks = ("hooks", Node::List(vec![Node::Map(hook)]));
+            let hooks = ("hooks", Node::Lines(vec![Node::Map(hook)]));
             return Node::Map(matcher.into_iter().chain([hooks]).collect());
         }
         HookShape::Versioned => {
@@ -260,7 +260,7 @@ pub(super) fn install(
     };
     if shape == HookShape::Versioned && !has(&text, &["version"])? {
         planned.memory.note_made(&["version"]);
-        text = json::set(&text, &["version"], &New::Value(&Node::Number(1)))?;
+        text = json::set(&text, &["version"], Node::Number(1))?;
     }
     for (event, _) in events.iter().zip(&places).filter(|(_, place)| place.at.is_none()) {
         for path in [&[HOOKS][..], &[HOOKS, event.name]] {
@@ -269,7 +269,7 @@ pub(super) fn install(
             }
         }
         let node = element(shape, event, program, agent);
-        text = json::append(&text, &[HOOKS, event.name], &node)?;
+        text = json::append(&text, &[HOOKS, event.name], node)?;
     }
     planned.text = text;
     Ok(())

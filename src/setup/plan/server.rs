@@ -5,7 +5,7 @@ use jsonc_parser::ast::Value;
 use super::{Found, Look, Memory, Planned, Program, is_ours};
 use crate::agents::{self, Shape, Tools};
 use crate::config::DATA_DIR;
-use crate::setup::json::{self, New, Node};
+use crate::setup::json::{self, Node};
 use crate::setup::{ENTRY, Trouble, toml};
 
 fn path_of(shape: Shape) -> [&'static str; 2] {
@@ -168,30 +168,30 @@ pub(super) fn install(
             if !list {
                 memory.note_made(&path[..1]);
             }
-            planned.text = json::set(text, &path, &New::Value(&entry(shape, program)))?;
+            planned.text = json::set(text, &path, entry(shape, program))?;
         }
         Now::Moved { command, has_dir, raw } => {
             memory.note_replaced(Some(&command), raw);
             let path_of_program = Node::text(&program.path);
             let mut text = text.clone();
-            let mut set = |names: &[&str], node: &Node| -> Result<(), Trouble> {
-                text = json::set(&text, &[&path[..], names].concat(), &New::Value(node))?;
+            let mut set = |names: &[&'static str], node: Node| -> Result<(), Trouble> {
+                text = json::set(&text, &[&path[..], names].concat(), node)?;
                 Ok(())
             };
             if shape == Shape::Opencode {
-                set(&["command"], &Node::List(vec![path_of_program]))?;
+                set(&["command"], Node::List(vec![path_of_program]))?;
             } else {
-                set(&["command"], &path_of_program)?;
-                set(&["args"], &Node::List(Vec::new()))?;
+                set(&["command"], path_of_program)?;
+                set(&["args"], Node::List(Vec::new()))?;
             }
             if has_dir || !program.is_usual_dir {
-                set(&[env_of(shape), DATA_DIR], &Node::text(&program.data_dir))?;
+                set(&[env_of(shape), DATA_DIR], Node::text(&program.data_dir))?;
             }
             planned.text = text;
         }
         Now::Other { raw } => {
             memory.note_replaced(None, raw);
-            planned.text = json::set(text, &path, &New::Value(&entry(shape, program)))?;
+            planned.text = json::set(text, &path, entry(shape, program))?;
         }
     }
     Ok(())
@@ -208,7 +208,7 @@ pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<Str
     })?;
     match (&memory.replaced, ours) {
         (_, false) => Ok(text.into()),
-        (Some(old), true) => json::set(text, &path, &New::Raw(old)),
+        (Some(old), true) => json::set(text, &path, Node::Raw(old.clone())),
         (None, true) => json::remove(text, &path),
     }
 }

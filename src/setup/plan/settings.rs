@@ -4,7 +4,7 @@ use jsonc_parser::ast::Value;
 
 use super::{Found, Look, Memory, Planned};
 use crate::setup::Trouble;
-use crate::setup::json::{self, New, Node};
+use crate::setup::json::{self, Node};
 
 /// Where Claude Code has its rules for what it may do unasked.
 const ALLOWED: [&str; 2] = ["permissions", "allow"];
@@ -48,7 +48,7 @@ pub(super) fn allow(planned: &mut Planned) -> Result<(), Trouble> {
                 planned.memory.note_made(path);
             }
         }
-        planned.text = json::append(&planned.text, &ALLOWED, &Node::text(rule))?;
+        planned.text = json::append(&planned.text, &ALLOWED, Node::text(rule))?;
     }
     Ok(())
 }
@@ -77,12 +77,12 @@ pub(super) fn look(text: &str, name: &str) -> Result<Look, Trouble> {
     Ok(Look { found, ..Look::default() })
 }
 
-pub(super) fn set(planned: &mut Planned, name: &str) -> Result<(), Trouble> {
+pub(super) fn set(planned: &mut Planned, name: &'static str) -> Result<(), Trouble> {
     match look(&planned.text, name)?.found {
         Found::Current => Ok(()),
         Found::Absent => {
             planned.memory.note_made(&[name]);
-            planned.text = json::set(&planned.text, &[name], &New::Value(&Node::Bool(true)))?;
+            planned.text = json::set(&planned.text, &[name], Node::Bool(true))?;
             Ok(())
         }
         Found::Other => {
