@@ -11,12 +11,12 @@ use crate::hook::session::{self, Found};
 use crate::hook::{Tree, locks_on};
 use crate::model::Party;
 
-/// Why it cannot be told. Nobody is kept from anything then.
+/// Why the check could not be made. The commit is allowed then.
 #[derive(Debug)]
 pub enum CheckError {
     /// The broker could not be asked.
     Client(ClientError),
-    /// Git could not.
+    /// Git gave no answer.
     Git(GitError),
 }
 
@@ -32,12 +32,12 @@ impl From<GitError> for CheckError {
     }
 }
 
-/// The locks of others on files of the commit that is being made in `dir`. "Others" are all but the
-/// agent that runs this, or all but `cli` where no agent does. None for the commit of a merge: it
-/// has what others have committed already.
+/// The locks of others on files of the commit that is being made in `dir`. "Others" means everyone but
+/// the agent that runs this, or everyone but `cli` if no agent does. Empty for a merge commit, which
+/// contains what others have already committed.
 ///
 /// # Errors
-/// Broker or git gave no answer.
+/// The broker or git gave no answer.
 pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, CheckError> {
     let all = Request::QueryLocks { peer_id: None, path: None };
     let LocksReply { locks, .. } = client.call(&all)?;
@@ -45,7 +45,7 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
         return Ok(Vec::new());
     }
     let top = git::top(dir)?;
-    // A lock has a name in UTF-8; what has none cannot be locked.
+    // Names of locks are UTF-8; other files cannot be locked.
     let staged: BTreeSet<Box<str>> = git::staged(dir)?
         .iter()
         .filter_map(|file| paths::canonical_from(&top, file).into_os_string().into_string().ok())
@@ -65,7 +65,7 @@ pub fn others_locks(client: &mut Client, dir: &Path) -> Result<Vec<LockInfo>, Ch
     locks.retain(|lock| match &found {
         _ if main.is_some() && lock.locked_by.peer() == main => false,
         Found::Nobody(_) => lock.locked_by != Party::Cli,
-        // Where it may be one of several, their locks are not certainly another's.
+        // If it may be one of several, the locks of none of them certainly belong to someone else.
         found => !found.may_be(&lock.locked_by),
     });
     Ok(locks)

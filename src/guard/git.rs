@@ -1,5 +1,5 @@
-//! What git is asked. It is run with the environment it was given: in a hook, git itself says there
-//! which repository and which index are meant (`GIT_DIR`, `GIT_INDEX_FILE`; githooks(5)).
+//! Questions to git. It is run with our own environment, since in a hook git uses that to say which
+//! repository and index are meant (`GIT_DIR`, `GIT_INDEX_FILE`; githooks(5)).
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 pub enum GitError {
     /// It cannot be run.
     NotRun(io::Error),
-    /// It refused, in these words.
+    /// It failed with this message.
     Refused(String),
 }
 
@@ -28,21 +28,21 @@ impl fmt::Display for GitError {
 
 impl std::error::Error for GitError {}
 
-/// The top of the working tree in which `dir` is.
+/// The root of the working tree that contains `dir`.
 ///
 /// # Errors
-/// It is in none, or git cannot be run.
+/// There is none, or git cannot be run.
 pub fn top(dir: &Path) -> Result<PathBuf, GitError> {
     git(dir, &["rev-parse", "--show-toplevel"]).map(|bytes| path(&bytes))
 }
 
-/// The directory of the hooks that git runs for the working tree `top`: that of `core.hooksPath`, or
-/// the one that all working trees of the repository share.
+/// The directory of the hooks that git runs for the working tree `top`: `core.hooksPath`, or the one
+/// that all working trees of the repository share.
 ///
 /// # Errors
 /// Git cannot be run.
 pub fn hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
-    // Relative to where git is run, which is where it runs hooks, too.
+    // A relative path is relative to where git is run, and git runs hooks there too.
     git(top, &["rev-parse", "--git-path", "hooks"]).map(|bytes| top.join(path(&bytes)))
 }
 
@@ -56,8 +56,8 @@ pub fn shared_hooks_dir(top: &Path) -> Result<PathBuf, GitError> {
     Ok(top.join(path(&common_dir)).join("hooks"))
 }
 
-/// From where `core.hooksPath` is set, as git calls it (`system`, `global`, `local`, `worktree`,
-/// `command`); none if it is not set.
+/// The scope in which `core.hooksPath` is set, as git calls it (`system`, `global`, `local`, `worktree`,
+/// `command`); `None` if it is not set.
 #[must_use]
 pub fn hooks_path_scope(top: &Path) -> Option<String> {
     let bytes = git(top, &["config", "--show-scope", "--get", "core.hooksPath"]).ok()?;
@@ -65,8 +65,8 @@ pub fn hooks_path_scope(top: &Path) -> Option<String> {
     String::from_utf8(scope.to_vec()).ok()
 }
 
-/// The working trees of the repository that has `top`, the main one first; those that are not there any
-/// more are left out.
+/// The working trees of the repository of `top`, the main one first, without those whose directories are
+/// gone.
 ///
 /// # Errors
 /// Git cannot be run.
@@ -89,14 +89,14 @@ pub fn working_trees(top: &Path) -> Result<Vec<PathBuf>, GitError> {
     Ok(trees)
 }
 
-/// Whether the commit that is being made is that of a merge.
+/// Whether the commit that is being made is a merge.
 #[must_use]
 pub fn is_merging(dir: &Path) -> bool {
     git(dir, &["rev-parse", "--quiet", "--verify", "MERGE_HEAD"]).is_ok()
 }
 
-/// The files in which the index differs from the last commit, from the top of the working tree:
-/// new, changed, and removed ones; of a renamed file both names.
+/// The files in which the index differs from the last commit, relative to the root of the working tree:
+/// new, changed and removed ones, and both names of a renamed one.
 ///
 /// # Errors
 /// Git cannot be run, or does not understand the index.
@@ -121,7 +121,7 @@ fn git(dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
     let output = Command::new("git")
         .args(arguments)
         .current_dir(dir)
-        // Nothing here may write, not even what git knows of the files' times.
+        // Nothing here may write, not even a refreshed index.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(Stdio::null())
         .output()
@@ -133,7 +133,7 @@ fn git(dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, GitError> {
     Err(GitError::Refused(words.trim().trim_start_matches("fatal: ").to_owned()))
 }
 
-/// The path in an answer of one line. It may have line breaks of its own.
+/// The path in an answer of one line. The path itself may contain line breaks.
 fn path(line: &[u8]) -> PathBuf {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     OsString::from_vec(line.to_vec()).into()

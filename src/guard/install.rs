@@ -1,4 +1,4 @@
-//! The hook's place: put in, taken out, and what was there before kept as it was.
+//! Puts the hook in its place and takes it out again, keeping a hook that was there before.
 
 use std::fmt;
 use std::fs::{self, OpenOptions, Permissions};
@@ -15,53 +15,53 @@ use crate::limits::SETUP_FILE_BYTES_MAX;
 /// The hook that git runs before it makes a commit; githooks(5).
 pub(super) const HOOK: &str = "pre-commit";
 
-/// What an installation has done.
+/// What installing the guard has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {
     /// The hook.
     pub hook: PathBuf,
-    /// It was there already, and is as it was.
+    /// The guard was already there, and has not been changed.
     pub already: bool,
     /// The hook that was there before it, and is run first.
     pub kept: Option<PathBuf>,
-    /// Working trees of the repository that have hooks of their own and no guard among them.
+    /// Working trees of the repository that use other hooks, without the guard.
     pub unreached: Vec<Tree>,
 }
 
-/// What taking it out has done.
+/// What uninstalling the guard has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uninstalled {
     /// The hook.
     pub hook: PathBuf,
-    /// It was not there.
+    /// The guard was not there.
     pub absent: bool,
-    /// The hook of before is back in its place.
+    /// The previous hook is back in its place.
     pub restored: bool,
 }
 
 /// Why the hook was left alone.
 #[derive(Debug)]
 pub enum InstallError {
-    /// Git could not say where hooks are.
+    /// Git could not say where the hooks are.
     Git(GitError),
-    /// The hook is the guard, with changes by someone.
+    /// The hook is the guard, but someone has edited it.
     Changed(PathBuf),
-    /// There is a hook that is not the guard, and one that was kept from before it.
+    /// The hook is not the guard, and a hook from before the guard is still kept beside it.
     InTheWay {
-        /// The present hook.
+        /// The current hook.
         hook: PathBuf,
         /// The kept one.
         kept: PathBuf,
     },
     /// The hooks are made by Husky, which would overwrite it.
     Husky(PathBuf),
-    /// The hooks are those of all repositories.
+    /// The hooks are shared by all repositories.
     Shared {
         /// Where they are.
         hooks: PathBuf,
-        /// For whom, as git calls it: `global` or `system`.
+        /// The scope, as git calls it: `global` or `system`.
         scope: String,
-        /// Where those of this repository alone could be.
+        /// The directory for hooks of this repository alone.
         own: PathBuf,
     },
     /// A file could not be read or written.
@@ -120,9 +120,9 @@ impl From<GitError> for InstallError {
     }
 }
 
-/// Puts the guard, which runs `program`, into the repository of `dir`; into hooks that all repositories
-/// share only if `global` is set. A hook that is there is kept beside it and run first. Done already is
-/// done.
+/// Installs the guard, which runs `program`, in the repository of `dir`; in hooks that are shared by all
+/// repositories only if `global` is set. An existing hook is kept beside it and runs first. Does nothing
+/// if the guard is already there.
 ///
 /// # Errors
 /// See [`InstallError`]; nothing has changed then.
@@ -175,7 +175,7 @@ fn put(hooks: &Path, program: &Path, data_dir: Option<&Path>) -> Result<Installe
     Ok(Installed { hook, already: false, kept, unreached })
 }
 
-/// Takes the guard out of the repository of `dir`; the hook that was there before it is there again.
+/// Removes the guard from the repository of `dir`, and restores the hook that was there before.
 ///
 /// # Errors
 /// See [`InstallError`]; nothing has changed then.
@@ -204,7 +204,7 @@ pub(super) fn places(hooks: &Path) -> (PathBuf, PathBuf) {
     (hooks.join(HOOK), hooks.join(format!("{HOOK}{KEPT_SUFFIX}")))
 }
 
-/// What the hook has in it; none if there is no hook. One that leads nowhere is a hook, too.
+/// The contents of the hook; `None` if there is none. A dangling link counts as a hook.
 pub(super) fn read(hook: &Path) -> Result<Option<Vec<u8>>, InstallError> {
     match read_bounded(hook, SETUP_FILE_BYTES_MAX) {
         Ok(text) => Ok(Some(text)),
@@ -221,7 +221,7 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111)
 }
 
-/// Writes an executable file that is to take the place of `hook`.
+/// Writes an executable file beside `hook`, to be renamed over it.
 fn write_beside(hook: &Path, text: &[u8]) -> Result<PathBuf, InstallError> {
     let new = hook.with_file_name(format!("{HOOK}.new-{}", std::process::id()));
     let written = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&new).and_then(

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Behind the name of a hook that was there before; it is run first, under this name.
+/// The suffix of a hook that was there before. It is kept under that name and runs first.
 pub(super) const KEPT_SUFFIX: &str = ".before-slm-mesh";
 
 const HEAD: &str = "\
@@ -25,7 +25,7 @@ const TAIL: &str = "
 [ $? -ne 1 ]
 ";
 
-/// A quote within a word in quotes.
+/// A single quote within a single-quoted word.
 const QUOTE: &[u8] = b"'\\''";
 
 const MARK: &[u8] = b"# slm-mesh guard:";
@@ -33,9 +33,9 @@ const MARK: &[u8] = b"# slm-mesh guard:";
 /// Whose a hook is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// It is the guard, of this or another place of the program.
+    /// It is the guard, wherever the program it names is.
     Guard,
-    /// It is the guard with changes by someone.
+    /// It is the guard, but someone has edited it.
     Changed,
     /// It has nothing to do with the guard.
     Other,
@@ -80,7 +80,7 @@ pub(super) fn program(text: &[u8]) -> Option<PathBuf> {
     Some(OsString::from_vec(path).into())
 }
 
-/// A path as one word of the shell, whatever is in it.
+/// A path as one word of the shell, whatever characters it has.
 fn quote(path: &Path) -> Vec<u8> {
     let mut word = vec![b'\''];
     for byte in path.as_os_str().as_bytes() {

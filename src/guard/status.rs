@@ -1,4 +1,4 @@
-//! Whether commits are guarded: in which working trees of a repository, and why not in others.
+//! In which working trees of a repository commits are guarded, and why not in the others.
 
 use std::env;
 use std::os::unix::fs::PermissionsExt;
@@ -10,45 +10,46 @@ use super::git::{self, GitError};
 use super::install::{HOOK, InstallError, places, read};
 use super::script::{self, Owner};
 
-/// How it stands with the commits of a working tree.
+/// Whether the commits of a working tree are guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// They are guarded.
     Guarded,
-    /// The guard is there, and cannot run: it may not be executed, or its program has gone.
+    /// The guard is there but cannot run: it is not executable, or its program is gone.
     Broken,
-    /// The guard is there with changes by someone.
+    /// The guard is there, but someone has edited it.
     Changed,
     /// There is another hook.
     Other,
     /// There is no hook.
     None,
-    /// It cannot be told: git or the file system says no.
+    /// Unknown: git or the file system gave an error.
     Unknown,
 }
 
 /// A working tree and its hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
-    /// Its top.
+    /// Its root directory.
     pub path: PathBuf,
-    /// The hook that git runs for it, whether there is one or not; none if that is not known.
+    /// The path of the hook that git runs for it, whether it exists or not; `None` if unknown.
     pub hook: Option<PathBuf>,
-    /// How it stands with that.
+    /// Whether it is guarded.
     pub state: State,
 }
 
-/// How it stands with a repository.
+/// The state of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Its working trees, the main one first.
     pub trees: Vec<Tree>,
-    /// Its hooks are those of all repositories of the user (`global`), or of everybody (`system`).
+    /// The scope of its hooks, if they are shared by all repositories of the user (`global`) or of the
+    /// machine (`system`).
     pub shared: Option<String>,
 }
 
-/// How it stands with the repository of `dir`.
+/// The state of the repository of `dir`.
 ///
 /// # Errors
 /// Git could not say.
@@ -86,7 +87,7 @@ fn state_of(top: &Path) -> Result<(PathBuf, State), InstallError> {
     Ok((hook, state))
 }
 
-/// Whether there is what the guard `text` would run: its program, or another of its name in the path.
+/// Whether the program that the guard `text` runs exists, there or under its name on `PATH`.
 fn has_program(text: &[u8]) -> bool {
     let in_path = |name: &str| {
         let path = env::var_os("PATH").unwrap_or_default();
@@ -95,7 +96,7 @@ fn has_program(text: &[u8]) -> bool {
     script::program(text).is_some_and(|program| can_run(&program)) || in_path("slm-mesh")
 }
 
-/// Whether `core.hooksPath` is set for more than this repository, and for whom.
+/// The scope of `core.hooksPath`, if it is set for more than this repository.
 pub(super) fn shared_scope(top: &Path) -> Option<String> {
     git::hooks_path_scope(top).filter(|scope| matches!(&**scope, "global" | "system"))
 }

@@ -1,4 +1,4 @@
-//! Which agent asks, for a file of hooks that several agents read.
+//! Which agent is calling, for a hooks file that several agents read.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -7,8 +7,9 @@ use crate::agent::above;
 use crate::agent::detect::agent_type;
 use crate::agents::{self, Agent, HookForm};
 
-/// Who has written `input`: the nearest agent above this process; else whoever writes in this form;
-/// else whose variables this process has, which may be those of an agent further above.
+/// The agent that wrote `input`: the nearest one among the processes above; failing that, the only one
+/// that writes in this form; failing that, the one whose variables are set here, although those may be
+/// inherited from an agent further up.
 pub(super) fn agent(input: &[u8]) -> Option<&'static Agent> {
     let has_hooks = |agent: &&Agent| agent.hook_form().is_some();
     let above = above::above(std::process::id()).nearest.map(|nearest| nearest.agent);
@@ -17,7 +18,7 @@ pub(super) fn agent(input: &[u8]) -> Option<&'static Agent> {
     above.filter(has_hooks).or_else(by_form).or_else(by_variables)
 }
 
-/// Who alone writes in this form.
+/// The only agent that writes in this form.
 fn by_form(input: &[u8]) -> Option<HookForm> {
     #[derive(Deserialize)]
     struct Asked {

@@ -1,6 +1,6 @@
-//! The lock gate: nobody edits what another has locked, and who edits holds the lock.
+//! The lock gate: nobody edits a file that someone else has locked, and whoever edits holds the lock.
 //!
-//! All files of an edit are asked for in one request, and each is its or none is.
+//! All files of an edit are locked by one request, either all of them or none.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ use crate::model::{Party, PeerId, RepoHash, Seq};
 pub struct Tree {
     /// The id of its repository.
     pub repo_id: Box<str>,
-    /// What that has in common with its clones elsewhere.
+    /// The hash that all clones of the repository share.
     pub repo_hash: Option<RepoHash>,
-    /// Its top.
+    /// Its root directory.
     pub root: Box<str>,
 }
 
@@ -30,19 +30,19 @@ pub struct Tree {
 pub(super) struct Edit {
     /// Canonical paths, each once.
     pub(super) files: Vec<Box<str>>,
-    /// The repository and the working tree that they are all in.
+    /// The working tree, if they are all in the same one.
     pub(super) tree: Option<Tree>,
-    /// By which subagent.
+    /// The subagent that makes the edit, if any.
     pub(super) subagent: Option<Box<str>>,
 }
 
-/// Who is about to do it.
+/// Who is about to edit.
 #[derive(Clone, Debug)]
 pub(super) enum Editor {
     /// This peer, or a subagent of its session that is a peer itself. With `take` the files are locked
     /// for the first.
     Peer { id: PeerId, subagent: Option<PeerId>, take: bool },
-    /// One of these, or somebody who is no peer.
+    /// One of these peers, or someone who is not a peer.
     OneOf(Vec<PeerId>),
 }
 
@@ -66,22 +66,22 @@ impl Editor {
 /// Whether files may be edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// They may; other subagents of the editor are at some of them.
+    /// They may. These other subagents of the same session are editing some of them.
     Allowed(Vec<SubagentEdit>),
-    /// They may, and are not locked for the editor, for this reason.
+    /// They may, but could not be locked for the editor, for this reason.
     NotTaken(Box<str>),
-    /// They may, since who has locked them may be the editor itself.
+    /// They may, since the holder of the lock may be the editor itself.
     MaybeOwn(Box<str>),
     /// These locks are in the way, at least one.
     Locked(Vec<LockInfo>),
-    /// Someone else comes first, in these words.
+    /// Someone else is ahead in the queue; these words say who.
     Behind(Box<str>),
 }
 
-/// Rules about an edit.
+/// Decides about an edit.
 ///
 /// # Errors
-/// It could not be looked.
+/// The locks could not be read.
 pub(super) fn rule(
     client: &mut Client,
     edit: &Edit,
@@ -90,17 +90,17 @@ pub(super) fn rule(
     let mut not_taken = None;
     if let Editor::Peer { take: true, .. } = editor {
         let (first, rest) = edit.files.split_at(edit.files.len().min(LOCK_FILES_MAX));
-        // More than one request can have are looked at, before the others are taken.
+        // What does not fit into one request is checked first, before anything is locked.
         let (_, others) = look(client, rest, edit, editor)?;
         if !others.is_empty() {
             return Ok(Ruling::Locked(others));
         }
         match take(client, first, edit) {
-            // The subagent has locked some of them itself: only what others have locked counts.
+            // Some may be locked by the subagent itself; only the locks of others count.
             Ok(Ruling::Locked(locks))
                 if locks.iter().any(|lock| editor.may_be(&lock.locked_by)) => {}
             Ok(ruling) => return Ok(ruling),
-            // What keeps them from being locked says nothing of whether they may be edited.
+            // That they cannot be locked does not mean that they may not be edited.
             Err(ClientError::Refused(refused)) => not_taken = Some(refused.message),
             Err(error) => return Err(error),
         }
@@ -177,14 +177,14 @@ fn look_at(
     let ask = Request::QueryFiles { peer_id: None, paths: paths_of(files, tree) };
     match client.call::<LocksReply>(&ask) {
         Ok(LocksReply { locks, .. }) => {
-            // A broker of before tells all there are, and not which are on these files.
+            // An older broker lists all locks, not only those on these files.
             let is_on = |lock: &LockInfo| {
                 lock.is_repo_wide() || files.iter().any(|file| paths::lock_covers(lock, file))
             };
             found.extend(locks.into_iter().filter(is_on).map(|lock| (lock.fence, lock)));
             Ok(())
         }
-        // Too much to compare at once, where many patterns are locked.
+        // Too much to compare in one request, if many patterns are locked.
         Err(error) if error.code() == Some(Code::InvalidRequest) && files.len() > 1 => {
             let (one, other) = files.split_at(files.len() / 2);
             look_at(client, one, tree, found)?;

@@ -1,23 +1,23 @@
-//! `slm-mesh hook <agent>`: what an agent runs at points of its turn. It puts waiting messages into
+//! `slm-mesh hook <agent>`, which agents run at certain points of a turn. It puts waiting messages into
 //! the agent's context, and keeps it from editing files that others have locked.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `claude`, `codex`, `qwen`, `kimi`, `gemini`, `copilot`, `cursor`, `windsurf` | the form in which one agent asks and is answered; no I/O |
-//! | `auto` | which agent asks, where that is not said |
+//! | `auto` | which agent is calling, if the command does not say |
 //! | `patch` | which files a patch changes |
 //! | `shell` | which patches a shell command applies |
 //! | `text` | what a refusal says |
-//! | `warning` | what is said of an edit that is allowed |
+//! | `warning` | what is said about an edit that is allowed |
 //! | `session` | which peer the hook acts for |
 //! | `gate` | who may edit |
-//! | `stdio` | input and output within a time |
-//! | `run` | all of it in its order |
+//! | `stdio` | input and output with time limits |
+//! | `run` | all steps in order |
 //! | `waiting` | the hook that waits beside the agent for a message |
 //!
-//! A hook never gets into anyone's way: without a broker, without a session, on any error and when
-//! its time is up it ends well, which every agent takes for a yes. Before an edit it has time to look,
-//! and where it could not look all the same it says so; else it says nothing.
+//! A hook never gets in the way: without a broker or a session, after an error or when its time is up,
+//! it exits with success, which every agent takes for consent. Before an edit it has more time, and if
+//! the locks could not be checked even so, it says so. Otherwise it stays silent.
 
 mod auto;
 mod claude;
@@ -56,26 +56,26 @@ use crate::model::Moment;
 pub use run::{check_edit, run};
 pub use waiting::wait;
 
-/// What a hook is asked, whoever asks.
+/// What a hook is asked, in a form independent of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookEvent {
-    /// At which point of the turn.
+    /// The point of the turn.
     pub kind: Kind,
     /// The agent's name for its session.
     pub session: Option<Box<str>>,
-    /// Where relative paths begin.
+    /// The directory that relative paths are resolved against.
     pub cwd: Option<PathBuf>,
-    /// The tool, at [`Kind::BeforeEdit`].
+    /// The tool that is about to run, for [`Kind::BeforeEdit`].
     pub tool: Option<Box<str>>,
-    /// The files it will change, at [`Kind::BeforeEdit`].
+    /// The files it will change, for [`Kind::BeforeEdit`].
     pub files: Vec<PathBuf>,
-    /// It will change others, too, or may, whose names cannot be told.
+    /// It will or may also change files whose names cannot be determined.
     pub unseen: bool,
     /// The agent's id of the subagent that does it, if it gives one.
     pub subagent: Option<Box<str>>,
-    /// At the start of a session: how it came to be, `clear` for example.
+    /// For the start of a session: what started it, `clear` for example.
     pub source: Option<Box<str>>,
-    /// At the start of a turn: what it is to be about.
+    /// For the start of a turn: its prompt.
     pub prompt: Option<Box<str>>,
 }
 
@@ -106,7 +106,7 @@ impl HookEvent {
         Self { files, ..Self::of(Kind::BeforeEdit, session, cwd) }
     }
 
-    /// The same for a tool that is about to change files.
+    /// The same event, before a tool that changes files.
     fn editing(self, tool: Box<str>, edited: Edited) -> Self {
         let Edited { files, unseen } = edited;
         Self { kind: Kind::BeforeEdit, tool: Some(tool), files, unseen, ..self }
@@ -118,7 +118,7 @@ impl HookEvent {
 struct Edited {
     /// These files.
     files: Vec<PathBuf>,
-    /// Others, too, or maybe, whose names cannot be told.
+    /// It will or may also change files whose names cannot be determined.
     unseen: bool,
 }
 
@@ -140,30 +140,30 @@ impl From<Vec<PathBuf>> for Edited {
     }
 }
 
-/// The points of a turn at which there is something to do.
+/// The points of a turn at which a hook has something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A text may be put into the context. With the agent's own name of the event.
+    /// Text may be added to the context. With the agent's own name for the event.
     Context(Moment, &'static str),
     /// A tool is about to change files.
     BeforeEdit,
     /// The agent is about to stop.
     Stop {
-        /// It has been kept from it before in this turn.
+        /// It has already been kept from stopping in this turn.
         again: bool,
     },
-    /// The session ends, or its turn does and nothing can be said.
+    /// The session ends, or a turn ends at a point where nothing can be said.
     End,
 }
 
 impl Kind {
-    /// Where in a turn it is; nowhere in particular before an edit.
+    /// The moment of the turn to report; none before an edit.
     fn moment(self) -> Option<Moment> {
         match self {
             Self::Context(moment, _) => Some(moment),
             Self::BeforeEdit => None,
             Self::Stop { again: false } => Some(Moment::Stop),
-            // It ends now, whatever waits.
+            // The turn ends now, whatever is waiting.
             Self::Stop { again: true } | Self::End => Some(Moment::End),
         }
     }
@@ -172,26 +172,26 @@ impl Kind {
 /// The answer to a [`HookEvent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing to say, nothing against it.
+    /// No objection and nothing to say.
     Silent,
     /// Put this into the context.
     Inject(String),
-    /// Edit, and know this.
+    /// Allow the edit, and say this.
     Warn(String),
-    /// Do not edit, for this reason.
+    /// Refuse the edit, for this reason.
     Deny(String),
-    /// Do not stop yet: here is something new.
+    /// Do not stop yet; this has come in.
     Continue(String),
 }
 
-/// How an answer is given.
+/// An answer as the process gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// What is written to the standard output.
     pub stdout: String,
     /// What is written to the standard error.
     pub stderr: String,
-    /// With what the process ends.
+    /// The exit code.
     pub exit: u8,
 }
 
@@ -204,7 +204,7 @@ impl Output {
 }
 
 impl HookForm {
-    /// Reads what the agent wrote. `None`: there is nothing to do, or it was not understood.
+    /// Reads what the agent wrote. `None` if there is nothing to do, or it was not understood.
     #[must_use]
     pub fn read(self, input: &[u8]) -> Option<HookEvent> {
         match self {
@@ -219,7 +219,7 @@ impl HookForm {
         }
     }
 
-    /// Puts an answer into the form that the agent reads.
+    /// Writes an answer in the form that the agent reads.
     #[must_use]
     pub fn write(self, event: &HookEvent, verdict: &Verdict) -> Output {
         match self {
@@ -234,14 +234,14 @@ impl HookForm {
     }
 }
 
-/// The first of `names` that is a text in the JSON object `object`. The values of other fields,
-/// which may be whole files, are not taken apart.
+/// The value of the first of `names` that is a string in the JSON object `object`. The values of other
+/// fields, which may be whole files, are not parsed.
 fn text_in(object: Option<&RawValue>, names: &[&str]) -> Option<String> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
     names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
 }
 
-/// The first of `names` that is a list of texts in the JSON object `object`.
+/// The value of the first of `names` that is a list of strings in the JSON object `object`.
 fn words_in(object: Option<&RawValue>, names: &[&str]) -> Option<Vec<String>> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
     names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
@@ -252,13 +252,13 @@ fn file_in(object: Option<&RawValue>, names: &[&str]) -> Vec<PathBuf> {
     text_in(object, names).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect()
 }
 
-/// Whether a tool, under whatever name the agent gives it, is the one by which the agent reads its
-/// inbox: it has just been shown what was waiting.
+/// Whether the agent has just read its inbox with this tool, whatever prefix the agent puts before the
+/// tool's name.
 fn reads_inbox(tool: Option<&str>) -> bool {
     tool.is_some_and(|tool| tool.ends_with("mesh_inbox"))
 }
 
-/// A prompt: a text, or a list of parts of which some are texts.
+/// The text of a prompt, which is a string or a list of parts.
 fn prompt_in(prompt: Option<&RawValue>) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Part {
@@ -279,19 +279,19 @@ fn prompt_in(prompt: Option<&RawValue>) -> Option<Box<str>> {
     })
 }
 
-/// What several agents take for a no: a code of 2, with the reason on the standard error.
+/// A refusal as several agents read it: exit code 2, with the reason on the standard error.
 fn refused(reason: &str) -> Output {
     Output { stdout: String::new(), stderr: format!("{reason}\n"), exit: 2 }
 }
 
-/// What keeps an agent from stopping, in the form of several.
+/// An answer that keeps an agent from stopping, in the form that several agents share.
 fn block(reason: &str) -> Output {
     Output::line(format!(r#"{{"decision":"block","reason":{}}}"#, quoted(reason)))
 }
 
 /// `text` as JSON.
 fn quoted(text: &str) -> String {
-    // A text has a form in JSON.
+    // Serializing a string cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 

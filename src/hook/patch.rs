@@ -1,16 +1,16 @@
 //! The patches of `apply_patch`: which files they change.
 //!
-//! The format is described in `codex-rs/apply-patch` of the source of Codex. File headers are read
-//! there from lines without their surrounding white space, so they are here. A line of a hunk begins
-//! with a space, `+`, `-` or `@@`; of those only one that is kept and looks like a header itself
-//! could be taken for one, and then a file too many is looked at, never one too few.
+//! The format is described in `codex-rs/apply-patch` of the source of Codex. File headers may be
+//! surrounded by white space there, so they may here. Lines of a hunk begin with a space, `+`, `-` or
+//! `@@`. A context line that looks like a header can be mistaken for one; then one file too many is
+//! checked, but never one too few.
 
 use std::path::PathBuf;
 
 const HEADERS: [&str; 4] =
     ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "];
 
-/// The files that `patch` changes, the new places of moved ones among them, in its order.
+/// The files that `patch` changes, in order, including the targets of moves.
 #[must_use]
 pub fn files(patch: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();

@@ -1,8 +1,8 @@
-//! A hook from its input to its end.
+//! One run of a hook, from its input to its exit code.
 //!
-//! The order is what counts when messages are put into the context: claimed, so that no other way
-//! tells them; written and flushed; and only then marked read. A hook that dies in between leaves them
-//! unread, and their claim runs out.
+//! The order matters when messages are put into the context: they are claimed, so that nothing else
+//! tells the agent of them; written and flushed; and only then marked as read. If the hook dies in
+//! between they stay unread, and the claim runs out.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -36,18 +36,18 @@ use crate::tell::{self, Composed, Item};
 struct Marks {
     read: Vec<MessageId>,
     notified: Vec<MessageId>,
-    /// Under which these are.
+    /// The claim that they are under.
     claim: Option<Uuid>,
-    /// Others are under it, too.
+    /// The claim has further messages.
     is_left: bool,
 }
 
-/// Reads what `agent` asks from the standard input and answers it; without one, whichever agent it is.
-/// `data_dir` is that of the command line. The exit code is 0 but where the agent takes another for a
-/// no.
+/// Reads a question from the standard input and answers it in the form of `agent`, or without one of
+/// whichever agent asks. `data_dir` is that of the command line. The exit code is 0, except where the
+/// agent takes another one for a refusal.
 #[must_use]
 pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode {
-    // Without the buffer of `io::stdin`, in which bytes could lie that no poll tells of.
+    // Not `io::stdin`: poll(2) does not see the bytes in its buffer.
     let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let input_by = Instant::now() + HOOK_INPUT_TIME_MAX;
     let input = stdin.ok().and_then(|stdin| stdio::read_document(stdin, input_by));
@@ -65,7 +65,7 @@ pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode 
         Err(error) => return say(form, &event, &blind(&event, &error), Instant::now()).1,
     };
     log::set_level(config.log);
-    // All of its time is spent below: what it takes to start is not measured here.
+    // The time limit covers what follows; starting the process is not counted.
     let ms = config.hook_ms.unwrap_or_else(|| own_ms(&config, &event));
     let end = Instant::now() + Duration::from_millis(ms.into());
     let answer_by = end.checked_sub(Duration::from_millis(HOOK_MARK_MS.into())).unwrap_or(end);
@@ -77,12 +77,12 @@ pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode 
         _ => inbox(&mut client, &config, agent, &event),
     };
     let (verdict, marks) = decided.unwrap_or_else(|error| match error {
-        // Nothing is locked where nobody is.
+        // Without a broker nothing is locked.
         ClientError::NoBroker => (Verdict::Silent, Marks::default()),
         error => (blind(&event, &error), Marks::default()),
     });
     let (written, exit) = say(form, &event, &verdict, answer_by);
-    // What it was told must not come again.
+    // What the agent was told must not be told again, even if time is up.
     client.set_deadline(end.max(Instant::now() + HOOK_LAST_WORD));
     if let Err(error) = mark(&mut client, marks, written) {
         debug(&error);
@@ -90,7 +90,7 @@ pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode 
     exit
 }
 
-/// How long it takes at most if nothing is set, ms.
+/// The time limit if none is configured, in ms.
 fn own_ms(config: &Config, event: &HookEvent) -> u32 {
     match event.kind {
         Kind::BeforeEdit => HOOK_EDIT_MS_DEFAULT,
@@ -100,7 +100,7 @@ fn own_ms(config: &Config, event: &HookEvent) -> u32 {
     }
 }
 
-/// What is said if nobody could look.
+/// The verdict if the broker could not be asked.
 fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
     debug(error);
     match event.kind {
@@ -109,10 +109,10 @@ fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
     }
 }
 
-/// Writes the answer, and gives whether it was taken, and with what to end.
+/// Writes the answer. Returns whether it was taken, and the exit code.
 fn say(form: HookForm, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bool, ExitCode) {
     let output = form.write(event, verdict);
-    // What was found out late is said all the same: an agent waits longer than we do.
+    // A late answer is still written: agents wait longer than our own limit.
     let by = match verdict {
         Verdict::Silent if event.kind != Kind::BeforeEdit => by,
         _ => by.max(Instant::now() + HOOK_LAST_WORD),
@@ -125,7 +125,7 @@ fn say(form: HookForm, event: &HookEvent, verdict: &Verdict, by: Instant) -> (bo
     (written, ExitCode::from(output.exit))
 }
 
-/// Whose session this is; nobody's, if that cannot be told, which is said in the log.
+/// The peer whose session this is. If that cannot be determined, the log says so.
 fn find(client: &mut Client, agent: &str, event: &HookEvent) -> Result<Found, ClientError> {
     let found = session::find(
         client,
@@ -153,8 +153,8 @@ fn find(client: &mut Client, agent: &str, event: &HookEvent) -> Result<Found, Cl
     Ok(found)
 }
 
-/// Whether the session of `agent` that `event` tells of may edit these files, in the time that a hook
-/// has for it.
+/// Whether the session of `agent` in `event` may edit these files, decided within the time limit of a
+/// hook.
 #[must_use]
 pub fn check_edit(config: &Config, agent: &str, event: &HookEvent) -> Verdict {
     let ms = config.hook_ms.unwrap_or(HOOK_EDIT_MS_DEFAULT);
@@ -211,7 +211,7 @@ fn edit(
     Ok(if remarks.is_empty() { Verdict::Silent } else { Verdict::Warn(remarks.join("\n")) })
 }
 
-/// The ruling about an edit of whoever was found, whose token is used if it has left one.
+/// The ruling about an edit by whoever was found, asked for with that peer's token if there is one.
 fn rule(
     client: &mut Client,
     config: &Config,
@@ -228,12 +228,12 @@ fn rule(
             ruling => return ruling,
         }
     }
-    // Whatever is locked can be seen with the broker's token, too.
+    // The broker's token is enough to see what is locked.
     client.use_broker_token();
     gate::rule(client, edit, &Editor::of(found, subagent, false))
 }
 
-/// What waits, under a claim.
+/// Claims the waiting messages.
 fn inbox(
     client: &mut Client,
     config: &Config,
@@ -251,7 +251,7 @@ fn inbox(
     if let Some(session) = event.session.as_deref().filter(|session| Some(*session) != known)
         && (event.source.is_some() || known.is_none())
     {
-        // From now on it is found by it, and taken for no other.
+        // From now on the peer is found by this session id, and not taken for another.
         let session_id = Some(session.into());
         let bind = Request::Heartbeat { peer_id: None, git_branch: None, session_id };
         if let Err(error) = client.call_bytes(&bind) {
@@ -261,7 +261,7 @@ fn inbox(
     claim(client, event)
 }
 
-/// Says where in its turn the agent is, and gets what is to be told there.
+/// Reports where in its turn the agent is, and gets what to tell it there.
 fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), ClientError> {
     let moment = event.kind.moment();
     let prompt = event.prompt.as_deref().filter(|_| moment == Some(Moment::Prompt));
@@ -277,7 +277,7 @@ fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), Cli
     let verdict = match event.kind {
         Kind::Context(..) => Verdict::Inject(text),
         Kind::Stop { again: false } => Verdict::Continue(text),
-        // Nobody would read it now.
+        // The agent would not read it at this point.
         Kind::Stop { again: true } | Kind::End | Kind::BeforeEdit => {
             let unused = Marks { claim: Some(claim_id), is_left: true, ..Marks::default() };
             return Ok((Verdict::Silent, unused));
@@ -287,7 +287,7 @@ fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), Cli
     Ok((verdict, Marks { read: whole, notified: begun, claim: Some(claim_id), is_left }))
 }
 
-/// Marks what the agent was told of, if the answer was taken, and gives back the rest.
+/// Marks what the agent was told, if the answer was taken, and releases the rest.
 fn mark(client: &mut Client, marks: Marks, was_taken: bool) -> Result<(), ClientError> {
     let Marks { read, notified, claim: Some(claim_id), is_left } = marks else { return Ok(()) };
     let (peer_id, way) = (None, Way::Hook);
@@ -307,7 +307,7 @@ fn mark(client: &mut Client, marks: Marks, was_taken: bool) -> Result<(), Client
     Ok(())
 }
 
-/// The names under which files are locked, each once. What has no such name is left out.
+/// The canonical names of `files`, without duplicates. Files that cannot be locked are left out.
 fn canonical(files: &[PathBuf], cwd: Option<&Path>) -> Vec<Box<str>> {
     let here = || std::env::current_dir().ok();
     let base = cwd.filter(|cwd| cwd.is_absolute()).map(Path::to_owned).or_else(here);
@@ -338,13 +338,13 @@ fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
-/// Says something to whoever asked for it, and to no one else: some agents show what a hook writes
-/// to its standard error.
+/// Writes to the standard error, but only at log level `debug`, since some agents show it to their
+/// users.
 fn debug(what: &dyn Display) {
     if std::env::var_os(LOG).is_some_and(|level| level == "debug") {
         let text = format!("slm-mesh hook: {what}\n");
         let soon = Instant::now() + Duration::from_millis(1);
-        // Who does not read it does not need it.
+        // Best effort.
         let _ = stdio::write_all(io::stderr(), &text, soon);
     }
 }

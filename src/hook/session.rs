@@ -1,6 +1,6 @@
-//! Which peer a hook, or a command that an agent runs, acts for. It is told by facts, in this order: the
-//! session that the agent names, together with the agent's kind; the agent's place among the processes
-//! above. Where two could be meant, none is.
+//! Which peer a hook, or a command that an agent runs, acts for. That is decided by the session id that
+//! the agent gives, together with the type of the agent, and then by the agent's place among the
+//! processes above. If two peers could be meant, neither is taken.
 
 use std::path::{Path, PathBuf};
 
@@ -15,28 +15,28 @@ use crate::limits::TAG_CHARS_MAX;
 use crate::model::Party;
 use crate::platform;
 
-/// Longest file of a token, bytes.
+/// The maximum size of a token file, in bytes.
 const TOKEN_BYTES_MAX: usize = 1024;
 
-/// Whose session it is.
+/// The peer whose session this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// This peer's.
+    /// This peer.
     One(Box<PeerInfo>),
-    /// Of one of these perhaps, and it cannot be told of which, or whether.
+    /// Possibly one of these, but which one, if any, cannot be determined.
     Several(Vec<PeerInfo>),
-    /// Of nobody who is known to be it. It may be one of these all the same.
+    /// No peer is known to have it, but one of these still might.
     Nobody(Vec<PeerInfo>),
 }
 
 impl Found {
-    /// The one it is.
+    /// The peer, if it is certain.
     #[must_use]
     pub fn one(&self) -> Option<&PeerInfo> {
         if let Self::One(peer) = self { Some(peer) } else { None }
     }
 
-    /// Those it may be.
+    /// All peers that it may be.
     #[must_use]
     pub fn possible(&self) -> &[PeerInfo] {
         match self {
@@ -60,7 +60,7 @@ impl Found {
     }
 }
 
-/// What is known of who asks.
+/// What is known about the caller.
 #[derive(Clone, Debug, Default)]
 pub struct Asker<'a> {
     /// The agent's name for its session.
@@ -69,14 +69,14 @@ pub struct Asker<'a> {
     pub agent: Option<&'a str>,
     /// Where the agent works.
     pub cwd: Option<&'a Path>,
-    /// The session is known from a variable, which may be that of an agent further above.
+    /// The session id comes from a variable, which may be inherited from an agent further up.
     pub inherited: bool,
-    /// The session has just begun in the agent's process, which may have been in another before.
+    /// The session has just begun in the agent's process, which may have had another one before.
     pub begins: bool,
 }
 
-/// Whether this process is a command that an agent runs for itself, in the shell it has as a tool: the
-/// agent's variables and the processes above agree. Which agent that is.
+/// The agent that runs this process as a command, in its shell tool. The agent's variables and the
+/// processes above have to agree on that.
 #[must_use]
 pub fn agent_of_command() -> Option<&'static Agent> {
     let agent = above::above(std::process::id()).nearest?.agent;
@@ -110,7 +110,7 @@ pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError
     if let Some(session) = session {
         let named =
             search.ask(ListPeers { session_id: Some(session.into()), ..ListPeers::default() })?;
-        // A forked or nested session has the variables of the one above it.
+        // A forked or nested session inherits the variables of the one above it.
         let nearest = search.nearest(&named);
         match named.len() {
             0 => {}
@@ -128,7 +128,7 @@ pub fn find(client: &mut Client, asker: &Asker<'_>) -> Result<Found, ClientError
     }
 }
 
-/// The session whose subagent runs this command, where a subagent is a session of its own.
+/// The main session, if this command is run by a subagent that is a session of its own.
 ///
 /// # Errors
 /// Any [`ClientError`].
@@ -140,7 +140,7 @@ pub fn find_main_of_command(client: &mut Client) -> Result<Option<PeerInfo>, Cli
     }
 }
 
-/// The one peer of the session `id`: also of a subagent, where that is a session of its own.
+/// The only peer with the session `id`, which may be that of a subagent.
 ///
 /// # Errors
 /// Any [`ClientError`].
@@ -158,7 +158,7 @@ pub fn find_named(
     Ok(Found::of(named).one().cloned())
 }
 
-/// Whether a session may be called this.
+/// Whether this is a valid session id.
 fn is_id(session: &str) -> bool {
     (1..=TAG_CHARS_MAX).contains(&session.chars().count())
 }
@@ -170,9 +170,9 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Peers of the agent's type that answer to `list` and whose processes are there.
+    /// The peers in the answer to `list` that are of the agent's type and whose processes are alive.
     fn ask(&mut self, list: ListPeers) -> Result<Vec<PeerInfo>, ClientError> {
-        // A session that was silent for a while is the same session.
+        // Stale peers too: a session that was silent for a while is still the same session.
         let list = ListPeers { include_stale: true, agents: true, ..list };
         let PeersReply { mut peers, .. } = self.client.call(&Request::Peers(list))?;
         peers.retain(|peer| may_be(&peer.agent_type, self.asker.agent));
@@ -182,7 +182,7 @@ impl Search<'_> {
         Ok(peers)
     }
 
-    /// The processes above, as far as the agent.
+    /// The processes above, up to and including the agent.
     fn pids(&self) -> Vec<u32> {
         let agent = self.above.nearest.map(|nearest| nearest.pid);
         self.above.below.iter().copied().chain(agent).collect()
@@ -193,7 +193,7 @@ impl Search<'_> {
         self.above.nearest.is_some_and(|nearest| codex::is_shared(nearest.pid))
     }
 
-    /// Of `peers`, those whose agent is the nearest above.
+    /// The `peers` whose agent is the nearest among the processes above.
     fn nearest(&self, peers: &[PeerInfo]) -> Vec<PeerInfo> {
         let pids = self.pids();
         let place = |peer: &PeerInfo| {
@@ -215,12 +215,12 @@ impl Search<'_> {
         let mut there = self.nearest(&there);
         let is_shared = self.is_shared();
         if is_shared {
-            // A session that is known to be another is no candidate.
+            // A peer that is known to have another session is no candidate.
             there.retain(|peer| peer.session_id.is_none() || peer.session_id.as_deref() == session);
         }
         if let Some(cwd) = self.asker.cwd.map(canonical) {
-            // An editor has its windows in one process, and this one may not be in the mesh. Where a
-            // server is started is not always where its window works, but never in another's place.
+            // All windows of an editor share one process, and this one may not be in the mesh. A server
+            // is not always started in the directory of its window, but never in that of another.
             let is_editor = self.above.nearest.is_some_and(|nearest| nearest.agent.is_editor());
             let is_exact = is_shared || there.len() > 1;
             there.retain(|peer| {
@@ -235,8 +235,8 @@ impl Search<'_> {
         Ok(Found::of(there))
     }
 
-    /// Of sessions in one process and one directory, the one that was started by the only terminal
-    /// there. If there is another terminal, its session may just not be in the mesh yet.
+    /// Among sessions that share a process and a directory, the one that the only terminal there has
+    /// started. With a second terminal this cannot be told: its session may not be in the mesh yet.
     fn by_window(&self, mut there: Vec<PeerInfo>) -> Found {
         let windows = self.asker.cwd.and_then(codex::windows).unwrap_or_default();
         let [window] = windows[..] else { return Found::Several(there) };
@@ -244,7 +244,7 @@ impl Search<'_> {
         Found::of(there)
     }
 
-    /// Nobody, but it may be one who is not known to be in another session.
+    /// Nobody for certain, but possibly any peer that is not known to have another session.
     fn anyone(&mut self, session: Option<&str>) -> Result<Found, ClientError> {
         let mut peers = self.ask(ListPeers::default())?;
         peers.retain(|peer| peer.session_id.is_none() || session.is_none());
@@ -256,11 +256,11 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// The token that the peer has left beside its socket, for such as us.
+/// The token that the peer has left beside its socket for its own hooks.
 #[must_use]
 pub fn token(config: &Config, peer: &PeerInfo) -> Option<String> {
     let socket = Path::new(peer.uds_path.as_deref()?);
-    // The broker takes no other socket; what lies elsewhere is not opened.
+    // The broker accepts sockets in this directory only, so nothing elsewhere is opened.
     if socket.extension()? != "sock" || socket.parent()? != config.paths.peers() {
         return None;
     }
@@ -269,8 +269,8 @@ pub fn token(config: &Config, peer: &PeerInfo) -> Option<String> {
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
-/// Whether a peer of the type `peer` may be the session of `agent`. A type that is not known may be
-/// any agent's.
+/// Whether a peer of the type `peer` may be a session of `agent`. An unknown type may belong to any
+/// agent.
 fn may_be(peer: &str, agent: Option<&str>) -> bool {
     agent.is_none_or(|agent| agent == peer || agents::of_type(peer).is_none())
 }

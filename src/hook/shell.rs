@@ -1,9 +1,9 @@
-//! The files that `apply_patch` changes inside of a shell command, as models write it who have no
-//! tool for it: with a here-document, as an argument, behind `cd`, through a pipe, in another shell.
+//! The files that `apply_patch` changes when it is called in a shell command, by models that have no
+//! tool for it: with a here-document, an argument or a pipe, after `cd`, or inside another shell.
 //!
-//! The shell is read as far as that needs (POSIX.1-2024, "Shell Command Language", 2.2 to 2.10, and
-//! the additions of bash). Nothing is expanded. A path that depends on a variable is told as one that
-//! was not seen, and so is a patch that is not in the text.
+//! This parses as much of the shell language as that takes (POSIX.1-2024, "Shell Command Language", 2.2
+//! to 2.10, and bash's additions), and expands nothing. A path that depends on a variable is reported as
+//! unseen, and so is a patch that is not in the text of the command.
 
 use std::path::{Path, PathBuf};
 
@@ -12,14 +12,14 @@ use super::{Edited, patch};
 /// The names of the command.
 const NAMES: [&str; 2] = ["apply_patch", "applypatch"];
 const SHELLS: [&str; 5] = ["sh", "bash", "zsh", "dash", "ksh"];
-/// Words before a command that are none.
+/// Words that may precede a command.
 const BEFORE: [&str; 16] = [
     "then", "do", "else", "elif", "if", "while", "until", "{", "!", "time", "exec", "command",
     "builtin", "env", "sudo", "nohup",
 ];
-/// How deep shells in shells, and commands in commands, are looked into.
+/// How deeply nested shells and substitutions are followed.
 const DEPTH_MAX: u32 = 16;
-/// Stands in a text for what the shell would put there. No text of a shell has it.
+/// Stands for what the shell would substitute. It does not occur in shell text.
 const UNKNOWN: char = '\0';
 
 /// The files that a command line changes.
@@ -29,7 +29,7 @@ pub(super) fn edited(script: &str, directory: &Path) -> Edited {
     edited
 }
 
-/// The same of a command that is a list of words already.
+/// The same for a command that is already split into words.
 pub(super) fn edited_by_words(words: &[String], directory: &Path) -> Edited {
     let mut edited = Edited::default();
     let command = Command { words: words.to_vec(), texts: Vec::new() };
@@ -38,7 +38,7 @@ pub(super) fn edited_by_words(words: &[String], directory: &Path) -> Edited {
 }
 
 fn look(script: &str, directory: Option<PathBuf>, depth: u32, edited: &mut Edited) {
-    // Most commands are none of ours.
+    // Most commands do not apply patches.
     if !NAMES.iter().any(|name| script.contains(name)) {
         return;
     }
@@ -103,7 +103,7 @@ impl Command {
             for text in arguments.chain(&self.texts).chain(piped) {
                 found |= take(text, place.as_deref(), edited);
             }
-            // A patch from elsewhere; but `which apply_patch` is none.
+            // The patch comes from elsewhere. `which apply_patch` is not a call.
             edited.unseen |= !found && at == first && before == edited.files.len();
             return;
         }
@@ -131,7 +131,7 @@ impl Command {
     }
 }
 
-/// The files of a patch. Gives whether it was one.
+/// Adds the files of a patch. Returns whether the text was a patch.
 fn take(text: &str, place: Option<&Path>, edited: &mut Edited) -> bool {
     let files = patch::files(text);
     let found = !files.is_empty();
@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
                 self.next();
             }
             self.blanks();
-            // Where to or from is no argument.
+            // The target of a redirection is not an argument.
             self.word();
         }
     }
@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
             self.next();
             let is_name = |c: char| c.is_ascii_alphanumeric() || "_?!@*#$".contains(c);
             if !self.peek().is_some_and(is_name) {
-                // A dollar and no more; before a quote it says nothing.
+                // A literal dollar sign; before a quote it has no effect.
                 if !self.rest.starts_with('"') {
                     word.push('$');
                 }
@@ -391,7 +391,7 @@ impl<'a> Reader<'a> {
                     Some('t') => word.push('\t'),
                     Some('r') => word.push('\r'),
                     Some(c @ ('\\' | '\'' | '"' | '?')) => word.push(c),
-                    // A number: what it stands for is not looked up.
+                    // A numeric escape, which is not decoded.
                     Some(_) => word.push(UNKNOWN),
                     None => {}
                 },
@@ -400,7 +400,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the end of `$(...)`.
+    /// Skips to the end of `$(...)`.
     fn substitution(&mut self) {
         let begin = self.rest;
         if self.depth >= DEPTH_MAX {
@@ -504,7 +504,7 @@ mod tests {
                 &["/w/a.rs"],
             );
         }
-        // Without an end it goes to the end, as the shell has it.
+        // Without its delimiter it extends to the end of the text, as in the shell.
         sees(&format!("apply_patch <<'EOF'\n{PATCH}"), &["/w/a.rs"]);
     }
 

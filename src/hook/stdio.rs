@@ -1,5 +1,5 @@
-//! The standard streams of a hook, each with a time after which it is given up: an agent that does
-//! not write, does not close or does not read must not keep a process waiting.
+//! The standard streams of a hook, with time limits: an agent that does not write, close or read its
+//! end must not keep the process waiting.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -14,13 +14,13 @@ use crate::platform::{poll_readable, poll_writable};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Reads one JSON document: to the end of the stream, or until it is complete, since not every
-/// agent closes its end. `None`: it is too long, or was not there in time. What is too long is read
-/// to its end all the same, so that the agent's write does not fail.
+/// agent closes its end. `None` if it is too long or did not arrive in time. A document that is too long
+/// is still read to its end, so that the agent's write does not fail.
 pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut too_long = false;
-    // One that never ends is given up.
+    // A stream that never ends is given up then.
     let last = deadline + HOOK_INPUT_TIME_MAX;
     loop {
         if !poll_readable(&stream, Some(std::time::Duration::ZERO)).ok()? {
@@ -31,7 +31,7 @@ pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> 
             poll_readable(&stream, Some(left)).ok()?;
             continue;
         }
-        // What is there is read, however late it has become: this process may be a slow one.
+        // Bytes that have arrived are read even after the limit: this process may have been slow.
         match stream.read(&mut chunk) {
             Ok(0) => return (!too_long).then_some(bytes),
             Ok(_) if too_long => {}
@@ -52,22 +52,22 @@ pub(super) fn read_document(mut stream: impl Read + AsFd, deadline: Instant) -> 
 }
 
 fn is_complete(bytes: &[u8]) -> bool {
-    // Looking is cheap, reading a large document again and again is not.
+    // Checking the last byte is cheap; parsing a large document again and again is not.
     bytes.trim_ascii_end().ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
-/// Writes all of `text`; whether that was done in time.
+/// Writes all of `text`. Returns whether that was done in time.
 pub(super) fn write_all(mut stream: impl Write + AsFd, text: &str, deadline: Instant) -> bool {
     let mut bytes = text.as_bytes();
     while !bytes.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Zero still asks once.
+        // Polls once, even if no time is left.
         match poll_writable(&stream, Some(left)) {
             Ok(true) => {}
             Ok(false) if Instant::now() < deadline => continue,
             Ok(false) | Err(_) => return false,
         }
-        // What a pipe that is writable takes without blocking.
+        // A writable pipe takes this many bytes without blocking.
         let part = bytes.get(..LOG_LINE_BYTES_MAX).unwrap_or(bytes);
         match stream.write(part) {
             Ok(0) => return false,

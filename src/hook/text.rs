@@ -1,4 +1,4 @@
-//! Why an agent may not edit a file, as it reads it: facts, with what others wrote in quotes.
+//! The text that tells an agent why it may not edit a file: facts, with quotes around what others wrote.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::api::LockInfo;
 use crate::model::{Party, Timestamp, in_span};
 use crate::text::{bare_or_quoted, quote};
 
-/// Why a file may not be edited: `locks` are those in the way, of which the first is told.
+/// Why a file may not be edited: `lock` is in the way, and so many `others`.
 #[must_use]
 pub fn denial(lock: &LockInfo, others: usize, now: Timestamp) -> String {
     let mut text = format!("{} is locked by {}", bare_or_quoted(&lock.file_path), holder(lock));

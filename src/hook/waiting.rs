@@ -1,14 +1,14 @@
 //! `slm-mesh hook claude-code --wait`: stays beside an idle Claude Code until a message comes, and ends
 //! with it.
 //!
-//! Claude Code runs such a hook in the background (`asyncRewake`); that it ends with 2 is an event
-//! there, which begins a turn with what stands on its standard error, or joins the one that runs. Each
-//! beginning of a session and each end of a turn starts one more, and each that ends with 2 costs a
-//! turn: so one waits for each process of Claude Code, and the others end at once. It goes on through
-//! `/clear`, since the process and its MCP server do. In `claude -p` hooks are waited for, and an agent
-//! within has inherited the variables: both end it at once.
+//! Claude Code runs such a hook in the background (`asyncRewake`). When it exits with 2, its standard
+//! error becomes the prompt of a new turn, or is added to the running one. Every start of a session and
+//! every end of a turn launches another, and every exit with 2 costs a turn, so only one waits for each
+//! process of Claude Code and the others exit at once. It survives `/clear`, as the process and its MCP
+//! server do. It exits at once in `claude -p`, which would wait for it, and in an agent started from
+//! within, which has inherited the variables.
 //!
-//! It sleeps in a request that the broker holds, and in a watch on Claude Code's process.
+//! While it waits it sleeps in a request that the broker holds, and watches Claude Code's process.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -36,11 +36,11 @@ use crate::model::{SentStatus, Way};
 use crate::platform::{self, BrokerLock, ProcessWatch, poll_readable};
 use crate::tell::{self, Composed, Item};
 
-/// The variable with the process of the Claude Code that runs a hook.
+/// The variable with the process id of the Claude Code that runs the hook.
 const CLAUDE_PID: &str = "CLAUDE_PID";
-/// The variable that says how it was started, and what it says in a terminal.
+/// The variable that says how Claude Code was started, and its value in a terminal.
 const ENTRYPOINT: (&str, &str) = ("CLAUDE_CODE_ENTRYPOINT", "cli");
-/// With which a hook wakes it.
+/// The exit code that wakes Claude Code.
 const WAKES: u8 = 2;
 
 /// Waits for a message, and ends with it. `data_dir` is that of the command line.
@@ -68,12 +68,12 @@ fn terminal_claude() -> Option<u32> {
     is_own.then_some(pid)
 }
 
-/// Waits as the one beside `claude`; something if the agent is being told of a message.
+/// Waits beside `claude` unless another hook does. `Some` if the agent is being told of a message.
 fn wait_beside(claude: u32, data_dir: Option<&OsStr>) -> Option<()> {
     let stdin = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
     let input = stdio::read_document(stdin, Instant::now() + HOOK_INPUT_TIME_MAX)?;
     let event = HookForm::ClaudeCode.read(&input)?;
-    // It may have a long answer inside.
+    // It may contain a long answer of the model.
     drop(input);
     let config = Config::from_env(data_dir).ok()?;
     log::set_level(config.log);
@@ -87,13 +87,13 @@ fn wait_beside(claude: u32, data_dir: Option<&OsStr>) -> Option<()> {
         client.wait_out_rate_limits();
         match next(&mut client, &config, &event) {
             Ok(Some(Claimed { messages, defer_ms, .. })) if messages.is_empty() => {
-                // A broker that always answers at once is asked as seldom as one that is not there.
+                // A broker that answers at once every time is asked no more often than an absent one.
                 let held = asked.elapsed() >= WAIT_PAUSE_MAX || defer_ms.is_some();
                 tries = if held { 0 } else { tries + 1 };
                 thread::sleep(defer_ms.map_or(pause, Duration::from_millis).max(WAIT_PAUSE_MIN));
             }
             Ok(Some(claimed)) => return tell(&mut client, claimed),
-            // Its server comes after the first hook, and comes back after a broker was started anew.
+            // The MCP server starts after the first hook, and registers again with a new broker.
             Ok(None) | Err(_) => {
                 tries += 1;
                 thread::sleep(pause);
@@ -103,22 +103,22 @@ fn wait_beside(claude: u32, data_dir: Option<&OsStr>) -> Option<()> {
     None
 }
 
-/// The lock of the one that waits beside `claude`; none if another has it. Files of those that are
-/// gone are removed.
+/// Takes the lock of the hook that waits beside `claude`; `None` if another one holds it. Removes the
+/// lock files of processes that are gone.
 fn lock(dir: &Path, claude: u32) -> io::Result<Option<BrokerLock>> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     for entry in fs::read_dir(dir)?.flatten() {
         let name = entry.file_name();
         let pid: Option<u32> = name.to_str().and_then(|name| name.parse().ok());
         if pid.is_some_and(|pid| pid != claude && !platform::is_alive(pid)) {
-            // Another may have done so.
+            // Another hook may have removed it first.
             let _ = fs::remove_file(entry.path());
         }
     }
     BrokerLock::try_acquire(&dir.join(claude.to_string()))
 }
 
-/// Ends this process with `claude`, where the system tells.
+/// Makes this process exit when `claude` does, where the system can tell.
 fn end_with(claude: u32) -> io::Result<()> {
     let watch = match ProcessWatch::open(claude) {
         Ok(Some(watch)) => watch,
@@ -135,7 +135,7 @@ fn end_with(claude: u32) -> io::Result<()> {
     builder.spawn(wait).map(drop)
 }
 
-/// What there is to be told, as soon as there is something, or when the time is over; none if the
+/// Claims what there is to tell, as soon as there is something or the time is over. `None` if the
 /// session is not in the mesh.
 fn next(
     client: &mut Client,
@@ -158,8 +158,8 @@ fn next(
     client.call(&Request::Claim(Claim { limit, wait, ..Claim::new(Way::WaitHook) })).map(Some)
 }
 
-/// Tells the agent, and then the broker: until the prompt has come to the agent, it is no more than
-/// sent.
+/// Tells the agent, and then the broker. Until the agent's prompt hook has seen the text, the message
+/// counts as sent only.
 fn tell(client: &mut Client, claimed: Claimed) -> Option<()> {
     client.set_deadline(Instant::now() + CALL_TIME_MAX);
     let Claimed { messages, remaining, claim_id, .. } = claimed;
@@ -171,7 +171,7 @@ fn tell(client: &mut Client, claimed: Claimed) -> Option<()> {
         if written && !ids.is_empty() {
             let (way, status) = (Way::WaitHook, SentStatus::Sent);
             let sent = Request::MarkSent { peer_id: None, ids, way, status, whole, claim_id };
-            // Without the mark it may come twice.
+            // If this fails the message may be told twice.
             let _ = client.call_bytes(&sent);
         }
     }

@@ -1,4 +1,5 @@
-//! What an agent is told of an edit that is allowed: why nobody looked, or what there is to know.
+//! What an agent is told about an edit that is allowed: why the locks were not checked, or what to watch
+//! out for.
 
 use std::fmt::Display;
 
@@ -6,7 +7,7 @@ use crate::api::SubagentEdit;
 use crate::model::span;
 use crate::text::quote;
 
-/// Nobody could look whether the files are locked, for this reason.
+/// The locks could not be checked, for this reason.
 pub(super) fn blind(reason: &dyn Display) -> String {
     format!(
         "slm-mesh could not look whether someone has locked what you are about to edit: {}. The \
@@ -15,27 +16,27 @@ pub(super) fn blind(reason: &dyn Display) -> String {
     )
 }
 
-/// The command has a patch, or parts of one, that is not in its text.
+/// The command applies a patch that is not, or not all, in its text.
 pub(super) fn unseen() -> String {
     "slm-mesh could not tell which files this command edits, so it did not look whether someone has \
      locked them. It can where the patch and its paths stand in the command as they are."
         .into()
 }
 
-/// The files are nobody else's, but are not locked for the agent, for this reason.
+/// Nobody else has locked the files, but they could not be locked for the agent, for this reason.
 pub(super) fn not_taken(reason: &dyn Display) -> String {
     let reason = quote(&reason.to_string());
     format!("Nobody else has locked this, but slm-mesh could not lock it for you: {reason}.")
 }
 
-/// Which session asks is not known.
+/// It is not known which session is asking.
 pub(super) fn ambiguous() -> String {
     "slm-mesh cannot tell yet which of the sessions in the mesh this one is, so it has locked nothing \
      for you. Call mesh_status once, and it can."
         .into()
 }
 
-/// The files are locked by someone who may be this session.
+/// The files are locked, possibly by this very session.
 pub(super) fn maybe_own(holder: &str) -> String {
     format!(
         "This is locked by {}. slm-mesh cannot tell whether that is you: call mesh_status and see.",
@@ -43,7 +44,7 @@ pub(super) fn maybe_own(holder: &str) -> String {
     )
 }
 
-/// Other subagents of the session are at the files.
+/// Other subagents of the session are editing the files.
 pub(super) fn subagents(edits: &[SubagentEdit]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for edit in edits.iter().take(SUBAGENTS_SHOWN) {
@@ -58,7 +59,7 @@ pub(super) fn subagents(edits: &[SubagentEdit]) -> String {
     lines.join("\n")
 }
 
-/// Most of them that are told.
+/// How many of them are listed at most.
 const SUBAGENTS_SHOWN: usize = 5;
 
 #[cfg(test)]
