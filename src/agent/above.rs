@@ -1,15 +1,14 @@
 //! The agent that a process belongs to: the nearest known one among the processes above it.
 //!
 //! Agents start servers, hooks and commands through wrappers (`timeout`, `npx`, a shell), so the
-//! parent says little. What lies above the nearest agent is another session, which has started this
-//! one.
+//! direct parent says little. An agent above the nearest one is another session, which has started it.
 
 use super::detect::{self, Program};
 use crate::agents::{Agent, Grouping};
 use crate::platform;
 
-/// Programs that run another one and are nobody's agent. This one's own name is that of the script by
-/// which its npm package starts it.
+/// Programs that run another program and are never an agent themselves. `slm-mesh` is the script in the
+/// npm package that starts this program.
 const WRAPPERS: &[&str] = &[
     "sh", "bash", "dash", "zsh", "ksh", "fish", "busybox", "env", "timeout", "nice", "ionice",
     "nohup", "setsid", "stdbuf", "time", "npm", "npx", "pnpm", "pnpx", "yarn", "bunx", "uv", "uvx",
@@ -19,20 +18,20 @@ const WRAPPERS: &[&str] = &[
 /// A process that runs a known agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentProcess {
-    /// Its id. Of an editor with several processes: that of the first, which started the others.
+    /// Its process id. For an editor with several processes, that of the first, which started the others.
     pub pid: u32,
     /// The agent.
     pub agent: &'static Agent,
 }
 
-/// The processes above one, as far as the nearest agent.
+/// The processes above a process, up to the nearest agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Above {
     /// The nearest process that runs a known agent.
     pub nearest: Option<AgentProcess>,
-    /// Those below it, the nearest first; everything if there is no agent.
+    /// The processes below that agent, the nearest first; all of them if there is no agent.
     pub below: Vec<u32>,
-    /// Of these, the first that is no wrapper: what an agent that is not known would be.
+    /// The first of these that is not a wrapper. An unknown agent would be this one.
     unwrapped: Option<u32>,
 }
 
@@ -65,8 +64,8 @@ fn look(chain: &[(u32, Program)]) -> Above {
 }
 
 impl Above {
-    /// The process of the agent of this type. Where the nearest agent is of another type, or there is
-    /// none, it runs a program that is not known to be one: the first that is no wrapper.
+    /// The process of the agent of this type. If the nearest known agent is of another type, or there is
+    /// none, this is the first process that is not a wrapper: its program is not known to be an agent.
     #[must_use]
     pub fn agent_pid(&self, agent: &str) -> Option<u32> {
         let nearest = self.nearest.map(|nearest| nearest.pid);

@@ -1,6 +1,6 @@
-//! What is particular to Codex: its terminal sessions share one process, `codex app-server`, in which
-//! their threads run, and which starts the MCP servers and hooks of all of them. So the process tree
-//! does not tell one from another, and a thread goes on for a while when its terminal is closed.
+//! What is particular to Codex: the threads of all its terminal sessions run in one shared process,
+//! `codex app-server`, which also starts their MCP servers and hooks. So the process tree cannot tell
+//! sessions apart, and a thread keeps running for a while after its terminal is closed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use crate::platform;
 
 /// The command of the shared process.
 const SERVER: &str = "app-server";
-/// Commands of Codex that are no terminal session.
+/// Commands of Codex that are not terminal sessions.
 const OTHERS: [&str; 7] =
     [SERVER, "exec", "queue", "mcp-server", "mcp", "exec-server", "completion"];
-/// Commands that end with what they were started for: nothing that is queued for their thread comes to
-/// it before it is resumed, if at all.
+/// Commands that exit when their task is done. What is queued for their thread is not delivered before
+/// the thread is resumed, if ever.
 const ONCE: [&str; 3] = ["exec", "e", "review"];
-/// Another directory than the one it was started in.
+/// Options that name a working directory.
 const DIRECTORY: [&str; 2] = ["-C", "--cd"];
 
 /// A terminal session of Codex.
@@ -24,12 +24,12 @@ const DIRECTORY: [&str; 2] = ["-C", "--cd"];
 pub struct Window {
     /// Its process.
     pub pid: u32,
-    /// When that was started, in the system's own count.
+    /// When it was started, in the system's own unit.
     pub started: u64,
 }
 
-/// Whether the process `pid` is one in which the threads of several terminal sessions run. That of an
-/// editor is the editor's own.
+/// Whether the process `pid` runs the threads of several terminal sessions. An `app-server` that an
+/// editor has started is not shared.
 #[must_use]
 pub fn is_shared(pid: u32) -> bool {
     let is_server = detect::agent_of(pid) == Some(&CODEX)
@@ -38,8 +38,7 @@ pub fn is_shared(pid: u32) -> bool {
     is_server && parent().and_then(detect::agent_of).is_none_or(|agent| *agent == CODEX)
 }
 
-/// The terminal sessions of Codex in `directory`. `None` where the system does not tell which
-/// processes there are.
+/// The terminal sessions of Codex in `directory`. `None` if the system does not list its processes.
 #[must_use]
 pub fn windows(directory: &Path) -> Option<Vec<Window>> {
     let directory = directory.canonicalize().ok()?;
@@ -49,15 +48,15 @@ pub fn windows(directory: &Path) -> Option<Vec<Window>> {
             found.push(Window { pid, started: started(pid)? });
         }
     }
-    // Its launcher, a script, is in the same directory.
+    // The script that launches Codex runs in the same directory.
     let launchers: Vec<u32> =
         found.iter().filter_map(|it| platform::ancestors(it.pid).first().copied()).collect();
     found.retain(|window| !launchers.contains(&window.pid));
     Some(found)
 }
 
-/// Whether someone may see what the session of this process does, which works in `directory`: its
-/// terminal is there, or it has none that could be closed and goes on. Also where that cannot be told.
+/// Whether a person may be watching the session of this process, which works in `directory`: its
+/// terminal is open, or it runs outside of a terminal and does not exit by itself. `true` if unknown.
 #[must_use]
 pub fn is_watched(directory: &Path) -> bool {
     let own = std::process::id();
@@ -65,25 +64,25 @@ pub fn is_watched(directory: &Path) -> bool {
         return !above::above(own).nearest.is_some_and(|agent| runs_once(agent.pid));
     }
     let Some(windows) = windows(directory) else { return true };
-    // A session that is older than each terminal was that of another, which is closed; or it was
-    // closed and opened again, and then there is a terminal for each.
+    // A session that is older than every terminal belonged to one that has been closed; unless it was
+    // resumed in a new one, in which case there are as many terminals as sessions.
     started(own).is_none_or(|at| windows.iter().any(|window| window.started <= at))
         || (1..=windows.len()).contains(&servers_like(own))
 }
 
-/// Whether the agent of a process is one that [`is_shared`].
+/// Whether the agent of a process [`is_shared`].
 fn is_in_shared(pid: u32) -> bool {
     above::above(pid).nearest.is_some_and(|nearest| is_shared(nearest.pid))
 }
 
-/// Whether a process is a Codex without a terminal, which ends by itself.
+/// Whether a process is a Codex without a terminal that exits by itself.
 fn runs_once(pid: u32) -> bool {
     detect::agent_of(pid) == Some(&CODEX)
         && platform::command_line(pid)
             .is_some_and(|line| line.iter().any(|word| ONCE.contains(&word.as_str())))
 }
 
-/// How many sessions there are like that whose server is `pid`, in its directory.
+/// How many sessions in the directory of the MCP server `pid` have such a server.
 fn servers_like(pid: u32) -> usize {
     let about = |pid| Some((platform::command_line(pid)?, platform::working_directory(pid)?));
     let own = about(pid);
@@ -91,7 +90,7 @@ fn servers_like(pid: u32) -> usize {
     all.filter(|pid| own.is_some() && about(*pid) == own && is_in_shared(*pid)).count()
 }
 
-/// When a process was started, in the count of [`Window::started`].
+/// When a process was started, in the unit of [`Window::started`].
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {
     platform::start_mark(pid)?.parse().ok()

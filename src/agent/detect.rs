@@ -1,8 +1,8 @@
-//! Which agent it is.
+//! Which agent has started this process.
 //!
-//! Asked in this order: the name the client gave itself, the variables an agent sets for its
-//! children, the programs above this process. Variables come second because an agent that is
-//! started by another inherits them; the programs come last because anyone may wrap them.
+//! The evidence, in order: the name that the client gives itself, the variables that agents set for
+//! their children, the programs above this process. Variables come second because an agent inherits
+//! those of an agent that started it, and programs last because anything may wrap them.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::limits::NAME_CHARS_MAX;
 use crate::names::{UNKNOWN_AGENT, fold};
 use crate::platform;
 
-/// Programs whose first argument is the program that counts. A version may follow.
+/// Interpreters, whose first argument is the actual program. A version may follow the name.
 const INTERPRETERS: &[&str] = &["node", "bun", "deno", "python"];
 
-/// Options of interpreters that have their value in the next argument.
+/// Options of interpreters whose value is the next argument.
 const WITH_VALUE: &[&str] = &[
     "-r",
     "--require",
@@ -32,13 +32,13 @@ const WITH_VALUE: &[&str] = &[
 /// A running program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
-    /// Its name, as far as the system tells it.
+    /// Its name, which the system may have cut short.
     pub name: String,
-    /// Its arguments, its own path first.
+    /// Its command line, beginning with its path.
     pub arguments: Vec<String>,
 }
 
-/// The type of the agent that started this process; [`UNKNOWN_AGENT`] if nothing tells it.
+/// The type of the agent that started this process; [`UNKNOWN_AGENT`] if there is no evidence.
 /// `client_name` is the `clientInfo.name` of an MCP client.
 #[must_use]
 pub fn agent_type(client_name: Option<&str>) -> String {
@@ -48,7 +48,7 @@ pub fn agent_type(client_name: Option<&str>) -> String {
     })
 }
 
-/// The type of the agent whose program the process `pid` runs; none if it is no agent's that is known.
+/// The agent whose program the process `pid` runs; `None` if that is not a known agent.
 #[must_use]
 pub fn agent_of(pid: u32) -> Option<&'static Agent> {
     agent_of_program(&program(pid))
@@ -61,8 +61,8 @@ pub(super) fn program(pid: u32) -> Program {
     }
 }
 
-/// As [`agent_type`], from any environment. `programs` are those above this process, the nearest
-/// first; it is called only when they are needed, for looking at them takes time.
+/// Like [`agent_type`], for any environment. `programs` gives those above this process, the nearest
+/// first. It is only called if they are needed, since listing them takes time.
 pub fn agent_type_from<I: IntoIterator<Item = Program>>(
     client_name: Option<&str>,
     is_set: impl Fn(&str) -> bool,
@@ -81,14 +81,14 @@ pub fn agent_type_from<I: IntoIterator<Item = Program>>(
     if let [agent] = named[..] {
         return agent.agent_type.to_owned();
     }
-    // Variables of several agents: one of them was started by another, and the nearest is ours.
+    // Variables of several agents: one of them has started another, and the nearest is ours.
     let mut agents = programs().into_iter().filter_map(|program| agent_of_program(&program));
     let nearest = agents.find(|agent| named.is_empty() || named.contains(agent));
     nearest.or(named.first().copied()).map_or(UNKNOWN_AGENT, |agent| agent.agent_type).to_owned()
 }
 
-/// The agent type of a client by the name it gives itself: a known one, or that name, folded.
-/// `None` if nothing is left of it.
+/// The agent type for the name that a client gives itself: a known type, or else the name, folded.
+/// `None` if folding leaves nothing.
 fn type_of_client(name: &str) -> Option<String> {
     let folded = fold(name, NAME_CHARS_MAX);
     let known = agents::of_client(&folded).map(|agent| agent.agent_type.to_owned());
@@ -104,7 +104,7 @@ pub(super) fn agent_of_program(program: &Program) -> Option<&'static Agent> {
     })
 }
 
-/// What the program is called: by itself, by its path, and of an interpreter what it runs.
+/// The names of a program: its own, that of its file, and that of the script if it is an interpreter.
 pub(super) fn called(program: &Program) -> impl Iterator<Item = &str> {
     let first_word = program.name.split(' ').next().unwrap_or_default();
     let own_path = program.arguments.first().map(String::as_str).unwrap_or_default();

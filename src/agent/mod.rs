@@ -1,7 +1,7 @@
 //! The agent on whose behalf this process runs: which one it is, and in which repository it works.
 //!
-//! Everything here is read from what is there anyway. No program of git or of an agent is run, and
-//! nothing that is missing or broken is an error: the mesh works without knowing any of it.
+//! All of this is read from processes, variables and files. Neither git nor any agent is run, and
+//! nothing that is missing or broken is an error: the mesh works without this knowledge.
 
 pub mod above;
 pub mod codex;

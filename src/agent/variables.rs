@@ -1,34 +1,34 @@
-//! The variables of agents: by which an agent is known, and in which it says something.
+//! Environment variables that agents set, and what they say in them.
 //!
-//! Whatever an agent starts inherits them, other agents included. So what a variable says counts
-//! only for the agent it belongs to.
+//! Everything that an agent starts inherits them, including other agents. So a variable counts only for
+//! the agent it belongs to.
 
 use std::ffi::OsString;
 
 use crate::agents::{self, Agent, Said};
 use crate::limits::TAG_CHARS_MAX;
 
-/// Whether the environment of this process is that of the commands which `agent` runs.
+/// Whether this process has the environment of a command that `agent` runs.
 #[must_use]
 pub fn is_of_commands(agent: &Agent) -> bool {
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     agent.variables.iter().any(is_set)
 }
 
-/// What an agent of this type says in the environment of this process; none if it says nothing, or
-/// has no variable for it.
+/// What an agent of this type says in the environment of this process; `None` if it says nothing or has
+/// no variable for it.
 #[must_use]
 pub fn said(agent: &str, what: Said) -> Option<OsString> {
     said_in(agent, what, |name| std::env::var_os(name))
 }
 
-/// The id of the session of an agent of this type, if it says one that the mesh takes.
+/// The session id that an agent of this type gives, if the mesh accepts it.
 #[must_use]
 pub fn session(agent: &str) -> Option<Box<str>> {
     id_said(agent, Said::Session)
 }
 
-/// The id of the session that the agent is a subagent of, if it is one and is told from it.
+/// The id of the main session, if the agent is a subagent with a session id of its own.
 #[must_use]
 pub fn main_session(agent: &str) -> Option<Box<str>> {
     id_said(agent, Said::MainSession).filter(|id| session(agent).is_some_and(|own| own != *id))
@@ -39,7 +39,7 @@ fn id_said(agent: &str, what: Said) -> Option<Box<str>> {
     (1..=TAG_CHARS_MAX).contains(&id.chars().count()).then(|| id.into())
 }
 
-/// As [`said`], in any environment.
+/// Like [`said`], for any environment.
 fn said_in(agent: &str, what: Said, lookup: impl Fn(&str) -> Option<OsString>) -> Option<OsString> {
     let (_, name) = agents::of_type(agent)?.says.iter().find(|(said, _)| *said == what)?;
     lookup(name).filter(|value| !value.is_empty())

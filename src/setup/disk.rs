@@ -1,5 +1,5 @@
-//! Reading and writing the files of agents: bounded, whole or not at all, and through links, which
-//! stay links.
+//! Reads and writes the files of agents: up to a maximum size, as a whole or not at all, and through
+//! symbolic links, which stay links.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -10,7 +10,7 @@ use crate::files;
 use crate::limits::SETUP_FILE_BYTES_MAX;
 use crate::platform::current_uid;
 
-/// What of a new file's or folder's mode the umask leaves.
+/// The mode of new files and folders, before the umask.
 const NEW_FILE: u32 = 0o600;
 const NEW_DIR: u32 = 0o700;
 /// Its owner may write.
@@ -19,14 +19,14 @@ const OWNER_WRITES: u32 = 0o200;
 /// A file as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// What is in it.
+    /// Its contents.
     pub bytes: Vec<u8>,
-    /// Where it lies, links followed.
+    /// Its path, with links resolved.
     pub real: PathBuf,
     mode: u32,
 }
 
-/// Reads a file; none if it is not there.
+/// Reads a file; `None` if it does not exist.
 ///
 /// # Errors
 /// A sentence that says what is wrong with it and what to do.
@@ -40,7 +40,7 @@ pub fn read(path: &Path) -> Result<Option<File>, String> {
         .and_then(|real| Ok((files::read_bounded(&real, SETUP_FILE_BYTES_MAX)?, real)));
     match found {
         Ok((bytes, real)) => Ok(Some(File { bytes, real, mode: metadata.mode() & 0o7777 })),
-        // Someone has removed it since it was looked at.
+        // Someone has removed it since it was checked.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             let mib = SETUP_FILE_BYTES_MAX / (1024 * 1024);
@@ -67,7 +67,7 @@ fn metadata(path: &Path) -> Result<Option<Metadata>, String> {
     }
 }
 
-/// Whether the file may be changed, asked before anything is.
+/// Checks that a file can be changed, before any file is.
 ///
 /// # Errors
 /// A sentence that says why not and what to do.
@@ -88,8 +88,8 @@ pub fn check_writable(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes a file whole, in place of `old` with its mode, or as a new one with the folders it needs.
-/// Gives the folders that were made, outermost first.
+/// Writes a whole file, either over `old`, keeping its mode, or as a new one, making its folders.
+/// Returns the folders that were made, outermost first.
 ///
 /// # Errors
 /// A sentence that says what is wrong. The file is as it was then.

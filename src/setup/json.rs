@@ -1,10 +1,9 @@
-//! JSON, with or without comments: looked at with spans, changed by splices. White space, comments,
-//! order and everything that is not meant stay as they were, byte for byte.
+//! JSON with or without comments, read with spans and changed by splices. White space, comments, order
+//! and everything else that is not to be changed stay as they were, byte for byte.
 //!
-//! `jsonc-parser` has an editor of its own (its feature `cst`, 0.34), which does not keep a person's
-//! file so: it breaks an object on one line into several, drops empty lines behind a brace, takes
-//! comments out with the member they stand beside, and of two members of one name it changes the first,
-//! where readers take the last.
+//! The editor of `jsonc-parser` itself (0.34, feature `cst`) would not do: it breaks objects on one line
+//! into several, drops empty lines inside of braces, removes comments together with the member beside
+//! them, and of two members with the same name changes the first, while readers take the last.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -40,7 +39,7 @@ impl Node {
         Self::Text(text.into())
     }
 
-    /// Whether `value` says the same, its members in whatever order.
+    /// Whether `value` is equal, whatever the order of its members.
     pub(super) fn is(&self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Self::Text(text), Value::StringLit(other)) => *text == other.value,
@@ -60,7 +59,7 @@ impl Node {
         }
     }
 
-    /// As text; over several lines with the given indent of the first, or on one.
+    /// Formats the node: over several lines, of which the first has this indent, or on one line.
     fn write(&self, style: &Style, indent: Option<&str>) -> String {
         match self {
             Self::Text(text) => quoted(text),
@@ -95,7 +94,7 @@ impl Node {
 
 /// A string.
 pub(super) fn quoted(text: &str) -> String {
-    // Plain data into memory.
+    // Serializing a string cannot fail.
     serde_json::to_string(text).unwrap_or_default()
 }
 
@@ -171,11 +170,10 @@ impl Container {
     }
 }
 
-/// Reads a text whose root is an object, and hands it on; an empty text is an empty object to
-/// nobody.
+/// Parses a text whose root is an object, and passes it to `look`; `None` for an empty text.
 ///
 /// # Errors
-/// It is no JSON, or its root is something else.
+/// It is not JSON, or its root is not an object.
 pub(super) fn read<T>(
     text: &str,
     look: impl FnOnce(Option<&Value<'_>>) -> T,
@@ -212,7 +210,7 @@ pub(super) fn get<'a, 'b>(object: &'b Object<'a>, name: &str) -> Option<&'b Valu
     Some(&member.value)
 }
 
-/// The value at `path`; a number in it is a place in an array.
+/// The value at `path`, in which a number is an index of an array.
 pub(super) fn find<'a, 'b>(root: &'b Value<'a>, path: &[&str]) -> Option<&'b Value<'a>> {
     path.iter().try_fold(root, |value, name| match value {
         Value::Object(object) => get(object, name),
@@ -221,13 +219,13 @@ pub(super) fn find<'a, 'b>(root: &'b Value<'a>, path: &[&str]) -> Option<&'b Val
     })
 }
 
-/// A value as it is written in `text`.
+/// The source of a value in `text`.
 pub(super) fn raw<'a>(text: &'a str, value: &Value<'_>) -> &'a str {
     let range = value.range();
     text.get(range.start..range.end).unwrap_or_default()
 }
 
-/// A member's text.
+/// The value of a member that is a string.
 pub(super) fn text_of<'b>(value: &'b Value<'_>, name: &str) -> Option<&'b str> {
     match value {
         Value::Object(object) => match get(object, name)? {
@@ -238,7 +236,7 @@ pub(super) fn text_of<'b>(value: &'b Value<'_>, name: &str) -> Option<&'b str> {
     }
 }
 
-/// The elements of an array; none if it is something else.
+/// The elements of an array; empty if the value is not an array.
 pub(super) fn elements<'a, 'b>(value: &'b Value<'a>) -> &'b [Value<'a>] {
     match value {
         Value::Array(array) => &array.elements,
@@ -246,18 +244,18 @@ pub(super) fn elements<'a, 'b>(value: &'b Value<'a>) -> &'b [Value<'a>] {
     }
 }
 
-/// Sets the value at `path`, whatever is there; objects that are missing on the way are made.
+/// Sets the value at `path`, replacing any other. Creates objects that are missing on the way.
 ///
 /// # Errors
-/// The text is no JSON object, or something on the way is no object.
+/// The text is not a JSON object, or something on the way is not an object.
 pub(super) fn set(text: &str, path: &[&'static str], node: Node) -> Result<String, Trouble> {
     place_in(text, path, node, false)
 }
 
-/// Appends to the array at `path`, which is made if it is missing.
+/// Appends to the array at `path`. Creates it if it is missing.
 ///
 /// # Errors
-/// The text is no JSON object, or something on the way is no object, or at its end no array.
+/// The text is not a JSON object, or something on the way is not an object, or at its end no array.
 pub(super) fn append(text: &str, path: &[&'static str], node: Node) -> Result<String, Trouble> {
     place_in(text, path, node, true)
 }
@@ -268,7 +266,7 @@ fn place_in(
     node: Node,
     to_array: bool,
 ) -> Result<String, Trouble> {
-    // A file of nothing, or of comments only, gets an object to put it in.
+    // A file that is empty or has only comments gets an object first.
     let mut whole = Cow::Borrowed(text);
     if read(text, |root| root.is_none())? {
         let line = if text.trim().is_empty() { "" } else { newline(text) };
@@ -283,10 +281,10 @@ fn place_in(
     checked(done)
 }
 
-/// Puts `node` in the place of the value at `path`; a number in it is a place in an array.
+/// Replaces the value at `path`, in which a number is an index of an array.
 ///
 /// # Errors
-/// The text is no JSON object, or nothing is there.
+/// The text is not a JSON object, or nothing is there.
 pub(super) fn replace(text: &str, path: &[&str], node: &Node) -> Result<String, Trouble> {
     let done = read(text, |root| {
         let root = root?;
@@ -299,7 +297,7 @@ pub(super) fn replace(text: &str, path: &[&str], node: &Node) -> Result<String, 
     checked(done.ok_or(Trouble::Internal)?)
 }
 
-/// The way down to `path` as far as it goes, and the rest made there.
+/// Follows `path` as far as it exists, and creates the rest there.
 fn insert_at(
     text: &str,
     root: &Value<'_>,
@@ -337,8 +335,8 @@ fn insert_at(
     Ok(apply(text, &[Splice { range: range.start..range.end, with }]))
 }
 
-/// Puts an item at the end of a container, laid out as the one before it. `inline`: an empty
-/// container stands in a line with others and stays there.
+/// Inserts an item at the end of a container, in the layout of the item before it. `inline`: if the
+/// container is empty, it stays on its line.
 fn insert(
     text: &str,
     container: &Container,
@@ -379,10 +377,10 @@ fn insert(
     apply(text, &[Splice::insert(last.end, ","), Splice::insert(at, body)])
 }
 
-/// Takes out the member at `path`. The same text if there is none.
+/// Removes the member at `path`. Returns the same text if there is none.
 ///
 /// # Errors
-/// The text is no JSON object.
+/// The text is not a JSON object.
 pub(super) fn remove(text: &str, path: &[&str]) -> Result<String, Trouble> {
     let Some((name, parents)) = path.split_last() else { return Ok(text.into()) };
     take_out(text, parents, |parent| match parent {
@@ -393,10 +391,10 @@ pub(super) fn remove(text: &str, path: &[&str]) -> Result<String, Trouble> {
     })
 }
 
-/// Takes out an element of the array at `path`. The same text if there is none.
+/// Removes an element of the array at `path`. Returns the same text if there is none.
 ///
 /// # Errors
-/// The text is no JSON object.
+/// The text is not a JSON object.
 pub(super) fn remove_element(text: &str, path: &[&str], index: usize) -> Result<String, Trouble> {
     take_out(text, path, |parent| (index < elements(parent).len()).then_some(index))
 }
@@ -412,7 +410,7 @@ fn take_out(
     })?;
     let Some((container, index)) = found else { return Ok(text.into()) };
     let whole_line = apply(text, &removal(text, &container, index, true));
-    // With its line end, a comment could swallow what follows it.
+    // Removing the line end too could make a line comment before it swallow what follows.
     match checked(whole_line) {
         Ok(done) => Ok(done),
         Err(_) => checked(apply(text, &removal(text, &container, index, false))),
@@ -497,7 +495,7 @@ fn comments_end(text: &str, at: usize) -> usize {
     }
 }
 
-/// What was made is read once more before anyone gets it.
+/// Parses the result once more before it is returned.
 fn checked(text: String) -> Result<String, Trouble> {
     match read(&text, |root| root.is_some()) {
         Ok(true) => Ok(text),

@@ -1,5 +1,5 @@
-//! Telling agents of slm-mesh: the entries, hooks and commands that `setup` puts into their files,
-//! takes out again, and `doctor` looks for.
+//! The entries, hooks and skills that `setup` writes into the settings of agents and removes again, and
+//! that `doctor` looks for.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `json`, `toml`, `toml_hooks`, `text` | changes to a text that leave the rest of it as it was, byte for byte |
 //! | [`record`] | what was changed, so that it can be put back exactly |
 //! | [`disk`] | reading and writing these files: bounded, whole, through links |
-//! | [`work`] | all of it together: look, plan, do |
+//! | [`work`] | all steps together: look, plan, do |
 //!
 //! Nothing here asks or prints.
 
@@ -44,11 +44,11 @@ pub struct Malformed {
 /// Why a file's text cannot be changed. It stays as it is then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// It is not what its name says.
+    /// It is not valid JSON or TOML.
     Malformed(Malformed),
     /// It has something else where an entry would go.
     Unexpected(String),
-    /// It is no UTF-8.
+    /// It is not UTF-8.
     NotText,
     /// The change would have made it unreadable.
     Internal,

@@ -1,7 +1,8 @@
-//! What `setup` has changed: for each file what it was before, so that it can be put back.
+//! A record of what `setup` has changed, with the former contents of each file, so that they can be
+//! restored.
 //!
-//! The record lies in the data directory, with a copy of each file as it was. The copies may hold
-//! what the agents' files hold, so they are as private as these.
+//! The record is in the data directory, together with a copy of each file. The copies may contain
+//! secrets, as the files of agents may, so they are just as private.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,7 +30,7 @@ pub struct Entry {
     pub backup: Option<String>,
     /// SHA-256 of what was written, in hexadecimal.
     pub after: String,
-    /// What has to be known if someone has changed it since.
+    /// What is needed if someone has changed the file since.
     #[serde(flatten)]
     pub memory: Memory,
     /// Folders that were made for it, outermost first.
@@ -37,17 +38,17 @@ pub struct Entry {
     pub dirs: Vec<PathBuf>,
 }
 
-/// All that was changed, by path.
+/// All changed files, by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     dir: PathBuf,
     files: BTreeMap<PathBuf, Entry>,
 }
 
-/// How often the record's directory may be gone again before it is opened.
+/// How often opening the record's directory is tried if others keep removing it.
 const TRIES_MAX: u32 = 1000;
 
-/// The right to change the record and the files it tells of. Others wait until it is dropped.
+/// The exclusive right to change the record and the files in it. Others wait until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     dir: PathBuf,
@@ -55,7 +56,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the turn for the record in `dir`. No person may be waited for with it in hand.
+    /// Takes the turn for the record in `dir`. Do not wait for a person while holding it.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -63,7 +64,7 @@ impl Turn {
         let mut tries = TRIES_MAX;
         loop {
             let lock = match make_private(dir).and_then(|()| platform::lock_dir(dir)) {
-                // Whoever had the turn has just removed it: while it was made, or before it was opened.
+                // Whoever had the turn has just removed it, while we were making or opening it.
                 Err(error) if is_gone(&error) && tries > 0 => {
                     tries -= 1;
                     continue;
@@ -82,19 +83,19 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // Goes if nothing is in it; before the lock does.
+        // Removes the directory if it is empty, while the lock is still held.
         let _ = std::fs::remove_dir(&self.dir);
     }
 }
 
-/// As it is written.
+/// The record as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Written {
     version: u32,
     files: BTreeMap<PathBuf, Entry>,
 }
 
-/// The form of the record.
+/// The version of the stored form.
 const VERSION: u32 = 1;
 
 impl Record {
@@ -154,7 +155,7 @@ impl Record {
         &self.dir
     }
 
-    /// Keeps a copy of what `path` was, and gives its name.
+    /// Keeps a copy of the former contents of `path`, and returns its name.
     ///
     /// # Errors
     /// It cannot be written.
@@ -176,14 +177,14 @@ impl Record {
         self.save()
     }
 
-    /// Forgets `path` and its copy. Without entries the record is gone.
+    /// Forgets `path` and its copy, and removes a record that has become empty.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn forget(&mut self, path: &Path) -> io::Result<()> {
         let Some(entry) = self.files.remove(path) else { return Ok(()) };
         if let Some(name) = entry.backup {
-            // One copy too many does no harm.
+            // A leftover copy does no harm.
             let _ = std::fs::remove_file(self.dir.join(name));
         }
         if !self.files.is_empty() {
@@ -200,7 +201,7 @@ impl Record {
     }
 }
 
-/// What it looks like when someone removes a directory that one is about to make or open.
+/// Whether an error means that someone else has removed the directory in the meantime.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }

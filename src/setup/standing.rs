@@ -1,5 +1,5 @@
-//! What in an agent's own settings keeps ours from working: switched off, excluded, not trusted.
-//! Only looked at; a file that cannot be read has nothing to say here, since others report it.
+//! Settings of an agent that keep our server or hooks from working: switched off, excluded, not
+//! trusted. They are only read. Files that cannot be read are skipped, since others report them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use super::{ENTRY, disk, json};
 use crate::agents::settings::{At, HERE};
 use crate::agents::{Agent, HookShape, Place, Switch};
 
-/// What keeps something from working.
+/// A setting that keeps something from working.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Which file says so.
+    /// The file with the setting.
     pub path: PathBuf,
     /// What it says.
     pub what: String,

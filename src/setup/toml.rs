@@ -1,7 +1,7 @@
-//! The one table of ours in Codex' file: looked at with spans, changed by splices.
+//! Our table in Codex' file, read with spans and changed by splices.
 //!
-//! `toml_edit` can write a file anew (0.25), but not as its person had it: every line end becomes `\n`,
-//! dotted keys are put together, and comments above a table go with it.
+//! The editor of `toml_edit` itself (0.25) would not do: it turns all line ends into `\n`, reorders dotted
+//! keys, and removes the comments above a table together with it.
 
 use std::ops::Range;
 
