@@ -24,6 +24,7 @@ pub mod neighbour;
 #[cfg(feature = "lan")]
 pub mod lan;
 pub mod log;
+pub mod helper;
 pub mod client;
 pub mod agent;
 pub mod hook;
@@ -33,4 +34,5 @@ pub mod setup;
 pub mod broker;
 pub mod mcp;
 pub mod session;
+pub mod notify;
 pub mod cli;

@@ -625,6 +625,24 @@ pub const SETUP_RECORD_BYTES_MAX: usize = 4 * MIB;
 /// Most ancestors of a process that are looked at.
 pub const ANCESTORS_MAX: usize = AGENT_PIDS_MAX;
 
+// --- Helpers ------------------------------------------------------------------------------------
+
+/// Longest of a helper's files, bytes.
+pub const HELPER_FILE_BYTES_MAX: usize = 64 * KIB;
+/// How long a helper that has died rests at first, and at most. One that has run for as long as that
+/// begins with the first again.
+pub const HELPER_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// See [`HELPER_PAUSE_MIN`].
+pub const HELPER_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Messages in [`NOTIFICATION_WINDOW`] that are shown one by one; of more there is one notification.
+pub const NOTIFICATIONS_MAX: u32 = 3;
+/// See [`NOTIFICATIONS_MAX`].
+pub const NOTIFICATION_WINDOW: Duration = Duration::from_secs(5);
+/// Most of a message in a notification, characters.
+pub const NOTIFICATION_CHARS_MAX: usize = 280;
+/// How long a program that shows a notification may take.
+pub const NOTIFICATION_TIME_MAX: Duration = Duration::from_secs(10);
+
 const _: () = {
     // The largest payload, each byte escaped as \u00XX, fits a request, a frame and a reply.
     assert!(6 * PAYLOAD_BYTES_MAX + 16 * KIB <= BODY_BYTES_MAX);

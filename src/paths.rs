@@ -117,6 +117,13 @@ impl Paths {
         self.dir.join("waiting")
     }
 
+    /// A file of a helper of the broker: its settings (`json`), how far it has come (`seq`), and the
+    /// lock of the one that runs (`lock`).
+    #[must_use]
+    pub fn of_helper(&self, helper: &str, kind: &str) -> PathBuf {
+        self.dir.join(format!("{helper}.{kind}"))
+    }
+
     /// The directory of sockets and tokens of peers.
     #[must_use]
     pub fn peers(&self) -> PathBuf {

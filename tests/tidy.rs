@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 29] = [
+const LAYERS: [(&str, &[&str]); 31] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("text", &[]),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
     ("neighbour", &["config", "files", "limits", "platform", "wire"]),
     ("lan", &["api", "config", "files", "limits", "model", "paths", "platform", "wire"]),
     ("log", &["config", "files", "limits", "model", "paths", "platform", "text"]),
+    ("helper", &["config", "files", "limits", "model", "paths", "platform"]),
     ("agent", &["agents", "files", "limits", "model", "names", "platform"]),
     ("skills", &[]),
     ("setup", &["agents", "config", "files", "limits", "platform", "skills"]),
@@ -71,6 +72,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
             "config",
             "data_dir",
             "files",
+            "helper",
             "lan",
             "limits",
             "log",
@@ -91,6 +93,7 @@ const LAYERS: [(&str, &[&str]); 29] = [
             "model", "names", "paths", "platform", "skills", "tell", "text", "wire",
         ],
     ),
+    ("notify", &["api", "limits", "text"]),
     (
         "session",
         &[

@@ -584,6 +584,7 @@ mod tests {
                 id: Some(Uuid::from_bytes([1; 16])),
             },
             Request::OpenPage,
+            Request::Reload,
             Request::Shutdown,
         ];
         for request in requests {

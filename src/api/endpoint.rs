@@ -35,13 +35,15 @@ pub enum Endpoint {
     Machines,
     /// A token for the page.
     Page,
+    /// Look at what is stored in the data directory of helpers.
+    Reload,
     /// Stop the broker.
     Shutdown,
 }
 
 impl Endpoint {
     /// Every endpoint.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Health,
         Self::Status,
         Self::Register,
@@ -58,6 +60,7 @@ impl Endpoint {
         Self::Events,
         Self::Machines,
         Self::Page,
+        Self::Reload,
         Self::Shutdown,
     ];
 
@@ -81,6 +84,7 @@ impl Endpoint {
             Self::Events => "/events",
             Self::Machines => "/machines",
             Self::Page => "/page",
+            Self::Reload => "/reload",
             Self::Shutdown => "/shutdown",
         }
     }

@@ -521,6 +521,9 @@ requests! {
     /// `POST /page`: a new token for the page; the one before ends.
     OpenPage => Page;
 
+    /// `POST /reload`: what is stored in the data directory of helpers is looked at anew.
+    Reload => Reload;
+
     /// `POST /shutdown`
     Shutdown => Shutdown;
 }

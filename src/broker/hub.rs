@@ -346,9 +346,9 @@ impl<S: Store> Room for Hub<S> {
         both.into_iter().flatten().min()
     }
 
-    fn is_idle(&self) -> bool {
+    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
         let stays = self.is_open() && (self.stays || !self.machines.is_empty());
-        !stays && self.local.is_idle()
+        !stays && self.local.is_idle(counts)
     }
 
     /// The machines' own peers hear nothing of it: what serves them is still there.

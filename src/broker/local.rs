@@ -265,8 +265,8 @@ impl<S: Store> Room for Local<S> {
         [core, self.turn.held.next_deadline(), self.care_at].into_iter().flatten().min()
     }
 
-    fn is_idle(&self) -> bool {
-        self.turn.mesh.present() == 0 && self.turn.held.is_empty()
+    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
+        self.turn.mesh.present() == 0 && !self.turn.held.iter().any(|(asker, _)| counts(asker))
     }
 
     fn goodbye(&mut self, reason: &str, now: Now) -> Effects {

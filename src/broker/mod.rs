@@ -17,6 +17,7 @@
 //! | `acceptor`, `connection` | HTTP connections |
 //! | `held`, `pending`, `untold` | requests that wait, and news that does |
 //! | `links`, `sockets` | push connections |
+//! | `helpers` | processes beside the broker, such as for notifications |
 //! | `machines` | the hub's connections to machines, with their descriptors; with the feature `lan` |
 //! | `remote` | the hub's end of the connection to a machine |
 //! | `uplink` | a relay's end of the connection to its hub |
@@ -38,6 +39,7 @@ mod acceptor;
 mod agents;
 mod connection;
 pub mod held;
+mod helpers;
 pub mod links;
 #[cfg(feature = "lan")]
 mod hub;
@@ -94,6 +96,7 @@ use acceptor::Acceptor;
 use clock::Clock;
 use entropy::SystemEntropy;
 use gate::Gate;
+use helpers::Helpers;
 use lifecycle::Presence;
 use links::Links;
 use local::Local;
@@ -261,6 +264,7 @@ fn build(
         #[cfg(not(feature = "lan"))]
         Role::Relay { .. } => return Err(StartError::Role(RoleError::NoNetwork)),
     };
+    let helpers = Helpers::new(config, Rc::clone(&registry));
     let reactor = Reactor::new(Parts {
         poll,
         clock,
@@ -268,6 +272,7 @@ fn build(
         signals,
         room,
         links: Links::new(registry, sockets),
+        helpers,
         idle_timeout: config.idle_timeout_ms.map(ms),
         buffered_max: config.connection_mib as usize * 1024 * 1024,
     });

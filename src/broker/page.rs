@@ -84,6 +84,7 @@ pub(super) fn may_ask(endpoint: Endpoint) -> bool {
         | Endpoint::Heartbeat
         | Endpoint::Machines
         | Endpoint::Page
+        | Endpoint::Reload
         | Endpoint::Shutdown => false,
     }
 }

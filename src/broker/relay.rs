@@ -64,6 +64,7 @@ pub(super) struct Relay {
     steps: VecDeque<Step>,
     now: Now,
     requests: usize,
+    reload: bool,
     shutdown: bool,
 }
 
@@ -89,6 +90,7 @@ impl Relay {
             steps: VecDeque::new(),
             now,
             requests: 0,
+            reload: false,
             shutdown: false,
         }
     }
@@ -239,7 +241,7 @@ impl Room for Relay {
         if let Some(wire) = &mut self.wire {
             wire.go_on(&mut self.uplink, now);
         }
-        self.uplink.want(!self.uplink.is_idle(), now.mono);
+        self.uplink.want(!self.uplink.is_idle(|_| true), now.mono);
         self.uplink.tick(now.mono);
         self.carry_out_steps(now);
         true
@@ -255,6 +257,7 @@ impl Room for Relay {
 
     fn end(&mut self) -> Result<Effects> {
         let mut effects = self.uplink.take_effects();
+        effects.reload |= std::mem::take(&mut self.reload);
         effects.shutdown |= std::mem::take(&mut self.shutdown);
         Ok(effects)
     }
@@ -336,8 +339,8 @@ impl Room for Relay {
         [self.uplink.next_deadline(), wire].into_iter().flatten().min()
     }
 
-    fn is_idle(&self) -> bool {
-        self.uplink.is_idle()
+    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
+        self.uplink.is_idle(counts)
     }
 
     /// Its own peers hear it from here: the hub goes on.

@@ -111,8 +111,8 @@ pub(super) trait Room {
     /// When the next turn is due, if no client asks before.
     fn next_deadline(&self, now: Now) -> Option<Monotonic>;
 
-    /// Whether nobody is here: no peer, and no request that waits.
-    fn is_idle(&self) -> bool;
+    /// Whether nobody is here: no peer, and no request that waits of anyone who counts.
+    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool;
 
     // The end
 

@@ -148,8 +148,8 @@ impl Room for Serving {
         pass_on!(self, room => room.next_deadline(now))
     }
 
-    fn is_idle(&self) -> bool {
-        pass_on!(self, room => room.is_idle())
+    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
+        pass_on!(self, room => room.is_idle(counts))
     }
 
     fn goodbye(&mut self, reason: &str, now: Now) -> Effects {

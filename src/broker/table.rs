@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Watch,
     /// The process of an agent.
     Agent,
+    /// What a helper writes, which is nothing: its end.
+    Helper,
     /// The listener for other machines.
     Entrance,
     /// A connection to another machine.
@@ -42,13 +44,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Listener,
         Self::Signal,
         Self::Connection,
         Self::Push,
         Self::Watch,
         Self::Agent,
+        Self::Helper,
         Self::Entrance,
         Self::Machine,
         Self::Waker,

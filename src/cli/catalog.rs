@@ -5,8 +5,8 @@ use super::command::Entry;
 use super::words::{Result, UsageError};
 use super::{
     clean, completions, demo, doctor, emit, events, export, guard, help, history, hook, hubs,
-    inbox, invite, join, kick, leave, lock, machines, mcp, peers, rename, reply, secret, send,
-    session, setup, start, state, status, stop, suggest, top, version, web, whoami,
+    inbox, invite, join, kick, leave, lock, machines, mcp, notify, peers, rename, reply, secret,
+    send, session, setup, start, state, status, stop, suggest, top, version, web, whoami,
 };
 
 /// The commands, in the order of the overview within each group.
@@ -24,6 +24,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     history::ENTRY,
     whoami::ENTRY,
     inbox::ENTRY,
+    notify::ENTRY,
     peers::ENTRY,
     rename::ENTRY,
     kick::ENTRY,

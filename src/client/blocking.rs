@@ -69,13 +69,24 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that starts no broker and whose calls fail at `deadline`. Nothing is asked and
-    /// nothing is looked for before the first call.
+    /// A client that starts no broker. Nothing is asked and nothing is looked for before the first
+    /// call.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            start: StartPolicy::Never,
+            token: None,
+            deadline: None,
+            patient: false,
+            link: None,
+        }
+    }
+
+    /// The same, whose calls fail at `deadline`.
     #[must_use]
     pub fn until(config: &Config, deadline: Instant) -> Self {
-        let start = StartPolicy::Never;
-        let deadline = Some(deadline);
-        Self { config: config.clone(), start, token: None, deadline, patient: false, link: None }
+        Self { deadline: Some(deadline), ..Self::of(config) }
     }
 
     /// From now on, a request that comes too soon is made again when it may be, if that is before

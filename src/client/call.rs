@@ -82,6 +82,7 @@ pub fn is_repeatable(request: &Request) -> bool {
         | Request::RenewClaim { .. }
         | Request::ReleaseClaim { .. }
         | Request::ListMachines
+        | Request::Reload
         | Request::RemoveMachine { .. }
         | Request::OpenPage => true,
         // Without `peek` the messages of a lost answer are marked read and seen by nobody.

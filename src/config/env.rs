@@ -28,6 +28,13 @@ impl<L: Fn(&str) -> Option<OsString>> Env<L> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
     }
 
+    /// A text.
+    pub(super) fn text(&self, variable: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some(value) = self.get(variable) else { return Ok(None) };
+        let text = value.clone().into_string().map(Some);
+        text.map_err(|_| invalid(variable, &value, "a text in UTF-8".to_owned()))
+    }
+
     /// A whole number in `range`. Digits only: no sign, no space.
     pub(super) fn number<T>(
         &self,

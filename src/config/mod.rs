@@ -62,6 +62,8 @@ pub const DURABILITY: &str = "SLM_MESH_DURABILITY";
 pub const AUTO_LOCK: &str = "SLM_MESH_AUTO_LOCK";
 /// The variable of [`Config::hook_ms`].
 pub const HOOK_MS: &str = "SLM_MESH_HOOK_MS";
+/// The variable of [`Config::notify`].
+pub const NOTIFY: &str = "SLM_MESH_NOTIFY";
 /// The variable of [`Config::log`].
 pub const LOG: &str = "SLM_MESH_LOG";
 
@@ -115,6 +117,8 @@ pub struct Config {
     /// How long a hook may take once it has its input, ms; `None`: as long as each kind of hook has
     /// by itself.
     pub hook_ms: Option<u32>,
+    /// The program that `slm-mesh notify on` has tell the person of messages; `None`: the desktop's.
+    pub notify: Option<String>,
     /// The least severe lines that are logged.
     pub log: LogLevel,
 }
@@ -209,6 +213,7 @@ impl Config {
             )?,
             auto_lock: env.boolean(AUTO_LOCK, true)?,
             hook_ms: env.number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?,
+            notify: env.text(NOTIFY)?,
             log: env.word(
                 LOG,
                 LogLevel::Info,

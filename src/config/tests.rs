@@ -60,6 +60,7 @@ fn defaults_stand_when_nothing_is_set() {
         durability: Durability::Normal,
         auto_lock: true,
         hook_ms: None,
+        notify: None,
         log: LogLevel::Info,
     };
     assert_eq!(config(&[]), expected);
@@ -83,6 +84,7 @@ fn defaults_stand_when_nothing_is_set() {
         DURABILITY,
         AUTO_LOCK,
         HOOK_MS,
+        NOTIFY,
         LOG,
     ];
     let empty: Vec<(&str, &str)> = all.iter().map(|variable| (*variable, "")).collect();
@@ -111,6 +113,7 @@ fn every_variable_is_read() {
         (DURABILITY, "full"),
         (AUTO_LOCK, "0"),
         (HOOK_MS, "100"),
+        (NOTIFY, "/bin/tell"),
         (LOG, "debug"),
     ]);
     assert_eq!(
@@ -136,6 +139,7 @@ fn every_variable_is_read() {
             durability: Durability::Full,
             auto_lock: false,
             hook_ms: Some(100),
+            notify: Some("/bin/tell".to_owned()),
             log: LogLevel::Debug,
         }
     );

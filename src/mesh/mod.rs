@@ -499,17 +499,28 @@ impl<S: Store> Mesh<S> {
             Request::RemoveMachine { name } => self.remove_machine(caller, *name, now)?,
             Request::LeaveHub {} => self.leave_hub(caller, now)?,
             Request::OpenPage => return Err(not_for_page().into()),
-            Request::Shutdown => self.shutdown(caller)?,
+            Request::Reload | Request::Shutdown => self.of_process(caller, request)?,
         };
         Ok(Outcome::Reply(reply))
     }
 
-    fn shutdown(&mut self, caller: Caller) -> std::result::Result<Reply, Failure> {
+    /// What is about the broker's process, and not about the mesh.
+    fn of_process(
+        &mut self,
+        caller: Caller,
+        request: &Request,
+    ) -> std::result::Result<Reply, Failure> {
+        let stops = *request == Request::Shutdown;
         if caller != Caller::Broker {
-            let message = "only the broker token may stop the broker: use `slm-mesh stop`";
+            let message = if stops {
+                "only the broker token may stop the broker: use `slm-mesh stop`"
+            } else {
+                "only the broker token may have stored settings looked at anew"
+            };
             return Err(Refusal::new(Code::Forbidden, message).into());
         }
-        self.effects.shutdown = true;
+        self.effects.shutdown |= stops;
+        self.effects.reload |= !stops;
         Ok(Reply::Done {})
     }
 

@@ -258,6 +258,8 @@ pub struct Effects {
     pub events: Vec<Cow<'static, str>>,
     /// Machines that were removed: their connections are to be closed.
     pub removed: Vec<MachineName>,
+    /// What is stored in the data directory of helpers is to be looked at anew.
+    pub reload: bool,
     /// The broker is asked to stop.
     pub shutdown: bool,
 }

@@ -172,6 +172,10 @@ impl<T: Stream> Connection<T> {
         }
     }
 
+    pub(super) fn stream(&self) -> &T {
+        &self.stream
+    }
+
     pub(super) fn stream_mut(&mut self) -> &mut T {
         &mut self.stream
     }

@@ -14,7 +14,7 @@ use crate::broker::timers::Alarm;
 use crate::limits::CONNECTIONS_REFUSED_MAX;
 use crate::log;
 use crate::model::Monotonic;
-use crate::platform::Stream;
+use crate::platform::{Stream, peer_credentials};
 
 impl<R: Room> Reactor<R> {
     pub(super) fn connection_event(&mut self, key: Key, event: &mio::event::Event, now: Monotonic) {
@@ -45,7 +45,10 @@ impl<R: Room> Reactor<R> {
 
     fn come_in(&mut self, mut stream: Stream, now: Monotonic) {
         let Some(acceptor) = &self.acceptor else { return };
-        let others = self.links.descriptors() + self.agents.descriptors() + self.room.descriptors();
+        let others = self.links.descriptors()
+            + self.agents.descriptors()
+            + self.helpers.descriptors()
+            + self.room.descriptors();
         let space = acceptor.room(self.connections.len(), others);
         if space == Space::Refuse && self.refused.len() >= CONNECTIONS_REFUSED_MAX {
             self.let_go_of_first(now);
@@ -63,6 +66,17 @@ impl<R: Room> Reactor<R> {
         } else {
             self.settle(key, Progress::Fine, now);
         }
+    }
+
+    /// Whether the broker stays for this client: a helper goes with the broker.
+    pub(super) fn counts(&self, asker: Asker) -> bool {
+        let Asker::Http(key) = asker else { return true };
+        if self.helpers.descriptors() == 0 {
+            return true;
+        }
+        let connection = self.connections.get(key);
+        let peer = connection.and_then(|it| peer_credentials(it.stream()).ok());
+        !peer.and_then(|peer| peer.pid).is_some_and(|pid| self.helpers.has(pid))
     }
 
     /// Makes room for one more connection to be refused. The first that was has its answer; what its

@@ -24,6 +24,7 @@ use super::answers::unavailable;
 use super::clock::Clock;
 use super::connection::Connection;
 use super::held::Asker;
+use super::helpers::Helpers;
 use super::links::{Links, News};
 use super::room::Room;
 use super::table::{Key, Kind, Table};
@@ -100,6 +101,7 @@ pub(super) struct Reactor<R> {
     answered: Vec<Key>,
     links: Links,
     agents: Agents,
+    helpers: Helpers,
     timers: Timers,
     idle_timeout: Option<Duration>,
     idle_since: Option<Monotonic>,
@@ -118,6 +120,7 @@ pub(super) struct Parts<R> {
     pub(super) signals: UnixStream,
     pub(super) room: R,
     pub(super) links: Links,
+    pub(super) helpers: Helpers,
     /// Time without peers after which the broker stops.
     pub(super) idle_timeout: Option<Duration>,
     /// What all connections may have buffered, bytes.
@@ -137,6 +140,7 @@ impl<R: Room> Reactor<R> {
             mut signals,
             room,
             links,
+            helpers,
             idle_timeout,
             buffered_max,
         } = parts;
@@ -161,6 +165,7 @@ impl<R: Room> Reactor<R> {
             answered: Vec::new(),
             links,
             agents,
+            helpers,
             timers: Timers::default(),
             idle_timeout,
             idle_since: None,
@@ -183,6 +188,7 @@ impl<R: Room> Reactor<R> {
         let now = self.clock.now();
         let effects = self.room.start();
         self.carry_out(effects, now);
+        self.helpers.reload(now.mono);
         loop {
             let now = self.clock.now();
             self.note_idle(now.mono);
@@ -193,6 +199,7 @@ impl<R: Room> Reactor<R> {
             let now = self.clock.now();
             self.take_events(&events, now);
             self.take_alarms(now.mono);
+            self.helpers.tick(now.mono);
             self.accept(now.mono);
             self.run_turn(now)?;
             self.room.flush(now);
@@ -220,6 +227,7 @@ impl<R: Room> Reactor<R> {
         let first = [
             self.room.next_deadline(now),
             self.timers.next(),
+            self.helpers.next_deadline(),
             self.acceptor.as_ref().and_then(|acceptor| acceptor.next_try(now.mono)),
             idle,
         ];
@@ -227,7 +235,8 @@ impl<R: Room> Reactor<R> {
     }
 
     fn note_idle(&mut self, now: Monotonic) {
-        self.idle_since = self.room.is_idle().then(|| self.idle_since.unwrap_or(now));
+        self.idle_since =
+            self.room.is_idle(|asker| self.counts(asker)).then(|| self.idle_since.unwrap_or(now));
         let over = self.idle_timeout.zip(self.idle_since).map(|(time, since)| since.plus(time));
         if over.is_some_and(|at| at <= now) && self.end.is_none() {
             self.end = Some(End::Idle);
@@ -266,6 +275,7 @@ impl<R: Room> Reactor<R> {
                         self.room.hear(News::AgentEnded(peer), now);
                     }
                 }
+                Some((Kind::Helper, key)) => self.helpers.ended(key, now.mono),
                 Some((kind @ (Kind::Entrance | Kind::Machine | Kind::Waker), key)) => {
                     self.room.event(kind, key);
                 }

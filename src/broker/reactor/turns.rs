@@ -101,6 +101,9 @@ impl<R: Room> Reactor<R> {
                 self.room.hear(News::AgentEnded(peer), now);
             }
         }
+        if effects.reload {
+            self.helpers.reload(now.mono);
+        }
         if effects.shutdown {
             log::info(format_args!("asked to stop by a request"));
             self.end = Some(End::Stopped);

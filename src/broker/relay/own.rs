@@ -29,6 +29,11 @@ impl Relay {
                 Some(Ok(Reply::Done {}))
             }
             Endpoint::Page if is_person => Some(self.gate.open_page(self.now)),
+            // Helpers are processes of this machine.
+            Endpoint::Reload if is_person => {
+                self.reload = true;
+                Some(Ok(Reply::Done {}))
+            }
             Endpoint::Machines => Some(self.machines(is_person, body)),
             _ => None,
         }

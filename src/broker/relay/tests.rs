@@ -121,13 +121,15 @@ fn requests_wait_for_the_hub_and_those_that_are_for_this_machine_do_not() {
     assert!(sent.len() == 1 && sent[0].contains(r#""path":"/send","body":{"a": 1}"#), "{sent:?}");
     test.answer(2, r#"{"ok":true}"#);
     assert_eq!(test.told(), [(1, Some((200, r#"{"ok":true}"#.into())))]);
+    let (waits, effects) = test.ask(1, "/reload", "own", "");
+    assert!(!waits && effects.reload && test.sent().is_empty());
     // Its own token stops the relay; another one is nothing here.
     let (waits, effects) = test.ask(1, "/shutdown", "own", "");
     assert!(!waits && effects.shutdown && test.sent().is_empty());
     let (waits, effects) = test.ask(2, "/shutdown", "another", "");
     assert!(!waits && !effects.shutdown && test.sent().is_empty());
     let statuses: Vec<u16> = test.told().iter().map(|told| told.1.as_ref().unwrap().0).collect();
-    assert_eq!(statuses, [200, 401]);
+    assert_eq!(statuses, [200, 200, 401]);
 }
 
 #[test]
@@ -202,5 +204,5 @@ fn the_peers_of_this_machine_hear_of_its_end_from_here() {
     assert_eq!(effects.pushes[0].frame.told(), &Pushed::Shutdown("idle".into()));
     // It was not sent.
     assert_eq!(test.relay.end_held(), [Asker::Http(test.keys[1])]);
-    assert!(test.relay.is_idle());
+    assert!(test.relay.is_idle(|_| true));
 }

@@ -244,10 +244,10 @@ impl<A: Copy + Ord> Uplink<A> {
         self.queued >= UPLINK_QUEUE_BYTES_MAX || self.requests.len() >= UPLINK_REQUESTS_MAX
     }
 
-    /// Whether nobody is here: no peer, and no request that waits.
+    /// Whether nobody is here: no peer, and no request that waits of anyone who counts.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.ways.len() == 0 && !self.requests.has_askers()
+    pub fn is_idle(&self, counts: impl Fn(A) -> bool) -> bool {
+        self.ways.len() == 0 && !self.requests.askers().any(counts)
     }
 
     /// How it stands with the hub.

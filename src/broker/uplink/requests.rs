@@ -90,9 +90,9 @@ impl<A: Copy + Ord> Requests<A> {
         self.open.len()
     }
 
-    /// Whether somebody waits for an answer.
-    pub(super) fn has_askers(&self) -> bool {
-        !self.by_asker.is_empty()
+    /// Those that wait for an answer.
+    pub(super) fn askers(&self) -> impl Iterator<Item = A> {
+        self.by_asker.keys().copied()
     }
 
     /// Takes a request of someone who has no other. Gives its id.

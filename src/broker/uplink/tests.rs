@@ -87,7 +87,7 @@ fn a_request_goes_out_as_it_came_and_its_answer_comes_back_as_it_is() {
         let refused = uplink.ask(1, Asked { body, ..ask("/send", None) }, at(3)).unwrap_err();
         assert_eq!(refused.code, Code::InvalidJson);
     }
-    assert!(frames(&mut uplink, at(3)).is_empty() && uplink.is_idle());
+    assert!(frames(&mut uplink, at(3)).is_empty() && uplink.is_idle(|_| true));
 }
 
 #[test]
@@ -523,5 +523,5 @@ fn what_is_over_before_it_was_carried_out_is_not_carried_out() {
     uplink.hear(News::Process(p, false));
     let said = frames(&mut uplink, at(1));
     assert_eq!(said, [format!(r#"{{"process":"{p}","known":false}}"#)]);
-    assert!(uplink.is_idle());
+    assert!(uplink.is_idle(|_| true));
 }

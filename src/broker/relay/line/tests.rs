@@ -105,7 +105,7 @@ fn what_is_asked_here_is_answered_there() {
     let (now, retry_after, allow) = (Timestamp(9), None, None);
     let answer = Answer { id: 1, status: 200, now, body: r#"{"ok":true}"#, retry_after, allow };
     test.say(&ToRelay::Answer(answer));
-    test.until(|test| test.uplink.is_idle());
+    test.until(|test| test.uplink.is_idle(|_| true));
     let Some(Output::Answer(ASKER, answered)) = test.uplink.next_output() else { panic!() };
     assert_eq!((answered.status, &*answered.body), (200, r#"{"ok":true}"#));
 }

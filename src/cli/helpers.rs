@@ -1,0 +1,115 @@
+//! What the commands of helpers have in common: switching one on and off, and being one.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::command::Context;
+use super::follow::Patient;
+use super::{Exit, Failure, Result};
+use crate::api::{Code, Events, ReadEvents, Request};
+use crate::client::{Client, ClientError, StartPolicy};
+use crate::data_dir;
+use crate::helper::Place;
+use crate::model::Seq;
+use crate::platform::BrokerLock;
+
+pub(super) fn file_error(error: impl Into<io::Error>) -> Failure {
+    Failure::other("file_error", format!("the data directory: {}", error.into()))
+}
+
+/// What is stored of a helper; none: it is switched off.
+pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Option<T>> {
+    place.settings().map_err(|error| {
+        Failure::other(
+            "file_error",
+            format!("the settings cannot be read ({error}): store them anew"),
+        )
+    })
+}
+
+/// Stores how a helper is to be.
+pub(super) fn switch_on<T: Serialize>(
+    context: &Context,
+    place: &Place,
+    settings: &T,
+) -> Result<()> {
+    data_dir::prepare(&context.config.paths)?;
+    place.set_settings(settings).map_err(file_error)
+}
+
+/// Has a broker that runs look at what is stored. Gives when that takes effect, in words.
+pub(super) fn begin(context: &Context) -> Result<&'static str> {
+    Ok(match reload(context)? {
+        Reload::Done => "from now on",
+        Reload::NoBroker => "as soon as a broker runs",
+        Reload::Older => {
+            "as soon as the broker, which is of an older version, is started anew: slm-mesh stop"
+        }
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    Done,
+    NoBroker,
+    /// It knows of no helpers.
+    Older,
+}
+
+fn reload(context: &Context) -> Result<Reload> {
+    let opened = Client::open(&context.config.of_any_role(), StartPolicy::Never);
+    match opened.and_then(|mut client| client.call_bytes(&Request::Reload)) {
+        Ok(_) => Ok(Reload::Done),
+        Err(ClientError::NoBroker) => Ok(Reload::NoBroker),
+        Err(error) if error.code() == Some(Code::UnknownEndpoint) => Ok(Reload::Older),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Switches a helper off, and removes what there is of it.
+pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Result<Exit> {
+    // Where nothing is, nothing is made.
+    if place.switch_off().map_err(file_error)? {
+        reload(context)?;
+        if !place.clear().map_err(file_error)? {
+            let message = "the helper is switched off, and has not ended yet";
+            return Err(Failure::other("still_running", message));
+        }
+    }
+    if context.out.json {
+        context.out.document(&json!({"ok": true, "on": false}))?;
+    } else {
+        writeln!(context.out, "{done}")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// How a helper is, for scripts; `by` what it works with.
+pub(super) fn say_status(context: &mut Context, place: &Place, by: Option<&str>) -> Result<Exit> {
+    let status = json!({
+        "ok": true, "on": by.is_some(), "by": by, "running": place.is_running(),
+    });
+    context.out.document(&status)?;
+    Ok(Exit::Done)
+}
+
+/// What is to be said of a helper that is switched on, behind that.
+pub(super) fn running_text(place: &Place) -> &'static str {
+    if place.is_running() { "" } else { ", as soon as a broker runs" }
+}
+
+/// Makes this process the helper; none: another one is it, and stays.
+pub(super) fn take(place: &Place) -> Result<Option<BrokerLock>> {
+    place.take().map_err(file_error)
+}
+
+/// Where a helper goes on. A database that has not come so far is another one, which begins anew.
+pub(super) fn position(place: &Place, patient: &mut Patient) -> Result<Seq> {
+    let position = place.position();
+    let request = Request::ReadEvents(ReadEvents { limit: Some(1), ..ReadEvents::default() });
+    let Events { last_seq, .. } = patient.ask(&request)?;
+    Ok(if position > last_seq { Seq(0) } else { position })
+}

@@ -1,0 +1,231 @@
+//! `slm-mesh notify`: telling the person of messages to them. Also the helper that does it, which the
+//! broker starts.
+
+use std::io::Write;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::actor::CLI;
+use super::command::{Command, Context, Entry, Group, Task};
+use super::follow::Patient;
+use super::out;
+use super::words::{self, Words};
+use super::{Exit, Failure, Result, helpers};
+use crate::api::{Fetch, MessageInfo, Messages, Request};
+use crate::client::Client;
+use crate::config::NOTIFY;
+use crate::helper::{Helper, Place};
+use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
+use crate::log;
+use crate::model::Seq;
+use crate::notify::{Kind, Notification, Pace, Settings, show};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "notify",
+    group: Group::Messages,
+    summary: "have messages to you shown on the desktop",
+    usage: &["notify on|off|status|test"],
+    about: &[
+        "From `on` to `off`, a process beside the broker shows each message to `cli` that is \
+         unread, with its sender and the beginning of its text; of many at once the first ones, \
+         and how many more there are. They stay unread.",
+        "It uses `notify-send`, on macOS `osascript`, or your own program if SLM_MESH_NOTIFY \
+         names one: that is run for each message, with SLM_MESH_FROM, SLM_MESH_TEXT (its \
+         beginning), SLM_MESH_TYPE and SLM_MESH_HANDLE in its environment and all about the \
+         message on its standard input, as a line of JSON.",
+        "Run `on` in a terminal of your desktop: what leads there is stored, since the broker \
+         may have been started from elsewhere. `test` shows one notification.",
+    ],
+    options: &[],
+    examples: &[
+        ("notify on", ""),
+        ("SLM_MESH_NOTIFY=~/bin/say-it slm-mesh notify on", "by a program of your own"),
+    ],
+    parse,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Notify {
+    On,
+    Off,
+    Status,
+    Test,
+    /// Be the helper.
+    Run,
+}
+
+fn parse(words: &mut Words) -> words::Result<Task> {
+    let notify = if words.flag("--helper") {
+        Notify::Run
+    } else {
+        match words.action(&["on", "off", "status", "test"])? {
+            "on" => Notify::On,
+            "off" => Notify::Off,
+            "test" => Notify::Test,
+            _ => Notify::Status,
+        }
+    };
+    words.end()?;
+    Ok(Task::command(notify))
+}
+
+impl Command for Notify {
+    fn run(&self, context: &mut Context) -> Result<Exit> {
+        let place = Place::of(Helper::Notify, &context.config.paths);
+        match self {
+            Self::On => on(context, &place),
+            Self::Off => helpers::switch_off(context, &place, "Notifications are off."),
+            Self::Status => status(context, &place),
+            Self::Test => test(context, &place),
+            Self::Run => follow(context, &place),
+        }
+    }
+
+    fn only_for_person(&self) -> Option<&'static str> {
+        matches!(self, Self::On | Self::Off).then_some("to switch notifications on or off")
+    }
+}
+
+/// By what the person is told, as this environment has it.
+fn wanted(context: &Context) -> Result<Settings> {
+    let own = context.config.notify.as_deref();
+    Settings::of(|name| std::env::var_os(name), own).map_err(|name| {
+        let name = super::text::escape(&name).into_owned();
+        let message = match (own, Kind::program(Kind::NotifySend)) {
+            (Some(_), _) => format!("{NOTIFY} is {name}, and there is no such program"),
+            (None, _) => format!(
+                "there is no {name} here, which shows notifications: it comes with libnotify \
+                 (packages libnotify-bin or libnotify); or name a program of your own by {NOTIFY}"
+            ),
+        };
+        Failure::other("no_program", message)
+    })
+}
+
+fn on(context: &mut Context, place: &Place) -> Result<Exit> {
+    let settings = wanted(context)?;
+    helpers::switch_on(context, place, &settings)?;
+    let begins = helpers::begin(context)?;
+    if context.out.json {
+        return helpers::say_status(context, place, Some(&program(&settings)));
+    }
+    let by = program(&settings);
+    let by = context.out.path(&by);
+    context.out.paragraph(&format!("Messages to you are shown by {by}, {begins}."))?;
+    if !settings.has_desktop() {
+        out::note(
+            "nothing here leads to a desktop (DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR): run this \
+             in a terminal on it; `slm-mesh notify test` shows whether it works",
+        );
+    }
+    Ok(Exit::Done)
+}
+
+fn program(settings: &Settings) -> String {
+    settings.program.to_string_lossy().into_owned()
+}
+
+fn status(context: &mut Context, place: &Place) -> Result<Exit> {
+    let settings = helpers::settings::<Settings>(place)?;
+    let program = settings.as_ref().map(program);
+    if context.out.json {
+        return helpers::say_status(context, place, program.as_deref());
+    }
+    let out = &mut context.out;
+    let Some(program) = program else {
+        writeln!(out, "Notifications are off. To switch them on: slm-mesh notify on")?;
+        return Ok(Exit::Done);
+    };
+    let (by, now) = (out.path(&program), helpers::running_text(place));
+    out.paragraph(&format!("Notifications are on, by {by}{now}."))?;
+    Ok(Exit::Done)
+}
+
+fn test(context: &mut Context, place: &Place) -> Result<Exit> {
+    let settings = match helpers::settings(place)? {
+        Some(settings) => settings,
+        None => wanted(context)?,
+    };
+    show(&settings, Notification::Test).map_err(|error| {
+        let message = format!("{} has shown nothing: {error}", program(&settings));
+        Failure::other("not_shown", message)
+    })?;
+    if context.out.json {
+        context.out.document(&json!({"ok": true}))?;
+    } else {
+        let by = context.out.path(&program(&settings));
+        writeln!(context.out, "Shown by {by}.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
+fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
+    let Some(_lock) = helpers::take(place)? else { return Ok(Exit::Done) };
+    let Some(settings) = helpers::settings::<Settings>(place)? else { return Ok(Exit::Done) };
+    let patient = Patient::new(Client::of(&context.config.of_any_role()), true);
+    let follower = Follower { place, settings, patient, pace: Pace::default(), has_failed: false };
+    follower.run()
+}
+
+struct Follower<'a> {
+    place: &'a Place,
+    settings: Settings,
+    patient: Patient,
+    pace: Pace,
+    has_failed: bool,
+}
+
+impl Follower<'_> {
+    fn run(mut self) -> Result<Exit> {
+        let mut seen = helpers::position(self.place, &mut self.patient)?;
+        loop {
+            let left = self.pace.time_left(Instant::now());
+            let wait = left.map_or(WAIT_SECONDS_MAX, |left| {
+                u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(WAIT_SECONDS_MAX)
+            });
+            let reply: Messages = self.patient.ask(&Request::Fetch(Fetch {
+                peer_id: Some(CLI.into()),
+                after: Some(seen),
+                limit: Some(LIST_LIMIT_MAX),
+                peek: true,
+                wait: wait.min(WAIT_SECONDS_MAX),
+                ..Fetch::default()
+            }))?;
+            for message in &reply.messages {
+                self.tell(message)?;
+            }
+            seen = reply.messages.last().map_or(seen, |message| message.seq);
+            if let Some(rest) = self.pace.take_rest(Instant::now()) {
+                self.show(Notification::More(rest));
+                self.is_done(seen)?;
+            }
+        }
+    }
+
+    fn tell(&mut self, message: &MessageInfo) -> Result<()> {
+        if self.pace.admit(Instant::now()) {
+            self.show(Notification::Message(message));
+            // Those of the rest are counted again by a helper that has to begin anew.
+            self.is_done(message.seq)?;
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, seq: Seq) -> Result<()> {
+        self.place.set_position(seq).map_err(helpers::file_error)
+    }
+
+    /// What could not be shown is in the inbox all the same.
+    fn show(&mut self, notice: Notification<'_>) {
+        match show(&self.settings, notice) {
+            Ok(()) => self.has_failed = false,
+            Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
+                let program = self.settings.program.display();
+                log::warn(format_args!("{program} has not shown a message: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What helpers have in common: processes beside the broker that follow what happens and bring it
+//! somewhere else, such as to the desktop. The broker starts them and ends with them; here is what
+//! each has in the data directory.
+//!
+//! A helper keeps the number of the last message or event that it is done with. So it goes on where
+//! it was after anything, as long as the mesh still keeps what it missed.
+
+use std::io;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::files::{read_bounded, write_private};
+use crate::limits::HELPER_FILE_BYTES_MAX;
+use crate::model::Seq;
+use crate::paths::Paths;
+use crate::platform::{BrokerLock, lock_holder};
+
+/// How long a former process of a helper is waited for.
+const FORMER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often its lock is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The helpers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Helper {
+    /// Tells the person of messages to them.
+    Notify,
+    /// Gives what happens to a memory.
+    Memory,
+}
+
+impl Helper {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Notify, Self::Memory];
+
+    /// The command that it is, and how its files are called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// A helper's files in a data directory. None of them is there while it is switched off.
+#[derive(Clone, Debug)]
+pub struct Place {
+    settings: PathBuf,
+    position: PathBuf,
+    lock: PathBuf,
+}
+
+impl Place {
+    /// Those of `helper` in the data directory of `paths`.
+    #[must_use]
+    pub fn of(helper: Helper, paths: &Paths) -> Self {
+        let file = |kind| paths.of_helper(helper.name(), kind);
+        Self { settings: file("json"), position: file("seq"), lock: file("lock") }
+    }
+
+    /// Whether it is switched on.
+    #[must_use]
+    pub fn is_wanted(&self, _config: &Config) -> bool {
+        self.settings.exists()
+    }
+
+    /// What is stored of how it is to be; none: it is switched off.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn settings<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+        match read_bounded(&self.settings, HELPER_FILE_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores how it is to be: readable by this user alone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_settings<T: Serialize>(&self, settings: &T) -> io::Result<()> {
+        let mut text = serde_json::to_vec(settings)?;
+        text.push(b'\n');
+        write_private(&self.settings, &text)
+    }
+
+    /// What it is done with; nothing if that cannot be read.
+    #[must_use]
+    pub fn position(&self) -> Seq {
+        let bytes = read_bounded(&self.position, HELPER_FILE_BYTES_MAX).unwrap_or_default();
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        Seq(text.trim().parse().unwrap_or_default())
+    }
+
+    /// It is done with everything up to `seq`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_position(&self, seq: Seq) -> io::Result<()> {
+        write_private(&self.position, seq.to_string().as_bytes())
+    }
+
+    /// Makes this process the one that is this helper, once a former one has ended; none: it does not
+    /// end.
+    ///
+    /// # Errors
+    /// The lock cannot be taken at all.
+    pub fn take(&self) -> io::Result<Option<BrokerLock>> {
+        let until = Instant::now() + FORMER_TIME_MAX;
+        loop {
+            match BrokerLock::try_acquire(&self.lock)? {
+                None if Instant::now() < until => sleep(LOCK_PAUSE),
+                lock => return Ok(lock),
+            }
+        }
+    }
+
+    /// Whether a process is this helper now.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        lock_holder(&self.lock).is_ok_and(|holder| holder.is_some())
+    }
+
+    /// Switches it off: no broker starts it from here on. Gives whether it was on.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn switch_off(&self) -> io::Result<bool> {
+        remove(&self.settings)
+    }
+
+    /// Removes the rest of its files, once no process is this helper any more. Gives whether that is
+    /// so.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn clear(&self) -> io::Result<bool> {
+        let Some(lock) = self.take()? else { return Ok(false) };
+        remove(&self.position)?;
+        remove(&self.lock)?;
+        drop(lock);
+        Ok(true)
+    }
+}
+
+fn remove(path: &PathBuf) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,159 @@
+//! One notification: what the program is run with, and what comes of it.
+
+use std::io::{self, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{Kind, Settings};
+use crate::api::MessageInfo;
+use crate::limits::{NOTIFICATION_CHARS_MAX, NOTIFICATION_TIME_MAX};
+use crate::text::{escape, escape_lines};
+
+/// How the program calls itself.
+const APP: &str = "slm-mesh";
+/// What macOS runs: the texts come as arguments.
+const SCRIPT: [&str; 3] = [
+    "on run argv",
+    "display notification (item 3 of argv) with title (item 1 of argv) subtitle (item 2 of argv)",
+    "end run",
+];
+/// How often a program that was started is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What the person is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Notification<'a> {
+    /// A message.
+    Message(&'a MessageInfo),
+    /// So many more have come.
+    More(u64),
+    /// How a message would be shown.
+    Test,
+}
+
+impl Notification<'_> {
+    /// Its first line.
+    fn title(&self) -> String {
+        match self {
+            Self::Message(message) => {
+                escape(&message.from_peer.shown_as(&message.from_name)).into_owned()
+            }
+            Self::More(_) | Self::Test => APP.to_owned(),
+        }
+    }
+
+    /// The beginning of its text.
+    fn text(&self) -> String {
+        match self {
+            Self::Message(message) => begin(&message.payload),
+            Self::More(1) => "1 more message: slm-mesh inbox".to_owned(),
+            Self::More(count) => format!("{count} more messages: slm-mesh inbox"),
+            Self::Test => "This is how a message to you is shown.".to_owned(),
+        }
+    }
+
+    /// All about it, for a program: a line of JSON.
+    fn facts(&self) -> String {
+        let facts = match self {
+            Self::Message(message) => json!({"event": "message", "message": message}),
+            Self::More(count) => json!({"event": "more", "count": count}),
+            Self::Test => json!({"event": "test"}),
+        };
+        facts.to_string() + "\n"
+    }
+}
+
+/// As much of a text as a notification shows, with nothing in it that could not be an argument.
+fn begin(text: &str) -> String {
+    let text = escape_lines(text);
+    match text.char_indices().nth(NOTIFICATION_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.into_owned(),
+    }
+}
+
+/// Bodies of notifications may be markup (Desktop Notifications Specification, 4), and this is not.
+fn plain(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Tells the person, and waits until that is done.
+///
+/// # Errors
+/// The program cannot be run, says that it has failed, or takes too long.
+pub fn show(settings: &Settings, notice: Notification<'_>) -> io::Result<()> {
+    let mut command = Command::new(&settings.program);
+    command.env_clear();
+    command.envs(settings.environment.iter().map(|(name, value)| (&**name, &**value)));
+    let (title, text) = (notice.title(), notice.text());
+    match settings.kind {
+        Kind::NotifySend => {
+            command.args([&format!("--app-name={APP}"), "--category=im.received", "--"]);
+            command.args([title, plain(&text)]);
+        }
+        Kind::Osascript => {
+            for line in SCRIPT {
+                command.args(["-e", line]);
+            }
+            command.args([APP, &title, &text]);
+        }
+        Kind::Command => {
+            command.envs([("SLM_MESH_FROM", title), ("SLM_MESH_TEXT", text)]);
+            if let Notification::Message(message) = notice {
+                command.env("SLM_MESH_HANDLE", message.handle.to_string());
+                command.env("SLM_MESH_TYPE", message.kind.as_str());
+            }
+        }
+    }
+    let facts = (settings.kind == Kind::Command).then(|| notice.facts());
+    let child = command
+        .stdin(if facts.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    finish(child, facts)
+}
+
+/// Gives the program its input, and waits for its end.
+fn finish(mut child: Child, input: Option<String>) -> io::Result<()> {
+    // One that does not read would keep whoever writes; it is dealt with below.
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    }
+    let until = Instant::now() + NOTIFICATION_TIME_MAX;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(io::Error::other(format!("it has ended with {status}"))),
+            None if Instant::now() >= until => {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            None => sleep(LOOK_INTERVAL),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_text_can_be_an_argument() {
+        assert_eq!(begin("a\0b\u{202e}c\nd"), "a\\u{0}b\\u{202e}c\nd");
+        let long = begin(&"ü".repeat(NOTIFICATION_CHARS_MAX + 1));
+        assert_eq!(
+            (long.chars().count(), long.chars().last()),
+            (NOTIFICATION_CHARS_MAX + 1, Some('…'))
+        );
+    }
+
+    #[test]
+    fn a_text_is_no_markup() {
+        assert_eq!(plain("<b>R&D</b>"), "&lt;b&gt;R&amp;D&lt;/b&gt;");
+    }
+}
