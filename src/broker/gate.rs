@@ -25,6 +25,7 @@ impl Gate {
     }
 
     /// The port.
+    #[cfg(feature = "lan")]
     pub(super) fn port(&self) -> u16 {
         self.port
     }

@@ -2,7 +2,7 @@
 //! sense. Each command asks, lays out the answer, and ends; none keeps state of its own.
 //!
 //! A command is one file: its entry in the catalogue, its arguments, how they are read, and what it
-//! does. To add one, write that file, with an [`ENTRY`](command::Entry), and name it twice: below, and
+//! does. To add one, write that file, with an `ENTRY` (`command::Entry`), and name it twice: below, and
 //! in `catalog.rs`.
 //!
 //! What others wrote never reaches a terminal raw. With `--json` one document is written and nothing
