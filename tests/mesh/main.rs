@@ -42,6 +42,7 @@ mod notify;
 mod npm;
 mod push;
 mod page;
+mod page_browser;
 mod python;
 #[cfg(feature = "lan")]
 mod relays;

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod broker;
+pub mod browser;
 pub mod files;
 pub mod http;
 pub mod net;

@@ -1,0 +1,257 @@
+//! The page in a real browser: what it shows and does, by the keyboard too, and that it keeps up without
+//! asking again and again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::broker::{Broker, Setup};
+use crate::common::browser::Browser;
+use crate::common::eventually;
+use crate::common::peer::Peer;
+
+/// What would become elements and run, if it were not taken as text.
+const ATTACK: &str = "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>\u{202e}";
+
+/// How long a page that keeps up by a held request is watched for others.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// A broker whose peers stay, however long the browser takes.
+fn start() -> Broker {
+    Setup::new().with("SLM_MESH_STALE_MS", "3600000").with("SLM_MESH_DEAD_MS", "7200000").start()
+}
+
+/// A page of the broker with a key to it.
+fn open(broker: &Broker) -> Option<Browser> {
+    let mut browser = Browser::start(broker.setup.mesh())?;
+    browser.open(&address(broker));
+    browser.until("$('link').dataset.is === 'live'");
+    Some(browser)
+}
+
+fn address(broker: &Broker) -> String {
+    let opened = broker.ok("/page", &json!({}));
+    format!("http://127.0.0.1:{}/#{}", broker.port, opened["token"].as_str().unwrap())
+}
+
+/// Whether a part of the page shows a text.
+fn shows(part: &str, text: &str) -> String {
+    format!("document.querySelector('{part}').textContent.includes({})", json!(text))
+}
+
+/// Brings the focus to an element, as somebody would who goes there by the keyboard, and presses Enter.
+fn enter(browser: &mut Browser, selector: &str) {
+    browser.until(&format!("document.querySelector('{selector}')"));
+    browser.eval(&format!("document.querySelector('{selector}').focus()"));
+    browser.press("Enter", 13);
+}
+
+fn inbox(peer: &Peer, broker: &Broker) -> Vec<Value> {
+    let list = peer.ok(broker, "/messages", &json!({"peek": true}));
+    list["messages"].as_array().unwrap().clone()
+}
+
+#[test]
+fn the_page_shows_what_there_is_and_what_comes() {
+    let broker = start();
+    let bob = broker.register("bob");
+    bob.ok(&broker, "/summary", &json!({"summary": ATTACK}));
+    bob.send(&broker, "cli", ATTACK);
+    bob.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/src/a.rs", "reason": ATTACK}));
+    let set = json!({"action": "set", "key": ATTACK, "value": ATTACK, "namespace": ATTACK});
+    bob.ok(&broker, "/state", &set);
+    bob.ok(&broker, "/events", &json!({"action": "emit", "type": "a.b", "payload": ATTACK}));
+    let Some(mut browser) = open(&broker) else { return };
+    browser.until(&shows("#peers", "bob"));
+    browser.until(&shows("#locks", "a.rs"));
+    browser.until(&shows("#locks time", " min"));
+    enter(&mut browser, "#threads .list button");
+    for part in ["#peers", "#locks", "#thread", "#state", "#events"] {
+        browser.until(&shows(
+            part,
+            "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>\u{fffd}",
+        ));
+    }
+    // All of it is text.
+    let elements = "document.querySelectorAll('img, main script').length";
+    assert_eq!(browser.eval(elements), 0);
+    assert_eq!(browser.eval("typeof window.hit"), "undefined");
+    assert_eq!(browser.eval("document.title"), "(1) slm-mesh");
+    // The key is nowhere to be seen.
+    assert_eq!(browser.eval("location.hash"), "");
+
+    // What comes is there by itself.
+    let carol = broker.register("carol");
+    browser.until(&shows("#peers", "carol"));
+    browser.until(&shows("#events", "carol came"));
+    carol.send(&broker, "bob", "are you there?");
+    browser.until(&shows("#threads", "are you there?"));
+    bob.ok(&broker, "/lock", &json!({"action": "unlock", "filePath": "/src/a.rs"}));
+    browser.until("!$('locks').querySelector('li')");
+    // How far a message has come, too.
+    enter(&mut browser, "#threads .list button");
+    browser.until(&shows("#thread", "are you there?"));
+    bob.ok(&broker, "/messages", &json!({}));
+    browser.until(&shows("#thread .list", "read"));
+    carol.ok(&broker, "/unregister", &json!({}));
+    browser.until(&format!("!{}", shows("#peers", "carol")));
+    assert_eq!(browser.errors, Vec::<String>::new());
+}
+
+#[test]
+fn the_page_sends_answers_releases_and_steals() {
+    let broker = start();
+    let bob = broker.register("bob");
+    let Some(mut browser) = open(&broker) else { return };
+    browser.until(&shows("#peers", "bob"));
+
+    enter(&mut browser, "#peers button");
+    browser.until("document.activeElement.name === 'text'");
+    browser.type_text("do you have a minute?");
+    enter(&mut browser, "#compose button.main");
+    let first = eventually("it is there", || inbox(&bob, &broker).pop());
+    assert_eq!(
+        (&first["payload"], &first["fromPeer"]),
+        (&json!("do you have a minute?"), &json!("cli"))
+    );
+    browser.until(&shows("#thread .list", "do you have a minute?"));
+    assert_eq!(browser.eval("$('compose').elements.text.value"), "");
+
+    let answer = json!({"toPeer": "cli", "payload": "yes", "replyTo": first["id"]});
+    let sent = bob.ok(&broker, "/send", &answer);
+    let handle = sent["handle"].as_str().unwrap();
+    browser.until(&shows("#thread .list", "yes"));
+    browser.until("document.title.startsWith('(1)')");
+    enter(&mut browser, &format!("#thread button[aria-label=\"Answer bob, {handle}\"]"));
+    browser.until("!$('answering').hidden && document.activeElement.name === 'text'");
+    browser.type_text("good");
+    enter(&mut browser, "#compose button.main");
+    let second = eventually("the answer is there", || inbox(&bob, &broker).into_iter().nth(1));
+    assert_eq!((&second["payload"], &second["replyTo"]), (&json!("good"), &sent["messageId"]));
+    enter(&mut browser, &format!("#thread button[aria-label=\"Mark {handle} read\"]"));
+    browser.until("document.title === 'slm-mesh'");
+
+    let lock = json!({"action": "lock", "filePath": "/src/[a]*.rs", "exact": true});
+    bob.ok(&broker, "/lock", &lock);
+    enter(&mut browser, "#locks button[aria-label^=\"Steal\"]");
+    browser.until("$('ask').open && document.activeElement === $('reason')");
+    browser.type_text("it is urgent");
+    browser.press("Enter", 13);
+    let locks = || broker.ok("/lock", &json!({"action": "query"}))["locks"].clone();
+    let stolen =
+        eventually("it is stolen", || Some(locks()).filter(|all| all[0]["lockedBy"] == "cli"));
+    assert_eq!(stolen[0]["reason"], "it is urgent");
+    browser.until(&shows("#locks", "you"));
+    enter(&mut browser, "#locks button[aria-label^=\"Release\"]");
+    eventually("it is free", || locks().as_array().is_some_and(Vec::is_empty).then_some(()));
+
+    browser.until("!locks.length");
+
+    // Someone else's, with the person's last word; a word that is not given changes nothing.
+    bob.ok(&broker, "/lock", &lock);
+    browser.until(&shows("#locks", "bob"));
+    enter(&mut browser, "#locks button[aria-label^=\"Release\"]");
+    browser.until("$('ask').open");
+    enter(&mut browser, "#ask-no");
+    browser.until("!$('ask').open");
+    assert_eq!(locks().as_array().unwrap().len(), 1);
+    enter(&mut browser, "#locks button[aria-label^=\"Release\"]");
+    browser.until("$('ask').open");
+    enter(&mut browser, "#ask-yes");
+    eventually("it is free", || locks().as_array().is_some_and(Vec::is_empty).then_some(()));
+    assert_eq!(browser.errors, Vec::<String>::new());
+}
+
+#[test]
+fn the_page_finds_messages_and_keeps_the_focus() {
+    let broker = start();
+    let (bob, carol) = (broker.register("bob"), broker.register("carol"));
+    bob.send(&broker, "carol", "the needle is here");
+    carol.send(&broker, "all", "hay");
+    let Some(mut browser) = open(&broker) else { return };
+    browser.until("$('threads').querySelectorAll('li').length === 2");
+    browser.press("/", 191);
+    browser.until("document.activeElement.type === 'search'");
+    browser.type_text("NEEDLE");
+    browser.until(&shows("#found", "1 message found"));
+    enter(&mut browser, "#threads .list button");
+    browser.until(&shows("#thread .list", "the needle is here"));
+
+    // The list is written anew under a focus that stays where it is.
+    browser.eval("$('search').elements.text.value = ''; search()");
+    browser.until("$('threads').querySelectorAll('li').length === 2");
+    browser.eval("[...$('threads').querySelectorAll('.list button')].at(-1).focus()");
+    let key = browser.eval("document.activeElement.closest('li').dataset.key");
+    bob.send(&broker, "carol", "and a second one");
+    browser.until(&shows("#threads", "and a second one"));
+    assert_eq!(browser.eval("document.activeElement.closest('li').dataset.key"), key);
+    // Everything can be reached, and is called something.
+    let nameless = "[...document.querySelectorAll('button, input, select, textarea')].filter((one) => \
+                    one.checkVisibility() && !(one.getAttribute('aria-label') || one.textContent.trim() || one.labels?.length)).length";
+    assert_eq!(browser.eval(nameless), 0);
+    assert_eq!(browser.eval("document.querySelectorAll('main, header, nav').length"), 3);
+    // Narrow, it shows one part at a time, and nothing stands out at the side.
+    browser.resize(360, 740);
+    for part in ["threads", "peers", "locks", "state", "events"] {
+        enter(&mut browser, &format!("nav button[data-view={part}]"));
+        browser.until(&format!("$('{part}').checkVisibility()"));
+        let others = "[...document.querySelectorAll('main > section')].filter((one) => one.checkVisibility()).length";
+        assert_eq!(browser.eval(others), 1, "{part}");
+        let wide = "document.documentElement.scrollWidth";
+        assert_eq!(browser.eval(wide), 360, "{part}");
+    }
+}
+
+#[test]
+fn a_page_that_keeps_up_asks_once() {
+    let broker = start();
+    let bob = broker.register("bob");
+    let Some(mut browser) = open(&broker) else { return };
+    browser.until(&shows("#peers", "bob"));
+    browser.until("wanted.size === 0 && !settling && !looking");
+    let before = browser.requests.clone();
+    assert!(before.last().unwrap().starts_with("http://127.0.0.1"), "{before:?}");
+    std::thread::sleep(WATCHED);
+    browser.eval("0");
+    assert_eq!(browser.requests, before, "nothing has happened, and it has asked");
+    // And yet it is told.
+    bob.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/a"}));
+    browser.until(&shows("#locks", "/a"));
+
+    // It says that its key has ended, and asks no more.
+    broker.ok("/page", &json!({}));
+    bob.ok(&broker, "/lock", &json!({"action": "unlock", "filePath": "/a"}));
+    browser.until(&shows("#notice", "has ended"));
+    // Further addresses, in the same tab, have a further key.
+    browser
+        .eval(&format!("location.hash = {}", json!(address(&broker).split('#').nth(1).unwrap())));
+    browser.until("document.getElementById('link')?.dataset.is === 'live'");
+    browser.until(&shows("#peers", "bob"));
+}
+
+#[test]
+fn another_origin_gets_nothing_and_can_show_nothing() {
+    let broker = start();
+    let Some(mut browser) = Browser::start(broker.setup.mesh()) else { return };
+    let (port, token) = (broker.port, &broker.token);
+    // A document of another origin that has no policy of its own.
+    browser.open(&format!("http://localhost:{port}/health"));
+    let asked = format!(
+        "fetch('http://127.0.0.1:{port}/status', {{headers: {{Authorization: 'Bearer {token}'}}}})\
+         .then(() => 'an answer', () => 'nothing')"
+    );
+    assert_eq!(browser.eval(&asked), "nothing");
+    let simple = format!(
+        "fetch('http://127.0.0.1:{port}/', {{mode: 'no-cors'}}).then((got) => got.type + got.status, () => 'nothing')"
+    );
+    // Either it gets none, or one that it cannot look into.
+    let got = browser.eval(&simple);
+    assert!(got == "opaque0" || got == "nothing", "{got}");
+    let framed = format!(
+        "new Promise((done) => {{ const frame = document.createElement('iframe'); \
+         frame.onload = () => done(String(frame.contentDocument === null)); \
+         frame.src = 'http://localhost:{port}/'; document.body.append(frame); }})"
+    );
+    // Of its own origin, even: a frame that is refused is a document of nobody's.
+    assert_eq!(browser.eval(&framed), "true");
+}
