@@ -1,7 +1,7 @@
 //! `slm-mesh web`
 
 use std::env;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Stdio};
@@ -71,7 +71,7 @@ impl Command for Web {
         let out = &mut context.out;
         if out.json {
             let document = Document { ok: true, url: &url, opened, expires_at };
-            out.document(&serde_json::to_vec(&document).map_err(io::Error::from)?)?;
+            out.document(&document)?;
         } else if self.print {
             writeln!(out, "{url}")?;
         } else if opened {
