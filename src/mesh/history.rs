@@ -10,7 +10,8 @@ use super::turn::{Caller, Failure};
 use crate::api::{Budget, Code, Fact, History, HistoryPage, Refusal, Reply, message_size};
 use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS, LIST_LIMIT_MAX};
 use crate::model::{
-    Message, MessageId, MessageRef, Now, OF_DOCTOR, Party, PeerId, Recipient, Seq, event_type,
+    MachineName, Message, MessageId, MessageRef, Now, OF_DOCTOR, Party, PeerId, Recipient, Seq,
+    event_type,
 };
 use crate::names;
 use crate::store::{EventQuery, HistoryQuery, Result as Stored, Store};
@@ -35,18 +36,12 @@ impl<S: Store> Mesh<S> {
     /// `POST /history`
     pub(super) fn history(&mut self, caller: Caller, history: &History, now: Now) -> Answer {
         self.count(caller, None, now)?;
-        if caller != Caller::Broker {
-            let message = match caller {
-                Caller::Operator(_) => {
-                    "only the person at the hub reads what others write to each other: run it there"
-                }
-                _ => {
-                    "only the broker token reads what others write to each other: your own messages \
-                     are at /messages"
-                }
-            };
+        if !matches!(caller, Caller::Broker | Caller::Operator(_)) {
+            let message = "only the broker token reads what others write to each other: your own \
+                           messages are at /messages";
             return Err(Refusal::new(Code::Forbidden, message).into());
         }
+        let home = self.home(caller);
         let mut with = match &history.with {
             Some(given) => {
                 let peer = PeerId::parse(given).or(self.find_peer(given)?);
@@ -94,6 +89,10 @@ impl<S: Store> Mesh<S> {
                 && !self.is_of_doctor(&message)?
                 && match &mut with {
                     Some(with) => self.is_with(&message, with)?,
+                    None => true,
+                }
+                && match home {
+                    Some(machine) => self.is_of_machine(&message, machine)?,
                     None => true,
                 };
             if wanted {
@@ -186,6 +185,31 @@ impl<S: Store> Mesh<S> {
         }
         let sent = self.sent_message(&message.from, message.seq)?;
         Ok(sent.unwrap_or(message))
+    }
+
+    /// Whether a message is from or to someone on this machine, as far as they are known to be.
+    fn is_of_machine(&mut self, message: &Message, machine: MachineName) -> Stored<bool> {
+        for party in [Some(&message.from), message.to.as_ref()].into_iter().flatten() {
+            let home = match party.peer() {
+                Some(id) if !self.peers.contains_key(&id) => {
+                    self.store.peer(id)?.and_then(|record| record.host)
+                }
+                _ => self.home_of(party),
+            };
+            if home == Some(machine) {
+                return Ok(true);
+            }
+        }
+        if message.to.is_some() {
+            return Ok(false);
+        }
+        let here = self.peers.iter().filter(|(_, present)| present.record.host == Some(machine));
+        for id in here.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if self.got_message(Recipient::Peer(id), message.seq)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a message is from or to someone.

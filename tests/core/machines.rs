@@ -393,6 +393,40 @@ fn the_person_on_a_machine_may_do_for_its_peers_only() {
     assert!(!world.0.effects.shutdown);
 }
 
+#[test]
+fn the_person_on_a_machine_reads_what_concerns_it() {
+    let mut world = World::new();
+    let (laptop, tower) = (As::Person("laptop"), As::Person("tower"));
+    let (ann, ann_id) = world.come(laptop, "ann", &json!({}));
+    let (tom, _) = world.come(tower, "tom", &json!({}));
+    world.come(HUB, "hal", &json!({}));
+    let ann = As::Token(&ann, "laptop");
+    world.send(As::Token(&tom, "tower"), None, "ann", "to ann");
+    world.send(ann, None, "hal", "from ann");
+    world.send(As::Token(&tom, "tower"), None, "hal", "to hal");
+    world.send(HUB, Some("cli"), "all", "to all");
+    world.send(HUB, Some("cli"), "cli@laptop", "to the person");
+    let texts = |world: &mut World, who: As<'_>, more: &Value| {
+        let reply = world.ask(who, Endpoint::History, more);
+        let messages = reply["messages"].as_array().unwrap().iter();
+        messages.map(|it| it["payload"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = json!({});
+    let of_laptop = ["to ann", "from ann", "to all", "to the person"];
+    assert_eq!(texts(&mut world, laptop, &all), of_laptop);
+    assert_eq!(texts(&mut world, tower, &all), ["to ann", "to hal", "to all"]);
+    assert_eq!(texts(&mut world, HUB, &all).len(), 5);
+    assert_eq!(texts(&mut world, laptop, &json!({"with": "hal"})), ["from ann", "to all"]);
+    assert_eq!(world.refused(ann, Endpoint::History, &all).0, "forbidden");
+    // What its peers wrote stays its own when they have left.
+    world.ask(laptop, Endpoint::Unregister, &json!({"peerId": ann_id.to_string()}));
+    let left = texts(&mut world, laptop, &all);
+    assert!(
+        left.iter().any(|text| text == "to ann") && !left.contains(&"to hal".into()),
+        "{left:?}"
+    );
+}
+
 fn person(who: &str) -> As<'_> {
     As::Person(if who == "hub" { "" } else { who })
 }
