@@ -1,8 +1,8 @@
 //! `slm-mesh peers NAME`: all about one.
 
 use super::command::Context;
-use super::out::{Out, Paint, write_object};
-use super::text::{count, duration, escape, has_left, short_id};
+use super::out::{Paint, write_object};
+use super::text::{age, count, duration, escape, has_left, short_id};
 use super::{Exit, Result, peers};
 use crate::api::{LockInfo, LocksReply, PeerInfo, PeerStatus, Request};
 use crate::client::StartPolicy;
@@ -19,40 +19,42 @@ pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
         write_object!(out, "ok" => true, "peer" => peer, "locks" => locks)?;
         return Ok(Exit::Done);
     }
-    out.facts(&lines(out, &peer, &locks))?;
+    let pen = Pen {
+        text: &|text| escape(text).into_owned(),
+        path: &|path| out.path(path),
+        paint: &|word, paint| out.style.paint(word, paint).into_owned(),
+        now: out.now,
+    };
+    let lines = lines(&peer, locks.iter(), &pen);
+    out.facts(&lines)?;
     Ok(Exit::Done)
 }
 
-fn lines(out: &Out, peer: &PeerInfo, locks: &[LockInfo]) -> Vec<(&'static str, String)> {
+/// How the facts about a peer are written: each makes what others wrote harmless.
+pub(super) struct Pen<'a> {
+    pub(super) text: &'a dyn Fn(&str) -> String,
+    pub(super) path: &'a dyn Fn(&str) -> String,
+    pub(super) paint: &'a dyn Fn(&str, Paint) -> String,
+    pub(super) now: Timestamp,
+}
+
+/// All about a peer, by name; `locks` are its own.
+pub(super) fn lines<'a>(
+    peer: &PeerInfo,
+    locks: impl Iterator<Item = &'a LockInfo>,
+    pen: &Pen<'_>,
+) -> Vec<(&'static str, String)> {
     let id = peer.id.to_string();
-    let name = escape(&peer.name);
+    let name = (pen.paint)(&(pen.text)(&peer.name), Paint::Bold);
+    let agent = (pen.text)(&peer.agent_type);
+    let works = peer.summary.as_deref().map_or_else(|| "it does not say".into(), pen.text);
+    let branch = peer.git_branch.as_deref();
+    let branch = branch.map_or_else(String::new, |it| format!(", branch {}", (pen.text)(it)));
     let mut lines = vec![
-        (
-            "peer",
-            format!(
-                "{} ({}), {}, process {}",
-                out.style.paint(&name, Paint::Bold),
-                short_id(&id),
-                escape(&peer.agent_type),
-                peer.pid
-            ),
-        ),
-        ("status", status(out, peer)),
-        (
-            "works on",
-            peer.summary
-                .as_deref()
-                .map_or_else(|| "it does not say".into(), |it| escape(it).into()),
-        ),
-        (
-            "project",
-            match &peer.git_branch {
-                Some(branch) => {
-                    format!("{}, branch {}", out.path(&peer.project_path), escape(branch))
-                }
-                None => out.path(&peer.project_path),
-            },
-        ),
+        ("peer", format!("{name} ({}), {agent}, process {}", short_id(&id), peer.pid)),
+        ("status", status(peer, pen)),
+        ("works on", works),
+        ("project", format!("{}{branch}", (pen.path)(&peer.project_path))),
     ];
     if let Some(host) = &peer.host {
         lines.push(("machine", host.to_string()));
@@ -60,47 +62,44 @@ fn lines(out: &Out, peer: &PeerInfo, locks: &[LockInfo]) -> Vec<(&'static str, S
     if peer.status == PeerStatus::Left {
         return lines;
     }
-    lines.push(("reach", format!("{} ({})", reach_words(&peer.reach), escape(&peer.reach))));
+    lines.push(("reach", format!("{} ({})", reach_words(&peer.reach), (pen.text)(&peer.reach))));
     if let Some(unread) = peer.unread {
         lines.push(("unread", count(unread, "message", "messages")));
     }
-    if locks.is_empty() {
-        lines.push(("locks", "none".into()));
-    }
-    for lock in locks {
-        let reason =
-            lock.reason.as_deref().map_or_else(String::new, |it| format!(": {}", escape(it)));
+    let before = lines.len();
+    lines.extend(locks.map(|lock| {
+        let reason = lock.reason.as_deref();
+        let reason = reason.map_or_else(String::new, |it| format!(": {}", (pen.text)(it)));
         let shared = if lock.shared { ", shared" } else { "" };
-        let free = out.age(lock.expires_at);
-        lines.push(("lock", format!("{}{shared}, free {free}{reason}", out.path(&lock.file_path))));
+        let free = age(lock.expires_at, pen.now);
+        ("lock", format!("{}{shared}, free {free}{reason}", (pen.path)(&lock.file_path)))
+    }));
+    if lines.len() == before {
+        lines.push(("locks", "none".into()));
     }
     lines
 }
 
-fn status(out: &Out, peer: &PeerInfo) -> String {
-    let heard = out.age(peer.last_heartbeat);
+fn status(peer: &PeerInfo, pen: &Pen<'_>) -> String {
+    let heard = age(peer.last_heartbeat, pen.now);
     let (word, paint, more) = match peer.status {
-        PeerStatus::Active => {
-            let more = match peer.busy {
-                Some(true) => ", in a turn",
-                Some(false) => ", idle",
-                None => "",
-            };
-            ("active", Paint::Good, more.into())
-        }
-        PeerStatus::Stale => ("stale", Paint::Warn, String::new()),
+        PeerStatus::Active => match peer.busy {
+            Some(true) => ("active", Paint::Good, ", in a turn"),
+            Some(false) => ("active", Paint::Good, ", idle"),
+            None => ("active", Paint::Good, ""),
+        },
+        PeerStatus::Stale => ("stale", Paint::Warn, ""),
         PeerStatus::Away => {
-            ("away", Paint::Warn, ", its MCP server is gone while the agent goes on".into())
+            ("away", Paint::Warn, ", its MCP server is gone while the agent goes on")
         }
         PeerStatus::Left => {
-            let left = has_left(peer.left_at, out.now);
-            let here = duration(seconds_between(peer.started_at, peer.left_at.unwrap_or(out.now)));
-            let left = out.style.paint(&left, Paint::Warn).into_owned();
+            let left = (pen.paint)(&has_left(peer.left_at, pen.now), Paint::Warn);
+            let here = duration(seconds_between(peer.started_at, peer.left_at.unwrap_or(pen.now)));
             return format!("{left}, was here for {here}, last heard of {heard}");
         }
     };
-    let here = duration(seconds_between(peer.started_at, out.now));
-    format!("{}{more}, here for {here}, last heard of {heard}", out.style.paint(word, paint))
+    let here = duration(seconds_between(peer.started_at, pen.now));
+    format!("{}{more}, here for {here}, last heard of {heard}", (pen.paint)(word, paint))
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {

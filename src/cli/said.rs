@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::text::count;
 use crate::api::EventInfo;
-use crate::model::{MessageId, Party, event_type};
+use crate::model::{MessageId, Party, PeerId, event_type};
 
 /// Messages that a sentence names by their handles.
 const HANDLES_MAX: usize = 3;
@@ -22,16 +22,17 @@ pub(super) struct Teller<'a> {
 /// The payloads of the mesh's own events, all in one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Payload {
-    message_id: Option<MessageId>,
-    message_ids: Vec<MessageId>,
-    from_peer: Option<Party>,
+pub(super) struct Payload {
+    pub(super) message_id: Option<MessageId>,
+    pub(super) message_ids: Vec<MessageId>,
+    pub(super) from_peer: Option<Party>,
     from_name: Option<Box<str>>,
-    to_peer: Option<Party>,
+    pub(super) to_peer: Option<Party>,
     to_name: Option<Box<str>>,
     to_group: Option<Box<str>>,
-    read_by: Option<Party>,
-    name: Option<Box<str>>,
+    pub(super) read_by: Option<Party>,
+    pub(super) peer_id: Option<PeerId>,
+    pub(super) name: Option<Box<str>>,
     former_name: Option<Box<str>>,
     agent_type: Option<Box<str>>,
     project_path: Option<Box<str>>,
@@ -48,7 +49,8 @@ struct Payload {
     shared: bool,
 }
 
-fn read(event: &EventInfo) -> Payload {
+/// What an event of the mesh's own has to say; nothing for others.
+pub(super) fn read(event: &EventInfo) -> Payload {
     if event_type::is_custom(&event.kind) {
         // It may have fields of the same names.
         return Payload::default();
@@ -192,7 +194,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{PeerId, Seq, Timestamp};
+    use crate::model::{Seq, Timestamp};
 
     fn said(kind: &str, payload: &Value, by: Option<Party>) -> String {
         let event = EventInfo {

@@ -4,13 +4,15 @@ use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::note;
 use super::own_words::own_words;
-use super::text::{count, escape};
+use super::text::{age, count, escape};
 use super::values::{HANDLE, Text};
 use super::words::{self, Words};
 use super::{Exit, Result, place, who};
 use crate::api::{HistoryPage, PeerInfo, PeerStatus, Place, Request, SendMessage, Sent};
 use crate::client::{Client, ClientError, StartPolicy, new_id};
-use crate::model::{MachineName, MessageId, MessageKind, MessageRef, Party, PeerId, reach};
+use crate::model::{
+    MachineName, MessageId, MessageKind, MessageRef, Party, PeerId, Timestamp, reach,
+};
 use crate::names;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -215,7 +217,7 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
                     format!(
                         "{} {name} ({handle}){}",
                         if pushed || delivered { "Sent to" } else { "Stored for" },
-                        fate(context, &peer)
+                        fate(&peer, context.out.now)
                     )
                 }
                 Recipient::Unknown => format!("Sent to {} ({handle}).", escape(to)),
@@ -268,10 +270,10 @@ fn peer(client: &mut Client, id: PeerId) -> Result<Option<PeerInfo>> {
 }
 
 /// When a peer comes to know of a message: what stands behind `Sent to NAME`.
-fn fate(context: &Context, peer: &PeerInfo) -> String {
+pub(super) fn fate(peer: &PeerInfo, now: Timestamp) -> String {
     match (peer.status, &*peer.reach) {
         (PeerStatus::Stale, _) => {
-            let heard = context.out.age(peer.last_heartbeat);
+            let heard = age(peer.last_heartbeat, now);
             format!(", which was last heard of {heard}: it finds it when it is back.")
         }
         (PeerStatus::Away, _) => {

@@ -48,37 +48,6 @@ fn is_disputed(c: char) -> bool {
         | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text`, which is clean, broken into lines of at most `width` columns, between words where that can
-/// be.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(2);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let mut used = 0;
-    for word in text.split_inclusive(' ') {
-        let word_width: usize = word.trim_end().chars().filter_map(UnicodeWidthChar::width).sum();
-        if used > 0 && used + word_width > width {
-            lines.push(line.trim_end().to_owned());
-            line.clear();
-            used = 0;
-        }
-        for c in word.chars() {
-            let c_width = c.width().unwrap_or(0);
-            if used + c_width > width {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-                if c == ' ' {
-                    continue;
-                }
-            }
-            line.push(c);
-            used += c_width;
-        }
-    }
-    lines.push(line.trim_end().to_owned());
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use unicode_width::UnicodeWidthStr;
@@ -112,17 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_broken_between_words() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
-        assert_eq!(wrap("漢字漢", 4), ["漢字", "漢"]);
-        assert_eq!(wrap("", 4), [""]);
-        assert_eq!(wrap("a 漢字漢字", 5), ["a", "漢字", "漢字"]);
-        for width in 0..12 {
-            for line in wrap("the quick 漢字 brown-fox-jumps", width) {
-                assert!(line.width() <= width.max(2), "{width}: {line}");
-            }
-        }
+    fn the_first_line_is_that_with_something_in_it() {
         assert_eq!(first_line("\n  \n  a b \nc"), "a b");
         assert_eq!(first_line(""), "");
     }

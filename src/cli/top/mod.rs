@@ -4,7 +4,11 @@
 //! |---|---|
 //! | [`keys`] | bytes of a terminal to keys |
 //! | [`clean`] | what others wrote, made fit for a cell |
+//! | [`picture`], [`charts`] | what is known of the mesh |
+//! | [`asks`] | what is asked of the broker, and when |
+//! | [`panes`] | who gets which part of the screen |
 //! | [`app`] | the state: keys, answers and time in, requests out |
+//! | [`typing`], [`reading`] | what keys do, and the texts to read |
 //! | [`view`] | state to cells |
 //! | [`screen`] | cells to bytes, only what has changed |
 //! | [`terminal`] | the terminal taken over and given back |
@@ -13,12 +17,21 @@
 //! All but the last two are pure.
 
 mod app;
+mod asks;
+mod charts;
 mod clean;
 mod keys;
+mod panes;
+mod picture;
+mod reading;
 mod screen;
 mod shell;
 mod terminal;
+mod typing;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::env;
 

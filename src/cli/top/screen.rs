@@ -5,9 +5,9 @@
 
 use std::io::Write;
 
-use ratatui_core::buffer::{Buffer, Cell};
-use ratatui_core::layout::Rect;
-use ratatui_core::style::{Color, Modifier};
+use ratatui::buffer::{Buffer, Cell};
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier};
 
 /// The second screen, no cursor, no wrapping at the right edge, pastes marked as such.
 pub(super) const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[?2004h";
@@ -97,7 +97,7 @@ fn write_look(cell: &Cell, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use ratatui_core::style::Style;
+    use ratatui::style::Style;
 
     use super::*;
 

@@ -14,7 +14,8 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 
-use super::app::{App, Line, Purpose, Wish};
+use super::app::{App, Wish};
+use super::asks::{Connection, Purpose};
 use super::keys::Keys;
 use super::screen::Screen;
 use super::terminal::Terminal;
@@ -228,11 +229,11 @@ impl Shell {
     fn settle(&mut self, at: Instant) {
         loop {
             let mut moved = false;
-            while let Some((line, purpose, request)) = self.app.poll() {
+            while let Some((connection, purpose, request)) = self.app.poll() {
                 moved = true;
-                let link = match line {
-                    Line::Events => &mut self.events,
-                    Line::Queries => &mut self.queries,
+                let link = match connection {
+                    Connection::Events => &mut self.events,
+                    Connection::Queries => &mut self.queries,
                 };
                 link.submit(purpose, request, None, StartPolicy::Never, None, at);
             }
@@ -240,7 +241,7 @@ impl Shell {
                 while let Some(event) = link.poll_event() {
                     moved = true;
                     if let LinkEvent::Finished(purpose, result) = event {
-                        self.app.handle_result(purpose, result);
+                        self.app.handle_result(&purpose, result);
                     }
                 }
             }

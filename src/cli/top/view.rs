@@ -1,20 +1,36 @@
 //! What the screen shows: state in, cells out. Nothing else is read, nothing is kept.
 
-mod lists;
-mod paint;
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::bar;
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Borders, Row, Sparkline, Table, Widget};
+use unicode_width::UnicodeWidthStr;
 
-#[cfg(test)]
-mod tests;
-
-use ratatui_core::buffer::Buffer;
-use ratatui_core::style::{Modifier, Style};
-
-use super::app::{App, Area, HEIGHT_MIN, Mode, Paragraph, Typing, WIDTH_MIN, second};
+use super::app::{App, Mode};
+use super::charts::second;
 use super::clean::clean;
-use crate::api::PeerStatus;
-use crate::cli::text::{count, duration};
-use crate::model::Timestamp;
-use paint::{Painter, Tint};
+use super::panes::{HEIGHT_MIN, Item, Pane, WIDTH_MIN, rows_in};
+use super::picture::MessageRow;
+use crate::api::{LockInfo, MessageInfo, PeerInfo, PeerStatus};
+use crate::cli::table::{cut, cut_middle};
+use crate::cli::text::{count, duration, short_path};
+use crate::model::{MessageKind, Party, SentStatus, Stage, Timestamp};
+
+// What the look of a word says; never that alone: the word says it, too. On light and dark backgrounds
+// alike, so never yellow or cyan, and never a background of our own.
+const PLAIN: Style = Style::new();
+pub(super) const WEAK: Style = Style::new().add_modifier(Modifier::DIM);
+const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
+const GOOD: Style = Style::new().fg(Color::Green);
+const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+const MARKED: Style = Style::new().add_modifier(Modifier::REVERSED);
+
+/// How much of what others wrote is looked at for a cell, characters.
+const CELL_CHARS_MAX: usize = 400;
+/// Columns that a lock's reason needs behind the file to say anything.
+const REASON_WIDTH_MIN: usize = 10;
 
 /// A screen to be shown.
 #[derive(Debug)]
@@ -27,219 +43,441 @@ pub(super) struct Frame {
 
 /// Draws the screen; with colours, or without.
 pub(super) fn draw(app: &App, color: bool) -> Frame {
-    let mut painter = Painter::new(app.size, app.now.wall, color);
-    match app.layout() {
-        None => too_small(app, &mut painter),
-        Some(layout) => {
-            facts(app, &mut painter);
-            charts(app, &mut painter);
-            match &app.mode {
-                Mode::Detail { item, line } => {
-                    read(&mut painter, layout.body, &app.detail(item), *line);
-                    // It tells ages, too.
-                    painter.changes_in_a_second();
-                }
-                Mode::Help { line } => read(&mut painter, layout.body, &app.help(), *line),
-                _ => {
-                    for (pane, area) in &layout.panes {
-                        lists::pane(app, &mut painter, *pane, *area);
-                    }
-                }
-            }
-            last_line(app, &mut painter);
-        }
-    }
-    painter.finish()
-}
-
-fn too_small(app: &App, painter: &mut Painter) {
     let (width, height) = app.size;
-    let lines = [
-        format!("needs {WIDTH_MIN}x{HEIGHT_MIN}"),
-        format!("this is {width}x{height}"),
-        "q quits".into(),
-    ];
-    // What matters most is told where there is one line only.
-    let skipped = lines.len().saturating_sub(usize::from(height).max(1));
-    for (y, line) in (0..height).zip(lines.iter().skip(skipped)) {
-        painter.put(0, y, width, line, Style::new());
-    }
-}
-
-/// The first line: how the broker and its peers are.
-fn facts(app: &App, painter: &mut Painter) {
-    let (width, _) = app.size;
-    let (word, tint) = match (app.is_live(), app.is_paused()) {
-        (false, _) => ("waiting for the broker", Tint::Bad),
-        (true, true) => ("paused: Space", Tint::Strong),
-        (true, false) => ("live", Tint::Good),
-    };
-    let word_width = u16::try_from(word.len()).unwrap_or(0);
-    let at = width.saturating_sub(word_width);
-    painter.put(at, 0, word_width, word, painter.tint(tint));
-    let picture = &app.picture;
-    let stale = picture.peers.iter().filter(|peer| peer.status == PeerStatus::Stale).count();
-    let mut facts = vec!["slm-mesh".to_owned()];
-    if let (Some(status), Some(uptime)) = (&picture.status, app.uptime()) {
-        let uptime = i64::try_from(uptime).unwrap_or(i64::MAX);
-        facts = vec![format!("slm-mesh {} up {}", clean(&status.version, 20), duration(uptime))];
-    }
-    let peers = count(picture.peers.len() as u64, "peer", "peers");
-    let stale = if stale > 0 { format!(" ({stale} stale)") } else { String::new() };
-    facts.push(format!("{peers}{stale}"));
-    facts.push(count(picture.locks.len() as u64, "lock", "locks"));
-    if let Some(status) = &picture.status {
-        facts.push(format!("{} unread", status.messages.unread));
-        facts.push(format!("{} undelivered", status.messages.undelivered));
-        if !status.damped.is_empty() {
-            facts.push(format!("{} damped", status.damped.len()));
-        }
-    }
-    painter.put(0, 0, at.saturating_sub(2), &facts.join("  "), painter.tint(Tint::Strong));
-}
-
-/// The second line: how much passes, and how fast.
-fn charts(app: &App, painter: &mut Painter) {
-    let (width, _) = app.size;
-    let half = width / 2;
-    let picture = &app.picture;
-    let now = app.now.wall;
-    let rate = picture.rate.bars(usize::MAX, now);
-    let last = rate.last().copied().unwrap_or(0);
-    let max = rate.iter().copied().max().unwrap_or(0);
-    let text = format!("now {last} max {max}");
-    chart(painter, 0, half.saturating_sub(1), ("messages/s", &text), &rate, false);
-    if picture.rate.moves(now) {
-        painter.changes_in_a_second();
-    }
-    let text = match picture.deliveries.median_and_max() {
-        Some((median, max)) => format!("median {median} max {max}"),
-        None => "none seen yet".into(),
-    };
-    let bars = picture.deliveries.bars(usize::MAX);
-    chart(painter, half, width - half, ("delivery ms", &text), &bars, true);
-}
-
-/// A name, bars, and a number, in `width` columns from `x`. The bars are as high as the highest of
-/// those that fit; `shows_zero`: a zero is a bar, too.
-fn chart(
-    painter: &mut Painter,
-    x: u16,
-    width: u16,
-    (name, text): (&str, &str),
-    values: &[u32],
-    shows_zero: bool,
-) {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let around = name.len() + text.len() + 2;
-    let room = usize::from(width).saturating_sub(around);
-    let values = values.get(values.len().saturating_sub(room)..).unwrap_or_default();
-    let max = u64::from(values.iter().copied().max().unwrap_or(0)).max(1);
-    let bar = |value: u32| {
-        let level = usize::try_from((u64::from(value) * 7).div_ceil(max)).unwrap_or(0);
-        if value == 0 && !shows_zero { ' ' } else { BARS.get(level).copied().unwrap_or('█') }
-    };
-    let bars: String = values.iter().map(|value| bar(*value)).collect();
-    let shown = u16::try_from(values.len()).unwrap_or(0);
-    let name_width = u16::try_from(name.len()).unwrap_or(0);
-    painter.put(x, 1, width, name, painter.tint(Tint::Weak));
-    painter.put(x + name_width + 1, 1, shown, &bars, painter.tint(Tint::Good));
-    let gap = u16::from(shown > 0);
-    let at = (name_width + 1 + shown + gap).min(width);
-    painter.put(x + at, 1, width - at, text, Style::new());
-}
-
-/// A text in place of the panes.
-fn read(painter: &mut Painter, area: Area, text: &[Paragraph], line: usize) {
-    let height = usize::from(area.height).max(2) - 1;
-    let first = line.min(text.len().saturating_sub(height));
-    let name_width = text
-        .iter()
-        .map(|paragraph| match paragraph {
-            Paragraph::Fact(name, _) => name.len(),
-            _ => 0,
-        })
-        .max();
-    let name_width = u16::try_from(name_width.unwrap_or(0) + 2).unwrap_or(0);
-    let width = area.width.saturating_sub(2);
-    for (y, paragraph) in (area.y..).zip(text.iter().skip(first).take(height)) {
-        match paragraph {
-            Paragraph::Title(title) => {
-                painter.rule(Area { y, height: 1, ..area }, title, true);
+    let area = Rect::new(0, 0, width, height);
+    let mut view = View { app, buffer: Buffer::empty(area), changes_at: None };
+    if let Some(layout) = app.layout() {
+        view.facts();
+        view.charts();
+        if let Mode::Read { item, line } = app.mode {
+            view.read(layout.body, item, line);
+        } else {
+            for (pane, area) in layout.panes {
+                view.pane(pane, area);
             }
-            Paragraph::Fact(name, text) => {
-                painter.put(1, y, width, name, painter.tint(Tint::Weak));
-                let at = name_width.min(width);
-                painter.put(1 + at, y, width - at, text, Style::new());
-            }
-            Paragraph::Line(text) => painter.put(1, y, width, text, Style::new()),
         }
-    }
-    let left = text.len().saturating_sub(first + height);
-    let hint = match (left, first) {
-        (0, 0) => "Esc closes".into(),
-        (0, _) => "the end; Esc closes".into(),
-        (left, _) => format!("{left} more lines: down, Page Down; Esc closes"),
-    };
-    let y = area.y + area.height - 1;
-    painter.put(1, y, width, &hint, painter.tint(Tint::Weak));
-}
-
-/// The last line: what is typed, asked, said, or could be done.
-fn last_line(app: &App, painter: &mut Painter) {
-    let (width, height) = app.size;
-    let y = height - 1;
-    match &app.mode {
-        Mode::Filter(typing) => typed(painter, y, "filter: ", typing, "Enter keeps, Esc clears"),
-        Mode::Compose(typing) => {
-            let name = app.addressee.as_ref().map_or("", |addressee| &addressee.name);
-            let is_reply =
-                app.addressee.as_ref().is_some_and(|addressee| addressee.reply_to.is_some());
-            let word = if is_reply { "answer to" } else { "to" };
-            let before = format!("{word} {}: ", crate::cli::table::cut(name, 24));
-            typed(painter, y, &before, typing, "Enter sends, Esc does not");
-        }
-        Mode::Confirm { path, holder } => {
-            let (file, question) = app.question(&path.file_path, holder);
-            let question_width = crate::cli::table::cut(&question, usize::from(width)).len();
-            let room = width.saturating_sub(u16::try_from(question_width).unwrap_or(width) + 10);
-            let file = paint::cut_front(&file, usize::from(room));
-            let text = format!("Release {file}, {question}");
-            painter.put(0, y, width, &text, painter.tint(Tint::Strong));
-        }
-        _ => match &app.notice {
-            Some((text, is_bad)) => {
-                let tint = if *is_bad { Tint::Bad } else { Tint::Strong };
-                painter.put(0, y, width, text, painter.tint(tint));
-            }
-            None => hints(app, painter, y),
-        },
-    }
-}
-
-fn hints(app: &App, painter: &mut Painter, y: u16) {
-    let (width, _) = app.size;
-    let keys = "? help  q quit  Tab pane  Enter open  s send  u unlock  / filter  z zoom";
-    let text = if app.filter.is_empty() {
-        keys.to_owned()
+        view.last_line();
     } else {
-        format!("only {:?} (Esc: all)  {keys}", clean(&app.filter, 40))
-    };
-    painter.put(0, y, width, &text, painter.tint(Tint::Weak));
+        view.too_small();
+    }
+    if !color {
+        for cell in &mut view.buffer.content {
+            cell.fg = Color::Reset;
+        }
+    }
+    let changes_at = view.changes_at.map(|second| Timestamp(second.saturating_mul(1000)));
+    Frame { buffer: view.buffer, changes_at }
 }
 
-/// A text that is being typed: its end, where one is, is always seen.
-fn typed(painter: &mut Painter, y: u16, before: &str, typing: &Typing, hint: &str) {
-    let width = painter.width();
-    let text = clean(&typing.text, usize::MAX);
-    let before_width = painter.put_all(0, y, width, before, painter.tint(Tint::Strong));
-    let room = usize::from(width.saturating_sub(before_width + 1));
-    let end = paint::cut_front(&text, room);
-    let used = painter.put_all(before_width, y, width - before_width, &end, Style::new());
-    let at = before_width + used;
-    painter.put(at, y, 1, " ", Style::new().add_modifier(Modifier::REVERSED));
-    if width > at + 3 {
-        painter.put(at + 3, y, width - at - 3, hint, painter.tint(Tint::Weak));
+/// A cell of a table, whose text is clean, and its column.
+struct Cell {
+    head: &'static str,
+    /// Of the column; 0: what is left, as the last one has it.
+    width: u16,
+    text: String,
+    style: Style,
+}
+
+fn cell(head: &'static str, width: u16, text: impl Into<String>, style: Style) -> Cell {
+    Cell { head, width, text: text.into(), style }
+}
+
+fn cleaned(text: &str) -> String {
+    clean(text, CELL_CHARS_MAX)
+}
+
+/// A screen that is being drawn.
+struct View<'a> {
+    app: &'a App,
+    buffer: Buffer,
+    /// The second in which something looks different.
+    changes_at: Option<i64>,
+}
+
+impl View<'_> {
+    /// Writes `text`, which is clean, into at most `width` columns, with an ellipsis where it is
+    /// longer; gives the column behind it.
+    fn put(&mut self, x: u16, y: u16, width: u16, text: &str, style: Style) -> u16 {
+        let area = self.buffer.area.intersection(Rect::new(x, y, width, 1));
+        let text = cut(text, area.width.into());
+        Line::styled(&*text, style).render(area, &mut self.buffer);
+        x + u16::try_from(text.width()).unwrap_or(0)
+    }
+
+    /// What is drawn looks different in this second.
+    fn changes_at(&mut self, second: i64) {
+        self.changes_at = Some(self.changes_at.map_or(second, |at| at.min(second)));
+    }
+
+    fn changes_in_a_second(&mut self) {
+        self.changes_at(second(self.app.now.wall) + 1);
+    }
+
+    fn too_small(&mut self) {
+        let (width, height) = self.app.size;
+        let lines = [
+            format!("needs {WIDTH_MIN}x{HEIGHT_MIN}"),
+            format!("this is {width}x{height}"),
+            "q quits".into(),
+        ];
+        // What matters most is told where there is one line only.
+        let skipped = lines.len().saturating_sub(usize::from(height).max(1));
+        for (y, line) in (0..height).zip(lines.iter().skip(skipped)) {
+            self.put(0, y, width, line, PLAIN);
+        }
+    }
+
+    /// The first line: how the broker and its peers are.
+    fn facts(&mut self) {
+        let picture = &self.app.picture;
+        let (word, look) = match (self.app.asks.is_live, picture.frozen_at) {
+            (false, _) => ("waiting for the broker", BAD),
+            (true, Some(_)) => ("paused: Space", STRONG),
+            (true, None) => ("live", GOOD),
+        };
+        let stale = picture.peers.iter().filter(|peer| peer.status == PeerStatus::Stale).count();
+        let peers = count(picture.peers.len() as u64, "peer", "peers");
+        let for_you = picture.messages.iter().filter(|row| row.is_for_you()).count();
+        let mut facts = vec!["slm-mesh".to_owned()];
+        if let (Some(status), Some(uptime)) = (&picture.status, self.app.uptime()) {
+            let uptime = duration(i64::try_from(uptime).unwrap_or(i64::MAX));
+            facts = vec![format!("slm-mesh {} up {uptime}", clean(&status.version, 20))];
+        }
+        facts.push(if stale > 0 { format!("{peers} ({stale} stale)") } else { peers });
+        facts.push(count(picture.locks.len() as u64, "lock", "locks"));
+        if for_you > 0 {
+            facts.push(format!("{for_you} for you"));
+        }
+        if let Some(status) = &picture.status {
+            facts.push(format!("{} unread", status.messages.unread));
+            if !status.damped.is_empty() {
+                facts.push(format!("{} damped", status.damped.len()));
+            }
+            facts.push(format!("{} undelivered", status.messages.undelivered));
+        }
+        let word_width = u16::try_from(word.len()).unwrap_or(0);
+        let at = self.app.size.0.saturating_sub(word_width);
+        let room = at.saturating_sub(2);
+        // What matters least is left out whole.
+        while facts.len() > 1 && facts.join("  ").width() > room.into() {
+            facts.pop();
+        }
+        self.put(0, 0, room, &facts.join("  "), STRONG);
+        self.put(at, 0, word_width, word, look);
+    }
+
+    /// The second line: how much passes, and how fast.
+    fn charts(&mut self) {
+        let picture = &self.app.picture;
+        let half = self.app.size.0 / 2;
+        let now = self.app.now.wall;
+        let rate = picture.rate.bars(now);
+        let (last, max) = (rate.last().unwrap_or(&0), rate.iter().max().unwrap_or(&0));
+        let text = format!("now {last} max {max}");
+        if picture.rate.moves(now) {
+            self.changes_in_a_second();
+        }
+        self.chart(Rect::new(0, 1, half - 1, 1), "messages/s", &text, &rate, " ");
+        let text = match picture.deliveries.median_and_max() {
+            Some((median, max)) => format!("median {median} max {max}"),
+            None => "none seen yet".into(),
+        };
+        let area = Rect::new(half, 1, self.app.size.0 - half, 1);
+        self.chart(area, "delivery ms", &text, &picture.deliveries.bars(), bar::ONE_EIGHTH);
+    }
+
+    /// A name, bars, and what they say. The bars are as high as the highest of those that fit; `zero`
+    /// is the bar of none.
+    fn chart(&mut self, area: Rect, name: &str, text: &str, values: &[u64], zero: &str) {
+        let around = name.len() + text.len() + 2;
+        let room = usize::from(area.width).saturating_sub(around);
+        let values = values.get(values.len().saturating_sub(room)..).unwrap_or_default();
+        let max = values.iter().copied().max().unwrap_or(0);
+        // A little is more than nothing.
+        let bars =
+            values.iter().map(|value| if *value > 0 { *value.max(&max.div_ceil(8)) } else { 0 });
+        let x = self.put(area.x, area.y, area.width, name, WEAK) + 1;
+        let shown = u16::try_from(values.len()).unwrap_or(0);
+        Sparkline::default()
+            .data(bars)
+            .bar_set(bar::Set { empty: zero, ..bar::NINE_LEVELS })
+            .style(GOOD)
+            .render(Rect::new(x, area.y, shown, 1), &mut self.buffer);
+        let x = x + shown + u16::from(shown > 0);
+        self.put(x, area.y, area.right().saturating_sub(x), text, PLAIN);
+    }
+
+    /// The line above a list or a text, with its name.
+    fn rule(&mut self, area: Rect, title: &str, is_focused: bool) {
+        let style = if is_focused { STRONG.patch(MARKED) } else { STRONG };
+        Block::new()
+            .borders(Borders::TOP)
+            .border_style(WEAK)
+            .title(Line::styled(format!(" {title} "), style))
+            .render(area, &mut self.buffer);
+    }
+
+    /// A text in place of the panes.
+    fn read(&mut self, area: Rect, item: Option<Item>, line: u16) {
+        let reading = self.app.reading(item);
+        self.rule(area, reading.title, true);
+        let text = Rect::new(1, area.y + 1, area.width - 2, area.height - 2);
+        let paragraph = reading.widget();
+        let lines = u16::try_from(paragraph.line_count(text.width)).unwrap_or(u16::MAX);
+        let first = line.min(lines.saturating_sub(text.height));
+        paragraph.scroll((first, 0)).render(text, &mut self.buffer);
+        let hint = match (lines.saturating_sub(first + text.height), first) {
+            (0, 0) => "Esc closes".into(),
+            (0, _) => "the end; Esc closes".into(),
+            (left, _) => format!("{left} more lines: down, Page Down; Esc closes"),
+        };
+        self.put(1, text.bottom(), text.width, &hint, WEAK);
+        if item.is_some() {
+            // It tells ages, too.
+            self.changes_in_a_second();
+        }
+    }
+
+    /// The last line: what is typed, asked, said, or could be done.
+    fn last_line(&mut self) {
+        let (width, y) = (self.app.size.0, self.app.size.1 - 1);
+        match &self.app.mode {
+            Mode::Filter(text) => self.typed("filter: ", text, "Enter keeps, Esc clears"),
+            Mode::Compose { to, text } => {
+                let word = if to.reply_to.is_some() { "answer to" } else { "to" };
+                let before = format!("{word} {}: ", cut(&to.name, 24));
+                self.typed(&before, text, "Enter sends, Esc does not");
+            }
+            Mode::Confirm { path, holder } => {
+                let holder = self.app.picture.name(holder);
+                let question = format!("held by {holder}, who may be at work on it? y/n");
+                let room = usize::from(width).saturating_sub(question.width() + 10);
+                let file = self.path(&path.file_path, room.max(8));
+                self.put(0, y, width, &format!("Release {file}, {question}"), STRONG);
+            }
+            Mode::Normal | Mode::Read { .. } => match &self.app.notice {
+                Some((text, is_bad)) => {
+                    self.put(0, y, width, text, if *is_bad { BAD } else { STRONG });
+                }
+                None => self.hints(y),
+            },
+        }
+    }
+
+    fn hints(&mut self, y: u16) {
+        let keys = "? help  q quit  Tab pane  Enter open  s send  u unlock  / filter  z zoom";
+        let filter = match &*self.app.filter {
+            "" => String::new(),
+            filter => format!("only {:?} (Esc: all)  ", clean(filter, 40)),
+        };
+        self.put(0, y, self.app.size.0, &format!("{filter}{keys}"), WEAK);
+    }
+
+    /// A text that is being typed: its end, where one is, is always seen.
+    fn typed(&mut self, before: &str, text: &str, hint: &str) {
+        let (width, y) = (self.app.size.0, self.app.size.1 - 1);
+        let x = self.put(0, y, width, before, STRONG);
+        let room = usize::from(width.saturating_sub(x + 1));
+        let text = clean(text, usize::MAX);
+        let x = self.put(x, y, width - x, &cut_front(&text, room), PLAIN);
+        self.put(x, y, 1, " ", MARKED);
+        self.put(x + 3, y, width.saturating_sub(x + 3), hint, WEAK);
+    }
+
+    // --- The lists ----------------------------------------------------------------------------
+
+    fn pane(&mut self, pane: Pane, area: Rect) {
+        let rows = self.app.rows(pane);
+        let title = |all: usize| match rows.len() {
+            shown if shown == all => format!("{pane:?} {all}"),
+            shown => format!("{pane:?} {shown} of {all}"),
+        };
+        let title = match pane {
+            Pane::Peers => title(self.app.picture.peers.len()),
+            Pane::Locks => title(self.app.picture.locks.len()),
+            // As many as are kept says nothing.
+            Pane::Messages | Pane::Events => format!("{pane:?}"),
+        };
+        self.rule(area, &title, self.app.focus == pane);
+        let (selected, first) = self.app.window(pane, &rows, rows_in(area));
+        let shown = rows.into_iter().skip(first).take(rows_in(area));
+        let shown: Vec<Vec<Cell>> = shown.filter_map(|item| self.cells(item, area.width)).collect();
+        let Some(head) = shown.first() else {
+            self.put(area.x + 1, area.y + 1, area.width - 1, empty(self.app, pane), WEAK);
+            return;
+        };
+        // What is in a list of peers stays, so that columns may be as wide as it; not so in others.
+        let column = |(at, head): (usize, &Cell)| {
+            let texts = shown.iter().filter_map(|row| row.get(at)).map(|cell| cell.text.width());
+            let content = texts.max().unwrap_or(0).max(head.head.len());
+            let content = u16::try_from(content).unwrap_or(u16::MAX);
+            if pane == Pane::Peers { head.width.min(content) } else { head.width }
+        };
+        let mut widths: Vec<u16> = head.iter().enumerate().map(column).collect();
+        let taken: u16 = widths.iter().map(|width| width + 1).sum();
+        if let Some(last) = widths.last_mut() {
+            *last = (area.width + 1).saturating_sub(taken);
+        }
+        let line = |cells: &[Cell], style| {
+            let cells = cells.iter().zip(&widths);
+            let cells =
+                cells.map(|(it, width)| Line::styled(cut(&it.text, (*width).into()), it.style));
+            Row::new(cells).style(style)
+        };
+        let heads = Row::new(head.iter().map(|cell| cell.head)).style(WEAK);
+        let rows = shown.iter().enumerate().map(|(at, cells)| {
+            line(cells, if selected == Some(first + at) { MARKED } else { PLAIN })
+        });
+        Table::new(rows, widths.iter().map(|width| Constraint::Length(*width)))
+            .header(heads)
+            .render(Rect { y: area.y + 1, height: area.height - 1, ..area }, &mut self.buffer);
+    }
+
+    fn cells(&mut self, item: Item, width: u16) -> Option<Vec<Cell>> {
+        let picture = &self.app.picture;
+        Some(match item {
+            Item::Peer(id) => self.peer(picture.peer(id)?),
+            Item::Message(seq) => self.message(picture.message(seq)?),
+            Item::Lock(fence) => self.lock(picture.lock(fence)?, width),
+            Item::Event(seq) => {
+                let row = picture.event(seq)?;
+                vec![self.age(row.at), cell("EVENT", 0, &*row.text, PLAIN)]
+            }
+        })
+    }
+
+    fn age(&mut self, at: Timestamp) -> Cell {
+        let (text, changes_at) = short_age(at, self.app.now.wall);
+        self.changes_at(changes_at);
+        cell("AGE", 4, format!("{text:>4}"), WEAK)
+    }
+
+    fn path(&self, path: &str, width: usize) -> String {
+        cut_middle(&clean(&short_path(path, self.app.home.as_deref()), usize::MAX), width)
+    }
+
+    fn peer(&mut self, peer: &PeerInfo) -> Vec<Cell> {
+        let width = self.app.size.0;
+        let (narrow, wide) = (width < 64, width >= 110);
+        let has_hosts = self.app.picture.peers.iter().any(|peer| peer.host.is_some());
+        let (reach, style) = match peer.status {
+            PeerStatus::Active if peer.busy == Some(true) => ("busy".into(), GOOD),
+            PeerStatus::Active => (cleaned(&peer.reach), PLAIN),
+            PeerStatus::Stale => ("stale".into(), BAD),
+            PeerStatus::Away => ("away".into(), BAD),
+            PeerStatus::Left => ("left".into(), BAD),
+        };
+        let unread = peer.unread.filter(|unread| *unread > 0);
+        let unread = unread.map(|unread| format!("{unread:>3}")).unwrap_or_default();
+        let text = |text: &Option<Box<str>>| cleaned(text.as_deref().unwrap_or_default());
+        let host = || peer.host.map(|host| host.to_string()).unwrap_or_default();
+        let cells = [
+            Some(cell("NAME", if wide { 26 } else { 18 }, cleaned(&peer.name), STRONG)),
+            has_hosts.then(|| cell("MACHINE", 9, host(), PLAIN)),
+            (!narrow || !has_hosts).then(|| self.age(peer.started_at)),
+            Some(cell("REACH", 9, reach, style)),
+            (!narrow).then(|| cell("NEW", 3, unread, STRONG)),
+            wide.then(|| cell("LOCKS", 5, format!("{:>5}", peer.locks), PLAIN)),
+            (!narrow).then(|| cell("AGENT", 14, cleaned(&peer.agent_type), PLAIN)),
+            (!narrow)
+                .then(|| cell("BRANCH", if wide { 20 } else { 10 }, text(&peer.git_branch), PLAIN)),
+            Some(cell("SUMMARY", 0, text(&peer.summary), PLAIN)),
+        ];
+        cells.into_iter().flatten().collect()
+    }
+
+    fn message(&mut self, row: &MessageRow) -> Vec<Cell> {
+        let picture = &self.app.picture;
+        let (narrow, wide) = (self.app.size.0 < 64, self.app.size.0 >= 110);
+        let width = if narrow {
+            11
+        } else if wide {
+            24
+        } else {
+            16
+        };
+        // What the person has written and is to read is theirs to see.
+        let to_you = row.to == Some(Party::Cli);
+        let to = if to_you { "you".into() } else { picture.recipient(row) };
+        let from = if row.from == Party::Cli { "you".into() } else { picture.name(&row.from) };
+        let (text, style) = match &row.info {
+            Some(info) => match info.kind {
+                MessageKind::Alert => (format!("alert: {}", info.payload), BAD),
+                MessageKind::Command => (format!("command: {}", info.payload), PLAIN),
+                _ => (info.payload.to_string(), if row.is_for_you() { STRONG } else { PLAIN }),
+            },
+            None if row.is_gone => ("(cannot be read any more)".into(), WEAK),
+            None => ("...".into(), WEAK),
+        };
+        let stage = || row.info.as_ref().map_or((String::new(), PLAIN), |info| stage(info));
+        let cells = [
+            Some(self.age(row.at)),
+            Some(cell("FROM", width, from, STRONG)),
+            Some(cell("TO", width, to, if to_you { GOOD.patch(STRONG) } else { PLAIN })),
+            (!narrow).then(stage).map(|(word, style)| cell("STAGE", 13, word, style)),
+            Some(cell("TEXT", 0, text, style)),
+        ];
+        cells.into_iter().flatten().collect()
+    }
+
+    fn lock(&mut self, lock: &LockInfo, width: u16) -> Vec<Cell> {
+        let (left, changes_at) = countdown(lock.expires_at, self.app.now.wall);
+        self.changes_at(changes_at);
+        let mut holder = cleaned(&lock.locked_by.shown_as(&lock.locked_by_name));
+        if lock.waiting > 0 {
+            holder = format!("+{} {holder}", lock.waiting);
+        }
+        if lock.shared {
+            holder = format!("(s) {holder}");
+        }
+        let holder_width = if width < 56 { 12 } else { 18 };
+        let room = usize::from(width.saturating_sub(7 + 1 + holder_width + 1));
+        let file = self.path(&lock.file_path, room);
+        let file = match lock.reason.as_deref().map(cleaned) {
+            // The reason, where there is room for both.
+            Some(why) if file.width() + REASON_WIDTH_MIN < room => format!("{file}  {why}"),
+            _ => file,
+        };
+        vec![
+            cell("FREE", 7, format!("{left:>7}"), PLAIN),
+            cell("HOLDER", holder_width, holder, STRONG),
+            cell("FILE", 0, file, PLAIN),
+        ]
+    }
+}
+
+/// How far a message has come, in a word. Of a broadcast the furthest that anyone has come, and how
+/// many have.
+fn stage(message: &MessageInfo) -> (String, Style) {
+    if let Some(recipients) = message.recipients {
+        let counts = [
+            (message.read_count, "read"),
+            (message.notified_count, "told"),
+            (message.sent_count, "sent"),
+        ];
+        let furthest = counts.into_iter().find(|(count, _)| count.is_some_and(|count| count > 0));
+        let (count, word) = furthest.unwrap_or((message.delivered_count, "del."));
+        return (format!("{}/{recipients} {word}", count.unwrap_or(0)), PLAIN);
+    }
+    match (message.stage, message.sent_status) {
+        (Some(Stage::Read), _) => ("read".into(), GOOD),
+        (Some(Stage::Queued), _) => ("queued".into(), BAD),
+        (Some(Stage::Undeliverable), _) => ("undeliverable".into(), BAD),
+        (Some(Stage::Sent), Some(SentStatus::NotRunning)) => ("not running".into(), BAD),
+        (Some(Stage::Sent), Some(status)) if status != SentStatus::Sent => {
+            (status.as_str().into(), BAD)
+        }
+        (stage, _) => (stage.map_or("", Stage::as_str).into(), PLAIN),
+    }
+}
+
+fn empty(app: &App, pane: Pane) -> &'static str {
+    match (app.filter.is_empty(), pane) {
+        (false, _) => "None that match; Esc shows all.",
+        (true, Pane::Peers) => "Nobody is here. Agents come by themselves when they start.",
+        (true, Pane::Messages) => "No messages yet.",
+        (true, Pane::Locks) => "No files are locked.",
+        (true, Pane::Events) => "No events yet.",
     }
 }
 
@@ -266,4 +504,14 @@ fn countdown(until: Timestamp, now: Timestamp) -> (String, i64) {
     }
     let (hours, minutes) = (left / 3600, left % 3600 / 60);
     (format!("{hours}h {minutes:02}m"), now + left % 60 + 1)
+}
+
+/// The end of `text`, which is clean, in at most `width` columns.
+fn cut_front(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.into();
+    }
+    let mut starts = text.char_indices().map(|(at, _)| at);
+    let end = starts.find_map(|at| text.get(at..).filter(|end| end.width() < width));
+    format!("…{}", end.unwrap_or_default())
 }

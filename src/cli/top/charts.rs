@@ -4,71 +4,72 @@ use std::collections::BTreeMap;
 
 use crate::model::{Seq, Timestamp};
 
-/// Seconds of the first chart, messages of the second.
-pub(in crate::cli::top) const POINTS: usize = 60;
+/// Seconds of the first chart.
+const SECONDS: i64 = 60;
+/// Seconds kept, in case the clock is set back a little.
+const SECONDS_KEPT: usize = 120;
+/// Messages of the second.
+const MESSAGES: usize = 60;
 
 /// Messages stored in each of the last seconds.
 #[derive(Debug, Default)]
-pub(in crate::cli::top) struct Rate {
+pub(super) struct Rate {
     /// By the second of the wall clock; seconds without messages are not there.
-    seconds: BTreeMap<i64, u32>,
+    seconds: BTreeMap<i64, u64>,
 }
 
 impl Rate {
     /// A message that was stored then.
     pub(super) fn count(&mut self, at: Timestamp) {
-        let count = self.seconds.entry(second(at)).or_default();
-        *count = count.saturating_add(1);
-        while self.seconds.len() > 2 * POINTS {
+        *self.seconds.entry(second(at)).or_default() += 1;
+        if self.seconds.len() > SECONDS_KEPT {
             self.seconds.pop_first();
         }
     }
 
-    /// The whole seconds before this one, oldest first, at most `points` of them.
-    pub(in crate::cli::top) fn bars(&self, points: usize, now: Timestamp) -> Vec<u32> {
+    /// The whole seconds before this one, oldest first.
+    pub(super) fn bars(&self, now: Timestamp) -> Vec<u64> {
         let now = second(now);
-        let points = i64::try_from(points.min(POINTS)).unwrap_or(0);
-        (now - points..now).map(|second| self.seconds.get(&second).copied().unwrap_or(0)).collect()
+        let bar = |second| self.seconds.get(&second).copied().unwrap_or(0);
+        (now - SECONDS..now).map(bar).collect()
     }
 
     /// Whether the chart looks different in a second from now.
-    pub(in crate::cli::top) fn moves(&self, now: Timestamp) -> bool {
-        let points = i64::try_from(POINTS).unwrap_or(0);
-        self.seconds.range(second(now) - points..).next().is_some()
+    pub(super) fn moves(&self, now: Timestamp) -> bool {
+        self.seconds.range(second(now) - SECONDS..).next().is_some()
     }
 }
 
 /// The second of the wall clock that `at` is in.
-pub(in crate::cli::top) fn second(at: Timestamp) -> i64 {
+pub(super) fn second(at: Timestamp) -> i64 {
     at.0.div_euclid(1000)
 }
 
 /// Times from the moment a message was stored to the confirmation of its recipient's process, of the
 /// newest messages of which both are known.
 #[derive(Debug, Default)]
-pub(in crate::cli::top) struct Deliveries {
-    ms: BTreeMap<Seq, u32>,
+pub(super) struct Deliveries {
+    ms: BTreeMap<Seq, u64>,
 }
 
 impl Deliveries {
     /// A message was stored and confirmed at these times.
     pub(super) fn insert(&mut self, seq: Seq, stored: Timestamp, confirmed: Timestamp) {
-        let ms = confirmed.0.saturating_sub(stored.0).max(0);
-        self.ms.insert(seq, u32::try_from(ms).unwrap_or(u32::MAX));
-        while self.ms.len() > POINTS {
+        let ms = confirmed.0.saturating_sub(stored.0);
+        self.ms.insert(seq, u64::try_from(ms).unwrap_or(0));
+        if self.ms.len() > MESSAGES {
             self.ms.pop_first();
         }
     }
 
-    /// Each of the newest `points`, in the order of the messages, ms.
-    pub(in crate::cli::top) fn bars(&self, points: usize) -> Vec<u32> {
-        let skipped = self.ms.len().saturating_sub(points);
-        self.ms.values().skip(skipped).copied().collect()
+    /// Each, in the order of the messages, ms.
+    pub(super) fn bars(&self) -> Vec<u64> {
+        self.ms.values().copied().collect()
     }
 
     /// Median and largest, ms; none where nothing is known.
-    pub(in crate::cli::top) fn median_and_max(&self) -> Option<(u32, u32)> {
-        let mut ms: Vec<u32> = self.ms.values().copied().collect();
+    pub(super) fn median_and_max(&self) -> Option<(u64, u64)> {
+        let mut ms = self.bars();
         ms.sort_unstable();
         Some((*ms.get(ms.len() / 2)?, *ms.last()?))
     }
@@ -85,13 +86,13 @@ mod tests {
             rate.count(Timestamp(ms));
         }
         // The second that has not ended is not shown.
-        assert_eq!(rate.bars(4, Timestamp(13_999)), [0, 2, 0, 1]);
-        assert_eq!(rate.bars(2, Timestamp(14_000)), [1, 1]);
+        assert_eq!(rate.bars(Timestamp(13_999))[56..], [0, 2, 0, 1]);
+        assert_eq!(rate.bars(Timestamp(14_000))[58..], [1, 1]);
         assert!(rate.moves(Timestamp(70_000)) && !rate.moves(Timestamp(80_000)));
         for second in 0..1000 {
             rate.count(Timestamp(second * 1000));
         }
-        assert!(rate.seconds.len() <= 2 * POINTS);
+        assert!(rate.seconds.len() <= SECONDS_KEPT);
     }
 
     #[test]
@@ -101,11 +102,11 @@ mod tests {
         for seq in 0..100 {
             deliveries.insert(Seq(seq), Timestamp(0), Timestamp(i64::try_from(seq).unwrap()));
         }
-        assert_eq!(deliveries.bars(POINTS).len(), POINTS);
-        assert_eq!(deliveries.bars(2), [98, 99]);
+        assert_eq!(deliveries.bars().len(), MESSAGES);
+        assert_eq!(deliveries.bars()[58..], [98, 99]);
         assert_eq!(deliveries.median_and_max(), Some((70, 99)));
         // A clock that was set back in between.
         deliveries.insert(Seq(200), Timestamp(50), Timestamp(10));
-        assert_eq!(deliveries.bars(1), [0]);
+        assert_eq!(deliveries.bars().last(), Some(&0));
     }
 }

@@ -1,11 +1,13 @@
 //! Screens, read back from their cells.
 
 use serde_json::json;
+use terminput::KeyCode;
 use unicode_width::UnicodeWidthStr;
 
-use super::*;
-use crate::cli::top::app::tests::{START, Scene, uuid};
+use super::{START, Scene, uuid};
 use crate::cli::top::keys::Key;
+use crate::cli::top::view::draw;
+use crate::model::{Now, Timestamp};
 
 const SIZES: [(u16, u16); 9] =
     [(80, 24), (120, 40), (20, 5), (40, 8), (63, 17), (64, 18), (300, 100), (1, 1), (80, 9)];
@@ -31,7 +33,8 @@ fn lines(scene: &Scene) -> Vec<String> {
 fn scene(size: (u16, u16)) -> Scene {
     let mut scene = Scene::new(size);
     scene.peer(1, "webapp", &json!({"summary": "on the API", "reach": "next-turn"}));
-    scene.peer(2, "silent", &json!({"status": "stale"}));
+    scene.peer(2, "silent", &json!({"status": "stale", "unread": 12}));
+    scene.peer(3, "worker", &json!({"busy": true}));
     scene.lock("/home/ann/web/src/main.rs", &json!({"reason": "moving"}));
     scene.message(1, Some(2), "first\nsecond");
     scene.message(2, None, "to everyone");
@@ -51,11 +54,12 @@ fn has(lines: &[String], words: &[&str]) {
 fn what_there_is_can_be_read() {
     for size in [(80, 24), (120, 40)] {
         let lines = lines(&scene(size));
-        has(&lines, &["slm-mesh 1.0.0", "2 peers (1 stale)", "1 lock", "2 unread", "live"]);
+        has(&lines, &["slm-mesh 1.0.0", "3 peers (1 stale)", "1 lock", "2 unread", "live"]);
         has(&lines, &["messages/s", "now 0 max 2", "delivery ms", "median 3 max 3"]);
-        has(&lines, &["Peers 2"]);
+        has(&lines, &["Peers 3"]);
         has(&lines, &["webapp", "2m", "next-turn", "codex", "main", "on the API"]);
-        has(&lines, &["silent", "stale"]);
+        has(&lines, &["silent", "stale", " 12 "]);
+        has(&lines, &["worker", "busy"]);
         has(&lines, &["2s", "webapp", "silent", "delivered", "first"]);
         has(&lines, &["silent", "all", "to everyone"]);
         has(&lines, &["9:58", "holder", "main.rs"]);
@@ -84,6 +88,22 @@ fn the_machine_of_each_peer_is_shown_as_soon_as_there_are_several() {
 }
 
 #[test]
+fn what_is_for_the_person_is_marked() {
+    let mut scene = Scene::new((80, 24));
+    scene.peer(1, "webapp", &json!({}));
+    scene.message(1, None, "to everyone");
+    scene.message_to_cli(1, "may I?");
+    scene.settle();
+    let shown = lines(&scene);
+    has(&shown, &["1 for you"]);
+    has(&shown, &["webapp", " you ", "may I?"]);
+    scene.messages[1]["readAt"] = json!(scene.app.now.wall);
+    scene.messages[1]["stage"] = json!("read");
+    scene.pass(2000);
+    assert!(!lines(&scene).iter().any(|line| line.contains("for you")));
+}
+
+#[test]
 fn a_small_terminal_is_told_what_it_needs() {
     let small = lines(&scene((20, 5)));
     assert_eq!(small[..3], ["needs 40x8", "this is 20x5", "q quits"]);
@@ -91,9 +111,9 @@ fn a_small_terminal_is_told_what_it_needs() {
     // One pane at a time where there is no room for all.
     let mut scene = scene((50, 12));
     has(&lines(&scene), &["Messages"]);
-    assert!(!lines(&scene).iter().any(|line| line.contains(" Peers 2 ─")));
+    assert!(!lines(&scene).iter().any(|line| line.contains(" Peers 3 ─")));
     scene.press("1");
-    has(&lines(&scene), &["Peers 2"]);
+    has(&lines(&scene), &["Peers 3"]);
 }
 
 #[test]
@@ -125,7 +145,7 @@ fn two_hundred_peers_can_be_gone_through() {
     scene.settle();
     has(&lines(&scene), &["Peers 200"]);
     scene.press("1");
-    scene.app.handle_key(&Key::End);
+    scene.app.handle_key(&Key::Code(KeyCode::End));
     let shown = lines(&scene);
     has(&shown, &["peer-200"]);
     assert!(!shown.iter().any(|line| line.contains("peer-001")));
@@ -194,11 +214,11 @@ fn nothing_changes_by_itself_before_it_is_said() {
         assert!(at > scene.app.now.wall, "{at}");
         // To the last ms before.
         let wait = u64::try_from(at.0 - scene.app.now.wall.0).unwrap();
-        scene.app.handle_time(crate::model::Now { wall: Timestamp(at.0 - 1), ..scene.app.now });
+        scene.app.handle_time(Now { wall: Timestamp(at.0 - 1), ..scene.app.now });
         assert_eq!(lines(&scene), before);
         // Never more often than once a second.
         assert!(wait > 0 && at.0 % 1000 == 0, "{wait}");
-        scene.app.handle_time(crate::model::Now { wall: at, ..scene.app.now });
+        scene.app.handle_time(Now { wall: at, ..scene.app.now });
     }
     assert!(scene.app.now.wall.0 > START + 190_000);
     // Without a lock and with nothing recent, a minute at least.
@@ -211,7 +231,7 @@ fn nothing_changes_by_itself_before_it_is_said() {
 
 #[test]
 fn without_colours_there_are_none() {
-    use ratatui_core::style::Color;
+    use ratatui::style::Color;
     let scene = scene((120, 40));
     let colors = |color| {
         let frame = draw(&scene.app, color);
@@ -232,10 +252,10 @@ fn a_long_message_can_be_read_to_its_end() {
     let shown = lines(&scene);
     has(&shown, &["line 3"]);
     has(&shown, &["more lines"]);
-    scene.app.handle_key(&Key::End);
+    scene.app.handle_key(&Key::Code(KeyCode::End));
     has(&lines(&scene), &["line 499"]);
     has(&lines(&scene), &["the end"]);
-    scene.app.handle_key(&Key::PageUp);
+    scene.app.handle_key(&Key::Code(KeyCode::PageUp));
     scene.press("↑");
     assert!(!lines(&scene).iter().any(|line| line.contains("line 499")));
     scene.press("\u{1b}");
