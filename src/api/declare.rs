@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 type Result<T> = std::result::Result<T, Refusal>;
 
 /// A JSON object that is being written.
-pub(super) struct Object(Vec<u8>);
+pub(crate) struct Object(Vec<u8>);
 
 impl Object {
     pub(super) fn new() -> Self {

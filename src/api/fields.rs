@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::compact;
 use super::members::Members;
@@ -66,6 +66,26 @@ impl<'a> Fields<'a> {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// The text in a field, which stays; none if it has something else.
+    pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name).and_then(text)
+    }
+
+    /// Puts a value in the place of what was given, if anything was.
+    pub(crate) fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        // Plain data into memory: cannot fail.
+        if let Ok(raw) = to_raw_value(value) {
+            self.given.push((name.into(), Written(Cow::Owned(raw))));
+        }
+    }
+
+    /// Calls a field by another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &'static str) {
+        for (name, _) in self.given.iter_mut().filter(|(name, _)| name == from) {
+            *name = to.into();
+        }
     }
 
     /// Reads a field, if it is there.

@@ -23,8 +23,10 @@ mod request;
 mod sent;
 mod subagent;
 
+pub(crate) use declare::Part;
 pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
+pub(crate) use fields::{Fields, Kind, Number, Written};
 pub use heard::{AgentInfo, DampedInfo};
 pub use machines::{HubInfo, Invited, MachineInfo};
 pub(crate) use members::Members;

@@ -4,17 +4,20 @@
 //! the call it made, and not in a request it never saw.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::catalog;
 use super::project::Project;
-use super::values;
+use super::values::{Kind, understood};
 use crate::agent::namespace;
-use crate::api::{Code, Endpoint, Fetch, Filter, ListPeers, Refusal, Request, Scope};
+use crate::api::{
+    Code, Endpoint, Fetch, Fields, Filter, Kind as _, ListPeers, Members, Number, Part as _,
+    Refusal, Request, Scope, Written,
+};
 use crate::client::paths;
 use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX, WAIT_SECONDS_MAX};
 use crate::model::Timestamp;
@@ -92,20 +95,6 @@ impl Tool {
         Self::ALL.into_iter().find(|tool| tool.name() == name)
     }
 
-    /// The names of its arguments.
-    pub(super) fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Peers => &["scope"],
-            Self::Summary => &["summary"],
-            Self::Send => &["to", "message", "type", "replyTo"],
-            Self::Inbox => &["filter", "from", "limit", "wait"],
-            Self::State => &["action", "key", "value", "namespace", "ifVersion", "ttlSeconds"],
-            Self::Lock => &["action", "filePath", "shared", "wait", "reason", "ttlMinutes"],
-            Self::Events => &["action", "types", "since", "limit", "type", "payload"],
-            Self::Status => &[],
-        }
-    }
-
     /// Those of its arguments that have another name on the wire, as `(own, wire)`.
     fn renamed(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -137,57 +126,44 @@ impl Tool {
         id: Option<Uuid>,
     ) -> Result<Call> {
         let mut given = self.checked(arguments)?;
-        let call = match self {
+        Ok(match self {
             Self::Peers => Call::Peers(scope(&given, project)?),
             Self::Inbox => inbox(given)?,
             Self::Status => Call::Status,
-            Self::Summary => Call::Ask(decode(Endpoint::Summary, &given)?),
+            Self::Summary => Call::Ask(Request::from_fields(Endpoint::Summary, &mut given)?),
             Self::State => {
-                if given.get("action").is_some_and(|action| action == "list")
-                    && let Some(key) = given.remove("key")
-                {
-                    given.insert("prefix".to_owned(), key);
+                if given.text("action").as_deref() == Some("list") {
+                    given.rename("key", "prefix");
                 }
                 let own = namespace::of_project(&project.path);
-                let named = given.get("namespace").and_then(Value::as_str);
-                if named.is_some() || !given.contains_key("namespace") {
-                    let meant = namespace::on_the_wire(named, &own).into();
-                    given.insert("namespace".to_owned(), meant);
-                }
-                Call::Ask(decode(Endpoint::State, &given)?)
+                let named = given.text("namespace").map(Cow::into_owned);
+                given.set("namespace", namespace::on_the_wire(named.as_deref(), &own));
+                Call::Ask(Request::from_fields(Endpoint::State, &mut given)?)
             }
             Self::Send => {
                 for (own, wire) in self.renamed() {
-                    if let Some(value) = given.remove(*own) {
-                        given.insert((*wire).to_owned(), value);
-                    }
+                    given.rename(own, wire);
                 }
-                identify(&mut given, id);
-                let request = decode(Endpoint::Send, &given).map_err(|refusal| self.own(refusal));
-                Call::Ask(request.map_err(|refusal| hint(refusal, "`to`", TO_HINT))?)
+                given.set("id", &id);
+                let request = Request::from_fields(Endpoint::Send, &mut given);
+                let told = |refusal| hint(self.own(refusal), "`to`", TO_HINT);
+                Call::Ask(request.map_err(told)?)
             }
             Self::Lock => {
                 canonicalise(&mut given, &project.path)?;
-                if given.get("action").is_some_and(|action| action == "steal") {
-                    given.insert("action".to_owned(), "lock".into());
-                    given.insert("steal".to_owned(), true.into());
+                if given.text("action").as_deref() == Some("steal") {
+                    given.set("action", "lock");
+                    given.set("steal", &true);
                 }
-                let request = decode(Endpoint::Lock, &given);
+                let request = Request::from_fields(Endpoint::Lock, &mut given);
                 Call::Ask(request.map_err(|refusal| hint(refusal, "`action`", ", steal"))?)
             }
             Self::Events => {
                 events(&mut given)?;
-                identify(&mut given, id);
-                let mut request = decode(Endpoint::Events, &given)?;
-                if let Request::Emit { payload, .. } = &mut request
-                    && let Some(written) = written(arguments, "payload")
-                {
-                    *payload = values::as_written(written).into();
-                }
-                Call::Ask(request)
+                given.set("id", &id);
+                Call::Ask(Request::from_fields(Endpoint::Events, &mut given)?)
             }
-        };
-        Ok(call)
+        })
     }
 
     fn own(self, mut refusal: Refusal) -> Refusal {
@@ -195,41 +171,36 @@ impl Tool {
         refusal
     }
 
-    /// The arguments that were given, without those that say nothing.
-    fn checked(self, arguments: Option<&RawValue>) -> Result<Map<String, Value>> {
+    /// The arguments that were given; those that say nothing are null.
+    fn checked(self, arguments: Option<&RawValue>) -> Result<Fields<'_>> {
         let text = arguments.map_or("{}", RawValue::get);
-        let written: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|error| {
+        let Members(written): Members<'_> = serde_json::from_str(text).map_err(|error| {
             Refusal::new(Code::InvalidRequest, format!("the arguments cannot be read: {error}"))
         })?;
-        let understood = written
-            .into_iter()
-            .filter_map(|(name, raw)| values::understood(&name, raw).map(|value| (name, value)));
-        let mut given: Map<String, Value> = understood.collect();
         // Some clients cannot call a tool without arguments, and make some up.
         if self == Self::Status {
-            given.clear();
+            return Ok(Fields::default());
         }
-        match given.keys().find(|name| !self.arguments().contains(&name.as_str())) {
-            None => Ok(given),
-            Some(unknown) => Err(Refusal::new(
-                Code::InvalidRequest,
-                format!(
-                    "unknown argument `{unknown}`; {} takes {}",
-                    self.name(),
-                    self.arguments().join(", ")
-                ),
-            )),
+        let known = catalog::arguments(self);
+        let mut given = Vec::with_capacity(written.len() + 1);
+        let mut unknown = Vec::new();
+        for (name, raw) in written {
+            let kind = known.iter().find(|(known, _)| *known == name).map(|(_, it)| it.kind);
+            match understood(&name, kind.unwrap_or(Kind::Text), raw) {
+                Some(_) if kind.is_none() => unknown.push(name),
+                Some(meant) => given.push((name, Written(meant))),
+                None => given.push((name, Written(Cow::Borrowed(RawValue::NULL)))),
+            }
         }
+        let Some(unknown) = unknown.into_iter().min() else { return Ok(Fields::new(given)) };
+        let known: Vec<&str> = known.iter().map(|(name, _)| &**name).collect();
+        let (tool, known) = (self.name(), known.join(", "));
+        let message = format!("unknown argument `{unknown}`; {tool} takes {known}");
+        Err(Refusal::new(Code::InvalidRequest, message))
     }
 }
 
 const TO_HINT: &str = "; mesh_peers lists who is there";
-
-/// The argument `name` as it was written, unless it says nothing.
-fn written<'a>(arguments: Option<&'a RawValue>, name: &str) -> Option<&'a RawValue> {
-    let all: BTreeMap<String, &RawValue> = serde_json::from_str(arguments?.get()).ok()?;
-    all.get(name).copied().filter(|raw| values::understood(name, raw).is_some())
-}
 
 /// Adds to a sentence about `what`.
 fn hint(mut refusal: Refusal, what: &str, hint: &str) -> Refusal {
@@ -239,24 +210,12 @@ fn hint(mut refusal: Refusal, what: &str, hint: &str) -> Refusal {
     refusal
 }
 
-/// The request that these fields make, which are already those of the wire.
-fn decode(endpoint: Endpoint, fields: &Map<String, Value>) -> Result<Request> {
-    // A map of texts and values can always be written.
-    Request::decode(endpoint, &serde_json::to_vec(fields).unwrap_or_default())
-}
-
-fn identify(fields: &mut Map<String, Value>, id: Option<Uuid>) {
-    if let Some(id) = id {
-        fields.insert("id".to_owned(), id.to_string().into());
-    }
-}
-
-fn scope(given: &Map<String, Value>, project: &Project) -> Result<Scope> {
-    match given.get("scope").map(Value::as_str) {
-        None | Some(Some("machine")) => Ok(Scope::Machine),
-        Some(Some("mesh")) => Ok(Scope::Mesh),
-        Some(Some("directory")) => Ok(Scope::Directory { project_path: project.path_text() }),
-        Some(Some("repo")) => match (project.git_root(), project.repository_id()) {
+fn scope(given: &Fields<'_>, project: &Project) -> Result<Scope> {
+    match given.text("scope").as_deref() {
+        None | Some("machine") => Ok(Scope::Machine),
+        Some("mesh") => Ok(Scope::Mesh),
+        Some("directory") => Ok(Scope::Directory { project_path: project.path_text() }),
+        Some("repo") => match (project.git_root(), project.repository_id()) {
             (None, None) => Err(Refusal::new(
                 Code::InvalidRequest,
                 format!(
@@ -272,24 +231,18 @@ fn scope(given: &Map<String, Value>, project: &Project) -> Result<Scope> {
     }
 }
 
-fn inbox(mut given: Map<String, Value>) -> Result<Call> {
-    let number = |value: &Value| value.as_u64().or_else(|| whole(value));
-    if let Some(limit) = given.get("limit")
-        && !number(limit).is_some_and(|limit| (1..=u64::from(INBOX_LIMIT_MAX)).contains(&limit))
-    {
-        let expected = format!("a whole number from 1 to {INBOX_LIMIT_MAX}");
-        return Err(Refusal::field("limit", &expected));
+fn inbox(mut given: Fields<'_>) -> Result<Call> {
+    const LIMIT: Number<u32> = Number::small(1, INBOX_LIMIT_MAX);
+    const WAIT: Number<u64> = Number::whole(0, WAIT_SECONDS_MAX);
+    if given.get("limit").is_some_and(|limit| LIMIT.parse(limit).is_none()) {
+        return Err(Refusal::field("limit", &LIMIT.expected()));
     }
-    let wait = match given.remove("wait") {
-        None => 0,
-        Some(wait) => number(&wait).filter(|wait| *wait <= WAIT_SECONDS_MAX).ok_or_else(|| {
-            let expected = format!("a whole number of seconds from 0 to {WAIT_SECONDS_MAX}");
-            Refusal::field("wait", &expected)
-        })?,
-    };
-    let Request::Fetch(mut fetch) = decode(Endpoint::Messages, &given)? else {
-        return Err(Refusal::new(Code::InvalidRequest, "these are no arguments of mesh_inbox"));
-    };
+    if given.get("wait").is_some_and(|wait| WAIT.parse(wait).is_none()) {
+        let expected = format!("a whole number of seconds from 0 to {WAIT_SECONDS_MAX}");
+        return Err(Refusal::field("wait", &expected));
+    }
+    let mut fetch = Fetch::read(&mut given)?;
+    let wait = mem::take(&mut fetch.wait);
     if wait > 0 && fetch.filter != Filter::Unread {
         return Err(Refusal::field("wait", "left out unless `filter` is unread"));
     }
@@ -297,46 +250,44 @@ fn inbox(mut given: Map<String, Value>) -> Result<Call> {
     Ok(Call::Inbox { fetch, wait })
 }
 
-/// Whole numbers only; some clients write 5.0.
-fn whole(value: &Value) -> Option<u64> {
-    let text = value.as_f64().filter(|number| number.fract() == 0.0)?.to_string();
-    text.parse().ok()
-}
-
 /// A file has one spelling, whoever names it, and from wherever.
-fn canonicalise(given: &mut Map<String, Value>, project: &Path) -> Result<()> {
-    let Some(Value::String(path)) = given.get("filePath") else { return Ok(()) };
-    let takes = given.get("action").is_some_and(|it| it == "lock" || it == "steal");
+fn canonicalise(given: &mut Fields<'_>, project: &Path) -> Result<()> {
+    let Some(path) = given.text("filePath") else { return Ok(()) };
+    let takes = matches!(given.text("action").as_deref(), Some("lock" | "steal"));
     let read = if takes { paths::lock_path_from } else { paths::locked_path_from };
-    let path = read(project, path).map_err(|why| {
+    let path = read(project, &path).map_err(|why| {
         Refusal::new(Code::InvalidRequest, format!("`filePath` cannot be locked: {why}"))
     })?;
-    given.insert("filePath".to_owned(), path.into());
+    given.set("filePath", &path);
     Ok(())
 }
 
 /// `action` may be left out, and `since` is a time or a number.
-fn events(given: &mut Map<String, Value>) -> Result<()> {
-    given.entry("action").or_insert_with(|| "read".into());
-    let Some(since) = given.remove("since") else { return Ok(()) };
-    let number = match &since {
-        Value::String(text) if text.len() <= NAME_CHARS_MAX => text.parse::<u64>().ok(),
-        Value::Number(_) => since.as_u64().or_else(|| whole(&since)),
-        _ => None,
+fn events(given: &mut Fields<'_>) -> Result<()> {
+    const NUMBER: Number<u64> = Number::whole(0, u64::MAX);
+    if given.get("action").is_none() {
+        given.set("action", "read");
+    }
+    let Some(since) = given.get("since") else { return Ok(()) };
+    let text = given.text("since");
+    let number = match &text {
+        Some(text) if text.len() <= NAME_CHARS_MAX => text.parse::<u64>().ok(),
+        Some(_) => None,
+        None => NUMBER.parse(since),
     };
-    let is_time = since.as_str().is_some_and(|text| Timestamp::parse(text).is_some());
-    let name = match number {
-        Some(_) => "after",
-        None if is_time => "since",
-        None => {
-            return Err(Refusal::field(
-                "since",
-                "an ISO 8601 time (2026-04-08T10:30:00Z), or lastSeq of the last read",
-            ));
+    let is_time = text.is_some_and(|text| Timestamp::parse(&text).is_some());
+    match number {
+        Some(number) => {
+            given.rename("since", "after");
+            given.set("after", &number);
+            Ok(())
         }
-    };
-    given.insert(name.to_owned(), number.map_or(since, Into::into));
-    Ok(())
+        None if is_time => Ok(()),
+        None => Err(Refusal::field(
+            "since",
+            "an ISO 8601 time (2026-04-08T10:30:00Z), or lastSeq of the last read",
+        )),
+    }
 }
 
 /// As [`Call::Peers`] is asked by the peer `own`.

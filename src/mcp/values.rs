@@ -4,86 +4,75 @@
 //! expected. Where that has one meaning it is taken; all else stays as it is, to be refused in the
 //! words of its argument.
 
-use serde_json::Value;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
-use crate::api::compact;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
-/// What an argument is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+/// What an argument is read as, in the words of its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum Kind {
+    #[serde(rename = "string")]
     Text,
+    #[serde(rename = "integer")]
     Number,
+    #[serde(rename = "boolean")]
     Flag,
     /// Of words without commas.
+    #[serde(rename = "array")]
     List,
     /// Any JSON.
+    #[serde(rename = "object")]
     Json,
-    /// A text or a number.
-    Either,
-}
-
-/// The arguments of all tools that are no texts.
-fn kind(name: &str) -> Kind {
-    match name {
-        "limit" | "wait" | "ifVersion" | "ttlSeconds" | "ttlMinutes" => Kind::Number,
-        "shared" => Kind::Flag,
-        "types" => Kind::List,
-        "payload" => Kind::Json,
-        "since" => Kind::Either,
-        _ => Kind::Text,
-    }
 }
 
 /// The value of the argument `name`. None if it says nothing: some models fill in every argument
 /// they know of, if with nothing.
-pub(super) fn understood(name: &str, raw: &RawValue) -> Option<Value> {
-    let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-    let kind = kind(name);
-    Some(match (kind, value) {
-        (_, Value::Null) => return None,
-        (_, Value::String(text)) if text.is_empty() => {
-            let may_be_empty = matches!(name, "summary" | "value" | "message");
-            return may_be_empty.then_some(Value::String(text));
-        }
-        (Kind::Number | Kind::Flag | Kind::List, Value::String(text)) if text.trim() == "null" => {
+pub(super) fn understood<'a>(
+    name: &str,
+    kind: Kind,
+    raw: &'a RawValue,
+) -> Option<Cow<'a, RawValue>> {
+    let written = raw.get();
+    let is_empty = written == r#""""# && !matches!(name, "summary" | "value" | "message");
+    if written == "null" || is_empty {
+        return None;
+    }
+    let meant = if kind == Kind::Text {
+        // As it is written: a number keeps its digits, an object its order. `since` may be a number.
+        let is_text = written.starts_with('"') || name == "since";
+        if is_text { None } else { json_of(written) }
+    } else {
+        let text: Option<String> = serde_json::from_str(written).ok();
+        if kind != Kind::Json && text.as_deref().is_some_and(|text| text.trim() == "null") {
             return None;
         }
-        (Kind::Text, value @ Value::String(_)) | (Kind::Either, value) => value,
-        // As it is written: a number keeps its digits, an object its order.
-        (Kind::Text, _) => raw.get().into(),
-        (Kind::Number, Value::String(text)) => {
-            json(&text).filter(Value::is_number).unwrap_or_else(|| text.into())
+        match (kind, text) {
+            (Kind::Flag, text) => {
+                flag(text.as_deref().unwrap_or(written)).and_then(|flag| json_of(&flag))
+            }
+            (Kind::Number, Some(text)) => json_in(&text, |first| matches!(first, '-' | '0'..='9')),
+            (Kind::Json, Some(text)) => json_in(&text, |first| matches!(first, '{' | '[')),
+            (Kind::List, Some(text)) => list(&text),
+            _ => None,
         }
-        (Kind::Flag, value) => flag(&value).map_or(value, Value::Bool),
-        (Kind::List, Value::String(text)) => list(&text),
-        (Kind::Json, Value::String(text)) => json(&text)
-            .filter(|value| value.is_object() || value.is_array())
-            .unwrap_or_else(|| text.into()),
-        (Kind::Number | Kind::List | Kind::Json, value) => value,
-    })
-}
-
-/// The JSON text of an argument that is any JSON, as it was written, if that is how [`understood`]
-/// takes it: a number in a [`Value`] has no more digits than fit its type.
-pub(super) fn as_written(raw: &RawValue) -> String {
-    let text: Option<String> = serde_json::from_str(raw.get()).ok();
-    let inner =
-        text.filter(|text| json(text).is_some_and(|value| value.is_object() || value.is_array()));
-    compact(inner.as_deref().unwrap_or(raw.get()))
-}
-
-fn json(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
-}
-
-fn flag(value: &Value) -> Option<bool> {
-    let text = match value {
-        Value::String(text) => text.trim().to_ascii_lowercase(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
     };
-    match text.as_str() {
+    Some(meant.map_or(Cow::Borrowed(raw), Cow::Owned))
+}
+
+/// Plain data as JSON: cannot fail.
+fn json_of(value: &(impl Serialize + ?Sized)) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}
+
+/// The JSON that `text` is, if it begins as it should.
+fn json_in(text: &str, begins: fn(char) -> bool) -> Option<Box<RawValue>> {
+    let json: Box<RawValue> = serde_json::from_str(text).ok()?;
+    json.get().starts_with(begins).then_some(json)
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
         _ => None,
@@ -91,34 +80,42 @@ fn flag(value: &Value) -> Option<bool> {
 }
 
 /// A list as JSON, or its words with commas between them.
-fn list(text: &str) -> Value {
-    if let Some(list) = json(text).filter(Value::is_array) {
-        return list;
-    }
-    text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
+fn list(text: &str) -> Option<Box<RawValue>> {
+    json_in(text, |first| first == '[').or_else(|| {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        json_of(&words.collect::<Vec<_>>())
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn read(name: &str, written: &str) -> Option<Value> {
-        understood(name, &RawValue::from_string(written.to_owned()).unwrap())
+        let kind = match name {
+            "limit" | "wait" | "ifVersion" | "ttlSeconds" => Kind::Number,
+            "shared" => Kind::Flag,
+            "types" => Kind::List,
+            "payload" => Kind::Json,
+            _ => Kind::Text,
+        };
+        let raw = RawValue::from_string(written.to_owned()).unwrap();
+        understood(name, kind, &raw).map(|meant| serde_json::from_str(meant.get()).unwrap())
     }
 
     #[test]
     fn any_json_is_given_on_as_it_was_written() {
         for (written, kept) in [
-            ("{\"n\": 123456789012345678901}", "{\"n\":123456789012345678901}"),
-            (r#""{\"n\": 123456789012345678901}""#, "{\"n\":123456789012345678901}"),
+            ("{\"n\": 123456789012345678901}", "{\"n\": 123456789012345678901}"),
+            (r#""{\"n\": 123456789012345678901}""#, "{\"n\": 123456789012345678901}"),
             ("123456789012345678901", "123456789012345678901"),
             (r#""5""#, r#""5""#),
             (r#""a text""#, r#""a text""#),
         ] {
             let raw = RawValue::from_string(written.to_owned()).unwrap();
-            assert_eq!(as_written(&raw), kept);
+            assert_eq!(understood("payload", Kind::Json, &raw).unwrap().get(), kept);
         }
     }
 

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::{LockFile, ReadEvents};
@@ -212,6 +212,31 @@ fn events_go_on_from_a_time_or_a_number() {
         panic!()
     };
     assert_eq!((&*kind, &*payload, id.is_some()), ("a.b", r#"{"x":[1]}"#, true));
+}
+
+#[test]
+fn what_says_nothing_is_as_if_it_were_not_there() {
+    for arguments in
+        [json!({"filter": "", "from": null, "limit": "null", "wait": ""}), json!({"where": null})]
+    {
+        let call = read(Tool::Inbox, &arguments).unwrap();
+        assert_eq!(call, read(Tool::Inbox, &json!({})).unwrap(), "{arguments}");
+    }
+    let twice = RawValue::from_string(r#"{"limit":5,"limit":null}"#.to_owned()).unwrap();
+    let call = Tool::Inbox.read(Some(&twice), &project(), None).unwrap();
+    assert!(matches!(call, Call::Inbox { fetch: Fetch { limit: None, .. }, .. }));
+}
+
+#[test]
+fn the_payload_of_an_event_keeps_its_digits() {
+    let digits = "123456789012345678901234567890";
+    for written in [format!(r#"{{"n": {digits}}}"#), format!(r#""{{\"n\": {digits}}}""#)] {
+        let arguments = format!(r#"{{"action":"emit","type":"a.b","payload":{written}}}"#);
+        let raw = RawValue::from_string(arguments).unwrap();
+        let call = Tool::Events.read(Some(&raw), &project(), None).unwrap();
+        let Call::Ask(Request::Emit { payload, .. }) = call else { panic!("{call:?}") };
+        assert_eq!(&*payload, format!(r#"{{"n":{digits}}}"#));
+    }
 }
 
 #[test]
