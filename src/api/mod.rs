@@ -4,6 +4,7 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
+mod bodies;
 mod declare;
 mod decode;
 mod endpoint;
@@ -15,7 +16,6 @@ mod machines;
 mod members;
 mod page;
 mod push;
-mod read;
 mod recovery;
 mod refusal;
 mod reply;
@@ -23,6 +23,10 @@ mod request;
 mod sent;
 mod subagent;
 
+pub use bodies::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, HeartbeatReply, LockReply,
+    LockedAllReply, LocksReply, MachinesReply, PeersReply,
+};
 pub(crate) use declare::Part;
 pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
@@ -33,10 +37,6 @@ pub(crate) use members::Members;
 pub use page::PageOpened;
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
-pub use read::{
-    ClaimReply, DeletedReply, EmittedReply, EntriesReply, EntryReply, LockReply, LockedAllReply,
-    LocksReply, MachinesReply, MarkedReply, PeersReply,
-};
 pub use recovery::Recovery;
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::bodies::{
+    DeletedReply, EmittedReply, EntriesReply, EntryReply, HeartbeatReply, LockReply,
+    LockedAllReply, LocksReply, MachinesReply, PeersReply,
+};
 use super::heard::{AgentInfo, DampedInfo};
-use super::machines::{HubInfo, Invited, MachineInfo};
+use super::machines::{HubInfo, Invited};
 use super::page::PageOpened;
 use super::recovery::Recovery;
 use super::sent::Sent;
-use super::subagent::SubagentEdit;
 use crate::model::{
     Event, Handle, Lock, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord,
     RepoHash, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
@@ -614,24 +617,9 @@ pub enum Reply {
     /// Done; there is nothing to tell.
     Done {},
     /// `POST /heartbeat`
-    Heartbeat {
-        /// Messages waiting.
-        unread: u64,
-        /// The session of the peer's agent, as it or a hook has told it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        session_id: Option<Box<str>>,
-    },
+    Heartbeat(HeartbeatReply),
     /// `POST /peers`
-    Peers {
-        /// By name.
-        peers: Vec<PeerInfo>,
-        /// Those that did not fit the answer.
-        #[serde(skip_serializing_if = "is_zero")]
-        remaining: u64,
-        /// With scope `machine`: how many more there are on other machines.
-        #[serde(skip_serializing_if = "is_zero")]
-        elsewhere: u64,
-    },
+    Peers(PeersReply),
     /// `POST /send`
     Sent(Sent),
     /// `POST /messages`
@@ -651,70 +639,19 @@ pub enum Reply {
         marked: u64,
     },
     /// `POST /state`, `get` and `set`
-    Entry {
-        /// That of the entry.
-        namespace: Box<str>,
-        /// Null if there is none.
-        entry: Option<StateInfo>,
-        /// There is none, but one of this key in the namespace `default`.
-        #[serde(rename = "inDefault", skip_serializing_if = "std::ops::Not::not")]
-        in_default: bool,
-    },
+    Entry(EntryReply),
     /// `POST /state`, `list`
-    Entries {
-        /// That of the entries, unless they are of all.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        namespace: Option<Box<str>>,
-        /// By namespace and key.
-        entries: Vec<StateInfo>,
-        /// Those that did not fit the answer (0 or 1: 1 stands for one or more).
-        #[serde(skip_serializing_if = "is_zero")]
-        remaining: u64,
-    },
+    Entries(EntriesReply),
     /// `POST /state`, `delete`
-    Deleted {
-        /// That of the entry.
-        namespace: Box<str>,
-        /// Whether there was one.
-        deleted: bool,
-    },
+    Deleted(DeletedReply),
     /// `POST /lock`, `lock`
-    Locked {
-        /// The lock.
-        lock: LockInfo,
-        /// Names of those from whom it was taken.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        stolen_from: Vec<Box<str>>,
-    },
+    Locked(LockReply),
     /// `POST /lock`, `lock` with `filePaths`
-    LockedAll {
-        /// In the order in which they were asked for, as far as they fit the answer.
-        locks: Vec<LockInfo>,
-        /// Other subagents of the peer that are at one of the files.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        subagents: Vec<SubagentEdit>,
-    },
+    LockedAll(LockedAllReply),
     /// `POST /lock`, `query`
-    Locks {
-        /// By path.
-        locks: Vec<LockInfo>,
-        /// Those that did not fit the answer.
-        #[serde(skip_serializing_if = "is_zero")]
-        remaining: u64,
-    },
+    Locks(LocksReply),
     /// `POST /machines`, `list`
-    Machines {
-        /// `broker`, `hub` or `client`.
-        role: Box<str>,
-        /// Those that have joined, by name.
-        machines: Vec<MachineInfo>,
-        /// Of a client: its hub.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        hub: Option<HubInfo>,
-        /// Of a hub: the address and port at which it takes other machines.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        listen: Option<Box<str>>,
-    },
+    Machines(MachinesReply),
     /// `POST /machines`, `invite`
     Invited(Invited),
     /// `POST /page`
@@ -727,17 +664,7 @@ pub enum Reply {
         subscribed: Vec<Box<str>>,
     },
     /// `POST /events`, `emit`
-    Emitted {
-        /// The event.
-        event_id: MessageId,
-        /// Its place in the sequence.
-        seq: Seq,
-    },
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+    Emitted(EmittedReply),
 }
 
 impl Reply {
@@ -827,11 +754,12 @@ mod tests {
     #[test]
     fn replies_begin_with_ok() {
         assert_eq!(text(&Reply::Done {}), r#"{"ok":true}"#);
-        let beat = Reply::Heartbeat { unread: 2, session_id: None };
+        let beat = Reply::Heartbeat(HeartbeatReply { unread: 2, session_id: None });
         assert_eq!(text(&beat), r#"{"ok":true,"unread":2}"#);
-        let beat = Reply::Heartbeat { unread: 2, session_id: Some("s1".into()) };
+        let beat = Reply::Heartbeat(HeartbeatReply { unread: 2, session_id: Some("s1".into()) });
         assert_eq!(text(&beat), r#"{"ok":true,"unread":2,"sessionId":"s1"}"#);
-        let none = Reply::Entry { namespace: "n".into(), entry: None, in_default: false };
+        let none =
+            Reply::Entry(EntryReply { namespace: "n".into(), entry: None, in_default: false });
         assert_eq!(text(&none), r#"{"ok":true,"namespace":"n","entry":null}"#);
         let id = MessageId::new(Seq(1), [0; 16]);
         assert_eq!(
@@ -860,7 +788,7 @@ mod tests {
         let status = text(&Reply::Status(Box::default()));
         assert!(status.contains(r#""db":{"sizeBytes":0,"walSizeBytes":0,"recoveredFrom":null,"recovery":null,"full":null}"#));
         assert!(
-            !text(&Reply::Peers { peers: vec![], remaining: 0, elsewhere: 0 })
+            !text(&Reply::Peers(PeersReply { peers: vec![], remaining: 0, elsewhere: 0 }))
                 .contains("remaining")
         );
     }

@@ -272,6 +272,7 @@ pub(super) fn unavailable(why: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::HeartbeatReply;
     use crate::broker::table::{Key, Table};
     use crate::model::{MessageId, Seq};
 
@@ -306,7 +307,10 @@ mod tests {
         answers.plain(to, &Reply::Done {});
         answers.reply(to, Reply::Sent(sent));
         answers.go_ahead(to);
-        assert_eq!(answers.reply(to, Reply::Heartbeat { unread: 7, session_id: None }), 22);
+        assert_eq!(
+            answers.reply(to, Reply::Heartbeat(HeartbeatReply { unread: 7, session_id: None })),
+            22
+        );
         answers.finish(|sent| {
             if let Sent::Direct { delivered, .. } = sent {
                 *delivered = true;

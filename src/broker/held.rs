@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::pending::Pending;
 pub use super::table::Key;
-use crate::api::{Reply, Request};
+use crate::api::{LockReply, Reply, Request};
 use crate::mesh::{self, Caller, Effects, Interest, Lost, Mesh, Ticket};
 use crate::model::{Monotonic, PeerId, Recipient, Seq};
 use crate::store::Store;
@@ -357,7 +357,7 @@ impl Held {
 
     /// A request that was asked again has its answer in this turn.
     pub fn answered(&mut self, asker: Asker, reply: &Reply) {
-        if let Reply::Locked { lock, .. } = reply {
+        if let Reply::Locked(LockReply { lock, .. }) = reply {
             self.granted_now.push((Some(asker), lock.fence));
         }
     }

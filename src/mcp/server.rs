@@ -8,8 +8,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use super::jobs::{JobId, Jobs};
 use super::news::News;
 use super::outbox::{Carried, Outbox};
@@ -26,7 +24,7 @@ use super::waking::Notice;
 use super::waking::plan::{Sign, Waking};
 use crate::agent::detect;
 use crate::agents::Agent;
-use crate::api::{Code, Frame, PushedMessage, Register, Registered, Request};
+use crate::api::{Code, Frame, HeartbeatReply, PushedMessage, Register, Registered, Request};
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
 use crate::log;
@@ -473,16 +471,10 @@ impl Server {
     }
 
     fn handle_heartbeat(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Beat {
-            unread: u64,
-            session_id: Option<Box<str>>,
-        }
         self.presence.handle_heartbeat();
         match result {
             Ok(body) => {
-                if let Ok(Beat { unread, session_id }) = serde_json::from_slice(&body) {
+                if let Ok(HeartbeatReply { unread, session_id }) = serde_json::from_slice(&body) {
                     if let Some(session) = session_id {
                         self.learn_session(&session);
                     }

@@ -11,8 +11,8 @@ use super::turn::{Caller, Failure, Interest, Outcome, Push, Target};
 use super::who::{Right, not_found};
 use super::{Handled, Mesh};
 use crate::api::{
-    Budget, Code, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal, Reply,
-    event_size,
+    Budget, Code, EmittedReply, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal,
+    Reply, event_size,
 };
 use crate::limits::EVENT_TYPES_MAX;
 use crate::model::{
@@ -186,7 +186,7 @@ impl<S: Store> Mesh<S> {
         {
             return match first {
                 Repeated::Event(first) if *first.kind == *kind && *first.payload == *payload => {
-                    Ok(Reply::Emitted { event_id: first.id, seq: first.seq })
+                    Ok(Reply::Emitted(EmittedReply { event_id: first.id, seq: first.seq }))
                 }
                 _ => Err(Refusal::new(
                     Code::IdConflict,
@@ -212,6 +212,6 @@ impl<S: Store> Mesh<S> {
             let fact = Rc::new(Fact::Custom { kind: kind.into(), payload: payload.into() });
             self.push_event(&readers, &fact, seq, Some(&actor.party), now);
         }
-        Ok(Reply::Emitted { event_id: id, seq })
+        Ok(Reply::Emitted(EmittedReply { event_id: id, seq }))
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Mesh;
 use super::turn::{Caller, Failure};
-use crate::api::{Code, Invited, MachineInfo, Refusal, Reply};
+use crate::api::{Code, Invited, MachineInfo, MachinesReply, Refusal, Reply};
 use crate::limits::{INVITATIONS_MAX, MACHINES_KNOWN_MAX, MACHINES_MAX};
 use crate::model::{
     Invitation, MachineId, MachineName, MachineRecord, Now, Party, PeerId, Timestamp,
@@ -153,7 +153,7 @@ impl<S: Store> Mesh<S> {
         let mut machines: Vec<MachineInfo> = self.machines.joined().map(info).collect();
         machines.sort_by_key(|machine| machine.name);
         let listen = self.machines.listen.clone();
-        Ok(Reply::Machines { role: self.role().into(), machines, hub: None, listen })
+        Ok(Reply::Machines(MachinesReply { role: self.role().into(), machines, hub: None, listen }))
     }
 
     /// `POST /machines`, `invite`

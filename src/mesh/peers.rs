@@ -14,7 +14,9 @@ use super::turn::{Caller, Departed, Failure, WatchAgent};
 use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen};
-use crate::api::{Code, Fact, PeerChange, Presence, Refusal, Register, Registered, Reply};
+use crate::api::{
+    Code, Fact, HeartbeatReply, PeerChange, Presence, Refusal, Register, Registered, Reply,
+};
 use crate::model::{
     LeaveReason, MachineName, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq,
     Timestamp, reach,
@@ -525,7 +527,7 @@ impl<S: Store> Mesh<S> {
         }
         let session_id = present.record.session_id.clone();
         let unread = self.store.unread_count(crate::model::Recipient::Peer(id))?;
-        Ok(Reply::Heartbeat { unread, session_id })
+        Ok(Reply::Heartbeat(HeartbeatReply { unread, session_id }))
     }
 
     /// `POST /summary`

@@ -4,7 +4,7 @@ use super::Mesh;
 use super::paths::normalise;
 use super::peers::Present;
 use super::turn::{Caller, Failure};
-use crate::api::{ListPeers, PeerInfo, PeerStatus, Reply, Scope, fit};
+use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Reply, Scope, fit};
 use crate::limits::LIST_LIMIT_MAX;
 use crate::model::{MachineName, Now, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
 use crate::store::Store;
@@ -75,7 +75,7 @@ impl<S: Store> Mesh<S> {
         let total = peers.len();
         let peers = fit(peers.into_iter(), self.reply_bytes);
         let remaining = (total - peers.len()) as u64;
-        Ok(Reply::Peers { peers, remaining, elsewhere })
+        Ok(Reply::Peers(PeersReply { peers, remaining, elsewhere }))
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::{Failure, Handled, Mesh, Outcome};
 use crate::api::{
-    Claimed, Detail, Fact, HistoryPage, LockInfo, MessageInfo, Messages, Reply, StateInfo,
+    Claimed, Detail, EntriesReply, EntryReply, Fact, HistoryPage, LockInfo, LockReply,
+    LockedAllReply, LocksReply, MessageInfo, Messages, Reply, StateInfo,
 };
 use crate::model::{MachineName, Message, Party};
 use crate::store::Store;
@@ -64,14 +65,15 @@ impl View {
                     self.message(message);
                 }
             }
-            Reply::Entry { entry: Some(entry), .. } => self.entry(entry),
-            Reply::Entries { entries, .. } => {
+            Reply::Entry(EntryReply { entry: Some(entry), .. }) => self.entry(entry),
+            Reply::Entries(EntriesReply { entries, .. }) => {
                 for entry in entries {
                     self.entry(entry);
                 }
             }
-            Reply::Locked { lock, .. } => self.lock(lock),
-            Reply::LockedAll { locks, .. } | Reply::Locks { locks, .. } => self.locks(locks),
+            Reply::Locked(LockReply { lock, .. }) => self.lock(lock),
+            Reply::LockedAll(LockedAllReply { locks, .. })
+            | Reply::Locks(LocksReply { locks, .. }) => self.locks(locks),
             Reply::Events(page) => {
                 for event in &mut page.events {
                     event.call_parties(|party| self.party(party));

@@ -4,7 +4,10 @@ use super::Mesh;
 use super::Now;
 use super::turn::{Caller, Failure};
 use super::who::Right;
-use crate::api::{Budget, Code, Detail, Fact, Refusal, Reply, SetState, StateInfo, entry_size};
+use crate::api::{
+    Budget, Code, DeletedReply, Detail, EntriesReply, EntryReply, Fact, Refusal, Reply, SetState,
+    StateInfo, entry_size,
+};
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
 use crate::model::{Party, Seq, StateEntry};
 use crate::names::DEFAULT_NAMESPACE;
@@ -26,7 +29,7 @@ impl<S: Store> Mesh<S> {
         let elsewhere = entry.is_none() && namespace != DEFAULT_NAMESPACE;
         let in_default = elsewhere && self.live_state(DEFAULT_NAMESPACE, key, now)?.is_some();
         let entry = entry.map(|entry| self.shown_entry(entry));
-        Ok(Reply::Entry { namespace: namespace.into(), entry, in_default })
+        Ok(Reply::Entry(EntryReply { namespace: namespace.into(), entry, in_default }))
     }
 
     /// `POST /state`, `list`
@@ -57,11 +60,11 @@ impl<S: Store> Mesh<S> {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         cut |= entries.len() > wanted;
         entries.truncate(wanted);
-        Ok(Reply::Entries {
+        Ok(Reply::Entries(EntriesReply {
             namespace: namespace.map(Into::into),
             entries: entries.into_iter().map(|entry| self.shown_entry(entry)).collect(),
             remaining: u64::from(cut),
-        })
+        }))
     }
 
     /// `POST /state`, `set`
@@ -107,11 +110,11 @@ impl<S: Store> Mesh<S> {
             version,
         };
         self.event_at((version, id), changed, Some(&actor.party), now)?;
-        Ok(Reply::Entry {
+        Ok(Reply::Entry(EntryReply {
             namespace: set.namespace.clone(),
             entry: Some(self.shown_entry(entry)),
             in_default: false,
-        })
+        }))
     }
 
     /// `POST /state`, `delete`
@@ -130,7 +133,10 @@ impl<S: Store> Mesh<S> {
         let present = self.live_state(namespace, key, now)?;
         self.check_version(present.as_ref(), if_version)?;
         if present.is_none() {
-            return Ok(Reply::Deleted { namespace: namespace.into(), deleted: false });
+            return Ok(Reply::Deleted(DeletedReply {
+                namespace: namespace.into(),
+                deleted: false,
+            }));
         }
         let change = StateChange { namespace, key, if_version };
         let deleted = match self.store.delete_state(&change)? {
@@ -141,7 +147,7 @@ impl<S: Store> Mesh<S> {
                 true
             }
         };
-        Ok(Reply::Deleted { namespace: namespace.into(), deleted })
+        Ok(Reply::Deleted(DeletedReply { namespace: namespace.into(), deleted }))
     }
 
     /// An entry, unless it has expired, however far its removal has come.

@@ -9,7 +9,7 @@ mod grants;
 mod waiting;
 
 use super::*;
-use crate::api::{Claimed, Endpoint};
+use crate::api::{Claimed, Endpoint, LockReply, LocksReply, PeersReply};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME, TURN_SILENCE_MAX};
 use crate::model::{SentStatus, Stage, Timestamp};
 use crate::store::memory::MemoryStore;
@@ -455,7 +455,8 @@ fn claims_wait_until_something_may_be_told() {
     };
     let reach = |mesh: &mut Mesh<MemoryStore>, now: Now| {
         let everyone = r#"{"includeStale":true}"#;
-        let Reply::Peers { peers, .. } = ask(mesh, Endpoint::Peers, everyone, now) else {
+        let Reply::Peers(PeersReply { peers, .. }) = ask(mesh, Endpoint::Peers, everyone, now)
+        else {
             panic!()
         };
         peers[0].reach.clone()
@@ -531,7 +532,9 @@ fn what_waits_beside_the_agent_leaves_it_to_a_server_that_wakes() {
             let release = json!({"peerId": name, "release": claim}).to_string();
             ask(&mut mesh, Endpoint::Messages, &release, after(0));
         }
-        let Reply::Peers { peers, .. } = ask(&mut mesh, Endpoint::Peers, "{}", after(0)) else {
+        let Reply::Peers(PeersReply { peers, .. }) =
+            ask(&mut mesh, Endpoint::Peers, "{}", after(0))
+        else {
             panic!()
         };
         let peer = peers.iter().find(|peer| *peer.name == *name).unwrap();

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use slm_mesh::api::{Code, Endpoint, LockInfo, Reply, Request};
+use slm_mesh::api::{
+    Code, DeletedReply, Endpoint, EntriesReply, EntryReply, LockInfo, LockReply, LocksReply, Reply,
+    Request,
+};
 use slm_mesh::limits::LOCKS_MAX;
 use slm_mesh::mesh::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
 use slm_mesh::model::{MeshTime, Now, Party, Seq, Timestamp};
@@ -89,7 +92,7 @@ fn lock(who: &str, path: &str, more: &str) -> (Endpoint, String) {
 
 fn fence(answer: &Result<Reply, Code>) -> Seq {
     match answer {
-        Ok(Reply::Locked { lock, .. }) => lock.fence,
+        Ok(Reply::Locked(LockReply { lock, .. })) => lock.fence,
         other => panic!("{other:?}"),
     }
 }
@@ -113,12 +116,24 @@ fn state_that_has_expired_is_not_there() {
             state("get", &before),
             (Endpoint::Status, String::new()),
         ]);
-        assert!(matches!(&answers[0], Ok(Reply::Entry { entry: None, .. })), "{answers:?}");
-        let Ok(Reply::Entries { entries, remaining: 0, .. }) = &answers[1] else { panic!() };
+        assert!(
+            matches!(&answers[0], Ok(Reply::Entry(EntryReply { entry: None, .. }))),
+            "{answers:?}"
+        );
+        let Ok(Reply::Entries(EntriesReply { entries, remaining: 0, .. })) = &answers[1] else {
+            panic!()
+        };
         assert_eq!(entries.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["stays"]);
-        assert!(matches!(&answers[2], Ok(Reply::Deleted { deleted: false, .. })), "{answers:?}");
-        let Ok(Reply::Entry { entry: Some(set), .. }) = &answers[3] else { panic!("{answers:?}") };
-        let Ok(Reply::Entry { entry: Some(got), .. }) = &answers[4] else { panic!("{answers:?}") };
+        assert!(
+            matches!(&answers[2], Ok(Reply::Deleted(DeletedReply { deleted: false, .. }))),
+            "{answers:?}"
+        );
+        let Ok(Reply::Entry(EntryReply { entry: Some(set), .. })) = &answers[3] else {
+            panic!("{answers:?}")
+        };
+        let Ok(Reply::Entry(EntryReply { entry: Some(got), .. })) = &answers[4] else {
+            panic!("{answers:?}")
+        };
         assert_eq!((set, &*got.value), (got, "new"));
         let Ok(Reply::Status(status)) = &answers[5] else { panic!("{answers:?}") };
         assert_eq!(status.state.entries, 2);
@@ -162,12 +177,16 @@ fn a_lock_that_has_expired_is_in_nobodys_way() {
             lock("c", "/*", ""),
         ]);
         let locks = |answer: &Result<Reply, Code>| -> Vec<LockInfo> {
-            let Ok(Reply::Locks { locks, remaining: 0 }) = answer else { panic!("{answer:?}") };
+            let Ok(Reply::Locks(LocksReply { locks, remaining: 0 })) = answer else {
+                panic!("{answer:?}")
+            };
             locks.clone()
         };
         assert_eq!(locks(&answers[0]), []);
         assert_eq!(answers[3], Err(Code::LockNotFound));
-        let Ok(Reply::Locked { stolen_from, .. }) = &answers[4] else { panic!("{answers:?}") };
+        let Ok(Reply::Locked(LockReply { stolen_from, .. })) = &answers[4] else {
+            panic!("{answers:?}")
+        };
         assert_eq!(stolen_from, &Vec::<Box<str>>::new(), "nobody had it");
         assert!(fence(&answers[2]) > fence(&taken[MANY - 1]), "it is another holding");
         let held = locks(&answers[5]);

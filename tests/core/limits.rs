@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::alone::Counter;
-use slm_mesh::api::{Code, Endpoint, Reply, Request};
+use slm_mesh::api::{Code, Endpoint, LockReply, LocksReply, Reply, Request};
 use slm_mesh::limits::{
     LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
     PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
@@ -135,12 +135,14 @@ fn locks() {
         )
     };
     assert_eq!(ask(&mut mesh, Endpoint::Lock, &steal("/w/")), Err(Code::InvalidRequest));
-    let Ok(Reply::Locked { lock, stolen_from }) = ask(&mut mesh, Endpoint::Lock, &steal("/w/99??"))
+    let Ok(Reply::Locked(LockReply { lock, stolen_from })) =
+        ask(&mut mesh, Endpoint::Lock, &steal("/w/99??"))
     else {
         panic!("not stolen")
     };
     assert_eq!((&*lock.file_path, stolen_from.len()), ("/w/99??", 1));
-    let Ok(Reply::Locks { locks, .. }) = ask(&mut mesh, Endpoint::Lock, r#"{"action":"query"}"#)
+    let Ok(Reply::Locks(LocksReply { locks, .. })) =
+        ask(&mut mesh, Endpoint::Lock, r#"{"action":"query"}"#)
     else {
         panic!("no locks")
     };
@@ -221,7 +223,7 @@ fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
             let its = |(held, _): &&(Held, Request)| held.on == Interest::Lock(ticket);
             let (held, request) = waiting.iter().find(its).unwrap();
             let outcome = mesh.handle_held(Caller::Broker, request, *held, NOW);
-            assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))), "{outcome:?}");
+            assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked(_)))), "{outcome:?}");
             given.push(ticket);
         }
         assert!(given.len() > before, "each turn gets somewhere");
@@ -253,7 +255,7 @@ fn the_locks_of_one_who_leaves_are_freed_over_several_turns() {
     }
     let held =
         |mesh: &mut Mesh<MemoryStore>| match ask(mesh, Endpoint::Lock, r#"{"action":"query"}"#) {
-            Ok(Reply::Locks { locks, .. }) => locks.len(),
+            Ok(Reply::Locks(LocksReply { locks, .. })) => locks.len(),
             other => panic!("{other:?}"),
         };
     ask(&mut mesh, Endpoint::Unregister, r#"{"peerId":"a"}"#).unwrap();
@@ -338,7 +340,7 @@ fn waiters_for_locks() {
         assert_eq!(*on, Interest::Lock(ticket));
         let held = Held { on: *on, until: *until, hung_up: false };
         let outcome = mesh.handle_held(Caller::Broker, request, held, NOW);
-        assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked { .. }))));
+        assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked(_)))));
         assert_eq!(mesh.next_waiter(), None);
         mesh.commit_turn().unwrap();
         mesh.begin_turn(NOW).unwrap();

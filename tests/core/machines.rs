@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::alone::Alone;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use slm_mesh::api::{Code, Endpoint, Reply, Request};
+use slm_mesh::api::{Code, Endpoint, LockReply, Reply, Request};
 use slm_mesh::limits::{
     AUTH_FAILURES_PER_WINDOW, INVITATIONS_MAX, MACHINE_PEERS_MAX, MACHINE_REPLY_BYTES_MAX,
     STRANGERS_PER_WINDOW,
@@ -799,7 +799,7 @@ fn what_is_told_on_another_machine_is_not_told() {
         assert!(mesh.next_waiter().is_some());
         ask(mesh, Some(held), now)
     });
-    let Outcome::Reply(Reply::Locked { lock, .. }) = given else { panic!("{given:?}") };
+    let Outcome::Reply(Reply::Locked(LockReply { lock, .. })) = given else { panic!("{given:?}") };
     // Its answer is lost. That others have looked, in its name or not, tells it nothing.
     let mut look = lock_body.clone();
     look["action"] = json!("query");

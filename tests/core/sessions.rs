@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::alone::Alone;
 use serde_json::{Value, json};
-use slm_mesh::api::{Code, Endpoint, Facts, PeerStatus, Refusal, Registered, Reply, Request};
+use slm_mesh::api::{
+    Code, Endpoint, Facts, LockReply, PeerStatus, PeersReply, Refusal, Registered, Reply, Request,
+};
 use slm_mesh::mesh::{Caller, Failure, Held, Mesh, Outcome, Settings};
 use slm_mesh::model::{Now, PeerId};
 use slm_mesh::store::memory::MemoryStore;
@@ -79,7 +81,8 @@ impl World {
 
     fn status(&mut self, peer: PeerId) -> Option<PeerStatus> {
         let body = json!({"includeStale": true});
-        let Ok(Reply::Peers { peers, .. }) = self.ask(None, Endpoint::Peers, &body) else {
+        let Ok(Reply::Peers(PeersReply { peers, .. })) = self.ask(None, Endpoint::Peers, &body)
+        else {
             panic!("no list");
         };
         peers.into_iter().find(|info| info.id == peer).map(|info| info.status)
@@ -156,13 +159,15 @@ fn the_same_session_of_the_same_agent_is_the_same_peer() {
         assert_eq!((again.peer_id, &again.name, again.resumed), (first.peer_id, &first.name, true));
         assert_ne!(again.peer_token, first.peer_token);
         // Its lock is still its own, for its full time.
-        let Ok(Reply::Locked { lock, .. }) = world.lock(&again.peer_token, &json!({})) else {
+        let Ok(Reply::Locked(LockReply { lock, .. })) = world.lock(&again.peer_token, &json!({}))
+        else {
             panic!("its lock is gone");
         };
         assert_eq!(lock.expires_at.0 - lock.locked_at.0, 600_000);
         assert_eq!(world.status(first.peer_id), Some(PeerStatus::Active));
     }
-    let Ok(Reply::Peers { peers, .. }) = world.ask(None, Endpoint::Peers, &json!({})) else {
+    let Ok(Reply::Peers(PeersReply { peers, .. })) = world.ask(None, Endpoint::Peers, &json!({}))
+    else {
         panic!("no list");
     };
     assert_eq!(peers[0].summary.as_deref(), Some("moving"));
@@ -371,7 +376,7 @@ fn a_session_may_be_known_later_and_change() {
         Endpoint::Peers,
         &json!({"sessionId": session}),
     ) {
-        Ok(Reply::Peers { peers, .. }) => {
+        Ok(Reply::Peers(PeersReply { peers, .. })) => {
             peers.into_iter().map(|peer| (peer.id, peer.agent_pid)).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),

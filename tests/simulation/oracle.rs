@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 use slm_mesh::api::{
-    Claimed, Code, Detail, Endpoint, LockInfo, MessageInfo, PeerInfo, PeerStatus, Refusal, Reply,
-    Sent,
+    Claimed, Code, Detail, EmittedReply, Endpoint, EntryReply, LockInfo, LockReply, LockedAllReply,
+    LocksReply, MessageInfo, PeerInfo, PeerStatus, PeersReply, Refusal, Reply, Sent,
 };
 use slm_mesh::limits::{
     CLAIM_TIME, MESSAGE_RETENTION_MS, RATE_WINDOW, STRANGERS_PER_WINDOW, UNREAD_TIME_MAX,
@@ -169,7 +169,7 @@ impl Oracle {
                 }
             }
             self.reply(reply, token.home(), &body, known);
-            if let Reply::Locks { locks, .. } = reply {
+            if let Reply::Locks(LocksReply { locks, .. }) = reply {
                 self.listed(locks, token, &body, known);
             }
         }
@@ -189,7 +189,7 @@ impl Oracle {
     /// Answers to what was held.
     fn late(&mut self, seen: &Seen, known: &mut Known, now: Monotonic) {
         for (home, body, answer) in &seen.late {
-            if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
+            if let Answer::Reply(Reply::Locked(LockReply { lock, .. })) = answer {
                 self.met.insert("lock granted late".to_owned());
                 self.tell(lock.fence);
                 self.seqs.insert(lock.fence);
@@ -458,14 +458,14 @@ impl Oracle {
             Reply::Sent(Sent::Broadcast { message_id: Some(id), .. }) => {
                 self.message(*id, vec![], (body, home), known);
             }
-            Reply::Entry { entry: Some(entry), .. } if body["action"] == "set" => {
+            Reply::Entry(EntryReply { entry: Some(entry), .. }) if body["action"] == "set" => {
                 let last = (self.versions)
                     .insert((entry.namespace.clone(), entry.key.clone()), entry.version);
                 assert!(last < Some(entry.version), "versions of {} only grow", entry.key);
                 self.number(entry.version, known);
                 known.versions.push(entry.version.0);
             }
-            Reply::Locked { lock, stolen_from } => {
+            Reply::Locked(LockReply { lock, stolen_from }) => {
                 if !stolen_from.is_empty() {
                     self.met.insert("stolen".to_owned());
                 }
@@ -474,7 +474,7 @@ impl Oracle {
                 self.met.insert(format!("locked, pattern {}", lock.pattern));
                 self.fence(lock, known);
             }
-            Reply::LockedAll { locks, subagents } => {
+            Reply::LockedAll(LockedAllReply { locks, subagents }) => {
                 let files = body["filePaths"].as_array().unwrap();
                 assert_eq!(locks.len(), files.len(), "all or none: {locks:?}");
                 for lock in locks {
@@ -487,7 +487,7 @@ impl Oracle {
                 }
                 self.met.insert("locked, several files".to_owned());
             }
-            Reply::Emitted { event_id, seq } => {
+            Reply::Emitted(EmittedReply { event_id, seq }) => {
                 assert_eq!(event_id.seq(), *seq);
                 if body["id"].is_null() {
                     self.number(*seq, known);
@@ -498,7 +498,7 @@ impl Oracle {
                     self.stages(message);
                 }
             }
-            Reply::Peers { peers, .. } => {
+            Reply::Peers(PeersReply { peers, .. }) => {
                 let away = |peer: &PeerInfo| peer.status == PeerStatus::Away;
                 if peers.iter().any(away) {
                     self.met.insert("away".to_owned());

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use slm_mesh::api::{LockInfo, Reply};
+use slm_mesh::api::{LockInfo, LockReply, Reply};
 use slm_mesh::limits::CLOCK_STEADY_TIME;
 use slm_mesh::model::{Now, PeerId, Seq};
 use slm_mesh::store::{EventQuery, Store};
@@ -54,7 +54,7 @@ impl Times {
         }
         let answers = seen.answers.iter().map(|(_, answer)| answer);
         for answer in answers.chain(seen.late.iter().map(|(.., answer)| answer)) {
-            if let Answer::Reply(Reply::Locked { lock, .. }) = answer {
+            if let Answer::Reply(Reply::Locked(LockReply { lock, .. })) = answer {
                 self.locked(lock, now);
             }
         }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use slm_mesh::api::{Claimed, DatabaseStatus, Endpoint, Facts, Messages, Refusal, Reply, Request};
+use slm_mesh::api::{
+    Claimed, DatabaseStatus, Endpoint, Facts, LockReply, Messages, Refusal, Reply, Request,
+};
 use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
 use slm_mesh::broker::links::News;
 use slm_mesh::mesh::{
@@ -496,7 +498,7 @@ impl<B: Backend> World<B> {
             Err(Failure::Store(error)) => panic!("{error}"),
         };
         let fence = match &answer {
-            Answer::Reply(Reply::Locked { lock, .. }) => Some(lock.fence),
+            Answer::Reply(Reply::Locked(LockReply { lock, .. })) => Some(lock.fence),
             _ => None,
         };
         if before.hung_up {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::api::Endpoint;
+use crate::api::{Endpoint, LocksReply};
 use crate::broker::entropy::SystemEntropy;
 use crate::broker::table::Table;
 use crate::mesh::{Outcome, Settings};
@@ -173,7 +173,9 @@ impl Locks {
     /// Who holds the lock.
     fn holder(&mut self) -> Option<String> {
         let (_, outcome) = self.ask("query", "cli", 0);
-        let Outcome::Reply(Reply::Locks { locks, .. }) = outcome else { panic!("{outcome:?}") };
+        let Outcome::Reply(Reply::Locks(LocksReply { locks, .. })) = outcome else {
+            panic!("{outcome:?}")
+        };
         locks.first().map(|lock| lock.locked_by_name.to_string())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::Relay;
-use crate::api::{Code, Endpoint, Health, HubInfo, Refusal, Reply, Request};
+use crate::api::{Code, Endpoint, Health, HubInfo, MachinesReply, Refusal, Reply, Request};
 use crate::broker::uplink::Answered;
 use crate::model::{MachineId, Monotonic, Timestamp};
 use crate::role::Kind;
@@ -64,12 +64,12 @@ impl Relay {
             Request::ListMachines => {
                 // Whoever asks how it stands waits for that.
                 self.uplink.hurry(self.now.mono);
-                Ok(Reply::Machines {
+                Ok(Reply::Machines(MachinesReply {
                     role: Kind::Client.as_str().into(),
                     machines: Vec::new(),
                     hub: Some(self.hub_info()),
                     listen: None,
-                })
+                }))
             }
             Request::LeaveHub {} => self.leave(),
             _ => forbidden(

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::waiting::Obstacle;
 use super::{Answer, Ask};
-use crate::api::{Detail, LockFile, LockFiles, Refusal, Reply, SubagentEdit, fit};
+use crate::api::{
+    Detail, LockFile, LockFiles, LockReply, LockedAllReply, Refusal, Reply, SubagentEdit, fit,
+};
 use crate::limits::{SUBAGENT_EDIT_TIME, SUBAGENT_EDITS_MAX};
 use crate::mesh::Mesh;
 use crate::mesh::turn::Caller;
@@ -37,7 +39,7 @@ impl<S: Store> Mesh<S> {
         };
         let mut locks = Vec::with_capacity(asks.len());
         for ask in &asks {
-            if let Reply::Locked { lock, .. } = self.take(ask, &each, Vec::new(), now)? {
+            if let Reply::Locked(LockReply { lock, .. }) = self.take(ask, &each, Vec::new(), now)? {
                 locks.push(lock);
             }
         }
@@ -50,7 +52,10 @@ impl<S: Store> Mesh<S> {
             _ => Vec::new(),
         };
         // None of them is missing from the mesh, only from an answer that would be too long.
-        Ok(Reply::LockedAll { locks: fit(locks.into_iter(), self.reply_bytes), subagents })
+        Ok(Reply::LockedAll(LockedAllReply {
+            locks: fit(locks.into_iter(), self.reply_bytes),
+            subagents,
+        }))
     }
 
     /// Refuses if something is in the way of one of them.

@@ -27,7 +27,10 @@ use std::collections::BTreeMap;
 use super::turn::{Caller, Failure, Held, Interest, Outcome};
 use super::who::{Actor, Right};
 use super::{EXPIRE_ROWS_MAX, Handled, Mesh};
-use crate::api::{Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, Refusal, Reply, fit};
+use crate::api::{
+    Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, LockReply, LocksReply, Refusal, Reply,
+    fit,
+};
 use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
 use crate::model::{Lock, MessageId, Now, Party, Seq};
 use crate::store::{Result as Stored, Store};
@@ -124,7 +127,9 @@ impl<S: Store> Mesh<S> {
         if is_free {
             debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
             let reply = self.take(&ask, wanted, Vec::new(), now);
-            if let (true, true, Ok(Reply::Locked { lock, .. })) = (held.is_some(), is_new, &reply) {
+            if let (true, true, Ok(Reply::Locked(LockReply { lock, .. }))) =
+                (held.is_some(), is_new, &reply)
+            {
                 self.grants.add(lock.fence);
             }
             // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
@@ -208,7 +213,7 @@ impl<S: Store> Mesh<S> {
                 self.store.put_lock(&renewed)?;
                 self.locks.put(renewed.clone());
             }
-            return Ok(Reply::Locked { lock: self.shown(&renewed), stolen_from });
+            return Ok(Reply::Locked(LockReply { lock: self.shown(&renewed), stolen_from }));
         }
         let id = self.next_id();
         let lock = Lock {
@@ -241,7 +246,7 @@ impl<S: Store> Mesh<S> {
         // Places before its own may not hold it back any more.
         self.queue.stir_party(&actor.party);
         self.lock_taken(&lock, id, now)?;
-        Ok(Reply::Locked { lock: self.shown(&lock), stolen_from })
+        Ok(Reply::Locked(LockReply { lock: self.shown(&lock), stolen_from }))
     }
 
     /// Refuses if there is no room for as many new locks.
@@ -373,7 +378,7 @@ impl<S: Store> Mesh<S> {
         for own in locks.iter().filter(|lock| Some(&lock.locked_by) == told.as_ref()) {
             self.grants.remove(own.fence);
         }
-        Ok(Reply::Locks { locks, remaining })
+        Ok(Reply::Locks(LocksReply { locks, remaining }))
     }
 
     /// Of so many locks those that there is room and time for, and how many are left out.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Answer, Ask};
-use crate::api::{Code, Freed, LockFile, Refusal, Reply, Sent};
+use crate::api::{Code, Freed, LockFile, LockReply, Refusal, Reply, Sent};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
@@ -55,7 +55,7 @@ impl<S: Store> Mesh<S> {
             }
             failure => failure,
         })?;
-        if let Reply::Locked { lock: taken, .. } = &reply {
+        if let Reply::Locked(LockReply { lock: taken, .. }) = &reply {
             for (holder, locks) in holders {
                 if let Some(recipient) = holder.inbox() {
                     let mut text = told(actor, &locks, why);

@@ -18,7 +18,9 @@ fn granted(mesh: &mut Mesh<MemoryStore>) -> Seq {
     assert_eq!(mesh.next_waiter().map(Interest::Lock), Some(on));
     let held = Held { on, until, hung_up: false };
     let given = mesh.handle_held(Caller::Broker, &wait, held, now);
-    let Ok(Outcome::Reply(Reply::Locked { lock, .. })) = given else { panic!("{given:?}") };
+    let Ok(Outcome::Reply(Reply::Locked(LockReply { lock, .. }))) = given else {
+        panic!("{given:?}")
+    };
     mesh.commit_turn().unwrap();
     lock.fence
 }
@@ -56,7 +58,9 @@ fn a_list_tells_of_a_lock_whom_it_is_for() {
         let look = Request::decode(Endpoint::Lock, body.to_string().as_bytes()).unwrap();
         mesh.begin_turn(now).unwrap();
         let found = mesh.handle(caller, &look, now);
-        let Ok(Outcome::Reply(Reply::Locks { locks, .. })) = found else { panic!("{found:?}") };
+        let Ok(Outcome::Reply(Reply::Locks(LocksReply { locks, .. }))) = found else {
+            panic!("{found:?}")
+        };
         assert_eq!(locks[0].fence, fence);
         mesh.commit_turn().unwrap();
 

@@ -37,7 +37,9 @@ fn whoever_works_elsewhere_by_now_gets_what_it_has_waited_for() {
     assert_eq!(mesh.next_waiter().map(Interest::Lock), Some(on));
     let held = Held { on, until, hung_up: false };
     let given = mesh.handle_held(token, &wait, held, now);
-    let Ok(Outcome::Reply(Reply::Locked { lock, .. })) = given else { panic!("{given:?}") };
+    let Ok(Outcome::Reply(Reply::Locked(LockReply { lock, .. }))) = given else {
+        panic!("{given:?}")
+    };
     assert_eq!(&*lock.file_path, "/w/a.rs");
     mesh.commit_turn().unwrap();
     mesh.check_invariants(now);
