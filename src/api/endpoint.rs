@@ -1,103 +1,70 @@
 //! The paths of the API, and the method of each.
 
-/// The paths of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Endpoint {
+macro_rules! endpoints {
+    ($($(#[$doc:meta])* $endpoint:ident = $method:literal $path:literal;)*) => {
+        /// The paths of the API.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Endpoint { $($(#[$doc])* $endpoint,)* }
+
+        impl Endpoint {
+            /// Every endpoint.
+            pub const ALL: [Self; [$($path),*].len()] = [$(Self::$endpoint,)*];
+
+            /// Its path.
+            #[must_use]
+            pub fn path(self) -> &'static str {
+                match self { $(Self::$endpoint => $path,)* }
+            }
+
+            /// The one method it takes, as in `Allow`.
+            #[must_use]
+            pub fn method(self) -> &'static str {
+                match self { $(Self::$endpoint => $method,)* }
+            }
+        }
+    };
+}
+
+endpoints! {
     /// Is it up; the only one without a token.
-    Health,
+    Health = "GET" "/health";
     /// Counts and sizes.
-    Status,
+    Status = "GET" "/status";
     /// Come in, or come back.
-    Register,
+    Register = "POST" "/register";
     /// Go.
-    Unregister,
+    Unregister = "POST" "/unregister";
     /// Still here.
-    Heartbeat,
+    Heartbeat = "POST" "/heartbeat";
     /// Who is here.
-    Peers,
+    Peers = "POST" "/peers";
     /// What a peer works on.
-    Summary,
+    Summary = "POST" "/summary";
     /// What a peer is called.
-    Rename,
+    Rename = "POST" "/rename";
     /// Send a message or broadcast.
-    Send,
+    Send = "POST" "/send";
     /// Fetch, claim, or mark.
-    Messages,
+    Messages = "POST" "/messages";
     /// Messages of anyone to anyone.
-    History,
+    History = "POST" "/history";
     /// Shared state.
-    State,
+    State = "POST" "/state";
     /// File locks.
-    Lock,
+    Lock = "POST" "/lock";
     /// Events.
-    Events,
+    Events = "POST" "/events";
     /// Machines of the mesh.
-    Machines,
+    Machines = "POST" "/machines";
     /// A token for the page.
-    Page,
+    Page = "POST" "/page";
     /// Look at what is stored in the data directory of helpers.
-    Reload,
+    Reload = "POST" "/reload";
     /// Stop the broker.
-    Shutdown,
+    Shutdown = "POST" "/shutdown";
 }
 
 impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 18] = [
-        Self::Health,
-        Self::Status,
-        Self::Register,
-        Self::Unregister,
-        Self::Heartbeat,
-        Self::Peers,
-        Self::Summary,
-        Self::Rename,
-        Self::Send,
-        Self::Messages,
-        Self::History,
-        Self::State,
-        Self::Lock,
-        Self::Events,
-        Self::Machines,
-        Self::Page,
-        Self::Reload,
-        Self::Shutdown,
-    ];
-
-    /// Its path.
-    #[must_use]
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Health => "/health",
-            Self::Status => "/status",
-            Self::Register => "/register",
-            Self::Unregister => "/unregister",
-            Self::Heartbeat => "/heartbeat",
-            Self::Peers => "/peers",
-            Self::Summary => "/summary",
-            Self::Rename => "/rename",
-            Self::Send => "/send",
-            Self::Messages => "/messages",
-            Self::History => "/history",
-            Self::State => "/state",
-            Self::Lock => "/lock",
-            Self::Events => "/events",
-            Self::Machines => "/machines",
-            Self::Page => "/page",
-            Self::Reload => "/reload",
-            Self::Shutdown => "/shutdown",
-        }
-    }
-
-    /// The one method it takes, as in `Allow`.
-    #[must_use]
-    pub fn method(self) -> &'static str {
-        match self {
-            Self::Health | Self::Status => "GET",
-            _ => "POST",
-        }
-    }
-
     /// The endpoint at `path`.
     #[must_use]
     pub fn find(path: &str) -> Option<Self> {
