@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::arguments::{Call, Tool};
@@ -13,9 +13,7 @@ use crate::api::{Filter, Members, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
 use crate::client::paths::remark;
 use crate::limits::SENT_CHARS_MAX;
-use crate::model::{
-    Handle, MessageId, MessageKind, Party, PeerId, SentStatus, Stage, Timestamp, Way,
-};
+use crate::model::PeerId;
 use crate::names::{self, SHARED_NAMESPACE};
 use crate::text::armour;
 
@@ -36,103 +34,62 @@ impl Part {
     }
 }
 
-/// A message as an agent sees it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A message as an agent sees it, or a part of one with the text of that part: what the agent does not
+/// know of itself.
 struct Shown<'a> {
-    handle: Handle,
-    id: MessageId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from_peer: Option<&'a Party>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    from_agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_peer: Option<&'a Party>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to_group: Option<&'a str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    broadcast: bool,
-    #[serde(rename = "type")]
-    kind: MessageKind,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<usize>,
-    payload: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<MessageId>,
-    created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<Stage>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delivered: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delivered_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_by: Option<Way>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_status: Option<SentStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notified_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notified_by: Option<Way>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    undeliverable_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recipients: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delivered_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sent_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notified_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    read_count: Option<u32>,
+    message: &'a MessageInfo,
+    filter: Filter,
+    part: Option<(Part, &'a str)>,
 }
 
-impl<'a> Shown<'a> {
-    fn new(message: &'a MessageInfo, filter: Filter) -> Self {
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { message, filter, part } = *self;
         let sent = filter == Filter::Sent;
-        Self {
-            handle: message.handle,
-            id: message.id,
-            from_peer: (!sent).then_some(&message.from_peer),
-            from_name: (!sent).then_some(&message.from_name),
-            from_agent: message.from_agent.as_deref().filter(|_| !sent),
-            to_peer: message.to_peer.as_ref().filter(|_| sent),
-            to_name: message.to_name.as_deref().filter(|_| sent),
-            to_group: message.to_group.as_deref(),
-            broadcast: message.to_peer.is_none(),
-            kind: message.kind,
-            part: None,
-            of: None,
-            payload: if sent { beginning(&message.payload) } else { (&*message.payload).into() },
-            reply_to: message.reply_to,
-            created_at: message.created_at,
-            stage: message.stage,
-            delivered: sent.then_some(message.delivered),
-            delivered_at: message.delivered_at.filter(|_| sent),
-            sent_at: message.sent_at.filter(|_| sent),
-            sent_by: message.sent_by.filter(|_| sent),
-            sent_status: message.sent_status.filter(|_| sent),
-            notified_at: message.notified_at.filter(|_| sent),
-            notified_by: message.notified_by.filter(|_| sent),
-            read_at: message.read_at,
-            undeliverable_at: message.undeliverable_at,
-            recipients: message.recipients,
-            delivered_count: message.delivered_count,
-            sent_count: message.sent_count,
-            notified_count: message.notified_count,
-            read_count: message.read_count,
+        let payload: Cow<'_, str> = match part {
+            Some((_, text)) => text.into(),
+            None if sent => beginning(&message.payload),
+            None => (&*message.payload).into(),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        macro_rules! members {
+            ($($name:literal: $value:expr,)*) => {
+                $( if let Some(value) = &$value { map.serialize_entry($name, value)?; } )*
+            };
         }
+        members! {
+            "handle": Some(message.handle),
+            "id": Some(message.id),
+            "fromPeer": (!sent).then_some(&message.from_peer),
+            "fromName": (!sent).then_some(&message.from_name),
+            "fromAgent": message.from_agent.as_ref().filter(|_| !sent),
+            "toPeer": message.to_peer.as_ref().filter(|_| sent),
+            "toName": message.to_name.as_ref().filter(|_| sent),
+            "toGroup": message.to_group,
+            "broadcast": message.to_peer.is_none().then_some(true),
+            "type": Some(message.kind),
+            "part": part.map(|(part, _)| part.number),
+            "of": part.map(|(part, _)| part.of),
+            "payload": Some(payload),
+            "replyTo": message.reply_to,
+            "createdAt": Some(message.created_at),
+            "stage": message.stage,
+            "delivered": sent.then_some(message.delivered),
+            "deliveredAt": message.delivered_at.filter(|_| sent),
+            "sentAt": message.sent_at.filter(|_| sent),
+            "sentBy": message.sent_by.filter(|_| sent),
+            "sentStatus": message.sent_status.filter(|_| sent),
+            "notifiedAt": message.notified_at.filter(|_| sent),
+            "notifiedBy": message.notified_by.filter(|_| sent),
+            "readAt": message.read_at,
+            "undeliverableAt": message.undeliverable_at,
+            "recipients": message.recipients,
+            "deliveredCount": message.delivered_count,
+            "sentCount": message.sent_count,
+            "notifiedCount": message.notified_count,
+            "readCount": message.read_count,
+        }
+        map.end()
     }
 }
 
@@ -147,11 +104,7 @@ fn beginning(text: &str) -> Cow<'_, str> {
 /// A message as an agent sees it, or a part of it with the text of that part; armoured, so that its
 /// length is known.
 pub(super) fn message(message: &MessageInfo, filter: Filter, part: Option<(Part, &str)>) -> String {
-    let mut shown = Shown::new(message, filter);
-    if let Some((part, text)) = part {
-        (shown.part, shown.of, shown.payload) = (Some(part.number), Some(part.of), text.into());
-    }
-    armour(&text(&shown)).into_owned()
+    armour(&text(&Shown { message, filter, part })).into_owned()
 }
 
 /// The result of a call that is answered with what the broker said.
@@ -238,7 +191,7 @@ fn note(to: &str, body: &[u8]) -> Option<String> {
 }
 
 /// Who this session is, for `mesh_status`.
-#[derive(Serialize)]
+#[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct You<'a> {
     /// Its id.
@@ -328,7 +281,7 @@ mod tests {
     use super::*;
     use crate::api::Scope;
     use crate::client::Refused;
-    use crate::model::{Handle, Seq};
+    use crate::model::{Handle, MessageId, MessageKind, Party, Seq, Stage, Timestamp, Way};
 
     fn info(n: u64, to: Option<Party>) -> MessageInfo {
         MessageInfo {
@@ -377,6 +330,40 @@ mod tests {
         let first = seen(&direct, Filter::Sent);
         assert_eq!((&first["toPeer"], &first["delivered"]), (&"bob".into(), &true.into()));
         assert!(first.get("fromPeer").is_none() && first.get("seq").is_none());
+    }
+
+    #[test]
+    fn messages_begin_with_their_handles_and_keep_their_order() {
+        let (at, way) = (Some(Timestamp(0)), Some(Way::Hook));
+        let told = MessageInfo {
+            from_agent: Some("codex".into()),
+            to_name: Some("b".into()),
+            to_group: Some("#build".into()),
+            reply_to: Some(MessageId::new(Seq(3), [0; 16])),
+            stage: Some(Stage::Notified),
+            notified_at: at,
+            notified_by: way,
+            read_at: at,
+            recipients: Some(2),
+            read_count: Some(1),
+            ..info(1, Some(Party::Cli))
+        };
+        let handle = told.handle;
+        let time = "1970-01-01T00:00:00.000Z";
+        let [id, other] = [1, 3].map(|n| MessageId::new(Seq(n), [0; 16]));
+        let (number, of) = (2, 3);
+        assert_eq!(
+            message(&told, Filter::Unread, Some((Part { number, of }, "art"))),
+            format!(
+                r##"{{"handle":"{handle}","id":"{id}","fromPeer":"cli","fromName":"cli","fromAgent":"codex","toGroup":"#build","type":"text","part":2,"of":3,"payload":"art","replyTo":"{other}","createdAt":"{time}","stage":"notified","readAt":"{time}","recipients":2,"readCount":1}}"##
+            )
+        );
+        assert_eq!(
+            message(&told, Filter::Sent, None),
+            format!(
+                r##"{{"handle":"{handle}","id":"{id}","toPeer":"cli","toName":"b","toGroup":"#build","type":"text","payload":"p","replyTo":"{other}","createdAt":"{time}","stage":"notified","delivered":true,"deliveredAt":"{time}","notifiedAt":"{time}","notifiedBy":"hook","readAt":"{time}","recipients":2,"readCount":1}}"##
+            )
+        );
     }
 
     #[test]
