@@ -8,25 +8,13 @@ use std::ops::Range;
 use toml_edit::{Document, Item};
 
 use super::plan::Program;
+use super::plan::server::Entry;
 use super::text::{Splice, apply, line_start, newline, next_line, place, with_empty_line};
 use super::{Malformed, Trouble, json};
 use crate::config::DATA_DIR;
 
 /// The table of all servers.
 const SERVERS: &str = "mcp_servers";
-
-/// What stands in the entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    /// `command`, if it is a text.
-    pub(super) command: Option<String>,
-    /// `args`, if they are texts.
-    pub(super) args: Option<Vec<String>>,
-    /// The data directory among its variables.
-    pub(super) data_dir: Option<String>,
-    /// It is switched off.
-    pub(super) is_off: bool,
-}
 
 /// Where the entry is.
 enum At {
@@ -52,18 +40,17 @@ fn entry<'a>(document: &'a Document<&str>, name: &str) -> Option<&'a Item> {
 ///
 /// # Errors
 /// The text is no TOML.
-pub(super) fn find(text: &str, name: &str) -> Result<Option<Found>, Trouble> {
+pub(super) fn find(text: &str, name: &str) -> Result<Option<Entry>, Trouble> {
     let document = parse(text)?;
     let Some(item) = entry(&document, name) else { return Ok(None) };
     let get = |key: &str| item.as_table_like().and_then(|table| table.get(key));
     let command = get("command").and_then(Item::as_str).map(str::to_owned);
-    let args = get("args")
-        .and_then(Item::as_array)
-        .and_then(|args| args.iter().map(|value| value.as_str().map(str::to_owned)).collect());
+    let args = get("args").and_then(Item::as_array).into_iter().flatten();
+    let args = args.map(|value| value.as_str().unwrap_or("?").to_owned()).collect();
     let env = get("env").and_then(Item::as_table_like);
     let data_dir = env.and_then(|env| env.get(DATA_DIR)).and_then(Item::as_str).map(str::to_owned);
     let is_off = get("enabled").and_then(Item::as_bool) == Some(false);
-    Ok(Some(Found { command, args, data_dir, is_off }))
+    Ok(Some(Entry { command, args, data_dir, is_off }))
 }
 
 /// Adds the entry `name`, which is not there yet.
@@ -327,7 +314,7 @@ mod tests {
             assert!(added.starts_with(text), "{added}");
             let found = find(&added, NAME).unwrap().unwrap();
             assert_eq!(found.command.as_deref(), Some("/a b/slm-mesh"));
-            assert_eq!(found.args, Some(Vec::new()));
+            assert_eq!(found.args, Vec::<String>::new());
             assert_eq!(added.contains("\r\n"), text.contains("\r\n"));
             let (left, old) = remove(&added, NAME).unwrap();
             assert_eq!(left.trim_end(), text.trim_end(), "{added:?}");

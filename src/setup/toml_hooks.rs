@@ -1,56 +1,41 @@
 //! Hooks in a TOML file: `[[hooks]]`, one table for each event.
 
-use std::ops::Range;
-
-use toml_edit::Item;
+use toml_edit::{Document, Item, Table};
 
 use super::Trouble;
 
 use super::plan::Program;
-use super::plan::hooks::{command, is_own};
+use super::plan::hooks::{Own, command, is_own};
 use super::text::{Splice, apply, newline, with_empty_line};
 use super::toml::{blocks, checked, parse, quoted, whole};
 use crate::agents::Event;
 
 const HOOKS: &str = "hooks";
 
-/// A hook of ours.
-pub(super) struct Own {
-    pub(super) event: String,
-    pub(super) command: String,
-    matcher: Option<String>,
-    seconds: Option<i64>,
-    /// Its lines.
-    lines: Range<usize>,
+fn tables<'a>(text: &str, document: &'a Document<&str>) -> Result<Vec<&'a Table>, Trouble> {
+    let Some(item) = document.as_table().get(HOOKS) else { return Ok(Vec::new()) };
+    let at = item.span().map_or(0, |span| span.start);
+    let hooks = item.as_array_of_tables();
+    let hooks = hooks
+        .ok_or_else(|| Trouble::not_a(text, Some(&[HOOKS]), "a list of tables, [[hooks]]", at))?;
+    Ok(hooks.iter().collect())
 }
 
-/// The hooks of ours, in order.
+/// The hooks of ours, in order; each is a group of its own.
 ///
 /// # Errors
 /// The text is no TOML, or its hooks are written in another way.
 pub(super) fn own(text: &str, agent: &str) -> Result<Vec<Own>, Trouble> {
     let document = parse(text)?;
-    let Some(item) = document.as_table().get(HOOKS) else { return Ok(Vec::new()) };
-    let Some(hooks) = item.as_array_of_tables() else {
-        let at = item.span().map_or(0, |span| span.start);
-        return Err(Trouble::not_a(text, Some(&[HOOKS]), "a list of tables, [[hooks]]", at));
-    };
-    let mut found = Vec::new();
-    for table in hooks {
+    let own = |(group, table): (usize, &Table)| {
         let get = |key: &str| table.get(key).and_then(Item::as_str).map(str::to_owned);
-        let (Some(event), Some(command)) = (get("event"), get("command")) else { continue };
-        if is_own(&command, agent).is_none() {
-            continue;
-        }
-        found.push(Own {
-            event,
-            command,
-            matcher: get("matcher"),
-            seconds: table.get("timeout").and_then(Item::as_integer),
-            lines: whole(&blocks(text, table)).ok_or(Trouble::Internal)?,
-        });
-    }
-    Ok(found)
+        let (event, command, matcher) = (get("event")?, get("command")?, get("matcher"));
+        let seconds = table.get("timeout").and_then(Item::as_integer);
+        let seconds = seconds.and_then(|seconds| seconds.try_into().ok());
+        let waits = is_own(&command, agent)?;
+        Some(Own { event, group, inner: None, command, matcher, seconds, waits })
+    };
+    Ok(tables(text, &document)?.into_iter().enumerate().filter_map(own).collect())
 }
 
 /// Whether there is one hook for each event, as it would be written now, and none besides.
@@ -101,8 +86,11 @@ pub(super) fn install(
 /// # Errors
 /// As [`own`].
 pub(super) fn uninstall(text: &str, agent: &str) -> Result<String, Trouble> {
-    let own = own(text, agent)?.into_iter();
-    let splices: Vec<_> = own.map(|own| Splice::remove(with_empty_line(text, own.lines))).collect();
+    let document = parse(text)?;
+    let tables = tables(text, &document)?;
+    let own = own(text, agent)?;
+    let lines = own.iter().filter_map(|own| whole(&blocks(text, tables.get(own.group)?)));
+    let splices: Vec<_> = lines.map(|lines| Splice::remove(with_empty_line(text, lines))).collect();
     checked(apply(text, &splices))
 }
 

@@ -61,7 +61,8 @@ pub struct Own {
     pub matcher: Option<String>,
     /// Its time limit, if it has one.
     pub seconds: Option<u64>,
-    waits: bool,
+    /// It waits in the background.
+    pub waits: bool,
 }
 
 /// The hooks of ours in a text, in order.
@@ -163,21 +164,20 @@ pub(super) fn look(
     agent: &str,
     events: &[Event],
 ) -> Result<Look, Trouble> {
-    let (own, is_current): (Vec<(String, bool, String)>, bool) = if shape == HookShape::Toml {
+    let (own, is_current) = if shape == HookShape::Toml {
         let own = toml_hooks::own(text, agent)?;
         let current = toml_hooks::are_current(&own, program, agent, events);
-        (own.into_iter().map(|own| (own.event, false, own.command)).collect(), current)
+        (own, current)
     } else {
         json::read(text, |root| {
             let own = own_in(root, shape, agent);
             let current = own.len() == events.len()
                 && places(root, shape, program, agent, events, &own).iter().all(|place| place.same);
-            (own.into_iter().map(|own| (own.event, own.waits, own.command)).collect(), current)
+            (own, current)
         })?
     };
-    let has = |event: &&Event| {
-        own.iter().any(|(name, waits, _)| name == event.name && *waits == event.waits)
-    };
+    let has =
+        |event: &&Event| own.iter().any(|own| own.event == event.name && own.waits == event.waits);
     let name = |event: &Event| {
         let waits = if event.waits { " (the one that waits)" } else { "" };
         format!("{}{waits}", event.name)
@@ -189,7 +189,7 @@ pub(super) fn look(
             Some(_) => Found::Other,
         },
         missing: events.iter().filter(|event| !has(event)).map(name).collect(),
-        command: own.into_iter().next().map(|(_, _, command)| command),
+        command: own.into_iter().next().map(|own| own.command),
         ..Look::default()
     })
 }

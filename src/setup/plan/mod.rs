@@ -7,8 +7,8 @@
 //! | `settings` | leave to use the tools, and settings that have to be true |
 
 pub mod hooks;
+pub(super) mod server;
 
-mod server;
 mod settings;
 
 use std::borrow::Cow;

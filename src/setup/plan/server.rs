@@ -44,74 +44,60 @@ fn entry(shape: Shape, program: &Program) -> Node {
 }
 
 /// What stands in an entry.
-struct Entry<'b> {
-    command: Option<&'b str>,
-    args: Vec<&'b str>,
-    data_dir: Option<&'b str>,
-    is_off: bool,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::setup) struct Entry {
+    /// `command`, if it is a text.
+    pub(in crate::setup) command: Option<String>,
+    /// `args`. Arguments that are not texts are not ours.
+    pub(in crate::setup) args: Vec<String>,
+    /// The data directory among its variables.
+    pub(in crate::setup) data_dir: Option<String>,
+    /// It is switched off.
+    pub(in crate::setup) is_off: bool,
 }
 
-impl Entry<'_> {
+impl Entry {
     /// `slm-mesh` and `slm-mesh mcp` are the same, where an agent starts them.
     fn is_current(&self, program: &Program) -> bool {
-        self.command == Some(&program.path)
+        self.command.as_ref() == Some(&program.path)
             && (self.args.is_empty() || self.args == ["mcp"])
-            && program.is_dir(self.data_dir)
+            && program.is_dir(self.data_dir.as_deref())
     }
 
-    fn look(&self, program: &Program) -> Look {
-        Look {
-            found: if self.is_current(program) { Found::Current } else { Found::Other },
-            command: self.command.map(str::to_owned),
-            data_dir: self.data_dir.map(str::to_owned),
-            is_off: self.is_off,
-            ..Look::default()
-        }
+    fn look(self, program: &Program) -> Look {
+        let found = if self.is_current(program) { Found::Current } else { Found::Other };
+        let Self { command, data_dir, is_off, .. } = self;
+        Look { found, command, data_dir, is_off, ..Look::default() }
     }
 }
 
-/// Arguments that are no texts are none of ours.
-fn read<'b>(value: &'b Value<'_>, shape: Shape) -> Entry<'b> {
-    let texts = |name: &str| -> Vec<&'b str> {
+fn read(value: &Value<'_>, shape: Shape) -> Entry {
+    let texts = |name: &str| {
         let list = json::find(value, &[name]).map(json::elements).unwrap_or_default();
-        let text = |value: &'b Value<'_>| match value {
-            Value::StringLit(text) => &*text.value,
-            _ => "?",
-        };
-        list.iter().map(text).collect()
+        list.iter().map(|value| match value {
+            Value::StringLit(text) => text.value.to_string(),
+            _ => "?".into(),
+        })
     };
     let is = |name: &str, wanted: bool| {
         let value = json::find(value, &[name]);
         matches!(value, Some(Value::BooleanLit(value)) if value.value == wanted)
     };
+    let text = |value, name: &str| json::text_of(value, name).map(str::to_owned);
     let (command, args) = if shape == Shape::Opencode {
-        let mut line = texts("command").into_iter();
+        let mut line = texts("command");
         (line.next(), line.collect())
     } else {
-        (json::text_of(value, "command"), texts("args"))
+        (text(value, "command"), texts("args").collect())
     };
-    let env = json::find(value, &[env_of(shape)]);
-    Entry {
-        command,
-        args,
-        data_dir: env.and_then(|env| json::text_of(env, DATA_DIR)),
-        is_off: is("enabled", false) || is("disabled", true),
-    }
-}
-
-fn read_toml(found: &toml::Found) -> Entry<'_> {
-    Entry {
-        command: found.command.as_deref(),
-        args: found.args.iter().flatten().map(String::as_str).collect(),
-        data_dir: found.data_dir.as_deref(),
-        is_off: found.is_off,
-    }
+    let data_dir = json::find(value, &[env_of(shape)]).and_then(|env| text(env, DATA_DIR));
+    Entry { command, args, data_dir, is_off: is("enabled", false) || is("disabled", true) }
 }
 
 pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, Trouble> {
     if shape == Shape::Toml {
         let found = toml::find(text, ENTRY)?;
-        return Ok(found.map(|found| read_toml(&found).look(program)).unwrap_or_default());
+        return Ok(found.map(|found| found.look(program)).unwrap_or_default());
     }
     json::read(text, |root| {
         let value = root.and_then(|root| json::find(root, &path_of(shape)));
@@ -155,8 +141,8 @@ pub(super) fn install(
         let entry = read(value, shape);
         match entry.command {
             _ if entry.is_current(program) => Now::Current,
-            Some(command) if is_ours(command) => {
-                Now::Moved { command: command.to_owned(), has_dir: entry.data_dir.is_some(), raw }
+            Some(command) if is_ours(&command) => {
+                Now::Moved { command, has_dir: entry.data_dir.is_some(), raw }
             }
             _ => Now::Other { raw },
         }
@@ -204,7 +190,7 @@ pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<Str
     let path = path_of(shape);
     let ours = json::read(text, |root| {
         let value = root.and_then(|root| json::find(root, &path));
-        value.and_then(|value| read(value, shape).command).is_some_and(is_ours)
+        value.and_then(|value| read(value, shape).command).is_some_and(|command| is_ours(&command))
     })?;
     match (&memory.replaced, ours) {
         (_, false) => Ok(text.into()),
@@ -220,7 +206,7 @@ fn install_toml(planned: &mut Planned, program: &Program) -> Result<(), Trouble>
         planned.text = toml::add(text, ENTRY, program)?;
         return Ok(());
     };
-    if read_toml(&found).is_current(program) {
+    if found.is_current(program) {
         return Ok(());
     }
     planned.text = if let Some(command) = found.command.filter(|command| is_ours(command)) {
