@@ -58,6 +58,13 @@ pub(super) fn put_list<T: Coded>(list: &[T], out: &mut Vec<u8>) {
     }
 }
 
+pub(super) fn put_option<T>(value: Option<T>, out: &mut Vec<u8>, put: impl Fn(T, &mut Vec<u8>)) {
+    value.is_some().put(out);
+    if let Some(value) = value {
+        put(value, out);
+    }
+}
+
 impl Coded for u64 {
     fn put(&self, out: &mut Vec<u8>) {
         let mut rest = *self;
@@ -156,10 +163,7 @@ impl Coded for Box<str> {
 
 impl<T: Coded> Coded for Option<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        self.is_some().put(out);
-        if let Some(value) = self {
-            value.put(out);
-        }
+        put_option(self.as_ref(), out, T::put);
     }
 
     fn take(from: &mut Reader<'_>) -> Option<Self> {
@@ -206,6 +210,81 @@ impl Coded for MachineName {
 
     fn take(from: &mut Reader<'_>) -> Option<Self> {
         Self::new(from.text()?)
+    }
+}
+
+/// An argument of an operation, as the operation has it.
+pub(super) trait Argument<'a> {
+    /// What is read of it.
+    type Owned: Coded;
+
+    fn write(&self, out: &mut Vec<u8>);
+    fn lend(owned: &'a Self::Owned) -> Self;
+}
+
+/// Arguments that are their own.
+macro_rules! values {
+    ($($type:ty),*) => {$(
+        impl Argument<'_> for $type {
+            type Owned = Self;
+
+            fn write(&self, out: &mut Vec<u8>) {
+                self.put(out);
+            }
+
+            fn lend(owned: &Self) -> Self {
+                *owned
+            }
+        }
+    )*};
+}
+values!(u32, i64, Seq, Timestamp, MeshTime, PeerId, Recipient, Telling, Option<Way>);
+
+impl<'a, T: Coded> Argument<'a> for &'a T {
+    type Owned = T;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+
+    fn lend(owned: &'a T) -> Self {
+        owned
+    }
+}
+
+impl<'a, T: Coded> Argument<'a> for &'a [T] {
+    type Owned = Vec<T>;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_list(self, out);
+    }
+
+    fn lend(owned: &'a Vec<T>) -> Self {
+        owned
+    }
+}
+
+impl<'a> Argument<'a> for &'a str {
+    type Owned = Box<str>;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_text(self, out);
+    }
+
+    fn lend(owned: &'a Box<str>) -> Self {
+        owned
+    }
+}
+
+impl<'a> Argument<'a> for Option<&'a str> {
+    type Owned = Option<Box<str>>;
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_option(*self, out, put_text);
+    }
+
+    fn lend(owned: &'a Option<Box<str>>) -> Self {
+        owned.as_deref()
     }
 }
 

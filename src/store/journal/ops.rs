@@ -4,35 +4,19 @@
 //! which, and its arguments. Numbers given in between are operations, too, since what an operation
 //! does may depend on which was the last.
 
-use super::coding::{Coded, Reader, put_list, put_text};
-use crate::model::{
-    Invitation, Lock, MachineRecord, MeshTime, MessageId, Party, PeerId, PeerRecord, Recipient,
-    Seq, StateEntry, TimeMark, Timestamp, Way,
-};
+use super::coding::{Argument, Coded, Reader, put_list, put_option, put_text};
+use crate::model::{MessageId, Party, PeerId, Recipient, Seq, StateEntry, Timestamp, Way};
 use crate::store::{
-    NewEvent, NewMessage, PurgeBefore, StateChange, Store, StoreError, Telling, To,
+    NewEvent, NewMessage, PurgeBefore, StateChange, Store, StoreError, To, each_operation,
 };
 
+/// Those with arguments of their own; the others have their number in [`Store`].
 const NUMBERS: u8 = 1;
-const PUT_PEER: u8 = 2;
 const SEND: u8 = 3;
 const APPEND_EVENT: u8 = 4;
 const MARK_READ: u8 = 5;
-const MARK_TOLD: u8 = 6;
-const MARK_DELIVERED: u8 = 7;
-const MARK_BROADCAST_DELIVERED: u8 = 8;
 const SET_STATE: u8 = 9;
 const DELETE_STATE: u8 = 10;
-const EXPIRE_STATE: u8 = 11;
-const PUT_LOCK: u8 = 12;
-const REMOVE_LOCK: u8 = 13;
-const EXPIRE_LOCKS: u8 = 14;
-const PUT_HEARD: u8 = 15;
-const PUT_MACHINE: u8 = 16;
-const PUT_INVITATION: u8 = 17;
-const REMOVE_INVITATION: u8 = 18;
-const NOTE_TIME: u8 = 19;
-const MAKE_OLDER: u8 = 20;
 const PURGE: u8 = 21;
 
 const TO_ONE: u8 = 0;
@@ -69,7 +53,8 @@ impl Ops {
         &self.bytes
     }
 
-    fn op(&mut self, code: u8) -> &mut Vec<u8> {
+    /// Adds an operation; its arguments follow.
+    pub(super) fn op(&mut self, code: u8) -> &mut Vec<u8> {
         if self.bytes.is_empty() {
             self.before.put(&mut self.bytes);
         }
@@ -84,10 +69,6 @@ impl Ops {
 
     pub(super) fn next_seq(&mut self) {
         self.numbers += 1;
-    }
-
-    pub(super) fn put_peer(&mut self, record: &PeerRecord) {
-        record.put(self.op(PUT_PEER));
     }
 
     pub(super) fn send(&mut self, message: &NewMessage<'_>) {
@@ -129,47 +110,18 @@ impl Ops {
         event.id.put(out);
         put_text(event.kind, out);
         put_text(event.payload, out);
-        out.push(u8::from(event.emitted_by.is_some()));
-        if let Some(party) = event.emitted_by {
-            party.put(out);
-        }
+        put_option(event.emitted_by, out, Coded::put);
         event.created_at.put(out);
         event.client_id.put(out);
     }
 
-    pub(super) fn mark_read(
-        &mut self,
-        recipient: Recipient,
-        ids: &[MessageId],
-        at: Timestamp,
-        way: Option<Way>,
-    ) {
+    /// Messages were marked read as an inbox was read.
+    pub(super) fn read(&mut self, recipient: Recipient, ids: &[MessageId], at: Timestamp) {
         let out = self.op(MARK_READ);
         recipient.put(out);
         put_list(ids, out);
         at.put(out);
-        way.put(out);
-    }
-
-    pub(super) fn mark_told(&mut self, recipient: Recipient, ids: &[MessageId], telling: Telling) {
-        let out = self.op(MARK_TOLD);
-        recipient.put(out);
-        put_list(ids, out);
-        telling.put(out);
-    }
-
-    pub(super) fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) {
-        let out = self.op(MARK_DELIVERED);
-        peer.put(out);
-        put_list(seqs, out);
-        at.put(out);
-    }
-
-    pub(super) fn mark_broadcast_delivered(&mut self, seq: Seq, peers: &[PeerId], at: Timestamp) {
-        let out = self.op(MARK_BROADCAST_DELIVERED);
-        seq.put(out);
-        put_list(peers, out);
-        at.put(out);
+        None::<Way>.put(out);
     }
 
     pub(super) fn set_state(&mut self, entry: &StateEntry) {
@@ -180,57 +132,6 @@ impl Ops {
         let out = self.op(DELETE_STATE);
         put_text(change.namespace, out);
         put_text(change.key, out);
-    }
-
-    pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) {
-        let out = self.op(EXPIRE_STATE);
-        now.put(out);
-        limit.put(out);
-    }
-
-    pub(super) fn put_lock(&mut self, lock: &Lock) {
-        lock.put(self.op(PUT_LOCK));
-    }
-
-    pub(super) fn remove_lock(&mut self, fence: Seq) {
-        fence.put(self.op(REMOVE_LOCK));
-    }
-
-    pub(super) fn expire_locks(&mut self, now: MeshTime, limit: u32) {
-        let out = self.op(EXPIRE_LOCKS);
-        now.put(out);
-        limit.put(out);
-    }
-
-    pub(super) fn put_heard(&mut self, kind: &str, facts: Option<&str>) {
-        let out = self.op(PUT_HEARD);
-        put_text(kind, out);
-        out.push(u8::from(facts.is_some()));
-        if let Some(facts) = facts {
-            put_text(facts, out);
-        }
-    }
-
-    pub(super) fn put_machine(&mut self, record: &MachineRecord) {
-        record.put(self.op(PUT_MACHINE));
-    }
-
-    pub(super) fn put_invitation(&mut self, invitation: &Invitation) {
-        invitation.put(self.op(PUT_INVITATION));
-    }
-
-    pub(super) fn remove_invitation(&mut self, token_hash: &[u8; 32]) {
-        token_hash.put(self.op(REMOVE_INVITATION));
-    }
-
-    pub(super) fn note_time(&mut self, mark: &TimeMark) {
-        mark.put(self.op(NOTE_TIME));
-    }
-
-    pub(super) fn make_older(&mut self, to: Seq, ms: i64) {
-        let out = self.op(MAKE_OLDER);
-        to.put(out);
-        ms.put(out);
     }
 
     pub(super) fn purge(&mut self, before: &PurgeBefore, limit: u32) {
@@ -284,7 +185,6 @@ fn apply_op(
     store: &mut impl Store,
 ) -> Option<Result<(), StoreError>> {
     Some(match code {
-        PUT_PEER => store.put_peer(&PeerRecord::take(from)?),
         SEND => return send(from, store),
         APPEND_EVENT => {
             let (seq, id) = (Seq::take(from)?, MessageId::take(from)?);
@@ -300,46 +200,37 @@ fn apply_op(
                 client_id: Coded::take(from)?,
             })
         }
-        MARK_READ => {
-            let (recipient, ids) = (Coded::take(from)?, Vec::take(from)?);
-            let (at, way) = (Coded::take(from)?, Coded::take(from)?);
-            store.mark_read(recipient, &ids, at, way).map(drop)
-        }
-        MARK_TOLD => {
-            let (recipient, ids) = (Coded::take(from)?, Vec::take(from)?);
-            store.mark_told(recipient, &ids, Coded::take(from)?).map(drop)
-        }
-        MARK_DELIVERED => {
-            let (peer, seqs) = (Coded::take(from)?, Vec::take(from)?);
-            store.mark_delivered(peer, &seqs, Coded::take(from)?)
-        }
-        MARK_BROADCAST_DELIVERED => {
-            let (seq, peers) = (Coded::take(from)?, Vec::take(from)?);
-            store.mark_broadcast_delivered(seq, &peers, Coded::take(from)?)
-        }
         SET_STATE => store.set_state(&Coded::take(from)?, None).map(drop),
         DELETE_STATE => {
             let (namespace, key) = (from.text()?, from.text()?);
             store.delete_state(&StateChange { namespace, key, if_version: None }).map(drop)
         }
-        EXPIRE_STATE => store.expire_state(Coded::take(from)?, Coded::take(from)?).map(drop),
-        PUT_LOCK => store.put_lock(&Coded::take(from)?),
-        REMOVE_LOCK => store.remove_lock(Coded::take(from)?).map(drop),
-        EXPIRE_LOCKS => store.expire_locks(Coded::take(from)?, Coded::take(from)?).map(drop),
-        PUT_HEARD => {
-            let kind = from.text()?;
-            let facts = if bool::take(from)? { Some(from.text()?) } else { None };
-            store.put_heard(kind, facts)
-        }
-        PUT_MACHINE => store.put_machine(&Coded::take(from)?),
-        PUT_INVITATION => store.put_invitation(&Coded::take(from)?),
-        REMOVE_INVITATION => store.remove_invitation(&Coded::take(from)?),
-        NOTE_TIME => store.note_time(&Coded::take(from)?),
-        MAKE_OLDER => store.make_older(Coded::take(from)?, Coded::take(from)?),
         PURGE => store.purge(&Coded::take(from)?, Coded::take(from)?).map(drop),
-        _ => return None,
+        _ => return apply_numbered(code, from, store),
     })
 }
+
+/// Makes the function that does again what stands with its arguments as they are.
+macro_rules! apply {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty $(=> $code:tt)?;)*) => {
+        fn apply_numbered(
+            code: u8,
+            from: &mut Reader<'_>,
+            store: &mut impl Store,
+        ) -> Option<Result<(), StoreError>> {
+            $(apply! { $($code)? code, from, store.$name($($arg),*) })*
+            None
+        }
+    };
+    ($number:literal $code:ident, $from:ident, $store:ident.$name:ident($($arg:ident),*)) => {
+        if $code == $number {
+            $(let $arg = Coded::take($from)?;)*
+            return Some($store.$name($(Argument::lend(&$arg)),*).map(drop));
+        }
+    };
+    ($($other:tt)*) => {};
+}
+each_operation!(apply);
 
 fn send(from: &mut Reader<'_>, store: &mut impl Store) -> Option<Result<(), StoreError>> {
     let (seq, id) = (Coded::take(from)?, Coded::take(from)?);

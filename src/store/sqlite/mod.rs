@@ -50,7 +50,7 @@ use super::journal::{Ground, Position};
 use super::{
     Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
     PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
-    Telling, Waiting,
+    Telling, Waiting, each_operation,
 };
 use crate::api::{Full, Recovery};
 use crate::config::Durability;
@@ -305,6 +305,15 @@ impl Ground for SqliteStore {
     }
 }
 
+/// Each operation is that of the database; if it fails, so has the turn.
+macro_rules! run_each {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty $(=> $code:tt)?;)*) => {$(
+        fn $name(&mut self $(, $arg: $type)*) -> Result<$out> {
+            self.run(|db| db.$name($($arg),*))
+        }
+    )*};
+}
+
 impl Store for SqliteStore {
     fn begin_turn(&mut self) -> Result<()> {
         match &self.damage {
@@ -380,10 +389,6 @@ impl Store for SqliteStore {
         self.db.tally.last_seq
     }
 
-    fn first_seq(&mut self) -> Result<Seq> {
-        self.run(|db| db.first_seq())
-    }
-
     fn counts(&self) -> Counts {
         self.db.counts()
     }
@@ -393,241 +398,6 @@ impl Store for SqliteStore {
         let Some(path) = &self.path else { return Size { full, ..Size::default() } };
         let wal_bytes = open::bytes(&open::part(path, "-wal"));
         Size { bytes: open::bytes(path), wal_bytes, full }
-    }
-
-    fn present_peers(&mut self) -> Result<Vec<PeerRecord>> {
-        self.run(|db| db.present_peers())
-    }
-
-    fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>> {
-        self.run(|db| db.peer(id))
-    }
-
-    fn left_session(
-        &mut self,
-        agent_type: &str,
-        session: &str,
-        host: Option<MachineName>,
-    ) -> Result<Option<PeerRecord>> {
-        self.run(|db| db.left_session(agent_type, session, host))
-    }
-
-    fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>> {
-        self.run(|db| db.departed_peers(limit))
-    }
-
-    fn put_peer(&mut self, record: &PeerRecord) -> Result<()> {
-        self.run(|db| db.put_peer(record))
-    }
-
-    fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>> {
-        self.run(|db| db.reserved_names(since))
-    }
-
-    fn mailboxes(&mut self, name: &str) -> Result<Vec<Mailbox>> {
-        self.run(|db| db.mailboxes(name))
-    }
-
-    fn send(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.run(|db| db.send(message))
-    }
-
-    fn client_id(&mut self, sender: &Party, client_id: Uuid) -> Result<Option<Repeated>> {
-        self.run(|db| db.client_id(sender, client_id))
-    }
-
-    fn inbox(
-        &mut self,
-        query: &InboxQuery<'_>,
-        mark_read_at: Option<Timestamp>,
-        keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Result<Page> {
-        self.run(|db| db.inbox(query, mark_read_at, keep))
-    }
-
-    fn sent(
-        &mut self,
-        query: &SentQuery<'_>,
-        keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Result<Page> {
-        self.run(|db| db.sent(query, keep))
-    }
-
-    fn history(
-        &mut self,
-        query: &HistoryQuery,
-        keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Result<Vec<Message>> {
-        self.run(|db| db.history(query, keep))
-    }
-
-    fn mark_read(
-        &mut self,
-        recipient: Recipient,
-        ids: &[MessageId],
-        at: Timestamp,
-        way: Option<Way>,
-    ) -> Result<Vec<Receipt>> {
-        self.run(|db| db.mark_read(recipient, ids, at, way))
-    }
-
-    fn mark_told(
-        &mut self,
-        recipient: Recipient,
-        ids: &[MessageId],
-        telling: Telling,
-    ) -> Result<u64> {
-        self.run(|db| db.mark_told(recipient, ids, telling))
-    }
-
-    fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> {
-        self.run(|db| db.mark_delivered(peer, seqs, at))
-    }
-
-    fn mark_broadcast_delivered(
-        &mut self,
-        seq: Seq,
-        peers: &[PeerId],
-        at: Timestamp,
-    ) -> Result<()> {
-        self.run(|db| db.mark_broadcast_delivered(seq, peers, at))
-    }
-
-    fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()> {
-        self.run(|db| db.delivered_to(peer, seq))
-    }
-
-    fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Waiting> {
-        self.run(|db| db.undelivered(peer, after, limit))
-    }
-
-    fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {
-        self.run(|db| db.unread_direct(peer, limit))
-    }
-
-    fn unread_count(&mut self, recipient: Recipient) -> Result<u64> {
-        self.run(|db| db.unread_count(recipient))
-    }
-
-    fn append_event(&mut self, event: &NewEvent<'_>) -> Result<()> {
-        self.run(|db| db.append_event(event))
-    }
-
-    fn events(
-        &mut self,
-        query: &EventQuery<'_>,
-        keep: &mut dyn FnMut(&Event) -> bool,
-    ) -> Result<EventPage> {
-        self.run(|db| db.events(query, keep))
-    }
-
-    fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>> {
-        self.run(|db| db.state(namespace, key))
-    }
-
-    fn list_state(
-        &mut self,
-        namespace: Option<&str>,
-        prefix: &str,
-        now: MeshTime,
-        limit: u32,
-        keep: &mut dyn FnMut(&StateEntry) -> bool,
-    ) -> Result<Vec<StateEntry>> {
-        self.run(|db| db.list_state(namespace, prefix, now, limit, keep))
-    }
-
-    fn state_after(
-        &mut self,
-        after: (&str, &str),
-        now: MeshTime,
-        limit: u32,
-        keep: &mut dyn FnMut(&StateEntry) -> bool,
-    ) -> Result<Vec<StateEntry>> {
-        self.run(|db| db.state_after(after, now, limit, keep))
-    }
-
-    fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> {
-        self.run(|db| db.set_state(entry, if_version))
-    }
-
-    fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> {
-        self.run(|db| db.delete_state(change))
-    }
-
-    fn next_state_expiry(&mut self) -> Result<Option<MeshTime>> {
-        self.run(|db| db.next_state_expiry())
-    }
-
-    fn expired_state(&mut self, now: MeshTime) -> Result<u64> {
-        self.run(|db| db.expired_state(now))
-    }
-
-    fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> {
-        self.run(|db| db.expire_state(now, limit))
-    }
-
-    fn put_lock(&mut self, lock: &Lock) -> Result<()> {
-        self.run(|db| db.put_lock(lock))
-    }
-
-    fn remove_lock(&mut self, fence: Seq) -> Result<bool> {
-        self.run(|db| db.remove_lock(fence))
-    }
-
-    fn locks(&mut self) -> Result<Vec<Lock>> {
-        self.run(|db| db.locks())
-    }
-
-    fn next_lock_expiry(&mut self) -> Result<Option<MeshTime>> {
-        self.run(|db| db.next_lock_expiry())
-    }
-
-    fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>> {
-        self.run(|db| db.expire_locks(now, limit))
-    }
-
-    fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Result<()> {
-        self.run(|db| db.put_heard(kind, facts))
-    }
-
-    fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>> {
-        self.run(|db| db.heard())
-    }
-
-    fn machines(&mut self) -> Result<Vec<MachineRecord>> {
-        self.run(|db| db.machines())
-    }
-
-    fn put_machine(&mut self, record: &MachineRecord) -> Result<()> {
-        self.run(|db| db.put_machine(record))
-    }
-
-    fn invitations(&mut self) -> Result<Vec<Invitation>> {
-        self.run(|db| db.invitations())
-    }
-
-    fn put_invitation(&mut self, invitation: &Invitation) -> Result<()> {
-        self.run(|db| db.put_invitation(invitation))
-    }
-
-    fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Result<()> {
-        self.run(|db| db.remove_invitation(token_hash))
-    }
-
-    fn note_time(&mut self, mark: &TimeMark) -> Result<()> {
-        self.run(|db| db.note_time(mark))
-    }
-
-    fn make_older(&mut self, to: Seq, ms: i64) -> Result<()> {
-        self.run(|db| db.make_older(to, ms))
-    }
-
-    fn last_time(&mut self) -> Result<Option<(TimeMark, Seq)>> {
-        self.run(|db| db.last_time())
-    }
-
-    fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> {
-        self.run(|db| db.purge(before, limit))
     }
 
     fn maintain(&mut self, idle: bool) -> Result<bool> {
@@ -653,4 +423,6 @@ impl Store for SqliteStore {
         }
         Ok(false)
     }
+
+    each_operation!(run_each);
 }
