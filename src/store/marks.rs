@@ -1,7 +1,7 @@
 //! How a message stands with one recipient, and what becomes of that.
 
 use super::Telling;
-use crate::model::{Timestamp, Told, Way};
+use crate::model::{Reached, Timestamp, Told, Way};
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,4 +54,18 @@ impl Marks {
     pub(in crate::store) fn delivered(self, at: Timestamp) -> Self {
         Self { delivered_at: self.delivered_at.or(Some(at)), ..self }
     }
+}
+
+/// How far a broadcast has come, by how it stands with each recipient.
+pub(in crate::store) fn reached(all: impl Iterator<Item = Marks>) -> Reached {
+    let mut reached = Reached::default();
+    for marks in all {
+        reached.recipients += 1;
+        reached.delivered += u32::from(marks.delivered_at.is_some());
+        let proven = marks.told.map(Told::is_proven);
+        reached.sent += u32::from(proven == Some(false) && marks.read_at.is_none());
+        reached.notified += u32::from(proven == Some(true));
+        reached.read += u32::from(marks.read_at.is_some());
+    }
+    reached
 }

@@ -58,47 +58,17 @@ pub struct MemoryStore {
 
 /// Does the same to every table.
 macro_rules! all_tables {
-    ($store:ident, $table:ident => $what:expr) => {{
-        {
-            let $table = &mut $store.peers;
-            $what
+    ($store:ident, $table:ident => $what:expr) => {
+        all_tables! {
+            $store, $table => $what;
+            peers messages events client_ids state locks heard machines invitations times
         }
-        {
-            let $table = &mut $store.messages;
+    };
+    ($store:ident, $table:ident => $what:expr; $($name:ident)*) => {{
+        $({
+            let $table = &mut $store.$name;
             $what
-        }
-        {
-            let $table = &mut $store.events;
-            $what
-        }
-        {
-            let $table = &mut $store.client_ids;
-            $what
-        }
-        {
-            let $table = &mut $store.state;
-            $what
-        }
-        {
-            let $table = &mut $store.locks;
-            $what
-        }
-        {
-            let $table = &mut $store.heard;
-            $what
-        }
-        {
-            let $table = &mut $store.machines;
-            $what
-        }
-        {
-            let $table = &mut $store.invitations;
-            $what
-        }
-        {
-            let $table = &mut $store.times;
-            $what
-        }
+        })*
     }};
 }
 

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use crate::api::Fact;
 use crate::model::{
-    Event, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Reached,
-    Recipient, Seq, Timestamp, Told, event_type,
+    Event, MachineName, Message, MessageId, MessageKind, Party, PeerId, PeerRecord, Recipient, Seq,
+    Timestamp, event_type,
 };
-use crate::store::marks::Marks;
+use crate::store::marks::{Marks, reached};
 use crate::store::{NewMessage, Receipt, To};
 
 /// Where a message is put.
@@ -123,16 +123,8 @@ impl StoredMessage {
         if !self.broadcast {
             return self.seen_with(self.recipients.values().next().copied().unwrap_or_default());
         }
-        let mut reached = Reached::default();
-        for marks in self.recipients.values() {
-            reached.recipients += 1;
-            reached.delivered += u32::from(marks.delivered_at.is_some());
-            let proven = marks.told.map(Told::is_proven);
-            reached.sent += u32::from(proven == Some(false) && marks.read_at.is_none());
-            reached.notified += u32::from(proven == Some(true));
-            reached.read += u32::from(marks.read_at.is_some());
-        }
-        Message { reached: Some(reached), ..self.seen_with(Marks::default()) }
+        let reached = Some(reached(self.recipients.values().copied()));
+        Message { reached, ..self.seen_with(Marks::default()) }
     }
 
     /// How it stands in one of these places.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::db::{Db, Fault, Outcome, Pending, damaged};
+use super::db::{Db, Fault, Outcome, damaged};
 use super::rows::{MarkTime, NOT_YET, told_from_stored, told_to_stored};
 use super::streams::Range;
 use super::waiting::Lists;
-use crate::model::{Reached, Seq, Told};
-use crate::store::marks::Marks;
+use crate::model::{Reached, Seq};
+use crate::store::marks::{self, Marks};
 
 /// A recipient in a list: its number (4 bytes), delivered at, told at (6 bytes each, as in
 /// [`MarkTime`]), told how (1 byte), read at (6 bytes), all with the highest byte first.
@@ -77,16 +77,14 @@ pub(super) fn find(entries: &[Entry], party: u32) -> Option<Marks> {
 }
 
 fn reached(entries: &[Entry]) -> Reached {
-    let mut reached = Reached::default();
-    for marks in entries.iter().map(marks_of) {
-        reached.recipients += 1;
-        reached.delivered += u32::from(marks.delivered_at.is_some());
-        let proven = marks.told.map(Told::is_proven);
-        reached.sent += u32::from(proven == Some(false) && marks.read_at.is_none());
-        reached.notified += u32::from(proven == Some(true));
-        reached.read += u32::from(marks.read_at.is_some());
-    }
-    reached
+    marks::reached(entries.iter().map(marks_of))
+}
+
+/// How many broadcasts are not done with.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) undelivered: u64,
+    pub(super) unread: u64,
 }
 
 impl Pending {
@@ -102,15 +100,14 @@ impl Db {
         parties.sort_unstable();
         let list: Vec<Entry> =
             parties.iter().map(|party| entry(*party, Marks::default())).collect();
-        self.connection
-            .prepare_cached("INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)")?
-            .execute((seq, list.as_flattened()))?;
+        self.change(
+            "INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)",
+            (seq, list.as_flattened()),
+        )?;
         for party in parties {
             self.parties.add_unread_broadcast(party);
         }
         self.tally.broadcast_seq = seq;
-        self.tally.pending.undelivered += 1;
-        self.tally.pending.unread += 1;
         Ok(())
     }
 
@@ -122,9 +119,7 @@ impl Db {
     }
 
     fn list(&self, seq: Seq) -> Outcome<Option<Vec<u8>>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq = ?1")?;
-        Ok(statement.query_row([seq], |row| row.get(0)).optional()?)
+        self.row("SELECT recipients FROM broadcasts WHERE seq = ?1", [seq], |row| row.get(0))
     }
 
     /// Changes how a broadcast stands with some of its parties, in one write. Gives for how many that
@@ -161,16 +156,13 @@ impl Db {
         let after = reached(chunks);
         self.lists = Lists::default();
         self.begin_write()?;
-        self.connection
-            .prepare_cached("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1")?
-            .execute((seq, list))?;
+        self.change("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1", (seq, list))?;
         self.wrote();
         // It counts as long as anyone is missing, so these may have been the last.
-        self.broadcast_done(
-            seq,
-            before.delivered < before.recipients && after.delivered == after.recipients,
-            before.read < before.recipients && after.read == after.recipients,
-        );
+        let delivered = before.delivered < before.recipients && after.delivered == after.recipients;
+        let read = before.read < before.recipients && after.read == after.recipients;
+        self.tally.messages.undelivered -= u64::from(delivered);
+        self.tally.messages.unread -= u64::from(read);
         for party in newly_read {
             self.note_read(party, seq)?;
         }
@@ -195,31 +187,26 @@ impl Db {
         }
         drop(rows);
         drop(statement);
-        let tally = &mut self.tally;
-        tally.messages.undelivered -= pending.undelivered;
-        tally.messages.unread -= pending.unread;
-        tally.pending.undelivered -= pending.undelivered;
-        tally.pending.unread -= pending.unread;
-        tally.pending_stale |= pending != Pending::default();
+        self.tally.messages.undelivered -= pending.undelivered;
+        self.tally.messages.unread -= pending.unread;
         for (party, gone) in unread {
             self.forget_unread(party, gone, seq)?;
         }
         self.lists = Lists::default();
-        self.connection.prepare_cached("DELETE FROM broadcasts WHERE seq <= ?1")?.execute([seq])?;
+        self.change("DELETE FROM broadcasts WHERE seq <= ?1", [seq])?;
         Ok(())
     }
+}
 
-    /// How many broadcasts after `seq` are not done with: by looking at every one.
-    pub(super) fn count_pending(connection: &Connection, seq: Seq) -> Outcome<Pending> {
-        let mut statement =
-            connection.prepare("SELECT recipients FROM broadcasts WHERE seq > ?1")?;
-        let mut rows = statement.query([seq])?;
-        let mut pending = Pending::default();
-        while let Some(row) = rows.next()? {
-            pending.add(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
-        }
-        Ok(pending)
+/// How many broadcasts are not done with: by looking at every one.
+pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
+    let mut statement = connection.prepare("SELECT recipients FROM broadcasts")?;
+    let mut rows = statement.query([])?;
+    let mut pending = Pending::default();
+    while let Some(row) = rows.next()? {
+        pending.add(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
     }
+    Ok(pending)
 }
 
 /// Which broadcasts of a party are meant.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::db::{Db, Fault, Outcome, Pending, Tally};
+use super::broadcasts::count_pending;
+use super::db::{Db, Fault, Outcome, Tally};
 use super::parties::{CLI, EVERYONE};
 use super::rows::NOT_YET;
 use crate::api::MessageCounts;
@@ -12,19 +13,12 @@ use crate::model::{PeerId, Seq, Timestamp};
 use crate::store::PurgeBefore;
 use crate::store::journal::Position;
 
-/// The keys in `meta` of the counters: there only while nothing changes.
+/// The keys in `meta` of the counters: whatever is committed goes with them.
 const UNDELIVERED: &str = "undelivered";
 const UNREAD: &str = "unread";
 const STATE_ENTRIES: &str = "state_entries";
 const LOCKS: &str = "locks";
-
-/// The key in `meta` of the highest number given, as of its writing.
 const LAST_SEQ: &str = "last_seq";
-
-/// The keys in `meta` of [`Pending`], for the broadcasts up to a number.
-const PENDING_TO: &str = "pending_to";
-const PENDING_UNDELIVERED: &str = "pending_undelivered";
-const PENDING_UNREAD: &str = "pending_unread";
 
 /// The keys in `meta` of the journal that belongs to this database, and of the last record of it that
 /// is in here.
@@ -54,8 +48,6 @@ impl Db {
         self.purge_events(events?, &mut left)?;
         if left < limit {
             self.purge_time_marks()?;
-            // The newest row may have gone.
-            self.keep_last_seq()?;
         }
         self.purge_departed(departed?, &mut left)?;
         if left < limit {
@@ -98,7 +90,7 @@ impl Db {
         self.wrote();
         self.purge_broadcasts(last)?;
         self.forget_client_ids(&client_ids)?;
-        self.connection.prepare_cached("DELETE FROM messages WHERE seq <= ?1")?.execute([last])?;
+        self.change("DELETE FROM messages WHERE seq <= ?1", [last])?;
         Ok(())
     }
 
@@ -128,29 +120,27 @@ impl Db {
         self.begin_write()?;
         self.wrote();
         self.forget_client_ids(&client_ids)?;
-        self.connection.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([last])?;
+        self.change("DELETE FROM events WHERE seq <= ?1", [last])?;
         Ok(())
     }
 
     fn forget_client_ids(&self, ids: &[ClientId]) -> Outcome<()> {
         for id in ids {
-            self.connection
-                .prepare_cached(
-                    "DELETE FROM client_ids WHERE sender = ?1 AND client_id = ?2 AND seq = ?3",
-                )?
-                .execute(*id)?;
+            self.change(
+                "DELETE FROM client_ids WHERE sender = ?1 AND client_id = ?2 AND seq = ?3",
+                *id,
+            )?;
         }
         Ok(())
     }
 
     /// Removes the marks below the first row, but for the last of them: it tells of all before.
     fn purge_time_marks(&self) -> Outcome<()> {
-        self.connection
-            .prepare_cached(
-                "DELETE FROM time_marks
-                 WHERE seq < (SELECT max(seq) FROM time_marks WHERE seq < ?1)",
-            )?
-            .execute([self.first_seq()?])?;
+        self.change(
+            "DELETE FROM time_marks
+             WHERE seq < (SELECT max(seq) FROM time_marks WHERE seq < ?1)",
+            [self.first_seq()?],
+        )?;
         Ok(())
     }
 
@@ -159,19 +149,17 @@ impl Db {
             .connection
             .prepare_cached("SELECT min(seq) FROM messages")?
             .query_row([], |row| row.get(0))?;
-        let gone: rusqlite::Result<Vec<PeerId>> = self
-            .connection
-            .prepare_cached(
-                "SELECT id FROM peers INDEXED BY peers_left
-                 WHERE left_at IS NOT NULL AND left_seq < min(?1, ?2)
-                 ORDER BY left_seq, id LIMIT ?3",
-            )?
-            .query_map((to, first_message.unwrap_or(Seq(u64::MAX)), *left), |row| row.get(0))?
-            .collect();
+        let gone: Outcome<Vec<PeerId>> = self.rows(
+            "SELECT id FROM peers INDEXED BY peers_left
+             WHERE left_at IS NOT NULL AND left_seq < min(?1, ?2)
+             ORDER BY left_seq, id LIMIT ?3",
+            (to, first_message.unwrap_or(Seq(u64::MAX)), *left),
+            |row| row.get(0),
+        );
         for id in gone? {
             self.begin_write()?;
             self.wrote();
-            self.connection.prepare_cached("DELETE FROM peers WHERE id = ?1")?.execute([id])?;
+            self.change("DELETE FROM peers WHERE id = ?1", [id])?;
             *left -= 1;
         }
         Ok(())
@@ -183,11 +171,11 @@ impl Db {
         // Looked after every ten minutes, so many keep pace with 36,000 new ones a day.
         const STEP: u32 = 256;
 
-        let parties: rusqlite::Result<Vec<u32>> = self
-            .connection
-            .prepare_cached("SELECT party FROM parties WHERE party > ?1 ORDER BY party LIMIT ?2")?
-            .query_map((self.swept_to.max(CLI), STEP), |row| row.get(0))?
-            .collect();
+        let parties: Outcome<Vec<u32>> = self.rows(
+            "SELECT party FROM parties WHERE party > ?1 ORDER BY party LIMIT ?2",
+            (self.swept_to.max(CLI), STEP),
+            |row| row.get(0),
+        );
         let parties = parties?;
         self.swept_to = parties.last().copied().unwrap_or(CLI);
         for party in parties {
@@ -207,67 +195,22 @@ impl Db {
                 .query_row([party], |row| row.get(0))?;
             if !used {
                 self.begin_write()?;
-                self.connection
-                    .prepare_cached("DELETE FROM parties WHERE party = ?1")?
-                    .execute([party])?;
+                self.change("DELETE FROM parties WHERE party = ?1", [party])?;
                 self.parties.forget(party);
             }
         }
         Ok(())
     }
 
-    /// Stores the highest number given, so that it is not given again should its row go.
-    pub(super) fn keep_last_seq(&mut self) -> Outcome<()> {
-        self.put_meta(LAST_SEQ, self.tally.last_seq)?;
-        self.tally.kept_seq = self.tally.last_seq;
-        Ok(())
-    }
-
-    /// Whether all counters are stored as they are.
-    pub(super) fn counters_are_stored(&self) -> bool {
-        self.tally.counters_stored && self.tally.kept_seq == self.tally.last_seq
-    }
-
-    /// Stores the counters, for an opening that need not count. Between turns.
-    pub(super) fn store_counters(&mut self) -> Outcome<()> {
-        self.begin_turn()?;
-        let stored = self.begin_write().and_then(|()| {
-            let Tally { messages, state_entries, locks, .. } = self.tally;
-            self.put_meta(UNDELIVERED, Seq(messages.undelivered))?;
-            self.put_meta(UNREAD, Seq(messages.unread))?;
-            self.put_meta(STATE_ENTRIES, Seq(state_entries))?;
-            self.put_meta(LOCKS, Seq(locks))?;
-            self.keep_last_seq()?;
-            self.keep_pending()?;
-            self.keep_progress()?;
-            self.commit_turn()?;
-            self.commit_held()
-        });
-        match stored {
-            Ok(()) => self.tally.counters_stored = true,
-            Err(_) => self.rollback_turn(),
-        }
-        stored
-    }
-
-    /// Removes the stored counters, which are about to become wrong.
-    pub(super) fn forget_counters(&mut self) -> Outcome<()> {
-        self.connection
-            .prepare_cached("DELETE FROM meta WHERE key IN (?1, ?2, ?3, ?4)")?
-            .execute([UNDELIVERED, UNREAD, STATE_ENTRIES, LOCKS])?;
-        self.tally.counters_stored = false;
-        Ok(())
-    }
-
-    /// Stores how many broadcasts are not done with.
-    pub(super) fn keep_pending(&mut self) -> Outcome<()> {
-        let Tally { pending, broadcast_seq, .. } = self.tally;
-        self.put_meta(PENDING_TO, broadcast_seq)?;
-        self.put_meta(PENDING_UNDELIVERED, Seq(pending.undelivered))?;
-        self.put_meta(PENDING_UNREAD, Seq(pending.unread))?;
-        self.tally.pending_to = broadcast_seq;
-        self.tally.pending_stale = false;
-        Ok(())
+    /// Stores the counters, so that an opening need not count, and no number is given again whose row
+    /// goes. In a transaction that is about to commit.
+    pub(super) fn keep_counters(&self) -> Outcome<()> {
+        let Tally { messages, state_entries, locks, last_seq, .. } = self.tally;
+        self.put_meta(UNDELIVERED, Seq(messages.undelivered))?;
+        self.put_meta(UNREAD, Seq(messages.unread))?;
+        self.put_meta(STATE_ENTRIES, Seq(state_entries))?;
+        self.put_meta(LOCKS, Seq(locks))?;
+        self.put_meta(LAST_SEQ, last_seq)
     }
 
     /// Stores how much of which journal is in here.
@@ -277,19 +220,26 @@ impl Db {
     }
 
     fn put_meta(&self, key: &str, value: Seq) -> Outcome<()> {
-        self.connection
-            .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-            .execute((key, value))?;
+        self.change("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", (key, value))?;
         Ok(())
     }
 
     /// Copies the write-ahead log into the database; what is written next begins a new log.
     ///
-    /// The counters are written first thing into that: it makes SQLite begin it (with an fsync) now
-    /// and not in a turn that someone waits for.
+    /// Something is written at once: it makes SQLite begin it (with an fsync) now and not when someone
+    /// waits.
     pub(super) fn checkpoint(&mut self) -> Outcome<()> {
         self.copy_log()?;
-        self.store_counters()
+        self.in_own_turn(|db| {
+            db.begin_write()?;
+            // Another number each time: what is the same as before is not written.
+            db.change(
+                "INSERT INTO meta VALUES ('checkpoints', 1)
+                 ON CONFLICT (key) DO UPDATE SET value = value + 1",
+                [],
+            )?;
+            db.keep_progress()
+        })
     }
 
     /// Copies the write-ahead log into the database.
@@ -324,8 +274,8 @@ pub(super) fn position(connection: &Connection) -> rusqlite::Result<Position> {
     Ok(Position { journal: value(JOURNAL)?, record: value(JOURNAL_RECORD)? })
 }
 
-/// The counters of a database that was just opened: by looking at the ends of tables if it was
-/// closed in order, else by counting.
+/// The counters of a database that was just opened: by looking at the ends of tables, and what is stored.
+/// One of a former version may have to be counted.
 pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
     let meta = stored_meta(connection)?;
     let (message_seq, message_ordinal, message_count) = ends(connection, "messages")?;
@@ -347,37 +297,25 @@ pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
         |row| row.get(0),
     )?;
     let counter = |key| meta.get(key).copied();
-    let pending_to = Seq(counter(PENDING_TO).unwrap_or(0));
-    let since = Db::count_pending(connection, pending_to)?;
-    let pending = Pending {
-        undelivered: since.undelivered + counter(PENDING_UNDELIVERED).unwrap_or(0),
-        unread: since.unread + counter(PENDING_UNREAD).unwrap_or(0),
-    };
     let counters = (counter(UNDELIVERED), counter(UNREAD), counter(STATE_ENTRIES), counter(LOCKS));
-    let counters_stored = matches!(counters, (Some(_), Some(_), Some(_), Some(_)));
     let (undelivered, unread, state_entries, locks) = match counters {
         (Some(undelivered), Some(unread), Some(state), Some(locks)) => {
             (undelivered, unread, state, locks)
         }
-        _ => count(connection, pending)?,
+        _ => count(connection)?,
     };
     Ok(Tally {
         last_seq: kept_seq.max(row_seq),
         row_seq,
-        kept_seq,
         broadcast_seq: broadcast_seq.unwrap_or_default(),
         message_ordinal,
         event_ordinal,
         mark_seq,
         latest,
         messages: MessageCounts { total: message_count, undelivered, unread },
-        pending,
-        pending_to,
-        pending_stale: false,
         events: event_count,
         state_entries,
         locks,
-        counters_stored,
     })
 }
 
@@ -404,9 +342,10 @@ fn ends(connection: &Connection, table: &str) -> Outcome<(Seq, i64, u64)> {
     Ok((seq, last, count))
 }
 
-/// Undelivered and unread messages, state entries, locks: by looking at every row, but for broadcasts.
-/// (What was read is delivered.)
-fn count(connection: &Connection, broadcasts: Pending) -> Outcome<(u64, u64, u64, u64)> {
+/// Undelivered and unread messages, state entries, locks: by looking at every row. (What was read is
+/// delivered.)
+fn count(connection: &Connection) -> Outcome<(u64, u64, u64, u64)> {
+    let broadcasts = count_pending(connection)?;
     let sql = "SELECT ifnull(sum(delivered_at = ?1), 0), count(*),
                       (SELECT count(*) FROM state), (SELECT count(*) FROM locks)
                FROM messages INDEXED BY messages_inbox WHERE recipient > 0 AND is_read = 0";

@@ -1,7 +1,6 @@
 //! The open database: its turn, its counters, and what can go wrong with it.
 
-use rusqlite::ffi::SQLITE_IOERR_FSYNC;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 
 use super::parties::Parties;
 use super::waiting::Lists;
@@ -10,17 +9,11 @@ use crate::model::{Seq, Timestamp};
 use crate::store::journal::Position;
 use crate::store::{Counts, StoreError};
 
-/// About what the smallest turn adds to the log, and what a row adds to a turn: a few pages.
-const TURN_BYTES: u64 = 8 * 1024;
-const ROW_BYTES: u64 = 4 * 1024;
-
 /// What went wrong inside.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// SQLite says so.
     Sql(rusqlite::Error),
-    /// A commit that may be kept all the same.
-    Unsure(rusqlite::Error),
     /// The rows do not fit together.
     Damaged(String),
     /// The caller broke the contract.
@@ -34,7 +27,7 @@ impl Fault {
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Damaged(_) => true,
-            Self::Misuse(_) | Self::Unsure(_) => false,
+            Self::Misuse(_) => false,
             Self::Sql(error) => match error {
                 rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..)
@@ -66,19 +59,6 @@ impl Fault {
             error.sqlite_error_code(),
             Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
         )
-    }
-
-    /// What a failed commit means. If only its fsync failed, the turn is in the log already: it is
-    /// there after a crash, unless another turn was written over it before.
-    fn of_commit(self) -> Self {
-        match self {
-            Self::Sql(error)
-                if error.sqlite_error().is_some_and(|e| e.extended_code == SQLITE_IOERR_FSYNC) =>
-            {
-                Self::Unsure(error)
-            }
-            other => other,
-        }
     }
 
     /// Whether there may have been no room on the disk.
@@ -119,7 +99,7 @@ impl From<rusqlite::Error> for Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Sql(error) | Self::Unsure(error) => error.fmt(f),
+            Self::Sql(error) => error.fmt(f),
             Self::Damaged(text) => write!(f, "the database is damaged: {text}"),
             Self::Misuse(text) => f.write_str(text),
         }
@@ -133,7 +113,6 @@ impl From<Fault> for StoreError {
             Fault::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
                 Self::Full(fault.to_string())
             }
-            Fault::Unsure(_) => Self::Unsure(fault.to_string()),
             _ => Self::Failed(fault.to_string()),
         }
     }
@@ -147,8 +126,6 @@ pub(super) struct Tally {
     pub(super) last_seq: Seq,
     /// The highest number of a message or event ever stored.
     pub(super) row_seq: Seq,
-    /// The number that `meta` remembers, for the case that its row goes.
-    pub(super) kept_seq: Seq,
     /// The newest broadcast.
     pub(super) broadcast_seq: Seq,
     /// The ordinal of the newest message.
@@ -160,24 +137,9 @@ pub(super) struct Tally {
     /// The latest `created_at` of all messages and events.
     pub(super) latest: Timestamp,
     pub(super) messages: MessageCounts,
-    /// The broadcasts among them that somebody has not got, and has not read.
-    pub(super) pending: Pending,
-    /// `meta` holds the same of the broadcasts up to this one.
-    pub(super) pending_to: Seq,
-    /// What it holds has become wrong, and must be right when the turn commits.
-    pub(super) pending_stale: bool,
     pub(super) events: u64,
     pub(super) state_entries: u64,
     pub(super) locks: u64,
-    /// `meta` holds the counters as they are: to be removed before anything changes.
-    pub(super) counters_stored: bool,
-}
-
-/// How many broadcasts are not done with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pending {
-    pub(super) undelivered: u64,
-    pub(super) unread: u64,
 }
 
 /// What is going on between `begin_turn` and its end.
@@ -204,8 +166,6 @@ pub(super) struct Db {
     turn: Option<Turn>,
     /// Where the sweep for parties of no more use goes on.
     pub(super) swept_to: u32,
-    /// About how many bytes were written to the log since it was last looked at.
-    pub(super) log_growth: u64,
     /// A write has failed: the log may have no room to grow.
     cramped: bool,
     /// Turns are savepoints in a transaction that stays open until [`Db::settle`].
@@ -226,7 +186,6 @@ impl Db {
             tally,
             turn: None,
             swept_to: 0,
-            log_growth: 0,
             cramped: false,
             holds_turns: false,
             held: None,
@@ -257,14 +216,8 @@ impl Db {
         if turn.began && self.held.is_some() {
             self.execute("RELEASE turn")?;
         } else if turn.began {
-            if turn.wrote && self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
-                self.keep_last_seq()?;
-            }
-            if self.tally.pending_stale {
-                self.keep_pending()?;
-            }
-            self.execute("COMMIT").map_err(Fault::of_commit)?;
-            self.log_growth += TURN_BYTES;
+            self.keep_counters()?;
+            self.execute("COMMIT")?;
         }
         self.turn = None;
         Ok(())
@@ -311,27 +264,31 @@ impl Db {
     /// Commits the turns that are held, and with them that they are those up to there in the journal.
     /// After an error none of them is kept.
     pub(super) fn settle(&mut self, at: Position) -> Outcome<()> {
-        self.begin_turn()?;
-        let stored = self.begin_write().and_then(|()| {
-            if self.tally.last_seq > self.tally.row_seq.max(self.tally.kept_seq) {
-                self.keep_last_seq()?;
-            }
-            if self.tally.pending_stale {
-                self.keep_pending()?;
-            }
-            self.keep_position(at)?;
-            self.commit_turn()?;
-            self.commit_held()
+        let settled = self.in_own_turn(|db| {
+            db.begin_write()?;
+            db.keep_position(at)
         });
-        if stored.is_err() {
-            self.rollback_turn();
+        if settled.is_err() {
             self.drop_held();
         }
-        stored
+        settled
+    }
+
+    /// Does something in a turn that is stored with all that are held.
+    pub(super) fn in_own_turn(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Outcome<()>,
+    ) -> Outcome<()> {
+        self.begin_turn()?;
+        let done = act(self).and_then(|()| self.commit_turn());
+        if done.is_err() {
+            self.rollback_turn();
+        }
+        done.and_then(|()| self.commit_held())
     }
 
     /// Commits the transaction that is open. After an error nothing of it is kept.
-    pub(super) fn commit_held(&mut self) -> Outcome<()> {
+    fn commit_held(&mut self) -> Outcome<()> {
         if self.held.is_none() {
             return Ok(());
         }
@@ -340,10 +297,9 @@ impl Db {
             self.drop_held();
             return Err(Fault::Misuse("commits are refused".into()));
         }
-        let committed = self.execute("COMMIT").map_err(Fault::of_commit);
+        let committed = self.keep_counters().and_then(|()| self.execute("COMMIT"));
         if committed.is_ok() {
             self.held = None;
-            self.log_growth += TURN_BYTES;
         } else {
             self.cramped = true;
             self.drop_held();
@@ -400,9 +356,6 @@ impl Db {
         if let Some(turn) = &mut self.turn {
             turn.began = true;
         }
-        if self.tally.counters_stored {
-            self.forget_counters()?;
-        }
         Ok(())
     }
 
@@ -423,49 +376,60 @@ impl Db {
         matches!((pages, limit), (Ok(pages), Ok(limit)) if pages + PAGES >= limit)
     }
 
+    /// Runs a statement that changes rows; gives how many.
+    pub(super) fn change(&self, sql: &str, params: impl Params) -> Outcome<usize> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// All rows that a statement finds.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Outcome<Vec<T>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows: rusqlite::Result<_> = statement.query_map(params, read)?.collect();
+        Ok(rows?)
+    }
+
+    /// The first row that a statement finds.
+    pub(super) fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Outcome<Option<T>> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
     /// Runs a statement without parameters.
     pub(super) fn execute(&self, sql: &str) -> Outcome<()> {
-        self.connection.prepare_cached(sql)?.execute([])?;
+        self.change(sql, [])?;
         Ok(())
     }
 
     /// Takes a message or an event into account that is about to be stored.
-    pub(super) fn begin_row(
-        &mut self,
-        seq: Seq,
-        created_at: Timestamp,
-        payload: &str,
-    ) -> Outcome<()> {
+    pub(super) fn begin_row(&mut self, seq: Seq, created_at: Timestamp) -> Outcome<()> {
         /// One mark for so many numbers: what a reading by time may have to pass over.
         const MARK_EVERY: u64 = 1024;
 
         self.begin_write()?;
-        let tally = &mut self.tally;
-        if seq <= tally.row_seq || seq > tally.last_seq {
+        let Tally { row_seq, last_seq, mark_seq, latest, .. } = self.tally;
+        if seq <= row_seq || seq > last_seq {
             return Err(Fault::Misuse(format!("the number {seq} is not fresh")));
         }
-        if seq.0 - tally.mark_seq.0 > MARK_EVERY {
-            let mark_seq = Seq(seq.0 - 1);
-            self.connection
-                .prepare_cached("INSERT INTO time_marks (seq, latest) VALUES (?1, ?2)")?
-                .execute((mark_seq, tally.latest))?;
-            tally.mark_seq = mark_seq;
+        if seq.0 - mark_seq.0 > MARK_EVERY {
+            self.tally.mark_seq = Seq(seq.0 - 1);
+            self.change(
+                "INSERT INTO time_marks (seq, latest) VALUES (?1, ?2)",
+                (self.tally.mark_seq, latest),
+            )?;
         }
-        self.log_growth += ROW_BYTES + payload.len() as u64;
-        tally.row_seq = seq;
-        tally.latest = tally.latest.max(created_at);
+        self.tally.row_seq = seq;
+        self.tally.latest = latest.max(created_at);
         self.wrote();
         Ok(())
-    }
-
-    /// Takes into account that a broadcast is now delivered to all, or read by all; or that it goes.
-    pub(super) fn broadcast_done(&mut self, seq: Seq, delivered: bool, read: bool) {
-        let tally = &mut self.tally;
-        tally.messages.undelivered -= u64::from(delivered);
-        tally.messages.unread -= u64::from(read);
-        tally.pending.undelivered -= u64::from(delivered);
-        tally.pending.unread -= u64::from(read);
-        tally.pending_stale |= (delivered || read) && seq <= tally.pending_to;
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -24,15 +24,13 @@ struct Span {
 impl Db {
     /// See [`crate::store::Store::append_event`].
     pub(super) fn append_event(&mut self, new: &NewEvent<'_>) -> Outcome<()> {
-        self.begin_row(new.seq, new.created_at, new.payload)?;
+        self.begin_row(new.seq, new.created_at)?;
         let ordinal = self.tally.event_ordinal + 1;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO events (seq, id, ordinal, kind, emitted_by, created_at, client_id,
-                    payload)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
+        self.change(
+            "INSERT INTO events (seq, id, ordinal, kind, emitted_by, created_at, client_id,
+                payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
                 new.seq,
                 new.id,
                 ordinal,
@@ -41,7 +39,8 @@ impl Db {
                 new.created_at,
                 new.client_id.map(Uuid::into_bytes),
                 new.payload,
-            ])?;
+            ],
+        )?;
         if let (Some(emitter), Some(id)) = (new.emitted_by, new.client_id) {
             let emitter = self.intern(emitter)?;
             self.keep_client_id(emitter, id, new.seq)?;
@@ -71,14 +70,12 @@ impl Db {
 
     /// The event that is derived from the message with this number.
     fn message_event(&mut self, seq: Seq) -> Outcome<Option<Event>> {
-        let row: Option<(MessageId, u32, u32, Timestamp, Option<Party>)> = self
-            .connection
-            .prepare_cached(
-                "SELECT id, sender, recipient, created_at, addressed
-                 FROM messages WHERE seq = ?1",
-            )?
-            .query_row([seq], |row| row.try_into())
-            .optional()?;
+        let row: Option<(MessageId, u32, u32, Timestamp, Option<Party>)> = self.row(
+            "SELECT id, sender, recipient, created_at, addressed
+             FROM messages WHERE seq = ?1",
+            [seq],
+            |row| row.try_into(),
+        )?;
         let Some((id, sender, recipient, created_at, addressed)) = row else { return Ok(None) };
         let from = self.parties.party(&self.connection, sender)?;
         let Address { to, group, .. } = self.address(recipient, addressed)?;

@@ -8,14 +8,11 @@ impl Db {
         self.check_turn()?;
         self.begin_write()?;
         match facts {
-            Some(facts) => self
-                .connection
-                .prepare_cached("INSERT OR REPLACE INTO agents (kind, facts) VALUES (?1, ?2)")?
-                .execute((kind, facts))?,
-            None => self
-                .connection
-                .prepare_cached("DELETE FROM agents WHERE kind = ?1")?
-                .execute([kind])?,
+            Some(facts) => self.change(
+                "INSERT OR REPLACE INTO agents (kind, facts) VALUES (?1, ?2)",
+                (kind, facts),
+            )?,
+            None => self.change("DELETE FROM agents WHERE kind = ?1", [kind])?,
         };
         self.wrote();
         Ok(())

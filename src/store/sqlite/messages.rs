@@ -1,6 +1,6 @@
 //! Messages: storing, marking, finding again by id.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::db::{Db, Fault, Outcome};
@@ -68,7 +68,7 @@ fn address(
 impl Db {
     /// See [`crate::store::Store::send`].
     pub(super) fn send(&mut self, new: &NewMessage<'_>) -> Outcome<()> {
-        self.begin_row(new.seq, new.created_at, new.payload)?;
+        self.begin_row(new.seq, new.created_at)?;
         let sender = self.intern(new.from)?;
         let mut addressed = None;
         let recipient = match new.to {
@@ -106,14 +106,12 @@ impl Db {
         addressed: Option<&Party>,
     ) -> Outcome<()> {
         let ordinal = self.tally.message_ordinal + 1;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO messages (seq, id, ordinal, sender, recipient, is_read, kind,
-                    created_at, delivered_at, notified_at, notified_by, read_at, reply_to,
-                    client_id, sender_name, payload, addressed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?8, ?10, ?11, ?12, ?13, ?14)",
-            )?
-            .execute(params![
+        self.change(
+            "INSERT INTO messages (seq, id, ordinal, sender, recipient, is_read, kind,
+                created_at, delivered_at, notified_at, notified_by, read_at, reply_to,
+                client_id, sender_name, payload, addressed)
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8, ?8, ?9, ?8, ?10, ?11, ?12, ?13, ?14)",
+            params![
                 new.seq,
                 new.id,
                 ordinal,
@@ -128,7 +126,8 @@ impl Db {
                 new.from_name,
                 new.payload,
                 addressed,
-            ])?;
+            ],
+        )?;
         if let Some(id) = new.client_id {
             self.keep_client_id(sender, id, new.seq)?;
         }
@@ -154,22 +153,21 @@ impl Db {
 
     /// Remembers what a client id was used for.
     pub(super) fn keep_client_id(&self, sender: u32, id: Uuid, seq: Seq) -> Outcome<()> {
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO client_ids (sender, client_id, seq) VALUES (?1, ?2, ?3)",
-            )?
-            .execute((sender, id.into_bytes(), seq))?;
+        self.change(
+            "INSERT OR REPLACE INTO client_ids (sender, client_id, seq) VALUES (?1, ?2, ?3)",
+            (sender, id.into_bytes(), seq),
+        )?;
         Ok(())
     }
 
     /// See [`crate::store::Store::client_id`].
     pub(super) fn client_id(&mut self, sender: &Party, id: Uuid) -> Outcome<Option<Repeated>> {
         let Some(sender) = self.find_party(sender)? else { return Ok(None) };
-        let seq: Option<Seq> = self
-            .connection
-            .prepare_cached("SELECT seq FROM client_ids WHERE sender = ?1 AND client_id = ?2")?
-            .query_row((sender, id.into_bytes()), |row| row.get(0))
-            .optional()?;
+        let seq: Option<Seq> = self.row(
+            "SELECT seq FROM client_ids WHERE sender = ?1 AND client_id = ?2",
+            (sender, id.into_bytes()),
+            |row| row.get(0),
+        )?;
         let Some(seq) = seq else { return Ok(None) };
         if let Some(stored) = self.message(seq)? {
             let message = self.seen_by_sender(stored)?;
@@ -327,21 +325,19 @@ impl Db {
         let delivered_at = MarkTime(new.delivered_at);
         let read = old.read_at.is_none() && new.read_at.is_some();
         if read {
-            self.connection
-                .prepare_cached(
-                    "UPDATE messages SET is_read = 1, delivered_at = ?2, notified_at = ?3,
-                        notified_by = ?4, read_at = ?5
-                     WHERE seq = ?1",
-                )?
-                .execute((seq, delivered_at, told_at, told_how, MarkTime(new.read_at)))?;
+            self.change(
+                "UPDATE messages SET is_read = 1, delivered_at = ?2, notified_at = ?3,
+                    notified_by = ?4, read_at = ?5
+                 WHERE seq = ?1",
+                (seq, delivered_at, told_at, told_how, MarkTime(new.read_at)),
+            )?;
         } else {
             // Setting `is_read` to what it is would write its index.
-            self.connection
-                .prepare_cached(
-                    "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
-                     WHERE seq = ?1",
-                )?
-                .execute((seq, delivered_at, told_at, told_how))?;
+            self.change(
+                "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
+                 WHERE seq = ?1",
+                (seq, delivered_at, told_at, told_how),
+            )?;
         }
         self.wrote();
         if read {
@@ -366,13 +362,11 @@ impl Db {
         let mailbox = self.parties.mailbox(&self.connection, me)?;
         for &seq in seqs {
             self.begin_write()?;
-            let changed = self
-                .connection
-                .prepare_cached(
-                    "UPDATE messages SET delivered_at = ?3
-                     WHERE seq = ?1 AND (recipient = ?2 OR recipient = ?5) AND delivered_at = ?4",
-                )?
-                .execute((seq, me, MarkTime(Some(at)), NOT_YET, mailbox))?;
+            let changed = self.change(
+                "UPDATE messages SET delivered_at = ?3
+                 WHERE seq = ?1 AND (recipient = ?2 OR recipient = ?5) AND delivered_at = ?4",
+                (seq, me, MarkTime(Some(at)), NOT_YET, mailbox),
+            )?;
             if changed > 0 {
                 self.wrote();
                 self.tally.messages.undelivered -= 1;

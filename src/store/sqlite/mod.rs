@@ -28,6 +28,7 @@ mod rows;
 mod scan;
 mod schema;
 mod state;
+mod stored;
 mod streams;
 mod times;
 mod waiting;
@@ -71,10 +72,6 @@ const WAL_BYTES_BUSY: u64 = 16 * 1024 * 1024;
 /// Bytes in the write-ahead log that are copied though they are still on the way to the disk: one that
 /// cannot keep up has to be waited for.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// Bytes that may have been added to the log before it is looked at again: looking costs more than
-/// a small turn.
-const WAL_BYTES_UNSEEN: u64 = 512 * 1024;
 
 /// What takes a line about something rare that was done.
 pub type Tell = fn(fmt::Arguments<'_>);
@@ -205,9 +202,7 @@ impl SqliteStore {
             });
         }
         self.run(|db| {
-            if !db.counters_are_stored() {
-                db.store_counters()?;
-            }
+            db.in_own_turn(Db::keep_progress)?;
             db.empty_wal()
         })
     }
@@ -405,10 +400,6 @@ impl Store for SqliteStore {
             return Ok(false);
         }
         let flushed = self.flush.as_ref().is_some_and(Flush::is_done);
-        if !flushed && self.db.log_growth < WAL_BYTES_UNSEEN {
-            return Ok(false);
-        }
-        self.db.log_growth = 0;
         let pending = self.run(|db| db.wal_pages_pending())? * PAGE_BYTES;
         if flushed || pending >= if idle { WAL_BYTES_IDLE } else { WAL_BYTES_MAX } {
             self.flush = None;

@@ -82,7 +82,6 @@ pub(super) fn take_over(old: &Connection, new: &mut Db, now: Timestamp) -> Outco
         }
     }
     new.begin_write()?;
-    new.keep_last_seq()?;
     new.commit_turn()?;
     Ok(saved)
 }

@@ -79,6 +79,7 @@ impl Db {
                 || (known.unread_broadcasts.is_some() && far(broadcasts, stored.counted))
         };
         for party in self.parties.numbers_of(due) {
+            self.begin_write()?;
             self.keep(party)?;
         }
         Ok(())
@@ -92,12 +93,11 @@ impl Db {
         }
         let Progress { floor, delivered, counted, unread } = known.progress;
         known.stored = known.progress;
-        self.connection
-            .prepare_cached(
-                "UPDATE parties SET floor = ?2, delivered = ?3, counted = ?4, unread = ?5
-                 WHERE party = ?1",
-            )?
-            .execute((party, floor, delivered, counted, Seq(unread)))?;
+        self.change(
+            "UPDATE parties SET floor = ?2, delivered = ?3, counted = ?4, unread = ?5
+             WHERE party = ?1",
+            (party, floor, delivered, counted, Seq(unread)),
+        )?;
         Ok(())
     }
 

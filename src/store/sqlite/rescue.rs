@@ -15,9 +15,11 @@ use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
 use super::rows::{MarkTime, told_from_stored};
 use super::scan::{Scan, Source};
-use super::{Tell, care, locks, machines, peers, state};
+use super::stored::Stored;
+use super::{Tell, care};
 use crate::model::{
-    Lock, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry, Timestamp,
+    Lock, MachineRecord, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry,
+    Timestamp,
 };
 use crate::store::marks::Marks;
 use crate::store::{NewEvent, NewMessage};
@@ -92,16 +94,6 @@ const TIMES: Source = Source {
     columns: "at, seq, wall, boot_id, boot, steady_since, believed, unseen_to",
     key: &["at"],
 };
-const PEERS: Source = Source { table: "peers", columns: peers::COLUMNS, key: &["id"] };
-const STATE: Source =
-    Source { table: "state", columns: state::COLUMNS, key: &["namespace", "key"] };
-const LOCKS: Source =
-    Source { table: "locks NOT INDEXED", columns: locks::COLUMNS, key: &["fence"] };
-const MACHINES: Source =
-    Source { table: "machines", columns: machines::MACHINE_COLUMNS, key: &["id"] };
-const INVITATIONS: Source =
-    Source { table: "invitations", columns: machines::INVITATION_COLUMNS, key: &["token_hash"] };
-
 /// Puts what can be read of `old` into `new`, which is empty, as one turn. Numbers go on above `least`
 /// at least, which is 0 if the last that was given is not known.
 ///
@@ -147,7 +139,7 @@ impl Rescue<'_> {
         if let Ok(position) = care::position(self.old) {
             self.new.keep_position(position)?;
         }
-        self.new.keep_last_seq()
+        Ok(())
     }
 
     /// Takes into account that a number was given.
@@ -246,7 +238,7 @@ impl Rescue<'_> {
             client_id: row.client_id,
         };
         self.note(row.seq);
-        self.new.begin_row(row.seq, row.created_at, &row.payload)?;
+        self.new.begin_row(row.seq, row.created_at)?;
         let sender = self.new.intern(&from)?;
         if let Some(party) = to {
             let recipient = self.new.intern(party)?;
@@ -331,69 +323,77 @@ impl Rescue<'_> {
         Ok(())
     }
 
-    fn state(&mut self) -> Outcome<()> {
-        let mut scan = self.scan(STATE, |row| state::entry(row).ok().filter(is_entry));
-        while let Some(entry) = scan.next() {
-            self.note(entry.version);
-            self.new.set_state(&entry, None)?;
-            self.copied();
+    /// Puts into the new database what stands in a table of its own, unless `put` does not take it.
+    fn each<T: Stored>(
+        &mut self,
+        (table, key): (&'static str, &'static [&'static str]),
+        mut put: impl FnMut(&mut Self, &T) -> Outcome<bool>,
+    ) -> Outcome<()> {
+        let source = Source { table, columns: T::COLUMNS, key };
+        let mut scan = self.scan(source, |row| T::read(row).ok());
+        while let Some(row) = scan.next() {
+            if put(self, &row)? {
+                self.copied();
+            } else {
+                self.saved.skipped += 1;
+            }
         }
         self.saved.skipped += scan.lost;
         Ok(())
     }
 
+    fn state(&mut self) -> Outcome<()> {
+        self.each(("state", &["namespace", "key"]), |rescue, entry| {
+            let sound = is_entry(entry);
+            if sound {
+                rescue.note(entry.version);
+                rescue.new.set_state(entry, None)?;
+            }
+            Ok(sound)
+        })
+    }
+
     fn locks(&mut self) -> Outcome<()> {
-        let mut scan = self.scan(LOCKS, |row| locks::lock(row).ok().filter(is_lock));
-        while let Some(lock) = scan.next() {
-            self.note(lock.fence);
-            self.new.put_lock(&lock)?;
-            self.copied();
-        }
-        self.saved.skipped += scan.lost;
-        Ok(())
+        self.each(("locks NOT INDEXED", &["fence"]), |rescue, lock| {
+            let sound = is_lock(lock);
+            if sound {
+                rescue.note(lock.fence);
+                rescue.new.put_lock(lock)?;
+            }
+            Ok(sound)
+        })
     }
 
     /// Who may come in. One whose row is lost has to join again.
     fn machines(&mut self) -> Outcome<()> {
-        let mut scan = self.scan(MACHINES, |row| machines::machine(row).ok());
         let mut names = HashSet::new();
-        while let Some(record) = scan.next() {
-            if !names.insert(record.name) {
-                self.saved.skipped += 1;
-                continue;
+        self.each(("machines", &["id"]), |rescue, record: &MachineRecord| {
+            let is_new = names.insert(record.name);
+            if is_new {
+                rescue.new.put_machine(record)?;
             }
-            self.new.put_machine(&record)?;
-            self.copied();
-        }
-        self.saved.skipped += scan.lost;
-        let mut scan = self.scan(INVITATIONS, |row| machines::invitation(row).ok());
-        while let Some(invitation) = scan.next() {
-            self.new.put_invitation(&invitation)?;
-            self.copied();
-        }
-        self.saved.skipped += scan.lost;
-        Ok(())
+            Ok(is_new)
+        })?;
+        self.each(("invitations", &["token_hash"]), |rescue, invitation| {
+            rescue.new.put_invitation(invitation).map(|()| true)
+        })
     }
 
     fn peers(&mut self) -> Outcome<()> {
-        let mut scan = self.scan(PEERS, |row| peers::record(row).ok().filter(is_peer));
         let (mut names, mut tokens) = (HashSet::new(), HashSet::new());
-        while let Some(record) = scan.next() {
-            let present = record.left_at.is_none();
-            if present
-                && (!names.insert(record.name.to_lowercase()) || !tokens.insert(record.token_hash))
-            {
-                self.saved.skipped += 1;
-                continue;
+        self.each(("peers", &["id"]), |rescue, record: &PeerRecord| {
+            let sound = is_peer(record)
+                && (record.left_at.is_some()
+                    || (names.insert(record.name.to_lowercase())
+                        && tokens.insert(record.token_hash)));
+            if sound {
+                rescue.new.put_peer(record)?;
+                if !record.name_is_automatic {
+                    rescue.new.intern(&mailbox(&record.name, record.host))?;
+                }
             }
-            self.new.put_peer(&record)?;
-            if !record.name_is_automatic {
-                self.new.intern(&mailbox(&record.name, record.host))?;
-            }
-            self.copied();
-        }
-        self.saved.skipped += scan.lost;
-        Ok(())
+            Ok(sound)
+        })
     }
 }
 

@@ -25,28 +25,46 @@ impl FromSql for Seq {
     }
 }
 
-impl ToSql for Timestamp {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
-    }
-}
+/// What is one whole number.
+macro_rules! numbers {
+    ($($type:ident),*) => {$(
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
+            }
+        }
 
-impl FromSql for Timestamp {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self)
-    }
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_i64().map(Self)
+            }
+        }
+    )*};
 }
+numbers!(Timestamp, MeshTime);
 
-impl ToSql for MeshTime {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
-    }
+/// What is so many bytes, and how they are had and made into it.
+macro_rules! bytes {
+    ($($type:ident: $bytes:ident => $as:expr, $from:expr;)*) => {$(
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                let $bytes = &self.0;
+                Ok(ToSqlOutput::Borrowed(ValueRef::Blob($as)))
+            }
+        }
+
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                FromSql::column_result(value).map($from).map(Self)
+            }
+        }
+    )*};
 }
-
-impl FromSql for MeshTime {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self)
-    }
+bytes! {
+    PeerId: id => id.as_bytes(), Uuid::from_bytes;
+    MessageId: id => id.as_bytes(), Uuid::from_bytes;
+    MachineId: hash => hash, |hash: [u8; 32]| hash;
+    RepoHash: hash => hash, |hash: [u8; 32]| hash;
 }
 
 /// In ms.
@@ -62,30 +80,6 @@ impl FromSql for Monotonic {
         let ms = value.as_i64()?;
         let ms = u64::try_from(ms).map_err(|_| FromSqlError::OutOfRange(ms))?;
         Ok(Self(Duration::from_millis(ms)))
-    }
-}
-
-impl ToSql for PeerId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_bytes())))
-    }
-}
-
-impl FromSql for PeerId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 16]>::column_result(value).map(|bytes| Self(Uuid::from_bytes(bytes)))
-    }
-}
-
-impl ToSql for MessageId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.0.as_bytes())))
-    }
-}
-
-impl FromSql for MessageId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 16]>::column_result(value).map(|bytes| Self(Uuid::from_bytes(bytes)))
     }
 }
 
@@ -120,30 +114,6 @@ impl ToSql for MachineName {
 impl FromSql for MachineName {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Self::new(value.as_str()?).ok_or(FromSqlError::InvalidType)
-    }
-}
-
-impl ToSql for MachineId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
-    }
-}
-
-impl FromSql for MachineId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 32]>::column_result(value).map(Self)
-    }
-}
-
-impl ToSql for RepoHash {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(&self.0)))
-    }
-}
-
-impl FromSql for RepoHash {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 32]>::column_result(value).map(Self)
     }
 }
 

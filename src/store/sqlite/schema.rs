@@ -5,7 +5,7 @@ pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
 /// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
 /// appended to.
-pub(super) const MIGRATIONS: [&str; 8] = [V1, V2, V3, V4, V5, V6, V7, V8];
+pub(super) const MIGRATIONS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
@@ -341,4 +341,10 @@ CREATE TABLE invitations (
 // tables. A program of version 7 would not see what is in the journal only.
 const V8: &str = "
 INSERT INTO meta VALUES ('journal', abs(random() % 9223372036854775807)), ('journal_record', 0);
+";
+
+// The counters in `meta` go with whatever is committed, and are no more taken out before a change. A
+// program of version 8 would take what it finds beside them for true.
+const V9: &str = "
+DELETE FROM meta WHERE key IN ('pending_to', 'pending_undelivered', 'pending_unread');
 ";

@@ -1,35 +1,16 @@
 //! State entries.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::Params;
 
 use super::db::{Db, Outcome};
+use super::stored::Stored as _;
 use crate::model::{MeshTime, Seq, StateEntry};
 use crate::store::{StateChange, StateOutcome};
-
-pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<StateEntry> {
-    Ok(StateEntry {
-        namespace: row.get(0)?,
-        key: row.get(1)?,
-        version: row.get(2)?,
-        updated_by: row.get(3)?,
-        updated_at: row.get(4)?,
-        expires_at: row.get(5)?,
-        value: row.get(6)?,
-    })
-}
-
-/// The columns that [`entry`] reads, in its order.
-pub(super) const COLUMNS: &str =
-    "namespace, key, version, updated_by, updated_at, expires_at, value";
 
 impl Db {
     /// See [`crate::store::Store::state`].
     pub(super) fn state(&self, namespace: &str, key: &str) -> Outcome<Option<StateEntry>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-             FROM state WHERE namespace = ?1 AND key = ?2",
-        )?;
-        Ok(statement.query_row((namespace, key), entry).optional()?)
+        self.first("FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))
     }
 
     /// See [`crate::store::Store::list_state`].
@@ -41,30 +22,16 @@ impl Db {
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Outcome<Vec<StateEntry>> {
-        let mut statement = self.connection.prepare_cached(match namespace {
-            Some(_) => {
-                "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-                 FROM state WHERE namespace = ?1 AND key >= ?2
-                    AND (expires_at IS NULL OR expires_at > ?3)
-                 ORDER BY key LIMIT ?4"
-            }
-            None => {
-                "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-                 FROM state WHERE namespace >= ?1 AND key >= ?2
-                    AND (expires_at IS NULL OR expires_at > ?3)
-                 ORDER BY namespace, key LIMIT ?4"
-            }
-        })?;
-        let mut rows = statement.query((namespace.unwrap_or_default(), prefix, now, limit))?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            let entry = entry(row)?;
-            if !entry.key.starts_with(prefix) || (!keep(&entry) && !entries.is_empty()) {
-                break;
-            }
-            entries.push(entry);
-        }
-        Ok(entries)
+        let (of, order) = match namespace {
+            Some(_) => ("namespace = ?1", "key"),
+            None => ("namespace >= ?1", "namespace, key"),
+        };
+        let rest = format!(
+            "FROM state WHERE {of} AND key >= ?2 AND (expires_at IS NULL OR expires_at > ?3)
+             ORDER BY {order} LIMIT ?4"
+        );
+        let params = (namespace.unwrap_or_default(), prefix, now, limit);
+        self.offer(&rest, params, |entry| entry.key.starts_with(prefix), keep)
     }
 
     /// See [`crate::store::Store::state_after`].
@@ -75,17 +42,27 @@ impl Db {
         limit: u32,
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Outcome<Vec<StateEntry>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-             FROM state WHERE (namespace, key) > (?1, ?2)
+        let rest = "FROM state WHERE (namespace, key) > (?1, ?2)
                 AND (expires_at IS NULL OR expires_at > ?3)
-             ORDER BY namespace, key LIMIT ?4",
-        )?;
-        let mut rows = statement.query((namespace, key, now, limit))?;
+             ORDER BY namespace, key LIMIT ?4";
+        self.offer(rest, (namespace, key, now, limit), |_| true, keep)
+    }
+
+    /// Entries as far as they belong to what is asked for and are wanted; the first is in any case.
+    fn offer(
+        &self,
+        rest: &str,
+        params: impl Params,
+        belongs: impl Fn(&StateEntry) -> bool,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Outcome<Vec<StateEntry>> {
+        let sql = format!("SELECT {} {rest}", StateEntry::COLUMNS);
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params)?;
         let mut entries = Vec::new();
         while let Some(row) = rows.next()? {
-            let entry = entry(row)?;
-            if !keep(&entry) && !entries.is_empty() {
+            let entry = StateEntry::read(row)?;
+            if !belongs(&entry) || (!keep(&entry) && !entries.is_empty()) {
                 break;
             }
             entries.push(entry);
@@ -105,23 +82,8 @@ impl Db {
             return Ok(StateOutcome::Conflict(old));
         }
         self.begin_write()?;
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO state
-                    (namespace, key, version, updated_by, updated_at, expires_at, value)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                entry.namespace,
-                entry.key,
-                entry.version,
-                entry.updated_by,
-                entry.updated_at,
-                entry.expires_at,
-                entry.value,
-            ])?;
+        self.put("state", entry, None)?;
         self.wrote();
-        self.log_growth += entry.value.len() as u64;
         self.tally.state_entries += u64::from(old.is_none());
         Ok(StateOutcome::Done(old))
     }
@@ -141,9 +103,7 @@ impl Db {
 
     fn remove_state(&mut self, namespace: &str, key: &str) -> Outcome<()> {
         self.begin_write()?;
-        self.connection
-            .prepare_cached("DELETE FROM state WHERE namespace = ?1 AND key = ?2")?
-            .execute((namespace, key))?;
+        self.change("DELETE FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))?;
         self.wrote();
         self.tally.state_entries -= 1;
         Ok(())
@@ -151,35 +111,29 @@ impl Db {
 
     /// See [`crate::store::Store::next_state_expiry`].
     pub(super) fn next_state_expiry(&self) -> Outcome<Option<MeshTime>> {
-        let mut statement = self.connection.prepare_cached(
+        self.row(
             "SELECT expires_at FROM state INDEXED BY state_expiry
              WHERE expires_at IS NOT NULL ORDER BY expires_at LIMIT 1",
-        )?;
-        Ok(statement.query_row([], |row| row.get(0)).optional()?)
+            [],
+            |row| row.get(0),
+        )
     }
 
     /// See [`crate::store::Store::expired_state`].
     pub(super) fn expired_state(&self, now: MeshTime) -> Outcome<u64> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT count(*) FROM state INDEXED BY state_expiry WHERE expires_at <= ?1",
-        )?;
-        let count: Seq = statement.query_row([now], |row| row.get(0))?;
-        Ok(count.0)
+        let sql = "SELECT count(*) FROM state INDEXED BY state_expiry WHERE expires_at <= ?1";
+        let count: Option<Seq> = self.row(sql, [now], |row| row.get(0))?;
+        Ok(count.unwrap_or_default().0)
     }
 
     /// See [`crate::store::Store::expire_state`].
     pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<StateEntry>> {
         self.check_turn()?;
-        let entries = {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT namespace, key, version, updated_by, updated_at, expires_at, value
-                 FROM state INDEXED BY state_expiry
-                 WHERE expires_at <= ?1 ORDER BY expires_at, namespace, key LIMIT ?2",
-            )?;
-            let entries: rusqlite::Result<Vec<_>> =
-                statement.query_map((now, limit), entry)?.collect();
-            entries?
-        };
+        let entries: Vec<StateEntry> = self.all(
+            "FROM state INDEXED BY state_expiry
+             WHERE expires_at <= ?1 ORDER BY expires_at, namespace, key LIMIT ?2",
+            (now, limit),
+        )?;
         for entry in &entries {
             self.remove_state(&entry.namespace, &entry.key)?;
         }

@@ -10,13 +10,11 @@ impl Db {
     /// See [`crate::store::Store::note_time`]. Not counted as a change: nobody sees it.
     pub(super) fn note_time(&mut self, mark: &TimeMark) -> Outcome<()> {
         self.begin_write()?;
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO times
-                    (at, seq, wall, boot_id, boot, steady_since, believed, unseen_to)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
+        self.change(
+            "INSERT OR REPLACE INTO times
+                (at, seq, wall, boot_id, boot, steady_since, believed, unseen_to)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
                 mark.at,
                 self.tally.last_seq,
                 mark.wall,
@@ -25,7 +23,8 @@ impl Db {
                 mark.steady_since,
                 mark.believed_ms,
                 mark.unseen_to,
-            ])?;
+            ],
+        )?;
         Ok(())
     }
 
@@ -33,15 +32,12 @@ impl Db {
     pub(super) fn make_older(&mut self, to: Seq, ms: i64) -> Outcome<()> {
         self.begin_write()?;
         self.wrote();
-        self.connection
-            .prepare_cached("UPDATE times SET at = at - ?2 WHERE seq <= ?1")?
-            .execute((to, ms))?;
-        self.connection
-            .prepare_cached(
-                "UPDATE state SET expires_at = expires_at - ?2
-                 WHERE expires_at IS NOT NULL AND version <= ?1",
-            )?
-            .execute((to, ms))?;
+        self.change("UPDATE times SET at = at - ?2 WHERE seq <= ?1", (to, ms))?;
+        self.change(
+            "UPDATE state SET expires_at = expires_at - ?2
+             WHERE expires_at IS NOT NULL AND version <= ?1",
+            (to, ms),
+        )?;
         Ok(())
     }
 
@@ -77,11 +73,10 @@ impl Db {
     /// Removes the marks before `at`, but for the last of them: it tells of all before.
     pub(super) fn purge_times(&mut self, at: MeshTime) -> Outcome<()> {
         self.begin_write()?;
-        self.connection
-            .prepare_cached(
-                "DELETE FROM times WHERE at < (SELECT max(at) FROM times WHERE at <= ?1)",
-            )?
-            .execute([at])?;
+        self.change(
+            "DELETE FROM times WHERE at < (SELECT max(at) FROM times WHERE at <= ?1)",
+            [at],
+        )?;
         Ok(())
     }
 }

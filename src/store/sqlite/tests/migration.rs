@@ -117,7 +117,7 @@ fn a_database_of_version_1_keeps_everything() {
     assert_eq!(store.recovery(), None);
     let version: u32 =
         store.db.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!((version as usize, VERSION), (MIGRATIONS.len(), 8));
+    assert_eq!((version as usize, VERSION), (MIGRATIONS.len(), 9));
     assert_eq!(schema(&store.db.connection), schema(&open(&dir.file("new.db")).db.connection));
     assert_eq!(store.integrity().unwrap(), None);
 

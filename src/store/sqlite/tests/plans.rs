@@ -254,12 +254,11 @@ fn crashed(messages: usize) -> (TempDir, SqliteStore) {
 fn a_start_looks_at_no_more_when_there_is_more_that_nobody_has_read() {
     let measure = |messages| {
         let (_dir, mut store) = crashed(messages);
-        assert!(!store.db.tally.counters_stored, "not closed in order");
         let work = watch(&mut store);
         assert_eq!(load_tally(&store.db.connection).unwrap().messages, store.counts().messages);
         let lists = |(sql, _): &(&String, &i32)| sql.contains("SELECT recipients");
         let looked: i32 = work.lock().unwrap().steps.iter().filter(lists).map(|it| it.1).sum();
-        assert!((1..50).contains(&looked), "{looked}");
+        assert_eq!(looked, 0);
         work.lock().unwrap().sum = 0;
         for n in 2..=3 {
             let waiting = store.undelivered(peer(n), Seq(0), 64).unwrap();
