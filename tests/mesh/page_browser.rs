@@ -1,7 +1,7 @@
 //! The page in a real browser: what it shows and does, by the keyboard too, and that it keeps up without
 //! asking again and again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use crate::common::peer::Peer;
 /// What would become elements and run, if it were not taken as text.
 const ATTACK: &str = "<img src=x onerror=\"window.hit=1\"><script>window.hit=1</script>\u{202e}";
 
+/// How long the page's request is held at least, when nothing happens.
+const HELD: Duration = Duration::from_secs(45);
 /// How long a page that keeps up by a held request is watched for others.
 const WATCHED: Duration = Duration::from_secs(3);
 
@@ -208,12 +210,22 @@ fn a_page_that_keeps_up_asks_once() {
     let bob = broker.register("bob");
     let Some(mut browser) = open(&broker) else { return };
     browser.until(&shows("#peers", "bob"));
-    browser.until("wanted.size === 0 && !settling && !looking");
-    let before = browser.requests.clone();
-    assert!(before.last().unwrap().starts_with("http://127.0.0.1"), "{before:?}");
-    std::thread::sleep(WATCHED);
-    browser.eval("0");
-    assert_eq!(browser.requests, before, "nothing has happened, and it has asked");
+    for round in 0.. {
+        // An event, after which the request is held anew.
+        let begun = Instant::now();
+        let value = format!("round {round}");
+        bob.ok(&broker, "/state", &json!({"action": "set", "key": "k", "value": value}));
+        browser.until(&shows("#state", &value));
+        browser.until("wanted.size === 0 && !settling && !looking");
+        let before = browser.requests.clone();
+        std::thread::sleep(WATCHED);
+        browser.eval("0");
+        // On a machine so busy that the time of the request is over, it is to be tried again.
+        if begun.elapsed() < HELD {
+            assert_eq!(browser.requests, before, "nothing has happened, and it has asked");
+            break;
+        }
+    }
     // And yet it is told.
     bob.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/a"}));
     browser.until(&shows("#locks", "/a"));

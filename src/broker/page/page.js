@@ -48,7 +48,7 @@ let open = null, answered = null, found = null;
 /** Where older messages begin; none: there are no more. */
 let older = null;
 
-const nameOf = (id) => (id === "cli" ? "you" : names.get(id) || (id || "?").replace(/^label:/, ""));
+const nameOf = (id) => (id === "cli" ? "you" : names.get(id) || id || "?");
 const isId = (text) => /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(text);
 const now = () => Date.now();
 
@@ -88,10 +88,10 @@ function sync(list, items, key, make, print = JSON.stringify) {
     const id = key(item), mark = print(item);
     let child = before.get(id);
     before.delete(id);
-    if (!child || child.dataset.mark !== mark) {
+    if (!child || child.mark !== mark) {
       const made = make(item);
       made.dataset.key = id;
-      made.dataset.mark = mark;
+      made.mark = mark;
       if (child) {
         if (at === child) at = made;
         child.replaceWith(made);
@@ -171,7 +171,7 @@ function showPeers() {
     const place = [peer.host && `${peer.host}:`, peer.projectPath, peer.gitBranch && ` (${peer.gitBranch})`].filter(Boolean).join("");
     const facts = [peer.status !== "active" && peer.status, reach(peer), peer.locks && `${peer.locks} locked`, peer.unread && `${peer.unread} unread`];
     return el("li", "",
-      el("div", "line", el("span", how, "●"), el("span", "name grow cut", peer.name), el("span", "dim", peer.agentType),
+      el("div", "line", el("span", `dot ${how}`), el("span", "name grow cut", peer.name), el("span", "dim", peer.agentType),
         button("Write", `Write to ${peer.name}`, () => write(peer.name), "small")),
       peer.summary && el("div", "", peer.summary),
       el("div", "dim mono", ...place.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")])),
@@ -206,11 +206,11 @@ function showLocks() {
     const take = () => sure(`Take ${lock.filePath}?`, `${lock.lockedByName} holds it, and is told why you take it.`, "Steal", "", steal);
     return el("li", "",
       el("div", "line", el("span", "grow", path(lock.filePath)), time(lock.expiresAt, "left")),
-      el("div", "", el("span", "name", mine ? "you" : lock.lockedByName), el("span", "dim", ` ${facts.filter(Boolean).join(" · ")}`)),
-      el("div", "acts",
-        button("Release", `Release ${lock.filePath}`, mine ? unlock : free),
-        !mine && button("Steal", `Steal ${lock.filePath}`, take),
-        lock.waiting > 0 && el("span", "warn", lock.waiting === 1 ? "1 waits" : `${lock.waiting} wait`)));
+      el("div", "line",
+        el("span", "grow", el("span", "name", mine ? "you" : lock.lockedByName), el("span", "dim", ` ${facts.filter(Boolean).join(" · ")}`),
+          lock.waiting > 0 && el("span", "warn", lock.waiting === 1 ? " 1 waits" : ` ${lock.waiting} wait`)),
+        button("Release", `Release ${lock.filePath}`, mine ? unlock : free, "small"),
+        !mine && button("Steal", `Steal ${lock.filePath}`, take, "small")));
   });
   tick();
 }
@@ -615,11 +615,12 @@ function want(...what) {
 async function settle() {
   if (settling || over || document.hidden) return;
   settling = true;
+  let what = [];
   try {
     while (wanted.size && !document.hidden && !over) {
       await pause(Math.max(60, settledAt + 1000 - now()));
       settledAt = now();
-      const what = [...wanted];
+      what = [...wanted];
       wanted.clear();
       for (const one of what) await LOADS[one]();
       await loadNames();
@@ -628,6 +629,9 @@ async function settle() {
     }
   } catch (error) {
     fail(error);
+    // Too fast, or the broker has gone for now.
+    for (const one of what) wanted.add(one);
+    setTimeout(settle, error.retryAfterMs || 3000);
   } finally {
     settling = false;
   }
