@@ -1,6 +1,6 @@
-//! In whose name a command acts: the person's, but for one that an agent runs in the shell it has as a
-//! tool, which acts as that agent. It is known by the agent's variables and by the processes above,
-//! where both agree. That is no barrier: whoever runs as the same user may say what they like.
+//! In whose name a command acts: the person's, except that a command which an agent runs in its shell
+//! tool acts as that agent. An agent is recognised by its variables and by the parent processes, where
+//! both agree. That is no barrier: whoever runs as the same user may claim to be anyone.
 
 use std::env;
 use std::io::{self, Write};
@@ -15,20 +15,20 @@ use crate::model::PeerId;
 /// Who a person at the command line is in the mesh.
 pub(super) const CLI: &str = "cli";
 
-/// Someone who acts, with the means to.
+/// The party that a command acts for, and a client that asks in its name.
 pub(super) struct Acting {
-    /// Asks as them.
+    /// Asks in their name.
     pub(super) client: Client,
-    /// How they are named in a request; none if the client's token says it.
+    /// Their name in requests; none if the client's token identifies them.
     pub(super) peer_id: Option<Box<str>>,
-    /// What they are called.
+    /// Their name as people know it.
     pub(super) name: Box<str>,
     /// Their id, if an agent runs this.
     pub(super) id: Option<PeerId>,
 }
 
 impl Context {
-    /// Whoever this command acts for. `from` is who it says itself.
+    /// The party that this command acts for. `from` is the sender given by an option of its own.
     pub(super) fn acting(&self, from: Option<&str>, start: StartPolicy) -> Result<Acting> {
         if let (Some(from), Some(given)) = (from, &self.global.acts_as)
             && from != given
@@ -61,13 +61,14 @@ impl Context {
         };
         client.use_token(&token);
         if !self.out.json {
-            // Where the standard error is closed there is nobody to tell.
+            // If the standard error is closed, there is nobody to tell.
             let _ = writeln!(io::stderr().lock(), "as {}", escape(&me.name));
         }
         Ok(Acting { client, peer_id: None, name: me.name, id: Some(me.id) })
     }
 
-    /// Refuses `what`, which is the person's to do, to an agent that does not say that it was asked to.
+    /// Refuses `what`, which is for the person to do, to an agent, unless `--as cli` says that the
+    /// person asked for it.
     pub(super) fn check_is_person(&self, what: &str) -> Result<()> {
         if self.global.acts_as.as_deref() == Some(CLI) {
             return Ok(());

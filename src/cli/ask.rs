@@ -6,7 +6,7 @@ use super::out::Out;
 use super::{Failure, Result};
 use crate::platform;
 
-/// Longest answer that is read, bytes.
+/// Most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: u64 = 64;
 
 /// Whether there is a person to ask.
@@ -33,8 +33,8 @@ pub(super) fn answer(out: &mut Out, question: &str) -> Result<String> {
     Ok(answer.trim().to_owned())
 }
 
-/// Goes on if `yes` was given or the person agrees. `what` says what would be done, for those who
-/// cannot be asked.
+/// Returns if `yes` was given or the person agrees. `what` says what would be done, also where there
+/// is nobody to ask.
 ///
 /// # Errors
 /// `not_confirmed`.

@@ -1,5 +1,4 @@
-//! All commands. What is not in here is no command: the help, what shells complete and the man page
-//! are made from this list.
+//! All commands. The help, the completions of shells and the man page are made from this list.
 
 use super::command::Entry;
 use super::words::{Result, UsageError};
@@ -53,7 +52,7 @@ pub(super) static ENTRIES: &[Entry] = &[
 /// The entry of the command `name`.
 ///
 /// # Errors
-/// There is no such command; says which is near.
+/// There is no such command; the error names the nearest one.
 pub(super) fn find(name: &str) -> Result<&'static Entry> {
     ENTRIES.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let hint = suggest::hint(name, ENTRIES.iter().map(|entry| entry.name));

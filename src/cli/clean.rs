@@ -23,10 +23,10 @@ use crate::platform::{self, Address, BrokerLock, LockHolder, ProcessWatch, Signa
 const TERM_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long the kernel may take to end it then.
 const KILL_TIME_MAX: Duration = Duration::from_secs(2);
-/// How often is looked.
+/// How often the lock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What was done.
+/// What was removed and ended.
 #[derive(Default)]
 struct Done {
     ended: Option<u32>,
@@ -70,7 +70,7 @@ impl Command for Clean {
                 done.ended = end_broker(config)?;
                 done.files = clean_broker(config)?;
             }
-            // It answers, or what answers is another's, or it is this process that is kept from it.
+            // It answers, or another program does, or this process is kept from connecting.
             Err(error) => return Err(error.into()),
         }
         (done.sockets, done.files) = {
@@ -85,8 +85,8 @@ impl Command for Clean {
     }
 }
 
-/// One that starts is not one that hangs, though it may have much to do before it serves, such as
-/// mending a database; and one that stops is soon gone.
+/// Waits for a broker that is starting or stopping. A start may take a while, for example to repair a
+/// database; that is no hang.
 fn wait_for_start(config: &Config) -> Result<()> {
     let deadline = Instant::now() + START_TIME_MAX;
     let mut told = false;
@@ -124,16 +124,16 @@ fn report(context: &mut Context, done: &Done) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Sockets of peers that the broker has heard of lately: these need no knock.
+/// Sockets of peers that the broker has heard from lately: these need no test.
 fn live_sockets(mut client: Client) -> HashSet<PathBuf> {
-    // Without the list each socket is knocked at, which does no harm.
+    // Without the list each socket is tested, which does no harm.
     let reply = client.call::<PeersReply>(&Request::Peers(ListPeers::default()));
     let peers = reply.map(|reply| reply.peers).unwrap_or_default();
     peers.iter().filter_map(|peer| peer.uds_path.as_deref()).map(PathBuf::from).collect()
 }
 
-/// Removes the files of a broker that is gone. The lock is held meanwhile, so that they cannot be
-/// those of one that is just starting.
+/// Removes the files of a broker that has gone. The lock is held meanwhile, so that they cannot belong
+/// to one that is just starting.
 fn clean_broker(config: &Config) -> Result<u64> {
     let paths = &config.paths;
     let left = paths.of_running_broker();
@@ -150,16 +150,16 @@ fn clean_broker(config: &Config) -> Result<u64> {
     Ok(removed)
 }
 
-/// What peers that are gone have left behind.
+/// What peers that have gone left behind.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     /// Sockets to which no connection can be made.
     pub(super) sockets: Vec<PathBuf>,
-    /// Tokens that have no socket, or one of those.
+    /// Tokens without a socket, or with one of these.
     pub(super) tokens: Vec<PathBuf>,
 }
 
-/// Looks for what peers have left behind; `live` are sockets that need no knock.
+/// Looks for what peers have left behind; `live` are sockets that need no test.
 pub(super) fn left_by_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<Left> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -197,7 +197,7 @@ fn clean_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<(u64, u64)> {
     Ok((sockets, tokens))
 }
 
-/// Whether nobody listens: only a refused connection proves it.
+/// Whether nobody listens on a socket: only a refused connection proves it.
 fn is_stale(path: &Path) -> bool {
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
@@ -206,7 +206,7 @@ fn is_stale(path: &Path) -> bool {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Whether there was something to remove.
+/// Removes a file. Returns whether there was one.
 fn remove(path: &Path) -> Result<bool> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -216,7 +216,7 @@ fn remove(path: &Path) -> Result<bool> {
 }
 
 /// Ends the broker that holds the lock and does not answer. The kernel names the holder; its program
-/// is looked at all the same.
+/// is checked nevertheless.
 fn end_broker(config: &Config) -> Result<Option<u32>> {
     let Some(LockHolder { pid }) = holder(config)? else { return Ok(None) };
     let Some(pid) = pid else {
@@ -242,7 +242,7 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
             ),
         ));
     }
-    // Asked again with the watch in hand: from here on it is this process and no other.
+    // Asked again while the process is watched: from here on its id cannot be reused.
     if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
         return Ok(None);
     }
@@ -251,7 +251,7 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
         None => platform::send_signal(pid, signal),
     };
     for (signal, time) in [(Signal::Terminate, TERM_TIME_MAX), (Signal::Kill, KILL_TIME_MAX)] {
-        // If it has just ended, the lock tells.
+        // If it has just ended, the lock will show it.
         let sent = signal_it(signal);
         let deadline = Instant::now() + time;
         while holder(config)? == Some(LockHolder { pid: Some(pid) }) {
@@ -276,8 +276,8 @@ fn holder(config: &Config) -> Result<Option<LockHolder>> {
         .map_err(|error| failed("ask for the broker's lock", &error))
 }
 
-/// Whether what was tried got as far as that broker, so that its silence is its own: its ports are
-/// this process's, too, or it is the one that listens on the socket.
+/// Whether the attempts reached that broker, so that the silence is its own: it shares our network
+/// namespace, or it is the process that listens on the socket.
 fn is_in_reach(config: &Config, pid: u32) -> bool {
     platform::shares_network(pid)
         || Address::Unix(config.paths.socket())
@@ -290,7 +290,7 @@ fn is_in_reach(config: &Config, pid: u32) -> bool {
 fn is_broker(pid: u32) -> bool {
     let file_name =
         |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    // The file may have been removed since; then the process's own name has to do.
+    // The file may have been removed since; then the process name has to do.
     let name = platform::executable(pid).and_then(file_name);
     let name = name.or_else(|| platform::command_name(pid));
     let own = std::env::current_exe().ok().and_then(file_name);

@@ -21,7 +21,7 @@ pub(super) struct Entry {
     pub(super) group: Group,
     /// What it does, in a line.
     pub(super) summary: &'static str,
-    /// How it is written, without the program's name.
+    /// Its forms, without the program's name.
     pub(super) usage: &'static [&'static str],
     /// The paragraphs of its help.
     pub(super) about: &'static [&'static str],
@@ -82,7 +82,7 @@ impl Entry {
 pub struct Global {
     /// JSON instead of text.
     pub json: bool,
-    /// The data directory, before the environment's.
+    /// The data directory, instead of the environment's.
     pub data_dir: Option<OsString>,
     /// In whose name the command acts.
     pub acts_as: Option<String>,
@@ -103,7 +103,7 @@ pub enum Task {
     },
     /// The hook of an agent.
     Hook {
-        /// Whose; whichever agent calls, if none is said.
+        /// Whose; none for whichever agent calls.
         agent: Option<&'static Agent>,
         /// Wait beside the agent for a message.
         waits: bool,

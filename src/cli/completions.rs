@@ -1,8 +1,8 @@
-//! `slm-mesh completions`: what shells need to complete a command line, and the man page, all made of
-//! the catalogue.
+//! `slm-mesh completions`: scripts with which shells complete command lines, and the man page, all made
+//! from the catalogue.
 //!
-//! The scripts know nothing: they ask this program for the words that may stand next, which may be
-//! names of peers, handles, keys, as they are just now.
+//! The scripts ask this program for the words that may come next, which may be the present names of
+//! peers, handles of messages, keys of the state.
 
 mod man;
 mod next;
@@ -77,15 +77,15 @@ impl Standalone for Completions {
     }
 }
 
-/// Lists the words that may stand in the place of the last of these: a line each, with what it means
-/// behind a tab.
+/// Lists the words that may replace the last of these, one a line, each followed by a tab and its
+/// meaning.
 #[derive(Debug, PartialEq, Eq)]
 struct NextWords(Vec<String>);
 
 impl Command for NextWords {
     fn run(&self, context: &mut Context) -> Result<Exit> {
         for (word, about) in next::words(&context.config, &self.0) {
-            // A word that a shell would take apart cannot be given so.
+            // A word that needs quotes in a shell is not offered.
             let is_plain =
                 |c: char| c.is_ascii_alphanumeric() || "-_./@#:+%,=".contains(c) || !c.is_ascii();
             if word.chars().all(|c| is_plain(c) && !c.is_control() && !c.is_whitespace()) {

@@ -17,7 +17,7 @@ use crate::client::{Client, ClientError, StartPolicy};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
 use crate::model::{Party, Seq};
 
-/// Past events shown before those to come, when the command line does not say.
+/// Past events shown with `--follow`, unless `--limit` says otherwise.
 const FOLLOW_LIMIT: u32 = 10;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -48,14 +48,14 @@ const NOTHING: &str = "Nothing has happened that is still kept.";
 const NO_SUCH: &str = "No such events are kept.";
 
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Shown {
+struct ShowEvents {
     /// Only these types.
     types: Vec<String>,
     /// Only later ones.
     since: Option<Since>,
     /// At most so many of those that have been.
     limit: Option<u32>,
-    /// And those to come.
+    /// Also those to come.
     follow: bool,
 }
 
@@ -65,10 +65,10 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     let follow = words.flag(["-f", "--follow"]);
     let limit = values::limit(words, u32::from(!follow))?;
     words.end()?;
-    Ok(Task::command(Shown { types, since, limit, follow }))
+    Ok(Task::command(ShowEvents { types, since, limit, follow }))
 }
 
-impl Command for Shown {
+impl Command for ShowEvents {
     fn run(&self, context: &mut Context) -> Result<Exit> {
         let since = self.since.map(|since| since.before(context.out.now));
         let default = if self.follow { Some(FOLLOW_LIMIT) } else { None };
@@ -106,7 +106,7 @@ impl Command for Shown {
     }
 }
 
-/// With the names of whom these events are about; none is looked up twice.
+/// Adds the names of the parties to these events; none is looked up twice.
 fn names(client: &mut Client, known: Names, events: &[EventInfo]) -> Result<Names> {
     let parties: Vec<Party> =
         events.iter().flat_map(said::parties).filter(|party| !known.knows(party)).collect();
@@ -123,7 +123,7 @@ fn sentence(out: &Out, names: &Names, event: &EventInfo) -> String {
             name: &|party| names.shown(party),
             text: &|text| escape(text).into_owned(),
             path: &|path| match out.style.width {
-                // The end of a path is to be seen, and what stands behind it.
+                // Keep the end of a path visible, and what follows it.
                 Some(width) => cut_middle(&out.path(path), (width * 2 / 5).max(20)),
                 None => out.path(path),
             },
@@ -136,7 +136,7 @@ struct Follower<'a> {
     out: &'a mut Out,
     patient: Patient,
     read: ReadEvents,
-    /// Where to go on; none: nothing was read yet.
+    /// Where to continue; none before the first read.
     cursor: Option<Seq>,
     names: Names,
 }
@@ -146,7 +146,7 @@ impl Follower<'_> {
         loop {
             match self.next() {
                 Ok(events) => self.show(&events)?,
-                // The database is another than before, and has not come so far yet.
+                // The database has been replaced, and has fewer events.
                 Err(error)
                     if error.code() == Some(Code::InvalidRequest) && self.cursor.is_some() =>
                 {
@@ -166,7 +166,7 @@ impl Follower<'_> {
             read.limit = Some(LIST_LIMIT_MAX);
             read.wait = WAIT_SECONDS_MAX;
         } else {
-            // None of the past ones: one is read all the same, to know where to go on.
+            // With `--limit 0` one is read nevertheless, to know where to continue.
             read.limit = read.limit.map(|limit| limit.max(1));
         }
         self.patient.ask(&Request::ReadEvents(read))
@@ -185,7 +185,7 @@ impl Follower<'_> {
         }
         if !self.out.json {
             let known = std::mem::take(&mut self.names);
-            // A broker that stops now takes the names with it, not the events.
+            // If the broker stops now, the events are shown without names.
             self.names = names(self.patient.client(), known, &reply.events).unwrap_or_default();
         }
         for event in &reply.events {
@@ -199,7 +199,7 @@ impl Follower<'_> {
         if self.out.json {
             return Ok(self.out.document(event)?);
         }
-        // A time, not an age: it stays true on a screen that stays.
+        // A time, not an age: it stays true on the screen.
         let time = time_of_day(event.created_at);
         let said = sentence(self.out, &self.names, event);
         let left = self.out.style.width.map(|width| width.saturating_sub(time.len() + 2));
@@ -217,15 +217,15 @@ mod tests {
 
     #[test]
     fn events_have_been_or_are_to_come() {
-        assert_eq!(command::<Shown>("events"), Shown::default());
-        let full = Shown {
+        assert_eq!(command::<ShowEvents>("events"), ShowEvents::default());
+        let full = ShowEvents {
             types: vec!["a.*".into(), "peer_left".into()],
             since: Some(Since::Ago(600_000)),
             limit: Some(0),
             follow: true,
         };
         let line = "events --type a.* --follow --since 10m --type peer_left --limit 0";
-        assert_eq!(command::<Shown>(line), full);
+        assert_eq!(command::<ShowEvents>(line), full);
         assert!(refused("events --limit 0").contains("from 1 to 1000"));
         assert!(refused("events --since 10").contains("a time such as"));
     }

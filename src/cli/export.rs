@@ -1,4 +1,4 @@
-//! `slm-mesh export`: all that the mesh knows, a line of JSON for each thing.
+//! `slm-mesh export`: everything that the mesh stores, one line of JSON for each item.
 
 use std::io::{self, Write};
 
@@ -44,7 +44,7 @@ impl Command for Export {
             unread: true,
             ..ListPeers::default()
         };
-        // First what is refused to some: they get no part of it.
+        // First what may be refused, so that nothing is written then.
         let first = page(client, Seq::default())?;
         let peers: PeersReply = client.call(&Request::Peers(list))?;
         lines(out, "peer", &peers.peers)?;
@@ -61,7 +61,7 @@ impl Command for Export {
     }
 }
 
-/// `{"<kind>":{...}}` for each.
+/// Writes `{"<kind>":{...}}` for each item.
 fn lines<T: Serialize>(out: &mut Out, kind: &str, items: &[T]) -> io::Result<()> {
     for item in items {
         write!(out, "{{\"{kind}\":")?;
@@ -94,7 +94,7 @@ fn events(client: &mut Client, out: &mut Out) -> Result<()> {
             ReadEvents { after: Some(after), limit: Some(LIST_LIMIT_MAX), ..ReadEvents::default() };
         let mut page: Events = client.call(&Request::ReadEvents(read))?;
         let is_last = page.events.is_empty();
-        // That there was a message says the message.
+        // Messages are exported themselves.
         page.events.retain(|event| *event.kind != *event_type::MESSAGE_RECEIVED);
         lines(out, "event", &page.events)?;
         if is_last || page.last_seq <= after {

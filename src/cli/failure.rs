@@ -1,4 +1,4 @@
-//! How a command ends.
+//! How a command ends: exit codes and failures.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub enum Exit {
     Usage = 2,
     /// No broker is running, and the command starts none.
     NoBroker = 3,
-    /// Ctrl-C: 128 and the number of the signal, as shells have it.
+    /// Ctrl-C: 128 plus the number of the signal, as in shells.
     Interrupted = 130,
 }
 
@@ -43,21 +43,21 @@ pub enum Failure {
     Config(ConfigError),
     /// The broker refused, or could not be asked.
     Client(ClientError),
-    /// Anything else, under a word for scripts.
+    /// Anything else, with a code for scripts.
     Other {
-        /// The word.
+        /// The code.
         code: &'static str,
         /// What is wrong and what to do.
         message: String,
     },
     /// The result could not be written.
     Output(io::Error),
-    /// The person wanted it to end.
+    /// The person interrupted it.
     Interrupted,
 }
 
 impl Failure {
-    /// A failure with a word of its own.
+    /// A failure with a code of its own.
     pub(super) fn other(code: &'static str, message: impl Into<String>) -> Self {
         Self::Other { code, message: message.into() }
     }
@@ -73,25 +73,25 @@ impl Failure {
         Self::other("start_failed", error.to_string())
     }
 
-    /// A word of the command line that turns out wrong when it is used.
+    /// A mistake in the command line that is found only when the command runs.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(UsageError { message: message.into(), command: None })
     }
 
     fn exit(&self) -> Exit {
         match self {
-            // 2 is a no to some agents: a wrong word in their settings must not stop their edits.
+            // To some agents 2 means no: a mistake in their settings must not stop their edits.
             Self::Usage(error) if error.command == Some("hook") => Exit::Failed,
             Self::Usage(_) | Self::Config(_) => Exit::Usage,
             Self::Client(ClientError::NoBroker) => Exit::NoBroker,
             Self::Interrupted => Exit::Interrupted,
-            // The reader has seen enough, as with `| head`.
+            // The reader has seen enough, for example `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Client(_) | Self::Other { .. } | Self::Output(_) => Exit::Failed,
         }
     }
 
-    /// Tells it: a sentence to the standard error, or a JSON document to the standard output.
+    /// Reports it: a sentence on the standard error, or a JSON document on the standard output.
     pub(super) fn report(&self, json: bool) -> Exit {
         let exit = self.exit();
         let (code, message) = match self {
@@ -103,7 +103,7 @@ impl Failure {
             Self::Client(error) => (error.word(), error.to_string()),
             Self::Other { code, message } => (*code, message.clone()),
             Self::Output(_) if exit == Exit::Done => return exit,
-            // They know.
+            // The person knows.
             Self::Interrupted => return exit,
             Self::Output(error) => {
                 note(&format!("the result cannot be written: {error}"));
@@ -111,7 +111,7 @@ impl Failure {
             }
         };
         if json {
-            // There may be nobody to read it; the exit code tells, too.
+            // If nobody reads it, there is still the exit code.
             let _ = io::stdout().lock().write_all(&self.document(code, &message));
             return exit;
         }

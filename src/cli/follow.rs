@@ -1,4 +1,4 @@
-//! Asking on and on, also over a restart of the broker.
+//! Following what happens across restarts of the broker.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use super::out::note;
 use crate::api::{Code, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 
-/// How often a broker is looked for that has gone.
+/// How often to look for a broker that has gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long a broker that cannot serve now is left alone, when it does not say.
+/// How long to leave a busy broker alone, unless it says.
 const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A client that waits for a broker that has gone.
 pub(super) struct Patient {
     client: Client,
-    /// Nothing is said of it.
+    /// Whether to say nothing about waiting.
     quiet: bool,
-    /// Said that the broker has gone.
+    /// Whether it was said that the broker has gone.
     told: bool,
 }
 
 impl Patient {
-    /// Asks by `client`. A broker that stops from now on is waited for, not started: someone has
-    /// stopped it. The process ends when nobody reads its output any more.
+    /// Asks through `client`. A broker that stops from now on is waited for, not started again, since
+    /// someone has stopped it. The process exits when nobody reads its output any more.
     pub(super) fn new(mut client: Client, quiet: bool) -> Self {
         end_with_reader();
         client.set_start_policy(StartPolicy::Never);
@@ -36,7 +36,7 @@ impl Patient {
     /// Asks until there is an answer.
     ///
     /// # Errors
-    /// Those that waiting does not help with.
+    /// Those that waiting cannot resolve.
     pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ClientError> {
         loop {
             let error = match self.client.call(request) {
@@ -71,12 +71,12 @@ impl Patient {
         }
     }
 
-    /// The client, for what need not be waited for.
+    /// The client, for requests that may fail.
     pub(super) fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// For people only.
+    /// Writes a note for people.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
             note(text);
@@ -84,13 +84,13 @@ impl Patient {
     }
 }
 
-/// Ends this process when nobody reads its output any more, however long nothing happens: with
-/// `| head` there may be no next write to fail.
+/// Exits when nobody reads the output any more: after `| head` has ended there may never be another
+/// write that could fail.
 fn end_with_reader() {
     std::thread::spawn(|| {
         let stdout = std::io::stdout();
         loop {
-            // Nothing is waited for but what is always told: that the other end is gone.
+            // No flag is asked for: that the other end has closed is always reported.
             let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
             match poll(&mut polled, None) {
                 Ok(_) => {}
@@ -101,7 +101,7 @@ fn end_with_reader() {
             if stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
                 std::process::exit(0);
             }
-            // Something that cannot be polled.
+            // The output cannot be polled.
             return;
         }
     });

@@ -115,7 +115,7 @@ fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
     let program = env::current_exe().map_err(|error| {
         Failure::other("guard", format!("the program's own place is not known: {error}"))
     })?;
-    // A hook runs elsewhere.
+    // A hook runs with another environment.
     let data_dir = context.global.data_dir.as_ref().map(|_| context.config.paths.dir());
     let Installed { hook, already, kept, unreached } =
         install::install(here, &program, data_dir, global).map_err(|error| failure(&error))?;
@@ -175,7 +175,7 @@ fn tree_line(out: &mut Out, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// How it stands with the commits of a working tree.
+/// Whether the commits of a working tree are guarded.
 pub(super) fn in_words(state: State) -> &'static str {
     match state {
         State::Guarded => "guarded",
@@ -235,7 +235,7 @@ fn uninstall(context: &mut Context, here: &Path) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Ends with 1 for a lock of someone else, and for nothing else: the hook goes by that.
+/// Exits with 1 only for a lock of someone else, which is what the hook relies on.
 fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -271,7 +271,7 @@ fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
     Ok(if refused.is_some() { Exit::Failed } else { Exit::Done })
 }
 
-/// Tells it on the standard error, as git shows what a hook says there.
+/// Lists the locks on the standard error, which git shows.
 fn refuse(out: &Out, locks: &[LockInfo]) {
     note("this commit has files that others have locked:");
     for lock in locks {

@@ -8,11 +8,11 @@ use super::out::Out;
 use super::words::{self, Words};
 use super::{Exit, Result};
 
-/// Lines are broken before this column.
+/// Most columns of a line.
 const WIDTH: usize = 80;
-/// What stands before the second line of a usage.
+/// Indents the continuation lines of a usage.
 const USAGE_INDENT: &str = "           ";
-/// A space that stays within its line.
+/// Stands for a space at which a line must not be broken.
 const UNBROKEN: char = '\u{1}';
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -108,7 +108,7 @@ fn about_command(entry: &Entry) -> String {
     out
 }
 
-/// A usage in which only spaces outside of brackets are such that a line may end there.
+/// A usage in which lines can be broken only at spaces outside of brackets.
 fn unbroken(usage: &str) -> String {
     let mut depth = 0_usize;
     let word = |c: char| {
@@ -122,7 +122,7 @@ fn unbroken(usage: &str) -> String {
     usage.chars().map(word).collect()
 }
 
-/// Words with what they mean, in two columns, the first at least `width` wide.
+/// Words and their meanings in two columns, the first at least `width` wide.
 fn list<'a>(out: &mut String, width: usize, items: impl Iterator<Item = (&'a str, &'a str)>) {
     let items: Vec<_> = items.collect();
     let width = items.iter().map(|(word, _)| word.len()).max().unwrap_or_default().max(width);
@@ -135,7 +135,7 @@ fn list<'a>(out: &mut String, width: usize, items: impl Iterator<Item = (&'a str
     }
 }
 
-/// `text` broken into lines that begin with `indent`.
+/// Appends `text`, wrapped into lines that begin with `indent`.
 fn paragraph(out: &mut String, indent: &str, text: &str) {
     let mut line = String::new();
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! `slm-mesh history`: what anyone has written to anyone.
+//! `slm-mesh history`: the messages between everyone.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::client::{Client, StartPolicy};
 use crate::limits::THREAD_MESSAGES_MAX;
 use crate::model::{MessageId, MessageRef, Party, Seq, Timestamp};
 
-/// Messages shown when the command line does not say.
+/// Messages shown unless `--limit` says otherwise.
 const LIMIT: u32 = 50;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -55,7 +55,7 @@ struct History {
     since: Option<Since>,
     /// Only the conversation with this message.
     thread: Option<MessageRef>,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
@@ -117,7 +117,7 @@ impl Command for History {
     }
 }
 
-/// What the recipient of a message is called.
+/// The name of the recipient of a message.
 pub(super) fn recipient(message: &MessageInfo, names: &Names) -> String {
     if let Some(name) = message.to_group.as_ref().or(message.to_name.as_ref()) {
         return escape(name).into_owned();
@@ -152,7 +152,7 @@ fn newest(
     }
 }
 
-/// The conversation that a message is of, from its beginning.
+/// The conversation that contains a message, from its beginning.
 fn thread(
     client: &mut Client,
     message: MessageRef,
@@ -166,7 +166,7 @@ fn thread(
     let mut after = root.seq.0.checked_sub(1).map(Seq);
     let mut found: Vec<MessageInfo> = Vec::new();
     while let Some(from) = after {
-        // Of a very long one the latest are the ones that are answered.
+        // In a very long conversation the latest messages are those that are answered.
         let thread = known.iter().rev().take(THREAD_MESSAGES_MAX).copied().collect();
         let page: HistoryPage = client.call(&Request::History(api::History {
             thread,

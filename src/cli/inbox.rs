@@ -15,7 +15,7 @@ use crate::client::{Client, StartPolicy};
 use crate::limits::WAIT_SECONDS_MAX;
 use crate::model::{MessageId, Seq};
 
-/// Messages shown when the command line does not say.
+/// Messages shown unless `--limit` says otherwise.
 const LIMIT: u32 = 100;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -58,15 +58,15 @@ pub(super) const ENTRY: Entry = Entry {
 struct Inbox {
     /// Whose; `cli` if none.
     peer: Option<String>,
-    /// Read ones too.
+    /// Also messages that were read.
     all: bool,
     /// Those that were sent, not those that came.
     sent: bool,
     /// Leave them unread.
     peek: bool,
-    /// And those to come.
+    /// Also those to come.
     follow: bool,
-    /// At most so many.
+    /// At most this many.
     limit: Option<u32>,
 }
 
@@ -112,7 +112,7 @@ impl Command for Inbox {
             peer_id: peer_id.clone(),
             filter: if self.all { Filter::All } else { Filter::Unread },
             limit: Some(self.limit.unwrap_or(LIMIT)),
-            // Marked read only when they are written out: a closed pipe loses nothing.
+            // Marked read only after they were written out, so that a closed pipe loses nothing.
             peek: true,
             ..Fetch::default()
         };
@@ -158,7 +158,7 @@ fn follow(
     let mut after: Option<Seq> = None;
     let mut first = true;
     loop {
-        // What is marked read does not come again; what is not would.
+        // Messages that are not marked read would come again.
         let after_now = after.filter(|_| !marks);
         let next = Fetch { after: after_now, wait: WAIT_SECONDS_MAX, ..fetch.clone() };
         let reply: Messages = patient.ask(&Request::Fetch(next))?;
@@ -171,7 +171,7 @@ fn follow(
             if !std::mem::take(&mut first) {
                 writeln!(out)?;
             }
-            // A time, not an age: it stays true on a screen that stays.
+            // A time, not an age: it stays true on the screen.
             letter::show(out, message, time_of_day(message.created_at), None)?;
         }
         out.flush()?;
@@ -179,7 +179,7 @@ fn follow(
         let ids = unread(&reply.messages);
         if marks && !ids.is_empty() {
             let marked = mark_read(patient.client(), fetch.peer_id.clone(), ids, out.json);
-            // One that only failed comes again, and is marked then.
+            // After another failure they come again, and are marked then.
             marks = marked != Marked::NotOurs;
         }
     }
@@ -188,7 +188,7 @@ fn follow(
 /// What came of marking messages read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marked {
-    /// They are.
+    /// They are marked.
     Yes,
     /// Their recipient reads its messages itself.
     NotOurs,
@@ -196,7 +196,7 @@ pub(super) enum Marked {
     Failed,
 }
 
-/// The result is written already, so what goes wrong here is only noted.
+/// Marks messages read. The result is written already, so a failure is only noted.
 pub(super) fn mark_read(
     client: &mut Client,
     peer_id: Option<Box<str>>,

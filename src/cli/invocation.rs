@@ -56,7 +56,7 @@ impl Invocation {
             None => {
                 let known = ["--json", "--data-dir", "--as", "--help", "--version", "-h", "-v"];
                 words.belong_to(None, known.to_vec());
-                // A command after `--` is meant as one, but that is not where commands stand.
+                // A command after `--` is not recognised as one.
                 words.end()?;
                 if stdin_is_terminal {
                     Task::command(Status { start: StartPolicy::IfNeeded })

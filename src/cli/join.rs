@@ -44,7 +44,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct Join {
     /// The code; none: it is asked for.
     code: Option<String>,
-    /// Where else the hub may be.
+    /// More addresses at which the hub may be.
     addresses: Vec<HubAddress>,
     /// Do not ask.
     yes: bool,
@@ -57,7 +57,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
         addresses.push(address);
     }
     let yes = words.flag(["-y", "--yes"]);
-    // A code that was broken into several words is whole all the same.
+    // A code that was broken into several words is put together again.
     let parts = words.texts_left(&["[code]"; 16])?;
     let code = if parts.is_empty() { None } else { Some(parts.concat()) };
     Ok(Task::command(Join { code, addresses, yes }))

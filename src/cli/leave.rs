@@ -81,7 +81,7 @@ impl Command for Leave {
     }
 }
 
-/// Which machines lose their hub; none if none have joined.
+/// Which machines would lose their hub, as a sentence; none if none have joined.
 fn machines_of_hub(client: &mut Client) -> Result<Option<String>> {
     let known: MachinesReply = client.call(&Request::ListMachines)?;
     let names: Vec<&str> = known.machines.iter().map(|machine| machine.name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! How a message is shown: a line about it, then its text, indented so that it cannot be taken for
+//! How a message is shown: a line about it, then its text, indented so that it cannot be mistaken for
 //! such a line.
 
 use std::io::{self, Write};
@@ -8,18 +8,18 @@ use super::text::{escape, escape_lines, short_id, wrap};
 use crate::api::MessageInfo;
 use crate::model::{MessageKind, Party};
 
-/// What stands before each line of a text.
+/// Indents each line of a text.
 const INDENT: &str = "  ";
-/// What else a message in a conversation is shown with.
+/// What else is shown of a message that is not necessarily to the reader.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Between {
-    /// To whom it went.
+    /// Its recipient.
     pub(super) to: String,
     /// How far it has come.
     pub(super) stage: String,
 }
 
-/// Shows a message that has come at `when`, or with `between` one of any conversation.
+/// Shows a message that came at `when`; with `between`, one of any conversation.
 pub(super) fn show(
     out: &mut Out,
     message: &MessageInfo,

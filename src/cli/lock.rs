@@ -25,7 +25,7 @@ use crate::text::{bare_or_quoted, quote};
 
 /// Longest `--wait`: as long as a lock may last.
 const WAIT_SECONDS_LONGEST: u64 = 60 * LOCK_TTL_MINUTES_MAX as u64;
-/// How long a queue that takes nobody more is left alone.
+/// Pause before another try at a queue that is full.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) const ENTRY: Entry = Entry {
@@ -92,7 +92,7 @@ enum Lock {
 struct LockedFiles {
     /// A path or pattern.
     path: OsString,
-    /// It is a path, whatever characters it has.
+    /// It is a literal path, whatever characters it contains.
     exact: bool,
 }
 
@@ -103,7 +103,7 @@ struct Acquire {
     shared: bool,
     ttl_minutes: Option<u32>,
     reason: Option<String>,
-    /// How long to stand in the queue for it, seconds.
+    /// How long to wait in the queue, seconds.
     wait_seconds: u64,
     /// Take it from whoever has it.
     steal: bool,
@@ -146,7 +146,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     }))
 }
 
-/// Whole minutes, begun ones counted.
+/// Minutes, rounded up.
 fn ttl_minutes(text: &str) -> Option<u32> {
     let minutes = u32::try_from(values::seconds(text, 60)?.div_ceil(60)).ok()?;
     (1..=LOCK_TTL_MINUTES_MAX).contains(&minutes).then_some(minutes)
@@ -252,9 +252,9 @@ fn tell_who_has_it(path: &str, error: &ClientError) {
     note(&escape(&format!("waiting for {path}{}", why.unwrap_or_default())));
 }
 
-/// Asks again and again, in one place of the queue, until the lock is there or the time is over.
+/// Asks repeatedly, keeping its place in the queue, until it has the lock or the time is over.
 fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Result<Vec<u8>> {
-    // The connection ends with the process, and the place with the connection.
+    // The process ends at once; its place in the queue ends with its connection.
     let at_once = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(SIGINT, Exit::Interrupted as i32, at_once)
         .map_err(|error| Failure::other("signal_error", format!("cannot wait: {error}")))?;
@@ -276,7 +276,7 @@ fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Re
                     std::thread::sleep(left.min(CROWDED_PAUSE));
                 }
             }
-            // Its broker has gone, and there may be another.
+            // The broker has gone, and there may be another.
             error
                 if error.leaves_doubt()
                     || matches!(
@@ -329,8 +329,8 @@ fn row(out: &Out, lock: &LockInfo) -> [Cell; 8] {
     ]
 }
 
-/// The files as the broker is told of them, with the repository they are in. `read` makes them of
-/// what is no exact path.
+/// The files in the broker's form, with the repository they are in. `read` interprets a path that is
+/// not exact.
 fn lock_path(
     files: &LockedFiles,
     read: fn(&Path, &str) -> std::result::Result<String, String>,
@@ -366,7 +366,7 @@ fn lock_path(
     })
 }
 
-/// The lowest directory above a path that is there.
+/// The nearest existing directory above a path.
 fn directory_of(path: &str) -> Option<PathBuf> {
     Path::new(path).ancestors().find(|dir| dir.is_dir()).map(Into::into)
 }

@@ -1,4 +1,4 @@
-//! `slm-mesh machines`, and what other commands say of machines.
+//! `slm-mesh machines`, and what other commands say about machines.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ use crate::config::SHARED_SECRET;
 use crate::model::MachineName;
 use crate::role::Kind;
 
-/// What the name of a machine may be.
+/// The form of a machine's name.
 pub(super) const NAME_FORM: &str = "1 to 32 letters, digits, `.`, `_` and `-`";
 
 pub(super) const ENTRY: Entry = Entry {
@@ -89,7 +89,7 @@ impl Command for Machines {
 fn list(context: &mut Context) -> Result<Exit> {
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if serving_as(&context.config.paths)? == Some(Kind::Client) {
-        // What the hub has to answer makes the relay connect; how the way stands is told below.
+        // A request for the hub makes the relay connect; the state of the connection is told below.
         let _ = client.call_bytes(&Request::Status);
     }
     let body = client.call_bytes(&Request::ListMachines)?;
@@ -141,7 +141,7 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if !yes {
         let known: MachinesReply = client.call(&Request::ListMachines)?;
-        // Of one that is not there the hub says so.
+        // If there is none of this name, the hub says so.
         if let Some(machine) = known.machines.iter().find(|machine| machine.name == name) {
             let peers = match machine.peers {
                 0 => String::new(),
@@ -171,7 +171,7 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `is "laptop" in the mesh of "desk"`, as far as that is known.
+/// `is "laptop" in the mesh of "desk"`, as far as is known.
 pub(super) fn in_mesh_of(hub: &HubInfo) -> String {
     let whose = match (&hub.name, &hub.id) {
         (Some(name), _) => escape(name).into_owned(),
@@ -184,7 +184,7 @@ pub(super) fn in_mesh_of(hub: &HubInfo) -> String {
     }
 }
 
-/// How the way to the hub stands, in its colour: what comes after "it is".
+/// The state of the connection to the hub, coloured, to follow "it is".
 pub(super) fn way_to_hub(out: &Out, hub: &HubInfo) -> String {
     let paint = if hub.connected { Paint::Good } else { Paint::Warn };
     out.style.paint(&way_words(out, hub), paint).into_owned()
@@ -193,7 +193,7 @@ pub(super) fn way_to_hub(out: &Out, hub: &HubInfo) -> String {
 /// The same without a colour.
 pub(super) fn way_words(out: &Out, hub: &HubInfo) -> String {
     if !hub.connected {
-        // It says where and since when.
+        // The problem says where and since when.
         let problem = hub.problem.as_deref().unwrap_or("nothing was asked of it yet");
         return format!("not connected: {}", escape(problem));
     }

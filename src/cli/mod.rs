@@ -1,12 +1,12 @@
-//! The command line, for people and scripts: a client of the broker that starts it where it makes
+//! The command line, for people and scripts: a client of the broker that starts one where that makes
 //! sense. Each command asks, lays out the answer, and ends; none keeps state of its own.
 //!
 //! A command is one file: its entry in the catalogue, its arguments, how they are read, and what it
 //! does. To add one, write that file, with an `ENTRY` (`command::Entry`), and name it twice: below, and
 //! in `catalog.rs`.
 //!
-//! What others wrote never reaches a terminal raw. With `--json` one document is written and nothing
-//! else, errors too.
+//! What others wrote never reaches a terminal raw. With `--json` exactly one document is written, even
+//! for an error.
 
 mod actor;
 mod ask;
@@ -88,7 +88,7 @@ pub fn run(work: &Work, global: Global) -> ExitCode {
     finish(carry_out(work, global), json)
 }
 
-/// Tells what went wrong, if something did, and gives the exit code.
+/// Reports a failure, if there is one, and gives the exit code.
 #[must_use]
 pub fn finish(result: std::result::Result<Exit, Failure>, json: bool) -> ExitCode {
     match result {

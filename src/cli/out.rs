@@ -1,4 +1,4 @@
-//! Where results go: the standard output, with what is known about who reads it.
+//! The standard output, with what is known about its reader.
 
 use std::borrow::Cow;
 use std::env;
@@ -16,9 +16,9 @@ use crate::client::blocking::read_reply;
 use crate::model::Timestamp;
 use crate::platform;
 
-/// Lines of sentences are no longer, however wide the terminal is.
+/// Most columns of a line of sentences, however wide the terminal is.
 pub(super) const COLUMNS_MAX: usize = 80;
-/// Columns of what a fact is about.
+/// Columns of the label of a fact.
 const FACT_COLUMNS: usize = 10;
 
 /// A JSON object that is being written.
@@ -27,13 +27,13 @@ type JsonObject<'a> = Compound<'a, &'a mut Out, CompactFormatter>;
 /// How text is laid out for its reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Style {
-    /// Columns of the terminal; none: no terminal, nothing is cut.
+    /// Columns of the terminal; none if it is no terminal, so that nothing is cut.
     pub(super) width: Option<usize>,
-    /// Colours may be used.
+    /// Whether colours may be used.
     pub(super) color: bool,
 }
 
-/// What a word's colour says.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
     /// Nothing.
@@ -44,12 +44,12 @@ pub(super) enum Paint {
     Bold,
     /// As it should be.
     Good,
-    /// Worth a look.
+    /// Worth attention.
     Warn,
 }
 
 impl Style {
-    /// `text` in its colour (ECMA-48, 8.3.117), or as it is where there are none.
+    /// `text` in its colour (ECMA-48, 8.3.117), or as it is without colours.
     pub(super) fn paint<'a>(&self, text: &'a str, paint: Paint) -> Cow<'a, str> {
         let code = match paint {
             Paint::Plain => return text.into(),
@@ -77,15 +77,15 @@ pub(super) use write_object;
 /// The standard output.
 pub(super) struct Out {
     writer: BufWriter<StdoutLock<'static>>,
-    /// Text for people is laid out so.
+    /// The layout of text for people.
     pub(super) style: Style,
-    /// It is a terminal.
+    /// Whether it is a terminal.
     pub(super) is_terminal: bool,
-    /// Results are JSON.
+    /// Whether results are JSON.
     pub(super) json: bool,
     /// The home directory, for `~`.
     pub(super) home: Option<PathBuf>,
-    /// What ages are counted from.
+    /// The time from which ages are counted.
     pub(super) now: Timestamp,
 }
 
@@ -110,7 +110,8 @@ impl Out {
         }
     }
 
-    /// An answer of the broker, to be told in words; none if results are JSON, and it is written.
+    /// Parses an answer of the broker, to be told in words. If results are JSON, writes it as it is
+    /// and gives none.
     pub(super) fn answer<T: DeserializeOwned>(&mut self, body: &[u8]) -> super::Result<Option<T>> {
         if !self.json {
             return Ok(Some(read_reply(body)?));
@@ -119,13 +120,13 @@ impl Out {
         Ok(None)
     }
 
-    /// A JSON document in a line of its own.
+    /// Writes a JSON document in a line of its own.
     pub(super) fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut *self, document)?;
         self.write_all(b"\n")
     }
 
-    /// The object with the members that `write` writes; see [`write_object`].
+    /// Writes an object with the members that `write` adds; see [`write_object`].
     pub(super) fn object(
         &mut self,
         write: impl FnOnce(&mut JsonObject<'_>) -> serde_json::Result<()>,
@@ -137,13 +138,13 @@ impl Out {
         self.write_all(b"\n")
     }
 
-    /// Bytes as they are, and the end of their line.
+    /// Writes bytes as they are, and a newline.
     pub(super) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)?;
         self.write_all(b"\n")
     }
 
-    /// A text that needs no broker; as JSON `{"ok":true,"<name>":"<text>"}`.
+    /// Writes a text that needs no broker; as JSON, `{"ok":true,"<name>":"<text>"}`.
     pub(super) fn text_or_document(&mut self, name: &str, text: &str) -> super::Result<Exit> {
         if self.json {
             write_object!(self, "ok" => true, name => text)?;
@@ -153,7 +154,7 @@ impl Out {
         Ok(Exit::Done)
     }
 
-    /// Sentences, in lines that fit the terminal, and a page.
+    /// Writes sentences, wrapped to the terminal and to [`COLUMNS_MAX`].
     pub(super) fn paragraph(&mut self, text: &str) -> io::Result<()> {
         let Some(width) = self.style.width else { return writeln!(self, "{text}") };
         for line in super::text::wrap(text, Some(width.min(COLUMNS_MAX))) {
@@ -162,13 +163,13 @@ impl Out {
         Ok(())
     }
 
-    /// A table that fits the terminal.
+    /// Writes a table, fitted to the terminal.
     pub(super) fn table<const N: usize>(&mut self, table: &Table<N>) -> io::Result<()> {
         let style = self.style;
         table.write(self, style)
     }
 
-    /// Facts, each with what it is about in front; only the first of several lines has that.
+    /// Writes facts, each with its label on its first line.
     pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
         let width =
             self.style.width.map(|width| width.min(COLUMNS_MAX).saturating_sub(FACT_COLUMNS));
@@ -207,7 +208,7 @@ impl Write for Out {
     }
 }
 
-/// Writes a line to the standard error. Where that is closed there is nobody left to tell.
+/// Writes a line to the standard error. If that is closed, there is nobody to tell.
 pub(super) fn note(text: &str) {
     let text = format!("slm-mesh: {text}");
     let text = if platform::stderr_is_terminal() {

@@ -1,6 +1,6 @@
 //! What the broker refuses, in the words of the command line.
 
-/// What the broker speaks of, and how that is said here.
+/// Words of the broker's API, and those of the command line for them.
 const WORDS: [(&str, &str); 9] = [
     (
         "ask again with `wait`, or ask them by message",
@@ -16,7 +16,7 @@ const WORDS: [(&str, &str); 9] = [
     ("`filePath` cannot", "the path cannot"),
 ];
 
-/// A refusal as it is said to a person.
+/// A refusal in the words of the command line.
 pub(super) fn own_words(message: &str) -> String {
     let mut text = message.to_owned();
     for (broker, ours) in WORDS {

@@ -106,7 +106,7 @@ fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
     to.0.saturating_sub(from.0).max(0) / 1000
 }
 
-/// When a message comes to its agent.
+/// When its agent sees a message.
 fn reach_words(word: &str) -> &'static str {
     match word {
         reach::WAKES => "a message wakes it",

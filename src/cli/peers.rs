@@ -33,10 +33,10 @@ pub(super) const ENTRY: Entry = Entry {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Peers {
-    /// All about this one.
+    /// Show everything about this one.
     peer: Option<String>,
     scope: PeerScope,
-    /// Stale ones and those that have left, too.
+    /// Also stale ones and those that have left.
     all: bool,
 }
 
@@ -122,7 +122,7 @@ impl Command for Peers {
     }
 }
 
-/// That there are peers on other machines, too.
+/// Mentions peers on other machines.
 fn tell_of_others(out: &mut Out, elsewhere: u64) -> Result<()> {
     if elsewhere > 0 {
         let are = if elsewhere == 1 { "is" } else { "are" };
@@ -159,8 +159,8 @@ fn row(out: &Out, peer: &PeerInfo) -> [Cell; 11] {
     ]
 }
 
-/// The peer that `text` names, by name, by id, or by the beginning of an id; of those that have left,
-/// the last.
+/// The peer that `text` names, by its name, its id, or the beginning of its id; of several that have
+/// left, the last.
 pub(super) fn find(client: &mut Client, text: &str) -> Result<PeerInfo> {
     let list = ListPeers {
         scope: Scope::Mesh,
@@ -175,7 +175,7 @@ pub(super) fn find(client: &mut Client, text: &str) -> Result<PeerInfo> {
     let by_id = |peer: &&PeerInfo| {
         prefix.len() >= ID_PREFIX_CHARS_MIN && peer.id.to_string().starts_with(&prefix)
     };
-    // Whoever is here comes before whoever was.
+    // Peers that are here come before those that have left.
     let presence = |peer: &&PeerInfo| (peer.left_at.is_none(), peer.left_at);
     let mut found = peers.iter().filter(named).max_by_key(presence);
     if found.is_none() {

@@ -89,7 +89,7 @@ impl Command for Reply {
         };
         let (first, second) = (letter(to), name.map(letter));
         let exit = match (send::one(context, &mut acting.client, first), second) {
-            // It has left; whoever has its name next gets it.
+            // The peer has left; whoever has its name next gets the message.
             (Err(Failure::Client(error)), Some(second))
                 if error.code() == Some(Code::PeerNotFound) =>
             {
@@ -103,7 +103,7 @@ impl Command for Reply {
             _ => false,
         };
         if is_ours && answered.read_at.is_none() {
-            // Who has answered it has read it.
+            // Whoever answers a message has read it.
             let peer_id = acting.peer_id.clone();
             inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
         }
@@ -111,7 +111,7 @@ impl Command for Reply {
     }
 }
 
-/// A handle where the text was forgotten would be sent as one.
+/// Refuses a lone handle: the text was forgotten, and the handle would be sent instead.
 fn check_text(acting: &mut Acting, reply: &Reply) -> Result<()> {
     let (None, Text::Given(text)) = (reply.message, &reply.text) else { return Ok(()) };
     let Some(message) = MessageRef::parse(text) else { return Ok(()) };
@@ -124,7 +124,7 @@ fn check_text(acting: &mut Acting, reply: &Reply) -> Result<()> {
     }
 }
 
-/// The last message that came.
+/// The last message received.
 fn last(acting: &mut Acting) -> Result<Option<MessageInfo>> {
     let fetch = Fetch {
         peer_id: acting.peer_id.clone(),
@@ -138,8 +138,8 @@ fn last(acting: &mut Acting) -> Result<Option<MessageInfo>> {
     Ok(found.messages.into_iter().next_back())
 }
 
-/// To whom an answer goes: who wrote it, or for one's own message who got it; and the name of that
-/// one if it is a peer.
+/// The recipient of an answer: the sender of the message, or the recipient of one's own message; and
+/// its name, if it is a peer.
 fn other_end(acting: &Acting, message: &MessageInfo) -> (Box<str>, Option<Box<str>>) {
     let is_own = match &message.from_peer {
         Party::Peer(id) => acting.id == Some(*id),

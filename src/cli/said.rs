@@ -6,12 +6,12 @@ use super::text::count;
 use crate::api::EventInfo;
 use crate::model::{MessageId, Party, PeerId, event_type};
 
-/// Messages that a sentence names by their handles.
+/// Most messages that a sentence names by their handles.
 const HANDLES_MAX: usize = 3;
 
-/// How the parts of a sentence are written: each makes what others wrote harmless.
+/// How the parts of a sentence are written. Each function makes what others wrote harmless.
 pub(super) struct Teller<'a> {
-    /// What a party is called.
+    /// The name of a party.
     pub(super) name: &'a dyn Fn(&Party) -> String,
     /// A name or a text.
     pub(super) text: &'a dyn Fn(&str) -> String,
@@ -19,7 +19,7 @@ pub(super) struct Teller<'a> {
     pub(super) path: &'a dyn Fn(&str) -> String,
 }
 
-/// The payloads of the mesh's own events, all in one.
+/// The fields of the payloads of all the mesh's own events.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Payload {
@@ -52,24 +52,24 @@ pub(super) struct Payload {
 /// What an event of the mesh's own has to say; nothing for others.
 pub(super) fn read(event: &EventInfo) -> Payload {
     if event_type::is_custom(&event.kind) {
-        // It may have fields of the same names.
+        // Its payload may have fields of the same names.
         return Payload::default();
     }
     serde_json::from_str(&event.payload).unwrap_or_default()
 }
 
-/// Whom the sentence of an event names, so that their names can be looked up.
+/// The parties that the sentence of an event names, so that their names can be looked up.
 pub(super) fn parties(event: &EventInfo) -> impl Iterator<Item = Party> + use<> {
     let Payload { from_peer, to_peer, read_by, .. } = read(event);
     [event.emitted_by.clone(), from_peer, to_peer, read_by].into_iter().flatten()
 }
 
-/// What an event says.
+/// An event as a sentence.
 pub(super) fn sentence(event: &EventInfo, teller: &Teller<'_>) -> String {
     let payload = read(event);
     let text = |text: &Option<Box<str>>| (teller.text)(text.as_deref().unwrap_or("?"));
     let party = |party: &Option<Party>| party.as_ref().map_or_else(|| "all".into(), teller.name);
-    // As a recipient, a label is a name that nobody has now.
+    // A label as the recipient is a name that nobody has now.
     let recipient = |to: &Option<Party>| match to {
         Some(Party::Label(name)) => (teller.text)(name),
         _ => party(to),

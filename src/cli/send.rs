@@ -1,4 +1,4 @@
-//! `slm-mesh send` and `broadcast`, and what is told of a message that was sent.
+//! `slm-mesh send` and `broadcast`, and what is reported about a message that was sent.
 
 use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, Task};
@@ -75,7 +75,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     let options = Options::parse(words)?;
     let [to, message] = words.required(["<peer>", "<message>"])?;
     let mut all: Vec<String> = Vec::new();
-    // No name has a comma in it.
+    // No name contains a comma.
     for name in to.split(',').map(str::trim) {
         if name.is_empty() {
             return Err(words.error(format!("{to:?} names nobody between two commas")));
@@ -93,7 +93,7 @@ fn parse_broadcast(words: &mut Words) -> words::Result<Task> {
     Ok(options.of(vec![names::ALL.to_owned()], message))
 }
 
-/// The options that both have.
+/// The options that `send` and `broadcast` share.
 struct Options {
     kind: MessageKind,
     from: Option<String>,
@@ -146,7 +146,7 @@ impl Command for Send {
             let letter = letter(&acting, to, place);
             let body = match acting.client.call_bytes(&Request::Send(letter)) {
                 Ok(body) => body,
-                // Of one of them; the others are sent to all the same.
+                // One recipient was refused; the others get the message nevertheless.
                 Err(ClientError::Refused(refused)) => {
                     failed = true;
                     if !context.out.json {
@@ -176,7 +176,7 @@ fn answer_to(to: &str, body: &[u8]) -> String {
     format!(r#"{{"to":{to},"answer":{}}}"#, String::from_utf8_lossy(body.trim_ascii_end()))
 }
 
-/// Sends one message and tells what has become of it.
+/// Sends one message and reports what has become of it.
 pub(super) fn one(context: &mut Context, client: &mut Client, letter: SendMessage) -> Result<Exit> {
     let to = letter.to_peer.clone();
     let body = client.call_bytes(&Request::Send(letter))?;
@@ -195,13 +195,13 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
         ),
         &Sent::Direct { message_id, delivered, pushed, .. } => {
             let handle = message_id.handle();
-            // It is sent, whatever comes of looking.
+            // The message is sent, even if its recipient cannot be looked up.
             match recipient(client, message_id).unwrap_or_default() {
                 Recipient::Person => {
                     format!("Stored for the person ({handle}), who reads it with `slm-mesh inbox`.")
                 }
                 Recipient::PersonAt(machine) => {
-                    // As the hub is called here, which has a name of its own, too.
+                    // The hub is called `hub` here, though it has a name of its own.
                     let place = match to.split_once('@') {
                         Some((_, "hub")) => "the hub".into(),
                         Some((_, at)) => escape(at).into_owned(),
@@ -241,7 +241,7 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
     Ok(())
 }
 
-/// Who has got a message.
+/// The recipient of a message.
 #[derive(Debug, Default)]
 enum Recipient {
     Person,
@@ -269,7 +269,7 @@ fn peer(client: &mut Client, id: PeerId) -> Result<Option<PeerInfo>> {
     Ok(who::with_ids(client, vec![id])?.pop())
 }
 
-/// When a peer comes to know of a message: what stands behind `Sent to NAME`.
+/// When a peer will see a message, to follow `Sent to NAME`.
 pub(super) fn fate(peer: &PeerInfo, now: Timestamp) -> String {
     match (peer.status, &*peer.reach) {
         (PeerStatus::Stale, _) => {
@@ -291,7 +291,7 @@ pub(super) fn fate(peer: &PeerInfo, now: Timestamp) -> String {
     }
 }
 
-/// Which peers a group is, and that there are none; nothing for all, and for one peer.
+/// Which peers a group consists of, and a sentence for none; nothing for all and for one peer.
 fn group_words(to: &str) -> Option<(String, String)> {
     match to {
         names::REPO => Some(("in this repository".into(), "Nobody is in this repository".into())),
@@ -306,7 +306,7 @@ fn group_words(to: &str) -> Option<(String, String)> {
     }
 }
 
-/// Where we are, if a message to this group depends on it.
+/// The working directory or repository, if the members of this group depend on it.
 fn place_of(to: &str) -> Result<Place> {
     match to {
         names::REPO => place::repository(),

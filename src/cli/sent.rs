@@ -12,7 +12,7 @@ use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
 use crate::model::{SentStatus, Stage, Timestamp, Way};
 
-/// Shows what `peer_id`, called `whose`, has sent.
+/// Shows the messages that `peer_id`, called `whose`, has sent.
 pub(super) fn run(
     context: &mut Context,
     mut client: Client,
@@ -74,7 +74,7 @@ pub(super) fn stage_text(message: &MessageInfo) -> String {
     stage(message).map_or_else(|| reached(message), |(text, _, _)| text)
 }
 
-/// How far a message has come, since when, and whether that is good; nothing for a broadcast.
+/// How far a message has come, since when, and whether that is good; none for a broadcast.
 fn stage(message: &MessageInfo) -> Option<(String, Option<Timestamp>, Paint)> {
     let by = |way: Option<Way>| way.map_or_else(String::new, |way| format!(" ({way})"));
     Some(match message.stage? {
@@ -105,7 +105,7 @@ pub(super) fn status_words(status: SentStatus) -> &'static str {
     }
 }
 
-/// How far a broadcast has come, with how many.
+/// How far a broadcast has come, with the number of recipients.
 fn reached(message: &MessageInfo) -> String {
     let all = message.recipients.unwrap_or(0);
     let count = |count: Option<u32>| count.unwrap_or(0);
@@ -115,7 +115,7 @@ fn reached(message: &MessageInfo) -> String {
         return format!("{} of {all} delivered", count(message.delivered_count));
     }
     let mut text = format!("{read} of {all} read");
-    // Who has read it was mostly notified, too.
+    // Most who have read it were notified, too.
     for (count, word) in [(notified.saturating_sub(read), "notified"), (sent, "sent")] {
         if count > 0 {
             text.extend([", ", &count.to_string(), " ", word]);

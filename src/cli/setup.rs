@@ -18,7 +18,7 @@ use crate::setup::record::Record;
 use crate::setup::targets::{Extras, Part, is_program};
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
-/// Lines around a change that are shown with it.
+/// Lines shown before and after a change.
 const CONTEXT_LINES: u32 = 2;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -70,9 +70,9 @@ struct SetUp {
     no_hooks: bool,
     /// What needs an experimental mode of an agent, too.
     wake: bool,
-    /// With leave for the agent to use the tools without asking.
+    /// Allow the agent to use the tools without asking.
     allow: bool,
-    /// The files of this directory instead of the person's own.
+    /// Use the files of this directory instead of the person's own.
     project: bool,
     /// Show the changes line by line.
     diff: bool,
@@ -193,7 +193,7 @@ impl Command for SetUp {
     }
 }
 
-/// The first agent that is set up anew or changed, and has no leave yet to use the tools unasked.
+/// The first agent that is set up or changed and is not yet allowed to use the tools unasked.
 fn without_leave(setup: &Setup, plans: &[AgentPlan]) -> Option<&'static Agent> {
     let changed = plans.iter().filter(|plan| plan.changes().next().is_some());
     let mut able = changed.map(|plan| plan.agent).filter(|agent| agent.has_leave());
@@ -203,7 +203,7 @@ fn without_leave(setup: &Setup, plans: &[AgentPlan]) -> Option<&'static Agent> {
     })
 }
 
-/// The work to be done from here.
+/// Opens what `setup` works on from this directory.
 pub(super) fn open(context: &Context, project: bool) -> Result<Setup> {
     let here = if project { Some(place::working_directory()?) } else { None };
     let place = Place::new(|name| std::env::var_os(name), here).map_err(|name| {
@@ -216,7 +216,7 @@ pub(super) fn open(context: &Context, project: bool) -> Result<Setup> {
     Ok(Setup { place, program: program(context)?, record, dirs: Vec::new() })
 }
 
-/// What agents are to start, and with which data directory.
+/// The program that agents will start, and its data directory.
 fn program(context: &Context) -> Result<Program> {
     let dir = context.config.paths.dir();
     let usual = std::env::var_os("HOME").map(|home| Path::new(&home).join(".slm-mesh"));
@@ -229,8 +229,8 @@ fn program(context: &Context) -> Result<Program> {
     Ok(Program { path: own_program()?, data_dir: data_dir.to_owned(), is_usual_dir })
 }
 
-/// The path by which agents are to start this program: that on `PATH` if it is this one, for it
-/// outlives an update, else where it lies.
+/// The path by which agents will start this program: the one on `PATH` if it is this program, since
+/// that outlives an update, else its real path.
 fn own_program() -> Result<String> {
     let failed = |why: String| Failure::other("own_path", why);
     let own = std::env::current_exe()
@@ -338,7 +338,7 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
     Ok(())
 }
 
-/// What happens to a file: how many lines come and go, and what of ours they are.
+/// Shows what happens to a file: how many lines are added and removed, and which of our parts they are.
 fn summary(out: &mut Out, file: &FilePlan) -> io::Result<()> {
     let input = InternedInput::new(file.before.as_str(), file.after.as_str());
     let diff = Diff::compute(Algorithm::Myers, &input);
@@ -360,7 +360,7 @@ fn summary(out: &mut Out, file: &FilePlan) -> io::Result<()> {
     Ok(())
 }
 
-/// What a part of a file is.
+/// A part of a file in words.
 fn part_words(part: &Part) -> String {
     match part {
         Part::Server(_) => "the server".into(),
@@ -376,7 +376,7 @@ fn part_words(part: &Part) -> String {
     }
 }
 
-/// Whether the person agrees that so many files are written. They can look at the changes first.
+/// Asks the person whether to write this many files; they can look at the changes first.
 fn agreed(out: &mut Out, plans: &[AgentPlan], changes: usize) -> Result<bool> {
     let files = count(u64::try_from(changes).unwrap_or(u64::MAX), "file", "files");
     loop {
@@ -393,7 +393,7 @@ fn agreed(out: &mut Out, plans: &[AgentPlan], changes: usize) -> Result<bool> {
 
 fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {
     let path = shown(out, &file.path);
-    // Texts of our own that come or go as a whole say nothing new.
+    // Files that are ours as a whole need no diff.
     if file.action == Action::Remove || file.is_own_text() {
         let what = format!("{} {path}", file.action.as_str());
         return writeln!(out, "{}", out.style.paint(&what, Paint::Bold));
@@ -521,8 +521,8 @@ fn report(
     Ok(())
 }
 
-/// What to say of a program in a place that does not last: a build, or a run by `npx`, `uvx` or the
-/// like, which keep what they run in a cache.
+/// A warning about a program in a place that does not last: a build folder, or the cache of `npx`,
+/// `uvx` or the like.
 fn passing(program: &str) -> Option<&'static str> {
     let lies_in = |folders: &[&str]| folders.iter().any(|folder| program.contains(folder));
     if lies_in(&["/target/debug/", "/target/release/"]) {

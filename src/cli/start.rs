@@ -1,7 +1,7 @@
-//! `slm-mesh start`, and what serves a data directory started and ended.
+//! `slm-mesh start`: starting and ending the process that serves a data directory.
 //!
-//! The broker itself is not in here. Started in the background it says one line on its standard
-//! output, `ready <port>` or `error <text>`, and leaves its standard descriptors after that.
+//! The broker itself is elsewhere. Started in the background, it writes one line to its standard output,
+//! `ready <port>` or `error <text>`, and then closes its standard descriptors.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -21,17 +21,17 @@ use crate::role;
 use crate::role::stored::{self, Stored};
 use crate::{api, data_dir, files};
 
-/// How long a broker may take until it serves. Its clients wait for less.
+/// How long a broker may take to start. Clients wait for less.
 pub(super) const START_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long another broker that holds the lock is waited for.
+/// How long to wait for another broker that holds the lock.
 const OTHER_TIME_MAX: Duration = Duration::from_secs(4);
 /// How long a broker may take to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long what a broker says at its end is waited for.
+/// How long to wait for the last output of a broker that has ended.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often the lock is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// Most that is read of what a broker says, bytes.
+/// Most bytes that are read of a broker's output.
 const SAID_BYTES_MAX: usize = 8192;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -59,7 +59,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     Ok(if detached { Task::command(Detached) } else { Task::Broker { in_background } })
 }
 
-/// Starts a broker in the background, unless one serves already, and tells when it serves.
+/// Starts a broker in the background, unless one serves already, and returns once it serves.
 #[derive(Debug)]
 struct Detached;
 
@@ -68,8 +68,8 @@ impl Command for Detached {
         let config = &context.config;
         role::of(config).map_err(ClientError::from)?;
         data_dir::prepare(&config.paths)?;
-        // Whoever comes here at the same time waits for the first one, and then finds its broker. Where a
-        // directory cannot be locked the lock of the broker decides, as it does in the end anyway.
+        // Of several starts at the same time, the others wait for the first and find its broker. Where a
+        // directory cannot be locked, the broker's own lock decides, as it does in the end anyway.
         let turn = platform::lock_dir(config.paths.dir()).ok().flatten();
         let broker = match locate(config)? {
             Located::Serving(broker) => broker,
@@ -93,18 +93,18 @@ fn start(config: &Config) -> Result<Broker> {
     let mut child = spawn(config)
         .map_err(|error| start_failed(format!("the broker cannot be run: {error}")))?;
     let reason = match first_line(&mut child) {
-        Said::Line(line) => match line.split_once(' ').unwrap_or((&line, "")) {
+        FirstLine::Line(line) => match line.split_once(' ').unwrap_or((&line, "")) {
             ("ready", _) => None,
             ("error", text) => Some(text.to_owned()),
             _ => Some(format!("the broker said {line:?}, which means nothing here")),
         },
-        Said::Nothing => Some(last_words(config, &mut child)),
-        Said::NotInTime => {
+        FirstLine::Nothing => Some(last_words(config, &mut child)),
+        FirstLine::NotInTime => {
             let seconds = START_TIME_MAX.as_secs();
             Some(format!("the broker was not ready within {seconds} s; see broker.log"))
         }
     };
-    // It is ready, or it is not because another one came before it.
+    // It is ready, or another one was faster.
     let deadline = Instant::now() + OTHER_TIME_MAX;
     loop {
         match (locate(config)?, &reason) {
@@ -131,31 +131,31 @@ fn spawn(config: &Config) -> io::Result<Child> {
         .spawn()
 }
 
-/// What a broker says at its start.
-enum Said {
-    /// This.
+/// The first line that a starting broker writes.
+enum FirstLine {
+    /// This line.
     Line(String),
-    /// Nothing; its output has ended.
+    /// None: its output has ended.
     Nothing,
-    /// Nothing yet.
+    /// None in time.
     NotInTime,
 }
 
-fn first_line(child: &mut Child) -> Said {
-    let Some(stdout) = &mut child.stdout else { return Said::Nothing };
+fn first_line(child: &mut Child) -> FirstLine {
+    let Some(stdout) = &mut child.stdout else { return FirstLine::Nothing };
     let said = read_until(stdout, START_TIME_MAX, |said| said.contains(&b'\n'));
     let text = String::from_utf8_lossy(&said.bytes);
     match text.lines().next() {
-        Some(line) => Said::Line(line.trim().to_owned()),
-        None if said.in_time => Said::Nothing,
-        None => Said::NotInTime,
+        Some(line) => FirstLine::Line(line.trim().to_owned()),
+        None if said.in_time => FirstLine::Nothing,
+        None => FirstLine::NotInTime,
     }
 }
 
-/// What came through a pipe.
-struct Heard {
+/// What was read from a pipe.
+struct PipeOutput {
     bytes: Vec<u8>,
-    /// It came to its end, or to what was waited for.
+    /// Whether it ended, or brought what was waited for, in time.
     in_time: bool,
 }
 
@@ -163,7 +163,7 @@ fn read_until<P: Read + AsFd>(
     pipe: &mut P,
     time: Duration,
     is_enough: impl Fn(&[u8]) -> bool,
-) -> Heard {
+) -> PipeOutput {
     let deadline = Instant::now() + time;
     let mut bytes = Vec::new();
     let mut chunk = [0; 1024];
@@ -171,7 +171,7 @@ fn read_until<P: Read + AsFd>(
         let left = deadline.saturating_duration_since(Instant::now());
         match platform::poll_readable(&*pipe, Some(left)) {
             Ok(true) => {}
-            Ok(false) if left.is_zero() => return Heard { bytes, in_time: false },
+            Ok(false) if left.is_zero() => return PipeOutput { bytes, in_time: false },
             Ok(false) => continue,
             Err(_) => break,
         }
@@ -182,10 +182,10 @@ fn read_until<P: Read + AsFd>(
             Err(_) => break,
         }
     }
-    Heard { bytes, in_time: true }
+    PipeOutput { bytes, in_time: true }
 }
 
-/// What a broker that ended without a line left behind: on its standard error, or in its log.
+/// Why a broker ended without a line, from its standard error or its log.
 fn last_words(config: &Config, child: &mut Child) -> String {
     if let Some(stderr) = &mut child.stderr {
         let said = read_until(stderr, LAST_WORDS_TIME_MAX, |_| false).bytes;
@@ -217,8 +217,8 @@ fn start_failed(reason: String) -> Failure {
     Failure::other("start_failed", reason)
 }
 
-/// Stores what the data directory is to be from now on, nothing for a broker of this machine alone, and
-/// has what serves it end and start anew as that. Its clients are told, and connect again.
+/// Stores the role of the data directory from now on, none for a broker of this machine alone, and
+/// restarts the process that serves it in that role. Its clients are told, and connect again.
 pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
     let path = config.paths.machines();
     match stored {
@@ -236,11 +236,11 @@ pub(super) fn switch(config: &Config, stored: Option<&Stored>) -> Result<()> {
     Ok(())
 }
 
-/// Asks what serves to stop, and waits until it is gone.
+/// Asks the process that serves to stop, and waits until it has ended.
 pub(super) fn end(config: &Config, mut client: Client) -> Result<()> {
     let pid = client.broker().and_then(|broker| broker.pid);
     match client.call_bytes(&api::Request::Shutdown) {
-        // It may be faster than its answer.
+        // It may end before its answer arrives.
         Ok(_) | Err(ClientError::InDoubt { .. }) => {}
         Err(error) => return Err(error.into()),
     }
@@ -259,7 +259,7 @@ pub(super) fn end(config: &Config, mut client: Client) -> Result<()> {
     Ok(())
 }
 
-/// Whether the lock is held, by that process if it is known: a successor is another.
+/// Whether the lock is still held, by that process if it is known, not by a successor.
 fn still_there(config: &Config, pid: Option<u32>) -> Result<bool> {
     let holder = platform::lock_holder(&config.paths.lock())
         .map_err(|error| Failure::file(format!("the broker's lock cannot be read: {error}")))?;

@@ -17,7 +17,7 @@ use crate::client::{Client, StartPolicy};
 use crate::limits::STATE_TTL_SECONDS_MAX;
 use crate::model::Seq;
 
-/// The first characters of a value are enough for a list.
+/// Most characters of a value shown in a list.
 const VALUE_CHARS_MAX: usize = 200;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -53,7 +53,7 @@ pub(super) const ENTRY: Entry = Entry {
 
 #[derive(Debug, PartialEq, Eq)]
 struct State {
-    /// In the project's own namespace if none.
+    /// None for the project's own.
     namespace: Option<String>,
     action: Action,
 }
@@ -68,11 +68,11 @@ enum Action {
         value: Text,
         /// Only if the entry has this version.
         if_version: Option<Seq>,
-        /// It goes away after so many seconds.
+        /// It expires after this many seconds.
         ttl_seconds: Option<u64>,
     },
     List {
-        /// Only keys that begin so.
+        /// Only keys that begin with this.
         prefix: Option<String>,
         /// Those of all projects.
         all_namespaces: bool,
@@ -195,7 +195,7 @@ fn request(namespace: &str, action: &Action, peer_id: Option<Box<str>>) -> Resul
     })
 }
 
-/// The bare value: escaped for a terminal, as it is for a program that reads it.
+/// Writes the bare value: escaped on a terminal, else as it is.
 fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result<Exit> {
     let reply: EntryReply = read_reply(body)?;
     let out = &mut context.out;
@@ -219,7 +219,7 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
     Ok(Exit::Done)
 }
 
-/// `namespace`: none if the entries are of all.
+/// Lists entries; `namespace` is none if they are of all namespaces.
 fn listed(
     context: &mut Context,
     client: &mut Client,
@@ -282,7 +282,7 @@ fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Re
     Ok(Exit::Done)
 }
 
-/// As much of a value as a list has room for.
+/// The beginning of a value, as a list shows it.
 fn start_of(value: &str) -> String {
     let end = value.char_indices().nth(VALUE_CHARS_MAX).map(|(end, _)| end);
     match end.and_then(|end| value.get(..end)) {

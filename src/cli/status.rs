@@ -45,7 +45,7 @@ impl Command for Status {
         let standing = Standing::of(config, &mut client);
         let body = match answer {
             Ok(body) => Some(body),
-            // What serves here can still be told.
+            // The process that serves here can still be described.
             Err(error) if error.code() == Some(Code::HubUnreachable) && standing.is_known() => None,
             Err(error) => return Err(error.into()),
         };
@@ -78,7 +78,7 @@ impl Command for Status {
     }
 }
 
-/// What a line is about, and how that is.
+/// A line: its label and its text.
 type Fact = (&'static str, String);
 
 /// The process that serves.
@@ -95,7 +95,7 @@ fn served(out: &Out, status: &api::Status, kind: Kind) -> Fact {
     (name, text)
 }
 
-/// What is in the mesh.
+/// The numbers of what is in the mesh.
 fn counted(out: &Out, status: &api::Status) -> Vec<Fact> {
     let mut lines = vec![
         ("peers", format!("{} active, {} stale", status.peers.active, status.peers.stale)),
@@ -132,13 +132,13 @@ fn counted(out: &Out, status: &api::Status) -> Vec<Fact> {
     lines
 }
 
-/// What this machine is among several, and how the way to the others stands.
+/// The part of this machine in a mesh of several, and the state of its connection to the others.
 pub(super) struct Standing {
-    /// What serves the data directory.
+    /// The role of the process that serves the data directory.
     pub(super) kind: Kind,
-    /// What it is to be, by the variables and by what is stored; or why that cannot be told.
+    /// The role that it should have, by the variables and by what is stored; or why that is unknown.
     pub(super) asked: std::result::Result<Resolved, String>,
-    /// What the process that serves says of machines, unless it serves one only.
+    /// What the process that serves says about machines, unless it serves only this one.
     pub(super) machines: Option<MachinesReply>,
 }
 
@@ -146,7 +146,7 @@ impl Standing {
     pub(super) fn of(config: &Config, client: &mut Client) -> Self {
         let kind = serving_as(&config.paths).ok().flatten().unwrap_or(Kind::Broker);
         let asked = role::of(config).map_err(|error| error.to_string());
-        // Older processes and other persons have nothing to say: then nothing is told.
+        // Older versions cannot say, and others are refused: then nothing is told.
         let machines = match kind {
             Kind::Broker => None,
             Kind::Hub | Kind::Client => client.call(&Request::ListMachines).ok(),
@@ -154,12 +154,12 @@ impl Standing {
         Self { kind, asked, machines }
     }
 
-    /// Whether there is more to tell than what the hub would have to be asked for.
+    /// Whether something is known without asking the hub.
     fn is_known(&self) -> bool {
         self.machines.is_some()
     }
 
-    /// What is wrong between what serves and what is asked for.
+    /// How the role of the process that serves differs from the one it should have.
     pub(super) fn conflict(&self) -> Option<String> {
         match &self.asked {
             Err(why) => Some(why.clone()),
@@ -178,7 +178,7 @@ impl Standing {
         if let Ok(Resolved { role, source }) = &self.asked {
             lines.push(("role", format!("{} ({source})", role_words(role))));
             let (host, host_source) = self.host_of(config, role, *source);
-            // What has said what it is has mostly said where, too.
+            // The source of the role is mostly also the source of the address.
             if host_source != *source {
                 lines.push(("host", format!("{} ({host_source})", escape(&host))));
             } else if *role != Role::Broker {
@@ -229,7 +229,7 @@ impl Standing {
         }
     }
 
-    /// `answer` with what is known here. Without one, the hub has not given any.
+    /// The broker's `answer` with what is known here; without one, that the hub gave none.
     fn document(&self, answer: Option<Map<String, Value>>, config: &Config, dir: &str) -> Value {
         let mut document = answer.unwrap_or_else(|| {
             let problem =
@@ -267,7 +267,7 @@ impl Standing {
     }
 }
 
-/// What a machine is, in words.
+/// A role in words.
 pub(super) fn role_words(role: &Role) -> &'static str {
     match role {
         Role::Broker => "the broker of this machine alone",
@@ -286,7 +286,7 @@ fn secret_words(config: &Config, role: &Role) -> Option<String> {
     }
 }
 
-/// How many machines have joined, and how many of them are there.
+/// How many machines have joined, and how many of them are connected.
 pub(super) fn joined_words(reply: &MachinesReply) -> String {
     match reply.machines.len() {
         0 => "none has joined yet".to_owned(),

@@ -1,4 +1,4 @@
-//! The nearest known word to one that is not.
+//! The known word nearest to an unknown one.
 
 pub(super) use crate::names::nearest;
 

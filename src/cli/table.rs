@@ -6,20 +6,20 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::out::{Paint, Style};
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
 
 /// A column.
 #[derive(Clone, Copy)]
 pub(super) struct Column {
     title: &'static str,
-    /// What it may shrink to when the terminal is narrow; none: it does not shrink.
+    /// The least width on a narrow terminal; none if it does not shrink.
     shrinks_to: Option<usize>,
-    /// It is cut in its middle: its end says as much as its beginning.
+    /// Whether it is cut in its middle, since its end matters as much as its beginning.
     middle: bool,
-    /// Where there is no room, columns of lower numbers are left out first; none: it stays.
+    /// Where there is no room, columns of lower ranks are left out first; none if it always stays.
     rank: Option<u8>,
-    /// It is left out before any other gets narrower.
+    /// Whether it is left out before any other column shrinks.
     is_detail: bool,
 }
 
@@ -39,18 +39,18 @@ pub(super) const fn path(title: &'static str, width: usize) -> Column {
 }
 
 impl Column {
-    /// It is left out where there is no room, after those of lower ranks.
+    /// Left out where there is no room, after those of lower ranks.
     pub(super) const fn less(self, rank: u8) -> Self {
         Self { rank: Some(rank), ..self }
     }
 
-    /// It is left out before any other gets narrower: the others say it, too.
+    /// Left out before any other column shrinks, since the others imply it.
     pub(super) const fn detail(self) -> Self {
         Self { is_detail: true, ..self }
     }
 }
 
-/// What stands in a cell: one line, made harmless already.
+/// A cell: one line, made harmless already.
 pub(super) struct Cell {
     text: String,
     paint: Paint,
@@ -83,15 +83,15 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// Writes the table, its titles first. A column with nothing in it is left out, and so are some
-    /// where there is no room for all.
+    /// Writes the table, titles first. Empty columns are left out, and so are some where there is no
+    /// room for all.
     pub(super) fn write(&self, out: &mut impl Write, style: Style) -> io::Result<()> {
         let widths = self.layout(style.width);
         let titles = self.columns.map(|column| Cell::painted(column.title, Paint::Dim));
         for row in std::iter::once(&titles).chain(&self.rows) {
             let mut line = String::new();
             let mut used = 0;
-            // Spaces are written only before something, so that no line ends with them.
+            // Spaces are written only before a cell, so that no line ends with them.
             let mut at = 0;
             for ((cell, column), width) in row.iter().zip(&self.columns).zip(widths) {
                 let Some(width) = width else { continue };
@@ -117,7 +117,7 @@ impl<const N: usize> Table<N> {
         let natural = self.natural();
         let Some(total) = total else { return natural };
         let mut widths = natural;
-        // What is the same in all rows tells none of them from another.
+        // A column with the same text in all rows does not distinguish them.
         while excess(&widths, total) > 0
             && let Some(least) = self.least(&widths, |at| self.is_constant(at))
         {
@@ -142,7 +142,7 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// As wide as what is in them; none where nothing is.
+    /// The width of each column's content; none for an empty one.
     fn natural(&self) -> [Option<usize>; N] {
         let mut widths = [None; N];
         for row in &self.rows {
@@ -156,14 +156,14 @@ impl<const N: usize> Table<N> {
         widths
     }
 
-    /// Whether all rows, and there are several, have the same there.
+    /// Whether there are several rows and all have the same text in this column.
     fn is_constant(&self, at: usize) -> bool {
         let mut texts = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| &cell.text);
         let first = texts.next();
         self.rows.len() > 1 && texts.all(|text| Some(text) == first)
     }
 
-    /// The shown column that is left out first, of those of which this is so.
+    /// The shown column of the lowest rank, among those that `may` be left out.
     fn least(&self, widths: &[Option<usize>; N], may: impl Fn(usize) -> bool) -> Option<usize> {
         let shown = self.columns.iter().zip(widths).enumerate();
         let shown = shown.filter(|(at, (_, width))| width.is_some() && may(*at));
@@ -171,7 +171,7 @@ impl<const N: usize> Table<N> {
         ranked.min().map(|(_, at)| at)
     }
 
-    /// Narrower, the widest elastic column first, until all fit or none can give more.
+    /// Shrinks the widest elastic column, again and again, until all fit or none can shrink.
     fn shrink(
         &self,
         mut widths: [Option<usize>; N],
@@ -191,7 +191,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// By how much columns are too wide together.
+/// By how many columns a table is too wide.
 fn excess(widths: &[Option<usize>], total: usize) -> usize {
     let shown = widths.iter().flatten().count();
     let gaps = GAP.len() * shown.saturating_sub(1);
@@ -205,7 +205,7 @@ fn hide<const N: usize>(mut widths: [Option<usize>; N], at: usize) -> [Option<us
     widths
 }
 
-/// What does not fit is cut off at the right; what would be but an ellipsis is not shown.
+/// Cuts off what does not fit at the right; a column that would only be an ellipsis is not shown.
 fn cut_off<const N: usize>(mut widths: [Option<usize>; N], total: usize) -> [Option<usize>; N] {
     let mut left = total;
     for width in &mut widths {
@@ -217,8 +217,8 @@ fn cut_off<const N: usize>(mut widths: [Option<usize>; N], total: usize) -> [Opt
     widths
 }
 
-/// `text` in at most `width` columns, with an ellipsis in its middle if it was too long: two thirds of
-/// what is left are its end.
+/// `text` in at most `width` columns, with an ellipsis in its middle if it was too long; two thirds of
+/// the rest are its end.
 pub(super) fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.into();
@@ -250,7 +250,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
         used <= room
     });
     let mut out: String = kept.collect();
-    // A space before it would only look like a gap.
+    // A space before the ellipsis would look like a gap.
     out.truncate(out.trim_end().len());
     out.push('…');
     out

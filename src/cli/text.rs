@@ -19,7 +19,7 @@ pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// That someone has left `at` some time: `has left 2 min ago`, `has just left`.
+/// When someone left: `has left 2 min ago`, `has just left`.
 pub(super) fn has_left(at: Option<Timestamp>, now: Timestamp) -> String {
     match at.map(|at| age(at, now)) {
         Some(ago) if ago == "now" => "has just left".into(),
@@ -58,7 +58,7 @@ pub(super) fn short_path<'a>(path: &'a str, home: Option<&Path>) -> Cow<'a, str>
     }
 }
 
-/// `12:30:05`, by the clock on the wall.
+/// `12:30:05`, in local time.
 pub(super) fn time_of_day(at: Timestamp) -> String {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string(),
@@ -66,14 +66,14 @@ pub(super) fn time_of_day(at: Timestamp) -> String {
     }
 }
 
-/// `line` in lines of at most `width` columns, broken between words, each with what the first is
-/// indented by. A word that is longer stays whole.
+/// `line` wrapped into lines of at most `width` columns, between words, each indented like the first.
+/// A longer word stays whole.
 pub(super) fn wrap(line: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width.filter(|width| line.width() > *width) else { return vec![line.into()] };
     let indent = line.get(..line.len() - line.trim_start().len()).unwrap_or_default();
     let mut lines = Vec::new();
     let mut current = String::from(indent);
-    // Spaces within a line stay as they are.
+    // Spaces within a line are kept.
     for word in line.trim_start().split_inclusive(' ') {
         let is_empty = current.trim_start().is_empty();
         if !is_empty && current.width() + word.trim_end().width() > width {

@@ -7,7 +7,7 @@ use super::{Failure, Result};
 use crate::limits::{LIST_LIMIT_MAX, PAYLOAD_BYTES_MAX};
 use crate::model::Timestamp;
 
-/// What an option that names a message takes.
+/// What an option expects that names a message.
 pub(super) const HANDLE: &str = "the handle of a message, as `inbox` shows it, or its id";
 
 /// The value of `--limit`, at least `min`.
@@ -22,11 +22,11 @@ pub(super) fn since(words: &mut Words) -> words::Result<Option<Since>> {
     words.value("--since", "a time such as 10m, 2h or 2026-04-08T10:30:00Z", Since::parse)
 }
 
-/// A point of time, said absolutely or by its distance from now.
+/// A point in time, absolute or relative to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
     At(Timestamp),
-    /// So many ms ago.
+    /// This many ms ago.
     Ago(i64),
 }
 
@@ -35,7 +35,7 @@ impl Since {
         if let Some(time) = Timestamp::parse(text) {
             return Some(Self::At(time));
         }
-        // A bare number could be anything.
+        // A bare number would be ambiguous.
         text.ends_with(|c: char| c.is_ascii_lowercase())
             .then(|| seconds(text, 1))
             .flatten()
@@ -43,7 +43,7 @@ impl Since {
             .map(Self::Ago)
     }
 
-    /// The time that is meant, if it is `now`.
+    /// The absolute time, given `now`.
     pub(super) fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(time) => time,

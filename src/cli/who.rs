@@ -1,4 +1,4 @@
-//! What peers are called, those that have left too: people are shown names, not ids.
+//! The names of peers, including those that have left: people are shown names, not ids.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use crate::model::{Party, PeerId};
 pub(super) struct Names(HashMap<PeerId, Box<str>>);
 
 impl Names {
-    /// Those of these parties, as far as the broker knows them.
+    /// The names of these parties, as far as the broker knows them.
     pub(super) fn of<'a>(
         client: &mut Client,
         parties: impl IntoIterator<Item = &'a Party>,
@@ -30,18 +30,18 @@ impl Names {
         Ok(Self(names))
     }
 
-    /// These and others.
+    /// These names and others.
     pub(super) fn with(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self
     }
 
-    /// Whether it is known what a party is called.
+    /// Whether the name of a party is known.
     pub(super) fn knows(&self, party: &Party) -> bool {
         party.peer().is_none_or(|id| self.0.contains_key(&id))
     }
 
-    /// The name of a party, made harmless; of one that nobody knows any more the beginning of its id.
+    /// The name of a party, made harmless; if it is no longer known, the beginning of its id.
     pub(super) fn shown(&self, party: &Party) -> String {
         let name = match party {
             Party::Peer(id) => match self.0.get(id) {

@@ -33,7 +33,7 @@ impl Command for WhoAmI {
         let fetch = Fetch { peer_id, limit: Some(1), peek: true, ..Fetch::default() };
         let unread = match client.call::<Messages>(&Request::Fetch(fetch)) {
             Ok(first) => first.messages.len() as u64 + first.remaining,
-            // A label, to which nobody writes.
+            // A label has no inbox.
             Err(error) if error.code() == Some(Code::PeerNotFound) => 0,
             Err(error) => return Err(error.into()),
         };

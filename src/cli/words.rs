@@ -1,5 +1,5 @@
-//! Taking the words of a command line apart: options by name, the rest in order, with errors that
-//! name the word, what was expected, and the nearest known word.
+//! Takes a command line apart: options by name, the rest in order, with errors that name the word, what
+//! was expected, and the nearest known word.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -29,10 +29,10 @@ impl std::error::Error for UsageError {}
 
 pub(super) type Result<T> = std::result::Result<T, UsageError>;
 
-/// The words that have not been taken yet.
+/// The words that have not been used yet.
 pub(super) struct Words {
     options: Arguments,
-    /// What stands after `--`: never an option.
+    /// The words after `--`, which are never options.
     literal: Vec<OsString>,
     /// Options written `--name=value`, whose value may begin with a dash.
     joined: Vec<OsString>,
@@ -74,7 +74,7 @@ impl Words {
         UsageError { message: message.into(), command: self.command }
     }
 
-    /// The next word as the name of a command; none if it looks like an option, or there is none.
+    /// The next word, as the name of a command or an action; none if it looks like an option.
     pub(super) fn command(&mut self) -> Result<Option<String>> {
         let word = self.options.subcommand().map_err(|_| self.error("not valid UTF-8"))?;
         Ok(word)
@@ -150,7 +150,7 @@ impl Words {
         Ok(values)
     }
 
-    /// The word after the command, as what is to be done: one of `known`.
+    /// The next word as an action, which has to be one of `known`.
     pub(super) fn action(&mut self, known: &[&'static str]) -> Result<&'static str> {
         let list = known.join(", ");
         let Some(word) = self.command()? else {

@@ -22,16 +22,16 @@ pub struct Client {
     config: Config,
     start: StartPolicy,
     token: Option<Box<str>>,
-    /// When every call fails, however long it might take.
+    /// When every call fails, even one that might take longer.
     deadline: Option<Instant>,
-    /// It waits out the limits of rates.
+    /// Whether a call waits until the rate limit lets it through.
     patient: bool,
-    link: Option<Link>,
+    link: Option<OpenConnection>,
 }
 
 /// A connection with its socket.
 #[derive(Debug)]
-struct Link {
+struct OpenConnection {
     broker: Broker,
     address: Address,
     connection: Connection,
@@ -89,8 +89,8 @@ impl Client {
         Self { deadline: Some(deadline), ..Self::of(config) }
     }
 
-    /// From now on, a request that comes too soon is made again when it may be, if that is before
-    /// the deadline.
+    /// From now on, a request that exceeds a rate limit is repeated once it is allowed, if that is
+    /// before the deadline.
     pub fn wait_out_rate_limits(&mut self) {
         self.patient = true;
     }
@@ -115,7 +115,7 @@ impl Client {
         self.start = start;
     }
 
-    /// The broker that was asked last, as long as its connection lasts.
+    /// The broker that was asked last, while the connection to it lasts.
     #[must_use]
     pub fn broker(&self) -> Option<&Broker> {
         self.link.as_ref().map(|link| &link.broker)
@@ -150,7 +150,7 @@ impl Client {
     }
 
     fn call_once(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
-        let known = self.live_link().map(|link| link.broker.clone());
+        let known = self.live_connection().map(|link| link.broker.clone());
         let mut call = Call::new(request.clone(), self.start, known, Instant::now());
         if let Some(token) = &self.token {
             call = call.with_token(token);
@@ -182,7 +182,7 @@ impl Client {
         }
     }
 
-    /// The same, with what keeps a broker of ours away, if that is another program.
+    /// Names the program that occupies the data directory, if it is another one than ours.
     fn explained(&self, error: ClientError) -> ClientError {
         let is_away = matches!(error, ClientError::NoBroker | ClientError::StartFailed { .. });
         match is_away.then(|| Foreign::find(&self.config)).flatten() {
@@ -191,9 +191,9 @@ impl Client {
         }
     }
 
-    /// The kept connection, if it can be used again. An end that came while it was idle is seen
-    /// here, before a request is lost in it.
-    fn live_link(&mut self) -> Option<&mut Link> {
+    /// The kept connection, if it can be used again. One that was closed while idle is noticed here,
+    /// before a request is lost on it.
+    fn live_connection(&mut self) -> Option<&mut OpenConnection> {
         let live = self.link.as_ref().is_some_and(|link| {
             let quiet = poll_readable(&link.stream, Some(Duration::ZERO));
             link.connection.is_ready() && matches!(quiet, Ok(false))
@@ -205,7 +205,7 @@ impl Client {
     }
 
     fn exchange(&mut self, call: &Call, broker: &Broker) -> Outcome {
-        let kept = self.live_link().is_some_and(|link| link.connection.leads_to(broker));
+        let kept = self.live_connection().is_some_and(|link| link.connection.leads_to(broker));
         if !kept {
             self.link = match connect(broker, call.fails_at()) {
                 Ok(link) => Some(link),
@@ -221,7 +221,7 @@ impl Client {
     }
 }
 
-impl Link {
+impl OpenConnection {
     fn exchange(&mut self, call: &Call) -> Outcome {
         if let Err(error) = call.send_on(&mut self.connection, Instant::now()) {
             return Outcome::Broken { error, in_doubt: false };
@@ -240,7 +240,7 @@ impl Link {
             if left.is_zero() && self.connection.wants_write() {
                 return Ok(None);
             }
-            // An answer that is there is taken, however late it has become: this process may be a slow
+            // An answer that has arrived is taken even after the deadline: this process may be a slow
             // one, and what it asked for is done.
             match self.exchange_bytes() {
                 Ok(()) => {}
@@ -256,7 +256,7 @@ impl Link {
                     waited.map_err(|error| reach::broken(&self.address, &error))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What it said before it hung up may be the answer.
+                // What it sent before it closed the connection may be the answer.
                 Err(error) => match self.connection.poll_answer() {
                     Ok(Some(answer)) => return Ok(Some(answer)),
                     _ => return Err(reach::broken(&self.address, &error)),
@@ -280,13 +280,13 @@ impl Link {
     }
 }
 
-fn connect(broker: &Broker, deadline: Instant) -> Result<Link, ClientError> {
+fn connect(broker: &Broker, deadline: Instant) -> Result<OpenConnection, ClientError> {
     let mut tried = Tried::default();
     for address in broker.addresses() {
         match address.connect_until(deadline) {
             Ok(stream) => {
                 let connection = Connection::new(broker);
-                return Ok(Link { broker: broker.clone(), address, connection, stream });
+                return Ok(OpenConnection { broker: broker.clone(), address, connection, stream });
             }
             Err(error) => tried.note(address, error),
         }
@@ -460,7 +460,7 @@ mod tests {
             client.call_bytes(&Request::Shutdown).unwrap();
             assert_eq!(asked.recv().unwrap().0, number);
             // Until the end of the connection has come through.
-            while client.live_link().is_some() {
+            while client.live_connection().is_some() {
                 std::thread::yield_now();
             }
         }

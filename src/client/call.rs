@@ -1,17 +1,17 @@
 //! One request from its first attempt to its result: which step is next, what a failure means, and
 //! what may be tried again. Decides only; whoever drives it does what it asks for.
 //!
-//! Ask [`Call::poll`] for the next [`Step`] and do it; it is told once. Then tell what came of it:
+//! [`Call::poll`] returns the next [`Step`], each once. Do it, then report the result:
 //!
-//! | step | done by | told with |
+//! | step | done by | reported with |
 //! |---|---|---|
 //! | [`Step::Locate`] | [`super::locate::locate`] | [`Call::handle_located`] |
 //! | [`Step::Launch`] | [`super::launch::Launch`] | [`Call::handle_launched`] |
 //! | [`Step::Exchange`] | a [`Connection`] to that broker, [`Call::send_on`] | [`Call::handle_answer`] or [`Call::handle_broken`] |
 //! | [`Step::Done`] | | |
 //!
-//! `None` means that there is nothing to do but wait: for what was asked for, and no longer than
-//! [`Call::deadline`], at which `poll` has to be called again.
+//! `None` means that there is nothing to do but wait for the step under way, until
+//! [`Call::deadline`] at the latest, when `poll` has to be called again.
 
 use std::time::{Duration, Instant};
 
@@ -21,33 +21,33 @@ use super::locate::{Broker, Located};
 use crate::api::{Claim, Code, Fetch, Filter, LockFile, ReadEvents, Request};
 use crate::limits::CALL_TIME_MAX;
 
-/// First pause before something that has failed is tried again; it doubles each time.
+/// First pause before a failed step is tried again; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(160);
 /// How long a broker that answers `unavailable` is watched: it may be one that is about to end.
 const ENDING_TIME_MAX: Duration = Duration::from_millis(500);
-/// Most brokers started by one call: one that starts and ends again at once is no help.
+/// Most brokers started by one call: one that ends right after its start does not help.
 const LAUNCHES_MAX: u32 = 3;
-/// How often a call is tried that something around this process forbids: for a third of a second,
-/// in which a broker in another container may be started anew.
+/// How often a call is tried that a sandbox around this process forbids: for a third of a second,
+/// in which a broker in another container may restart.
 const BARRED_FAILURES_MAX: u32 = 6;
-/// What is left for the answer of a held request that is asked again.
+/// Time reserved for the answer when a held request is sent again.
 const ANSWER_TIME: Duration = Duration::from_millis(2500);
 
 /// Whether a call that finds no broker starts one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPolicy {
-    /// It fails.
+    /// The call fails.
     Never,
-    /// It does.
+    /// The call starts one.
     IfNeeded,
 }
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Look who serves.
+    /// Find out who serves.
     Locate,
     /// Start a broker.
     Launch,
@@ -105,8 +105,8 @@ pub fn is_repeatable(request: &Request) -> bool {
     }
 }
 
-/// Whether nobody has to look what came of `request` when its answer does not come: it changes
-/// nothing, or nothing but what its client goes on to ask for by itself.
+/// Whether a lost answer to `request` needs no follow-up: it changes nothing, or only what its
+/// client asks for again by itself.
 pub(super) fn leaves_no_doubt(request: &Request) -> bool {
     match request {
         Request::Health
@@ -147,12 +147,12 @@ enum State {
     Over,
 }
 
-/// An answer that may be that of a broker which is about to go, or has gone.
+/// An answer that may come from a broker which is about to end or has ended.
 #[derive(Debug)]
 struct Doubted {
     answer: Answer,
     from: Broker,
-    /// The answer stands if that broker is still there then.
+    /// When the answer is accepted, if that broker is still there.
     until: Instant,
 }
 
@@ -233,7 +233,7 @@ impl Call {
         self.deadline
     }
 
-    /// The next step, told once.
+    /// The next step; each is returned once.
     pub fn poll(&mut self, now: Instant) -> Option<Step> {
         if now >= self.deadline {
             return self.give_up(now);
@@ -255,7 +255,7 @@ impl Call {
     /// Puts the request on `connection`, which must be one to the broker of [`Step::Exchange`].
     ///
     /// # Errors
-    /// As [`Connection::send`]; tell it with [`Call::handle_broken`].
+    /// As [`Connection::send`]; report it with [`Call::handle_broken`].
     pub fn send_on(&self, connection: &mut Connection, now: Instant) -> Result<(), ClientError> {
         let token = self.token.as_deref();
         let wait = wait_of(&self.request);
@@ -274,7 +274,7 @@ impl Call {
         connection.send(&self.request, token)
     }
 
-    /// What came of [`Step::Locate`].
+    /// Takes the result of [`Step::Locate`].
     pub fn handle_located(&mut self, located: Result<Located, ClientError>, now: Instant) {
         if !matches!(self.state, State::Locating) {
             return;
@@ -313,7 +313,7 @@ impl Call {
         self.state = State::Next(Step::Exchange(broker));
     }
 
-    /// What came of [`Step::Launch`].
+    /// Takes the result of [`Step::Launch`].
     pub fn handle_launched(&mut self, launched: Result<(), ClientError>) {
         if !matches!(self.state, State::Launching) {
             return;
@@ -349,10 +349,10 @@ impl Call {
         }
         self.in_doubt |= in_doubt;
         let lasts = match &error {
-            // The files may be about to change; but not for ever.
+            // The files may be about to change, but not forever.
             ClientError::NotOurs { .. } => self.failures > 3,
             ClientError::Unreachable { .. } => false,
-            // The broker may have been about to go; a sandbox stays.
+            // The broker may have been about to end; a sandbox stays.
             ClientError::Barred { .. } => self.failures > BARRED_FAILURES_MAX,
             _ => true,
         };
@@ -387,7 +387,7 @@ impl Call {
         self.state = State::Next(Step::Done(result.map_err(|error| self.as_it_is(error))));
     }
 
-    /// The error, or that nobody knows what came of the request.
+    /// The error, or that the outcome of the request is unknown.
     fn as_it_is(&self, error: ClientError) -> ClientError {
         if self.in_doubt { error.told_of(&self.request) } else { error }
     }

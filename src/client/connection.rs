@@ -1,14 +1,14 @@
 //! One kept-alive connection to the broker, without its socket: requests in, bytes out; bytes in,
 //! answers out.
 //!
-//! Whoever owns the stream connects it by one of the ways to the [`Broker`] and then, as often as
-//! there is something to ask: [`Connection::send`]; as long as [`Connection::wants_write`], hand the
-//! stream to [`Connection::write_to`] when it is writable; hand it to [`Connection::read_from`] when
-//! it is readable, and after that ask [`Connection::poll_answer`]. One request at a time: a held one
-//! would keep those behind it waiting.
+//! Whoever owns the stream connects it to an address of the [`Broker`] and then, for each request:
+//! [`Connection::send`]; while [`Connection::wants_write`], hand the stream to
+//! [`Connection::write_to`] when it is writable; hand it to [`Connection::read_from`] when it is
+//! readable, and then call [`Connection::poll_answer`]. One request at a time: a held one would keep
+//! those behind it waiting.
 //!
-//! The first thing asked on a connection is `/health`, by the connection itself: what does not
-//! answer as the broker of this data directory gets neither a request nor a token.
+//! The connection itself first asks for `/health`: a server that does not answer as the broker of
+//! this data directory gets neither a request nor a token.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::limits::{BODY_BYTES_MAX, CLIENT_REPLY_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::wire::buffer::Buffer;
 use crate::wire::http::client::{EncodeError, Method, Request as HttpRequest, ResponseDecoder};
 
-/// Most that is read at once, bytes.
+/// Most bytes read at once.
 const READ_BYTES: usize = 64 * 1024;
 
 /// What the broker answered.
@@ -55,7 +55,7 @@ impl Answer {
 /// Where a connection stands.
 #[derive(Debug)]
 enum Phase {
-    /// Nothing was asked yet.
+    /// Nothing has been sent yet.
     New,
     /// Its own `/health` is on its way; the request waits here.
     Greeting(Buffer),
@@ -63,7 +63,7 @@ enum Phase {
     Asking,
     /// Ready for the next request.
     Idle,
-    /// Of no further use.
+    /// No longer usable.
     Over,
 }
 
@@ -78,7 +78,7 @@ pub struct Connection {
     input: Buffer,
     decoder: ResponseDecoder,
     phase: Phase,
-    /// The request on its way is `/health`.
+    /// The request under way is `/health`.
     asks_health: bool,
     /// A byte of the request has gone out.
     begun: bool,
@@ -155,7 +155,7 @@ impl Connection {
     /// Writes once; gives the number of bytes taken.
     ///
     /// # Errors
-    /// What the writer answers, `WouldBlock` too.
+    /// Those of the writer, including `WouldBlock`.
     pub fn write_to(&mut self, writer: &mut impl Write) -> io::Result<usize> {
         let written = self.out.write_to(writer)?;
         if written > 0 && matches!(self.phase, Phase::Asking) {
@@ -167,7 +167,7 @@ impl Connection {
     /// Reads once; 0 is the end of the stream.
     ///
     /// # Errors
-    /// What the reader answers, `WouldBlock` too.
+    /// Those of the reader, including `WouldBlock`.
     pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<usize> {
         self.input.read_from(reader, READ_BYTES)
     }
@@ -182,7 +182,7 @@ impl Connection {
     /// The answer, if it is complete. Look at [`Connection::wants_write`] again when it is not.
     ///
     /// # Errors
-    /// [`ClientError::Protocol`], [`ClientError::NotOurs`]; the connection is of no further use.
+    /// [`ClientError::Protocol`], [`ClientError::NotOurs`]; the connection can no longer be used.
     pub fn poll_answer(&mut self) -> Result<Option<Answer>, ClientError> {
         let result = self.take_answer();
         if result.is_err() {
@@ -216,7 +216,7 @@ impl Connection {
                 continue;
             }
             self.begun = false;
-            // Bytes that nobody asked for: what follows could be taken for the next answer.
+            // Bytes that nobody asked for could be taken for the next answer.
             let unchecked = greets || (self.asks_health && answer.status != 200);
             let reusable = !close && !unchecked && self.input.is_empty();
             self.phase = if reusable { Phase::Idle } else { Phase::Over };

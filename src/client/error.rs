@@ -23,7 +23,7 @@ pub struct Refused {
     pub message: Box<str>,
     /// The whole body: a JSON object, with the lock or entry in the way for example.
     pub body: Vec<u8>,
-    /// When it is worth another try.
+    /// How long to wait before another try.
     pub retry_after: Option<Duration>,
 }
 
@@ -34,7 +34,7 @@ impl Refused {
         Code::parse(&self.word)
     }
 
-    /// Reads an answer that is not a success. `None` if it has not the form of a refusal.
+    /// Reads an answer that is not a success. `None` if it does not have the form of a refusal.
     pub(super) fn read(status: u16, retry_after: Option<u64>, body: Vec<u8>) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -62,15 +62,15 @@ pub enum ClientError {
     Refused(Box<Refused>),
     /// A broker holds its lock and cannot be reached.
     Unreachable {
-        /// What was tried last and what came of it.
+        /// The last attempt and how it failed.
         reason: Box<str>,
     },
-    /// A broker runs, and what is around this process keeps it from there. Of the broker that says
-    /// nothing.
+    /// A broker runs, and a sandbox or container around this process keeps it from connecting. This
+    /// says nothing about the broker.
     Barred {
         /// What it is.
         by: Box<str>,
-        /// What was tried and what came of it.
+        /// The attempts and how they failed.
         reason: Box<str>,
     },
     /// No answer in time.
@@ -78,13 +78,13 @@ pub enum ClientError {
         /// How long it was waited for.
         after: Duration,
     },
-    /// The request was sent, and its answer did not come; it changes something, and whether it has
-    /// is not known.
+    /// The request was sent and its answer did not arrive; it changes something, and whether it did
+    /// is unknown.
     InDoubt {
         /// What came instead of the answer.
         reason: Box<str>,
     },
-    /// What came back is no answer of a broker.
+    /// What came back is not an answer of a broker.
     Protocol {
         /// What is wrong with it.
         reason: Box<str>,
@@ -102,7 +102,7 @@ pub enum ClientError {
     OtherRole(OtherRole),
     /// No broker could be started.
     StartFailed {
-        /// What the one that was started said.
+        /// What the broker that was started said.
         reason: Box<str>,
     },
     /// The settings of this process cannot be used.
@@ -110,7 +110,7 @@ pub enum ClientError {
         /// What is wrong and what to do.
         reason: Box<str>,
     },
-    /// The data directory is one that others could write to, or not one at all.
+    /// The data directory can be written to by others, or is not a directory.
     DataDir {
         /// What is wrong and what to do.
         reason: Box<str>,
@@ -125,7 +125,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// A stable word for it, as the codes of refusals are.
+    /// A stable word for scripts, like the codes of refusals.
     #[must_use]
     pub fn word(&self) -> &str {
         match self {
@@ -147,13 +147,13 @@ impl ClientError {
         }
     }
 
-    /// The same, told of a request that has gone out and was not answered.
+    /// The error for a `request` that was sent and not answered.
     #[must_use]
     pub fn told_of(self, request: &Request) -> Self {
         if leaves_no_doubt(request) { self } else { self.in_doubt() }
     }
 
-    /// The same, told of a request that was sent and changes something.
+    /// The error for a request that was sent and changes something.
     pub(super) fn in_doubt(self) -> Self {
         let reason = match self {
             // Refusals are answers.

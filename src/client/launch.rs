@@ -1,7 +1,6 @@
 //! Starting a broker: runs `slm-mesh start --detached`, which says `ready <port>` on its standard
-//! output and ends once a broker of the data directory serves, or ends with the reason on its
-//! standard error. It is not the broker, only its midwife: the broker hangs on nobody's process
-//! tree.
+//! output and exits once a broker of the data directory serves, or exits with the reason on its
+//! standard error. That process is not the broker: the broker is a child of nobody here.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -14,11 +13,11 @@ use crate::config::{Config, DATA_DIR};
 use crate::platform::{self, own_executable};
 use crate::role;
 
-/// Most that is kept of what it says, bytes.
+/// Most bytes kept of its output.
 const SAID_BYTES_MAX: u64 = 4096;
 
 /// A start under way. Wait until [`Launch::as_fd`] is readable, then call [`Launch::advance`].
-/// Dropped before its end, it is broken off; a broker that has already come from it stays.
+/// Dropping it before its end aborts the start; a broker that already runs stays.
 #[derive(Debug)]
 pub struct Launch {
     child: Child,
@@ -27,7 +26,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Begins to start the broker of `config`'s data directory.
+    /// Begins to start a broker for `config`'s data directory.
     ///
     /// # Errors
     /// [`ClientError::StartFailed`]; [`ClientError::Settings`] and [`ClientError::OtherRole`] if with
@@ -52,7 +51,7 @@ impl Launch {
         Ok(Self { child, stdout, over: false })
     }
 
-    /// The result, if it is there. Never waits.
+    /// The result, once there is one. Never blocks.
     ///
     /// # Errors
     /// [`ClientError::StartFailed`] with what the broker said.
@@ -65,7 +64,7 @@ impl Launch {
                 Err(error) => return Some(Err(start_failed(&error.to_string()))),
             }
             match self.stdout.read(&mut chunk) {
-                // What it says is for people; its end and its exit status tell.
+                // Its output is for people; its end and its exit status are what counts.
                 Ok(1..) => {}
                 Ok(0) => return Some(self.finish()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -74,12 +73,12 @@ impl Launch {
         }
     }
 
-    /// Its output has ended, so it is about to exit.
+    /// Its output has ended, so the process is about to exit.
     fn finish(&mut self) -> Result<(), ClientError> {
         self.over = true;
         let mut said = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
-            // What could be read is shown; that not all could does not matter.
+            // Whatever could be read is shown.
             let _ = stderr.take(SAID_BYTES_MAX).read_to_end(&mut said);
         }
         match self.child.wait() {

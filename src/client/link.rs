@@ -1,10 +1,9 @@
 //! The driver for programs with a poll of their own: the MCP server, `slm-mesh top`.
 //!
-//! One connection to the broker at a time, kept alive, found and made anew when it is gone. Requests
-//! are asked one after the other, each as a [`Call`] that decides what to do; this does it. Nothing
-//! here waits.
+//! One kept-alive connection to the broker at a time, made anew when it is lost. Requests are sent one
+//! after the other, each as a [`Call`] that decides what to do; the link does it. Nothing here blocks.
 //!
-//! When the poll says that one of the tokens is ready, call [`Link::handle_stream_ready`] or
+//! When the poll reports one of the tokens ready, call [`Link::handle_stream_ready`] or
 //! [`Link::handle_launch_ready`]; at [`Link::deadline`], [`Link::advance`]; after each of these and
 //! after [`Link::submit`], take what has happened from [`Link::poll_event`].
 
@@ -26,17 +25,17 @@ use crate::api::Request;
 use crate::config::Config;
 use crate::platform::{Address, Stream, poll_readable};
 
-/// What has happened.
+/// Something that happened on a link.
 #[derive(Debug)]
 pub enum LinkEvent<P> {
     /// A request has a result.
     Finished(P, Result<Vec<u8>, ClientError>),
-    /// A connection that was of use has ended.
+    /// A connection that had been used has ended.
     Lost,
 }
 
 #[derive(Debug)]
-struct Asking<P> {
+struct PendingCall<P> {
     purpose: P,
     call: Call,
 }
@@ -47,10 +46,10 @@ struct Socket {
     address: Address,
     broker: Broker,
     connection: Connection,
-    /// Ways that were tried before this one.
+    /// Addresses that were tried before this one.
     tried: Tried,
     is_connected: bool,
-    /// An answer has come over it.
+    /// Whether an answer has arrived over it.
     was_of_use: bool,
 }
 
@@ -61,9 +60,9 @@ pub struct Link<P> {
     registry: Registry,
     stream_token: Token,
     launch_token: Token,
-    /// The first is the one that is under way.
-    queue: VecDeque<Asking<P>>,
-    /// The first is with the broker.
+    /// The first is under way.
+    queue: VecDeque<PendingCall<P>>,
+    /// The first has been sent to the broker.
     is_exchanging: bool,
     socket: Option<Socket>,
     launch: Option<Launch>,
@@ -96,9 +95,8 @@ impl<P: PartialEq> Link<P> {
         }
     }
 
-    /// Asks the broker, when those before it have been asked; with `token`, or else with the
-    /// broker's own. It fails at `until`, if there is one and it comes before the time of a call is
-    /// over.
+    /// Queues a request, with `token` or else with the broker's own. It fails at `until`, or when the
+    /// time of a call is over, whichever comes first.
     pub fn submit(
         &mut self,
         purpose: P,
@@ -115,12 +113,12 @@ impl<P: PartialEq> Link<P> {
         if let Some(until) = until {
             call = call.until(until);
         }
-        self.queue.push_back(Asking { purpose, call });
+        self.queue.push_back(PendingCall { purpose, call });
         self.advance(now);
     }
 
-    /// The result of this is not wanted any more. What is with the broker stays there, as its answer
-    /// has to be read; but a broker that is being started for it is not.
+    /// Discards the result of a request. One that was sent stays, since its answer has to be read; the
+    /// start of a broker for it is aborted.
     pub fn forget(&mut self, purpose: &P, now: Instant) {
         let Some(at) = self.queue.iter().position(|asking| asking.purpose == *purpose) else {
             return;
@@ -143,12 +141,12 @@ impl<P: PartialEq> Link<P> {
         first.into_iter().chain(rest).min()
     }
 
-    /// What has happened since.
+    /// The next event, if there is one.
     pub fn poll_event(&mut self) -> Option<LinkEvent<P>> {
         self.events.pop_front()
     }
 
-    /// Does what is to be done now.
+    /// Does what is due `now`.
     pub fn advance(&mut self, now: Instant) {
         self.expire_queued(now);
         while let Some(asking) = self.queue.front_mut() {
@@ -169,9 +167,9 @@ impl<P: PartialEq> Link<P> {
         }
     }
 
-    /// Those behind the first fail in time, too.
+    /// Those behind the first fail at their deadlines, too.
     fn expire_queued(&mut self, now: Instant) {
-        let late = |asking: &Asking<P>| asking.call.fails_at() <= now;
+        let late = |asking: &PendingCall<P>| asking.call.fails_at() <= now;
         while let Some(at) = self.queue.iter().skip(1).position(late) {
             let Some(mut asking) = self.queue.remove(at + 1) else { break };
             if let Some(Step::Done(result)) = asking.call.poll(now) {
@@ -184,10 +182,10 @@ impl<P: PartialEq> Link<P> {
     fn finish(&mut self, result: Result<Answer, ClientError>) {
         self.drop_launch();
         if std::mem::take(&mut self.is_exchanging) {
-            // Its answer may still come, and would be taken for that to the next request.
+            // Its answer may still arrive, and would be taken for that to the next request.
             self.close();
         }
-        if let Some(Asking { purpose, .. }) = self.queue.pop_front() {
+        if let Some(PendingCall { purpose, .. }) = self.queue.pop_front() {
             let result = result.and_then(Answer::into_result);
             self.events.push_back(LinkEvent::Finished(purpose, result));
         }
@@ -219,7 +217,7 @@ impl<P: PartialEq> Link<P> {
         }
     }
 
-    /// The start of a broker has something to say.
+    /// The output of a starting broker can be read.
     pub fn handle_launch_ready(&mut self, now: Instant) {
         if let Some(result) = self.launch.as_mut().and_then(Launch::advance) {
             self.drop_launch();
@@ -296,7 +294,7 @@ impl<P: PartialEq> Link<P> {
         }
     }
 
-    /// The connection is of no further use.
+    /// The connection can no longer be used.
     fn broken(&mut self, error: ClientError, now: Instant) {
         let in_doubt = self.socket.as_ref().is_some_and(|socket| socket.connection.is_in_doubt());
         self.close();
@@ -319,17 +317,17 @@ impl<P: PartialEq> Link<P> {
     }
 }
 
-/// What came of a look at the connection.
+/// What reading and writing brought.
 #[derive(Debug, Default)]
 struct Talk {
     answer: Option<Answer>,
-    /// The connection is of no further use, and why.
+    /// Why the connection can no longer be used, if so.
     end: Option<ClientError>,
 }
 
 impl Socket {
-    /// Whether the next request to `broker` can go this way. An end that has come while it was idle
-    /// is seen here, before a request is lost in it.
+    /// Whether the next request to `broker` can use this connection. One that was closed while idle
+    /// is noticed here, before a request is lost on it.
     fn can_take(&self, broker: &Broker) -> bool {
         let quiet = poll_readable(&self.stream, Some(Duration::ZERO));
         self.connection.is_ready() && self.connection.leads_to(broker) && matches!(quiet, Ok(false))
@@ -350,7 +348,7 @@ impl Socket {
                 talk.end = Some(tried.into_error(&self.broker));
             }
         }
-        // It may have said that there will be no more, or something that nobody asked for.
+        // The broker may have closed it, or sent something that nobody asked for.
         if talk.answer.is_some() && talk.end.is_none() && !self.connection.is_ready() {
             let error = io::ErrorKind::ConnectionAborted.into();
             talk.end = Some(reach::broken(&self.address, &error));

@@ -1,4 +1,4 @@
-//! Who serves a data directory: its files, read without asking anyone.
+//! Who serves a data directory, as its files say; nobody is asked.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,15 +19,15 @@ const FILE_BYTES_MAX: usize = 1024;
 /// A broker that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// The Unix socket it listens on, if it could.
+    /// The Unix socket it listens on, if there is one.
     pub socket: PathBuf,
     /// The port it listens on.
     pub address: SocketAddr,
     /// The token of its clients.
     pub token: Box<str>,
-    /// The id of the data directory, by which the broker is known; none if that file is missing.
+    /// The id of the mesh, by which its broker is recognised; none if that file is missing.
     pub mesh: Option<Box<str>>,
-    /// Its process, if it can be seen from here.
+    /// Its process id, if visible from here.
     pub pid: Option<u32>,
 }
 
@@ -36,8 +36,8 @@ pub struct Broker {
 pub enum Located {
     /// A broker serves.
     Serving(Broker),
-    /// A broker holds the lock and has not said yet where it serves, or no longer does: it is about
-    /// to start, or about to end. What to tell if that lasts.
+    /// A broker holds the lock and does not say where it serves: it is about to start, or about to
+    /// end. The error to report if that lasts.
     NotReady(ClientError),
     /// No broker is running.
     Absent,
@@ -61,7 +61,7 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
     };
     let port = read(paths.port())?;
     let token = read(paths.token())?;
-    // Not zero, and written to the end: both files appear whole, by rename.
+    // Not zero and complete: both files appear by rename.
     let port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
     let (Some(port), Some(token)) = (port, token) else {
         return Ok(Located::NotReady(reach::not_ready(pid)));
@@ -78,7 +78,7 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
     Ok(Located::Serving(Broker { socket: paths.socket(), address, token, mesh, pid }))
 }
 
-/// As what the process serves that serves; none if there is none, or one that does not say so.
+/// The role of the process that serves; none if there is none, or if it does not say.
 ///
 /// # Errors
 /// [`ClientError::File`].
@@ -86,7 +86,7 @@ pub fn serving_as(paths: &Paths) -> Result<Option<Kind>, ClientError> {
     Ok(read(paths.role())?.and_then(|word| Kind::parse(&word)))
 }
 
-/// Whether what serves is the way to a mesh on another machine.
+/// Whether a relay serves, that is, the mesh is on another machine.
 #[must_use]
 pub fn is_elsewhere(paths: &Paths) -> bool {
     matches!(serving_as(paths), Ok(Some(Kind::Client)))

@@ -1,4 +1,4 @@
-//! How anyone talks to a broker: find it, start it if need be, ask, and know what a failure means.
+//! Talking to a broker: find it, start it if need be, ask it, and know what a failure means.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | [`connection`] | one kept-alive connection: bytes in, bytes out, no socket |
 //! | [`error`] | what can go wrong, in sentences that say what to do |
 //! | [`locate`] | reads who serves a data directory from its files |
-//! | `reach` | the ways to a broker, and whose fault it is when none leads there |
+//! | `reach` | the addresses of a broker, and what it means when none can be connected to |
 //! | [`launch`] | runs `slm-mesh start --detached` |
 //! | [`blocking`] | the driver for programs that do one thing at a time |
 //! | [`link`] | the driver for programs with a poll of their own |

@@ -1,8 +1,8 @@
-//! Paths as people and agents write them: what is meant where that is plain, and words where it is
-//! not. A lock on a path that no file has would guard nothing, and nobody would notice.
+//! Paths as people and agents write them: understood where the meaning is plain, refused with an
+//! explanation where it is not. A lock on a path that no file has would guard nothing, unnoticed.
 //!
-//! Whatever is there by its literal name is meant by it, so that `@types`, `a:10` and `app/[id]/*` are
-//! what they say.
+//! A text that is the literal name of an existing file means that file, such as `@types`, `a:10` and
+//! `app/[id]/*`.
 
 use std::env;
 use std::fs;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::patterns::{Pattern, escape};
 
-/// Files and directories looked through for a name behind a wildcard.
+/// Most files and directories searched for a name behind a wildcard.
 const SEARCHED_MAX: usize = 10_000;
-/// Directories in which nobody looks for a name like that.
+/// Directories that are not searched for such a name.
 const SKIPPED: [&str; 2] = [".git", "node_modules"];
 
-/// Another notation, read in ours; none if the text is not written in it.
+/// Translates another notation into ours; none if the text is not written in it.
 type Reading = fn(&Path, &str) -> Result<Option<String>, String>;
 
 /// What `text`, taken from `base` if it is relative, says in the notation of [`crate::patterns`].
@@ -53,8 +53,8 @@ pub(super) fn understand(base: &Path, text: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// What the holder of a lock on `path`, in its one spelling, should know: that there is nothing which
-/// it is about. `base` is where it was named.
+/// What the holder of a lock on `path`, in its canonical spelling, should know: that nothing exists
+/// that it would cover. `base` is the directory in which it was named.
 #[must_use]
 pub fn remark(base: &Path, path: &str) -> Option<String> {
     let (base, text) = match path.strip_prefix("repo:") {
@@ -89,12 +89,12 @@ fn no_directory(directory: &Path) -> String {
     format!("there is no directory {} yet: is that the path you mean?", directory.display())
 }
 
-/// Where paths behind `repo:` begin.
+/// The directory to which paths behind `repo:` are relative.
 pub(super) fn repository(base: &Path) -> &Path {
     base.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(base)
 }
 
-/// Whether something has this very name. With a wildcard it is a pattern, whatever is there.
+/// Whether a file has this very name. A text with a wildcard is a pattern, whatever exists.
 fn is_there(base: &Path, text: &str) -> bool {
     !text.is_empty() && !text.contains(['*', '?']) && fs::symlink_metadata(base.join(text)).is_ok()
 }

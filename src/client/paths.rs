@@ -1,4 +1,4 @@
-//! The one spelling of a path under which a file is locked, whoever names it and however.
+//! The canonical spelling of a path, under which a file is locked, however it was named.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::patterns::{Pattern, escape, split_head};
 /// The canonical form of `path`: links followed as far as the path exists, the rest normalised. A
 /// relative path is taken from `base`, which has to be absolute.
 ///
-/// What cannot be looked at (no permission, a loop of links) counts as not there: its name stays.
+/// A component that cannot be read (no permission, a loop of links) counts as missing and is kept.
 #[must_use]
 pub fn canonical_from(base: &Path, path: &Path) -> PathBuf {
     let path = base.join(path);
@@ -25,7 +25,7 @@ pub fn canonical_from(base: &Path, path: &Path) -> PathBuf {
                 let next = real.join(name);
                 real = next.canonicalize().unwrap_or(next);
             }
-            // What is before it has been followed, so this is the true parent.
+            // The links before it have been followed, so this is the true parent.
             Component::ParentDir => {
                 real.pop();
             }
@@ -48,8 +48,8 @@ pub fn canonical(path: &Path) -> io::Result<Box<str>> {
     }
 }
 
-/// Whether a lock is in the way of `file`, a canonical path. One for all working trees of a repository
-/// is not looked at: the broker knows which those are.
+/// Whether a lock covers `file`, a canonical path. A lock for all working trees of a repository is
+/// not considered: the broker knows which those are.
 #[must_use]
 pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
     if !lock.pattern {
@@ -59,13 +59,12 @@ pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
     !lock.is_repo_wide() && pattern.is_ok_and(|pattern| pattern.overlaps(&Pattern::name(file)))
 }
 
-/// What a lock on `text` is about, in the one spelling of it: written as the mesh understands it (see
-/// [`remark`] for what may be said of it then), links followed up to the first wildcard, and an existing
-/// directory is everything in it. Behind `repo:` no link is followed. A relative one is taken from
-/// `base`, which has to be absolute.
+/// The canonical spelling of what a lock on `text` covers (see [`remark`] for what to say about it):
+/// links are followed up to the first wildcard, and an existing directory stands for everything in it.
+/// Behind `repo:` no link is followed. A relative path is taken from `base`, which has to be absolute.
 ///
 /// # Errors
-/// Why it is no path, or would guard nothing.
+/// Why it is not a path, or would guard nothing.
 pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
     match text.strip_prefix("repo:") {
         Some(rest) if !rest.is_empty() => {
@@ -75,11 +74,11 @@ pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
     }
 }
 
-/// The same for what may be locked already: what was locked while it was there is found, though it is
-/// gone by now.
+/// The same for a path that may be locked already: a lock on a file that no longer exists is still
+/// found.
 ///
 /// # Errors
-/// Why it is no path.
+/// Why it is not a path.
 pub fn locked_path_from(base: &Path, text: &str) -> Result<String, String> {
     match lock_path_from(base, text) {
         Err(_) if text.starts_with("repo:") => Ok(text.to_owned()),

@@ -1,9 +1,9 @@
-//! The ways to a broker, and whose fault it is when none of them leads there.
+//! The addresses of a broker, and what it means when none of them can be connected to.
 //!
 //! A broker listens on `broker.sock` in its data directory and on a port of the loopback. The socket
-//! is tried first: it is faster, and it is there where only the network is closed. What comes of a
-//! connection says something of the broker only if it got as far as the broker: a sandbox answers
-//! `connect` itself, and in another network the same port is nobody's, or somebody else's.
+//! is tried first: it is faster, and works where only the network is closed. The result of `connect`
+//! says something about the broker only if the attempt reached it: a sandbox may refuse `connect`
+//! itself, and in another network namespace the same port is nobody's, or somebody else's.
 
 use std::io;
 
@@ -13,23 +13,23 @@ use crate::agents;
 use crate::platform::{self, Address};
 
 impl Broker {
-    /// Where it can be connected to, the best first.
+    /// Its addresses, in the order in which to try them.
     pub(crate) fn addresses(&self) -> [Address; 2] {
         [Address::Unix(self.socket.clone()), Address::Tcp(self.address)]
     }
 }
 
-/// The ways that were tried in vain.
+/// The addresses that were tried in vain.
 #[derive(Debug, Default)]
 pub(super) struct Tried(Vec<(Address, io::Error)>);
 
 impl Tried {
-    /// One more.
+    /// Adds an attempt.
     pub(super) fn note(&mut self, address: Address, error: io::Error) {
         self.0.push((address, error));
     }
 
-    /// What that means for whoever wanted to ask `broker`.
+    /// The error for whoever wanted to ask `broker`.
     pub(super) fn into_error(self, broker: &Broker) -> ClientError {
         let reason = self.reason();
         let is_barred = self.0.iter().any(|(_, error)| !is_of_broker(error));
@@ -40,7 +40,7 @@ impl Tried {
     }
 
     fn reason(&self) -> Box<str> {
-        // A broker may have no socket; then that is not worth a word.
+        // A broker may have no socket; a missing one is not worth mentioning.
         let told = |(address, error): &&(Address, io::Error)| {
             matches!(address, Address::Tcp(_)) || !is_absence(error)
         };
@@ -51,7 +51,7 @@ impl Tried {
     }
 }
 
-/// What a broker that holds the lock and does not say where it serves means.
+/// The error for a broker that holds the lock and does not say where it serves.
 pub(super) fn not_ready(pid: Option<u32>) -> ClientError {
     let process = pid.map_or_else(String::new, |pid| format!(" of process {pid}"));
     let reason = format!("the broker{process} is starting, stopping or stuck").into();
@@ -61,7 +61,7 @@ pub(super) fn not_ready(pid: Option<u32>) -> ClientError {
     ClientError::Unreachable { reason }
 }
 
-/// What becomes of a connection that was there, and broke.
+/// The error for an established connection that broke.
 pub(super) fn broken(address: &Address, error: &io::Error) -> ClientError {
     let reason = match error.kind() {
         io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
@@ -70,10 +70,10 @@ pub(super) fn broken(address: &Address, error: &io::Error) -> ClientError {
     ClientError::Unreachable { reason: reason.into() }
 }
 
-/// Whether the broker runs, and perhaps in another network than this process: the same port is
-/// another one there.
+/// Whether the broker runs and may be in another network namespace, where the same port is another
+/// one.
 fn is_elsewhere(pid: Option<u32>) -> bool {
-    // One that has just ended refuses for that reason.
+    // A broker that has just ended refuses for that reason.
     pid.is_none_or(|pid| !platform::shares_network(pid) && platform::is_alive(pid))
 }
 
@@ -82,9 +82,9 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
-/// Whether an attempt to connect got as far as the broker, or the place where it should be: nobody
-/// listens, or nobody answers. Everything else (EPERM, EACCES, ENETUNREACH, ...) was said by what is
-/// around the caller.
+/// Whether an attempt to connect reached the broker, or the place where it should be: nobody listens,
+/// or nobody answers. Everything else (EPERM, EACCES, ENETUNREACH, ...) comes from the environment of
+/// the caller.
 fn is_of_broker(error: &io::Error) -> bool {
     is_absence(error)
         || matches!(

@@ -1,7 +1,7 @@
-//! What is to be done: for which peer, when a claim is held, what becomes of a text that was handed to
-//! the plugin. Lines, answers and the time go in; requests and lines come out. No I/O.
+//! Decides for which peer the session acts, when a claim is held, and what becomes of a text that was
+//! handed to the plugin. Lines, answers and the time go in; requests and lines come out. No I/O.
 //!
-//! After each `handle_*`, take what is to be done from [`Session::poll`]; call
+//! After each `handle_*`, carry out what [`Session::poll`] returns; call
 //! [`Session::handle_timeout`] at [`Session::deadline`].
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::protocol::{Edit, Line, Out};
+use super::protocol::{Edit, FromPlugin, ToPlugin};
 use crate::api::{Claim, Claimed, ReadEvents, Request};
 use crate::client::ClientError;
 use crate::limits::{
@@ -20,15 +20,15 @@ use crate::limits::{
 use crate::model::{Handle, MessageId, Moment, SentStatus, Seq, Way, event_type};
 use crate::tell::{self, Composed, Item};
 
-/// Texts whose outcome is remembered, so that a second word about one is no error.
+/// Texts whose outcome is remembered, so that a second report about one is no error.
 const KNOWN_TELLS_MAX: usize = 32;
 
 /// What a request is for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Purpose {
-    /// To be told when there is something to tell.
+    /// A held claim: answered when there is something to tell.
     Held,
-    /// To be told when a peer comes.
+    /// A held read of events: answered when a peer comes.
     Joined,
     /// A text for the context, under the plugin's number.
     Context(u64),
@@ -42,47 +42,47 @@ pub(super) enum Purpose {
 
 /// What is to be done.
 #[derive(Debug)]
-pub(super) enum Command {
-    /// Look which peer it is, and give what was found to [`Session::handle_sought`].
+pub(super) enum Effect {
+    /// Find the peer, and pass the result to [`Session::handle_sought`].
     Seek,
-    /// Ask the broker, with this token or else the broker's own. What may be held goes on a
-    /// connection of its own.
+    /// Ask the broker, with this token or else the broker's own. A request that may be held goes on
+    /// a connection of its own.
     Ask(Purpose, Request, Option<Box<str>>),
     /// Ask the gate about this edit of the session of this id.
     Check(Edit, Option<Box<str>>),
     /// Write this to the plugin.
-    Say(Out),
+    Say(ToPlugin),
 }
 
-/// What was found.
+/// The result of looking for the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sought {
     /// This peer, whose token this is.
     Me(Box<str>),
-    /// No peer yet. Those that come have later events.
+    /// No peer yet. Peers that come cause events after this one.
     Nobody(Seq),
-    /// No broker. With `watched`, it will be told when there may be one.
+    /// No broker.
     NoBroker {
-        /// Whether it will.
+        /// [`Session::handle_broker_seen`] will be called when there may be one.
         watched: bool,
     },
-    /// It could not be told, for now.
+    /// It cannot be determined for now.
     Failed,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// It is being looked.
+    /// The peer is being looked for.
     Seeking,
     /// A request waits for peers that come.
     Expecting,
-    /// Until then; without a time, until there may be a broker.
+    /// Pausing until then; without a time, until there may be a broker.
     Paused(Option<Instant>),
     /// Acting with this token.
     Acting(Box<str>),
 }
 
-/// A text with the plugin.
+/// A text that was handed to the plugin.
 #[derive(Debug)]
 struct Tell {
     id: Box<str>,
@@ -90,12 +90,12 @@ struct Tell {
     whole: Vec<MessageId>,
     begun: Vec<MessageId>,
     handles: Vec<Handle>,
-    /// Put into the context, or handed to the agent's own queue.
+    /// Whether it goes into the context or to the agent's own queue.
     into_context: bool,
     renew_at: Option<Instant>,
     /// When it is given up.
     until: Instant,
-    /// It was given up, and nothing else is told before there is a word about it.
+    /// It was given up; nothing else is told before the plugin reports on it.
     is_late: bool,
 }
 
@@ -112,16 +112,16 @@ pub(super) struct Session {
     hold_at: Option<Instant>,
     tells: Vec<Tell>,
     known: VecDeque<Box<str>>,
-    /// Marks that the broker has not heard.
+    /// Marks that have not been sent to the broker.
     unmarked: Vec<Request>,
-    /// Marks that are under way to it. Before they are there, the same could be claimed again.
+    /// Marks under way to it. Until they arrive, the same messages could be claimed again.
     marking: usize,
     edits: usize,
-    commands: VecDeque<Command>,
+    effects: VecDeque<Effect>,
 }
 
 impl Session {
-    /// Nothing is known yet.
+    /// A session that knows nothing yet.
     pub(super) fn new() -> Self {
         Self {
             phase: Phase::Seeking,
@@ -134,13 +134,13 @@ impl Session {
             unmarked: Vec::new(),
             marking: 0,
             edits: 0,
-            commands: VecDeque::from([Command::Seek]),
+            effects: VecDeque::from([Effect::Seek]),
         }
     }
 
     /// What is to be done next.
-    pub(super) fn poll(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+    pub(super) fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// Whether another line can be taken.
@@ -181,7 +181,7 @@ impl Session {
             self.release(claim_id);
             let text =
                 "no word about a text that was to be told: waiting for \"told\" or \"failed\"";
-            self.say(Out::Error(text.into()));
+            self.say(ToPlugin::Error(text.into()));
         }
         self.proceed(now);
     }
@@ -195,10 +195,10 @@ impl Session {
 
     fn seek(&mut self) {
         self.phase = Phase::Seeking;
-        self.commands.push_back(Command::Seek);
+        self.effects.push_back(Effect::Seek);
     }
 
-    /// Something is wrong: looks again, each time later.
+    /// Looks again after a pause, longer each time.
     fn retreat(&mut self, now: Instant) {
         self.phase = Phase::Paused(Some(now + self.pause));
         self.pause = self.longer();
@@ -208,7 +208,7 @@ impl Session {
         (2 * self.pause).min(SESSION_PAUSE_MAX)
     }
 
-    /// What came of [`Command::Seek`].
+    /// What came of [`Effect::Seek`].
     pub(super) fn handle_sought(&mut self, sought: Sought, now: Instant) {
         match sought {
             Sought::Me(token) => {
@@ -224,7 +224,7 @@ impl Session {
                 let wait = WAIT_SECONDS_MAX;
                 let joined = ReadEvents { types, after: Some(after), wait, ..Default::default() };
                 let joined = Request::ReadEvents(joined);
-                self.commands.push_back(Command::Ask(Purpose::Joined, joined, None));
+                self.effects.push_back(Effect::Ask(Purpose::Joined, joined, None));
             }
             Sought::NoBroker { watched: true } => self.phase = Phase::Paused(None),
             Sought::NoBroker { watched: false } | Sought::Failed => self.retreat(now),
@@ -232,7 +232,7 @@ impl Session {
         self.proceed(now);
     }
 
-    /// The name of the session goes to the mesh, where hooks and commands look for it.
+    /// Tells the mesh the session's id, by which hooks and effects find the peer.
     fn bind(&mut self) {
         if let Some(session) = self.bound.clone() {
             let session_id = Some(session);
@@ -242,23 +242,23 @@ impl Session {
     }
 
     /// A line of the plugin.
-    pub(super) fn handle_line(&mut self, line: Result<Line, String>, now: Instant) {
+    pub(super) fn handle_line(&mut self, line: Result<FromPlugin, String>, now: Instant) {
         match line {
-            Ok(Line::Session(id)) => {
+            Ok(FromPlugin::Session(id)) => {
                 if self.bound.as_ref() != Some(&id) {
                     self.bound = Some(id);
                     self.bind();
                 }
             }
-            Ok(Line::Working) => self.moment(Moment::Tool, Vec::new()),
-            Ok(Line::Stopped) => self.moment(Moment::Stop, Vec::new()),
-            Ok(Line::Prompt(text)) => self.handle_prompt(&text),
-            Ok(Line::Context(id)) => self.handle_context(id),
-            Ok(Line::Told(id)) => match self.take(&id) {
+            Ok(FromPlugin::Working) => self.moment(Moment::Tool, Vec::new()),
+            Ok(FromPlugin::Stopped) => self.moment(Moment::Stop, Vec::new()),
+            Ok(FromPlugin::Prompt(text)) => self.handle_prompt(&text),
+            Ok(FromPlugin::Context(id)) => self.handle_context(id),
+            Ok(FromPlugin::Told(id)) => match self.take(&id) {
                 Some(tell) => self.handle_told(tell),
                 None => self.stray(&id),
             },
-            Ok(Line::Failed(id, reason)) => match self.take(&id) {
+            Ok(FromPlugin::Failed(id, reason)) => match self.take(&id) {
                 Some(tell) => {
                     crate::log::warn(format_args!("the agent did not take a message: {reason}"));
                     self.release(tell.claim);
@@ -267,19 +267,19 @@ impl Session {
                 }
                 None => self.stray(&id),
             },
-            Ok(Line::Edit(edit)) => {
+            Ok(FromPlugin::Edit(edit)) => {
                 self.edits += 1;
-                self.commands.push_back(Command::Check(edit, self.bound.clone()));
+                self.effects.push_back(Effect::Check(edit, self.bound.clone()));
             }
-            Err(error) => self.say(Out::Error(error)),
+            Err(error) => self.say(ToPlugin::Error(error)),
         }
         self.proceed(now);
     }
 
-    /// What the gate says to an edit.
+    /// The gate's answer about an edit.
     pub(super) fn handle_ruling(&mut self, id: u64, allow: bool, reason: Option<String>) {
         self.edits -= 1;
-        self.say(Out::Allow { id, allow, reason });
+        self.say(ToPlugin::Allow { id, allow, reason });
     }
 
     fn take(&mut self, id: &str) -> Option<Tell> {
@@ -292,14 +292,14 @@ impl Session {
         Some(tell)
     }
 
-    /// A word about a text that is not with the plugin.
+    /// A report about a text that the plugin does not have.
     fn stray(&mut self, id: &str) {
         if !self.known.iter().any(|known| **known == *id) {
-            self.say(Out::Error("no text of this id was to be told".into()));
+            self.say(ToPlugin::Error("no text of this id was to be told".into()));
         }
     }
 
-    /// The agent has taken a text. That is so whatever has become of the claim.
+    /// The agent has taken a text, whatever has become of the claim.
     fn handle_told(&mut self, tell: Tell) {
         if tell.into_context {
             return self.handle_proven(tell, Way::Hook);
@@ -328,12 +328,12 @@ impl Session {
         self.release(tell.claim);
     }
 
-    /// What is still under this claim may be told by others.
+    /// Releases a claim, so that others may tell what is still under it.
     fn release(&mut self, claim_id: Uuid) {
         self.ask(Purpose::Other, Request::ReleaseClaim { peer_id: None, claim_id });
     }
 
-    /// A prompt is put before the model: what it proves, before the plugin could say `told`, too.
+    /// A prompt was put before the model: it proves that a text was read, perhaps before `told`.
     fn handle_prompt(&mut self, text: &str) {
         let proof = tell::handles(text);
         let proven = |tell: &Tell| tell.handles.iter().any(|handle| proof.contains(handle));
@@ -354,11 +354,11 @@ impl Session {
             let claim = Claim { moment: Some(Moment::Tool), ..claim(Way::Hook) };
             self.ask(Purpose::Context(id), Request::Claim(claim));
         } else {
-            self.say(Out::Context { id, tell: None });
+            self.say(ToPlugin::Context { id, tell: None });
         }
     }
 
-    /// The broker has answered, or cannot.
+    /// A request has a result.
     pub(super) fn handle_finished(
         &mut self,
         purpose: Purpose,
@@ -374,7 +374,7 @@ impl Session {
                 let since = self.held_since.take().unwrap_or(now);
                 match read(result) {
                     Ok(claimed) if claimed.messages.is_empty() => {
-                        // A broker that holds nothing must not be asked without a pause.
+                        // A broker that does not hold requests must not be asked without a pause.
                         let defer = Duration::from_millis(claimed.defer_ms.unwrap_or_default());
                         let soonest = since + self.pause;
                         self.hold_at = Some((now + defer).max(soonest));
@@ -384,7 +384,7 @@ impl Session {
                         self.pause = SESSION_PAUSE_MIN;
                         self.handle_claimed(&claimed, now);
                     }
-                    // Another peer's by now, or no broker any more.
+                    // The token is no longer valid, or the broker has gone.
                     Err(error) => {
                         crate::log::debug(format_args!("nothing can be told: {error}"));
                         self.retreat(now);
@@ -399,7 +399,7 @@ impl Session {
             Purpose::Context(id) => {
                 let claimed = read(result).ok();
                 let tell = claimed.and_then(|claimed| self.begin(&claimed, true, now));
-                self.say(Out::Context { id, tell });
+                self.say(ToPlugin::Context { id, tell });
             }
             Purpose::Mark(request) => {
                 self.marking -= 1;
@@ -424,7 +424,7 @@ impl Session {
     /// Hands what was claimed to the plugin.
     fn handle_claimed(&mut self, claimed: &Claimed, now: Instant) {
         if let Some((id, text)) = self.begin(claimed, false, now) {
-            self.say(Out::Tell { id, text });
+            self.say(ToPlugin::Tell { id, text });
         }
     }
 
@@ -466,7 +466,7 @@ impl Session {
         is_acting && self.held_since.is_none() && self.marking == 0 && !self.is_telling()
     }
 
-    /// Holds a claim if there is none and may be one.
+    /// Starts a held claim, unless there is one or none is allowed now.
     fn proceed(&mut self, now: Instant) {
         if self.may_hold() && self.hold_at.is_none_or(|at| at <= now) {
             self.hold_at = None;
@@ -476,17 +476,17 @@ impl Session {
         }
     }
 
-    fn say(&mut self, out: Out) {
-        self.commands.push_back(Command::Say(out));
+    fn say(&mut self, out: ToPlugin) {
+        self.effects.push_back(Effect::Say(out));
     }
 
-    /// Asks as the peer; what cannot be asked now is dropped, but for marks.
+    /// Asks as the peer. What cannot be asked now is dropped, except for marks.
     fn ask(&mut self, purpose: Purpose, request: Request) {
         match (&self.phase, purpose) {
             (Phase::Acting(token), purpose) => {
                 self.marking += usize::from(matches!(purpose, Purpose::Mark(_)));
                 let token = Some(token.clone());
-                self.commands.push_back(Command::Ask(purpose, request, token));
+                self.effects.push_back(Effect::Ask(purpose, request, token));
             }
             (_, Purpose::Mark(request)) => self.keep(*request),
             _ => {}
@@ -547,18 +547,18 @@ mod tests {
         }
 
         fn settle(&mut self) {
-            while let Some(command) = self.session.poll() {
-                match command {
-                    Command::Ask(purpose, request, _) => self.asked.push_back((purpose, request)),
-                    Command::Say(out) => self.said.push_back(out.line()),
-                    Command::Seek => self.seeks += 1,
-                    Command::Check(..) => {}
+            while let Some(effect) = self.session.poll() {
+                match effect {
+                    Effect::Ask(purpose, request, _) => self.asked.push_back((purpose, request)),
+                    Effect::Say(out) => self.said.push_back(out.line()),
+                    Effect::Seek => self.seeks += 1,
+                    Effect::Check(..) => {}
                 }
             }
         }
 
         fn line(&mut self, line: &str) {
-            self.session.handle_line(Line::read(line.as_bytes()), self.now);
+            self.session.handle_line(FromPlugin::read(line.as_bytes()), self.now);
             self.settle();
         }
 

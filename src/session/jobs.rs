@@ -1,4 +1,4 @@
-//! What takes a while and must not hold up the rest: a thread for each, and one answer.
+//! Jobs that take a while and must not hold up the loop: each has a thread and gives one result.
 
 use std::io;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::hook::session::{Asker, Found, find, token};
 use crate::hook::{self, HookEvent, Verdict};
 use crate::limits::{CALL_TIME_MAX, SESSION_STACK_BYTES};
 
-/// What came of one.
+/// The result of a job.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// Of a look for the peer.
+    /// Of looking for the peer.
     Sought(Result<Sought, ClientError>),
     /// Of the edit of this number.
     Ruled(u64, Verdict),
@@ -37,7 +37,7 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// `token` becomes ready when one is done.
+    /// `token` becomes ready when a job is done.
     pub(super) fn new(
         config: Config,
         agent: &str,
@@ -49,12 +49,12 @@ impl Jobs {
         Ok(Self { config, agent: agent.into(), waker, sender, receiver })
     }
 
-    /// One that is done.
+    /// The next result, if there is one.
     pub(super) fn poll(&mut self) -> Option<Done> {
         self.receiver.try_recv().ok()
     }
 
-    /// Looks which peer it is.
+    /// Looks for the peer.
     pub(super) fn seek(&self) {
         let (config, agent) = (self.config.clone(), self.agent.clone());
         self.spawn(
@@ -63,7 +63,7 @@ impl Jobs {
         );
     }
 
-    /// Asks the gate.
+    /// Asks the gate about an edit.
     pub(super) fn check(&self, edit: Edit, session: Option<Box<str>>) {
         let (config, agent, id) = (self.config.clone(), self.agent.clone(), edit.id);
         let event = HookEvent::before_edit(session, edit.cwd, edit.files);
@@ -71,11 +71,11 @@ impl Jobs {
         self.spawn(check, move || Done::Ruled(id, Verdict::Silent));
     }
 
-    /// `otherwise` if the system has no thread for it.
+    /// Runs `job` in a thread; if the system has none left, gives `otherwise`.
     fn spawn(&self, job: impl FnOnce() -> Done + Send + 'static, otherwise: impl FnOnce() -> Done) {
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let spawned = Builder::new().stack_size(SESSION_STACK_BYTES).spawn(move || {
-            // Nobody reads it any more at the end.
+            // At the end of the process nobody reads it any more.
             let _ = sender.send(job());
             let _ = waker.wake();
         });
@@ -89,7 +89,7 @@ impl Jobs {
 fn seek(config: &Config, agent: &str) -> Result<Sought, ClientError> {
     let mut client = Client::until(config, Instant::now() + CALL_TIME_MAX);
     client.wait_out_rate_limits();
-    // Before the look, so that whoever comes meanwhile is seen.
+    // Taken before looking, so that a peer that comes meanwhile is noticed.
     let last = ReadEvents { limit: Some(1), ..ReadEvents::default() };
     let Events { last_seq, .. } = client.call(&Request::ReadEvents(last))?;
     let asker = Asker { agent: Some(agent), ..Asker::default() };

@@ -1,15 +1,15 @@
-//! `slm-mesh session --agent NAME`: what a plugin of an agent starts, so that the plugin itself needs
+//! `slm-mesh session --agent NAME`: started by the plugin of an agent, so that the plugin itself needs
 //! no rules. It acts for the peer of the MCP server of that agent, holds a claim on what may be told,
 //! and asks the lock gate; the plugin puts texts where the agent reads them.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `protocol` | the lines between the two; no I/O |
-//! | `decide` | for whom, when, and what comes of it; no I/O |
-//! | `jobs` | what takes a while, in threads: which peer it is, and the gate |
+//! | `decide` | for which peer, what is claimed when, and what becomes of it; no I/O |
+//! | `jobs` | what takes a while, in threads: looking for the peer, and the gate |
 //! | `run` | the loop over standard input and output, the broker, the parent, and the time |
 //!
-//! It ends with its input or its parent, starts no broker, and waits for one that is gone.
+//! It ends with its input or its parent. It starts no broker, and waits for one that has gone.
 
 mod decide;
 mod jobs;

@@ -9,19 +9,19 @@ use serde_json::json;
 use crate::hook;
 use crate::limits::{SESSION_FILES_MAX, TAG_CHARS_MAX};
 
-/// Longest part of a wrong line that is shown again, characters.
+/// Most characters of a wrong line that are quoted.
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// What a plugin says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum FromPlugin {
     /// `{"session":"<id>"}`: the agent's session, from now on.
     Session(Box<str>),
     /// `{"turn":"begin"}`, or `"tool"`: the agent is in a turn.
     Working,
-    /// `{"turn":"end"}`: it has stopped.
+    /// `{"turn":"end"}`: the turn is over.
     Stopped,
-    /// `{"prompt":"..."}`: this is put before the model, or its beginning.
+    /// `{"prompt":"..."}`: this, or its beginning, is put before the model.
     Prompt(String),
     /// `{"context":7}`: a text may be put into the context now, with a tool's result for example.
     Context(u64),
@@ -49,7 +49,7 @@ pub(super) struct Edit {
     pub(super) cwd: Option<PathBuf>,
 }
 
-/// A line as it stands there. What is not known is left out.
+/// The fields of a line; unknown ones are ignored.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -63,11 +63,11 @@ struct Fields {
     edit: Option<Edit>,
 }
 
-impl Line {
+impl FromPlugin {
     /// Reads a line.
     ///
     /// # Errors
-    /// It is none; the text says what is wrong.
+    /// What is wrong with it.
     pub(super) fn read(line: &[u8]) -> Result<Self, String> {
         let fields: Fields = serde_json::from_slice(line).map_err(|error| {
             let shown: String =
@@ -109,10 +109,10 @@ impl Line {
 
 /// What a plugin is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Out {
+pub(super) enum ToPlugin {
     /// Wake the agent with this text, then say `told` or `failed` with the id.
     Tell {
-        /// To be given back.
+        /// The id to report it with.
         id: Box<str>,
         /// What the agent is to read.
         text: String,
@@ -121,23 +121,23 @@ pub(super) enum Out {
     Context {
         /// The plugin's number.
         id: u64,
-        /// The id to be given back, and what the agent is to read.
+        /// The id to report it with, and what the agent is to read.
         tell: Option<(Box<str>, String)>,
     },
-    /// The answer to `edit`. With a reason where there is something to say, either way.
+    /// The answer to `edit`.
     Allow {
         /// The plugin's number.
         id: u64,
         /// Whether it may be done.
         allow: bool,
-        /// Why not, or what there is to know.
+        /// Why not, or what to know about a file that may be edited.
         reason: Option<String>,
     },
     /// A line was not understood.
     Error(String),
 }
 
-impl Out {
+impl ToPlugin {
     /// The line, without its end.
     pub(super) fn line(&self) -> String {
         let value = match self {
@@ -162,19 +162,19 @@ mod tests {
 
     #[test]
     fn every_line_is_read() {
-        let read = |line: &str| Line::read(line.as_bytes()).unwrap();
-        assert_eq!(read(r#"{"session":"ses_1"}"#), Line::Session("ses_1".into()));
-        assert_eq!(read(r#"{"turn":"begin"}"#), Line::Working);
-        assert_eq!(read(r#"{"turn":"tool","more":[1]}"#), Line::Working);
-        assert_eq!(read(r#"{"turn":"end"}"#), Line::Stopped);
-        assert_eq!(read(r#"{"prompt":""}"#), Line::Prompt(String::new()));
-        assert_eq!(read(r#"{"context":3}"#), Line::Context(3));
-        assert_eq!(read(r#"{"told":"a"}"#), Line::Told("a".into()));
-        assert_eq!(read(r#"{"failed":"a"}"#), Line::Failed("a".into(), String::new()));
-        let failed = Line::Failed("a".into(), "why".into());
+        let read = |line: &str| FromPlugin::read(line.as_bytes()).unwrap();
+        assert_eq!(read(r#"{"session":"ses_1"}"#), FromPlugin::Session("ses_1".into()));
+        assert_eq!(read(r#"{"turn":"begin"}"#), FromPlugin::Working);
+        assert_eq!(read(r#"{"turn":"tool","more":[1]}"#), FromPlugin::Working);
+        assert_eq!(read(r#"{"turn":"end"}"#), FromPlugin::Stopped);
+        assert_eq!(read(r#"{"prompt":""}"#), FromPlugin::Prompt(String::new()));
+        assert_eq!(read(r#"{"context":3}"#), FromPlugin::Context(3));
+        assert_eq!(read(r#"{"told":"a"}"#), FromPlugin::Told("a".into()));
+        assert_eq!(read(r#"{"failed":"a"}"#), FromPlugin::Failed("a".into(), String::new()));
+        let failed = FromPlugin::Failed("a".into(), "why".into());
         assert_eq!(read(r#" {"reason":"why","failed":"a"} "#), failed);
         let edit = Edit { id: 1, files: vec!["a.rs".into()], ..Edit::default() };
-        assert_eq!(read(r#"{"edit":{"id":1,"files":["a.rs"],"x":null}}"#), Line::Edit(edit));
+        assert_eq!(read(r#"{"edit":{"id":1,"files":["a.rs"],"x":null}}"#), FromPlugin::Edit(edit));
     }
 
     #[test]
@@ -199,27 +199,27 @@ mod tests {
             (&many, "at most"),
             (&deep, "no line"),
         ] {
-            let error = Line::read(line.as_bytes()).unwrap_err();
+            let error = FromPlugin::read(line.as_bytes()).unwrap_err();
             assert!(error.contains(word) && error.len() < 400, "{error}");
         }
-        assert!(Line::read(b"\xff{").unwrap_err().contains("no line"));
+        assert!(FromPlugin::read(b"\xff{").unwrap_err().contains("no line"));
     }
 
     #[test]
     fn answers_are_lines() {
         let text = "two\nlines \"quoted\"".to_owned();
-        let tell = Out::Tell { id: "i".into(), text: text.clone() };
+        let tell = ToPlugin::Tell { id: "i".into(), text: text.clone() };
         assert_eq!(tell.line(), r#"{"tell":{"id":"i","text":"two\nlines \"quoted\""}}"#);
-        let context = Out::Context { id: 2, tell: Some(("i".into(), text)) };
+        let context = ToPlugin::Context { id: 2, tell: Some(("i".into(), text)) };
         assert_eq!(
             context.line(),
             r#"{"context":{"id":2,"tell":"i","text":"two\nlines \"quoted\""}}"#
         );
-        assert_eq!(Out::Context { id: 2, tell: None }.line(), r#"{"context":{"id":2}}"#);
-        let allow = Out::Allow { id: 1, allow: true, reason: None };
+        assert_eq!(ToPlugin::Context { id: 2, tell: None }.line(), r#"{"context":{"id":2}}"#);
+        let allow = ToPlugin::Allow { id: 1, allow: true, reason: None };
         assert_eq!(allow.line(), r#"{"allow":{"allow":true,"id":1}}"#);
-        let deny = Out::Allow { id: 1, allow: false, reason: Some("no".into()) };
+        let deny = ToPlugin::Allow { id: 1, allow: false, reason: Some("no".into()) };
         assert_eq!(deny.line(), r#"{"allow":{"allow":false,"id":1,"reason":"no"}}"#);
-        assert_eq!(Out::Error("e".into()).line(), r#"{"error":"e"}"#);
+        assert_eq!(ToPlugin::Error("e".into()).line(), r#"{"error":"e"}"#);
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
-use super::decide::{Command, Purpose, Session, Sought};
+use super::decide::{Effect, Purpose, Session, Sought};
 use super::jobs::{Done, Jobs};
-use super::protocol::{Line, Out};
+use super::protocol::{FromPlugin, ToPlugin};
 use crate::client::{ClientError, Link, LinkEvent, StartPolicy, wait_of};
 use crate::config::Config;
 use crate::hook::Verdict;
@@ -150,7 +150,7 @@ impl Loop {
         for _ in 0..READS_PER_TURN {
             while self.wants_lines() {
                 let line = match self.input.next_line() {
-                    Some(Ok(line)) => Line::read(line),
+                    Some(Ok(line)) => FromPlugin::read(line),
                     Some(Err(LineTooLong)) => Err("a line was too long and left out".into()),
                     None => break,
                 };
@@ -172,13 +172,13 @@ impl Loop {
     fn settle(&mut self, now: Instant) {
         loop {
             let mut moved = false;
-            while let Some(command) = self.session.poll() {
+            while let Some(effect) = self.session.poll() {
                 moved = true;
-                match command {
-                    Command::Seek => self.jobs.seek(),
-                    Command::Check(edit, session) => self.jobs.check(edit, session),
-                    Command::Say(out) => self.say(&out),
-                    Command::Ask(purpose, request, token) => {
+                match effect {
+                    Effect::Seek => self.jobs.seek(),
+                    Effect::Check(edit, session) => self.jobs.check(edit, session),
+                    Effect::Say(out) => self.say(&out),
+                    Effect::Ask(purpose, request, token) => {
                         let is_held = wait_of(&request) > 0;
                         let link = if is_held { &mut self.held } else { &mut self.asks };
                         let (token, start) = (token.as_deref(), StartPolicy::Never);
@@ -247,8 +247,8 @@ impl Loop {
         });
     }
 
-    fn say(&mut self, out: &Out) {
-        if let Out::Error(error) = out {
+    fn say(&mut self, out: &ToPlugin) {
+        if let ToPlugin::Error(error) = out {
             log::warn(format_args!("{error}"));
         }
         if ndjson::append(&mut self.out, out.line().as_bytes()).is_err() {

@@ -81,7 +81,7 @@ fn text(page: &mut String, text: &str) {
     let _ = writeln!(page, "{}", escaped(text));
 }
 
-/// A line in which nothing is taken for a request or an escape.
+/// A line in which nothing can be mistaken for a request or an escape.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
@@ -99,7 +99,7 @@ mod tests {
         }
         assert!(page.starts_with(".TH SLM\\-MESH 1 "));
         assert_eq!(escaped(".a-b\\n"), "\\&.a\\-b\\en");
-        // A request begins a line only where one is meant.
+        // Only intended requests begin a line.
         let known = [".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".nf", ".fi", ".RS", ".RE"];
         for line in page.lines().filter(|line| line.starts_with(['.', '\''])) {
             assert!(known.iter().any(|it| line.split(' ').next() == Some(it)), "{line}");

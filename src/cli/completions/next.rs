@@ -1,4 +1,4 @@
-//! Which words may stand next in a line.
+//! Which words may come next in a command line.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,18 @@ use crate::config::Config;
 use crate::model::{MessageKind, event_type};
 use crate::names;
 
-/// How long a broker has to name what there is: someone waits with a finger on a key.
+/// How long the broker may take to answer: someone waits with a finger on a key.
 const TIME_MAX: Duration = Duration::from_millis(500);
-/// Handles that are offered.
+/// Most handles offered.
 const HANDLES_MAX: u32 = 30;
 
 /// A word, and what it means.
 type Word = (String, String);
 
-/// The words that may stand in the place of the last of `words`, which may be begun.
+/// The words that may replace the last of `words`, the beginning of which was typed.
 pub(super) fn words(config: &Config, words: &[String]) -> Vec<Word> {
     let Some((begun, before)) = words.split_last() else { return Vec::new() };
-    let line = Line::read(before);
+    let line = TypedLine::read(before);
     let mut found = match (line.entry, line.open) {
         (_, Some(option)) => values(config, &line, option),
         (Some(entry), None) if begun.starts_with('-') => {
@@ -36,7 +36,7 @@ pub(super) fn words(config: &Config, words: &[String]) -> Vec<Word> {
         (Some(entry), None) => positional(config, &line, entry),
         (None, None) => commands().collect(),
     };
-    // Several are told with commas between them.
+    // Several recipients are separated by commas.
     let several = line.entry.is_some_and(|entry| entry.name == "send") && begun.contains(',');
     let head = begun.rsplit_once(',').filter(|_| several).map(|(head, _)| format!("{head},"));
     if let Some(head) = head {
@@ -48,16 +48,16 @@ pub(super) fn words(config: &Config, words: &[String]) -> Vec<Word> {
     found
 }
 
-/// What stands in a line already.
-struct Line<'a> {
+/// The words typed before the one to be completed.
+struct TypedLine<'a> {
     entry: Option<&'static Entry>,
-    /// The words that are neither options nor their values, behind the command.
+    /// The words after the command that are neither options nor their values.
     free: Vec<&'a str>,
     /// The option whose value comes next.
     open: Option<&'static str>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> TypedLine<'a> {
     fn read(words: &'a [String]) -> Self {
         let mut line = Self { entry: None, free: Vec::new(), open: None };
         for word in words {
@@ -75,7 +75,7 @@ impl<'a> Line<'a> {
         line
     }
 
-    /// The value that an option takes, if it takes one.
+    /// The option as the catalogue writes it, if it takes a value.
     fn option(&self, word: &str) -> Option<&'static str> {
         let own = self.entry.map(|entry| entry.options).unwrap_or_default();
         let all = own.iter().chain(GLOBAL_OPTIONS);
@@ -104,8 +104,8 @@ fn plain<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<Word> {
     words.into_iter().map(|word| (word.to_owned(), String::new())).collect()
 }
 
-/// The values of an option, as it is written in the table of commands.
-fn values(config: &Config, line: &Line<'_>, option: &str) -> Vec<Word> {
+/// The possible values of an option, given as the catalogue writes it.
+fn values(config: &Config, line: &TypedLine<'_>, option: &str) -> Vec<Word> {
     let command = line.entry.map(|entry| entry.name).unwrap_or_default();
     match option.split([' ', ',']).next().unwrap_or_default() {
         "--as" | "--from" | "--peer" | "--with" => peers(config, &[(CLI, "the person")]),
@@ -119,8 +119,8 @@ fn values(config: &Config, line: &Line<'_>, option: &str) -> Vec<Word> {
     }
 }
 
-/// What may stand where the next free word does, by how the command is written.
-fn positional(config: &Config, line: &Line<'_>, entry: &Entry) -> Vec<Word> {
+/// What the next free word may be, according to the usage of the command.
+fn positional(config: &Config, line: &TypedLine<'_>, entry: &Entry) -> Vec<Word> {
     let at = line.free.len();
     let mut found: Vec<Word> = Vec::new();
     for usage in entry.usage {
@@ -129,7 +129,7 @@ fn positional(config: &Config, line: &Line<'_>, entry: &Entry) -> Vec<Word> {
             let is_word = !part.starts_with(['<', '[']);
             !is_word || part.split('|').any(|known| known == *word)
         });
-        // The last part may come several times.
+        // The last part may be repeated.
         let last = parts.last().filter(|part| part.contains("...]"));
         let Some(part) = parts.get(at).or(last).filter(|_| fits) else { continue };
         for word in values_of(config, entry, part) {
@@ -191,9 +191,9 @@ fn values_of(config: &Config, entry: &Entry, part: &str) -> Vec<Word> {
     }
 }
 
-// --- What there is just now ---------------------------------------------------------------------
+// --- What the broker knows now ---------------------------------------------------------------------
 
-/// Asks the broker; without one, or if it takes too long, there is nothing.
+/// Asks the broker; none without one, or if it takes too long.
 fn ask<T: serde::de::DeserializeOwned>(config: &Config, request: &Request) -> Option<T> {
     Client::until(config, Instant::now() + TIME_MAX).call(request).ok()
 }

@@ -1,4 +1,4 @@
-//! Whether what the agents here have of this program works.
+//! Checks the settings of agents and what the broker has heard from them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::setup::targets::{Part, is_program};
 use crate::setup::work::{Seen, Setup};
 
 const CHECK: &str = "agent";
-/// How many missing hooks are named; of more, their number says enough.
+/// Most missing hooks that are named; of more, only the number is given.
 const MISSING_NAMED_MAX: usize = 3;
 
 pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo]) {
@@ -71,16 +71,16 @@ pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo])
     }
 }
 
-/// What is told of one agent.
-struct Teller<'a> {
+/// The report on one agent.
+struct AgentReport<'a> {
     report: &'a mut Report,
     context: &'a Context,
     agent: &'static Agent,
-    /// Its version, or why it is not known; told once.
+    /// Its version, or why that is unknown; reported once.
     version: Option<String>,
 }
 
-impl Teller<'_> {
+impl AgentReport<'_> {
     fn path(&self, path: &Path) -> String {
         self.context.out.path(&path.to_string_lossy())
     }
@@ -126,7 +126,7 @@ fn one(
         None if agent.settings.tells_version => Some("(not on PATH)".into()),
         None => None,
     };
-    let mut tell = Teller { report, context, agent, version };
+    let mut tell = AgentReport { report, context, agent, version };
     let is_ours = |seen: &&Seen| {
         seen.look.found != Found::Absent && !matches!(seen.part, Part::Allow | Part::Setting(_))
     };
@@ -175,7 +175,7 @@ fn one(
 /// How long before its server is heard a session may have run its first hook.
 const FIRST_HOOK_MS_MAX: i64 = 60_000;
 
-/// What the broker has heard of its sessions, and what came of waking them.
+/// What the broker has heard from its sessions, and how waking them went.
 fn heard(
     report: &mut Report,
     context: &Context,
@@ -183,7 +183,7 @@ fn heard(
     info: &AgentInfo,
     hooked: bool,
 ) {
-    let mut tell = Teller { report, context, agent, version: None };
+    let mut tell = AgentReport { report, context, agent, version: None };
     let age = |then: Timestamp| context.out.age(then);
     let first = info.registered_at.map(|then| then.0.saturating_sub(FIRST_HOOK_MS_MAX));
     match (info.hook_at, info.registered_at) {
@@ -215,7 +215,7 @@ fn heard(
     }
 }
 
-fn server(tell: &mut Teller, setup: &Setup, seen: &Seen) {
+fn server(tell: &mut AgentReport, setup: &Setup, seen: &Seen) {
     let path = tell.path(&seen.path);
     let command = seen.look.command.as_deref().unwrap_or_default();
     let again = tell.again("");
@@ -246,7 +246,7 @@ fn server(tell: &mut Teller, setup: &Setup, seen: &Seen) {
     }
 }
 
-fn hooks(tell: &mut Teller, seen: &Seen, all: usize) {
+fn hooks(tell: &mut AgentReport, seen: &Seen, all: usize) {
     let path = tell.path(&seen.path);
     let missing = &seen.look.missing;
     let again = tell.again("");
@@ -270,7 +270,7 @@ fn hooks(tell: &mut Teller, seen: &Seen, all: usize) {
     }
 }
 
-fn script(tell: &mut Teller, seen: &Seen) {
+fn script(tell: &mut AgentReport, seen: &Seen) {
     let path = tell.path(&seen.path);
     let wake = tell.agent.has_wake();
     let again = tell.again(if wake { " --wake" } else { "" });
@@ -287,7 +287,7 @@ fn is_same(command: &str, program: &Program) -> bool {
     is_ours(command) && resolve(command).is_some_and(|path| Some(path) == resolve(&program.path))
 }
 
-/// The file that a command starts, as far as `PATH` is the same there.
+/// The file that a command starts, assuming the same `PATH`.
 fn resolve(command: &str) -> Option<PathBuf> {
     let path = Path::new(command);
     if path.is_absolute() {

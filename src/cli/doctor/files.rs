@@ -15,7 +15,7 @@ use crate::data_dir;
 /// Mode bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Looks at the directory before anything is made in it.
+/// Checks the directory before anything is created in it.
 pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
     const CHECK: &str = "data dir";
     let paths = &config.paths;
@@ -49,14 +49,14 @@ pub(super) fn data_dir(report: &mut Report, config: &Config, out: &Out) {
     }
 }
 
-/// Room on the disk with which a broker gets by for a moment only, and for a while.
+/// Free bytes on the disk that are too few, and that will soon be too few.
 const DISK_BYTES_FULL: u64 = 1024 * 1024;
 const DISK_BYTES_LOW: u64 = 64 * 1024 * 1024;
 
-/// Looks whether there is room for what the broker writes.
+/// Checks whether there is room for what the broker writes.
 pub(super) fn room(report: &mut Report, config: &Config) {
     const CHECK: &str = "disk";
-    // Of a directory that is not there yet nothing is known.
+    // Nothing is known about a directory that does not exist yet.
     let Ok(disk) = rustix::fs::statvfs(config.paths.dir()) else { return };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let text = format!("{} free for the data directory", size(free));

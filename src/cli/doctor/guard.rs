@@ -1,4 +1,4 @@
-//! Whether commits in the working directory are guarded.
+//! Checks whether commits in the working directory are guarded.
 
 use std::env;
 
@@ -10,7 +10,7 @@ use crate::guard::status::{self, State};
 
 const CHECK: &str = "guard";
 
-/// Outside of a repository, and without git, there is nothing to say.
+/// Says nothing outside of a repository, or without git.
 pub(super) fn check(report: &mut Report, out: &Out) {
     let Ok(here) = env::current_dir() else { return };
     let Ok(status) = status::status(&here) else { return };

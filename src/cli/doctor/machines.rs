@@ -1,4 +1,4 @@
-//! What this machine is among several, and whether the others can be reached.
+//! Checks the role of this machine in a mesh of several, and whether the others can be reached.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::role::{Kind, Resolved, Role};
 
 /// How long a connection to one's own port may take.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-/// Clocks that differ by less agree, ms.
+/// Largest difference between clocks that counts as none, ms.
 const CLOCK_MS_MAX: u64 = 60_000;
 
-/// The role, and what belongs to it. Gives what serves.
+/// Checks the role. Returns the role of the process that serves.
 pub(super) fn check(report: &mut Report, config: &Config, out: &Out, client: &mut Client) -> Kind {
     let standing = Standing::of(config, client);
     if let Some(conflict) = standing.conflict() {
@@ -37,7 +37,7 @@ pub(super) fn check(report: &mut Report, config: &Config, out: &Out, client: &mu
     standing.kind
 }
 
-/// Whether the port of a hub is open, as far as that can be told from here.
+/// Checks whether the port of a hub is open, as far as can be told from here.
 fn hub(report: &mut Report, asked: SocketAddr, reply: &MachinesReply) {
     const CHECK: &str = "hub";
     let runs = reply.listen.as_ref().and_then(|address| address.parse().ok());
@@ -63,7 +63,7 @@ fn hub(report: &mut Report, asked: SocketAddr, reply: &MachinesReply) {
     }
 }
 
-/// How the way to the hub stands.
+/// Checks the connection to the hub.
 fn way(report: &mut Report, out: &Out, reply: &MachinesReply) {
     const CHECK: &str = "hub";
     let Some(hub) = &reply.hub else { return };
@@ -81,7 +81,7 @@ fn way(report: &mut Report, out: &Out, reply: &MachinesReply) {
     report.bad(CHECK, text, todo);
 }
 
-/// Whether the clock of the hub, which wrote `theirs` between `before` and `after`, is like this one.
+/// Checks the clock of the hub, which wrote `theirs` between `before` and `after`, against ours.
 pub(super) fn clock(
     report: &mut Report,
     theirs: Timestamp,

@@ -1,7 +1,7 @@
-//! `slm-mesh doctor`: looks at everything a mesh needs, says what is wrong and what to do.
+//! `slm-mesh doctor`: checks everything that a mesh needs, and says what is wrong and what to do.
 //!
-//! Each check gives lines; none mends anything. The one thing that is made is a peer of its own, to
-//! which a message is pushed over a real socket, and which goes again.
+//! Each check gives findings; none repairs anything. The only thing created is a peer of its own, to
+//! which a message is pushed over a real socket, and which leaves again.
 
 mod agents;
 mod files;
@@ -26,51 +26,56 @@ use crate::neighbour::{Neighbour, ask};
 use crate::platform::{self, Address};
 use crate::role::Kind;
 
-/// What a line says.
+/// The status of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Mark {
+enum Verdict {
     /// As it should be.
     Ok,
-    /// Worth to know; nothing is wrong.
+    /// Worth knowing; nothing is wrong.
     Note,
     /// Wrong.
     Bad,
 }
 
-/// A line.
+/// The result of a check.
 #[derive(Debug, Serialize)]
-struct Line {
-    /// What was looked at.
+struct Finding {
+    /// What was checked.
     check: &'static str,
-    status: Mark,
-    /// How it is.
+    status: Verdict,
+    /// What was found.
     text: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     todo: Option<String>,
 }
 
-/// The lines so far.
+/// The findings so far.
 #[derive(Debug, Default)]
-struct Report(Vec<Line>);
+struct Report(Vec<Finding>);
 
 impl Report {
     fn ok(&mut self, check: &'static str, text: impl Into<String>) {
-        self.0.push(Line { check, status: Mark::Ok, text: text.into(), todo: None });
+        self.0.push(Finding { check, status: Verdict::Ok, text: text.into(), todo: None });
     }
 
     fn note(&mut self, check: &'static str, text: impl Into<String>, todo: impl Into<String>) {
         let todo = Some(todo.into()).filter(|todo: &String| !todo.is_empty());
-        self.0.push(Line { check, status: Mark::Note, text: text.into(), todo });
+        self.0.push(Finding { check, status: Verdict::Note, text: text.into(), todo });
     }
 
     fn bad(&mut self, check: &'static str, text: impl Into<String>, todo: impl Into<String>) {
-        self.0.push(Line { check, status: Mark::Bad, text: text.into(), todo: Some(todo.into()) });
+        self.0.push(Finding {
+            check,
+            status: Verdict::Bad,
+            text: text.into(),
+            todo: Some(todo.into()),
+        });
     }
 
     fn wrong(&self) -> usize {
-        self.0.iter().filter(|line| line.status == Mark::Bad).count()
+        self.0.iter().filter(|line| line.status == Verdict::Bad).count()
     }
 }
 
@@ -119,7 +124,7 @@ impl Command for Doctor {
         Ok(if wrong > 0 { Exit::Failed } else { Exit::Done })
     }
 
-    /// It tells so among other things.
+    /// It reports an unsafe one itself.
     fn checks_data_dir(&self) -> bool {
         false
     }
@@ -190,7 +195,7 @@ fn broker(
     if let Some(at) = told.filter(|_| is_client) {
         machines::clock(report, at, (before, now()));
     }
-    // Asked again: it knows now whether something could be written.
+    // Asked again, since the broker knows by now whether it can write.
     let status = client.call(&Request::Status).unwrap_or(status);
     database(report, &context.out, &status, told.is_some());
     *heard = status.agents;
@@ -230,7 +235,7 @@ fn port(report: &mut Report, config: &Config, port: u16) {
     }
 }
 
-/// Whether the broker's program is another file than this one. Unknown counts as no.
+/// Whether the broker runs another program file than this one. Unknown counts as no.
 fn is_replaced(pid: u32) -> bool {
     let own = std::env::current_exe().and_then(|path| path.canonicalize()).ok();
     let its = platform::executable(pid).and_then(|path| path.canonicalize().ok());
@@ -310,7 +315,7 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
     }
 }
 
-/// A line is no longer, unless a word of it is.
+/// Most columns of a line, unless a word is longer.
 const LINE_COLUMNS_MAX: usize = 80;
 
 fn write(out: &mut Out, report: &Report) -> io::Result<()> {
@@ -320,9 +325,9 @@ fn write(out: &mut Out, report: &Report) -> io::Result<()> {
     let width = report.0.iter().map(|line| line.check.len()).max().unwrap_or_default();
     for line in &report.0 {
         let (mark, paint) = match line.status {
-            Mark::Ok => ("ok  ", Paint::Good),
-            Mark::Note => ("note", Paint::Dim),
-            Mark::Bad => ("BAD ", Paint::Warn),
+            Verdict::Ok => ("ok  ", Paint::Good),
+            Verdict::Note => ("note", Paint::Dim),
+            Verdict::Bad => ("BAD ", Paint::Warn),
         };
         let mark = out.style.paint(mark, paint).into_owned();
         let room = LINE_COLUMNS_MAX.saturating_sub(width + 8);

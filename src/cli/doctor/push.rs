@@ -1,4 +1,4 @@
-//! A message to a peer of our own, over a real push socket.
+//! Checks delivery: a message to a peer of our own, over a real push socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,7 @@ const PUSH_TIME_MAX: Duration = Duration::from_secs(5);
 
 const CHECK: &str = "push";
 
-/// The peer, gone at the end with its socket.
+/// The peer. Dropping it removes it and its socket.
 struct Probe {
     client: Client,
     socket: PathBuf,
@@ -30,7 +30,7 @@ struct Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        // It would be noticed by its process, too.
+        // The broker would also notice the end of its process.
         let _ = self.client.call_bytes(&Request::Unregister { peer_id: None, away: false });
         let _ = std::fs::remove_file(&self.socket);
     }

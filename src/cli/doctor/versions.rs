@@ -1,4 +1,4 @@
-//! Which version an agent is: what its package says, or else its program.
+//! The versions of agents: from the package, or else from the program.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::files;
 use crate::limits::{AGENT_PACKAGE_BYTES_MAX, AGENT_VERSION_BYTES_MAX, AGENT_VERSION_MS_MAX};
 use crate::platform::poll_readable;
 
-/// The version that each program tells; none if it tells none in time. All are asked at once.
+/// The version that each program prints; none if it prints none in time. All are run at once.
 pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static str, Option<String>> {
     let deadline = Instant::now() + Duration::from_millis(AGENT_VERSION_MS_MAX);
     let mut versions = HashMap::new();
@@ -30,7 +30,7 @@ pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static st
     let told = |child: Option<Child>| {
         let mut child = child?;
         let text = read(&mut child, deadline);
-        // One that has told it is done, or as good as.
+        // A program that has printed its version is about to end.
         let _ = child.kill();
         let _ = child.wait();
         version(&text)
@@ -39,7 +39,7 @@ pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static st
     versions
 }
 
-/// The version of the npm package that a program lies in: to start one of these takes a second.
+/// The version of the npm package that contains a program; starting one of those takes a second.
 fn packaged(program: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Package {

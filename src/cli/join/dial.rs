@@ -1,4 +1,5 @@
-//! The first connection to a hub: every address at once, and the first that leads to the hub.
+//! The first connection to a hub: all addresses are tried at once, and the first that leads to the hub
+//! is used.
 
 use std::fmt;
 use std::io;
@@ -15,49 +16,49 @@ use crate::model::{MachineId, MachineName};
 use crate::platform::{poll_readable, poll_writable};
 use crate::wire::frames::ToRelay;
 
-/// How long the address of a name is looked for, and how long a connection may take to stand.
+/// How long resolving a name may take, and how long connecting.
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long the hub may take from there until it has let this machine in. It may be a slow one.
+/// How long the hub may take after that to let this machine in; it may be slow.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What a hub is asked with.
-pub(super) struct Asking<'a> {
+/// How this machine introduces itself to a hub.
+pub(super) struct Introduction<'a> {
     pub(super) key: &'a MachineKey,
     pub(super) way: Way,
-    /// What this machine calls itself.
+    /// This machine's own name.
     pub(super) name: Option<MachineName>,
-    /// Whether names may be looked for by mDNS.
+    /// Whether names may be resolved by mDNS.
     pub(super) mdns: bool,
 }
 
 /// A hub that has let this machine in.
 #[derive(Debug)]
-pub(super) struct Met {
+pub(super) struct Admission {
     /// The address that led there, as it was given.
     pub(super) address: HubAddress,
-    /// What the hub calls itself.
+    /// The hub's name.
     pub(super) name: Box<str>,
-    /// What it calls this machine.
+    /// The name that it gives this machine.
     pub(super) you: Option<MachineName>,
 }
 
-/// Why there is no hub.
+/// Why no hub has let this machine in.
 #[derive(Debug)]
-pub(super) enum NotMet {
-    /// It is there and says no.
+pub(super) enum NotAdmitted {
+    /// It was reached and refused.
     Refused(String),
-    /// It was found nowhere: each address, and what came of it.
+    /// It was not found: each address with its trouble.
     Nowhere(Vec<(HubAddress, Trouble)>),
 }
 
 /// What is wrong with one address.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// There is no such name, or nothing can be connected to.
+    /// The name does not exist, or the connection failed.
     Unreachable(String),
     /// Another hub is there.
     Another(MachineId),
-    /// Something is there, and not what was looked for.
+    /// Something answers that is no hub.
     Wrong(String),
 }
 
@@ -73,8 +74,11 @@ impl fmt::Display for Trouble {
 /// Connects to all `addresses` at once, and asks what answers first, then the next.
 ///
 /// # Errors
-/// See [`NotMet`].
-pub(super) fn dial(addresses: Vec<HubAddress>, asking: &Asking<'_>) -> Result<Met, NotMet> {
+/// See [`NotAdmitted`].
+pub(super) fn dial(
+    addresses: Vec<HubAddress>,
+    asking: &Introduction<'_>,
+) -> Result<Admission, NotAdmitted> {
     let (sender, connected) = mpsc::channel();
     let mut troubles = Vec::new();
     for address in addresses {
@@ -82,7 +86,7 @@ pub(super) fn dial(addresses: Vec<HubAddress>, asking: &Asking<'_>) -> Result<Me
         let mdns = asking.mdns;
         let connect = move || {
             let stream = connect(&address, mdns);
-            // Nobody waits for it when another was faster.
+            // Nobody waits for it if another one was faster.
             let _ = sender.send((address, stream));
         };
         if let Err(error) = thread::Builder::new().name("dial".to_owned()).spawn(connect) {
@@ -90,20 +94,22 @@ pub(super) fn dial(addresses: Vec<HubAddress>, asking: &Asking<'_>) -> Result<Me
         }
     }
     drop(sender);
-    // Ends when the last of them has said what came of it.
+    // Ends when the last of the threads has reported.
     for (address, stream) in connected {
         let trouble = match stream {
             Err(why) => Trouble::Unreachable(why),
             Ok(stream) => match ask(stream, asking) {
-                Ok((name, you)) => return Ok(Met { address, name, you }),
-                Err(Ended::Refused(refused)) => return Err(NotMet::Refused(refused.to_string())),
+                Ok((name, you)) => return Ok(Admission { address, name, you }),
+                Err(Ended::Refused(refused)) => {
+                    return Err(NotAdmitted::Refused(refused.to_string()));
+                }
                 Err(Ended::AnotherHub(another)) => Trouble::Another(another.found),
                 Err(ended) => Trouble::Wrong(ended.to_string()),
             },
         };
         troubles.push((address, trouble));
     }
-    Err(NotMet::Nowhere(troubles))
+    Err(NotAdmitted::Nowhere(troubles))
 }
 
 fn connect(address: &HubAddress, mdns: bool) -> Result<TcpStream, String> {
@@ -122,7 +128,7 @@ fn connect(address: &HubAddress, mdns: bool) -> Result<TcpStream, String> {
     Err(why)
 }
 
-/// What came of connecting, in words that help.
+/// Why a connection failed, in words that help.
 fn words(at: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::TimedOut => "no answer; a firewall may be in between".to_owned(),
@@ -134,7 +140,10 @@ fn words(at: SocketAddr, error: &io::Error) -> String {
 }
 
 /// Asks to be let in, and waits until the hub has said who it is.
-fn ask(stream: TcpStream, asking: &Asking<'_>) -> Result<(Box<str>, Option<MachineName>), Ended> {
+fn ask(
+    stream: TcpStream,
+    asking: &Introduction<'_>,
+) -> Result<(Box<str>, Option<MachineName>), Ended> {
     stream.set_nonblocking(true)?;
     // It is for the delay alone.
     let _ = stream.set_nodelay(true);

@@ -1,4 +1,4 @@
-//! What `slm-mesh join` does, in its order.
+//! The steps of `slm-mesh join`.
 
 use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Join;
-use super::dial::{Asking, Met, NotMet, Trouble, dial};
+use super::dial::{Admission, Introduction, NotAdmitted, Trouble, dial};
 use crate::api::{ListPeers, LocksReply, MachinesReply, PeersReply, Request, Status};
 use crate::cli::ask::confirm;
 use crate::cli::command::Context;
@@ -26,9 +26,9 @@ use crate::platform;
 use crate::role::OtherRole;
 use crate::role::stored::{self, KnownHub, Stored};
 
-/// Longest code that is read, with what may be around it, bytes.
+/// Most bytes that are read for a code and the space around it.
 const CODE_BYTES_MAX: u64 = 4096;
-/// How long the relay may take until its connection stands. The hub has just answered.
+/// How long the relay may take to connect. The hub has just answered.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often that is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -56,7 +56,7 @@ pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
         confirm(&mut context.out, wanted.yes, &left, "Join?")?;
     }
 
-    let asking = Asking {
+    let asking = Introduction {
         key: &key,
         way: Way::Invited(invitation.hub(), invitation.token()),
         name: MachineName::of_host(&platform::host_name()),
@@ -67,7 +67,7 @@ pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
     let hub = known_hub(&met, wanted, &invitation);
     switch(&config, Some(&Stored::Client { hub, token: None }))?;
     if let Err(failure) = wait_until_connected(&config) {
-        // As it was: what has failed is told, whatever becomes of this.
+        // Back to what it was; the first failure is the one to report.
         let _ = switch(&config, former.as_ref());
         return Err(failure);
     }
@@ -75,7 +75,7 @@ pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn tell(out: &mut Out, met: &Met, invitation: &Invitation) -> io::Result<()> {
+fn tell(out: &mut Out, met: &Admission, invitation: &Invitation) -> io::Result<()> {
     let name = met.you.map(|name| name.to_string());
     if out.json {
         let hub = json!({
@@ -147,10 +147,10 @@ fn check_role(config: &Config, former: Option<&Stored>, invitation: &Invitation)
     }
 }
 
-/// What there is here that will not be there, without the end of its sentence; none if nothing is.
+/// What would be left behind, as the beginning of a sentence; none if nothing.
 fn left_behind(config: &Config) -> Result<Option<String>> {
     let before = stored::read(&config.paths.machines()).map_err(Failure::file)?;
-    // Behind a relay it is the hub's, and a directory without a database has nothing.
+    // A relay has nothing of its own, and neither has a directory without a database.
     let has_own = matches!(config.asked, Asked::Nothing | Asked::Broker)
         && !matches!(before, Some(Stored::Client { .. }));
     if !has_own || !config.paths.db().exists() {
@@ -198,8 +198,8 @@ fn addresses(wanted: &Join, invitation: &Invitation) -> Vec<HubAddress> {
     addresses
 }
 
-/// What is stored of the hub: the address that led to it first, and the others.
-fn known_hub(met: &Met, wanted: &Join, invitation: &Invitation) -> KnownHub {
+/// What is stored about the hub: the address that led to it first, then the others.
+fn known_hub(met: &Admission, wanted: &Join, invitation: &Invitation) -> KnownHub {
     let mut known = vec![met.address.clone()];
     known.extend(
         addresses(wanted, invitation).into_iter().filter(|address| *address != met.address),
@@ -208,11 +208,11 @@ fn known_hub(met: &Met, wanted: &Join, invitation: &Invitation) -> KnownHub {
     KnownHub { id: invitation.hub(), addresses: known }
 }
 
-/// Why this machine was not let in, as exactly as that is known.
-fn failure(not_met: &NotMet, invitation: &Invitation) -> Failure {
+/// Why this machine was not let in, as exactly as is known.
+fn failure(not_met: &NotAdmitted, invitation: &Invitation) -> Failure {
     let troubles = match not_met {
-        NotMet::Refused(words) => return Failure::other("refused", words.clone()),
-        NotMet::Nowhere(troubles) => troubles,
+        NotAdmitted::Refused(words) => return Failure::other("refused", words.clone()),
+        NotAdmitted::Nowhere(troubles) => troubles,
     };
     if troubles.is_empty() {
         return Failure::other(
@@ -242,12 +242,12 @@ fn failure(not_met: &NotMet, invitation: &Invitation) -> Failure {
     )
 }
 
-/// Starts the relay, and waits until its connection to the hub stands.
+/// Starts the relay, and waits until it is connected to the hub.
 fn wait_until_connected(config: &Config) -> Result<()> {
     let mut client = Client::open(config, StartPolicy::IfNeeded)?;
     let until = Instant::now() + CONNECT_TIME_MAX;
     loop {
-        // What the hub has to answer makes the relay connect.
+        // A request for the hub makes the relay connect.
         let why = match client.call_bytes(&Request::Status) {
             Ok(_) => return Ok(()),
             Err(error @ (ClientError::Refused(_) | ClientError::InDoubt { .. })) => {
