@@ -23,7 +23,7 @@ const FOLLOW_LIMIT: u32 = 10;
 pub(super) const ENTRY: Entry = Entry {
     name: "events",
     group: Group::Shared,
-    summary: "what has happened, and what happens",
+    summary: "what has happened, and what is happening",
     usage: &["events [--type T]... [--since T] [--limit N] [--follow]"],
     about: &[
         "Shows the newest events, oldest first, in sentences; --json has them as they are kept. \

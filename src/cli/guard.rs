@@ -39,12 +39,12 @@ pub(super) const ENTRY: Entry = Entry {
          there already is kept and run first. Working trees with hooks of their own are named. \
          Hooks that all your repositories share (core.hooksPath in the configuration of the user \
          or the system) are written to only with --global. `uninstall` takes the guard out and \
-         puts the hook of before back as it was.",
+         puts the previous hook back as it was.",
         "`status` tells for each working tree whether its commits are guarded.",
         "`check` is what the hook runs: it exits with 1 if someone else has locked a file of the \
          commit, and with 0 in any other case, also without a broker. Run by an agent, its own \
          locks are fine; run by you, those of `cli` are. The commit of a merge is never \
-         refused; `git commit --no-verify` goes past the guard.",
+         refused; `git commit --no-verify` bypasses the guard.",
     ],
     options: &[
         ("--uninstall", "the same as `guard uninstall`"),

@@ -17,7 +17,7 @@ use crate::role::stored::{self, Stored};
 pub(super) const ENTRY: Entry = Entry {
     name: "leave",
     group: Group::Machines,
-    summary: "leave the mesh of another machine, or be a hub no more",
+    summary: "leave the mesh of another machine, or stop being a hub",
     usage: &["leave [--yes]"],
     about: &[
         "On a machine that has joined: from now on it has its own mesh again, with the messages and \
@@ -54,9 +54,9 @@ impl Command for Leave {
                 if !self.yes
                     && let Some(what) = machines_of_hub(&mut context.client_of_any_role()?)?
                 {
-                    confirm(&mut context.out, self.yes, &what, "Be a hub no more?")?;
+                    confirm(&mut context.out, self.yes, &what, "Stop being a hub?")?;
                 }
-                (Kind::Hub, "This machine is a hub no more: its mesh is its own.")
+                (Kind::Hub, "This machine is no longer a hub: its mesh is its own.")
             }
             Some(Stored::Client { .. }) => {
                 (Kind::Client, "This machine has left, and has its own mesh again.")

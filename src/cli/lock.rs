@@ -48,7 +48,7 @@ pub(super) const ENTRY: Entry = Entry {
          them takes their meaning away. Locks on overlapping paths exclude each other. \
          repo:<path> is relative to the git repository and means the file in each of its \
          working trees. `query` shows every lock that overlaps.",
-        "What would guard nothing is refused ({a,b}, lists, variables); a place in a file \
+        "A path that would guard nothing is refused ({a,b}, lists, variables); a place in a file \
          (a.rs:10), @a.rs and file:// are understood; a file of that very name is always \
          meant by it.",
         "With --wait you stand in a queue, first come, first served, until you have the lock \

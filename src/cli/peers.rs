@@ -19,13 +19,13 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "list the agents that are here",
     usage: &["peers [--scope machine|mesh|directory|repo] [--all]", "peers <peer>"],
     about: &[
-        "With a name or an id it tells all about one: what it works on, its locks, how many \
-         messages it has not read, how a message reaches it, when it was last heard of.",
+        "With a name or an id, it shows all about one peer: what it works on, its locks, how many \
+         messages it has not read, how a message reaches it, when it was last heard from.",
         "Starts no broker: without one, it says so and exits with 3.",
     ],
     options: &[
         ("--scope S", "machine (default), all machines of the mesh, or this directory or repo"),
-        ("--all", "also those that have not been heard of for a while, or have left"),
+        ("--all", "also those that have not been heard from for a while, or have left"),
     ],
     examples: &[("peers", ""), ("peers --scope repo --all", ""), ("peers api-claude", "")],
     parse,

@@ -19,8 +19,8 @@ pub(super) const ENTRY: Entry = Entry {
     usage: &["reply [handle] <text> [--type T]"],
     about: &[
         "Sends the text to whoever wrote the message, as the answer to it, and marks it read. \
-         Without a handle it answers the last message that came. The answer to a message of \
-         your own goes where that went.",
+         Without a handle it answers the last message that came. An answer to a message of \
+         your own goes to its recipient.",
         "`inbox` and `history` show the handle of each message. `-` reads the text from the \
          standard input.",
     ],

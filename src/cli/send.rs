@@ -23,7 +23,7 @@ pub(super) const ENTRY: Entry = Entry {
     about: &[
         "<peer> is a name, an id, the first 4 or more characters of an id, `cli`, or a group: \
          `all`, `repo` and `directory` (the peers in this repository, in this directory), \
-         '#topic' (those that listen to it). Several are told with commas between them.",
+         '#topic' (those that listen to it). Separate several with commas.",
         "A message to a name that a session asked for and that nobody has now waits for the \
          next session of that name.",
         "<message> is one word to the shell, so quote it; `-` reads it from the standard \

@@ -24,7 +24,7 @@ const CONTEXT_LINES: u32 = 2;
 pub(super) const ENTRY: Entry = Entry {
     name: "setup",
     group: Group::Agents,
-    summary: "tell the agents on this machine of slm-mesh",
+    summary: "set up the agents on this machine for slm-mesh",
     usage: &[
         "setup [agent...] [--no-hooks] [--wake] [--allow] [--project] [--diff] [--yes]",
         "setup [agent...] --dry-run [--diff] [...]",
@@ -49,7 +49,7 @@ pub(super) const ENTRY: Entry = Entry {
         ("--project", "the files of this directory (claude-code, cursor, vscode), not your own"),
         ("--diff", "show the changes line by line"),
         ("--dry-run", "show what would change, and change nothing"),
-        ("-y, --yes", "do not ask; says nothing of --allow"),
+        ("-y, --yes", "do not ask; does not imply --allow"),
         ("--uninstall", "take it all out again"),
         ("--hooks", "the same as without: hooks are put in"),
     ],

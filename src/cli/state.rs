@@ -40,8 +40,8 @@ pub(super) const ENTRY: Entry = Entry {
         ("--namespace N", "where the key lives (default: this project's own; shared: everyone's)"),
         ("--all-namespaces", "those of all projects"),
         ("--if-version V", "only if the entry has this version (0: only if it is new)"),
-        ("--ttl T", "it goes away after this time: seconds, or 10m, 2h, 1d"),
-        ("--prefix P", "only keys that begin so"),
+        ("--ttl T", "it expires after this time: seconds, or 10m, 2h, 1d"),
+        ("--prefix P", "only keys that begin with P"),
     ],
     examples: &[
         ("state set api/url http://localhost:3000", ""),

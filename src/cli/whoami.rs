@@ -16,8 +16,8 @@ pub(super) const ENTRY: Entry = Entry {
     summary: "who you are in the mesh",
     usage: &["whoami"],
     about: &[
-        "You are `cli`; a command that an agent runs is of that agent. Says how many messages \
-         wait, too. Starts no broker.",
+        "You are `cli`; a command that an agent runs acts as that agent. Also says how many messages \
+         wait. Starts no broker.",
     ],
     options: &[],
     examples: &[("whoami", "")],
