@@ -1,37 +1,31 @@
 //! One agent's end of an MCP session: the server runs as a child process, as an agent would run it.
 
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Fault, Interrupt};
-use crate::limits::RPC_LINE_BYTES_MAX;
+use super::{Stage, failed};
+use crate::cli::{Failure, Result};
 use crate::platform;
-use crate::wire::ndjson::LineDecoder;
 
 /// An answer that takes longer has not come.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// Most that is read at once, bytes.
-const READ_BYTES: usize = 16 * 1024;
-/// How often a wait looks for Ctrl-C.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Time a server has to end by itself.
 const END_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// An agent, as far as its MCP session is concerned.
 pub(super) struct Session {
-    /// Which agent it plays, by its name in the mesh.
+    /// Its name in the mesh.
     pub(super) name: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
-    lines: LineDecoder,
-    next_id: u64,
-    interrupt: Interrupt,
+    stdout: BufReader<ChildStdout>,
+    last_id: u64,
+    interrupted: Arc<AtomicBool>,
 }
 
 /// What a tool said.
@@ -39,13 +33,14 @@ pub(super) struct Said {
     /// The JSON of its first block, or a refusal's text.
     pub(super) value: Value,
     /// The notice of waiting messages, if there was one.
-    pub(super) notice: Option<String>,
-    /// It was refused.
+    pub(super) notice: String,
     pub(super) refused: bool,
+    /// From the call to the answer.
+    pub(super) took: Duration,
 }
 
 impl Said {
-    /// A text field of the answer.
+    /// A field of the answer.
     pub(super) fn text(&self, pointer: &str) -> String {
         match self.value.pointer(pointer) {
             Some(Value::String(text)) => text.clone(),
@@ -56,125 +51,102 @@ impl Said {
 }
 
 impl Session {
-    /// Starts a server and shakes hands with it; gives the time from the start of the process to its
-    /// answer.
-    pub(super) fn start(
-        agent: &str,
-        project: &Path,
-        environment: &[(&str, OsString)],
-        interrupt: &Interrupt,
-    ) -> Result<(Self, Duration), Fault> {
+    /// Starts a server and shakes hands with it.
+    pub(super) fn start(stage: &mut Stage<'_>, agent: &str) -> Result<Self> {
         let begun = Instant::now();
-        let mut command = super::own_command(environment)?;
-        command.arg("mcp").current_dir(project);
-        let mut child = spawn(&mut command)?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Fault::new("an MCP server has no standard input or output"));
-        };
-        let mut session = Self {
-            name: agent.to_owned(),
-            child,
-            stdin: Some(stdin),
-            stdout,
-            lines: LineDecoder::new(RPC_LINE_BYTES_MAX),
-            next_id: 0,
-            interrupt: interrupt.clone(),
-        };
-        session.request(
-            "initialize",
-            &json!({
-                "protocolVersion": "2025-11-25",
-                "capabilities": {},
-                "clientInfo": {"name": agent, "version": "1"},
-            }),
-        )?;
+        let mut command = stage.command()?;
+        command.arg("mcp").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(failed)?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let stdout = BufReader::new(stdout.ok_or_else(|| failed("a server has no output"))?);
+        let interrupted = Arc::clone(&stage.interrupted);
+        let name = agent.to_owned();
+        let mut session = Self { name, child, stdin, stdout, last_id: 0, interrupted };
+        let hello = json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": agent, "version": "1"},
+        });
+        let id = session.request("initialize", &hello)?;
+        session.answer(id)?;
         let took = begun.elapsed();
         session.write(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
-        Ok((session, took))
+        session.name = session.call("mesh_status", &json!({}))?.text("/you/name");
+        stage.tell(&session.name, "MCP server up, as its agent would start it", Some(took))?;
+        Ok(session)
     }
 
-    /// Calls a tool and waits for what it says.
-    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> Result<Said, Fault> {
+    /// Calls a tool, which does what it is asked.
+    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> Result<Said> {
+        let said = self.try_to(tool, arguments)?;
+        if said.refused {
+            return Err(failed(format_args!("{} was refused: {}", self.name, said.value)));
+        }
+        Ok(said)
+    }
+
+    /// Calls a tool, which may refuse.
+    pub(super) fn try_to(&mut self, tool: &str, arguments: &Value) -> Result<Said> {
+        let begun = Instant::now();
         let id = self.begin(tool, arguments)?;
-        self.end(id)
+        self.end(id, begun)
     }
 
     /// Calls a tool; [`Session::end`] waits for what it says.
-    pub(super) fn begin(&mut self, tool: &str, arguments: &Value) -> Result<u64, Fault> {
-        self.send("tools/call", &json!({"name": tool, "arguments": arguments}))
+    pub(super) fn begin(&mut self, tool: &str, arguments: &Value) -> Result<u64> {
+        self.request("tools/call", &json!({"name": tool, "arguments": arguments}))
     }
 
     /// What a tool said that was called before.
-    pub(super) fn end(&mut self, id: u64) -> Result<Said, Fault> {
+    pub(super) fn end(&mut self, id: u64, begun: Instant) -> Result<Said> {
         let result = self.answer(id)?;
-        let block =
-            |at: usize| result.pointer(&format!("/content/{at}/text")).and_then(Value::as_str);
+        let block = |at: usize| result.pointer(&format!("/content/{at}/text"))?.as_str();
         let text = block(0).unwrap_or_default();
         Ok(Said {
             value: serde_json::from_str(text).unwrap_or_else(|_| text.into()),
-            notice: block(1).map(str::to_owned),
+            notice: block(1).unwrap_or_default().to_owned(),
             refused: result.get("isError") == Some(&Value::Bool(true)),
+            took: begun.elapsed(),
         })
     }
 
     /// Ends the process at once, as a crash would.
-    pub(super) fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(failed)
     }
 
-    fn request(&mut self, method: &str, params: &Value) -> Result<Value, Fault> {
-        let id = self.send(method, params)?;
-        self.answer(id)
-    }
-
-    fn send(&mut self, method: &str, params: &Value) -> Result<u64, Fault> {
-        self.next_id += 1;
-        let id = self.next_id;
+    fn request(&mut self, method: &str, params: &Value) -> Result<u64> {
+        self.last_id += 1;
+        let id = self.last_id;
         self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
         Ok(id)
     }
 
-    fn write(&mut self, message: &Value) -> Result<(), Fault> {
-        let line = format!("{message}\n");
-        let stdin = self.stdin.as_mut().ok_or_else(|| Fault::new("a session has ended"))?;
-        stdin.write_all(line.as_bytes()).map_err(|error| self.fault(&error.to_string()))
+    fn write(&mut self, message: &Value) -> Result<()> {
+        let stdin = self.stdin.as_mut().ok_or_else(|| failed("a session has ended"))?;
+        stdin.write_all(format!("{message}\n").as_bytes()).map_err(failed)
     }
 
-    fn answer(&mut self, id: u64) -> Result<Value, Fault> {
+    fn answer(&mut self, id: u64) -> Result<Value> {
         let deadline = Instant::now() + ANSWER_TIME_MAX;
         loop {
-            while let Some(line) = self.lines.next_line() {
-                let line = line.map_err(|error| Fault::new(&error.to_string()))?;
-                let message: Value =
-                    serde_json::from_slice(line).map_err(|error| Fault::new(&error.to_string()))?;
-                if message.get("id") != Some(&id.into()) {
-                    continue;
-                }
-                return match message.get("result") {
-                    Some(result) => Ok(result.clone()),
-                    None => Err(self.fault(&format!("it answered {message}"))),
-                };
-            }
-            self.interrupt.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(self.fault("it gave no answer"));
+            // A signal ends the wait.
+            let ready = !self.stdout.buffer().is_empty()
+                || platform::poll_readable(self.stdout.get_ref(), Some(left)).map_err(failed)?;
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(Failure::Interrupted);
             }
-            let ready = platform::poll_readable(&self.stdout, Some(left.min(LOOK_INTERVAL)));
-            if matches!(ready, Ok(true)) {
-                match self.lines.read_from(&mut self.stdout, READ_BYTES) {
-                    Ok(0) => return Err(self.fault("it has ended")),
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(self.fault(&error.to_string())),
-                }
+            let mut line = String::new();
+            if !ready || self.stdout.read_line(&mut line).map_err(failed)? == 0 {
+                return Err(failed(format_args!("the session of {} gave no answer", self.name)));
+            }
+            let mut message: Value = serde_json::from_str(&line).map_err(failed)?;
+            if message.get("id") == Some(&id.into()) {
+                let result = message.get_mut("result").map(Value::take);
+                return result.ok_or_else(|| failed(format_args!("{} answered {line}", self.name)));
             }
         }
-    }
-
-    fn fault(&self, what: &str) -> Fault {
-        Fault::new(&format!("the session of {}: {what}", self.name))
     }
 }
 
@@ -192,13 +164,4 @@ impl Drop for Session {
         // It may have ended just now; either way it is gone.
         let _ = self.kill();
     }
-}
-
-fn spawn(command: &mut Command) -> Result<Child, Fault> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| Fault::new(&format!("an MCP server cannot be started: {error}")))
 }
