@@ -34,5 +34,6 @@ pub mod setup;
 pub mod broker;
 pub mod mcp;
 pub mod session;
+pub mod memory;
 pub mod notify;
 pub mod cli;

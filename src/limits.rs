@@ -634,6 +634,16 @@ pub const HELPER_FILE_BYTES_MAX: usize = 64 * KIB;
 pub const HELPER_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// See [`HELPER_PAUSE_MIN`].
 pub const HELPER_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Longest answer of a memory or of a program that a helper runs, bytes.
+pub const MEMORY_ANSWER_BYTES_MAX: usize = 4 * MIB;
+/// Most of a text that `SuperLocalMemory` is given, characters: it refuses longer ones.
+pub const MEMORY_TEXT_CHARS_MAX: usize = 20_000;
+/// How long a memory that is away is left alone at most.
+pub const MEMORY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// The same of one that is busy and says for how long.
+pub const MEMORY_BUSY_MAX: Duration = Duration::from_secs(300);
+/// How often a memory that fails is given the same.
+pub const MEMORY_ATTEMPTS_MAX: u32 = 5;
 /// Messages in [`NOTIFICATION_WINDOW`] that are shown one by one; of more there is one notification.
 pub const NOTIFICATIONS_MAX: u32 = 3;
 /// See [`NOTIFICATIONS_MAX`].

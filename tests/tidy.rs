@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up. One may use those before it in its own line's list, no others;
 /// tests are free.
-const LAYERS: [(&str, &[&str]); 31] = [
+const LAYERS: [(&str, &[&str]); 32] = [
     ("model", &[]),
     ("limits", &["api"]),
     ("text", &[]),
@@ -93,7 +93,8 @@ const LAYERS: [(&str, &[&str]); 31] = [
             "model", "names", "paths", "platform", "skills", "tell", "text", "wire",
         ],
     ),
-    ("notify", &["api", "limits", "text"]),
+    ("memory", &["api", "files", "helper", "limits", "model", "wire"]),
+    ("notify", &["api", "helper", "limits", "text"]),
     (
         "session",
         &[

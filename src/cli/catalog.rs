@@ -4,8 +4,8 @@ use super::command::Entry;
 use super::words::{Result, UsageError};
 use super::{
     clean, completions, demo, doctor, emit, events, export, guard, help, history, hook, hubs,
-    inbox, invite, join, kick, leave, lock, machines, mcp, notify, peers, rename, reply, secret,
-    send, session, setup, start, state, status, stop, suggest, top, version, web, whoami,
+    inbox, invite, join, kick, leave, lock, machines, mcp, memory, notify, peers, rename, reply,
+    secret, send, session, setup, start, state, status, stop, suggest, top, version, web, whoami,
 };
 
 /// The commands, in the order of the overview within each group.
@@ -27,6 +27,8 @@ pub(super) static ENTRIES: &[Entry] = &[
     peers::ENTRY,
     rename::ENTRY,
     kick::ENTRY,
+    memory::ENTRY,
+    memory::RECALL,
     export::ENTRY,
     state::ENTRY,
     lock::ENTRY,

@@ -37,6 +37,7 @@ mod letter;
 mod lock;
 mod machines;
 mod mcp;
+mod memory;
 mod notify;
 mod out;
 mod own_words;

@@ -64,6 +64,8 @@ pub const AUTO_LOCK: &str = "SLM_MESH_AUTO_LOCK";
 pub const HOOK_MS: &str = "SLM_MESH_HOOK_MS";
 /// The variable of [`Config::notify`].
 pub const NOTIFY: &str = "SLM_MESH_NOTIFY";
+/// The variable of [`Config::memory`].
+pub const MEMORY: &str = "SLM_MESH_MEMORY";
 /// The variable of [`Config::log`].
 pub const LOG: &str = "SLM_MESH_LOG";
 
@@ -119,6 +121,8 @@ pub struct Config {
     pub hook_ms: Option<u32>,
     /// The program that `slm-mesh notify on` has tell the person of messages; `None`: the desktop's.
     pub notify: Option<String>,
+    /// The memory that is given what happens, unless another is stored.
+    pub memory: Option<String>,
     /// The least severe lines that are logged.
     pub log: LogLevel,
 }
@@ -214,6 +218,7 @@ impl Config {
             auto_lock: env.boolean(AUTO_LOCK, true)?,
             hook_ms: env.number(HOOK_MS, limits::INTERVAL_MS_MIN..=limits::HOOK_MS_MAX, " ms")?,
             notify: env.text(NOTIFY)?,
+            memory: env.text(MEMORY)?,
             log: env.word(
                 LOG,
                 LogLevel::Info,

@@ -61,6 +61,7 @@ fn defaults_stand_when_nothing_is_set() {
         auto_lock: true,
         hook_ms: None,
         notify: None,
+        memory: None,
         log: LogLevel::Info,
     };
     assert_eq!(config(&[]), expected);
@@ -85,6 +86,7 @@ fn defaults_stand_when_nothing_is_set() {
         AUTO_LOCK,
         HOOK_MS,
         NOTIFY,
+        MEMORY,
         LOG,
     ];
     let empty: Vec<(&str, &str)> = all.iter().map(|variable| (*variable, "")).collect();
@@ -114,6 +116,7 @@ fn every_variable_is_read() {
         (AUTO_LOCK, "0"),
         (HOOK_MS, "100"),
         (NOTIFY, "/bin/tell"),
+        (MEMORY, "superlocalmemory"),
         (LOG, "debug"),
     ]);
     assert_eq!(
@@ -140,6 +143,7 @@ fn every_variable_is_read() {
             auto_lock: false,
             hook_ms: Some(100),
             notify: Some("/bin/tell".to_owned()),
+            memory: Some("superlocalmemory".to_owned()),
             log: LogLevel::Debug,
         }
     );

@@ -11,12 +11,12 @@
 mod pace;
 mod show;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::helper::program::{Environment, find};
 pub use pace::Pace;
 pub use show::{Notification, show};
 
@@ -74,8 +74,7 @@ pub struct Settings {
     pub kind: Kind,
     /// The program.
     pub program: PathBuf,
-    /// The environment it is run in.
-    environment: BTreeMap<Box<str>, Box<str>>,
+    environment: Environment,
 }
 
 impl Settings {
@@ -91,27 +90,14 @@ impl Settings {
         let name = wanted.or(kind.program()).unwrap_or_default();
         let path = lookup("PATH").unwrap_or_default();
         let program = find(name, &path).ok_or(name)?;
-        let variables = VARIABLES.iter().filter_map(|name| {
-            let value = lookup(name)?.into_string().ok()?;
-            Some(((*name).into(), value.into()))
-        });
-        Ok(Self { version: VERSION, kind, program, environment: variables.collect() })
+        let environment = Environment::of(lookup, &VARIABLES);
+        Ok(Self { version: VERSION, kind, program, environment })
     }
 
     /// Whether the program can be expected to find the desktop.
     #[must_use]
     pub fn has_desktop(&self) -> bool {
         self.kind != Kind::NotifySend
-            || OF_DESKTOP.iter().any(|name| self.environment.contains_key(*name))
+            || OF_DESKTOP.iter().any(|name| self.environment.get(name).is_some())
     }
-}
-
-/// The absolute path of a program.
-fn find(name: &str, path: &OsString) -> Option<PathBuf> {
-    if name.contains('/') {
-        let program = std::path::absolute(name).ok()?;
-        return program.is_file().then_some(program);
-    }
-    let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute() && !name.is_empty());
-    dirs.map(|dir: PathBuf| dir.join(name)).find(|program: &PathBuf| Path::is_file(program))
 }

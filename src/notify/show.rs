@@ -1,14 +1,12 @@
 //! One notification: what the program is run with, and what comes of it.
 
-use std::io::{self, Write};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::io;
 
 use serde_json::json;
 
 use super::{Kind, Settings};
 use crate::api::MessageInfo;
+use crate::helper::program::Run;
 use crate::limits::{NOTIFICATION_CHARS_MAX, NOTIFICATION_TIME_MAX};
 use crate::text::{escape, escape_lines};
 
@@ -20,8 +18,6 @@ const SCRIPT: [&str; 3] = [
     "display notification (item 3 of argv) with title (item 1 of argv) subtitle (item 2 of argv)",
     "end run",
 ];
-/// How often a program that was started is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the person is told.
 #[derive(Clone, Copy, Debug)]
@@ -84,58 +80,40 @@ fn plain(text: &str) -> String {
 ///
 /// # Errors
 /// The program cannot be run, says that it has failed, or takes too long.
-pub fn show(settings: &Settings, notice: Notification<'_>) -> io::Result<()> {
-    let mut command = Command::new(&settings.program);
-    command.env_clear();
-    command.envs(settings.environment.iter().map(|(name, value)| (&**name, &**value)));
-    let (title, text) = (notice.title(), notice.text());
+pub fn show(settings: &Settings, notification: Notification<'_>) -> io::Result<()> {
+    let (title, text) = (notification.title(), notification.text());
+    let mut environment = settings.environment.clone();
+    let (mut words, mut input) = (Vec::new(), None);
     match settings.kind {
         Kind::NotifySend => {
-            command.args([&format!("--app-name={APP}"), "--category=im.received", "--"]);
-            command.args([title, plain(&text)]);
+            words.extend([format!("--app-name={APP}"), "--category=im.received".into()]);
+            words.extend(["--".into(), title, plain(&text)]);
         }
         Kind::Osascript => {
-            for line in SCRIPT {
-                command.args(["-e", line]);
-            }
-            command.args([APP, &title, &text]);
+            words.extend(SCRIPT.iter().flat_map(|line| ["-e".into(), (*line).to_owned()]));
+            words.extend([APP.into(), title, text]);
         }
         Kind::Command => {
-            command.envs([("SLM_MESH_FROM", title), ("SLM_MESH_TEXT", text)]);
-            if let Notification::Message(message) = notice {
-                command.env("SLM_MESH_HANDLE", message.handle.to_string());
-                command.env("SLM_MESH_TYPE", message.kind.as_str());
+            environment.set("SLM_MESH_FROM", &title);
+            environment.set("SLM_MESH_TEXT", &text);
+            if let Notification::Message(message) = notification {
+                environment.set("SLM_MESH_HANDLE", &message.handle.to_string());
+                environment.set("SLM_MESH_TYPE", message.kind.as_str());
             }
+            input = Some(notification.facts().into_bytes());
         }
     }
-    let facts = (settings.kind == Kind::Command).then(|| notice.facts());
-    let child = command
-        .stdin(if facts.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    finish(child, facts)
-}
-
-/// Gives the program its input, and waits for its end.
-fn finish(mut child: Child, input: Option<String>) -> io::Result<()> {
-    // One that does not read would keep whoever writes; it is dealt with below.
-    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let run = Run {
+        program: &settings.program,
+        words: &words,
+        environment: &environment,
+        time_max: NOTIFICATION_TIME_MAX,
+    };
+    let ended = run.to_end(input)?;
+    if ended.status.success() {
+        return Ok(());
     }
-    let until = Instant::now() + NOTIFICATION_TIME_MAX;
-    loop {
-        match child.try_wait()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(io::Error::other(format!("it has ended with {status}"))),
-            None if Instant::now() >= until => {
-                child.kill()?;
-                child.wait()?;
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            None => sleep(LOOK_INTERVAL),
-        }
-    }
+    Err(io::Error::other(format!("it has ended with {}", ended.status)))
 }
 
 #[cfg(test)]

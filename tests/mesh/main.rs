@@ -38,6 +38,7 @@ mod mcp_answers;
 mod network;
 #[cfg(all(feature = "lan", target_os = "linux"))]
 mod network_mesh;
+mod memory;
 mod notify;
 mod npm;
 mod push;

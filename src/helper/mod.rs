@@ -5,6 +5,8 @@
 //! A helper keeps the number of the last message or event that it is done with. So it goes on where
 //! it was after anything, as long as the mesh still keeps what it missed.
 
+pub mod program;
+
 use std::io;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -51,6 +53,7 @@ impl Helper {
 /// A helper's files in a data directory. None of them is there while it is switched off.
 #[derive(Clone, Debug)]
 pub struct Place {
+    helper: Helper,
     settings: PathBuf,
     position: PathBuf,
     lock: PathBuf,
@@ -61,13 +64,13 @@ impl Place {
     #[must_use]
     pub fn of(helper: Helper, paths: &Paths) -> Self {
         let file = |kind| paths.of_helper(helper.name(), kind);
-        Self { settings: file("json"), position: file("seq"), lock: file("lock") }
+        Self { helper, settings: file("json"), position: file("seq"), lock: file("lock") }
     }
 
     /// Whether it is switched on.
     #[must_use]
-    pub fn is_wanted(&self, _config: &Config) -> bool {
-        self.settings.exists()
+    pub fn is_wanted(&self, config: &Config) -> bool {
+        self.settings.exists() || self.helper == Helper::Memory && config.memory.is_some()
     }
 
     /// What is stored of how it is to be; none: it is switched off.

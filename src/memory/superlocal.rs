@@ -1,0 +1,258 @@
+//! `SuperLocalMemory`: the package of this name on `PyPI`, with a daemon on the loopback address, and the
+//! command `slm`.
+//!
+//! The daemon says in its `daemon.json` on which port it is and what its callers have to show. It knows
+//! by the key of a memory that it has it already; the command does not, so that after a crash it may
+//! be given something twice.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::http::{Answered, Asked, encode};
+use super::{Happened, MemoryBridge, Passage, Said, StateChange, Trouble, passages};
+use crate::files::read_bounded;
+use crate::helper::program::{Environment, Run, find};
+use crate::limits::{HELPER_FILE_BYTES_MAX, MEMORY_TEXT_CHARS_MAX};
+use crate::model::event_type;
+
+/// The variables that say where its files are, the first that is set before the others.
+const DIRECTORIES: [&str; 3] = ["SLM_DATA_DIR", "SL_MEMORY_PATH", "SLM_HOME"];
+/// Where they are otherwise, in the home directory.
+const DIRECTORY: &str = ".superlocalmemory";
+/// Its command.
+const COMMAND: &str = "slm";
+/// The exit code of the command that says that it is busy (sysexits.h: `EX_TEMPFAIL`).
+const EXIT_BUSY: i32 = 75;
+/// How long it is left alone when it is busy and does not say.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+/// How long it may take to remember something, or to say that it is there.
+const TIME_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to look for something: the first time it may have to load a model.
+const RECALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// What its `daemon.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Daemon {
+    port: u16,
+    capability: Box<str>,
+    instance_id: Box<str>,
+}
+
+/// What its `/health` says.
+#[derive(Debug, Deserialize)]
+struct Health {
+    instance_id: Box<str>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SuperLocalMemory {
+    environment: Environment,
+    /// The daemon that was found to be the one of its file.
+    known: Option<Daemon>,
+}
+
+/// What is to be remembered.
+struct Memory<'a> {
+    text: String,
+    tags: Vec<String>,
+    key: String,
+    /// When it was: ISO 8601.
+    date: String,
+    speaker: Option<&'a str>,
+}
+
+impl SuperLocalMemory {
+    pub(super) fn new(environment: Environment) -> Self {
+        Self { environment, known: None }
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        let set = DIRECTORIES.iter().find_map(|name| self.environment.get(name));
+        let directory = match set {
+            Some(directory) => PathBuf::from(directory),
+            None => PathBuf::from(self.environment.get("HOME")?).join(DIRECTORY),
+        };
+        Some(directory.join("daemon.json"))
+    }
+
+    /// The daemon, if it runs. What its file says is believed once the one at the port says the same:
+    /// the port may be another's by now.
+    fn daemon(&mut self) -> Option<Daemon> {
+        let bytes = read_bounded(&self.file()?, HELPER_FILE_BYTES_MAX).ok()?;
+        let daemon: Daemon = serde_json::from_slice(&bytes).ok()?;
+        if self.known.as_ref() != Some(&daemon) {
+            self.known = None;
+            let asked = Asked {
+                port: daemon.port,
+                path: "/health",
+                headers: &[],
+                body: None,
+                time_max: TIME_MAX,
+            };
+            let health: Health = serde_json::from_slice(&asked.send().ok()?.body).ok()?;
+            if health.instance_id != daemon.instance_id {
+                return None;
+            }
+            self.known = Some(daemon.clone());
+        }
+        Some(daemon)
+    }
+
+    fn remember(&mut self, memory: &Memory<'_>) -> Result<(), Trouble> {
+        if let Some(daemon) = self.daemon() {
+            let body = json!({
+                "content": memory.text,
+                "tags": memory.tags.join(","),
+                "idempotency_key": memory.key,
+                "session_date": memory.date,
+                "metadata": {"source": "slm-mesh"},
+            });
+            return self
+                .ask(&daemon, "/remember", Some(body.to_string().as_bytes()), TIME_MAX)
+                .map(drop);
+        }
+        let tags = memory.tags.join(",");
+        let speaker = memory.speaker.map(|speaker| format!("--speaker={speaker}"));
+        let mut words = vec!["remember".to_owned(), format!("--tags={tags}"), "--json".to_owned()];
+        words.extend(speaker);
+        words.extend(["--".to_owned(), memory.text.clone()]);
+        self.run(&words, TIME_MAX).map(drop)
+    }
+
+    /// Asks the daemon. Gives the body of a yes.
+    fn ask(
+        &mut self,
+        daemon: &Daemon,
+        path: &str,
+        body: Option<&[u8]>,
+        time_max: Duration,
+    ) -> Result<Vec<u8>, Trouble> {
+        let session = self.environment.get("SLM_USER_SESSION").map(str::to_owned);
+        let mut headers = vec![
+            ("X-SLM-Daemon-Capability", &*daemon.capability),
+            ("X-SLM-Target-Instance", &*daemon.instance_id),
+        ];
+        headers.extend(session.as_deref().map(|session| ("X-SLM-User-Session", session)));
+        let asked = Asked { port: daemon.port, path, headers: &headers, body, time_max };
+        let answered = asked.send().map_err(|error| {
+            self.known = None;
+            Trouble::Away(format!("its daemon does not answer: {error}"))
+        })?;
+        let trouble = match answered.status {
+            200..=299 => return Ok(answered.body),
+            429 | 503 => Trouble::Busy(answered.retry_after.unwrap_or(BUSY_TIME)),
+            // Another daemon is in its place, or its leave is needed.
+            401 | 403 | 409 => {
+                self.known = None;
+                Trouble::Away(said(&answered))
+            }
+            400..=499 => Trouble::Refused(said(&answered)),
+            _ => Trouble::Failed(said(&answered)),
+        };
+        Err(trouble)
+    }
+
+    /// Runs the command. Gives what it writes.
+    fn run(&self, words: &[String], time_max: Duration) -> Result<Vec<u8>, Trouble> {
+        let path = self.environment.get("PATH").unwrap_or_default();
+        let Some(program) = find(COMMAND, path.as_ref()) else {
+            let why = format!("its daemon is not running, and there is no command {COMMAND}");
+            return Err(Trouble::Away(why));
+        };
+        let run = Run { program: &program, words, environment: &self.environment, time_max };
+        let ended = run.to_end(None).map_err(|error: io::Error| {
+            Trouble::Failed(format!("its command cannot be run: {error}"))
+        })?;
+        match ended.status.code() {
+            Some(0) => Ok(ended.output),
+            Some(EXIT_BUSY) => Err(Trouble::Busy(BUSY_TIME)),
+            _ => Err(Trouble::Failed(format!("its command has ended with {}", ended.status))),
+        }
+    }
+}
+
+/// What the daemon said, in a line.
+fn said(answered: &Answered) -> String {
+    let text = String::from_utf8_lossy(&answered.body);
+    let text: String = text.chars().take(200).collect();
+    format!("it has answered {}: {text}", answered.status)
+}
+
+/// What is in a text for a memory: the beginning of a long one, since it takes no more.
+fn begin(text: String) -> String {
+    match text.char_indices().nth(MEMORY_TEXT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// The word for a tag: commas stand between them.
+fn tag(kind: &str, text: &str) -> String {
+    format!("{kind}:{}", text.replace(',', " "))
+}
+
+impl MemoryBridge for SuperLocalMemory {
+    fn on_message(&mut self, said: &Said<'_>) -> Result<(), Trouble> {
+        let Said { message, from, to } = *said;
+        self.remember(&Memory {
+            text: begin(format!("{from} wrote to {to}: {}", message.payload)),
+            tags: vec!["slm-mesh".into(), "message".into(), tag("from", from), tag("to", to)],
+            key: message.id.to_string(),
+            date: message.created_at.to_string(),
+            speaker: Some(from),
+        })
+    }
+
+    /// Values that are set: that one is gone is worth no memory.
+    fn on_state(&mut self, happened: &Happened<'_>, change: &StateChange) -> Result<(), Trouble> {
+        let Some(value) = &change.value else { return Ok(()) };
+        let StateChange { namespace, key, .. } = change;
+        let by = happened.by.unwrap_or("the broker");
+        self.remember(&Memory {
+            text: begin(format!("{by} set the shared value {key} ({namespace}) to: {value}")),
+            tags: vec!["slm-mesh".into(), "state".into(), tag("key", key)],
+            key: happened.event.id.to_string(),
+            date: happened.event.created_at.to_string(),
+            speaker: happened.by,
+        })
+    }
+
+    /// What agents and scripts emit: who comes, goes and locks is worth no memory.
+    fn on_event(&mut self, happened: &Happened<'_>) -> Result<(), Trouble> {
+        let Happened { event, by } = *happened;
+        if !event_type::is_custom(&event.kind) {
+            return Ok(());
+        }
+        let who = by.unwrap_or("the broker");
+        self.remember(&Memory {
+            text: begin(format!("{who} told the event {}: {}", event.kind, event.payload)),
+            tags: vec!["slm-mesh".into(), "event".into(), tag("type", &event.kind)],
+            key: event.id.to_string(),
+            date: event.created_at.to_string(),
+            speaker: by,
+        })
+    }
+
+    fn recall(&mut self, query: &str, limit: u32) -> Result<Vec<Passage>, Trouble> {
+        let bytes = if let Some(daemon) = self.daemon() {
+            let path = format!("/recall?q={}&limit={limit}", encode(query));
+            self.ask(&daemon, &path, None, RECALL_TIME_MAX)?
+        } else {
+            let words = ["recall", "--json", "--limit", &limit.to_string(), "--", query];
+            self.run(&words.map(str::to_owned), RECALL_TIME_MAX)?
+        };
+        let answer: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| Trouble::Failed(format!("what it said is no JSON: {error}")))?;
+        Ok(passages(answer.get("data").unwrap_or(&answer), limit))
+    }
+
+    fn is_available(&mut self) -> bool {
+        let path = self.environment.get("PATH").unwrap_or_default().to_owned();
+        self.daemon().is_some() || find(COMMAND, path.as_ref()).is_some()
+    }
+}
