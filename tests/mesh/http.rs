@@ -114,7 +114,7 @@ fn each_path_has_one_method() {
             }
         }
     }
-    for path in ["/", "/nothing", "/health/", "/HEALTH", "/send%20"] {
+    for path in ["/nothing", "/page.html", "/health/", "/HEALTH", "/send%20"] {
         http.send(&request(broker.port, "GET", path, Some(&broker.token), None));
         let answer = http.answer();
         assert_eq!((answer.status, answer.code().as_str()), (404, "unknown_endpoint"));
