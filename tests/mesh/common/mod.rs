@@ -251,10 +251,17 @@ pub fn eventually<T>(what: &str, mut get: impl FnMut() -> Option<T>) -> T {
     found.unwrap()
 }
 
-/// Sends any signal, by its name without SIG.
+/// Sends any signal, by its name without SIG. A process that is stopped has stopped when this returns,
+/// where that can be seen: until then it may still take what comes meanwhile.
 pub fn send_signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
     assert!(status.unwrap().success());
+    if name == "STOP" && cfg!(target_os = "linux") {
+        wait_until("it has stopped", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            status.lines().any(|line| line.starts_with("State:\tT"))
+        });
+    }
 }
 
 /// Says that something cannot be tested here; a failure if `NOT_TESTED_IS_FAILURE` is set.
