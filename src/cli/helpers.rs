@@ -12,7 +12,7 @@ use super::{Exit, Failure, Result};
 use crate::api::{Code, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::data_dir;
-use crate::helper::Place;
+use crate::helper::{Place, Stored};
 use crate::model::Seq;
 use crate::platform::BrokerLock;
 
@@ -20,8 +20,8 @@ pub(super) fn file_error(error: impl Into<io::Error>) -> Failure {
     Failure::other("file_error", format!("the data directory: {}", error.into()))
 }
 
-/// What is stored of a helper; none: it is switched off.
-pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Option<T>> {
+/// What is stored of a helper.
+pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Stored<T>> {
     place.settings().map_err(|error| {
         Failure::other(
             "file_error",
@@ -71,7 +71,6 @@ fn reload(context: &Context) -> Result<Reload> {
 
 /// Switches a helper off, and removes what there is of it.
 pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Result<Exit> {
-    // Where nothing is, nothing is made.
     if place.switch_off().map_err(file_error)? {
         reload(context)?;
         if !place.clear().map_err(file_error)? {

@@ -17,7 +17,8 @@ use super::{Exit, Failure, Result, helpers, history, values};
 use crate::api::{self, Code, EventInfo, Events, HistoryPage, MessageInfo, ReadEvents, Request};
 use crate::client::{Client, ClientError};
 use crate::config::MEMORY;
-use crate::helper::{Helper, Place};
+use crate::data_dir;
+use crate::helper::{Helper, Place, Stored};
 use crate::limits::{
     LIST_LIMIT_MAX, MEMORY_ATTEMPTS_MAX, MEMORY_BUSY_MAX, MEMORY_PAUSE_MAX, WAIT_SECONDS_MAX,
 };
@@ -112,6 +113,7 @@ impl Command for Memory {
         match self {
             Self::On(which) => on(context, &place, which.as_deref()),
             Self::Off => {
+                data_dir::prepare(&context.config.paths)?;
                 let done = "No memory is given anything any more. What it has, it keeps.";
                 helpers::switch_off(context, &place, done)
             }
@@ -137,10 +139,11 @@ impl Command for Recall {
 
 /// The memory that is stored, or else that of the variable.
 fn settings(context: &Context, place: &Place) -> Result<Option<Settings>> {
-    if let Some(settings) = helpers::settings(place)? {
-        return Ok(Some(settings));
+    match helpers::settings(place)? {
+        Stored::On(settings) => Ok(Some(settings)),
+        Stored::Off => Ok(None),
+        Stored::Nothing => context.config.memory.as_deref().map(of_environment).transpose(),
     }
-    context.config.memory.as_deref().map(of_environment).transpose()
 }
 
 fn of_environment(word: &str) -> Result<Settings> {
@@ -183,8 +186,9 @@ fn status(context: &mut Context, place: &Place) -> Result<Exit> {
     let position = place.position();
     if context.out.json {
         let by = settings.as_ref().map(Settings::name);
+        let running = place.is_running();
         let status = json!({
-            "ok": true, "on": by.is_some(), "by": by, "running": place.is_running(),
+            "ok": true, "on": by.is_some() || running, "by": by, "running": running,
             "available": available, "seq": position,
         });
         context.out.document(&status)?;
@@ -192,6 +196,13 @@ fn status(context: &mut Context, place: &Place) -> Result<Exit> {
     }
     let out = &mut context.out;
     let Some(settings) = settings else {
+        if place.is_running() {
+            out.paragraph(&format!(
+                "What happens in the mesh is given to the memory that {MEMORY} named where the \
+                 broker was started. To switch that off: slm-mesh memory off"
+            ))?;
+            return Ok(Exit::Done);
+        }
         writeln!(out, "No memory is switched on. To switch one on: slm-mesh memory on")?;
         return Ok(Exit::Done);
     };

@@ -127,7 +127,7 @@ fn program(settings: &Settings) -> String {
 }
 
 fn status(context: &mut Context, place: &Place) -> Result<Exit> {
-    let settings = helpers::settings::<Settings>(place)?;
+    let settings = helpers::settings::<Settings>(place)?.on();
     let program = settings.as_ref().map(program);
     if context.out.json {
         return helpers::say_status(context, place, program.as_deref());
@@ -143,7 +143,7 @@ fn status(context: &mut Context, place: &Place) -> Result<Exit> {
 }
 
 fn test(context: &mut Context, place: &Place) -> Result<Exit> {
-    let settings = match helpers::settings(place)? {
+    let settings = match helpers::settings(place)?.on() {
         Some(settings) => settings,
         None => wanted(context)?,
     };
@@ -163,7 +163,7 @@ fn test(context: &mut Context, place: &Place) -> Result<Exit> {
 /// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
 fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
     let Some(_lock) = helpers::take(place)? else { return Ok(Exit::Done) };
-    let Some(settings) = helpers::settings::<Settings>(place)? else { return Ok(Exit::Done) };
+    let Some(settings) = helpers::settings::<Settings>(place)?.on() else { return Ok(Exit::Done) };
     let patient = Patient::new(Client::of(&context.config.of_any_role()), true);
     let follower = Follower { place, settings, patient, pace: Pace::default(), has_failed: false };
     follower.run()

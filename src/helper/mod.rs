@@ -50,7 +50,33 @@ impl Helper {
     }
 }
 
-/// A helper's files in a data directory. None of them is there while it is switched off.
+/// What is stored of how a helper is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored<T> {
+    /// Nothing: a variable of the broker may still switch it on.
+    Nothing,
+    /// That it is off, whatever a variable says.
+    Off,
+    /// How.
+    On(T),
+}
+
+impl<T> Stored<T> {
+    /// How, if it is on.
+    #[must_use]
+    pub fn on(self) -> Option<T> {
+        match self {
+            Self::On(settings) => Some(settings),
+            Self::Nothing | Self::Off => None,
+        }
+    }
+}
+
+/// What the file of settings holds for [`Stored::Off`].
+const OFF: &str = "\"off\"";
+
+/// A helper's files in a data directory. None of them is there while it is switched off, but for the
+/// word that it is, of one that a variable could switch on.
 #[derive(Clone, Debug)]
 pub struct Place {
     helper: Helper,
@@ -70,17 +96,23 @@ impl Place {
     /// Whether it is switched on.
     #[must_use]
     pub fn is_wanted(&self, config: &Config) -> bool {
-        self.settings.exists() || self.helper == Helper::Memory && config.memory.is_some()
+        match self.settings::<serde::de::IgnoredAny>() {
+            Ok(Stored::Nothing) => self.helper == Helper::Memory && config.memory.is_some(),
+            Ok(Stored::Off) => false,
+            // The helper says what is wrong with it.
+            Ok(Stored::On(_)) | Err(_) => true,
+        }
     }
 
-    /// What is stored of how it is to be; none: it is switched off.
+    /// What is stored of how it is to be.
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
-    pub fn settings<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+    pub fn settings<T: DeserializeOwned>(&self) -> io::Result<Stored<T>> {
         match read_bounded(&self.settings, HELPER_FILE_BYTES_MAX) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(bytes) if bytes.trim_ascii() == OFF.as_bytes() => Ok(Stored::Off),
+            Ok(bytes) => Ok(Stored::On(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -132,12 +164,19 @@ impl Place {
         lock_holder(&self.lock).is_ok_and(|holder| holder.is_some())
     }
 
-    /// Switches it off: no broker starts it from here on. Gives whether it was on.
+    /// Switches it off: no broker starts it from here on. Gives whether it may have been on.
     ///
     /// # Errors
-    /// The file cannot be removed.
+    /// The file cannot be removed or written.
     pub fn switch_off(&self) -> io::Result<bool> {
-        remove(&self.settings)
+        match self.helper {
+            Helper::Notify => remove(&self.settings),
+            // The variable may be in the environment of a broker: it is not known here.
+            Helper::Memory => {
+                write_private(&self.settings, format!("{OFF}\n").as_bytes())?;
+                Ok(true)
+            }
+        }
     }
 
     /// Removes the rest of its files, once no process is this helper any more. Gives whether that is

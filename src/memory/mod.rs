@@ -15,6 +15,7 @@ mod http;
 mod program;
 mod superlocal;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -173,6 +174,7 @@ impl Settings {
         let kind = match word.strip_prefix(COMMAND) {
             Some(name) => {
                 let path = lookup("PATH").unwrap_or_default();
+                let name = &*expand(name, lookup("HOME"));
                 let program = find(name, &path).ok_or_else(|| format!("no program {name:?}"))?;
                 Kind::Command { program }
             }
@@ -201,6 +203,16 @@ impl Settings {
             Kind::SuperLocalMemory => Box::new(SuperLocalMemory::new(environment)),
             Kind::Command { program } => Box::new(Program::new(program.clone(), environment)),
         }
+    }
+}
+
+/// The path of a program with the home directory in place of `~`: shells do not put it there behind
+/// [`COMMAND`].
+fn expand(name: &str, home: Option<std::ffi::OsString>) -> Cow<'_, str> {
+    let home = home.and_then(|home| home.into_string().ok());
+    match (name.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => format!("{home}/{rest}").into(),
+        _ => name.into(),
     }
 }
 

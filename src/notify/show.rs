@@ -71,9 +71,12 @@ fn begin(text: &str) -> String {
     }
 }
 
-/// Bodies of notifications may be markup (Desktop Notifications Specification, 4), and this is not.
+/// A text as the body for `notify-send`. Bodies may be markup (Desktop Notifications Specification, 4),
+/// and this is not. `notify-send` itself decodes escapes in the body, though not in the title
+/// (`g_strcompress`): without its backslashes doubled, `\074` would be a `<` again.
 fn plain(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('\\', "\\\\")
 }
 
 /// Tells the person, and waits until that is done.
@@ -133,5 +136,6 @@ mod tests {
     #[test]
     fn a_text_is_no_markup() {
         assert_eq!(plain("<b>R&D</b>"), "&lt;b&gt;R&amp;D&lt;/b&gt;");
+        assert_eq!(plain(r"C:\new \074b\076"), r"C:\\new \\074b\\076");
     }
 }

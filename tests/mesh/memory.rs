@@ -23,6 +23,8 @@ const CAPABILITY: &str = "the-capability";
 struct Memory {
     /// By their key.
     kept: Mutex<BTreeMap<String, Value>>,
+    /// How often it has taken something, whether it had that or not.
+    taken: AtomicU32,
     /// It has too much to do.
     busy: AtomicBool,
     /// How often it has said so.
@@ -67,6 +69,7 @@ impl Memory {
             return (422, "", json!({"detail": "rejected by policy"}));
         }
         let key = memory["idempotency_key"].as_str().unwrap().to_owned();
+        self.taken.fetch_add(1, Ordering::SeqCst);
         let mut kept = self.kept.lock().unwrap();
         let first = kept.entry(key).or_insert_with(|| memory.clone());
         assert_eq!(*first, memory, "one key is one memory");
@@ -158,6 +161,14 @@ fn helper(mesh: &Mesh) -> Option<u32> {
     holder.and_then(|holder| holder.pid)
 }
 
+/// Waits until the helper has noted that the memory has everything.
+fn wait_until_noted(mesh: &Mesh) {
+    wait_until("it is noted", || {
+        let newest = mesh.run("events --limit 1 --json").json()["events"][0]["seq"].clone();
+        newest == mesh.run("memory status --json").json()["seq"]
+    });
+}
+
 fn script(program: &Path, text: &str) {
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::write(program, format!("#!/bin/sh\n{text}")).unwrap();
@@ -212,9 +223,11 @@ fn a_memory_gets_what_happens_from_on_to_off() {
 
     let pid = helper(&mesh).unwrap();
     mesh.run("memory off").ok();
-    assert!(!is_alive(pid));
+    wait_until("it has ended", || !is_alive(pid));
     let names = fs::read_dir(mesh.data_dir()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert_eq!(names.filter(|name| name.to_string_lossy().contains("memory")).count(), 0);
+    let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("memory")).collect();
+    assert_eq!(names, ["memory.json"], "the word that it is off");
+    assert!(mesh.run("memory status").ok().contains("No memory is switched on"));
 }
 
 #[test]
@@ -230,6 +243,7 @@ fn nothing_is_lost_or_kept_twice_whatever_dies() {
     wait_until("it has said so", || memory.refused.load(Ordering::SeqCst) > 0);
     memory.busy.store(false, Ordering::SeqCst);
     wait_until("it is given that again", || memory.has("while busy"));
+    wait_until_noted(&mesh);
     // It dies, with the helper in between, and comes back as another.
     drop(daemon);
     send(&mesh, "while away");
@@ -239,6 +253,7 @@ fn nothing_is_lost_or_kept_twice_whatever_dies() {
     let second = eventually("another one", || helper(&mesh).filter(|pid| *pid != first));
     let daemon = Daemon::start(&mesh, &memory);
     wait_until("it has the rest", || memory.has("without a helper"));
+    wait_until_noted(&mesh);
     // The broker dies, and the helper with it; the memory is away until the next is there.
     drop(daemon);
     send(&mesh, "before the crash");
@@ -253,6 +268,8 @@ fn nothing_is_lost_or_kept_twice_whatever_dies() {
     let expected =
         ["after the crash", "before the crash", "while away", "while busy", "without a helper"];
     assert_eq!(texts, expected.map(|text| format!("script bot wrote to cli: {text}")));
+    // What was noted before a crash is not even offered again.
+    assert_eq!(memory.taken.load(Ordering::SeqCst), 5);
 }
 
 #[test]
@@ -313,7 +330,7 @@ fn without_a_daemon_its_command_is_used() {
 #[test]
 fn a_program_of_the_persons_reads_lines() {
     let mesh = mesh();
-    let (program, got) = (mesh.home().join("my memory"), mesh.home().join("got"));
+    let (program, got) = (mesh.home().join("bin/my memory"), mesh.home().join("got"));
     let text = format!(
         "while read -r line; do\ncase \"$line\" in\n\
          *'\"op\":\"recall\"'*) echo '{{\"ok\":true,\"passages\":[{{\"text\":\"port 3000\"}}]}}';;\n\
@@ -332,8 +349,8 @@ fn a_program_of_the_persons_reads_lines() {
     assert!(said.contains("no program"), "{said}");
     let said = mesh.run_words(["memory", "on", "elephant"]).fails(1);
     assert!(said.contains("no memory"), "{said}");
-    let which = format!("command:{}", program.display());
-    mesh.run_words(["memory", "on", &which]).ok();
+    // As a shell leaves it.
+    mesh.run_words(["memory", "on", "command:~/bin/my memory"]).ok();
     send(&mesh, "hello");
     mesh.run_words(["state", "set", "k", "v", "--namespace", "n"]).ok();
     send(&mesh, "not yours");
@@ -360,6 +377,23 @@ fn a_variable_of_the_broker_switches_it_on_too() {
     mesh.start();
     send(&mesh, "hello");
     wait_until("it has it", || memory.has("hello"));
+    // Where the variable is not set, it is the broker's all the same.
+    let elsewhere = |words: &[&str]| {
+        let ran = mesh.command(words).env_remove("SLM_MESH_MEMORY").output().unwrap();
+        assert!(ran.status.success());
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let said = elsewhere(&["memory", "status"]);
+    assert!(said.contains("where the broker was started"), "{said}");
+    // Off is off, also for the broker's next helper and the next broker.
+    let pid = helper(&mesh).unwrap();
+    elsewhere(&["memory", "off"]);
+    wait_until("it has ended", || !is_alive(pid));
+    mesh.run("stop").ok();
+    mesh.start();
+    let said = mesh.run("memory status").ok();
+    assert!(said.contains("No memory is switched on"), "{said}");
+    assert_eq!(helper(&mesh), None);
 }
 
 /// `SuperLocalMemory` has a mesh of its own, which goes by variables of the same names.
