@@ -123,6 +123,9 @@ pub struct Status {
     pub port: u16,
     /// `broker`, `hub`, or `client` for the way to another machine's hub.
     pub role: Box<str>,
+    /// What this machine is called in the mesh, as soon as there is more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<MachineName>,
     /// Of a client: that hub. What follows is of its mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubInfo>,

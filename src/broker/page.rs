@@ -65,7 +65,7 @@ fn source_of(text: &str) -> String {
 }
 
 /// What the page may ask: what the person may, but for the broker itself, the machines of its mesh,
-/// another token, and being a peer.
+/// another token, and letting a peer come in or stay. It does speak for peers, as the person does.
 pub(super) fn may_ask(endpoint: Endpoint) -> bool {
     match endpoint {
         Endpoint::Health
@@ -124,6 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::event_type;
 
     /// Of its 60 kB a part is kept for what is to come.
     const PAGE_BYTES_MAX: usize = 60_000;
@@ -150,6 +151,13 @@ mod tests {
             ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("]
         {
             assert!(!SCRIPT.contains(unsafe_way), "{unsafe_way}");
+        }
+    }
+
+    #[test]
+    fn the_page_has_a_sentence_for_each_event() {
+        for kind in event_type::BUILT_IN {
+            assert!(SCRIPT.contains(&format!("case \"{kind}\":")), "{kind}");
         }
     }
 

@@ -655,6 +655,7 @@ impl<S: Store> Mesh<S> {
             pid: self.settings.pid,
             port: self.settings.port,
             role: self.role().into(),
+            host: self.shown_host(None),
             hub: None,
             peers: PeerCounts { active: total - stale, stale, total },
             messages: counts.messages,

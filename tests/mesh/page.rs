@@ -120,6 +120,7 @@ fn a_token_of_the_page_is_the_persons_but_for_the_broker_itself() {
         ("/machines", json!({"action": "invite"})),
         ("/machines", json!({"action": "leave"})),
         ("/page", json!({})),
+        ("/reload", json!({})),
         ("/shutdown", json!({})),
     ] {
         let answer = post(&broker, &token, path, &body);
@@ -199,6 +200,12 @@ fn the_page_of_a_relay_is_that_of_its_machine() {
     let relay = crate::relays::relay(at);
     let there = hub.register("there");
     let token = open(&relay);
+    // By this the page knows which paths are of its own machine.
+    let lock = json!({"action": "lock", "filePath": "/a", "peerId": "cli"});
+    for broker in [&hub, &relay] {
+        let host = broker.ok("/lock", &lock)["lock"]["host"].clone();
+        assert!(host.is_string() && broker.status()["host"] == host, "{host}");
+    }
     assert_eq!(ask(&hub, &token, "GET", "/status", &json!({})).status, 401);
     let send = json!({"fromPeer": "cli", "toPeer": "there", "payload": "hello"});
     assert_eq!(post(&relay, &token, "/send", &send).status, 200);

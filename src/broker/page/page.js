@@ -47,6 +47,14 @@ const messages = new Map(), events = [], names = new Map();
 let open = null, answered = null, found = null;
 /** Where older messages begin; none: there are no more. */
 let older = null;
+/** How many messages are kept at most, but for the open thread. */
+let room = KEPT_MESSAGES;
+/** Where the newest messages begin, which are asked for again and again. */
+let newest = 0;
+/** How many unread messages have not been fetched. */
+let furtherUnread = 0;
+/** Older messages of which something has changed. */
+const reread = new Set();
 
 const nameOf = (id) => (id === "cli" ? "you" : names.get(id) || id || "?");
 const isId = (text) => /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(text);
@@ -80,12 +88,14 @@ function button(text, label, act, name = "") {
 function sync(list, items, key, make, print = JSON.stringify) {
   const focused = document.activeElement;
   const within = list.contains(focused) && focused.closest("li");
-  const place = within && { key: within.dataset.key, at: [...within.querySelectorAll("button")].indexOf(focused) };
+  const place = within && { key: within.dataset.key, row: [...list.children].indexOf(within), at: [...within.querySelectorAll("button")].indexOf(focused) };
   const before = new Map([...list.children].map((child) => [child.dataset.key, child]));
-  const first = !before.size;
+  const first = !before.size, stays = new Set(items.map((item) => String(key(item))));
+  // What has gone goes first: else what follows it would be moved, and lose what is selected in it.
+  for (const [id, child] of before) if (!stays.has(id)) child.remove();
   let at = list.firstElementChild;
   for (const item of items) {
-    const id = key(item), mark = print(item);
+    const id = String(key(item)), mark = print(item);
     let child = before.get(id);
     before.delete(id);
     if (!child || child.mark !== mark) {
@@ -101,11 +111,14 @@ function sync(list, items, key, make, print = JSON.stringify) {
     if (child === at) at = at.nextElementSibling;
     else list.insertBefore(child, at);
   }
-  for (const child of before.values()) child.remove();
   if (place && document.activeElement !== focused) {
-    const again = [...list.children].find((child) => child.dataset.key === place.key);
-    const target = again?.querySelectorAll("button")[Math.max(place.at, 0)] || list.querySelector("button");
-    target?.focus({ preventScroll: true });
+    // The same item, or what stands in its place now; of an empty list, its title.
+    const rows = [...list.children];
+    const again = rows.find((child) => child.dataset.key === place.key) || rows[Math.min(place.row, rows.length - 1)];
+    const all = again ? [...again.querySelectorAll("button")] : [];
+    const target = all[Math.max(0, Math.min(place.at, all.length - 1))] || list.closest("section").querySelector("h2");
+    if (target.tagName === "H2") target.tabIndex = -1;
+    target.focus({ preventScroll: true });
   }
 }
 
@@ -194,10 +207,14 @@ function path(text) {
 }
 
 /** The files of a lock, as they are named in a request. */
-const files = (lock) => ({ filePath: lock.filePath, exact: !lock.pattern && !lock.repoId, repoId: lock.repoId, repoHash: lock.repoHash });
+const files = (lock) => ({ filePath: lock.filePath, exact: !lock.pattern && !lock.repoId && !lock.repoHash, repoId: lock.repoId, repoHash: lock.repoHash });
+
+/** Whether a request can mean the files of this lock: a path without a repository is one of this machine. */
+const isInReach = (lock) => !!(lock.repoId || lock.repoHash) || !lock.host || lock.host === status?.host;
 
 function showLocks() {
-  fill("locks", locks, (lock) => `${lock.fence} ${lock.filePath}`, (lock) => {
+  const rows = locks.map((lock) => ({ ...lock, inReach: isInReach(lock) }));
+  fill("locks", rows, (lock) => `${lock.fence} ${lock.filePath}`, (lock) => {
     const mine = lock.lockedBy === "cli";
     const facts = [lock.host, lock.shared && "shared", lock.reason];
     const unlock = () => request("/lock", { action: "unlock", ...files(lock), ...(mine ? { peerId: "cli" } : { force: true }) }, `${lock.filePath} is free`);
@@ -209,8 +226,8 @@ function showLocks() {
       el("div", "line",
         el("span", "grow", el("span", "name", mine ? "you" : lock.lockedByName), el("span", "dim", ` ${facts.filter(Boolean).join(" · ")}`),
           lock.waiting > 0 && el("span", "warn", lock.waiting === 1 ? " 1 waits" : ` ${lock.waiting} wait`)),
-        button("Release", `Release ${lock.filePath}`, mine ? unlock : free, "small"),
-        !mine && button("Steal", `Steal ${lock.filePath}`, take, "small")));
+        lock.inReach && button("Release", `Release ${lock.filePath}`, mine ? unlock : free, "small"),
+        lock.inReach && !mine && button("Steal", `Steal ${lock.filePath}`, take, "small")));
   });
   tick();
 }
@@ -235,6 +252,7 @@ function sure(title, about, yes, reason, act) {
 async function request(to, body, done) {
   try {
     const answer = await ask(to, body);
+    notice("");
     say(done);
     return answer;
   } catch (error) {
@@ -248,11 +266,12 @@ async function request(to, body, done) {
 // State
 
 function showState() {
-  fill("state", state, (entry) => `${entry.namespace} ${entry.key}`, (entry) =>
+  const rows = state.map((entry) => ({ ...entry, by: nameOf(entry.updatedBy) }));
+  fill("state", rows, (entry) => `${entry.namespace} ${entry.key}`, (entry) =>
     el("li", "",
       el("div", "line", el("span", "grow mono", el("span", "dim", entry.namespace === "default" ? "" : `${entry.namespace} / `), el("span", "name", entry.key)), time(entry.updatedAt)),
       el("div", "mono value", entry.value),
-      el("div", "dim", `by ${nameOf(entry.updatedBy)}`, entry.expiresAt && " · ends in ", entry.expiresAt && time(entry.expiresAt, "left"))));
+      el("div", "dim", `by ${entry.by}`, entry.expiresAt && " · ends in ", entry.expiresAt && time(entry.expiresAt, "left"))));
 }
 
 // Events
@@ -266,7 +285,7 @@ function sentence(event) {
   switch (event.type) {
     case "peer_joined": return `${it.name} came (${it.agentType})`;
     case "peer_left": return { clean_exit: `${it.name} left`, crashed: `${it.name} is gone: its process has ended`, timeout: `${it.name} is gone: it was not heard of any more` }[it.reason] || `${it.name} left (${it.reason})`;
-    case "peer_renamed": return `${it.formerName} is called ${it.name} from now on`;
+    case "mesh.peer_renamed": return `${it.formerName} is called ${it.name} from now on`;
     case "state_changed": return it.deleted ? (event.emittedBy ? `${by} deleted ${it.key}` : `${it.key} has expired`) : `${by} set ${it.key} to ${it.value}`;
     case "file_locked": return `${holder} locked ${it.filePath}${it.reason ? `: ${it.reason}` : ""}`;
     case "file_unlocked": return {
@@ -325,7 +344,7 @@ function titleOf({ list }) {
 
 function showThreads() {
   const all = threads();
-  const unread = [...messages.values()].filter(isUnread).length;
+  const unread = [...messages.values()].filter(isUnread).length + furtherUnread;
   document.title = unread ? `(${unread}) slm-mesh` : "slm-mesh";
   const rows = found
     ? found.map((message) => ({ key: message.id, open: message, title: `${shownFrom(message)} to ${shownTo(message)}`, text: message.payload, at: message.createdAt }))
@@ -387,7 +406,7 @@ function showThread(all = threads()) {
       el("div", "text", message.payload),
       el("div", "acts", stage(message),
         button("Answer", `Answer ${shownFrom(message)}, ${message.handle}`, () => answer(message)),
-        isUnread(message) && button("Mark read", `Mark ${message.handle} read`, () => request("/messages", { peerId: "cli", markRead: [message.id] }, "marked read"))));
+        isUnread(message) && button("Mark read", `Mark ${message.handle} read`, () => markRead(message))));
     if (message.fromPeer === "cli") made.dataset.mine = "";
     made.dataset.kind = message.type;
     return made;
@@ -395,17 +414,44 @@ function showThread(all = threads()) {
   if (down) list.scrollTop = list.scrollHeight;
 }
 
+async function markRead(message) {
+  const done = await request("/messages", { peerId: "cli", markRead: [message.id] }, "marked read");
+  if (!done) return;
+  isRead(message.id, new Date().toISOString());
+  showThreads();
+}
+
+/** Takes down that a message to one was read: those below the newest are not asked for again. */
+function isRead(id, readAt) {
+  const message = messages.get(id);
+  if (message && !message.readAt) messages.set(id, { ...message, readAt, stage: "read" });
+}
+
+/** What an event says of messages that are kept. */
+function applyRead(event) {
+  let it;
+  try { it = JSON.parse(event.payload); } catch { return; }
+  for (const id of it?.messageIds || []) {
+    const message = messages.get(id);
+    if (!message || message.seq >= newest) continue;
+    if (event.type === "message_read" && !isGroup(message)) isRead(id, event.createdAt);
+    else reread.add(id);
+  }
+}
+
 function openThread(key) {
   open = key;
   const thread = threads().find((one) => one.key === key);
   const root = thread?.list[0];
   if (answered && threadOf(answered) !== key) setAnswer(null);
-  if (root && !isGroup(root) && !answered) {
+  if (root && !answered) {
     const other = root.fromPeer === "cli" ? root.toPeer : root.toPeer === "cli" ? root.fromPeer : null;
-    $("to").value = other ? nameOf(other) : "";
+    $("to").value = isGroup(root) ? toOf(root) : other ? nameOf(other) : "";
   }
   view("thread");
   showThreads();
+  // In a narrow window the list, and the focus in it, is not to be seen any more.
+  if (!$("threads").checkVisibility()) $("thread-title").focus();
   const list = $("thread").querySelector(".list");
   list.scrollTop = list.scrollHeight;
 }
@@ -454,6 +500,8 @@ function write(name) {
 
 /** The id of what is being sent: sent again, it is one message. */
 let sending = null;
+/** What was sent last, and the thread that was open then: its own is opened once it is there. */
+let opening = null;
 
 $("compose").onsubmit = async (event) => {
   event.preventDefault();
@@ -470,12 +518,14 @@ $("compose").onsubmit = async (event) => {
     result.textContent = clean(sent.queued ? `Sent. Nobody is called ${body.toPeer} now: it waits.`
       : sent.recipients !== undefined ? (sent.recipients ? `Sent to ${sent.recipients}.` : "Nobody is in that group: nothing was sent.")
       : peer ? `Sent. ${peer.name} ${reach(peer)}.` : "Sent.") + (sent.damped ? ` ${clean(sent.dampedReason || "")}` : "");
-    text.value = "";
-    kind.value = "text";
-    setAnswer(null);
-    const id = sent.messageId || sent.messageIds?.[0];
-    await load();
-    if (id && messages.has(id)) openThread(threadOf(messages.get(id)));
+    // What was typed meanwhile is the next one's.
+    if (text.value === body.payload) {
+      text.value = "";
+      kind.value = "text";
+    }
+    if (answered?.id === body.replyTo) setAnswer(null);
+    opening = { id: sent.messageId || sent.messageIds?.[0], from: open };
+    want("messages");
   } catch (error) {
     result.className = "bad";
     result.textContent = clean(error instanceof Refused ? error.message : "The broker could not be reached: nothing is known to be sent. Send it again.");
@@ -531,6 +581,7 @@ $("older").onclick = async () => {
   try {
     const page = await ask("/history", { before: older, limit: 200 });
     older = page.next;
+    room += page.messages.length;
     keep(page.messages);
     showThreads();
   } catch (error) {
@@ -540,25 +591,61 @@ $("older").onclick = async () => {
 
 // Keeping up
 
-/** The newest messages, with how far each has come. */
+/** The newest messages, with how far each has come, and what is unread. */
 async function load() {
   const first = !messages.size;
   let before;
   for (let part = 0; part < 10; part++) {
     const page = await ask("/history", { limit: 200, before });
     const joins = page.messages.some((message) => messages.has(message.id));
-    if (first && part === 0) older = page.next;
+    if (part === 0) newest = page.messages[0]?.seq ?? 0;
+    // Where it does not reach what is known, the rest is among the older ones.
+    if (first || (!joins && (part === 9 || page.next === null))) older = page.next;
     const fresh = page.messages.filter((message) => isUnread(message) && !messages.has(message.id));
     keep(page.messages);
     if (fresh.length && !first) say(`${shownFrom(fresh.at(-1))} wrote to you`);
     if (first || joins || page.next === null) break;
     before = page.next;
   }
-  if (messages.size > KEPT_MESSAGES) {
-    const list = [...messages.values()].sort((a, b) => a.seq - b.seq);
-    for (const message of list.slice(0, list.length - KEPT_MESSAGES)) messages.delete(message.id);
+  await loadUnread();
+  for (const id of [...reread].slice(0, 5)) {
+    reread.delete(id);
+    if (messages.has(id)) keep((await ask("/history", { message: id })).messages);
   }
-  showThreads();
+  prune();
+  const sent = opening && messages.get(opening.id);
+  if (sent) {
+    const stayed = open === opening.from;
+    opening = null;
+    if (stayed) open = threadOf(sent);
+    showThreads();
+    const list = $("thread").querySelector(".list");
+    if (stayed) list.scrollTop = list.scrollHeight;
+  } else showThreads();
+}
+
+async function loadUnread() {
+  const list = await ask("/messages", { peerId: "cli", peek: true, limit: 200 });
+  furtherUnread = 0;
+  const ids = new Set(list.messages.map((message) => message.id));
+  keep(list.messages.filter((message) => !messages.has(message.id)));
+  if (list.remaining) {
+    const known = [...messages.values()].filter((message) => isUnread(message) && !ids.has(message.id)).length;
+    furtherUnread = Math.max(0, list.remaining - known);
+  } else {
+    const at = new Date().toISOString();
+    for (const message of messages.values()) if (isUnread(message) && !ids.has(message.id)) isRead(message.id, at);
+  }
+}
+
+/** Forgets the oldest messages, but for those of the open thread. */
+function prune() {
+  if (messages.size <= room) return;
+  const list = [...messages.values()].sort((a, b) => a.seq - b.seq);
+  const kept = new Set(threads().find((thread) => thread.key === open)?.list);
+  const from = list[list.length - room].seq;
+  for (const message of list) if (message.seq < from && !kept.has(message) && !isUnread(message)) messages.delete(message.id);
+  older = from;
 }
 
 async function loadNames() {
@@ -598,32 +685,38 @@ const LOADS = {
   messages: load,
   counts: async () => {
     status = await ask("/status");
+    // Which machine this is tells which locks can be released and stolen here.
+    showLocks();
     const many = (number, one, more = `${one}s`) => `${number} ${number === 1 ? one : more}`;
     $("counts").textContent = [many(status.peers.total, "peer"), many(status.locks.active, "lock"), `${status.messages.unread} unread`, status.role !== "broker" && status.role].filter(Boolean).join(" · ");
   },
 };
 
 const wanted = new Set();
-let settling = false, settledAt = 0;
+let settling = false, notBefore = 0, gap = 0, background = null;
 
 function want(...what) {
   for (const one of what) wanted.add(one);
   settle();
 }
 
-/** Looks at what has changed: one thing after the other, and not more often than once a second. */
+/** Looks at what has changed: one thing after the other, and under constant traffic every 2.5 s, since
+ *  the command line shares the number of requests that a person may make. */
 async function settle() {
-  if (settling || over || document.hidden) return;
+  if (settling || over) return;
+  if (document.hidden) return settleHidden();
   settling = true;
   let what = [];
   try {
     while (wanted.size && !document.hidden && !over) {
-      await pause(Math.max(60, settledAt + 1000 - now()));
-      settledAt = now();
+      gap = now() - notBefore > 5000 ? 1000 : Math.min(2500, gap + 300);
+      await pause(Math.max(60, notBefore - now()));
+      notBefore = now() + gap;
       what = [...wanted];
       wanted.clear();
       for (const one of what) await LOADS[one]();
       await loadNames();
+      if (what.includes("state")) showState();
       showEvents();
       if (what.includes("messages")) lookAgain();
     }
@@ -631,10 +724,28 @@ async function settle() {
     fail(error);
     // Too fast, or the broker has gone for now.
     for (const one of what) wanted.add(one);
-    setTimeout(settle, error.retryAfterMs || 3000);
+    const rest = error.retryAfterMs || 3000;
+    notBefore = now() + rest;
+    setTimeout(settle, rest);
   } finally {
     settling = false;
   }
+}
+
+/** In the background only messages are looked at, slowly: the title says how many are unread. */
+function settleHidden() {
+  if (background || !wanted.has("messages")) return;
+  background = setTimeout(async () => {
+    background = null;
+    if (settling || over || !wanted.delete("messages")) return;
+    try {
+      await load();
+    } catch (error) {
+      fail(error);
+      wanted.add("messages");
+    }
+    settle();
+  }, 10000);
 }
 
 /** That a message was delivered or told is no event: after one was written it is looked again, a few
@@ -651,6 +762,7 @@ function lookAgain() {
 }
 
 function changed(type) {
+  if (type === "mesh.peer_renamed") return Object.keys(LOADS);
   if (type.startsWith("peer_")) return ["peers", "locks", "counts"];
   if (type.startsWith("file_")) return ["locks", "peers", "counts"];
   if (type === "state_changed") return ["state"];
@@ -684,42 +796,50 @@ function fail(error) {
 }
 
 async function follow() {
-  let cursor = null, tries = 0;
+  let cursor = null, tries = 0, held = false;
   while (!over) {
     try {
+      let read;
       if (cursor === null) {
-        const first = await ask("/events", { action: "read", limit: SHOWN_EVENTS });
-        cursor = first.lastSeq;
-        events.splice(0, events.length, ...first.events);
+        read = await ask("/events", { action: "read", limit: SHOWN_EVENTS });
+        events.length = 0;
         messages.clear();
         want(...Object.keys(LOADS));
+      } else {
+        // After a failure it is not held: it is to be seen at once whether the broker answers again.
+        read = await ask("/events", { action: "read", after: cursor, wait: held ? HELD_SECONDS : undefined, limit: 1000 });
+        // What else has happened meanwhile nobody has told.
+        if (tries) want(...Object.keys(LOADS));
       }
+      const begins = cursor === null, was = held;
+      cursor = read.lastSeq;
+      held = true;
       link("live", "live");
       if (tries) notice("");
       tries = 0;
-      const read = await ask("/events", { action: "read", after: cursor, wait: HELD_SECONDS, limit: 1000 });
-      cursor = read.lastSeq;
       if (!read.events.length) {
         // Nothing has happened; but of what an agent says of itself, and of those who wait, there are no events.
-        want("peers", "locks", "counts");
+        if (was) want("peers", "locks", "counts");
         continue;
       }
       events.push(...read.events);
       events.splice(0, events.length - SHOWN_EVENTS);
+      showEvents();
+      if (begins) continue;
+      for (const event of read.events) if (/^message_(read|undeliverable)$/.test(event.type)) applyRead(event);
       if (read.events.some((event) => event.type === "message_received")) looks = 4;
       want(...new Set(read.events.flatMap((event) => changed(event.type))));
-      if (!document.hidden) settle();
-      showEvents();
-      await pause(250);
+      await pause(1000);
     } catch (error) {
       fail(error);
       if (over) return;
-      if (error.status === 400) {
+      if (error.status === 400 && cursor !== null) {
         // Another database, which has not come so far.
         cursor = null;
         continue;
       }
       tries++;
+      held = false;
       link("gone", error instanceof Refused ? "waiting" : "no broker");
       notice(error instanceof Refused ? error.message : "The broker does not answer. If it was started anew, run `slm-mesh web` again.");
       await pause(error.retryAfterMs || Math.min(10000, 500 * 2 ** tries));

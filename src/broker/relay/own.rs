@@ -133,6 +133,7 @@ impl Relay {
             "pid": std::process::id(),
             "port": self.gate.port(),
             "role": Kind::Client.as_str(),
+            "host": self.uplink.standing().you,
             "hub": self.hub_info(),
         });
         for (name, value) in own.as_object()? {
