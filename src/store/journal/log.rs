@@ -220,8 +220,11 @@ impl<M: Medium> Log<M> {
         let Some(head) = Head::decode(&bytes) else {
             let found = if !bytes.starts_with(MAGIC) && !MAGIC.starts_with(&bytes) {
                 Found::Useless("no journal")
-            } else if bytes.len() < HEAD_BYTES || accept_damage {
+            } else if bytes.len() < HEAD_BYTES {
                 // One that is cut off was to be followed by the first record of all.
+                Found::Settled
+            } else if accept_damage {
+                log.medium.cut(0)?;
                 Found::Settled
             } else {
                 // A head is so short that a disk keeps all of it or nothing.
@@ -242,6 +245,10 @@ impl<M: Medium> Log<M> {
             return Ok((log, Found::Damaged("a record in the middle of it is damaged")));
         }
         if last <= record || last < head.first {
+            if accept_damage {
+                // Else the next start would find the damage again.
+                log.medium.cut(0)?;
+            }
             return Ok((log, Found::Settled));
         }
         if head.first > record.saturating_add(1) {
@@ -292,7 +299,10 @@ impl<M: Medium> Log<M> {
         self.buffer.extend_from_slice(body);
         let start = self.tail + frame as u64;
         if let Err(error) = self.medium.write_at(&self.buffer, self.tail) {
-            self.blot_out(start);
+            // A part of a head would be taken for a damaged one. What stood there is settled.
+            if self.begun || self.medium.cut(0).is_err() {
+                self.blot_out(start);
+            }
             return Err(AppendError::Refused(error));
         }
         self.head = head;

@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use super::{Journaled, Medium, Unfit};
 use crate::config::Durability;
 use crate::files::open_regular;
+use crate::model::Seq;
 use crate::store::sqlite::{
     OpenError, Options, SqliteStore, aside_of_damaged, journal_of, place_aside,
 };
@@ -90,15 +91,21 @@ impl JournaledSqlite {
             OpenError::Failed(format!("cannot {what} {}: {error}", journal.display()))
         };
         let sync = options.durability == Durability::Full;
+        let do_without = || {
+            let mut store = SqliteStore::open(path, options)?;
+            store.leave_out_numbers().map_err(|error| failed("do without", &error))
+        };
         let (mut moved, mut damaged) = (false, false);
         loop {
             let store = SqliteStore::open(path, options)?;
             let aside = place_aside(path, store.recovery().as_ref());
+            let is_new = store.last_seq() == Seq(0);
             let file = JournalFile::open(&journal, sync).map_err(|error| failed("open", &error))?;
             match Self::join(store, file, sync, damaged) {
                 Ok(journaled) => return Ok(journaled),
                 Err(Unfit::Damaged(why)) => {
                     damaged = true;
+                    do_without()?;
                     let copy = aside_of_damaged(&journal);
                     copy_private(&journal, &copy).map_err(|error| failed("copy", &error))?;
                     (options.tell)(format_args!(
@@ -110,6 +117,9 @@ impl JournaledSqlite {
                 }
                 Err(Unfit::Useless(why)) if !moved => {
                     moved = true;
+                    if !is_new {
+                        do_without()?;
+                    }
                     fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
                     (options.tell)(format_args!(
                         "the journal {} is of no use ({why}) and is now {}",
@@ -139,9 +149,11 @@ impl JournaledSqlite {
     }
 }
 
-/// Copies a file, for its owner only; all of it is on the disk then.
+/// Copies a file, for its owner only; all of it is on the disk then, or nothing of it.
 fn copy_private(from: &Path, to: &Path) -> io::Result<()> {
     let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    io::copy(&mut File::open(from)?, &mut copy)?;
-    copy.sync_all()
+    let copied = File::open(from).and_then(|mut from| io::copy(&mut from, &mut copy));
+    copied.and_then(|_| copy.sync_all()).inspect_err(|_| {
+        let _ = fs::remove_file(to);
+    })
 }

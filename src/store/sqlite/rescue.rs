@@ -28,7 +28,7 @@ use crate::store::{NewEvent, NewMessage};
 const SEQ_END: u64 = 1 << 48;
 /// Numbers that are left out where the last that was given may be among what is lost: more than a
 /// database has rows.
-const SEQ_MARGIN: u64 = 1 << 24;
+pub(super) const SEQ_MARGIN: u64 = 1 << 24;
 /// The end of the year 9999, which no time of ours is beyond.
 const TIME_END: i64 = 253_402_300_800_000;
 /// How often the log is told how far it is.
@@ -119,9 +119,11 @@ struct Rescue<'a> {
 impl Rescue<'_> {
     fn save(&mut self, least: Seq) -> Outcome<()> {
         self.note(least);
-        let kept = self
-            .old
-            .query_row("SELECT value FROM meta WHERE key = 'last_seq'", [], |row| row.get(0));
+        let kept: rusqlite::Result<Seq> =
+            self.old
+                .query_row("SELECT value FROM meta WHERE key = 'last_seq'", [], |row| row.get(0));
+        // One of before that was kept has none.
+        let is_unknown = !matches!(kept, Ok(_) | Err(rusqlite::Error::QueryReturnedNoRows));
         self.note(kept.unwrap_or_default());
         let parties = self.parties();
         self.messages_and_events(&parties)?;
@@ -131,12 +133,13 @@ impl Rescue<'_> {
         self.machines()?;
         // Last: a message to a peer that had no mailbox then is not one in its mailbox.
         self.peers()?;
-        if least == Seq(0) && self.saved.skipped > 0 {
+        // What is in the journal only is still to be put in. Without that its journal is unknown.
+        let position = care::position(self.old);
+        if least == Seq(0) && (self.saved.skipped > 0 || is_unknown || position.is_err()) {
             self.new.tally.last_seq.0 += SEQ_MARGIN;
         }
         self.new.begin_write()?;
-        // What is in the journal only is still to be put in. Without that its journal is unknown.
-        if let Ok(position) = care::position(self.old) {
+        if let Ok(position) = position {
             self.new.keep_position(position)?;
         }
         Ok(())
