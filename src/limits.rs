@@ -642,8 +642,9 @@ pub const MEMORY_TEXT_CHARS_MAX: usize = 20_000;
 pub const MEMORY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The same of one that is busy and says for how long.
 pub const MEMORY_BUSY_MAX: Duration = Duration::from_secs(300);
-/// How often a memory that fails is given the same.
-pub const MEMORY_ATTEMPTS_MAX: u32 = 5;
+/// How often a memory that fails is given the same: for about an hour. A full disk is soon mended; one
+/// thing that it can never take must not keep it from the rest for longer.
+pub const MEMORY_ATTEMPTS_MAX: u32 = 360;
 /// Messages in [`NOTIFICATION_WINDOW`] that are shown one by one; of more there is one notification.
 pub const NOTIFICATIONS_MAX: u32 = 3;
 /// See [`NOTIFICATIONS_MAX`].

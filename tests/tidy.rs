@@ -93,7 +93,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "model", "names", "paths", "platform", "skills", "tell", "text", "wire",
         ],
     ),
-    ("memory", &["api", "files", "helper", "limits", "model", "wire"]),
+    ("memory", &["api", "files", "helper", "limits", "model", "platform", "wire"]),
     ("notify", &["api", "helper", "limits", "text"]),
     (
         "session",

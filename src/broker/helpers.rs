@@ -27,6 +27,8 @@ struct Running {
     child: Child,
     output: Receiver,
     since: Monotonic,
+    /// What was stored of how it is to be when it was started.
+    settings: Option<Vec<u8>>,
     /// It was ended for another to begin.
     replaced: bool,
 }
@@ -71,14 +73,22 @@ impl Helpers {
         self.rests.iter().filter_map(|rest| rest.until).min()
     }
 
-    /// Looks which are switched on: those that run are started anew, with the settings of now.
+    /// Looks which are switched on: those whose settings have changed are started anew.
     pub(super) fn reload(&mut self, now: Monotonic) {
         for helper in Helper::ALL {
             *self.rest(helper) = Rest { until: None, pause: Duration::ZERO };
-            if !self.replace(helper) {
+            if !self.is_as_stored(helper) && !self.replace(helper) {
                 self.start(helper, now);
             }
         }
+    }
+
+    /// Whether the helper runs with the settings of now.
+    fn is_as_stored(&self, helper: Helper) -> bool {
+        let place = Place::of(helper, &self.config.paths);
+        let same = |running: &Running| running.settings == place.stored() && !running.replaced;
+        place.is_wanted(&self.config)
+            && self.running.iter().any(|(_, running)| running.helper == helper && same(running))
     }
 
     /// Ends the helper for another to begin. Gives whether it ran.
@@ -147,6 +157,8 @@ impl Helpers {
     }
 
     fn spawn(&mut self, helper: Helper, now: Monotonic) -> io::Result<()> {
+        // Before the helper reads it: what is stored meanwhile is seen to be another.
+        let settings = Place::of(helper, &self.config.paths).stored();
         let mut child = Command::new(own_executable()?)
             .args([helper.name(), "--helper"])
             .env(DATA_DIR, self.config.paths.dir())
@@ -168,7 +180,8 @@ impl Helpers {
             return Err(error);
         }
         log::debug(format_args!("the helper `{}` runs: process {}", helper.name(), child.id()));
-        self.running.insert(Running { helper, child, output, since: now, replaced: false });
+        let replaced = false;
+        self.running.insert(Running { helper, child, output, since: now, settings, replaced });
         Ok(())
     }
 

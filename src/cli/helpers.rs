@@ -1,6 +1,7 @@
 //! What the commands of helpers have in common: switching one on and off, and being one.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,9 +13,11 @@ use super::{Exit, Failure, Result};
 use crate::api::{Code, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::data_dir;
-use crate::helper::{Place, Stored};
+use crate::helper::{Place, Position, Stored};
+use crate::log;
 use crate::model::Seq;
 use crate::platform::BrokerLock;
+use crate::role::{self, Role};
 
 pub(super) fn file_error(error: impl Into<io::Error>) -> Failure {
     Failure::other("file_error", format!("the data directory: {}", error.into()))
@@ -101,14 +104,33 @@ pub(super) fn running_text(place: &Place) -> &'static str {
 }
 
 /// Makes this process the helper; none: another one is it, and stays.
-pub(super) fn take(place: &Place) -> Result<Option<BrokerLock>> {
+pub(super) fn take(context: &Context, place: &Place) -> Result<Option<BrokerLock>> {
+    log::set_level(context.config.log);
     place.take().map_err(file_error)
 }
 
-/// Where a helper goes on. A database that has not come so far is another one, which begins anew.
-pub(super) fn position(place: &Place, patient: &mut Patient) -> Result<Seq> {
-    let position = place.position();
+/// Whose mesh the data directory leads to.
+pub(super) fn role(context: &Context) -> Result<Role> {
+    Ok(role::of(&context.config).map_err(ClientError::from)?.role)
+}
+
+/// Where a helper goes on. `to` is whom it gives something, if that can be another later. Numbers of
+/// another mesh, or of another database, say nothing: then it begins anew.
+pub(super) fn position(
+    context: &Context,
+    place: &Place,
+    to: &str,
+    patient: &mut Patient,
+) -> Result<Position> {
     let request = Request::ReadEvents(ReadEvents { limit: Some(1), ..ReadEvents::default() });
     let Events { last_seq, .. } = patient.ask(&request)?;
-    Ok(if position > last_seq { Seq(0) } else { position })
+    let of = match role(context)? {
+        Role::Relay { hub, .. } => hub.map_or_else(String::new, |hub| hub.to_string()),
+        // One that was moved aside is there still, so that its number is not another's.
+        Role::Broker | Role::Hub { .. } => std::fs::metadata(context.config.paths.db())
+            .map_or_else(|_| String::new(), |file| file.ino().to_string()),
+    };
+    let of = format!("{of} {to}").trim().into();
+    let stored = place.position().filter(|it| it.of == of && it.seq <= last_seq);
+    Ok(stored.unwrap_or(Position { seq: Seq(0), of }))
 }

@@ -15,10 +15,10 @@ use super::who::Names;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result, helpers, history, values};
 use crate::api::{self, Code, EventInfo, Events, HistoryPage, MessageInfo, ReadEvents, Request};
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::config::MEMORY;
 use crate::data_dir;
-use crate::helper::{Helper, Place, Stored};
+use crate::helper::{Helper, Place, Position, Stored};
 use crate::limits::{
     LIST_LIMIT_MAX, MEMORY_ATTEMPTS_MAX, MEMORY_BUSY_MAX, MEMORY_PAUSE_MAX, WAIT_SECONDS_MAX,
 };
@@ -27,7 +27,7 @@ use crate::memory::{
     Happened, MemoryBridge, SUPERLOCALMEMORY, Said, Settings, StateChange, Trouble,
 };
 use crate::model::{MessageId, Party, Seq, event_type};
-use crate::role::{self, Kind};
+use crate::role::Kind;
 
 /// Passages that are asked for when the command line does not say.
 const LIMIT: u32 = 10;
@@ -156,8 +156,7 @@ fn of_environment(word: &str) -> Result<Settings> {
 fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<Exit> {
     let word = which.or(context.config.memory.as_deref()).unwrap_or(SUPERLOCALMEMORY);
     let settings = of_environment(word)?;
-    let role = role::of(&context.config).map_err(ClientError::from)?.role;
-    if role.kind() == Kind::Client {
+    if helpers::role(context)?.kind() == Kind::Client {
         return Err(Failure::other(
             "hub_only",
             "this machine has joined the mesh of another, and its hub has the messages: switch the \
@@ -183,7 +182,10 @@ fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<Exit>
 fn status(context: &mut Context, place: &Place) -> Result<Exit> {
     let settings = settings(context, place)?;
     let available = settings.as_ref().is_some_and(|settings| settings.bridge().is_available());
-    let position = place.position();
+    let name = settings.as_ref().map(Settings::name);
+    // That of another memory says nothing of this one.
+    let own = |position: &Position| name.as_ref().is_none_or(|name| position.of.ends_with(name));
+    let position = place.position().filter(own).map_or(Seq(0), |position| position.seq);
     if context.out.json {
         let by = settings.as_ref().map(Settings::name);
         let running = place.is_running();
@@ -251,21 +253,30 @@ fn recall(context: &mut Context, wanted: &Recall) -> Result<Exit> {
 /// The helper: gives the memory everything that it does not have yet, and what happens, until the
 /// broker ends.
 fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
-    let Some(_lock) = helpers::take(place)? else { return Ok(Exit::Done) };
+    let Some(_lock) = helpers::take(context, place)? else { return Ok(Exit::Done) };
     let Some(settings) = settings(context, place)? else { return Ok(Exit::Done) };
     let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
-    let seen = helpers::position(place, &mut patient)?;
+    if helpers::role(context)?.kind() == Kind::Client {
+        rest("this machine has joined the mesh of another");
+    }
+    let to = settings.name();
+    let seen = helpers::position(context, place, &to, &mut patient)?;
     let giver = Giver { bridge: settings.bridge(), name: settings.name(), is_away: false };
     let feed = Feed { place, patient, giver, names: Names::default(), seen };
     match feed.run() {
         Failure::Client(error) if error.code() == Some(Code::Forbidden) => {
-            // Whose mesh this is has changed since. Ending would only have the broker start another.
-            log::warn(format_args!("the memory is given nothing: {error}"));
-            loop {
-                std::thread::park();
-            }
+            // Whose mesh this is has changed since.
+            rest(&error)
         }
         failure => Err(failure),
+    }
+}
+
+/// Gives nothing, and stays: to end would only have the broker start another.
+fn rest(why: impl std::fmt::Display) -> ! {
+    log::warn(format_args!("the memory is given nothing: {why}"));
+    loop {
+        std::thread::park();
     }
 }
 
@@ -275,7 +286,7 @@ struct Feed<'a> {
     giver: Giver,
     names: Names,
     /// The memory has everything up to here.
-    seen: Seq,
+    seen: Position,
 }
 
 impl Feed<'_> {
@@ -290,12 +301,12 @@ impl Feed<'_> {
     /// Waits for what comes next, and gives it.
     fn next(&mut self) -> Result<()> {
         let page: Events = self.patient.ask(&Request::ReadEvents(ReadEvents {
-            after: Some(self.seen),
+            after: Some(self.seen.seq),
             limit: Some(EVENTS_AT_ONCE),
             wait: WAIT_SECONDS_MAX,
             ..ReadEvents::default()
         }))?;
-        if self.seen != Seq(0) && self.seen.next() < page.first_seq {
+        if self.seen.seq != Seq(0) && self.seen.seq.next() < page.first_seq {
             log::warn(format_args!(
                 "the memory was away for so long that the mesh has not kept all it missed"
             ));
@@ -317,9 +328,9 @@ impl Feed<'_> {
     }
 
     fn is_done(&mut self, seq: Seq) -> Result<()> {
-        if seq != self.seen {
-            self.place.set_position(seq).map_err(helpers::file_error)?;
-            self.seen = seq;
+        if seq != self.seen.seq {
+            self.seen.seq = seq;
+            self.place.set_position(&self.seen).map_err(helpers::file_error)?;
         }
         Ok(())
     }
@@ -402,8 +413,15 @@ impl Giver {
                 }
                 Trouble::Failed(why) => {
                     failures += 1;
+                    if failures == 1 {
+                        log::warn(format_args!(
+                            "{name} fails at number {seq}, and is waited for: {why}"
+                        ));
+                    }
                     if failures == MEMORY_ATTEMPTS_MAX {
-                        log::warn(format_args!("{name} has failed at number {seq}: {why}"));
+                        log::warn(format_args!(
+                            "{name} has failed for too long at number {seq}, which is left out: {why}"
+                        ));
                         return;
                     }
                 }

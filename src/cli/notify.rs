@@ -15,7 +15,7 @@ use super::{Exit, Failure, Result, helpers};
 use crate::api::{Fetch, MessageInfo, Messages, Request};
 use crate::client::Client;
 use crate::config::NOTIFY;
-use crate::helper::{Helper, Place};
+use crate::helper::{Helper, Place, Position};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
 use crate::log;
 use crate::model::Seq;
@@ -162,10 +162,12 @@ fn test(context: &mut Context, place: &Place) -> Result<Exit> {
 
 /// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
 fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
-    let Some(_lock) = helpers::take(place)? else { return Ok(Exit::Done) };
+    let Some(_lock) = helpers::take(context, place)? else { return Ok(Exit::Done) };
     let Some(settings) = helpers::settings::<Settings>(place)?.on() else { return Ok(Exit::Done) };
-    let patient = Patient::new(Client::of(&context.config.of_any_role()), true);
-    let follower = Follower { place, settings, patient, pace: Pace::default(), has_failed: false };
+    let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
+    let done = helpers::position(context, place, "", &mut patient)?;
+    let follower =
+        Follower { place, settings, patient, done, pace: Pace::default(), has_failed: false };
     follower.run()
 }
 
@@ -173,13 +175,14 @@ struct Follower<'a> {
     place: &'a Place,
     settings: Settings,
     patient: Patient,
+    done: Position,
     pace: Pace,
     has_failed: bool,
 }
 
 impl Follower<'_> {
     fn run(mut self) -> Result<Exit> {
-        let mut seen = helpers::position(self.place, &mut self.patient)?;
+        let mut seen = self.done.seq;
         loop {
             let left = self.pace.time_left(Instant::now());
             let wait = left.map_or(WAIT_SECONDS_MAX, |left| {
@@ -213,8 +216,9 @@ impl Follower<'_> {
         Ok(())
     }
 
-    fn is_done(&self, seq: Seq) -> Result<()> {
-        self.place.set_position(seq).map_err(helpers::file_error)
+    fn is_done(&mut self, seq: Seq) -> Result<()> {
+        self.done.seq = seq;
+        self.place.set_position(&self.done).map_err(helpers::file_error)
     }
 
     /// What could not be shown is in the inbox all the same.

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::files::{read_bounded, write_private};
@@ -72,6 +72,16 @@ impl<T> Stored<T> {
     }
 }
 
+/// How far a helper has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// It is done with everything up to here.
+    pub seq: Seq,
+    /// Whose numbers these are, and who was given what they stand for: where that is another, the
+    /// number says nothing.
+    pub of: Box<str>,
+}
+
 /// What the file of settings holds for [`Stored::Off`].
 const OFF: &str = "\"off\"";
 
@@ -104,6 +114,12 @@ impl Place {
         }
     }
 
+    /// The same as it is stored, to see whether it has changed; none: nothing is.
+    #[must_use]
+    pub fn stored(&self) -> Option<Vec<u8>> {
+        read_bounded(&self.settings, HELPER_FILE_BYTES_MAX).ok()
+    }
+
     /// What is stored of how it is to be.
     ///
     /// # Errors
@@ -127,20 +143,19 @@ impl Place {
         write_private(&self.settings, &text)
     }
 
-    /// What it is done with; nothing if that cannot be read.
+    /// What it is done with; none if that cannot be read.
     #[must_use]
-    pub fn position(&self) -> Seq {
-        let bytes = read_bounded(&self.position, HELPER_FILE_BYTES_MAX).unwrap_or_default();
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        Seq(text.trim().parse().unwrap_or_default())
+    pub fn position(&self) -> Option<Position> {
+        let bytes = read_bounded(&self.position, HELPER_FILE_BYTES_MAX).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
-    /// It is done with everything up to `seq`.
+    /// It is done with this.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn set_position(&self, seq: Seq) -> io::Result<()> {
-        write_private(&self.position, seq.to_string().as_bytes())
+    pub fn set_position(&self, position: &Position) -> io::Result<()> {
+        write_private(&self.position, &serde_json::to_vec(position)?)
     }
 
     /// Makes this process the one that is this helper, once a former one has ended; none: it does not
@@ -187,9 +202,28 @@ impl Place {
     pub fn clear(&self) -> io::Result<bool> {
         let Some(lock) = self.take()? else { return Ok(false) };
         remove(&self.position)?;
+        self.remove_parts();
         remove(&self.lock)?;
         drop(lock);
         Ok(true)
+    }
+}
+
+impl Place {
+    /// Removes what it was writing when it was killed.
+    fn remove_parts(&self) {
+        let (Some(dir), Some(name)) = (self.position.parent(), self.position.file_name()) else {
+            return;
+        };
+        let beginning = format!(".{}.", name.to_string_lossy());
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(&beginning) && name.ends_with(".tmp") {
+                // It is litter, and no more.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 }
 

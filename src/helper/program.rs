@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::{self, sleep};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MEMORY_ANSWER_BYTES_MAX;
+use crate::platform::kill_group;
 
 /// How often a program that was started is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -68,6 +70,8 @@ pub struct Run<'a> {
     pub words: &'a [String],
     /// Its environment.
     pub environment: &'a Environment,
+    /// Whether what it writes is of use. If not, nothing of its own that stays is waited for.
+    pub reads_output: bool,
     /// How long it may take.
     pub time_max: Duration,
 }
@@ -77,7 +81,7 @@ pub struct Run<'a> {
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
-    /// What it wrote to its standard output, at most [`MEMORY_ANSWER_BYTES_MAX`].
+    /// What it wrote to its standard output, if that is read, at most [`MEMORY_ANSWER_BYTES_MAX`].
     pub output: Vec<u8>,
 }
 
@@ -92,8 +96,10 @@ impl Run<'_> {
             .env_clear()
             .envs(self.environment.iter())
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
+            .stdout(if self.reads_output { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::null())
+            // So that its own children can be killed with it.
+            .process_group(0)
             .spawn()?;
         // Threads, since a program that does not read, or whose own children keep its output open,
         // would keep whoever writes or reads.
@@ -113,7 +119,8 @@ impl Run<'_> {
                 Some(status) => break status,
                 None if Instant::now() < until => sleep(LOOK_INTERVAL),
                 None => {
-                    child.kill()?;
+                    // It leads its group for as long as it was not waited for.
+                    let _ = kill_group(child.id());
                     child.wait()?;
                     return Err(io::ErrorKind::TimedOut.into());
                 }

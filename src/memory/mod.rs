@@ -124,7 +124,7 @@ pub enum Trouble {
     Busy(Duration),
     /// It is not there, or cannot be asked: it is given the same again, however long that takes.
     Away(String),
-    /// It has failed: it is given the same again a few times.
+    /// It has failed: it is given the same again for about an hour.
     Failed(String),
     /// It does not take this, and never will.
     Refused(String),

@@ -12,6 +12,7 @@
 //! does not take.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use super::{Happened, MemoryBridge, Passage, Said, StateChange, Trouble, passages};
 use crate::helper::program::Environment;
 use crate::limits::MEMORY_ANSWER_BYTES_MAX;
+use crate::platform::kill_group;
 
 /// How long it may take to answer a line.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It ends with its input otherwise, but not if it hangs.
-        let _ = self.child.kill();
+        let _ = kill_group(self.child.id());
         let _ = self.child.wait();
     }
 }
@@ -63,6 +65,8 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // So that its own children can be killed with it.
+            .process_group(0)
             .spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (lines, to_write) = sync_channel::<Vec<u8>>(1);

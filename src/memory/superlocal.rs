@@ -6,6 +6,7 @@
 //! be given something twice.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::files::read_bounded;
 use crate::helper::program::{Environment, Run, find};
 use crate::limits::{HELPER_FILE_BYTES_MAX, MEMORY_TEXT_CHARS_MAX};
 use crate::model::event_type;
+use crate::platform::current_uid;
 
 /// The variables that say where its files are, the first that is set before the others.
 const DIRECTORIES: [&str; 3] = ["SLM_DATA_DIR", "SL_MEMORY_PATH", "SLM_HOME"];
@@ -52,8 +54,6 @@ struct Health {
 #[derive(Debug)]
 pub(super) struct SuperLocalMemory {
     environment: Environment,
-    /// The daemon that was found to be the one of its file.
-    known: Option<Daemon>,
 }
 
 /// What is to be remembered.
@@ -68,7 +68,7 @@ struct Memory<'a> {
 
 impl SuperLocalMemory {
     pub(super) fn new(environment: Environment) -> Self {
-        Self { environment, known: None }
+        Self { environment }
     }
 
     fn file(&self) -> Option<PathBuf> {
@@ -80,30 +80,36 @@ impl SuperLocalMemory {
         Some(directory.join("daemon.json"))
     }
 
-    /// The daemon, if it runs. What its file says is believed once the one at the port says the same:
-    /// the port may be another's by now.
-    fn daemon(&mut self) -> Option<Daemon> {
-        let bytes = read_bounded(&self.file()?, HELPER_FILE_BYTES_MAX).ok()?;
-        let daemon: Daemon = serde_json::from_slice(&bytes).ok()?;
-        if self.known.as_ref() != Some(&daemon) {
-            self.known = None;
-            let asked = Asked {
-                port: daemon.port,
-                path: "/health",
-                headers: &[],
-                body: None,
-                time_max: TIME_MAX,
-            };
-            let health: Health = serde_json::from_slice(&asked.send().ok()?.body).ok()?;
-            if health.instance_id != daemon.instance_id {
-                return None;
-            }
-            self.known = Some(daemon.clone());
+    /// The daemon, if it runs. What its file, which is this user's, says is believed if the one at the
+    /// port says the same now: the port may be another's by now, also since it was last asked.
+    fn daemon(&self) -> Option<Daemon> {
+        let file = self.file()?;
+        if std::fs::metadata(&file).ok()?.uid() != current_uid() {
+            return None;
         }
-        Some(daemon)
+        let bytes = read_bounded(&file, HELPER_FILE_BYTES_MAX).ok()?;
+        let daemon: Daemon = serde_json::from_slice(&bytes).ok()?;
+        let asked = Asked {
+            port: daemon.port,
+            path: "/health",
+            headers: &[],
+            body: None,
+            time_max: TIME_MAX,
+        };
+        let health: Health = serde_json::from_slice(&asked.send().ok()?.body).ok()?;
+        (health.instance_id == daemon.instance_id).then_some(daemon)
     }
 
-    fn remember(&mut self, memory: &Memory<'_>) -> Result<(), Trouble> {
+    /// What it means that `daemon` does not let something in. If it is still the one of its file, it is
+    /// about what was given: the package refuses single texts by a policy so.
+    fn refusal(&self, daemon: &Daemon, why: String) -> Trouble {
+        match self.daemon() {
+            Some(now) if now == *daemon => Trouble::Refused(why),
+            _ => Trouble::Away(why),
+        }
+    }
+
+    fn remember(&self, memory: &Memory<'_>) -> Result<(), Trouble> {
         if let Some(daemon) = self.daemon() {
             let body = json!({
                 "content": memory.text,
@@ -126,7 +132,7 @@ impl SuperLocalMemory {
 
     /// Asks the daemon. Gives the body of a yes.
     fn ask(
-        &mut self,
+        &self,
         daemon: &Daemon,
         path: &str,
         body: Option<&[u8]>,
@@ -139,18 +145,15 @@ impl SuperLocalMemory {
         ];
         headers.extend(session.as_deref().map(|session| ("X-SLM-User-Session", session)));
         let asked = Asked { port: daemon.port, path, headers: &headers, body, time_max };
-        let answered = asked.send().map_err(|error| {
-            self.known = None;
-            Trouble::Away(format!("its daemon does not answer: {error}"))
-        })?;
+        let answered = asked
+            .send()
+            .map_err(|error| Trouble::Away(format!("its daemon does not answer: {error}")))?;
         let trouble = match answered.status {
             200..=299 => return Ok(answered.body),
             429 | 503 => Trouble::Busy(answered.retry_after.unwrap_or(BUSY_TIME)),
-            // Another daemon is in its place, or its leave is needed.
-            401 | 403 | 409 => {
-                self.known = None;
-                Trouble::Away(said(&answered))
-            }
+            // It wants to know the user, which has nothing to do with what it was given.
+            401 => Trouble::Away(said(&answered)),
+            403 | 409 => self.refusal(daemon, said(&answered)),
             400..=499 => Trouble::Refused(said(&answered)),
             _ => Trouble::Failed(said(&answered)),
         };
@@ -164,7 +167,15 @@ impl SuperLocalMemory {
             let why = format!("its daemon is not running, and there is no command {COMMAND}");
             return Err(Trouble::Away(why));
         };
-        let run = Run { program: &program, words, environment: &self.environment, time_max };
+        // No argument can have a NUL in it.
+        let words: Vec<String> = words.iter().map(|word| word.replace('\0', "\\u{0}")).collect();
+        let run = Run {
+            program: &program,
+            words: &words,
+            environment: &self.environment,
+            reads_output: true,
+            time_max,
+        };
         let ended = run.to_end(None).map_err(|error: io::Error| {
             Trouble::Failed(format!("its command cannot be run: {error}"))
         })?;

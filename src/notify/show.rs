@@ -110,6 +110,7 @@ pub fn show(settings: &Settings, notification: Notification<'_>) -> io::Result<(
         program: &settings.program,
         words: &words,
         environment: &environment,
+        reads_output: false,
         time_max: NOTIFICATION_TIME_MAX,
     };
     let ended = run.to_end(input)?;

@@ -68,6 +68,9 @@ impl Memory {
         if memory["content"].as_str().unwrap().contains("not for you") {
             return (422, "", json!({"detail": "rejected by policy"}));
         }
+        if memory["content"].as_str().unwrap().contains("not here") {
+            return (403, "", json!({"detail": "refused by the workspace trust policy"}));
+        }
         let key = memory["idempotency_key"].as_str().unwrap().to_owned();
         self.taken.fetch_add(1, Ordering::SeqCst);
         let mut kept = self.kept.lock().unwrap();
@@ -194,6 +197,7 @@ fn a_memory_gets_what_happens_from_on_to_off() {
     mesh.run_words(["lock", "acquire", "a.txt"]).ok();
     mesh.run_words(["emit", "deploy.done", r#"{"to":"staging"}"#]).ok();
     send(&mesh, "not for you");
+    send(&mesh, "not here");
     send(&mesh, "last");
     wait_until("it has the last", || memory.has("last"));
     let mut texts = memory.texts();
@@ -365,6 +369,28 @@ fn a_program_of_the_persons_reads_lines() {
     assert_eq!(state, ["state", "cli", "n", "k", "v"].map(Value::from));
     assert_eq!((&lines[2]["op"], &lines[2]["event"]["type"]), (&json!("event"), &json!("a.b")));
     assert_eq!(mesh.run("recall port").ok(), "port 3000\n");
+}
+
+#[test]
+fn another_memory_begins_anew() {
+    let mesh = mesh();
+    let memory = Arc::new(Memory::default());
+    let _daemon = Daemon::start(&mesh, &memory);
+    mesh.start();
+    mesh.run("memory on").ok();
+    send(&mesh, "hello");
+    wait_until("it has it", || memory.has("hello"));
+    wait_until_noted(&mesh);
+    let (program, got) = (mesh.home().join("keep"), mesh.home().join("got"));
+    let text = format!(
+        "while read -r line; do printf '%s\\n' \"$line\" >>'{}'; echo '{{\"ok\":true}}'; done\n",
+        got.display()
+    );
+    script(&program, &text);
+    mesh.run_words(["memory", "on", &format!("command:{}", program.display())]).ok();
+    wait_until("the other has it, too", || {
+        fs::read_to_string(&got).is_ok_and(|text| text.contains("\"payload\":\"hello\""))
+    });
 }
 
 #[test]
