@@ -10,7 +10,6 @@ use rustix::fs::OFlags;
 use super::{Journaled, Medium, Unfit};
 use crate::config::Durability;
 use crate::files::open_regular;
-use crate::model::Seq;
 use crate::store::sqlite::{
     OpenError, Options, SqliteStore, aside_of_damaged, journal_of, place_aside,
 };
@@ -91,21 +90,15 @@ impl JournaledSqlite {
             OpenError::Failed(format!("cannot {what} {}: {error}", journal.display()))
         };
         let sync = options.durability == Durability::Full;
-        let do_without = || {
-            let mut store = SqliteStore::open(path, options)?;
-            store.leave_out_numbers().map_err(|error| failed("do without", &error))
-        };
         let (mut moved, mut damaged) = (false, false);
         loop {
             let store = SqliteStore::open(path, options)?;
             let aside = place_aside(path, store.recovery().as_ref());
-            let is_new = store.last_seq() == Seq(0);
             let file = JournalFile::open(&journal, sync).map_err(|error| failed("open", &error))?;
             match Self::join(store, file, sync, damaged) {
                 Ok(journaled) => return Ok(journaled),
                 Err(Unfit::Damaged(why)) => {
                     damaged = true;
-                    do_without()?;
                     let copy = aside_of_damaged(&journal);
                     copy_private(&journal, &copy).map_err(|error| failed("copy", &error))?;
                     (options.tell)(format_args!(
@@ -117,9 +110,6 @@ impl JournaledSqlite {
                 }
                 Err(Unfit::Useless(why)) if !moved => {
                     moved = true;
-                    if !is_new {
-                        do_without()?;
-                    }
                     fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
                     (options.tell)(format_args!(
                         "the journal {} is of no use ({why}) and is now {}",

@@ -208,12 +208,6 @@ impl SqliteStore {
     }
 
     /// Does an operation; if it fails, so has the turn.
-    /// Leaves numbers out, and stores that: the last that were given may be among what is lost.
-    pub(in crate::store) fn leave_out_numbers(&mut self) -> Result<()> {
-        self.db.tally.last_seq.0 += rescue::SEQ_MARGIN;
-        self.run(|db| db.in_own_turn(Db::begin_write))
-    }
-
     fn run<T>(&mut self, operation: impl FnOnce(&mut Db) -> Outcome<T>) -> Result<T> {
         operation(&mut self.db).map_err(|fault| self.failed(fault))
     }

@@ -28,7 +28,7 @@ use crate::store::{NewEvent, NewMessage};
 const SEQ_END: u64 = 1 << 48;
 /// Numbers that are left out where the last that was given may be among what is lost: more than a
 /// database has rows.
-pub(super) const SEQ_MARGIN: u64 = 1 << 24;
+const SEQ_MARGIN: u64 = 1 << 24;
 /// The end of the year 9999, which no time of ours is beyond.
 const TIME_END: i64 = 253_402_300_800_000;
 /// How often the log is told how far it is.
