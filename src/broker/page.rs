@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::model::event_type;
 
-    /// Of its 60 kB a part is kept for what is to come.
+    /// A browser gets all of it each time: no answer is kept.
     const PAGE_BYTES_MAX: usize = 60_000;
 
     #[test]

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use slm_mesh::mesh::{Effects, Entropy, Mesh, Settings};
-use slm_mesh::model::{Monotonic, Now, Timestamp};
+use slm_mesh::model::{Lock, MeshTime, Monotonic, Now, Party, Timestamp};
+use slm_mesh::store::Store as _;
 use slm_mesh::store::memory::MemoryStore;
 
 /// Bytes that differ each time, and are the same in each run.
@@ -17,6 +18,32 @@ impl Entropy for Counter {
             *byte = value;
         }
     }
+}
+
+/// A store in which the person holds `/w/1`, `/w/2` and so on, `count` of them, until `expires_at`.
+pub fn store_with_locks(count: u64, expires_at: MeshTime) -> MemoryStore {
+    let mut store = MemoryStore::new();
+    store.begin_turn().unwrap();
+    for n in 1..=count {
+        let lock = Lock {
+            path: format!("/w/{n}").into(),
+            pattern: false,
+            shared: false,
+            host: None,
+            repo_id: None,
+            repo_hash: None,
+            git_root: None,
+            holder: Party::Cli,
+            holder_name: "cli".into(),
+            reason: None,
+            locked_at: Timestamp(0),
+            expires_at,
+            fence: store.next_seq(),
+        };
+        store.put_lock(&lock).unwrap();
+    }
+    store.commit_turn().unwrap();
+    store
 }
 
 pub struct Alone {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use crate::alone::store_with_locks;
 use slm_mesh::api::{
     Code, DeletedReply, Endpoint, EntriesReply, EntryReply, LockInfo, LockReply, LocksReply, Reply,
     Request,
 };
 use slm_mesh::limits::LOCKS_MAX;
 use slm_mesh::mesh::{Caller, Entropy, Failure, Mesh, Outcome, Settings};
-use slm_mesh::model::{MeshTime, Now, Party, Seq, Timestamp};
+use slm_mesh::model::{MeshTime, Now, Seq, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::{EventQuery, Store};
 
@@ -210,27 +211,7 @@ fn a_lock_that_has_expired_is_in_nobodys_way() {
 
 #[test]
 fn what_has_expired_takes_no_place() {
-    let mut store = MemoryStore::new();
-    store.begin_turn().unwrap();
-    for n in 0..LOCKS_MAX {
-        let lock = slm_mesh::model::Lock {
-            path: format!("/l{n}").into(),
-            pattern: false,
-            shared: false,
-            host: None,
-            repo_id: None,
-            repo_hash: None,
-            git_root: None,
-            holder: Party::Cli,
-            holder_name: "cli".into(),
-            reason: None,
-            locked_at: WALL,
-            expires_at: MeshTime(WALL.0),
-            fence: store.next_seq(),
-        };
-        store.put_lock(&lock).unwrap();
-    }
-    store.commit_turn().unwrap();
+    let store = store_with_locks(LOCKS_MAX, MeshTime(WALL.0));
     let mut test = Test::over(store, true);
     fence(&test.turn(&[lock("a", "/another", "")])[0]);
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::alone::Counter;
+use crate::alone::{Counter, store_with_locks};
 use slm_mesh::api::{Code, Endpoint, LockReply, LocksReply, Reply, Request};
 use slm_mesh::limits::{
     LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
     PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
 };
 use slm_mesh::mesh::{Caller, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
-use slm_mesh::model::{Lock, MeshTime, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
+use slm_mesh::model::{MeshTime, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
 
@@ -101,27 +101,7 @@ fn peers() {
 
 #[test]
 fn locks() {
-    let mut store = MemoryStore::new();
-    store.begin_turn().unwrap();
-    for n in 1..LOCKS_MAX {
-        let lock = Lock {
-            path: format!("/w/{n}").into(),
-            pattern: false,
-            shared: false,
-            host: None,
-            repo_id: None,
-            repo_hash: None,
-            git_root: None,
-            holder: Party::Cli,
-            holder_name: "cli".into(),
-            reason: None,
-            locked_at: NOW.wall,
-            expires_at: MeshTime(NOW.wall.0 + 60_000),
-            fence: store.next_seq(),
-        };
-        store.put_lock(&lock).unwrap();
-    }
-    store.commit_turn().unwrap();
+    let store = store_with_locks(LOCKS_MAX - 1, MeshTime(NOW.wall.0 + 60_000));
     let mut mesh = mesh_over(store);
     let lock = |name: &str| format!(r#"{{"action":"lock","peerId":"cli","filePath":"/{name}"}}"#);
     assert!(ask(&mut mesh, Endpoint::Lock, &lock("last")).is_ok());
