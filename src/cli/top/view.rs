@@ -1,11 +1,11 @@
 //! What the screen shows: state in, cells out. Nothing else is read, nothing is kept.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::bar;
 use ratatui::text::Line;
-use ratatui::widgets::{Block, Borders, Row, Sparkline, Table, Widget};
+use ratatui::widgets::{Block, Borders, Sparkline, Widget};
 use unicode_width::UnicodeWidthStr;
 
 use super::app::{App, Mode};
@@ -318,19 +318,24 @@ impl View<'_> {
         if let Some(last) = widths.last_mut() {
             *last = (area.width + 1).saturating_sub(taken);
         }
-        let line = |cells: &[Cell], style| {
-            let cells = cells.iter().zip(&widths);
-            let cells =
-                cells.map(|(it, width)| Line::styled(cut(&it.text, (*width).into()), it.style));
-            Row::new(cells).style(style)
-        };
-        let heads = Row::new(head.iter().map(|cell| cell.head)).style(WEAK);
-        let rows = shown.iter().enumerate().map(|(at, cells)| {
-            line(cells, if selected == Some(first + at) { MARKED } else { PLAIN })
-        });
-        Table::new(rows, widths.iter().map(|width| Constraint::Length(*width)))
-            .header(heads)
-            .render(Rect { y: area.y + 1, height: area.height - 1, ..area }, &mut self.buffer);
+        let heads: Vec<Cell> = head.iter().map(|column| cell("", 0, column.head, PLAIN)).collect();
+        self.row(area.x, area.y + 1, &heads, &widths, WEAK);
+        for ((y, at), cells) in (area.y + 2..).zip(first..).zip(&shown) {
+            let style = if selected == Some(at) { MARKED } else { PLAIN };
+            self.row(area.x, y, cells, &widths, style);
+        }
+    }
+
+    /// A row of a list. Not a `Table`: it would solve equations for widths that are known, which costs
+    /// more than all the rest of a screen.
+    fn row(&mut self, x: u16, y: u16, cells: &[Cell], widths: &[u16], style: Style) {
+        let width = widths.iter().map(|width| width + 1).sum::<u16>().saturating_sub(1);
+        self.buffer.set_style(Rect::new(x, y, width, 1), style);
+        let mut x = x;
+        for (cell, width) in cells.iter().zip(widths) {
+            self.put(x, y, *width, &cell.text, cell.style);
+            x += width + 1;
+        }
     }
 
     fn cells(&mut self, item: Item, width: u16) -> Option<Vec<Cell>> {
