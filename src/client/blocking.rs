@@ -1,20 +1,20 @@
 //! The driver for programs that do one thing at a time: command line and hooks.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use super::call::{Call, StartPolicy, Step};
-use super::connection::{Answer, Connection};
+use super::call::{Call, CallStep, StartPolicy};
+use super::connection::BrokerAnswer;
 use super::error::ClientError;
 use super::launch;
 use super::locate::{Broker, locate};
-use super::reach::{self, Tried};
+use super::reach::BrokerSocket;
 use crate::api::{Code, Request};
 use crate::config::Config;
 use crate::neighbour::Foreign;
-use crate::platform::{Address, Stream, poll_readable, poll_writable};
+use crate::platform::{poll_readable, poll_writable};
 
 /// A client of the broker of one data directory. Its connection is kept between calls.
 #[derive(Debug)]
@@ -26,21 +26,12 @@ pub struct Client {
     deadline: Option<Instant>,
     /// Whether a call waits until the rate limit lets it through.
     patient: bool,
-    link: Option<OpenConnection>,
-}
-
-/// A connection with its socket.
-#[derive(Debug)]
-struct OpenConnection {
-    broker: Broker,
-    address: Address,
-    connection: Connection,
-    stream: Stream,
+    socket: Option<BrokerSocket>,
 }
 
 /// How an exchange ended.
-enum Outcome {
-    Answered(Answer),
+enum Exchanged {
+    Answered(BrokerAnswer),
     Broken {
         error: ClientError,
         in_doubt: bool,
@@ -57,46 +48,37 @@ impl Client {
     /// # Errors
     /// No broker, none that can be reached, or none that could be started.
     pub fn open(config: &Config, start: StartPolicy) -> Result<Self, ClientError> {
-        let mut client = Self {
-            config: config.clone(),
-            start,
-            token: None,
-            deadline: None,
-            patient: false,
-            link: None,
-        };
+        let mut client = Self { start, ..Self::of(config) };
         client.call_bytes(&Request::Health)?;
         Ok(client)
     }
 
     /// A client that starts no broker. Nothing is asked and nothing is looked for before the first
     /// call.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             config: config.clone(),
             start: StartPolicy::Never,
             token: None,
             deadline: None,
             patient: false,
-            link: None,
+            socket: None,
         }
     }
 
     /// The same, whose calls fail at `deadline`.
-    #[must_use]
-    pub fn until(config: &Config, deadline: Instant) -> Self {
+    pub(crate) fn until(config: &Config, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::of(config) }
     }
 
     /// From now on, a request that exceeds a rate limit is repeated once it is allowed, if that is
     /// before the deadline.
-    pub fn wait_out_rate_limits(&mut self) {
+    pub(crate) fn wait_out_rate_limits(&mut self) {
         self.patient = true;
     }
 
     /// From now on, calls fail at `deadline`.
-    pub fn set_deadline(&mut self, deadline: Instant) {
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
@@ -106,19 +88,18 @@ impl Client {
     }
 
     /// From now on, acts as whoever has the broker's token.
-    pub fn use_broker_token(&mut self) {
+    pub(crate) fn use_broker_token(&mut self) {
         self.token = None;
     }
 
     /// From now on, starts a broker or not.
-    pub fn set_start_policy(&mut self, start: StartPolicy) {
+    pub(crate) fn set_start_policy(&mut self, start: StartPolicy) {
         self.start = start;
     }
 
     /// The broker that was asked last, while the connection to it lasts.
-    #[must_use]
-    pub fn broker(&self) -> Option<&Broker> {
-        self.link.as_ref().map(|link| &link.broker)
+    pub(crate) fn broker(&self) -> Option<&Broker> {
+        self.socket.as_ref().map(|socket| &socket.broker)
     }
 
     /// Asks, and reads the answer.
@@ -150,33 +131,29 @@ impl Client {
     }
 
     fn call_once(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
-        let known = self.live_connection().map(|link| link.broker.clone());
-        let mut call = Call::new(request.clone(), self.start, known, Instant::now());
-        if let Some(token) = &self.token {
-            call = call.with_token(token);
-        }
-        if let Some(deadline) = self.deadline {
-            call = call.until(deadline);
-        }
-        self.drive(call)?.into_result()
+        let known = self.live_socket().map(|socket| socket.broker.clone());
+        let call = Call::new(request.clone(), self.start, known, Instant::now());
+        self.drive(call.with_token(self.token.as_deref()).until(self.deadline))?.into_result()
     }
 
-    fn drive(&mut self, mut call: Call) -> Result<Answer, ClientError> {
+    fn drive(&mut self, mut call: Call) -> Result<BrokerAnswer, ClientError> {
         loop {
             let now = Instant::now();
             match call.poll(now) {
-                Some(Step::Locate) => call.handle_located(locate(&self.config), now),
-                Some(Step::Launch) => {
+                Some(CallStep::Locate) => call.handle_located(locate(&self.config), now),
+                Some(CallStep::Launch) => {
                     call.handle_launched(launch::start_and_wait(&self.config, call.fails_at()));
                 }
-                Some(Step::Exchange(broker)) => match self.exchange(&call, &broker) {
-                    Outcome::Answered(answer) => call.handle_answer(answer, Instant::now()),
-                    Outcome::Broken { error, in_doubt } => {
+                Some(CallStep::Exchange(broker)) => match self.exchange(&call, &broker) {
+                    Exchanged::Answered(answer) => call.handle_answer(answer, Instant::now()),
+                    Exchanged::Broken { error, in_doubt } => {
                         call.handle_broken(error, in_doubt, Instant::now());
                     }
-                    Outcome::TimedOut { in_doubt } => call.handle_silence(in_doubt),
+                    Exchanged::TimedOut { in_doubt } => call.handle_silence(in_doubt),
                 },
-                Some(Step::Done(result)) => return result.map_err(|error| self.explained(error)),
+                Some(CallStep::Done(result)) => {
+                    return result.map_err(|error| self.explained(error));
+                }
                 None => std::thread::sleep(call.deadline().saturating_duration_since(now)),
             }
         }
@@ -191,50 +168,45 @@ impl Client {
         }
     }
 
-    /// The kept connection, if it can be used again. One that was closed while idle is noticed here,
-    /// before a request is lost on it.
-    fn live_connection(&mut self) -> Option<&mut OpenConnection> {
-        let live = self.link.as_ref().is_some_and(|link| {
-            let quiet = poll_readable(&link.stream, Some(Duration::ZERO));
-            link.connection.is_ready() && matches!(quiet, Ok(false))
-        });
-        if !live {
-            self.link = None;
-        }
-        self.link.as_mut()
+    /// The kept connection, if it can be used again.
+    fn live_socket(&mut self) -> Option<&mut BrokerSocket> {
+        self.socket.take_if(|socket| !socket.is_ready());
+        self.socket.as_mut()
     }
 
-    fn exchange(&mut self, call: &Call, broker: &Broker) -> Outcome {
-        let kept = self.live_connection().is_some_and(|link| link.connection.leads_to(broker));
-        if !kept {
-            self.link = match connect(broker, call.fails_at()) {
-                Ok(link) => Some(link),
-                Err(error) => return Outcome::Broken { error, in_doubt: false },
-            };
+    fn exchange(&mut self, call: &Call, broker: &Broker) -> Exchanged {
+        self.live_socket();
+        let kept = self.socket.take().filter(|socket| socket.connection.leads_to(broker));
+        let connect = || {
+            let until = call.fails_at();
+            BrokerSocket::connect(broker, |address| address.connect_until(until))
+        };
+        let mut socket = match kept.map_or_else(connect, Ok) {
+            Ok(socket) => socket,
+            Err(error) => return Exchanged::Broken { error, in_doubt: false },
+        };
+        let exchanged = socket.exchange(call);
+        if matches!(exchanged, Exchanged::Answered(_)) {
+            self.socket = Some(socket);
         }
-        let Some(link) = &mut self.link else { return Outcome::TimedOut { in_doubt: false } };
-        let outcome = link.exchange(call);
-        if !matches!(outcome, Outcome::Answered(_)) {
-            self.link = None;
-        }
-        outcome
+        exchanged
     }
 }
 
-impl OpenConnection {
-    fn exchange(&mut self, call: &Call) -> Outcome {
+impl BrokerSocket {
+    fn exchange(&mut self, call: &Call) -> Exchanged {
         if let Err(error) = call.send_on(&mut self.connection, Instant::now()) {
-            return Outcome::Broken { error, in_doubt: false };
+            return Exchanged::Broken { error, in_doubt: false };
         }
         match self.talk(call.fails_at()) {
-            Ok(Some(answer)) => Outcome::Answered(answer),
-            Ok(None) => Outcome::TimedOut { in_doubt: self.connection.is_in_doubt() },
-            Err(error) => Outcome::Broken { error, in_doubt: self.connection.is_in_doubt() },
+            Ok(Some(answer)) => Exchanged::Answered(answer),
+            Ok(None) => Exchanged::TimedOut { in_doubt: self.connection.is_in_doubt() },
+            Err(error) => Exchanged::Broken { error, in_doubt: self.connection.is_in_doubt() },
         }
     }
 
     /// Writes and reads until the answer is there; `None` when the time is over.
-    fn talk(&mut self, deadline: Instant) -> Result<Option<Answer>, ClientError> {
+    fn talk(&mut self, deadline: Instant) -> Result<Option<BrokerAnswer>, ClientError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() && self.connection.wants_write() {
@@ -253,13 +225,13 @@ impl OpenConnection {
                     } else {
                         poll_readable(&self.stream, Some(left))
                     };
-                    waited.map_err(|error| reach::broken(&self.address, &error))?;
+                    waited.map_err(|error| self.broken(&error))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What it sent before it closed the connection may be the answer.
                 Err(error) => match self.connection.poll_answer() {
                     Ok(Some(answer)) => return Ok(Some(answer)),
-                    _ => return Err(reach::broken(&self.address, &error)),
+                    _ => return Err(self.broken(&error)),
                 },
             }
             if let Some(answer) = self.connection.poll_answer()? {
@@ -280,25 +252,8 @@ impl OpenConnection {
     }
 }
 
-fn connect(broker: &Broker, deadline: Instant) -> Result<OpenConnection, ClientError> {
-    let mut tried = Tried::default();
-    for address in broker.addresses() {
-        match address.connect_until(deadline) {
-            Ok(stream) => {
-                let connection = Connection::new(broker);
-                return Ok(OpenConnection { broker: broker.clone(), address, connection, stream });
-            }
-            Err(error) => tried.note(address, error),
-        }
-    }
-    Err(tried.into_error(broker))
-}
-
-/// Reads the body of a success.
-///
-/// # Errors
-/// [`ClientError::Protocol`].
-pub fn read_reply<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+/// Reads the body of a success; [`ClientError::Protocol`] if it is something else.
+pub(crate) fn read_reply<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
     serde_json::from_slice(body)
         .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
 }
@@ -309,6 +264,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::{Receiver, channel};
     use std::thread::JoinHandle;
+    use std::time::Duration;
 
     use super::*;
     use crate::files::tests::TempDir;
@@ -327,7 +283,7 @@ mod tests {
     /// What a broker of the tests does with a request that is not `/health`.
     #[derive(Clone, Copy)]
     enum Reaction {
-        Answer(u16, &'static str),
+        BrokerAnswer(u16, &'static str),
         /// Answers, and closes the connection without having said so.
         AnswerAndClose(&'static str),
         Close,
@@ -356,7 +312,7 @@ mod tests {
                     let reaction = next.take();
                     next = reactions.next();
                     match reaction {
-                        Some(Reaction::Answer(status, body)) => {
+                        Some(Reaction::BrokerAnswer(status, body)) => {
                             answer(&mut stream, status, body);
                             if next.is_none() {
                                 break;
@@ -416,7 +372,7 @@ mod tests {
         let temp = TempDir::new();
         let config = config(&temp);
         let _lock = lock(&config);
-        let asked = serve(&config, "t", vec![Reaction::Answer(200, r#"{"n":1}"#); 3]);
+        let asked = serve(&config, "t", vec![Reaction::BrokerAnswer(200, r#"{"n":1}"#); 3]);
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();
         for _ in 0..3 {
             let body = client.call_bytes(&Request::Status).unwrap();
@@ -432,9 +388,9 @@ mod tests {
         let temp = TempDir::new();
         let config = config(&temp);
         let _lock = lock(&config);
-        let asked = serve(&config, "t", vec![Reaction::Answer(200, "{}"), Reaction::Silence]);
+        let asked = serve(&config, "t", vec![Reaction::BrokerAnswer(200, "{}"), Reaction::Silence]);
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();
-        let link = client.link.as_mut().unwrap();
+        let link = client.socket.as_mut().unwrap();
         let over = Instant::now();
         link.connection.send(&Request::Status, None).unwrap();
         assert!(link.talk(over).unwrap().is_none(), "it is not even asked");
@@ -460,7 +416,7 @@ mod tests {
             client.call_bytes(&Request::Shutdown).unwrap();
             assert_eq!(asked.recv().unwrap().0, number);
             // Until the end of the connection has come through.
-            while client.live_connection().is_some() {
+            while client.live_socket().is_some() {
                 std::thread::yield_now();
             }
         }
@@ -474,7 +430,7 @@ mod tests {
         let asked = serve(
             &config,
             "t",
-            vec![Reaction::Close, Reaction::Answer(200, "{}"), Reaction::Close],
+            vec![Reaction::Close, Reaction::BrokerAnswer(200, "{}"), Reaction::Close],
         );
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();
         client.call_bytes(&Request::Status).unwrap();
@@ -490,12 +446,12 @@ mod tests {
         let temp = TempDir::new();
         let config = config(&temp);
         let _lock = lock(&config);
-        let too_many = |body| Reaction::Answer(429, body);
+        let too_many = |body| Reaction::BrokerAnswer(429, body);
         let reactions = vec![
             too_many(SOON),
             too_many(SOON),
             too_many(SOON),
-            Reaction::Answer(200, "{}"),
+            Reaction::BrokerAnswer(200, "{}"),
             too_many(LATE),
         ];
         let asked = serve(&config, "t", reactions);
@@ -514,15 +470,15 @@ mod tests {
         let temp = TempDir::new();
         let config = config(&temp);
         let _lock = lock(&config);
-        let before = serve(&config, "old", vec![Reaction::Answer(401, DENIED)]);
+        let before = serve(&config, "old", vec![Reaction::BrokerAnswer(401, DENIED)]);
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();
-        let after = serve(&config, "new", vec![Reaction::Answer(200, "{}")]);
+        let after = serve(&config, "new", vec![Reaction::BrokerAnswer(200, "{}")]);
         client.call_bytes(&Request::Shutdown).unwrap();
         assert_eq!(before.iter().count(), 1);
         assert!(after.recv().unwrap().1.contains("Bearer new"));
 
         // A peer's token is not in those files.
-        let denied = serve(&config, "new", vec![Reaction::Answer(401, DENIED)]);
+        let denied = serve(&config, "new", vec![Reaction::BrokerAnswer(401, DENIED)]);
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();
         client.use_token("mine");
         assert_eq!(client.call_bytes(&Request::Status).unwrap_err().word(), "unauthorized");
@@ -553,7 +509,7 @@ mod tests {
             let config = config.clone();
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(100));
-                serve(&config, "t", vec![Reaction::Answer(200, "{}")])
+                serve(&config, "t", vec![Reaction::BrokerAnswer(200, "{}")])
             })
         };
         let mut client = Client::open(&config, StartPolicy::Never).unwrap();

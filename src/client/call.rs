@@ -1,24 +1,25 @@
 //! One request from its first attempt to its result: which step is next, what a failure means, and
 //! what may be tried again. Decides only; whoever drives it does what it asks for.
 //!
-//! [`Call::poll`] returns the next [`Step`], each once. Do it, then report the result:
+//! [`Call::poll`] returns the next [`CallStep`], each once. Do it, then report the result:
 //!
 //! | step | done by | reported with |
 //! |---|---|---|
-//! | [`Step::Locate`] | [`super::locate::locate`] | [`Call::handle_located`] |
-//! | [`Step::Launch`] | [`super::launch::Launch`] | [`Call::handle_launched`] |
-//! | [`Step::Exchange`] | a [`Connection`] to that broker, [`Call::send_on`] | [`Call::handle_answer`] or [`Call::handle_broken`] |
-//! | [`Step::Done`] | | |
+//! | [`CallStep::Locate`] | [`super::locate::locate`] | [`Call::handle_located`] |
+//! | [`CallStep::Launch`] | [`super::launch::Launch`] | [`Call::handle_launched`] |
+//! | [`CallStep::Exchange`] | a [`Connection`] to that broker, [`Call::send_on`] | [`Call::handle_answer`] or [`Call::handle_broken`] |
+//! | [`CallStep::Done`] | | |
 //!
 //! `None` means that there is nothing to do but wait for the step under way, until
 //! [`Call::deadline`] at the latest, when `poll` has to be called again.
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Answer, Connection};
+use super::connection::{BrokerAnswer, Connection};
 use super::error::ClientError;
 use super::locate::{Broker, Located};
-use crate::api::{Claim, Code, Fetch, Filter, LockFile, ReadEvents, Request};
+use super::repetition::is_repeatable;
+use crate::api::{Claim, Code, Fetch, LockFile, ReadEvents, Request};
 use crate::limits::CALL_TIME_MAX;
 
 /// First pause before a failed step is tried again; it doubles each time.
@@ -46,7 +47,7 @@ pub enum StartPolicy {
 
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum CallStep {
     /// Find out who serves.
     Locate,
     /// Start a broker.
@@ -54,87 +55,13 @@ pub enum Step {
     /// Ask this broker.
     Exchange(Broker),
     /// Nothing more: this is the result.
-    Done(Result<Answer, ClientError>),
-}
-
-/// Whether `request` may be sent again when it is not known whether it was carried out: it changes
-/// nothing, or the second time changes nothing.
-#[must_use]
-pub fn is_repeatable(request: &Request) -> bool {
-    match request {
-        Request::Health
-        | Request::Status
-        | Request::Peers(_)
-        | Request::History(_)
-        | Request::FindMessage { .. }
-        | Request::Rename { .. }
-        | Request::GetState { .. }
-        | Request::ListState { .. }
-        | Request::QueryLocks { .. }
-        | Request::QueryFiles { .. }
-        | Request::LockFiles(_)
-        | Request::ReadEvents(_)
-        | Request::Heartbeat { .. }
-        | Request::Lock(LockFile { steal: false, .. })
-        | Request::MarkRead { .. }
-        | Request::MarkNotified { .. }
-        | Request::MarkSent { .. }
-        | Request::RenewClaim { .. }
-        | Request::ReleaseClaim { .. }
-        | Request::ListMachines
-        | Request::Reload
-        | Request::RemoveMachine { .. }
-        | Request::OpenPage => true,
-        // Without `peek` the messages of a lost answer are marked read and seen by nobody.
-        Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
-        Request::Send(message) => message.id.is_some(),
-        Request::Emit { id, .. } => id.is_some(),
-        Request::Register(register) => register.peer_id.is_some(),
-        Request::Unregister { .. }
-        | Request::Summary { .. }
-        | Request::Claim(_)
-        | Request::SetState(_)
-        | Request::DeleteState { .. }
-        | Request::Lock(_)
-        | Request::Unlock { .. }
-        | Request::Subscribe { .. }
-        | Request::Unsubscribe { .. }
-        | Request::Invite { .. }
-        | Request::LeaveHub {}
-        | Request::Shutdown => false,
-    }
-}
-
-/// Whether a lost answer to `request` needs no follow-up: it changes nothing, or only what its
-/// client asks for again by itself.
-pub(super) fn leaves_no_doubt(request: &Request) -> bool {
-    match request {
-        Request::Health
-        | Request::Status
-        | Request::Peers(_)
-        | Request::History(_)
-        | Request::FindMessage { .. }
-        | Request::GetState { .. }
-        | Request::ListState { .. }
-        | Request::QueryLocks { .. }
-        | Request::QueryFiles { .. }
-        | Request::ReadEvents(_)
-        | Request::Heartbeat { .. }
-        | Request::MarkRead { .. }
-        | Request::MarkNotified { .. }
-        | Request::MarkSent { .. }
-        | Request::RenewClaim { .. }
-        | Request::ReleaseClaim { .. } => true,
-        Request::Fetch(fetch) => fetch.peek || fetch.filter == Filter::Sent,
-        Request::Register(register) => register.peer_id.is_some(),
-        _ => false,
-    }
+    Done(Result<BrokerAnswer, ClientError>),
 }
 
 #[derive(Debug)]
 enum State {
     /// This step has not been handed out yet.
-    Next(Step),
+    Next(CallStep),
     /// The driver is at it.
     Locating,
     /// The driver is at it.
@@ -150,7 +77,7 @@ enum State {
 /// An answer that may come from a broker which is about to end or has ended.
 #[derive(Debug)]
 struct Doubted {
-    answer: Answer,
+    answer: BrokerAnswer,
     from: Broker,
     /// When the answer is accepted, if that broker is still there.
     until: Instant,
@@ -158,7 +85,7 @@ struct Doubted {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Call {
+pub(crate) struct Call {
     request: Request,
     token: Option<Box<str>>,
     start: StartPolicy,
@@ -179,8 +106,12 @@ pub struct Call {
 impl Call {
     /// A call of `request`, made `now`. `known` is the broker of the last call, which is asked
     /// first. It fails after [`CALL_TIME_MAX`], and the time the request may be held.
-    #[must_use]
-    pub fn new(request: Request, start: StartPolicy, known: Option<Broker>, now: Instant) -> Self {
+    pub(crate) fn new(
+        request: Request,
+        start: StartPolicy,
+        known: Option<Broker>,
+        now: Instant,
+    ) -> Self {
         let deadline = now + CALL_TIME_MAX + Duration::from_secs(wait_of(&request));
         Self {
             request,
@@ -188,7 +119,7 @@ impl Call {
             start,
             begun: now,
             deadline,
-            state: State::Next(known.map_or(Step::Locate, Step::Exchange)),
+            state: State::Next(known.map_or(CallStep::Locate, CallStep::Exchange)),
             doubted: None,
             trouble: None,
             failures: 0,
@@ -199,28 +130,17 @@ impl Call {
     }
 
     /// The same in the name of the peer whose token this is.
-    #[must_use]
-    pub fn with_token(mut self, token: &str) -> Self {
-        self.token = Some(token.into());
-        self
+    pub(crate) fn with_token(self, token: Option<&str>) -> Self {
+        Self { token: token.map(Into::into), ..self }
     }
 
     /// The same, but it fails at `deadline` if that comes first.
-    #[must_use]
-    pub fn until(mut self, deadline: Instant) -> Self {
-        self.deadline = self.deadline.min(deadline);
-        self
-    }
-
-    /// The request.
-    #[must_use]
-    pub fn request(&self) -> &Request {
-        &self.request
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Self {
+        Self { deadline: deadline.map_or(self.deadline, |at| at.min(self.deadline)), ..self }
     }
 
     /// When [`Call::poll`] has to be called at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         match self.state {
             State::Pausing(until) => until.min(self.deadline),
             _ => self.deadline,
@@ -228,35 +148,40 @@ impl Call {
     }
 
     /// When the call fails.
-    #[must_use]
-    pub fn fails_at(&self) -> Instant {
+    pub(crate) fn fails_at(&self) -> Instant {
         self.deadline
     }
 
     /// The next step; each is returned once.
-    pub fn poll(&mut self, now: Instant) -> Option<Step> {
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<CallStep> {
         if now >= self.deadline {
             return self.give_up(now);
         }
         if matches!(self.state, State::Pausing(until) if now >= until) {
-            self.state = State::Next(Step::Locate);
+            self.state = State::Next(CallStep::Locate);
         }
         let State::Next(step) = &mut self.state else { return None };
-        let (waiting, step) = match std::mem::replace(step, Step::Locate) {
-            Step::Locate => (State::Locating, Step::Locate),
-            Step::Launch => (State::Launching, Step::Launch),
-            Step::Exchange(broker) => (State::Exchanging(broker.clone()), Step::Exchange(broker)),
-            done @ Step::Done(_) => (State::Over, done),
+        let (waiting, step) = match std::mem::replace(step, CallStep::Locate) {
+            CallStep::Locate => (State::Locating, CallStep::Locate),
+            CallStep::Launch => (State::Launching, CallStep::Launch),
+            CallStep::Exchange(broker) => {
+                (State::Exchanging(broker.clone()), CallStep::Exchange(broker))
+            }
+            done @ CallStep::Done(_) => (State::Over, done),
         };
         self.state = waiting;
         Some(step)
     }
 
-    /// Puts the request on `connection`, which must be one to the broker of [`Step::Exchange`].
+    /// Puts the request on `connection`, which must be one to the broker of [`CallStep::Exchange`].
     ///
     /// # Errors
     /// As [`Connection::send`]; report it with [`Call::handle_broken`].
-    pub fn send_on(&self, connection: &mut Connection, now: Instant) -> Result<(), ClientError> {
+    pub(crate) fn send_on(
+        &self,
+        connection: &mut Connection,
+        now: Instant,
+    ) -> Result<(), ClientError> {
         let token = self.token.as_deref();
         let wait = wait_of(&self.request);
         let left = self.deadline.saturating_duration_since(now).saturating_sub(ANSWER_TIME);
@@ -274,8 +199,8 @@ impl Call {
         connection.send(&self.request, token)
     }
 
-    /// Takes the result of [`Step::Locate`].
-    pub fn handle_located(&mut self, located: Result<Located, ClientError>, now: Instant) {
+    /// Takes the result of [`CallStep::Locate`].
+    pub(crate) fn handle_located(&mut self, located: Result<Located, ClientError>, now: Instant) {
         if !matches!(self.state, State::Locating) {
             return;
         }
@@ -289,7 +214,7 @@ impl Call {
                 StartPolicy::Never => self.finish(Err(ClientError::NoBroker)),
                 StartPolicy::IfNeeded if self.launches < LAUNCHES_MAX => {
                     self.launches += 1;
-                    self.state = State::Next(Step::Launch);
+                    self.state = State::Next(CallStep::Launch);
                 }
                 StartPolicy::IfNeeded => self.finish(Err(ClientError::StartFailed {
                     reason: "it started, and ended again at once; its log is broker.log in the \
@@ -310,22 +235,22 @@ impl Call {
             return self.pause(now);
         }
         self.doubted = None;
-        self.state = State::Next(Step::Exchange(broker));
+        self.state = State::Next(CallStep::Exchange(broker));
     }
 
-    /// Takes the result of [`Step::Launch`].
-    pub fn handle_launched(&mut self, launched: Result<(), ClientError>) {
+    /// Takes the result of [`CallStep::Launch`].
+    pub(crate) fn handle_launched(&mut self, launched: Result<(), ClientError>) {
         if !matches!(self.state, State::Launching) {
             return;
         }
         match launched {
-            Ok(()) => self.state = State::Next(Step::Locate),
+            Ok(()) => self.state = State::Next(CallStep::Locate),
             Err(error) => self.finish(Err(error)),
         }
     }
 
     /// The broker has answered.
-    pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
+    pub(crate) fn handle_answer(&mut self, answer: BrokerAnswer, now: Instant) {
         let State::Exchanging(from) = std::mem::replace(&mut self.state, State::Over) else {
             return;
         };
@@ -338,12 +263,12 @@ impl Call {
         };
         self.reread |= answer.status == 401;
         self.doubted = Some(Doubted { answer, from, until });
-        self.state = State::Next(Step::Locate);
+        self.state = State::Next(CallStep::Locate);
     }
 
     /// The broker could not be asked, or the connection broke before the answer. `in_doubt` as
     /// [`Connection::is_in_doubt`] has it.
-    pub fn handle_broken(&mut self, error: ClientError, in_doubt: bool, now: Instant) {
+    pub(crate) fn handle_broken(&mut self, error: ClientError, in_doubt: bool, now: Instant) {
         if !matches!(self.state, State::Exchanging(_)) {
             return;
         }
@@ -368,7 +293,7 @@ impl Call {
 
     /// The broker has not answered by the time of the call. `in_doubt` as [`Connection::is_in_doubt`]
     /// has it.
-    pub fn handle_silence(&mut self, in_doubt: bool) {
+    pub(crate) fn handle_silence(&mut self, in_doubt: bool) {
         self.in_doubt |= in_doubt;
     }
 
@@ -377,14 +302,14 @@ impl Call {
         let pause = PAUSE_MIN * 2_u32.saturating_pow(self.failures.saturating_sub(1).min(8));
         self.failures += 1;
         self.state = if self.failures == 1 {
-            State::Next(Step::Locate)
+            State::Next(CallStep::Locate)
         } else {
             State::Pausing(now + pause.min(PAUSE_MAX))
         };
     }
 
-    fn finish(&mut self, result: Result<Answer, ClientError>) {
-        self.state = State::Next(Step::Done(result.map_err(|error| self.as_it_is(error))));
+    fn finish(&mut self, result: Result<BrokerAnswer, ClientError>) {
+        self.state = State::Next(CallStep::Done(result.map_err(|error| self.as_it_is(error))));
     }
 
     /// The error, or that the outcome of the request is unknown.
@@ -393,12 +318,12 @@ impl Call {
     }
 
     /// The time is over.
-    fn give_up(&mut self, now: Instant) -> Option<Step> {
+    fn give_up(&mut self, now: Instant) -> Option<CallStep> {
         let state = std::mem::replace(&mut self.state, State::Over);
         let timed_out = ClientError::TimedOut { after: now.saturating_duration_since(self.begun) };
         let result = match state {
             State::Over => return None,
-            State::Next(Step::Done(result)) => result,
+            State::Next(CallStep::Done(result)) => result,
             State::Exchanging(_) => Err(timed_out),
             State::Launching => Err(ClientError::StartFailed {
                 reason: format!("it was not ready within {} s", CALL_TIME_MAX.as_secs()).into(),
@@ -409,13 +334,12 @@ impl Call {
                 (None, None) => Err(timed_out),
             },
         };
-        Some(Step::Done(result.map_err(|error| self.as_it_is(error))))
+        Some(CallStep::Done(result.map_err(|error| self.as_it_is(error))))
     }
 }
 
 /// How long the broker may hold the request, seconds.
-#[must_use]
-pub fn wait_of(request: &Request) -> u64 {
+pub(crate) fn wait_of(request: &Request) -> u64 {
     match request {
         Request::Fetch(fetch) => fetch.wait,
         Request::ReadEvents(read) => read.wait,
@@ -425,7 +349,7 @@ pub fn wait_of(request: &Request) -> u64 {
     }
 }
 
-fn is_unavailable(answer: &Answer) -> bool {
+fn is_unavailable(answer: &BrokerAnswer) -> bool {
     let refusal = answer.clone().into_result();
     refusal.err().and_then(|error| error.code()) == Some(Code::Unavailable)
 }
@@ -435,9 +359,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::api::{LockFile, LockFiles, LockPaths, Place, Register, SendMessage};
-    use crate::model::MessageKind;
-    use crate::model::Way;
 
     fn broker(port: u16, token: &str) -> Broker {
         Broker {
@@ -449,28 +370,28 @@ mod tests {
         }
     }
 
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, body: body.into(), retry_after: None }
+    fn answer(status: u16, body: &str) -> BrokerAnswer {
+        BrokerAnswer { status, body: body.into(), retry_after: None }
     }
 
     fn broken() -> ClientError {
         ClientError::Unreachable { reason: "refused".into() }
     }
 
-    fn done(call: &mut Call, now: Instant) -> Result<Answer, ClientError> {
+    fn done(call: &mut Call, now: Instant) -> Result<BrokerAnswer, ClientError> {
         match call.poll(now) {
-            Some(Step::Done(result)) => result,
+            Some(CallStep::Done(result)) => result,
             other => panic!("not done: {other:?}"),
         }
     }
 
     /// Goes on until it is to be located, through a pause if there is one.
     fn locates(call: &mut Call, mut now: Instant) -> Instant {
-        if call.poll(now) == Some(Step::Locate) {
+        if call.poll(now) == Some(CallStep::Locate) {
             return now;
         }
         now = call.deadline();
-        assert_eq!(call.poll(now), Some(Step::Locate));
+        assert_eq!(call.poll(now), Some(CallStep::Locate));
         now
     }
 
@@ -479,7 +400,7 @@ mod tests {
         let now = Instant::now();
         let known = broker(1, "a");
         let mut call = Call::new(Request::Status, StartPolicy::Never, Some(known.clone()), now);
-        assert_eq!(call.poll(now), Some(Step::Exchange(known)));
+        assert_eq!(call.poll(now), Some(CallStep::Exchange(known)));
         assert_eq!(call.poll(now), None);
         call.handle_answer(answer(200, "{}"), now);
         assert_eq!(done(&mut call, now), Ok(answer(200, "{}")));
@@ -499,7 +420,7 @@ mod tests {
         for _ in 0..LAUNCHES_MAX {
             locates(&mut call, now);
             call.handle_located(Ok(Located::Absent), now);
-            assert_eq!(call.poll(now), Some(Step::Launch));
+            assert_eq!(call.poll(now), Some(CallStep::Launch));
             call.handle_launched(Ok(()));
         }
         locates(&mut call, now);
@@ -509,7 +430,7 @@ mod tests {
         let mut call = Call::new(Request::Status, StartPolicy::IfNeeded, None, now);
         locates(&mut call, now);
         call.handle_located(Ok(Located::Absent), now);
-        assert_eq!(call.poll(now), Some(Step::Launch));
+        assert_eq!(call.poll(now), Some(CallStep::Launch));
         let why = ClientError::StartFailed { reason: "no room".into() };
         call.handle_launched(Err(why.clone()));
         assert_eq!(done(&mut call, now), Err(why));
@@ -525,16 +446,16 @@ mod tests {
         }
         now = locates(&mut call, now);
         call.handle_located(Ok(Located::Serving(broker(1, "a"))), now);
-        assert_eq!(call.poll(now), Some(Step::Exchange(broker(1, "a"))));
+        assert_eq!(call.poll(now), Some(CallStep::Exchange(broker(1, "a"))));
 
         let mut call = Call::new(Request::Status, StartPolicy::Never, None, now);
         let end = call.fails_at();
         loop {
             match call.poll(now) {
-                Some(Step::Locate) => {
+                Some(CallStep::Locate) => {
                     call.handle_located(Ok(Located::NotReady(broken())), now);
                 }
-                Some(Step::Done(result)) => {
+                Some(CallStep::Done(result)) => {
                     assert_eq!((result, now), (Err(broken()), end));
                     break;
                 }
@@ -564,7 +485,7 @@ mod tests {
 
         let mut call = start();
         call.handle_located(Ok(Located::Serving(broker(1, "b"))), now);
-        assert_eq!(call.poll(now), Some(Step::Exchange(broker(1, "b"))));
+        assert_eq!(call.poll(now), Some(CallStep::Exchange(broker(1, "b"))));
         call.handle_answer(answer(401, refusal), now);
         assert_eq!(done(&mut call, now), Ok(answer(401, refusal)));
 
@@ -587,11 +508,11 @@ mod tests {
         call.handle_located(Ok(Located::NotReady(broken())), now);
         now = locates(&mut call, now);
         call.handle_located(Ok(Located::Absent), now);
-        assert_eq!(call.poll(now), Some(Step::Launch));
+        assert_eq!(call.poll(now), Some(CallStep::Launch));
         call.handle_launched(Ok(()));
         locates(&mut call, now);
         call.handle_located(Ok(Located::Serving(broker(1, "b"))), now);
-        assert_eq!(call.poll(now), Some(Step::Exchange(broker(1, "b"))));
+        assert_eq!(call.poll(now), Some(CallStep::Exchange(broker(1, "b"))));
 
         // One that stays means what it says.
         let mut call = Call::new(Request::Shutdown, StartPolicy::IfNeeded, known.clone(), now);
@@ -671,64 +592,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeatable() {
-        let message = SendMessage {
-            from_peer: None,
-            to_peer: "a".into(),
-            payload: "x".into(),
-            kind: MessageKind::Text,
-            reply_to: None,
-            id: None,
-            place: Place::default(),
-        };
-        let emit =
-            |id| Request::Emit { peer_id: None, kind: "a.b".into(), payload: "1".into(), id };
-        let id = Some(Uuid::from_bytes([1; 16]));
-        let back = Register { peer_id: Some("x".into()), ..Register::default() };
-        for (request, expected) in [
-            (Request::Send(message.clone()), false),
-            (Request::Send(SendMessage { id, ..message }), true),
-            (emit(None), false),
-            (emit(id), true),
-            (Request::Fetch(Fetch::default()), false),
-            (Request::Fetch(Fetch { peek: true, ..Fetch::default() }), true),
-            (Request::Fetch(Fetch { filter: Filter::Sent, ..Fetch::default() }), true),
-            (Request::Fetch(Fetch { filter: Filter::All, ..Fetch::default() }), false),
-            (Request::Register(Box::default()), false),
-            (Request::Register(Box::new(back)), true),
-            (
-                // A second time it could be taken from somebody else.
-                Request::Lock(LockFile { steal: true, ..LockFile::default() }),
-                false,
-            ),
-            (Request::Lock(LockFile::default()), true),
-            (Request::Heartbeat { peer_id: None, git_branch: None, session_id: None }, true),
-            (Request::ReadEvents(ReadEvents::default()), true),
-            (Request::MarkRead { peer_id: None, ids: vec![], way: None, claim_id: None }, true),
-            (
-                Request::MarkNotified {
-                    peer_id: None,
-                    ids: vec![],
-                    way: Way::Hook,
-                    claim_id: None,
-                },
-                true,
-            ),
-            (Request::Claim(Claim::new(Way::Hook)), false),
-            (Request::RenewClaim { peer_id: None, claim_id: Uuid::nil() }, true),
-            (Request::Shutdown, false),
-        ] {
-            assert_eq!(is_repeatable(&request), expected, "{request:?}");
-            // What leaves no doubt can be asked again.
-            assert!(expected || !leaves_no_doubt(&request), "{request:?}");
-        }
-        let paths = LockPaths::default();
-        let look = Request::QueryFiles { peer_id: None, paths: paths.clone() };
-        let take = Request::LockFiles(LockFiles { paths, ..LockFiles::default() });
-        assert_eq!((leaves_no_doubt(&look), leaves_no_doubt(&take)), (true, false));
-    }
-
-    #[test]
     fn the_time_ends_every_call() {
         let now = Instant::now();
         let known = || Some(broker(1, "a"));
@@ -745,7 +608,7 @@ mod tests {
         let mut call = Call::new(Request::Status, StartPolicy::IfNeeded, None, now);
         call.poll(now);
         call.handle_located(Ok(Located::Absent), now);
-        assert_eq!(call.poll(now), Some(Step::Launch));
+        assert_eq!(call.poll(now), Some(CallStep::Launch));
         let error = done(&mut call, now + CALL_TIME_MAX).unwrap_err();
         assert!(error.to_string().contains("not ready within 5 s"), "{error}");
 

@@ -25,21 +25,21 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What the broker answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct BrokerAnswer {
     /// HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The body, JSON.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// `Retry-After`, seconds.
-    pub retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
 }
 
-impl Answer {
+impl BrokerAnswer {
     /// The body of a success, or the refusal.
     ///
     /// # Errors
     /// [`ClientError::Refused`], or [`ClientError::Protocol`] if it is neither success nor refusal.
-    pub fn into_result(self) -> Result<Vec<u8>, ClientError> {
+    pub(crate) fn into_result(self) -> Result<Vec<u8>, ClientError> {
         if self.status == 200 {
             return Ok(self.body);
         }
@@ -69,7 +69,7 @@ enum Phase {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     host: Box<str>,
     token: Box<str>,
@@ -86,8 +86,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection to `broker`, not used yet.
-    #[must_use]
-    pub fn new(broker: &Broker) -> Self {
+    pub(crate) fn new(broker: &Broker) -> Self {
         Self {
             address: broker.address,
             host: broker.address.to_string().into(),
@@ -103,8 +102,7 @@ impl Connection {
     }
 
     /// Whether this is a connection to `broker`, under the same token.
-    #[must_use]
-    pub fn leads_to(&self, broker: &Broker) -> bool {
+    pub(crate) fn leads_to(&self, broker: &Broker) -> bool {
         self.address == broker.address && self.token == broker.token
     }
 
@@ -113,7 +111,11 @@ impl Connection {
     /// # Errors
     /// [`ClientError::TooLarge`]; [`ClientError::Protocol`] if a token has characters that no token
     /// has, or if the connection is not ready for a request: see [`Connection::is_ready`].
-    pub fn send(&mut self, request: &Request, token: Option<&str>) -> Result<(), ClientError> {
+    pub(crate) fn send(
+        &mut self,
+        request: &Request,
+        token: Option<&str>,
+    ) -> Result<(), ClientError> {
         let is_health = matches!(request, Request::Health);
         let mut queued = out_buffer();
         let token = if is_health { None } else { Some(token.unwrap_or(&self.token)) };
@@ -141,14 +143,12 @@ impl Connection {
     }
 
     /// Whether a request can be sent.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::New | Phase::Idle)
     }
 
     /// Whether bytes wait to be written.
-    #[must_use]
-    pub fn wants_write(&self) -> bool {
+    pub(crate) fn wants_write(&self) -> bool {
         !self.out.is_empty()
     }
 
@@ -156,7 +156,7 @@ impl Connection {
     ///
     /// # Errors
     /// Those of the writer, including `WouldBlock`.
-    pub fn write_to(&mut self, writer: &mut impl Write) -> io::Result<usize> {
+    pub(crate) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<usize> {
         let written = self.out.write_to(writer)?;
         if written > 0 && matches!(self.phase, Phase::Asking) {
             self.begun = true;
@@ -168,14 +168,13 @@ impl Connection {
     ///
     /// # Errors
     /// Those of the reader, including `WouldBlock`.
-    pub fn read_from(&mut self, reader: &mut impl Read) -> io::Result<usize> {
+    pub(crate) fn read_from(&mut self, reader: &mut impl Read) -> io::Result<usize> {
         self.input.read_from(reader, READ_BYTES)
     }
 
     /// Whether the broker may have carried out the request that has no answer yet: some of it has
     /// gone out.
-    #[must_use]
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.begun
     }
 
@@ -183,7 +182,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ClientError::Protocol`], [`ClientError::NotOurs`]; the connection can no longer be used.
-    pub fn poll_answer(&mut self) -> Result<Option<Answer>, ClientError> {
+    pub(crate) fn poll_answer(&mut self) -> Result<Option<BrokerAnswer>, ClientError> {
         let result = self.take_answer();
         if result.is_err() {
             self.phase = Phase::Over;
@@ -191,13 +190,13 @@ impl Connection {
         result
     }
 
-    fn take_answer(&mut self) -> Result<Option<Answer>, ClientError> {
+    fn take_answer(&mut self) -> Result<Option<BrokerAnswer>, ClientError> {
         loop {
             let response = self.decoder.decode(self.input.as_slice());
             let Some(response) = response.map_err(|error| protocol(&error.to_string()))? else {
                 return Ok(None);
             };
-            let answer = Answer {
+            let answer = BrokerAnswer {
                 status: response.status,
                 body: response.body.to_vec(),
                 retry_after: response.retry_after,
@@ -297,7 +296,10 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn answered(connection: &mut Connection, bytes: &[u8]) -> Result<Option<Answer>, ClientError> {
+    fn answered(
+        connection: &mut Connection,
+        bytes: &[u8],
+    ) -> Result<Option<BrokerAnswer>, ClientError> {
         connection.read_from(&mut &*bytes).unwrap();
         connection.poll_answer()
     }
@@ -354,7 +356,7 @@ mod tests {
     fn answers_may_come_in_any_pieces() {
         let body = r#"{"ok":true,"peers":[]}"#;
         let bytes = [response(200, "", HEALTH), response(200, "Retry-After: 3\r\n", body)].concat();
-        let whole = Answer { status: 200, body: body.into(), retry_after: Some(3) };
+        let whole = BrokerAnswer { status: 200, body: body.into(), retry_after: Some(3) };
         let take = |pieces: Vec<&[u8]>| {
             let mut connection = Connection::new(&broker());
             connection.send(&Request::Status, None).unwrap();
@@ -447,7 +449,7 @@ mod tests {
 
     #[test]
     fn what_is_no_refusal_is_not_taken_for_one() {
-        let answer = Answer { status: 502, body: b"<html>".to_vec(), retry_after: None };
+        let answer = BrokerAnswer { status: 502, body: b"<html>".to_vec(), retry_after: None };
         assert_eq!(answer.into_result().unwrap_err().word(), "protocol_error");
     }
 

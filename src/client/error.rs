@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::call::leaves_no_doubt;
+use super::repetition::leaves_no_doubt;
 use crate::api::{Code, Request};
 use crate::neighbour::Foreign;
 use crate::role::{OtherRole, RoleError};

@@ -19,7 +19,7 @@ const SAID_BYTES_MAX: u64 = 4096;
 /// A start under way. Wait until [`Launch::as_fd`] is readable, then call [`Launch::advance`].
 /// Dropping it before its end aborts the start; a broker that already runs stays.
 #[derive(Debug)]
-pub struct Launch {
+pub(crate) struct Launch {
     child: Child,
     stdout: ChildStdout,
     over: bool,
@@ -31,7 +31,7 @@ impl Launch {
     /// # Errors
     /// [`ClientError::StartFailed`]; [`ClientError::Settings`] and [`ClientError::OtherRole`] if with
     /// these variables none could be started.
-    pub fn spawn(config: &Config) -> Result<Self, ClientError> {
+    pub(crate) fn spawn(config: &Config) -> Result<Self, ClientError> {
         role::of(config)?;
         let failed = |error: &io::Error| start_failed(&format!("it cannot be run: {error}"));
         let mut command = Command::new(own_executable().map_err(|error| failed(&error))?);
@@ -55,7 +55,7 @@ impl Launch {
     ///
     /// # Errors
     /// [`ClientError::StartFailed`] with what the broker said.
-    pub fn advance(&mut self) -> Option<Result<(), ClientError>> {
+    pub(crate) fn advance(&mut self) -> Option<Result<(), ClientError>> {
         let mut chunk = [0; 256];
         loop {
             match platform::poll_readable(&self.stdout, Some(Duration::ZERO)) {
@@ -115,7 +115,7 @@ impl Drop for Launch {
 ///
 /// # Errors
 /// [`ClientError::StartFailed`].
-pub fn start_and_wait(config: &Config, deadline: Instant) -> Result<(), ClientError> {
+pub(crate) fn start_and_wait(config: &Config, deadline: Instant) -> Result<(), ClientError> {
     let mut launch = Launch::spawn(config)?;
     loop {
         if let Some(result) = launch.advance() {
@@ -131,8 +131,7 @@ pub fn start_and_wait(config: &Config, deadline: Instant) -> Result<(), ClientEr
 }
 
 /// The environment of a broker: what it needs, and nothing of the agent that happened to be first.
-#[must_use]
-pub fn broker_environment(config: &Config) -> Vec<(OsString, OsString)> {
+pub(crate) fn broker_environment(config: &Config) -> Vec<(OsString, OsString)> {
     let wanted = |name: &OsString| {
         let name = name.to_string_lossy();
         matches!(&*name, "HOME" | "PATH" | "LANG") || name.starts_with("SLM_MESH_")

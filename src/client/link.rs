@@ -3,31 +3,30 @@
 //! One kept-alive connection to the broker at a time, made anew when it is lost. Requests are sent one
 //! after the other, each as a [`Call`] that decides what to do; the link does it. Nothing here blocks.
 //!
-//! When the poll reports one of the tokens ready, call [`Link::handle_stream_ready`] or
-//! [`Link::handle_launch_ready`]; at [`Link::deadline`], [`Link::advance`]; after each of these and
-//! after [`Link::submit`], take what has happened from [`Link::poll_event`].
+//! When the poll reports one of the tokens ready, call [`BrokerLink::handle_stream_ready`] or
+//! [`BrokerLink::handle_launch_ready`]; at [`BrokerLink::deadline`], [`BrokerLink::advance`]; after each of these and
+//! after [`BrokerLink::submit`], take what has happened from [`BrokerLink::poll_event`].
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::call::{Call, StartPolicy, Step};
-use super::connection::{Answer, Connection};
+use super::call::{Call, CallStep, StartPolicy};
+use super::connection::BrokerAnswer;
 use super::error::ClientError;
 use super::launch::Launch;
 use super::locate::{Broker, locate};
-use super::reach::{self, Tried};
+use super::reach::BrokerSocket;
 use crate::api::Request;
 use crate::config::Config;
-use crate::platform::{Address, Stream, poll_readable};
 
 /// Something that happened on a link.
 #[derive(Debug)]
-pub enum LinkEvent<P> {
+pub(crate) enum LinkEvent<P> {
     /// A request has a result.
     Finished(P, Result<Vec<u8>, ClientError>),
     /// A connection that had been used has ended.
@@ -41,13 +40,8 @@ struct PendingCall<P> {
 }
 
 #[derive(Debug)]
-struct Socket {
-    stream: Stream,
-    address: Address,
-    broker: Broker,
-    connection: Connection,
-    /// Addresses that were tried before this one.
-    tried: Tried,
+struct LinkSocket {
+    socket: BrokerSocket,
     is_connected: bool,
     /// Whether an answer has arrived over it.
     was_of_use: bool,
@@ -55,7 +49,7 @@ struct Socket {
 
 /// See the module. `P` is what a request is for, in its owner's words.
 #[derive(Debug)]
-pub struct Link<P> {
+pub(crate) struct BrokerLink<P> {
     config: Config,
     registry: Registry,
     stream_token: Token,
@@ -64,18 +58,17 @@ pub struct Link<P> {
     queue: VecDeque<PendingCall<P>>,
     /// The first has been sent to the broker.
     is_exchanging: bool,
-    socket: Option<Socket>,
+    socket: Option<LinkSocket>,
     launch: Option<Launch>,
     /// The broker that answered last.
     known: Option<Broker>,
     events: VecDeque<LinkEvent<P>>,
 }
 
-impl<P: PartialEq> Link<P> {
+impl<P: PartialEq> BrokerLink<P> {
     /// A link to the broker of `config`'s data directory; its descriptors are registered with
     /// `registry` under these tokens.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         registry: Registry,
         stream_token: Token,
@@ -97,7 +90,7 @@ impl<P: PartialEq> Link<P> {
 
     /// Queues a request, with `token` or else with the broker's own. It fails at `until`, or when the
     /// time of a call is over, whichever comes first.
-    pub fn submit(
+    pub(crate) fn submit(
         &mut self,
         purpose: P,
         request: Request,
@@ -106,20 +99,15 @@ impl<P: PartialEq> Link<P> {
         until: Option<Instant>,
         now: Instant,
     ) {
-        let mut call = Call::new(request, start, self.known.clone(), now);
-        if let Some(token) = token {
-            call = call.with_token(token);
-        }
-        if let Some(until) = until {
-            call = call.until(until);
-        }
+        let call = Call::new(request, start, self.known.clone(), now);
+        let call = call.with_token(token).until(until);
         self.queue.push_back(PendingCall { purpose, call });
         self.advance(now);
     }
 
     /// Discards the result of a request. One that was sent stays, since its answer has to be read; the
     /// start of a broker for it is aborted.
-    pub fn forget(&mut self, purpose: &P, now: Instant) {
+    pub(crate) fn forget(&mut self, purpose: &P, now: Instant) {
         let Some(at) = self.queue.iter().position(|asking| asking.purpose == *purpose) else {
             return;
         };
@@ -133,36 +121,34 @@ impl<P: PartialEq> Link<P> {
         self.advance(now);
     }
 
-    /// When [`Link::advance`] has to be called at the latest.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When [`BrokerLink::advance`] has to be called at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let first = self.queue.front().map(|asking| asking.call.deadline());
         let rest = self.queue.iter().skip(1).map(|asking| asking.call.fails_at());
         first.into_iter().chain(rest).min()
     }
 
     /// The next event, if there is one.
-    pub fn poll_event(&mut self) -> Option<LinkEvent<P>> {
+    pub(crate) fn poll_event(&mut self) -> Option<LinkEvent<P>> {
         self.events.pop_front()
     }
 
     /// Does what is due `now`.
-    pub fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         self.expire_queued(now);
         while let Some(asking) = self.queue.front_mut() {
             if self.is_exchanging && asking.call.fails_at() <= now {
-                let socket = self.socket.as_ref();
-                let in_doubt = socket.is_some_and(|socket| socket.connection.is_in_doubt());
+                let in_doubt = self.socket.as_ref().is_some_and(LinkSocket::is_in_doubt);
                 asking.call.handle_silence(in_doubt);
             }
             match asking.call.poll(now) {
                 None => break,
-                Some(Step::Locate) => {
+                Some(CallStep::Locate) => {
                     asking.call.handle_located(locate(&self.config), now);
                 }
-                Some(Step::Launch) => self.begin_launch(),
-                Some(Step::Exchange(broker)) => self.exchange(&broker, now),
-                Some(Step::Done(result)) => self.finish(result),
+                Some(CallStep::Launch) => self.begin_launch(),
+                Some(CallStep::Exchange(broker)) => self.exchange(&broker, now),
+                Some(CallStep::Done(result)) => self.finish(result),
             }
         }
     }
@@ -172,21 +158,21 @@ impl<P: PartialEq> Link<P> {
         let late = |asking: &PendingCall<P>| asking.call.fails_at() <= now;
         while let Some(at) = self.queue.iter().skip(1).position(late) {
             let Some(mut asking) = self.queue.remove(at + 1) else { break };
-            if let Some(Step::Done(result)) = asking.call.poll(now) {
-                let result = result.and_then(Answer::into_result);
+            if let Some(CallStep::Done(result)) = asking.call.poll(now) {
+                let result = result.and_then(BrokerAnswer::into_result);
                 self.events.push_back(LinkEvent::Finished(asking.purpose, result));
             }
         }
     }
 
-    fn finish(&mut self, result: Result<Answer, ClientError>) {
+    fn finish(&mut self, result: Result<BrokerAnswer, ClientError>) {
         self.drop_launch();
         if std::mem::take(&mut self.is_exchanging) {
             // Its answer may still arrive, and would be taken for that to the next request.
             self.close();
         }
         if let Some(PendingCall { purpose, .. }) = self.queue.pop_front() {
-            let result = result.and_then(Answer::into_result);
+            let result = result.and_then(BrokerAnswer::into_result);
             self.events.push_back(LinkEvent::Finished(purpose, result));
         }
     }
@@ -218,7 +204,7 @@ impl<P: PartialEq> Link<P> {
     }
 
     /// The output of a starting broker can be read.
-    pub fn handle_launch_ready(&mut self, now: Instant) {
+    pub(crate) fn handle_launch_ready(&mut self, now: Instant) {
         if let Some(result) = self.launch.as_mut().and_then(Launch::advance) {
             self.drop_launch();
             if let Some(asking) = self.queue.front_mut() {
@@ -237,53 +223,37 @@ impl<P: PartialEq> Link<P> {
                 Err(error) => return self.broken(error, now),
             }
         }
-        let (Some(socket), Some(asking)) = (&mut self.socket, self.queue.front_mut()) else {
+        let (Some(link), Some(asking)) = (&mut self.socket, self.queue.front_mut()) else {
             return;
         };
-        match asking.call.send_on(&mut socket.connection, now) {
+        match asking.call.send_on(&mut link.socket.connection, now) {
             Ok(()) => self.serve_stream(now),
             Err(error) => self.broken(error, now),
         }
     }
 
-    fn connect(&mut self, broker: &Broker) -> Result<Socket, ClientError> {
+    fn connect(&self, broker: &Broker) -> Result<LinkSocket, ClientError> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let mut tried = Tried::default();
-        for address in broker.addresses() {
-            let connected = address.connect().and_then(|mut stream| {
-                self.registry.register(&mut stream, self.stream_token, interest)?;
-                Ok(stream)
-            });
-            match connected {
-                Ok(stream) => {
-                    return Ok(Socket {
-                        stream,
-                        address,
-                        broker: broker.clone(),
-                        connection: Connection::new(broker),
-                        tried,
-                        is_connected: false,
-                        was_of_use: false,
-                    });
-                }
-                Err(error) => tried.note(address, error),
-            }
-        }
-        Err(tried.into_error(broker))
+        let socket = BrokerSocket::connect(broker, |address| {
+            let mut stream = address.connect()?;
+            self.registry.register(&mut stream, self.stream_token, interest)?;
+            Ok(stream)
+        })?;
+        Ok(LinkSocket { socket, is_connected: false, was_of_use: false })
     }
 
     /// The connection can be written to or read from, or has ended.
-    pub fn handle_stream_ready(&mut self, now: Instant) {
+    pub(crate) fn handle_stream_ready(&mut self, now: Instant) {
         self.serve_stream(now);
         self.advance(now);
     }
 
     fn serve_stream(&mut self, now: Instant) {
-        let Some(socket) = &mut self.socket else { return };
-        let Talk { answer, end } = socket.talk();
+        let Some(link) = &mut self.socket else { return };
+        let Talk { answer, end } = link.talk();
         if let Some(answer) = answer {
-            socket.was_of_use = true;
-            self.known = Some(socket.broker.clone());
+            link.was_of_use = true;
+            self.known = Some(link.socket.broker.clone());
             self.is_exchanging = false;
             if let Some(asking) = self.queue.front_mut() {
                 asking.call.handle_answer(answer, now);
@@ -296,7 +266,7 @@ impl<P: PartialEq> Link<P> {
 
     /// The connection can no longer be used.
     fn broken(&mut self, error: ClientError, now: Instant) {
-        let in_doubt = self.socket.as_ref().is_some_and(|socket| socket.connection.is_in_doubt());
+        let in_doubt = self.socket.as_ref().is_some_and(LinkSocket::is_in_doubt);
         self.close();
         self.known = None;
         if std::mem::take(&mut self.is_exchanging)
@@ -307,10 +277,10 @@ impl<P: PartialEq> Link<P> {
     }
 
     fn close(&mut self) {
-        if let Some(mut socket) = self.socket.take() {
+        if let Some(mut link) = self.socket.take() {
             // It goes with its descriptor anyway.
-            let _ = self.registry.deregister(&mut socket.stream);
-            if socket.was_of_use {
+            let _ = self.registry.deregister(&mut link.socket.stream);
+            if link.was_of_use {
                 self.events.push_back(LinkEvent::Lost);
             }
         }
@@ -320,17 +290,19 @@ impl<P: PartialEq> Link<P> {
 /// What reading and writing brought.
 #[derive(Debug, Default)]
 struct Talk {
-    answer: Option<Answer>,
+    answer: Option<BrokerAnswer>,
     /// Why the connection can no longer be used, if so.
     end: Option<ClientError>,
 }
 
-impl Socket {
-    /// Whether the next request to `broker` can use this connection. One that was closed while idle
-    /// is noticed here, before a request is lost on it.
+impl LinkSocket {
+    /// Whether the next request to `broker` can use this connection.
     fn can_take(&self, broker: &Broker) -> bool {
-        let quiet = poll_readable(&self.stream, Some(Duration::ZERO));
-        self.connection.is_ready() && self.connection.leads_to(broker) && matches!(quiet, Ok(false))
+        self.socket.connection.leads_to(broker) && self.socket.is_ready()
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.socket.connection.is_in_doubt()
     }
 
     /// Writes and reads as much as there is.
@@ -339,38 +311,33 @@ impl Socket {
         match self.exchange_bytes(&mut talk) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if self.is_connected => {
-                talk.end = Some(reach::broken(&self.address, &error));
-            }
-            Err(error) => {
-                let mut tried = std::mem::take(&mut self.tried);
-                tried.note(self.address.clone(), error);
-                talk.end = Some(tried.into_error(&self.broker));
-            }
+            Err(error) if self.is_connected => talk.end = Some(self.socket.broken(&error)),
+            Err(error) => talk.end = Some(self.socket.unconnected(error)),
         }
         // The broker may have closed it, or sent something that nobody asked for.
-        if talk.answer.is_some() && talk.end.is_none() && !self.connection.is_ready() {
+        if talk.answer.is_some() && talk.end.is_none() && !self.socket.connection.is_ready() {
             let error = io::ErrorKind::ConnectionAborted.into();
-            talk.end = Some(reach::broken(&self.address, &error));
+            talk.end = Some(self.socket.broken(&error));
         }
         talk
     }
 
     fn exchange_bytes(&mut self, talk: &mut Talk) -> io::Result<()> {
+        let BrokerSocket { stream, connection, .. } = &mut self.socket;
         if !self.is_connected {
-            if !self.stream.is_connected()? {
+            if !stream.is_connected()? {
                 return Ok(());
             }
             self.is_connected = true;
         }
         loop {
-            while self.connection.wants_write() {
-                self.connection.write_to(&mut self.stream)?;
+            while connection.wants_write() {
+                connection.write_to(stream)?;
             }
-            if self.connection.read_from(&mut self.stream)? == 0 {
+            if connection.read_from(stream)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            match self.connection.poll_answer() {
+            match connection.poll_answer() {
                 Ok(Some(answer)) => talk.answer = Some(answer),
                 Ok(None) => {}
                 Err(error) => {

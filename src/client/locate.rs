@@ -18,22 +18,22 @@ const FILE_BYTES_MAX: usize = 1024;
 
 /// A broker that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
+pub(crate) struct Broker {
     /// The Unix socket it listens on, if there is one.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// The port it listens on.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The token of its clients.
-    pub token: Box<str>,
+    pub(crate) token: Box<str>,
     /// The id of the mesh, by which its broker is recognised; none if that file is missing.
-    pub mesh: Option<Box<str>>,
+    pub(crate) mesh: Option<Box<str>>,
     /// Its process id, if visible from here.
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 }
 
 /// What the files say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Located {
+pub(crate) enum Located {
     /// A broker serves.
     Serving(Broker),
     /// A broker holds the lock and does not say where it serves: it is about to start, or about to
@@ -51,7 +51,7 @@ pub enum Located {
 /// # Errors
 /// [`ClientError::DataDir`], [`ClientError::File`]; [`ClientError::OtherRole`] if the variables of this
 /// process ask for something else than what serves.
-pub fn locate(config: &Config) -> Result<Located, ClientError> {
+pub(crate) fn locate(config: &Config) -> Result<Located, ClientError> {
     let paths = &config.paths;
     data_dir::check(paths)
         .map_err(|error| ClientError::DataDir { reason: error.to_string().into() })?;
@@ -82,13 +82,12 @@ pub fn locate(config: &Config) -> Result<Located, ClientError> {
 ///
 /// # Errors
 /// [`ClientError::File`].
-pub fn serving_as(paths: &Paths) -> Result<Option<Kind>, ClientError> {
+pub(crate) fn serving_as(paths: &Paths) -> Result<Option<Kind>, ClientError> {
     Ok(read(paths.role())?.and_then(|word| Kind::parse(&word)))
 }
 
 /// Whether a relay serves, that is, the mesh is on another machine.
-#[must_use]
-pub fn is_elsewhere(paths: &Paths) -> bool {
+pub(crate) fn is_elsewhere(paths: &Paths) -> bool {
     matches!(serving_as(paths), Ok(Some(Kind::Client)))
 }
 

@@ -2,45 +2,47 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`call`] | one request from its first attempt to its result: decides, touches nothing |
-//! | [`connection`] | one kept-alive connection: bytes in, bytes out, no socket |
-//! | [`error`] | what can go wrong, in sentences that say what to do |
-//! | [`locate`] | reads who serves a data directory from its files |
-//! | `reach` | the addresses of a broker, and what it means when none can be connected to |
-//! | [`launch`] | runs `slm-mesh start --detached` |
-//! | [`blocking`] | the driver for programs that do one thing at a time |
-//! | [`link`] | the driver for programs with a poll of their own |
-//! | [`paths`] | the one spelling of a path under which a file is locked |
+//! | `call` | one request from its first attempt to its result: decides, touches nothing |
+//! | `repetition` | which requests may be sent a second time |
+//! | `connection` | one kept-alive connection: bytes in, bytes out, no socket |
+//! | `error` | what can go wrong, in sentences that say what to do |
+//! | `locate` | reads who serves a data directory from its files |
+//! | `reach` | connecting to a broker, and what it means when none of its addresses can be reached |
+//! | `launch` | runs `slm-mesh start --detached` |
+//! | `blocking` | the driver for programs that do one thing at a time |
+//! | `link` | the driver for programs with a poll of their own |
+//! | `paths` | the one spelling of a path under which a file is locked |
 //! | `notation` | what people and agents mean who write a path in another notation |
 //!
-//! [`call`] and [`connection`] read no clock and own no socket, so that the loop of the MCP server
+//! `call` and `connection` read no clock and own no socket, so that the loop of the MCP server
 //! drives them with its own poll, and tests with none.
 
-pub mod blocking;
-pub mod call;
-pub mod connection;
-pub mod error;
-pub mod launch;
-pub mod link;
-pub mod locate;
+pub(crate) mod blocking;
+mod call;
+mod connection;
+mod error;
+pub(crate) mod launch;
+mod link;
+pub(crate) mod locate;
 mod notation;
-pub mod paths;
+pub(crate) mod paths;
 mod reach;
+mod repetition;
 
 pub use blocking::Client;
-pub use call::{Call, StartPolicy, Step, is_repeatable, wait_of};
-pub use connection::{Answer, Connection};
+pub use call::StartPolicy;
+pub(crate) use call::wait_of;
+#[cfg(test)]
+pub(crate) use connection::BrokerAnswer;
 pub use error::{ClientError, Refused};
-pub use launch::Launch;
-pub use link::{Link, LinkEvent};
-pub use locate::{Broker, Located, is_elsewhere};
+pub(crate) use link::{BrokerLink, LinkEvent};
+pub(crate) use locate::{Broker, Located, is_elsewhere};
 
 use uuid::{Builder, Uuid};
 
 /// A random id for a request, by which it can be sent again without being carried out twice. None if
 /// the system has no randomness to give: then the request is sent once.
-#[must_use]
-pub fn new_id() -> Option<Uuid> {
+pub(crate) fn new_id() -> Option<Uuid> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
     Some(Builder::from_random_bytes(bytes).into_uuid())

@@ -55,8 +55,7 @@ pub(super) fn understand(base: &Path, text: &str) -> Result<String, String> {
 
 /// What the holder of a lock on `path`, in its canonical spelling, should know: that nothing exists
 /// that it would cover. `base` is the directory in which it was named.
-#[must_use]
-pub fn remark(base: &Path, path: &str) -> Option<String> {
+pub(crate) fn remark(base: &Path, path: &str) -> Option<String> {
     let (base, text) = match path.strip_prefix("repo:") {
         Some(rest) => (repository(base), rest),
         None => (base, path),

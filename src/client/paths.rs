@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-pub use super::notation::remark;
+pub(crate) use super::notation::remark;
 use super::notation::{repository, understand};
 use crate::api::LockInfo;
 use crate::patterns::{Pattern, escape, split_head};
@@ -12,8 +12,7 @@ use crate::patterns::{Pattern, escape, split_head};
 /// relative path is taken from `base`, which has to be absolute.
 ///
 /// A component that cannot be read (no permission, a loop of links) counts as missing and is kept.
-#[must_use]
-pub fn canonical_from(base: &Path, path: &Path) -> PathBuf {
+pub(crate) fn canonical_from(base: &Path, path: &Path) -> PathBuf {
     let path = base.join(path);
     if let Ok(real) = path.canonicalize() {
         return real;
@@ -39,7 +38,7 @@ pub fn canonical_from(base: &Path, path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The working directory cannot be read, or the path is not UTF-8.
-pub fn canonical(path: &Path) -> io::Result<Box<str>> {
+pub(crate) fn canonical(path: &Path) -> io::Result<Box<str>> {
     let base = if path.is_absolute() { PathBuf::from("/") } else { std::env::current_dir()? };
     let real = canonical_from(&base, path);
     match real.to_str() {
@@ -50,8 +49,7 @@ pub fn canonical(path: &Path) -> io::Result<Box<str>> {
 
 /// Whether a lock covers `file`, a canonical path. A lock for all working trees of a repository is
 /// not considered: the broker knows which those are.
-#[must_use]
-pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
+pub(crate) fn lock_covers(lock: &LockInfo, file: &str) -> bool {
     if !lock.pattern {
         return !lock.is_repo_wide() && *lock.file_path == *file;
     }
@@ -65,7 +63,7 @@ pub fn lock_covers(lock: &LockInfo, file: &str) -> bool {
 ///
 /// # Errors
 /// Why it is not a path, or would guard nothing.
-pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
+pub(crate) fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
     match text.strip_prefix("repo:") {
         Some(rest) if !rest.is_empty() => {
             Ok(format!("repo:{}", understand(repository(base), rest)?))
@@ -79,7 +77,7 @@ pub fn lock_path_from(base: &Path, text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Why it is not a path.
-pub fn locked_path_from(base: &Path, text: &str) -> Result<String, String> {
+pub(crate) fn locked_path_from(base: &Path, text: &str) -> Result<String, String> {
     match lock_path_from(base, text) {
         Err(_) if text.starts_with("repo:") => Ok(text.to_owned()),
         Err(_) => spelled(base, text),

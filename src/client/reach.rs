@@ -6,11 +6,13 @@
 //! itself, and in another network namespace the same port is nobody's, or somebody else's.
 
 use std::io;
+use std::time::Duration;
 
+use super::connection::Connection;
 use super::error::ClientError;
 use super::locate::Broker;
 use crate::agents;
-use crate::platform::{self, Address};
+use crate::platform::{self, Address, Stream, poll_readable};
 
 impl Broker {
     /// Its addresses, in the order in which to try them.
@@ -19,18 +21,69 @@ impl Broker {
     }
 }
 
-/// The addresses that were tried in vain.
-#[derive(Debug, Default)]
-pub(super) struct Tried(Vec<(Address, io::Error)>);
+/// A connection to a broker, with its socket.
+#[derive(Debug)]
+pub(super) struct BrokerSocket {
+    pub(super) broker: Broker,
+    pub(super) stream: Stream,
+    pub(super) connection: Connection,
+    address: Address,
+    /// Addresses that were tried before this one.
+    tried: Tried,
+}
 
-impl Tried {
-    /// Adds an attempt.
-    pub(super) fn note(&mut self, address: Address, error: io::Error) {
-        self.0.push((address, error));
+impl BrokerSocket {
+    /// Connects to the first address of `broker` for which `connect` gives a stream, which may still
+    /// be about to be connected.
+    pub(super) fn connect(
+        broker: &Broker,
+        connect: impl Fn(&Address) -> io::Result<Stream>,
+    ) -> Result<Self, ClientError> {
+        let mut tried = Tried::default();
+        for address in broker.addresses() {
+            match connect(&address) {
+                Ok(stream) => {
+                    let (broker, connection) = (broker.clone(), Connection::new(broker));
+                    return Ok(Self { broker, stream, connection, address, tried });
+                }
+                Err(error) => tried.0.push((address, error)),
+            }
+        }
+        Err(tried.into_error(broker))
     }
 
+    /// Whether the next request can use it. One that was closed while idle is noticed here, before a
+    /// request is lost on it.
+    pub(super) fn is_ready(&self) -> bool {
+        let has_input = poll_readable(&self.stream, Some(Duration::ZERO));
+        self.connection.is_ready() && matches!(has_input, Ok(false))
+    }
+
+    /// The error for an attempt to connect that has failed after all.
+    pub(super) fn unconnected(&mut self, error: io::Error) -> ClientError {
+        let mut tried = std::mem::take(&mut self.tried);
+        tried.0.push((self.address.clone(), error));
+        tried.into_error(&self.broker)
+    }
+
+    /// The error for an established connection that broke.
+    pub(super) fn broken(&self, error: &io::Error) -> ClientError {
+        let address = &self.address;
+        let reason = match error.kind() {
+            io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
+            _ => format!("{address}: {error}"),
+        };
+        ClientError::Unreachable { reason: reason.into() }
+    }
+}
+
+/// The addresses that were tried in vain.
+#[derive(Debug, Default)]
+struct Tried(Vec<(Address, io::Error)>);
+
+impl Tried {
     /// The error for whoever wanted to ask `broker`.
-    pub(super) fn into_error(self, broker: &Broker) -> ClientError {
+    fn into_error(self, broker: &Broker) -> ClientError {
         let reason = self.reason();
         let is_barred = self.0.iter().any(|(_, error)| !is_of_broker(error));
         if is_barred || is_elsewhere(broker.pid) {
@@ -59,15 +112,6 @@ pub(super) fn not_ready(pid: Option<u32>) -> ClientError {
         return ClientError::Barred { by: sandbox(), reason };
     }
     ClientError::Unreachable { reason }
-}
-
-/// The error for an established connection that broke.
-pub(super) fn broken(address: &Address, error: &io::Error) -> ClientError {
-    let reason = match error.kind() {
-        io::ErrorKind::UnexpectedEof => format!("{address} closed the connection"),
-        _ => format!("{address}: {error}"),
-    };
-    ClientError::Unreachable { reason: reason.into() }
 }
 
 /// Whether the broker runs and may be in another network namespace, where the same port is another
@@ -127,7 +171,7 @@ mod tests {
         let broker = broker(pid);
         let mut tried = Tried::default();
         for (address, errno) in broker.addresses().into_iter().zip([socket, port]) {
-            tried.note(address, errno.into());
+            tried.0.push((address, errno.into()));
         }
         tried.into_error(&broker)
     }

@@ -19,7 +19,7 @@ use super::stdio::{Input, Output};
 use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
-use crate::client::{ClientError, Link, LinkEvent, new_id};
+use crate::client::{BrokerLink, ClientError, LinkEvent, new_id};
 use crate::config::Config;
 use crate::data_dir;
 use crate::limits::RPC_LINE_BYTES_MAX;
@@ -66,7 +66,7 @@ enum Parent {
 struct Loop {
     poll: Poll,
     server: Server,
-    link: Link<Purpose>,
+    link: BrokerLink<Purpose>,
     waits: Waits,
     push: PushSocket,
     adapters: Adapters,
@@ -118,7 +118,7 @@ impl Loop {
             LISTENER,
             PUSH,
         );
-        let link = Link::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
+        let link = BrokerLink::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
         let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
         let waits = Waits::new(config.clone(), registry.try_clone()?, WAITS);
         let server = Server::new(Setup {

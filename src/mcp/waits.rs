@@ -6,7 +6,7 @@ use std::time::Instant;
 use mio::{Registry, Token};
 
 use super::server::{Outgoing, Purpose};
-use crate::client::{ClientError, Link, LinkEvent, wait_of};
+use crate::client::{BrokerLink, ClientError, LinkEvent, wait_of};
 use crate::config::Config;
 
 /// See the module.
@@ -23,7 +23,7 @@ pub(super) struct Waits {
 #[derive(Debug)]
 struct Wait {
     purpose: Purpose,
-    link: Link<Purpose>,
+    link: BrokerLink<Purpose>,
 }
 
 impl Waits {
@@ -47,7 +47,7 @@ impl Waits {
         })?;
         let at = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         let (stream, launch) = (Token(self.first + 2 * at), Token(self.first + 2 * at + 1));
-        let mut link = Link::new(self.config.clone(), registry, stream, launch);
+        let mut link = BrokerLink::new(self.config.clone(), registry, stream, launch);
         let Outgoing { purpose, request, token, start, until } = outgoing;
         link.submit(purpose, request, token.as_deref(), start, until, now);
         let wait = Some(Wait { purpose, link });

@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::decide::{Effect, Purpose, Session, Sought};
 use super::jobs::{Done, Jobs};
 use super::protocol::{FromPlugin, ToPlugin};
-use crate::client::{ClientError, Link, LinkEvent, StartPolicy, wait_of};
+use crate::client::{BrokerLink, ClientError, LinkEvent, StartPolicy, wait_of};
 use crate::config::Config;
 use crate::hook::Verdict;
 use crate::limits::{SESSION_LINE_BYTES_MAX, SESSION_OUT_BYTES_MAX, SESSION_OUT_PAUSE_BYTES};
@@ -39,8 +39,8 @@ pub(super) struct Loop {
     poll: Poll,
     session: Session,
     jobs: Jobs,
-    asks: Link<Purpose>,
-    held: Link<Purpose>,
+    asks: BrokerLink<Purpose>,
+    held: BrokerLink<Purpose>,
     input: Input,
     output: Output,
     out: Buffer,
@@ -58,8 +58,8 @@ impl Loop {
         let mut this = Self {
             session: Session::new(),
             jobs: Jobs::new(config.clone(), agent, registry, JOBS)?,
-            asks: Link::new(config.clone(), registry.try_clone()?, ASKS, LAUNCH),
-            held: Link::new(config.clone(), registry.try_clone()?, HELD, LAUNCH),
+            asks: BrokerLink::new(config.clone(), registry.try_clone()?, ASKS, LAUNCH),
+            held: BrokerLink::new(config.clone(), registry.try_clone()?, HELD, LAUNCH),
             input: Input::new(registry, INPUT, SESSION_LINE_BYTES_MAX),
             output: Output::new(registry, OUTPUT),
             out: Buffer::new(SESSION_OUT_BYTES_MAX),

@@ -21,7 +21,7 @@ use super::screen::Screen;
 use super::terminal::Terminal;
 use super::view;
 use crate::cli::{Exit, Failure, Result};
-use crate::client::{Link, LinkEvent, StartPolicy};
+use crate::client::{BrokerLink, LinkEvent, StartPolicy};
 use crate::config::Config;
 use crate::model::{Monotonic, Now};
 
@@ -108,8 +108,8 @@ struct Shell {
     screen: Screen,
     terminal: Terminal,
     signals: Signals,
-    events: Link<Purpose>,
-    queries: Link<Purpose>,
+    events: BrokerLink<Purpose>,
+    queries: BrokerLink<Purpose>,
     color: bool,
     begun: Instant,
     /// When something was typed last.
@@ -133,8 +133,9 @@ impl Shell {
         let stdin = io::stdin().as_raw_fd();
         registry.register(&mut SourceFd(&stdin), INPUT, Interest::READABLE)?;
         registry.register(&mut SourceFd(&signals.wake.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        let link =
-            |token| io::Result::Ok(Link::new(config.clone(), registry.try_clone()?, token, NEVER));
+        let link = |token| {
+            io::Result::Ok(BrokerLink::new(config.clone(), registry.try_clone()?, token, NEVER))
+        };
         let (events, queries) = (link(EVENTS)?, link(QUERIES)?);
         let begun = Instant::now();
         Ok(Self {

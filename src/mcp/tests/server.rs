@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::Refusal;
-use crate::client::Answer;
+use crate::client::BrokerAnswer;
 use crate::mcp::outbox::tests::lines;
 use crate::model::{MessageId, MessageKind, Party, Seq};
 
@@ -51,7 +51,7 @@ pub(in crate::mcp) fn pushed(n: u64, text: &str) -> Frame {
 pub(in crate::mcp) fn refused(code: Code) -> ClientError {
     let refusal = Refusal::new(code, "no");
     let body = serde_json::to_vec(&refusal).unwrap();
-    let answer = Answer { status: code.status(), body, retry_after: None };
+    let answer = BrokerAnswer { status: code.status(), body, retry_after: None };
     answer.into_result().unwrap_err()
 }
 
