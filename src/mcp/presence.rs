@@ -1,9 +1,9 @@
-//! Whether this session is in the mesh, and what is to be done about it: when it registers, when it
-//! comes back, when it waits. Decides only; no I/O, no clock.
+//! Whether this session is in the mesh, and when it registers, returns or waits. Decides only; no I/O,
+//! no clock.
 //!
-//! Clients start servers only to list or to probe them, so a session is absent until it is needed.
-//! Once it was there, it comes back by itself after its broker has crashed; not after the broker was
-//! stopped on purpose, when it only joins one that appears.
+//! Some clients start servers only to list or to probe them, so a session is absent until it is needed.
+//! Once it has been present, it returns by itself after its broker has crashed. After the broker was
+//! stopped on purpose, it starts none and only joins one that appears.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,9 @@ use crate::client::{ClientError, StartPolicy};
 use crate::limits::{INTERVAL_MS_MAX, INTERVAL_MS_MIN};
 use crate::model::PeerId;
 
-/// How long after a client has settled its session registers, if it calls no tool before.
+/// How long after its client has settled a session registers, unless a tool is called first.
 const REGISTER_DELAY: Duration = Duration::from_secs(1);
-/// How long a first tool call waits for the client to tell where its project is.
+/// How long a first tool call waits for the client to say where its project is.
 const ROOTS_TIME_MAX: Duration = Duration::from_millis(250);
 /// First pause after a failure; it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -22,9 +22,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Shortest pause between two heartbeats.
 const BEAT_PAUSE: Duration = Duration::from_secs(1);
-/// How often a broker is looked for that someone else may start.
+/// How often to look for a broker that someone else may start.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A session that has lasted so long does not count as one that fails again and again.
+/// After this time in the mesh, earlier failures no longer count.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// Who this session is in the mesh.
@@ -39,21 +39,16 @@ pub(super) struct Identity {
     heartbeat: Duration,
 }
 
-/// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Nobody needs the mesh yet.
     Absent,
-    /// To register then.
+    /// Not in the mesh; it registers then, or looks for a broker to register with.
     Due(Instant),
-    /// The request is on its way.
+    /// The request to register is on its way.
     Registering,
     /// In the mesh.
     Present { since: Instant, heartbeat_at: Instant, heartbeat_out: bool },
-    /// It could not register; to try again then.
-    Away { retry_at: Instant },
-    /// The broker was stopped on purpose; to look then whether there is another.
-    Resting { look_at: Instant },
 }
 
 /// What is to be done.
@@ -61,7 +56,7 @@ enum State {
 pub(super) enum Order {
     /// Register, and start a broker if that is allowed.
     Register(StartPolicy),
-    /// Say that the session is still there.
+    /// Send a heartbeat.
     Heartbeat,
 }
 
@@ -72,9 +67,9 @@ pub(super) enum Arrival {
     New,
     /// Back under the old id.
     Back,
-    /// Not yet; there will be another attempt at once.
+    /// Not yet; another attempt follows at once.
     Again,
-    /// Not now.
+    /// Not in the mesh, for this reason; another attempt follows later.
     Failed(ClientError),
 }
 
@@ -84,13 +79,14 @@ pub(super) struct Presence {
     asked_name: Option<Box<str>>,
     state: State,
     identity: Option<Identity>,
-    /// Someone waits for it: a broker is started whatever was before.
+    /// A tool call waits: a broker is started even if it was stopped on purpose.
     needed: bool,
     /// The broker was stopped on purpose.
     resting: bool,
-    /// There is something new to tell, once the request that is on its way has been answered.
+    /// Register once more when the request under way has been answered, as something has changed.
     again: bool,
-    /// Attempts that have failed, or came to an early end, since the last steady time.
+    /// Attempts that have failed, and registrations that soon ended, since the session was last in the
+    /// mesh for [`STEADY_AFTER`].
     failures: u32,
 }
 
@@ -112,7 +108,7 @@ impl Presence {
         self.identity.as_ref()
     }
 
-    /// Whether the session has asked for its name: then something may have waited for it.
+    /// Whether the session has asked for a name, whose mailbox may have messages.
     pub(super) fn asks_for_a_name(&self) -> bool {
         self.asked_name.is_some()
     }
@@ -139,15 +135,13 @@ impl Presence {
         }
     }
 
-    /// A tool was called. `awaits_roots`: the client is about to tell where its project is.
+    /// A tool was called. `awaits_roots`: the client is about to say where its project is.
     pub(super) fn need(&mut self, awaits_roots: bool, now: Instant) {
         let at = if awaits_roots { now + ROOTS_TIME_MAX } else { now };
         self.resting = false;
         self.needed = !self.is_present();
         match self.state {
-            State::Absent | State::Away { .. } | State::Resting { .. } => {
-                self.state = State::Due(at);
-            }
+            State::Absent => self.state = State::Due(at),
             State::Due(due) => self.state = State::Due(due.min(at)),
             State::Registering | State::Present { .. } => {}
         }
@@ -166,9 +160,7 @@ impl Presence {
     /// What is to be done now.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Order> {
         match &mut self.state {
-            State::Due(at) | State::Away { retry_at: at } | State::Resting { look_at: at }
-                if *at <= now =>
-            {
+            State::Due(at) if *at <= now => {
                 self.state = State::Registering;
                 let start = if self.resting { StartPolicy::Never } else { StartPolicy::IfNeeded };
                 self.needed = false;
@@ -177,7 +169,7 @@ impl Presence {
             State::Present { heartbeat_at, heartbeat_out, .. } if *heartbeat_at <= now => {
                 let interval = self.identity.as_ref().map(|identity| identity.heartbeat);
                 *heartbeat_at = now + interval.unwrap_or(PAUSE_MAX);
-                // One that has no answer yet is not joined by another.
+                // None is sent before the one before it has been answered.
                 (!std::mem::replace(heartbeat_out, true)).then_some(Order::Heartbeat)
             }
             _ => None,
@@ -188,18 +180,15 @@ impl Presence {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Absent | State::Registering => None,
-            State::Due(at)
-            | State::Away { retry_at: at }
-            | State::Resting { look_at: at }
-            | State::Present { heartbeat_at: at, .. } => Some(at),
+            State::Due(at) | State::Present { heartbeat_at: at, .. } => Some(at),
         }
     }
 
-    /// Puts into `register` who this session would like to be. Gives the token it is sent with;
-    /// none for that of the broker.
+    /// Puts into `register` who this session would like to be. Returns the token to send it with; none
+    /// for that of the broker.
     pub(super) fn fill(&self, register: &mut Register) -> Option<Box<str>> {
         if let Some(identity) = &self.identity {
-            // Back under the same name, too, if it is still to be had.
+            // It keeps its name, too, if that is still free.
             register.name = None;
             register.peer_id = Some(identity.id.to_string().into());
             return Some(identity.token.clone());
@@ -233,7 +222,7 @@ impl Presence {
         let heartbeat = Duration::from_millis(ms);
         let before = self.identity.take().filter(|before| before.id == registered.peer_id);
         let arrival = if before.is_some() { Arrival::Back } else { Arrival::New };
-        // A token is told only once, when it is given.
+        // The broker says what the token is only when it has made it.
         let token = match before {
             Some(before) if registered.peer_token.is_empty() => before.token,
             _ => registered.peer_token,
@@ -251,26 +240,27 @@ impl Presence {
         if self.identity.is_some()
             && matches!(code, Some(Code::PeerNotFound | Code::Unauthorized | Code::Forbidden))
         {
-            // Nobody remembers this session: it is somebody new.
+            // The broker no longer knows this session, which registers as a new peer.
             self.identity = None;
             self.state = State::Due(now);
             return Arrival::Again;
         }
         if self.needed && error == ClientError::NoBroker {
-            // Only looked for one, and meanwhile a tool was called.
+            // This attempt was not allowed to start one, and meanwhile a tool was called.
             self.state = State::Due(now);
             return Arrival::Again;
         }
-        if self.resting {
-            self.state = State::Resting { look_at: now + LOOK_EVERY };
+        let pause = if self.resting {
+            LOOK_EVERY
         } else {
             self.failures = self.failures.saturating_add(1);
-            self.state = State::Away { retry_at: now + self.pause() };
-        }
+            self.pause()
+        };
+        self.state = State::Due(now + pause);
         Arrival::Failed(error)
     }
 
-    /// The next heartbeat is to be at once, but within a second of the one before.
+    /// The next heartbeat is sent at once, or a second after the one before.
     pub(super) fn beat_soon(&mut self, now: Instant) {
         let interval = self.identity.as_ref().map_or(PAUSE_MAX, |identity| identity.heartbeat);
         if let State::Present { heartbeat_at, .. } = &mut self.state {
@@ -279,18 +269,18 @@ impl Presence {
         }
     }
 
-    /// A heartbeat was answered, or came to nothing.
+    /// A heartbeat was answered, or has failed.
     pub(super) fn handle_heartbeat(&mut self) {
         if let State::Present { heartbeat_out, .. } = &mut self.state {
             *heartbeat_out = false;
         }
     }
 
-    /// The connection to the broker has ended: there is none, or there will be another.
+    /// The connection to the broker has ended.
     pub(super) fn handle_lost(&mut self, now: Instant) {
         let State::Present { since, .. } = self.state else { return };
         if self.resting {
-            self.state = State::Resting { look_at: now + LOOK_EVERY };
+            self.state = State::Due(now + LOOK_EVERY);
             return;
         }
         if now.saturating_duration_since(since) >= STEADY_AFTER {
@@ -301,18 +291,15 @@ impl Presence {
         self.state = State::Due(now + pause);
     }
 
-    /// The broker is being stopped on purpose. Gives whether an attempt to register is to be broken
-    /// off, as it could start another.
+    /// The broker is being stopped on purpose. Returns whether a request to register has to be aborted,
+    /// as it could start another one.
     pub(super) fn handle_stopped(&mut self, now: Instant) -> bool {
         self.resting = !self.needed;
-        match self.state {
-            State::Due(_) | State::Away { .. } | State::Registering if self.resting => {
-                let broken_off = self.is_registering();
-                self.state = State::Resting { look_at: now + LOOK_EVERY };
-                broken_off
-            }
-            _ => false,
+        let aborts = self.resting && self.is_registering();
+        if aborts || (self.resting && matches!(self.state, State::Due(_))) {
+            self.state = State::Due(now + LOOK_EVERY);
         }
+        aborts
     }
 
     /// The broker does not know this session any more.
