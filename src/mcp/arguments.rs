@@ -64,35 +64,26 @@ pub(super) enum Call {
 }
 
 impl Tool {
-    /// All of them, in the order in which they are listed.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Peers,
-        Self::Summary,
-        Self::Send,
-        Self::Inbox,
-        Self::State,
-        Self::Lock,
-        Self::Events,
-        Self::Status,
+    /// All of them, in the order in which they are listed, with the names agents call them by.
+    pub(super) const ALL: [(Self, &'static str); 8] = [
+        (Self::Peers, "mesh_peers"),
+        (Self::Summary, "mesh_summary"),
+        (Self::Send, "mesh_send"),
+        (Self::Inbox, "mesh_inbox"),
+        (Self::State, "mesh_state"),
+        (Self::Lock, "mesh_lock"),
+        (Self::Events, "mesh_events"),
+        (Self::Status, "mesh_status"),
     ];
 
     /// The name agents call it by.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Peers => "mesh_peers",
-            Self::Summary => "mesh_summary",
-            Self::Send => "mesh_send",
-            Self::Inbox => "mesh_inbox",
-            Self::State => "mesh_state",
-            Self::Lock => "mesh_lock",
-            Self::Events => "mesh_events",
-            Self::Status => "mesh_status",
-        }
+        Self::ALL.iter().find(|(tool, _)| *tool == self).map_or("", |(_, name)| name)
     }
 
     /// The tool of this name.
     pub(super) fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tool| tool.name() == name)
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(tool, _)| *tool)
     }
 
     /// Those of its arguments that have another name on the wire, as `(own, wire)`.

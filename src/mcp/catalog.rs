@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::arguments::Tool;
@@ -70,7 +70,7 @@ pub(super) struct Prompt {
 }
 
 /// Something a prompt can be given. None must be.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(super) struct Argument {
     name: &'static str,
     description: &'static str,
@@ -130,15 +130,6 @@ impl Serialize for Prompt {
     }
 }
 
-impl Serialize for Argument {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("name", self.name)?;
-        map.serialize_entry("description", self.description)?;
-        map.end()
-    }
-}
-
 /// JSON without its white space. Our own files are valid, as the tests see; another would give
 /// `null`.
 fn compact(json: &str) -> Box<RawValue> {
@@ -177,7 +168,7 @@ mod tests {
     fn the_schemas_name_the_arguments_that_are_read() {
         let tools = list(&TOOLS);
         assert_eq!(tools.len(), Tool::ALL.len());
-        for (entry, tool) in tools.iter().zip(Tool::ALL) {
+        for (entry, (tool, _)) in tools.iter().zip(Tool::ALL) {
             assert_eq!(entry["name"], tool.name());
             let schema = &entry["inputSchema"];
             assert_eq!(schema["type"], "object");

@@ -8,12 +8,12 @@ use super::answers::{self, You};
 use super::arguments::{Call, Tool};
 use super::jobs::{Job, JobId, Ready, Stage, Work};
 use super::outbox::{Carried, RpcError};
-use super::protocol::{Body, Outcome};
+use super::protocol::Body;
 use super::quotes::Quoted;
-use super::resource::Resource;
-use super::server::{Command, Purpose, Server, is_unknown};
+use super::server::{Command, Purpose, Server};
 use super::session::Asked;
 use crate::api::{Claim, Code, Fetch, Messages, Request};
+use crate::client::blocking::read_reply;
 use crate::client::{ClientError, new_id};
 use crate::limits::{NOTICE_MESSAGES_MAX, NOTICE_TIME_MAX, RPC_CALLS_MAX};
 use crate::log;
@@ -47,24 +47,20 @@ impl Server {
         }
     }
 
-    /// The agent reads a resource.
-    pub(super) fn read_resource(
-        &mut self,
-        asked: Asked,
-        resource: Resource,
-        uri: String,
-        now: Instant,
-    ) {
-        self.begin(asked, Work::Read(resource, uri), now);
-    }
-
-    fn begin(&mut self, asked: Asked, work: Work, now: Instant) {
+    /// Lists a job, unless there are too many.
+    pub(super) fn begin(&mut self, asked: Asked, work: Work, now: Instant) {
         let id = self.jobs.next_id();
         let job = Job::new(id, asked, work, now);
         if self.jobs.len() >= RPC_CALLS_MAX {
             let sentence =
                 format!("{RPC_CALLS_MAX} calls are under way already; wait for some to end");
-            return self.answer_trouble(&job, "too_many_calls", &sentence);
+            if let Some(tool) = job.tool() {
+                let text = answers::trouble("too_many_calls", &sentence);
+                self.answer_tool(&job.asked, tool, text, true, Vec::new());
+            } else {
+                self.out.fail(&job.asked.to, &RpcError::new(INTERNAL_ERROR, sentence));
+            }
+            return;
         }
         self.jobs.push(job);
         self.presence.need(self.session.awaits_roots(), now);
@@ -217,11 +213,7 @@ impl Server {
     /// What is unread was looked up; whoever waited for that is answered, also if it is not known.
     pub(super) fn handle_glance(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
         self.reading.end_glance();
-        let seen = result.and_then(|body| {
-            serde_json::from_slice::<Messages>(&body)
-                .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
-        });
-        match seen {
+        match result.and_then(|body| read_reply::<Messages>(&body)) {
             Ok(mut seen) => {
                 seen.messages.retain(|message| !self.reading.has(message.id));
                 // Those it has are unread until they are marked.
@@ -233,8 +225,10 @@ impl Server {
                     self.jobs.wake_watchers(now);
                 }
             }
-            Err(error) if is_unknown(&error) => self.presence.handle_unknown(now),
-            Err(error) => log::debug(format_args!("cannot look at the inbox: {error}")),
+            Err(error) => {
+                log::debug(format_args!("cannot look at the inbox: {error}"));
+                self.handle_unknown(&error, now);
+            }
         }
         self.tell_noticed();
     }
@@ -300,18 +294,8 @@ impl Server {
             Work::Tool(..) => self.finish(job, Ready::Text { text, is_error: true }, now),
             Work::Read(..) => {
                 let error = RpcError::new(INTERNAL_ERROR, error.to_string());
-                self.out.respond::<()>(&job.asked.to, Err(&error), Vec::new());
+                self.out.fail(&job.asked.to, &error);
             }
-        }
-    }
-
-    fn answer_trouble(&mut self, job: &Job, code: &str, sentence: &str) {
-        if let Some(tool) = job.tool() {
-            let text = answers::trouble(code, sentence);
-            self.answer_tool(&job.asked, tool, text, true, Vec::new());
-        } else {
-            let error = RpcError::new(INTERNAL_ERROR, sentence);
-            self.out.respond::<()>(&job.asked.to, Err(&error), Vec::new());
         }
     }
 
@@ -331,9 +315,7 @@ impl Server {
                 self.answer_tool(&job.asked, *tool, text, is_error, carried);
             }
             Work::Read(_, uri) => {
-                let body = Body::Resource { uri, text: &text };
-                let outcome = Outcome { era: job.asked.era, body };
-                self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
+                job.asked.answer(Body::Resource { uri, text: &text }, Vec::new(), &mut self.out);
             }
         }
     }
@@ -364,7 +346,7 @@ impl Server {
         }
         let body = Body::Tool { texts: &texts, is_error };
         let left: Vec<Request> = carried.quoted.iter().map(Quoted::left).collect();
-        let is_out = self.out.respond(&asked.to, Ok(&Outcome { era: asked.era, body }), carried);
+        let is_out = asked.answer(body, carried, &mut self.out);
         if is_out {
             self.news.told_all();
         } else {

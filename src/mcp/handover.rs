@@ -5,10 +5,11 @@ use std::time::Instant;
 use super::arguments::{Call, Tool};
 use super::jobs::{Job, JobId, Stage, Work};
 use super::portion::Portion;
-use super::protocol::{Body, Outcome};
-use super::server::{LOOK_EVERY, Purpose, Server, is_unknown};
+use super::protocol::Body;
+use super::server::{LOOK_EVERY, Purpose, Server};
 use crate::api::{Fetch, Filter, Messages, Request};
 use crate::client::ClientError;
+use crate::client::blocking::read_reply;
 use crate::limits::CALL_TIME_MAX;
 use crate::log;
 use crate::model::MessageId;
@@ -22,19 +23,16 @@ impl Server {
         body: &[u8],
         now: Instant,
     ) {
-        let mut messages: Messages = match serde_json::from_slice(body) {
+        let mut messages: Messages = match read_reply(body) {
             Ok(messages) => messages,
             Err(error) => {
                 self.reading.leave_turn(job.id);
-                let reason = error.to_string().into();
-                return self.fail(job, &ClientError::Protocol { reason }, now);
+                return self.fail(job, &error, now);
             }
         };
         if let Work::Read(_, uri) = &job.work {
             let text = Portion::new(&messages, filter, &[], |_| 0).text;
-            let body = Body::Resource { uri, text: &text };
-            let outcome = Outcome { era: job.asked.era, body };
-            self.out.respond(&job.asked.to, Ok(&outcome), Vec::new());
+            job.asked.answer(Body::Resource { uri, text: &text }, Vec::new(), &mut self.out);
             return;
         }
         // Those it has already are not told again before their mark is made.
@@ -126,9 +124,7 @@ impl Server {
             Ok(_) => self.reading.marked(),
             Err(error) => {
                 log::debug(format_args!("messages could not be marked read: {error}"));
-                if is_unknown(&error) {
-                    self.presence.handle_unknown(now);
-                }
+                self.handle_unknown(&error, now);
                 let pause = match &error {
                     ClientError::Refused(refused) => refused.retry_after,
                     _ => None,

@@ -107,32 +107,27 @@ impl Outbox {
         self.messages.clear();
     }
 
-    /// Answers a request. `messages` are those in the answer; gives whether it is on its way, and
-    /// not an error in its place.
+    /// Answers a request. `messages` are those in the answer. Returns whether it was queued; if it was
+    /// too large, an error is in its place.
     pub(super) fn respond<T: Serialize + ?Sized>(
         &mut self,
         to: &Id,
-        answer: Result<&T, &RpcError>,
+        result: &T,
         messages: impl Into<Carried>,
     ) -> bool {
-        match answer {
-            Ok(result) => {
-                let whole =
-                    self.put(messages.into(), |out| jsonrpc::encode_result(out, to, result));
-                if !whole {
-                    let error = RpcError::new(
-                        INTERNAL_ERROR,
-                        "the answer is too large; ask for less at a time (limit)",
-                    );
-                    self.respond::<()>(to, Err(&error), Vec::new());
-                }
-                whole
-            }
-            Err(error) => self.put(messages.into(), |out| {
-                let data = error.data.as_ref();
-                jsonrpc::encode_error(out, Some(to), error.code, &error.message, data)
-            }),
+        let fits = self.put(messages.into(), |out| jsonrpc::encode_result(out, to, result));
+        if !fits {
+            let sentence = "the answer is too large; ask for less at a time (limit)";
+            self.fail(to, &RpcError::new(INTERNAL_ERROR, sentence));
         }
+        fits
+    }
+
+    /// Answers a request with an error.
+    pub(super) fn fail(&mut self, to: &Id, error: &RpcError) {
+        self.put(Carried::default(), |out| {
+            jsonrpc::encode_error(out, Some(to), error.code, &error.message, error.data.as_ref())
+        });
     }
 
     /// Answers what was no message.
@@ -216,9 +211,9 @@ pub(super) mod tests {
     fn an_answer_counts_when_its_last_byte_is_taken() {
         let mut outbox = Outbox::new();
         let long = "x".repeat(2 * PIECE_BYTES);
-        outbox.respond(&Id::from(1), Ok(&long), vec![message(1)]);
-        outbox.respond(&Id::from(2), Ok(&1), Vec::new());
-        outbox.respond(&Id::from(3), Ok(&1), vec![message(2), message(3)]);
+        outbox.respond(&Id::from(1), &long, vec![message(1)]);
+        outbox.respond(&Id::from(2), &1, Vec::new());
+        outbox.respond(&Id::from(3), &1, vec![message(2), message(3)]);
         let mut sink = InPieces(0);
         assert_eq!(outbox.write_to(&mut sink).unwrap(), Carried::default());
         assert_eq!(sink.0, PIECE_BYTES);
@@ -232,12 +227,12 @@ pub(super) mod tests {
     fn what_does_not_fit_becomes_an_error() {
         let mut outbox = Outbox::new();
         let large = "x".repeat(RPC_OUT_BYTES_MAX);
-        outbox.respond(&Id::from(1), Ok(&large), vec![message(1)]);
+        outbox.respond(&Id::from(1), &large, vec![message(1)]);
         let lines = lines(&mut outbox);
         assert_eq!(lines[0]["error"]["code"], INTERNAL_ERROR);
         assert!(outbox.messages.is_empty());
         assert!(!outbox.is_congested());
-        outbox.respond(&Id::from(1), Ok(&large[..RPC_OUT_PAUSE_BYTES]), Vec::new());
+        outbox.respond(&Id::from(1), &large[..RPC_OUT_PAUSE_BYTES], Vec::new());
         assert!(outbox.is_congested());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::jobs::{JobId, Jobs};
+use super::jobs::{JobId, Jobs, Work};
 use super::news::News;
 use super::outbox::{Carried, Outbox};
 use super::outcomes::Outcomes;
@@ -25,6 +25,7 @@ use super::waking::plan::{Sign, Waking};
 use crate::agent::detect;
 use crate::agents::Agent;
 use crate::api::{Code, Frame, HeartbeatReply, PushedMessage, Register, Registered, Request};
+use crate::client::blocking::read_reply;
 use crate::client::{ClientError, StartPolicy};
 use crate::limits::{CALL_TIME_MAX, GOODBYE_TIME_MAX, RPC_LINE_BYTES_MAX};
 use crate::log;
@@ -231,7 +232,7 @@ impl Server {
                     self.call_tool(asked, tool, arguments.as_deref(), now);
                 }
                 Todo::Read { asked, resource, uri } => {
-                    self.read_resource(asked, resource, uri, now);
+                    self.begin(asked, Work::Read(resource, uri), now);
                 }
                 Todo::Cancel(id) => self.cancel(&id, now),
                 Todo::Identify(thread) => self.identify(thread),
@@ -335,13 +336,7 @@ impl Server {
         self.tell_session(&mut register);
         let request = Request::Register(Box::new(register));
         let purpose = Purpose::Register;
-        self.commands.push_back(Command::Ask(Box::new(Outgoing {
-            purpose,
-            request,
-            token,
-            start,
-            until: None,
-        })));
+        self.send(Outgoing { purpose, request, token, start, until: None });
     }
 
     /// Puts into `register` which session it is, unless that was told already: a hook may have said
@@ -378,13 +373,11 @@ impl Server {
             Purpose::Job(id) => (StartPolicy::IfNeeded, self.jobs.deadline_of(id)),
             _ => (StartPolicy::Never, None),
         };
-        self.commands.push_back(Command::Ask(Box::new(Outgoing {
-            purpose,
-            request,
-            token,
-            start,
-            until,
-        })));
+        self.send(Outgoing { purpose, request, token, start, until });
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        self.commands.push_back(Command::Ask(Box::new(outgoing)));
     }
 
     /// What came of a request.
@@ -416,10 +409,7 @@ impl Server {
     }
 
     fn handle_registered(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
-        let result = result.and_then(|body| {
-            serde_json::from_slice::<Registered>(&body)
-                .map_err(|error| ClientError::Protocol { reason: error.to_string().into() })
-        });
+        let result = result.and_then(|body| read_reply::<Registered>(&body));
         let resumed = result.as_ref().is_ok_and(|registered| registered.resumed);
         match self.presence.handle_registered(result, now) {
             Arrival::New => {
@@ -484,8 +474,17 @@ impl Server {
                     }
                 }
             }
-            Err(error) if is_unknown(&error) => self.presence.handle_unknown(now),
-            Err(error) => log::debug(format_args!("heartbeat: {error}")),
+            Err(error) => {
+                log::debug(format_args!("heartbeat: {error}"));
+                self.handle_unknown(&error, now);
+            }
+        }
+    }
+
+    /// Registers again if `error` says that the broker no longer knows this session.
+    pub(super) fn handle_unknown(&mut self, error: &ClientError, now: Instant) {
+        if is_unknown(error) {
+            self.presence.handle_unknown(now);
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::arguments::Tool;
 use super::catalog::Prompt;
-use super::outbox::{Outbox, RpcError};
+use super::outbox::{Carried, Outbox, RpcError};
 use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, read};
 use super::resource::{Resource, Topic};
 use super::roots;
@@ -30,6 +30,18 @@ pub(super) struct Asked {
     pub(super) to: Id,
     /// What it looks like.
     pub(super) era: Era,
+}
+
+impl Asked {
+    /// Answers it. `messages` are those in the answer; returns whether it was queued.
+    pub(super) fn answer(
+        &self,
+        body: Body<'_>,
+        messages: impl Into<Carried>,
+        out: &mut Outbox,
+    ) -> bool {
+        out.respond(&self.to, &Outcome { era: self.era, body }, messages)
+    }
 }
 
 /// What the protocol cannot do by itself.
@@ -114,7 +126,7 @@ impl Session {
         match jsonrpc::parse(line) {
             Message::Request { id, method, params } => {
                 if let Err(error) = self.handle_request(&id, &method, params, out, todo) {
-                    out.respond::<()>(&id, Err(&error), Vec::new());
+                    out.fail(&id, &error);
                 }
             }
             Message::Notification { method, params } => {
@@ -169,7 +181,7 @@ impl Session {
         let era = self.era(method, params)?;
         let asked = || Asked { to: to.clone(), era };
         let mut answer = |body: Body<'_>| {
-            out.respond(to, Ok(&Outcome { era, body }), Vec::new());
+            asked().answer(body, Vec::new(), out);
         };
         match (method, era) {
             ("initialize", _) => {

@@ -1,8 +1,7 @@
 //! What the client wants to be told of unasked: changes of resources, in the way of either era, and
 //! log messages.
 
-use serde::Deserialize;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::outbox::{Outbox, RpcError};
@@ -12,7 +11,7 @@ use crate::limits::RPC_LISTENS_MAX;
 use crate::wire::jsonrpc::{INTERNAL_ERROR, INVALID_PARAMS, Id};
 
 /// How severe a log message is: those of RFC 5424 (MCP 2025-11-25, Logging), least severe first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Debug,
@@ -23,21 +22,6 @@ pub(super) enum Level {
     Critical,
     Alert,
     Emergency,
-}
-
-impl Level {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Info => "info",
-            Self::Notice => "notice",
-            Self::Warning => "warning",
-            Self::Error => "error",
-            Self::Critical => "critical",
-            Self::Alert => "alert",
-            Self::Emergency => "emergency",
-        }
-    }
 }
 
 /// An open `subscriptions/listen` (MCP 2026-07-28, Subscriptions).
@@ -91,12 +75,6 @@ impl Subscriptions {
         struct Params {
             notifications: Filter,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Filter {
-            #[serde(default)]
-            resource_subscriptions: Vec<String>,
-        }
         let Params { notifications } = read(params)?;
         if self.listens.len() >= RPC_LISTENS_MAX {
             return Err(RpcError::new(
@@ -114,7 +92,10 @@ impl Subscriptions {
             }
         }
         // The acknowledgement comes first (SubscriptionsAcknowledgedNotification).
-        out.notify("notifications/subscriptions/acknowledged", &Acknowledged { id: to, topics });
+        let notifications =
+            Filter { resource_subscriptions: topics.iter().map(Topic::uri).collect() };
+        let acknowledged = Acknowledged { meta: SubscriptionMeta(to), notifications };
+        out.notify("notifications/subscriptions/acknowledged", &acknowledged);
         self.listens.push(Listen { to: to.clone(), topics });
         Ok(())
     }
@@ -130,7 +111,7 @@ impl Subscriptions {
     pub(super) fn end_all(&mut self, out: &mut Outbox) {
         for listen in self.listens.drain(..) {
             let body = Body::Listen(&listen.to);
-            out.respond(&listen.to, Ok(&Outcome { era: Era::Modern, body }), Vec::new());
+            out.respond(&listen.to, &Outcome { era: Era::Modern, body }, Vec::new());
         }
     }
 
@@ -143,10 +124,10 @@ impl Subscriptions {
         let uri = &topic.uri();
         let method = "notifications/resources/updated";
         if self.subscribed.contains(topic) {
-            out.notify(method, &Updated { uri, id: None });
+            out.notify(method, &Updated { uri, meta: None });
         }
         for listen in self.listens.iter().filter(|listen| listen.topics.contains(topic)) {
-            out.notify(method, &Updated { uri, id: Some(&listen.to) });
+            out.notify(method, &Updated { uri, meta: Some(SubscriptionMeta(&listen.to)) });
         }
     }
 
@@ -162,63 +143,37 @@ impl Subscriptions {
     /// Logs a message to a client that asked for such; one that does not read misses it.
     pub(super) fn log(&self, level: Level, data: &str, out: &mut Outbox) {
         if self.level.is_some_and(|least| level >= least) && !out.is_congested() {
-            out.notify("notifications/message", &Logged { level, data });
+            let logger = env!("CARGO_PKG_NAME");
+            out.notify("notifications/message", &Logged { level, logger, data });
         }
     }
 }
 
+/// Changes of which resources are told.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resource_subscriptions: Vec<String>,
+}
+
+#[derive(Serialize)]
 struct Updated<'a> {
     uri: &'a str,
-    id: Option<&'a Id>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<SubscriptionMeta<'a>>,
 }
 
-impl Serialize for Updated<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("uri", self.uri)?;
-        if let Some(id) = self.id {
-            map.serialize_entry("_meta", &SubscriptionMeta(id))?;
-        }
-        map.end()
-    }
-}
-
+#[derive(Serialize)]
 struct Acknowledged<'a> {
-    id: &'a Id,
-    topics: Topics,
+    #[serde(rename = "_meta")]
+    meta: SubscriptionMeta<'a>,
+    notifications: Filter,
 }
 
-impl Serialize for Acknowledged<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Honoured(Topics);
-        impl Serialize for Honoured {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(None)?;
-                if !self.0.is_empty() {
-                    let uris: Vec<String> = self.0.iter().map(Topic::uri).collect();
-                    map.serialize_entry("resourceSubscriptions", &uris)?;
-                }
-                map.end()
-            }
-        }
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("_meta", &SubscriptionMeta(self.id))?;
-        map.serialize_entry("notifications", &Honoured(self.topics))?;
-        map.end()
-    }
-}
-
+#[derive(Serialize)]
 struct Logged<'a> {
     level: Level,
+    logger: &'a str,
     data: &'a str,
-}
-
-impl Serialize for Logged<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("level", self.level.as_str())?;
-        map.serialize_entry("logger", env!("CARGO_PKG_NAME"))?;
-        map.serialize_entry("data", self.data)?;
-        map.end()
-    }
 }

@@ -326,7 +326,7 @@ fn a_client_that_does_not_read_is_told_once() {
     test.ask("resources/subscribe", &json!({"uri": "mesh://inbox"}));
     let to = Id::from(1);
     let large = "x".repeat(crate::limits::RPC_OUT_PAUSE_BYTES);
-    test.out.respond(&to, Ok(&large), vec![]);
+    test.out.respond(&to, &large, vec![]);
     for _ in 0..9 {
         test.session.subscriptions.changed(Topic::Inbox, &mut test.out);
     }

@@ -7,7 +7,7 @@ use mio::{Registry, Token};
 
 use super::codex_queue::CodexQueue;
 use super::inbox_socket::InboxSocket;
-use super::{Adapter, Notice, Outcome};
+use super::{Notice, Outcome};
 use crate::agents::Agent;
 use crate::model::Way;
 
@@ -52,35 +52,33 @@ impl Adapters {
         self.codex_queue.prepare(thread);
     }
 
-    fn list(&mut self) -> impl Iterator<Item = (Way, &mut dyn Adapter)> {
-        let inbox_socket = self.inbox_socket.as_mut().map(|way| way as &mut dyn Adapter);
-        let inbox_socket = inbox_socket.map(|way| (Way::InboxSocket, way));
-        let codex_queue: &mut dyn Adapter = &mut self.codex_queue;
-        inbox_socket.into_iter().chain([(Way::Queue, codex_queue)])
-    }
-
     /// Begins to tell by this way.
     pub(in crate::mcp) fn tell(&mut self, by: Way, notice: &Notice, now: Instant) {
-        if let Some((_, adapter)) = self.list().find(|(way, _)| *way == by) {
-            adapter.tell(notice, now);
+        match (by, &mut self.inbox_socket) {
+            (Way::InboxSocket, Some(inbox_socket)) => inbox_socket.tell(notice, now),
+            (Way::Queue, _) => self.codex_queue.tell(notice, now),
+            _ => {}
         }
     }
 
     /// Goes on with all of them as far as it goes without waiting.
     pub(in crate::mcp) fn advance(&mut self, now: Instant) {
-        for (_, adapter) in self.list() {
-            adapter.advance(now);
+        if let Some(inbox_socket) = &mut self.inbox_socket {
+            inbox_socket.advance(now);
         }
+        self.codex_queue.advance(now);
     }
 
     /// What has come of one of them.
     pub(in crate::mcp) fn poll(&mut self) -> Option<(Way, Outcome)> {
-        self.list().find_map(|(way, adapter)| Some((way, adapter.poll()?)))
+        let of_socket = self.inbox_socket.as_mut().and_then(InboxSocket::poll);
+        let of_socket = of_socket.map(|outcome| (Way::InboxSocket, outcome));
+        of_socket.or_else(|| Some((Way::Queue, self.codex_queue.poll()?)))
     }
 
     /// When [`Adapters::advance`] has to be called at the latest.
     pub(in crate::mcp) fn deadline(&self) -> Option<Instant> {
-        let inbox_socket = self.inbox_socket.as_ref().and_then(Adapter::deadline);
+        let inbox_socket = self.inbox_socket.as_ref().and_then(InboxSocket::deadline);
         inbox_socket.into_iter().chain(self.codex_queue.deadline()).min()
     }
 }

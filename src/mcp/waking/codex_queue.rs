@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::{Adapter, Notice, Outcome};
+use super::{Notice, Outcome};
 use crate::agent::detect;
 use crate::agents::CODEX;
 use crate::limits::{CODEX_QUEUE_TIME_MAX, WAKE_TURN_PAUSE};
@@ -117,8 +117,10 @@ impl CodexQueue {
     }
 }
 
-impl Adapter for CodexQueue {
-    fn tell(&mut self, notice: &Notice, now: Instant) {
+impl CodexQueue {
+    /// Begins to tell. Only called when the way is free, which it is at first, and after a failure
+    /// only if it was renewed.
+    pub(super) fn tell(&mut self, notice: &Notice, now: Instant) {
         if self.running.is_some() {
             return self.fail("the one before it cannot be ended");
         }
@@ -127,7 +129,9 @@ impl Adapter for CodexQueue {
         }
     }
 
-    fn advance(&mut self, now: Instant) {
+    /// Goes on as far as it goes without waiting; to be followed by [`CodexQueue::poll`] until there is nothing
+    /// more.
+    pub(super) fn advance(&mut self, now: Instant) {
         if self.free_at.is_some_and(|at| at <= now) {
             self.free_at = None;
             self.outcomes.push_back(Outcome::Free);
@@ -149,11 +153,13 @@ impl Adapter for CodexQueue {
         self.running = Some(running);
     }
 
-    fn poll(&mut self) -> Option<Outcome> {
+    /// What has come of it since.
+    pub(super) fn poll(&mut self) -> Option<Outcome> {
         self.outcomes.pop_front()
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// When [`CodexQueue::advance`] has to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let until = |running: &Running| (!running.is_killed).then_some(running.until);
         let running = self.running.as_ref();
         let times = [running.and_then(until), running.and_then(|it| it.look_at), self.free_at];

@@ -136,7 +136,7 @@ impl Server {
             self.commands.push_back(Command::Tell(by, notice));
         } else if !self.out.is_congested() {
             // A client that does not read misses it; the messages stay unread.
-            self.out.notify(channel::METHOD, &channel::Params(&notice));
+            self.out.notify(channel::METHOD, &channel::params(&notice.text));
         }
     }
 
@@ -150,9 +150,7 @@ impl Server {
             Ok(body) => serde_json::from_slice(&body).ok(),
             Err(error) => {
                 log::debug(format_args!("messages could not be claimed: {error}"));
-                if is_unknown(&error) {
-                    self.presence.handle_unknown(now);
-                }
+                self.handle_unknown(&error, now);
                 None
             }
         }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::inbox_frames::{self, Heard};
 use super::own_socket::OwnSocket;
-use super::{Adapter, Notice, Outcome, SentStatus};
+use super::{Notice, Outcome, SentStatus};
 use crate::agent::above;
 use crate::agent::variables;
 use crate::agents::{self, Agent, Dialect, Said};
@@ -379,15 +379,19 @@ impl InboxSocket {
     }
 }
 
-impl Adapter for InboxSocket {
-    fn tell(&mut self, notice: &Notice, now: Instant) {
+impl InboxSocket {
+    /// Begins to tell. Only called when the way is free, which it is at first, and after a failure
+    /// only if it was renewed.
+    pub(super) fn tell(&mut self, notice: &Notice, now: Instant) {
         let until = now + INBOX_SOCKET_TIME_MAX;
         let notice = notice.clone();
         self.current = Some(Current { notice, is_queued: false, until, connect_at: now });
         self.advance(now);
     }
 
-    fn advance(&mut self, now: Instant) {
+    /// Goes on as far as it goes without waiting; to be followed by [`InboxSocket::poll`] until there is nothing
+    /// more.
+    pub(super) fn advance(&mut self, now: Instant) {
         // An end that has come meanwhile is seen before something is lost in it.
         let read = self.read();
         self.judge(read, now);
@@ -408,11 +412,13 @@ impl Adapter for InboxSocket {
         }
     }
 
-    fn poll(&mut self) -> Option<Outcome> {
+    /// What has come of it since.
+    pub(super) fn poll(&mut self) -> Option<Outcome> {
         self.outcomes.pop_front()
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// When [`InboxSocket::advance`] has to be called at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let current = self.current.as_ref().map(|current| {
             let connect = self.connection.is_none().then_some(current.connect_at);
             connect.map_or(current.until, |at| at.min(current.until))

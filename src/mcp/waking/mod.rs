@@ -12,7 +12,7 @@
 //! The first that there is is used. One that fails is switched off for the session and what it was
 //! to tell goes the next way; in the end there is the notice on tool results, which needs no way.
 //!
-//! [`plan`] decides, without I/O and clock; an [`Adapter`] does what it is told, for the loop that
+//! [`plan`] decides, without I/O and clock; [`adapters`] do what they are told, for the loop that
 //! owns the descriptors. None of them ever waits.
 
 pub(super) mod adapters;
@@ -25,9 +25,6 @@ pub(super) mod inbox_socket;
 mod notices;
 mod own_socket;
 pub(super) mod plan;
-
-use std::fmt;
-use std::time::Instant;
 
 use crate::model::SentStatus;
 
@@ -62,23 +59,4 @@ pub(super) enum Outcome {
     Answer(String),
     /// The same, but it is too long to be read.
     LongAnswer,
-}
-
-/// A way that has descriptors: told to do something by the loop, and asked what came of it.
-///
-/// Whatever may have changed is followed by [`Adapter::advance`], and that by [`Adapter::poll`]
-/// until there is nothing more.
-pub(super) trait Adapter: fmt::Debug {
-    /// Begins to tell. Only called when the way is free, which it is at first, and after a failure
-    /// only if it was renewed.
-    fn tell(&mut self, notice: &Notice, now: Instant);
-
-    /// Goes on as far as it goes without waiting.
-    fn advance(&mut self, now: Instant);
-
-    /// What has come of it since.
-    fn poll(&mut self) -> Option<Outcome>;
-
-    /// When [`Adapter::advance`] has to be called at the latest.
-    fn deadline(&self) -> Option<Instant>;
 }
