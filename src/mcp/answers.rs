@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::arguments::{Call, Tool};
+use super::arguments::{Tool, ToolCall};
 use super::trim::{Keep, fit, trim};
 use crate::agent::namespace::as_told;
 use crate::api::{Filter, Members, MessageInfo, Refusal, Request, Sent};
@@ -23,12 +23,12 @@ const DROPPED_OF_STATUS: [&str; 3] = ["pid", "role", "agents"];
 
 /// Which part of a message, of how many; the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct MessagePart {
     pub(super) number: usize,
     pub(super) of: usize,
 }
 
-impl Part {
+impl MessagePart {
     pub(super) fn is_last(self) -> bool {
         self.number == self.of
     }
@@ -36,13 +36,13 @@ impl Part {
 
 /// A message as an agent sees it, or a part of one with the text of that part: what the agent does not
 /// know of itself.
-struct Shown<'a> {
+struct ShownMessage<'a> {
     message: &'a MessageInfo,
     filter: Filter,
-    part: Option<(Part, &'a str)>,
+    part: Option<(MessagePart, &'a str)>,
 }
 
-impl Serialize for Shown<'_> {
+impl Serialize for ShownMessage<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { message, filter, part } = *self;
         let sent = filter == Filter::Sent;
@@ -103,16 +103,20 @@ fn beginning(text: &str) -> Cow<'_, str> {
 
 /// A message as an agent sees it, or a part of it with the text of that part; armoured, so that its
 /// length is known.
-pub(super) fn message(message: &MessageInfo, filter: Filter, part: Option<(Part, &str)>) -> String {
-    armour(&text(&Shown { message, filter, part })).into_owned()
+pub(super) fn message(
+    message: &MessageInfo,
+    filter: Filter,
+    part: Option<(MessagePart, &str)>,
+) -> String {
+    armour(&text(&ShownMessage { message, filter, part })).into_owned()
 }
 
 /// The result of a call that is answered with what the broker said.
 /// `project` is where paths begin.
-pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String> {
+pub(super) fn result(call: &ToolCall, body: &[u8], project: &Path) -> Option<String> {
     let note = match call {
-        Call::Ask(Request::Send(send)) => note(&send.to_peer, body),
-        Call::Ask(Request::Lock(lock)) => remark(project, &lock.path.file_path),
+        ToolCall::Ask(Request::Send(send)) => note(&send.to_peer, body),
+        ToolCall::Ask(Request::Lock(lock)) => remark(project, &lock.path.file_path),
         _ => None,
     };
     if let Some(note) = note {
@@ -120,7 +124,7 @@ pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String>
         answer.insert("note".to_owned(), note.into());
         return Some(text(&answer));
     }
-    if let Call::Ask(
+    if let ToolCall::Ask(
         Request::GetState { .. }
         | Request::ListState { .. }
         | Request::SetState(_)
@@ -130,12 +134,14 @@ pub(super) fn result(call: &Call, body: &[u8], project: &Path) -> Option<String>
         return state(body);
     }
     let dropped: &[&str] = match call {
-        Call::Peers(_) | Call::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
+        ToolCall::Peers(_) | ToolCall::Ask(Request::Peers(_)) => &DROPPED_OF_PEERS,
         _ => &[],
     };
     let keep = match call {
         // Without a place to begin at, the newest are meant.
-        Call::Ask(Request::ReadEvents(read)) if read.after.is_none() && read.since.is_none() => {
+        ToolCall::Ask(Request::ReadEvents(read))
+            if read.after.is_none() && read.since.is_none() =>
+        {
             Keep::Last
         }
         _ => Keep::First,
@@ -193,7 +199,7 @@ fn note(to: &str, body: &[u8]) -> Option<String> {
 /// Who this session is, for `mesh_status`.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct You<'a> {
+pub(super) struct OwnStatus<'a> {
     /// Its id.
     pub(super) id: PeerId,
     /// Its name.
@@ -215,7 +221,7 @@ pub(super) struct You<'a> {
 }
 
 /// The result of `mesh_status`: the broker's own, and who asks.
-pub(super) fn status(body: &[u8], you: &You<'_>) -> Option<String> {
+pub(super) fn status(body: &[u8], you: &OwnStatus<'_>) -> Option<String> {
     let trimmed = trim(body, &DROPPED_OF_STATUS)?;
     let Members(members): Members<'_> = serde_json::from_str(&trimmed).ok()?;
     let mut out = format!("{{\"ok\":true,\"you\":{}", text(you));
@@ -353,7 +359,7 @@ mod tests {
         let [id, other] = [1, 3].map(|n| MessageId::new(Seq(n), [0; 16]));
         let (number, of) = (2, 3);
         assert_eq!(
-            message(&told, Filter::Unread, Some((Part { number, of }, "art"))),
+            message(&told, Filter::Unread, Some((MessagePart { number, of }, "art"))),
             format!(
                 r##"{{"handle":"{handle}","id":"{id}","fromPeer":"cli","fromName":"cli","fromAgent":"codex","toGroup":"#build","type":"text","part":2,"of":3,"payload":"art","replyTo":"{other}","createdAt":"{time}","stage":"notified","readAt":"{time}","recipients":2,"readCount":1}}"##
             )
@@ -399,10 +405,10 @@ mod tests {
     #[test]
     fn lists_lose_what_agents_do_not_need() {
         let body = br#"{"ok":true,"peers":[{"id":"x","pid":7,"udsPath":"/s","summary":null}]}"#;
-        let trimmed = result(&Call::Peers(Scope::Machine), body, Path::new("/")).unwrap();
+        let trimmed = result(&ToolCall::Peers(Scope::Machine), body, Path::new("/")).unwrap();
         assert_eq!(trimmed, r#"{"ok":true,"peers":[{"id":"x","pid":7}]}"#);
         let entry = br#"{"ok":true,"entry":null}"#;
-        assert_eq!(result(&Call::Status, entry, Path::new("/")).unwrap().as_bytes(), entry);
+        assert_eq!(result(&ToolCall::Status, entry, Path::new("/")).unwrap().as_bytes(), entry);
     }
 
     #[test]
@@ -412,7 +418,7 @@ mod tests {
             "delivered":false,"pushed":true,"damped":true,"dampedReason":"too often"}"#;
         let send = r#"{"toPeer":"bob","payload":"x"}"#;
         let send = Request::decode(crate::api::Endpoint::Send, send.as_bytes()).unwrap();
-        let told = result(&Call::Ask(send), body, Path::new("/")).unwrap();
+        let told = result(&ToolCall::Ask(send), body, Path::new("/")).unwrap();
         let told: Value = serde_json::from_str(&told).unwrap();
         assert_eq!((&told["damped"], &told["dampedReason"]), (&true.into(), &"too often".into()));
         assert_eq!(told["handle"], "k7q2");
@@ -421,7 +427,7 @@ mod tests {
     #[test]
     fn status_tells_who_asks() {
         let body = br#"{"status":"ok","version":"1","pid":5,"db":{"recoveredFrom":null}}"#;
-        let you = You {
+        let you = OwnStatus {
             id: PeerId::from_random([1; 16]),
             name: "a-2",
             name_taken: Some("a"),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::catalog;
 use super::project::Project;
-use super::values::{Kind, understood};
+use super::values::{ArgumentKind, understood};
 use crate::agent::namespace;
 use crate::api::{
     Code, Endpoint, Fetch, Fields, Filter, Kind as _, ListPeers, Members, Number, Part as _,
@@ -47,7 +47,7 @@ pub(super) enum Tool {
 
 /// What a call of a tool comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(super) enum ToolCall {
     /// Ask the broker this.
     Ask(Request),
     /// List peers, but not ourselves.
@@ -115,13 +115,13 @@ impl Tool {
         arguments: Option<&RawValue>,
         project: &Project,
         id: Option<Uuid>,
-    ) -> Result<Call> {
+    ) -> Result<ToolCall> {
         let mut given = self.checked(arguments)?;
         Ok(match self {
-            Self::Peers => Call::Peers(scope(&given, project)?),
+            Self::Peers => ToolCall::Peers(scope(&given, project)?),
             Self::Inbox => inbox(given)?,
-            Self::Status => Call::Status,
-            Self::Summary => Call::Ask(Request::from_fields(Endpoint::Summary, &mut given)?),
+            Self::Status => ToolCall::Status,
+            Self::Summary => ToolCall::Ask(Request::from_fields(Endpoint::Summary, &mut given)?),
             Self::State => {
                 if given.text("action").as_deref() == Some("list") {
                     given.rename("key", "prefix");
@@ -129,7 +129,7 @@ impl Tool {
                 let own = namespace::of_project(&project.path);
                 let named = given.text("namespace").map(Cow::into_owned);
                 given.set("namespace", namespace::on_the_wire(named.as_deref(), &own));
-                Call::Ask(Request::from_fields(Endpoint::State, &mut given)?)
+                ToolCall::Ask(Request::from_fields(Endpoint::State, &mut given)?)
             }
             Self::Send => {
                 for (own, wire) in self.renamed() {
@@ -138,7 +138,7 @@ impl Tool {
                 given.set("id", &id);
                 let request = Request::from_fields(Endpoint::Send, &mut given);
                 let told = |refusal| hint(self.own(refusal), "`to`", TO_HINT);
-                Call::Ask(request.map_err(told)?)
+                ToolCall::Ask(request.map_err(told)?)
             }
             Self::Lock => {
                 canonicalise(&mut given, &project.path)?;
@@ -147,12 +147,12 @@ impl Tool {
                     given.set("steal", &true);
                 }
                 let request = Request::from_fields(Endpoint::Lock, &mut given);
-                Call::Ask(request.map_err(|refusal| hint(refusal, "`action`", ", steal"))?)
+                ToolCall::Ask(request.map_err(|refusal| hint(refusal, "`action`", ", steal"))?)
             }
             Self::Events => {
                 events(&mut given)?;
                 given.set("id", &id);
-                Call::Ask(Request::from_fields(Endpoint::Events, &mut given)?)
+                ToolCall::Ask(Request::from_fields(Endpoint::Events, &mut given)?)
             }
         })
     }
@@ -177,7 +177,7 @@ impl Tool {
         let mut unknown = Vec::new();
         for (name, raw) in written {
             let kind = known.iter().find(|(known, _)| *known == name).map(|(_, it)| it.kind);
-            match understood(&name, kind.unwrap_or(Kind::Text), raw) {
+            match understood(&name, kind.unwrap_or(ArgumentKind::Text), raw) {
                 Some(_) if kind.is_none() => unknown.push(name),
                 Some(meant) => given.push((name, Written(meant))),
                 None => given.push((name, Written(Cow::Borrowed(RawValue::NULL)))),
@@ -222,7 +222,7 @@ fn scope(given: &Fields<'_>, project: &Project) -> Result<Scope> {
     }
 }
 
-fn inbox(mut given: Fields<'_>) -> Result<Call> {
+fn inbox(mut given: Fields<'_>) -> Result<ToolCall> {
     const LIMIT: Number<u32> = Number::small(1, INBOX_LIMIT_MAX);
     const WAIT: Number<u64> = Number::whole(0, WAIT_SECONDS_MAX);
     if given.get("limit").is_some_and(|limit| LIMIT.parse(limit).is_none()) {
@@ -238,7 +238,7 @@ fn inbox(mut given: Fields<'_>) -> Result<Call> {
         return Err(Refusal::field("wait", "left out unless `filter` is unread"));
     }
     fetch.peek = true;
-    Ok(Call::Inbox { fetch, wait })
+    Ok(ToolCall::Inbox { fetch, wait })
 }
 
 /// A file has one spelling, whoever names it, and from wherever.
@@ -281,7 +281,7 @@ fn events(given: &mut Fields<'_>) -> Result<()> {
     }
 }
 
-/// As [`Call::Peers`] is asked by the peer `own`.
+/// As [`ToolCall::Peers`] is asked by the peer `own`.
 pub(super) fn peers_request(scope: Scope, own: Option<&str>) -> Request {
     Request::Peers(ListPeers { scope, exclude_id: own.map(Into::into), ..ListPeers::default() })
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::arguments::Tool;
-use super::values::Kind;
+use super::values::ArgumentKind;
 use crate::api::Members;
 use crate::skills::{self, Skill};
 
@@ -44,7 +44,7 @@ struct Input<'a> {
 #[derive(Deserialize)]
 pub(super) struct Property {
     #[serde(rename = "type")]
-    pub(super) kind: Kind,
+    pub(super) kind: ArgumentKind,
 }
 
 /// The arguments of a tool by name, in the order of its schema.

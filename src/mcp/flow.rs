@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use serde_json::value::RawValue;
 
-use super::answers::{self, You};
-use super::arguments::{Call, Tool};
+use super::answers::{self, OwnStatus};
+use super::arguments::{Tool, ToolCall};
 use super::jobs::{Job, JobId, Ready, Stage, Work};
 use super::outbox::{Carried, RpcError};
 use super::protocol::Body;
 use super::quotes::Quoted;
 use super::server::{Command, Purpose, Server};
-use super::session::Asked;
+use super::session::ReturnAddress;
 use crate::api::{Claim, Code, Fetch, Messages, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{ClientError, new_id};
@@ -24,14 +24,14 @@ impl Server {
     /// The agent calls a tool.
     pub(super) fn call_tool(
         &mut self,
-        asked: Asked,
+        asked: ReturnAddress,
         tool: Tool,
         arguments: Option<&RawValue>,
         now: Instant,
     ) {
         match tool.read(arguments, &self.project, new_id()) {
             Ok(mut call) => {
-                if let Call::Ask(request) = &mut call {
+                if let ToolCall::Ask(request) = &mut call {
                     self.outcomes.recognise(request, now);
                     if let Request::Send(send) = request {
                         self.reading.answered(send);
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// Lists a job, unless there are too many.
-    pub(super) fn begin(&mut self, asked: Asked, work: Work, now: Instant) {
+    pub(super) fn begin(&mut self, asked: ReturnAddress, work: Work, now: Instant) {
         let id = self.jobs.next_id();
         let job = Job::new(id, asked, work, now);
         if self.jobs.len() >= RPC_CALLS_MAX {
@@ -90,7 +90,7 @@ impl Server {
             if job.fetch().is_some() && !self.reading.take_turn(id) {
                 continue;
             }
-            job.stage = Stage::Asked;
+            job.stage = Stage::Sent;
             job.news = news;
             let request = job.request(own.as_deref());
             self.ask(Purpose::Job(id), request);
@@ -124,7 +124,7 @@ impl Server {
             return self.handle_messages(job, filter, &body, now);
         }
         self.remember(&job);
-        if let Work::Tool(_, Call::Status) = &job.work {
+        if let Work::Tool(_, ToolCall::Status) = &job.work {
             return self.finish(job, Ready::Status(body), now);
         }
         if let Some(text) = job.plain_result(&body, &self.project.path) {
@@ -158,9 +158,9 @@ impl Server {
         }
     }
 
-    fn you(&self) -> Option<You<'_>> {
+    fn you(&self) -> Option<OwnStatus<'_>> {
         let identity = self.presence.identity()?;
-        Some(You {
+        Some(OwnStatus {
             id: identity.id,
             name: &identity.name,
             name_taken: self.presence.name_taken(),
@@ -275,7 +275,7 @@ impl Server {
                 }
                 Stage::Watching { .. } => self.answer_watcher(id),
                 Stage::Noticing(_) => self.tell_noticing(id),
-                Stage::Waiting | Stage::Asked => {
+                Stage::Waiting | Stage::Sent => {
                     let error = job.timed_out();
                     self.reading.leave_turn(id);
                     self.commands.push_back(Command::Forget(Purpose::Job(id)));
@@ -324,7 +324,7 @@ impl Server {
     /// on its way.
     pub(super) fn answer_tool(
         &mut self,
-        asked: &Asked,
+        asked: &ReturnAddress,
         tool: Tool,
         text: String,
         is_error: bool,

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::arguments::{Call, Tool};
+use super::arguments::{Tool, ToolCall};
+use super::inbox_answer::InboxAnswer;
 use super::jobs::{Job, JobId, Stage, Work};
-use super::portion::Portion;
 use super::protocol::Body;
 use super::server::{LOOK_EVERY, Purpose, Server};
 use crate::api::{Fetch, Filter, Messages, Request};
@@ -31,7 +31,7 @@ impl Server {
             }
         };
         if let Work::Read(_, uri) = &job.work {
-            let text = Portion::new(&messages, filter, &[], |_| 0).text;
+            let text = InboxAnswer::new(&messages, filter, &[], |_| 0).text;
             job.asked.answer(Body::Resource { uri, text: &text }, Vec::new(), &mut self.out);
             return;
         }
@@ -61,17 +61,18 @@ impl Server {
             self.jobs.push(job);
             return self.proceed(now);
         }
-        let is_whole =
-            matches!(&job.work, Work::Tool(_, Call::Inbox { fetch: Fetch { from: None, .. }, .. }))
-                && filter == Filter::Unread;
+        let is_whole = matches!(
+            &job.work,
+            Work::Tool(_, ToolCall::Inbox { fetch: Fetch { from: None, .. }, .. })
+        ) && filter == Filter::Unread;
         if is_whole {
             let count = messages.messages.len() as u64 + messages.remaining;
             self.unread.seen(&messages.messages, count);
         }
         let portion =
-            Portion::new(&messages, filter, &again, |message| self.reading.parts_of(message));
+            InboxAnswer::new(&messages, filter, &again, |message| self.reading.parts_of(message));
         let mut ids = portion.read();
-        let Portion { text, given } = portion;
+        let InboxAnswer { text, given } = portion;
         if self.answer_tool(&job.asked, Tool::Inbox, text, false, ids.clone()) {
             if let Some(fetch) = job.fetch() {
                 self.reading.gave(&job, fetch, again.into_iter().chain(given).collect(), now);
@@ -94,7 +95,7 @@ impl Server {
 
     pub(super) fn answer_watcher(&mut self, id: JobId) {
         if let Some(job) = self.jobs.remove(id) {
-            self.answer_tool(&job.asked, Tool::Inbox, Portion::none(), false, Vec::new());
+            self.answer_tool(&job.asked, Tool::Inbox, InboxAnswer::none(), false, Vec::new());
         }
     }
 

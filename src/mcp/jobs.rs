@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::answers;
-use super::arguments::{Call, Tool, peers_request};
+use super::arguments::{Tool, ToolCall, peers_request};
 use super::resource::{Resource, Topic};
-use super::session::Asked;
+use super::session::ReturnAddress;
 use crate::agent::namespace::on_the_wire;
 use crate::api::{Fetch, Filter, ReadEvents, Request};
 use crate::client::{ClientError, wait_of};
@@ -25,7 +25,7 @@ pub(super) struct JobId(pub(super) u64);
 #[derive(Debug)]
 pub(super) enum Work {
     /// A tool call.
-    Tool(Tool, Call),
+    Tool(Tool, ToolCall),
     /// A read of a resource, with its URI.
     Read(Resource, String),
 }
@@ -36,7 +36,7 @@ pub(super) enum Stage {
     /// Until this session is in the mesh, and it is its turn.
     Waiting,
     /// The broker was asked.
-    Asked,
+    Sent,
     /// There was no message; until one comes, or until this time.
     Watching {
         /// When the answer is due, message or not.
@@ -66,7 +66,7 @@ pub(super) enum Ready {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) id: JobId,
-    pub(super) asked: Asked,
+    pub(super) asked: ReturnAddress,
     pub(super) work: Work,
     pub(super) stage: Stage,
     /// When it was called.
@@ -82,16 +82,16 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, asked: Asked, work: Work, now: Instant) -> Self {
+    pub(super) fn new(id: JobId, asked: ReturnAddress, work: Work, now: Instant) -> Self {
         let watch_until = match &work {
-            Work::Tool(_, Call::Inbox { wait: wait @ 1.., .. }) => {
+            Work::Tool(_, ToolCall::Inbox { wait: wait @ 1.., .. }) => {
                 Some(now + Duration::from_secs(*wait))
             }
             _ => None,
         };
         // The broker itself holds such a request.
         let held = match &work {
-            Work::Tool(_, Call::Ask(request)) => wait_of(request),
+            Work::Tool(_, ToolCall::Ask(request)) => wait_of(request),
             _ => 0,
         };
         Self {
@@ -118,7 +118,9 @@ impl Job {
     /// The messages it is to hand over, if it does that; they are then to be marked read.
     pub(super) fn fetch(&self) -> Option<&Fetch> {
         match &self.work {
-            Work::Tool(_, Call::Inbox { fetch, .. }) if fetch.filter != Filter::Sent => Some(fetch),
+            Work::Tool(_, ToolCall::Inbox { fetch, .. }) if fetch.filter != Filter::Sent => {
+                Some(fetch)
+            }
             _ => None,
         }
     }
@@ -126,7 +128,7 @@ impl Job {
     /// What the broker is asked, if that stands already.
     pub(super) fn asked_as_is(&self) -> Option<&Request> {
         match &self.work {
-            Work::Tool(_, Call::Ask(request)) => Some(request),
+            Work::Tool(_, ToolCall::Ask(request)) => Some(request),
             _ => None,
         }
     }
@@ -134,10 +136,10 @@ impl Job {
     /// What the broker is asked, by the peer `own`.
     pub(super) fn request(&self, own: Option<&str>) -> Request {
         match &self.work {
-            Work::Tool(_, Call::Ask(request)) => request.clone(),
-            Work::Tool(_, Call::Peers(scope)) => peers_request(scope.clone(), own),
-            Work::Tool(_, Call::Inbox { fetch, .. }) => Request::Fetch(fetch.clone()),
-            Work::Tool(_, Call::Status) => Request::Status,
+            Work::Tool(_, ToolCall::Ask(request)) => request.clone(),
+            Work::Tool(_, ToolCall::Peers(scope)) => peers_request(scope.clone(), own),
+            Work::Tool(_, ToolCall::Inbox { fetch, .. }) => Request::Fetch(fetch.clone()),
+            Work::Tool(_, ToolCall::Status) => Request::Status,
             Work::Read(resource, _) => match resource {
                 Resource::Topic(Topic::Inbox) => {
                     Request::Fetch(Fetch { peek: true, ..Fetch::default() })
@@ -156,7 +158,7 @@ impl Job {
     /// Which messages its answer is about, if it is about messages.
     pub(super) fn filter(&self) -> Option<Filter> {
         match &self.work {
-            Work::Tool(_, Call::Inbox { fetch, .. }) => Some(fetch.filter),
+            Work::Tool(_, ToolCall::Inbox { fetch, .. }) => Some(fetch.filter),
             Work::Read(Resource::Topic(Topic::Inbox), _) => Some(Filter::Unread),
             _ => None,
         }
@@ -167,7 +169,7 @@ impl Job {
     pub(super) fn plain_result(&self, body: &[u8], project: &Path) -> Option<String> {
         match &self.work {
             Work::Tool(_, call) => answers::result(call, body, project),
-            Work::Read(..) => answers::result(&Call::Ask(self.request(None)), body, project),
+            Work::Read(..) => answers::result(&ToolCall::Ask(self.request(None)), body, project),
         }
     }
 
@@ -175,7 +177,7 @@ impl Job {
     fn due(&self) -> Instant {
         match self.stage {
             Stage::Watching { until, look_at } => look_at.map_or(until, |at| at.min(until)),
-            Stage::Asked => self.deadline + WORD_TIME,
+            Stage::Sent => self.deadline + WORD_TIME,
             _ => self.deadline,
         }
     }
@@ -184,7 +186,7 @@ impl Job {
     pub(super) fn timed_out(&self) -> ClientError {
         let error = ClientError::TimedOut { after: CALL_TIME_MAX };
         match (&self.stage, self.asked_as_is()) {
-            (Stage::Asked, Some(request)) => error.told_of(request),
+            (Stage::Sent, Some(request)) => error.told_of(request),
             _ => error,
         }
     }
@@ -256,7 +258,7 @@ impl Jobs {
 
     /// Whether messages are being fetched for one.
     pub(super) fn is_fetching(&self) -> bool {
-        let is_asking = |job: &Job| matches!(job.stage, Stage::Waiting | Stage::Asked);
+        let is_asking = |job: &Job| matches!(job.stage, Stage::Waiting | Stage::Sent);
         self.list.iter().any(|job| job.fetch().is_some() && is_asking(job))
     }
 

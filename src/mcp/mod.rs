@@ -9,7 +9,7 @@ mod jobs;
 mod news;
 mod outbox;
 mod outcomes;
-mod portion;
+mod inbox_answer;
 mod presence;
 mod project;
 mod protocol;
@@ -26,7 +26,7 @@ mod subscriptions;
 mod trim;
 mod unread;
 mod values;
-mod waits;
+mod held;
 mod waking;
 
 use std::fmt;

@@ -10,9 +10,9 @@ use crate::limits::{REPEAT_TIME, REPEATS_MAX};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Outcomes(Vec<(Request, Instant)>);
+pub(super) struct UnknownOutcomes(Vec<(Request, Instant)>);
 
-impl Outcomes {
+impl UnknownOutcomes {
     /// Gives `request` the id of the same one, if nobody knows what came of that and it was tried
     /// lately.
     pub(super) fn recognise(&mut self, request: &mut Request, now: Instant) {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_same_has_the_same_id_for_a_minute() {
         let now = Instant::now();
-        let mut outcomes = Outcomes::default();
+        let mut outcomes = UnknownOutcomes::default();
         outcomes.unknown(&send("bob", "hi", 1), now);
         outcomes.unknown(&Request::Shutdown, now);
         let mut known = |to: &str, text: &str, after: Duration| {
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_known_at_last_is_something_new_the_next_time() {
         let now = Instant::now();
-        let mut outcomes = Outcomes::default();
+        let mut outcomes = UnknownOutcomes::default();
         for n in 0..=u8::try_from(REPEATS_MAX).unwrap() {
             outcomes.unknown(&send("bob", &n.to_string(), n), now);
             outcomes.unknown(&send("bob", &n.to_string(), n), now);

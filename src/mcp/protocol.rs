@@ -187,14 +187,14 @@ pub(super) enum Body<'a> {
 
 /// A result, as its era has it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome<'a> {
+pub(super) struct MethodResult<'a> {
     /// The era of the request.
     pub(super) era: Era,
     /// What is told.
     pub(super) body: Body<'a>,
 }
 
-impl Serialize for Outcome<'_> {
+impl Serialize for MethodResult<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         self.body.write(&mut map)?;

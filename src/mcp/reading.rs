@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::inbox_answer::GivenMessage;
 use super::jobs::{Job, JobId};
-use super::portion::Given;
 use crate::api::{Fetch, Filter, SendMessage};
 use crate::limits::{ANSWER_PROMPT, INBOX_LIMIT_MAX, MARK_IDS_MAX};
 use crate::model::MessageId;
@@ -48,7 +48,7 @@ struct HandOver {
     fetch: Fetch,
     begun: Instant,
     doubt: Doubt,
-    messages: Vec<Given>,
+    messages: Vec<GivenMessage>,
 }
 
 /// See the module.
@@ -99,7 +99,7 @@ impl Reading {
         &mut self,
         job: &Job,
         fetch: &Fetch,
-        mut messages: Vec<Given>,
+        mut messages: Vec<GivenMessage>,
         now: Instant,
     ) {
         for given in &messages {
@@ -153,7 +153,7 @@ impl Reading {
     }
 
     /// Messages that may have been given to nobody, and that `fetch` asks for.
-    pub(super) fn missed(&self, fetch: &Fetch) -> &[Given] {
+    pub(super) fn missed(&self, fetch: &Fetch) -> &[GivenMessage] {
         let asks = |last: &&HandOver| {
             let is_for_it = fetch.from.is_none() || fetch.from == last.fetch.from;
             last.doubt > Doubt::None && fetch.filter == Filter::Unread && is_for_it

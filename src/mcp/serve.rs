@@ -12,11 +12,11 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use uuid::Uuid;
 
+use super::held::HeldRequests;
 use super::project::Project;
 use super::push::PushSocket;
 use super::server::{Command, Outgoing, Purpose, Server, Setup};
 use super::stdio::{Input, Output};
-use super::waits::Waits;
 use super::waking::adapters::Adapters;
 use crate::api::Request;
 use crate::client::{BrokerLink, ClientError, LinkEvent, new_id};
@@ -67,7 +67,7 @@ struct Loop {
     poll: Poll,
     server: Server,
     link: BrokerLink<Purpose>,
-    waits: Waits,
+    waits: HeldRequests,
     push: PushSocket,
     adapters: Adapters,
     input: Input,
@@ -120,7 +120,7 @@ impl Loop {
         );
         let link = BrokerLink::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
         let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
-        let waits = Waits::new(config.clone(), registry.try_clone()?, WAITS);
+        let waits = HeldRequests::new(config.clone(), registry.try_clone()?, WAITS);
         let server = Server::new(Setup {
             name: config.name.as_deref().map(Into::into),
             inbox_socket_of: adapters.inbox_socket_of(),
@@ -327,7 +327,7 @@ impl Loop {
             // One that was not there may be by now.
             self.look_for_inbox_socket(now);
         }
-        if Waits::are_for(&outgoing) {
+        if HeldRequests::are_for(&outgoing) {
             let purpose = outgoing.purpose;
             if let Err(error) = self.waits.submit(outgoing, now) {
                 self.server.handle_finished(purpose, Err(error), now);
@@ -350,7 +350,7 @@ impl Loop {
         let mut moved = false;
         while let Some((by, outcome)) = self.adapters.poll() {
             moved = true;
-            self.server.handle_outcome(by, outcome, now);
+            self.server.handle_report(by, outcome, now);
         }
         moved
     }

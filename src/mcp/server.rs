@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use super::jobs::{JobId, Jobs, Work};
 use super::news::News;
 use super::outbox::{Carried, Outbox};
-use super::outcomes::Outcomes;
+use super::outcomes::UnknownOutcomes;
 use super::presence::{Arrival, Order, Presence};
 use super::project::{self, Project};
 use super::quotes::Quotes;
 use super::reading::Reading;
 use super::resource::Topic;
-use super::session::{Session, Todo};
-use super::subscriptions::Level;
+use super::session::{ClientEvent, ClientSession};
+use super::subscriptions::LogLevel;
 use super::unread::Unread;
 use super::waking::Notice;
 use super::waking::plan::{Sign, Waking};
@@ -86,7 +86,7 @@ pub(super) enum Command {
     Forget(Purpose),
     /// Leave this token beside the push socket, for the hooks of this session.
     LeaveToken(Box<str>),
-    /// Tell the agent by this way, and what came of it with [`Server::handle_outcome`].
+    /// Tell the agent by this way, and what came of it with [`Server::handle_report`].
     Tell(Way, Notice),
     /// Texts are to be queued for this thread of Codex.
     PrepareQueue(Box<str>),
@@ -121,13 +121,13 @@ pub(super) struct Setup {
 pub(super) struct Server {
     /// What goes out to the agent.
     pub(super) out: Outbox,
-    pub(super) session: Session,
+    pub(super) session: ClientSession,
     pub(super) presence: Presence,
     pub(super) project: Project,
     pub(super) unread: Unread,
     pub(super) jobs: Jobs,
     pub(super) reading: Reading,
-    pub(super) outcomes: Outcomes,
+    pub(super) outcomes: UnknownOutcomes,
     pub(super) news: News,
     pub(super) waking: Waking,
     pub(super) quotes: Quotes,
@@ -153,13 +153,13 @@ impl Server {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             out: Outbox::new(),
-            session: Session::new(setup.inbox_socket_of),
+            session: ClientSession::new(setup.inbox_socket_of),
             presence: Presence::new(setup.name.as_deref()),
             project: setup.project,
             unread: Unread::default(),
             jobs: Jobs::default(),
             reading: Reading::default(),
-            outcomes: Outcomes::default(),
+            outcomes: UnknownOutcomes::default(),
             news: News::default(),
             waking: Waking::new(setup.inbox_socket_of),
             quotes: Quotes::default(),
@@ -228,16 +228,16 @@ impl Server {
         }
         for todo in todo {
             match todo {
-                Todo::Call { asked, tool, arguments } => {
+                ClientEvent::Call { asked, tool, arguments } => {
                     self.call_tool(asked, tool, arguments.as_deref(), now);
                 }
-                Todo::Read { asked, resource, uri } => {
+                ClientEvent::Read { asked, resource, uri } => {
                     self.begin(asked, Work::Read(resource, uri), now);
                 }
-                Todo::Cancel(id) => self.cancel(&id, now),
-                Todo::Identify(thread) => self.identify(thread),
-                Todo::Settled => self.presence.settle(now),
-                Todo::Root(root) => self.handle_root(root, now),
+                ClientEvent::Cancel(id) => self.cancel(&id, now),
+                ClientEvent::Identify(thread) => self.identify(thread),
+                ClientEvent::Settled => self.presence.settle(now),
+                ClientEvent::Root(root) => self.handle_root(root, now),
             }
         }
         self.proceed(now);
@@ -453,7 +453,7 @@ impl Server {
             self.commands.push_back(Command::LeaveToken(identity.token.clone()));
             let text = format!("in the mesh as {} ({})", identity.name, identity.id);
             log::info(format_args!("{text}"));
-            self.session.subscriptions.log(Level::Info, &text, &mut self.out);
+            self.session.subscriptions.log(LogLevel::Info, &text, &mut self.out);
         }
         self.jobs.wake_watchers(now);
         // Something may have waited for it.
@@ -493,7 +493,7 @@ impl Server {
         if self.presence.is_present() && self.ending == Ending::No {
             let text = "the connection to the broker has ended";
             log::info(format_args!("{text}"));
-            self.session.subscriptions.log(Level::Notice, text, &mut self.out);
+            self.session.subscriptions.log(LogLevel::Notice, text, &mut self.out);
         }
         self.presence.handle_lost(now);
         self.proceed(now);
@@ -551,7 +551,7 @@ impl Server {
         subscriptions.changed(Topic::Inbox, &mut self.out);
         let from = message.from_peer.shown_as(&message.from_name);
         let text = format!("a message from {from} has come: call mesh_inbox");
-        subscriptions.log(Level::Info, &text, &mut self.out);
+        subscriptions.log(LogLevel::Info, &text, &mut self.out);
         self.jobs.wake_watchers(now);
         self.message_signed(!message.broadcast, now);
     }

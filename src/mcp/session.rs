@@ -1,7 +1,7 @@
 //! The protocol with one client: which message asks for what, in both eras.
 //!
 //! Lines go in; what the protocol alone can answer goes to the [`Outbox`] at once, and what needs
-//! the mesh comes out as [`Todo`]s. No I/O, no clock.
+//! the mesh comes out as [`ClientEvent`]s. No I/O, no clock.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::arguments::Tool;
 use super::catalog::Prompt;
 use super::outbox::{Carried, Outbox, RpcError};
-use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, Outcome, read};
+use super::protocol::{self, Body, ClientInfo, Era, Initialize, Meta, MethodResult, read};
 use super::resource::{Resource, Topic};
 use super::roots;
 use super::subscriptions::Subscriptions;
@@ -25,14 +25,14 @@ use crate::wire::jsonrpc::{
 
 /// A request to be answered: where to, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ReturnAddress {
     /// Where the answer goes.
     pub(super) to: Id,
     /// What it looks like.
     pub(super) era: Era,
 }
 
-impl Asked {
+impl ReturnAddress {
     /// Answers it. `messages` are those in the answer; returns whether it was queued.
     pub(super) fn answer(
         &self,
@@ -40,17 +40,17 @@ impl Asked {
         messages: impl Into<Carried>,
         out: &mut Outbox,
     ) -> bool {
-        out.respond(&self.to, &Outcome { era: self.era, body }, messages)
+        out.respond(&self.to, &MethodResult { era: self.era, body }, messages)
     }
 }
 
 /// What the protocol cannot do by itself.
 #[derive(Debug)]
-pub(super) enum Todo {
+pub(super) enum ClientEvent {
     /// Call a tool.
     Call {
         /// By whom.
-        asked: Asked,
+        asked: ReturnAddress,
         /// Which.
         tool: Tool,
         /// Its arguments, an object.
@@ -59,7 +59,7 @@ pub(super) enum Todo {
     /// Read a resource.
     Read {
         /// By whom.
-        asked: Asked,
+        asked: ReturnAddress,
         /// Which.
         resource: Resource,
         /// Its URI, as it was asked for.
@@ -77,7 +77,7 @@ pub(super) enum Todo {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ClientSession {
     /// The agent that gave this process a socket by which it can be told.
     inbox_socket_of: Option<&'static Agent>,
     /// The version agreed on in a handshake.
@@ -92,7 +92,7 @@ pub(super) struct Session {
     pub(super) subscriptions: Subscriptions,
 }
 
-impl Session {
+impl ClientSession {
     pub(super) fn new(inbox_socket_of: Option<&'static Agent>) -> Self {
         Self {
             inbox_socket_of,
@@ -122,7 +122,12 @@ impl Session {
     }
 
     /// Takes a line.
-    pub(super) fn handle_line(&mut self, line: &[u8], out: &mut Outbox, todo: &mut VecDeque<Todo>) {
+    pub(super) fn handle_line(
+        &mut self,
+        line: &[u8],
+        out: &mut Outbox,
+        todo: &mut VecDeque<ClientEvent>,
+    ) {
         match jsonrpc::parse(line) {
             Message::Request { id, method, params } => {
                 if let Err(error) = self.handle_request(&id, &method, params, out, todo) {
@@ -137,7 +142,7 @@ impl Session {
                     self.asking_roots = None;
                     // A client that offers roots and will not tell them has none.
                     let root = outcome.ok().and_then(roots::first_directory);
-                    todo.push_back(Todo::Root(root));
+                    todo.push_back(ClientEvent::Root(root));
                 }
             }
             Message::Invalid { id, fault } => out.respond_fault(id.as_ref(), fault),
@@ -176,10 +181,10 @@ impl Session {
         method: &str,
         params: Option<&RawValue>,
         out: &mut Outbox,
-        todo: &mut VecDeque<Todo>,
+        todo: &mut VecDeque<ClientEvent>,
     ) -> Result<(), RpcError> {
         let era = self.era(method, params)?;
-        let asked = || Asked { to: to.clone(), era };
+        let asked = || ReturnAddress { to: to.clone(), era };
         let mut answer = |body: Body<'_>| {
             asked().answer(body, Vec::new(), out);
         };
@@ -199,13 +204,13 @@ impl Session {
                 refuse_cursor(params)?;
                 answer(Body::Tools);
                 if era == Era::Modern {
-                    todo.push_back(Todo::Settled);
+                    todo.push_back(ClientEvent::Settled);
                 }
             }
             ("tools/call", _) => {
                 let call = tool_call(asked(), params)?;
                 if let Some(thread) = thread(params) {
-                    todo.push_back(Todo::Identify(thread));
+                    todo.push_back(ClientEvent::Identify(thread));
                 }
                 todo.push_back(call);
             }
@@ -228,7 +233,7 @@ impl Session {
             ("resources/read", _) => {
                 let uri = uri(params)?;
                 let resource = Resource::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
-                todo.push_back(Todo::Read { asked: asked(), resource, uri });
+                todo.push_back(ClientEvent::Read { asked: asked(), resource, uri });
             }
             ("resources/subscribe", Era::Legacy) => {
                 let uri = uri(params)?;
@@ -269,7 +274,7 @@ impl Session {
         method: &str,
         params: Option<&RawValue>,
         out: &mut Outbox,
-        todo: &mut VecDeque<Todo>,
+        todo: &mut VecDeque<ClientEvent>,
     ) {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -279,14 +284,14 @@ impl Session {
         match method {
             "notifications/initialized" => {
                 self.ask_roots(out);
-                todo.push_back(Todo::Settled);
+                todo.push_back(ClientEvent::Settled);
             }
             "notifications/roots/list_changed" => self.ask_roots(out),
             "notifications/cancelled" => {
                 if let Ok(Cancelled { request_id }) = read(params)
                     && !self.subscriptions.end(&request_id)
                 {
-                    todo.push_back(Todo::Cancel(request_id));
+                    todo.push_back(ClientEvent::Cancel(request_id));
                 }
             }
             // Progress of what we asked, and whatever else there may be, is of no use here.
@@ -344,7 +349,7 @@ fn uri(params: Option<&RawValue>) -> Result<String, RpcError> {
     Ok(read::<Uri>(params)?.uri)
 }
 
-fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> {
+fn tool_call(asked: ReturnAddress, params: Option<&RawValue>) -> Result<ClientEvent, RpcError> {
     #[derive(Deserialize)]
     struct Call {
         name: String,
@@ -357,7 +362,7 @@ fn tool_call(asked: Asked, params: Option<&RawValue>) -> Result<Todo, RpcError> 
     if arguments.as_ref().is_some_and(|arguments| !arguments.get().starts_with('{')) {
         return Err(RpcError::new(INVALID_PARAMS, "Invalid params: `arguments` must be an object"));
     }
-    Ok(Todo::Call { asked, tool, arguments })
+    Ok(ClientEvent::Call { asked, tool, arguments })
 }
 
 /// What `_meta` of a call says about its thread, which is no part of MCP. Whatever else it may be is no

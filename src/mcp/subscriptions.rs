@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::outbox::{Outbox, RpcError};
-use super::protocol::{Body, Era, Outcome, SubscriptionMeta, read};
+use super::protocol::{Body, Era, MethodResult, SubscriptionMeta, read};
 use super::resource::{Topic, Topics};
 use crate::limits::RPC_LISTENS_MAX;
 use crate::wire::jsonrpc::{INTERNAL_ERROR, INVALID_PARAMS, Id};
@@ -13,7 +13,7 @@ use crate::wire::jsonrpc::{INTERNAL_ERROR, INVALID_PARAMS, Id};
 /// How severe a log message is: those of RFC 5424 (MCP 2025-11-25, Logging), least severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(super) enum LogLevel {
     Debug,
     Info,
     Notice,
@@ -40,7 +40,7 @@ pub(super) struct Subscriptions {
     /// What has changed and could not be told, since the client does not read.
     untold: Topics,
     /// Nothing is logged to a client that did not ask for it.
-    level: Option<Level>,
+    level: Option<LogLevel>,
 }
 
 impl Subscriptions {
@@ -58,7 +58,7 @@ impl Subscriptions {
     pub(super) fn set_level(&mut self, params: Option<&RawValue>) -> Result<(), RpcError> {
         #[derive(Deserialize)]
         struct SetLevel {
-            level: Level,
+            level: LogLevel,
         }
         self.level = Some(read::<SetLevel>(params)?.level);
         Ok(())
@@ -111,7 +111,7 @@ impl Subscriptions {
     pub(super) fn end_all(&mut self, out: &mut Outbox) {
         for listen in self.listens.drain(..) {
             let body = Body::Listen(&listen.to);
-            out.respond(&listen.to, &Outcome { era: Era::Modern, body }, Vec::new());
+            out.respond(&listen.to, &MethodResult { era: Era::Modern, body }, Vec::new());
         }
     }
 
@@ -141,7 +141,7 @@ impl Subscriptions {
     }
 
     /// Logs a message to a client that asked for such; one that does not read misses it.
-    pub(super) fn log(&self, level: Level, data: &str, out: &mut Outbox) {
+    pub(super) fn log(&self, level: LogLevel, data: &str, out: &mut Outbox) {
         if self.level.is_some_and(|least| level >= least) && !out.is_congested() {
             let logger = env!("CARGO_PKG_NAME");
             out.notify("notifications/message", &Logged { level, logger, data });
@@ -173,7 +173,7 @@ struct Acknowledged<'a> {
 
 #[derive(Serialize)]
 struct Logged<'a> {
-    level: Level,
+    level: LogLevel,
     logger: &'a str,
     data: &'a str,
 }

@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// What an argument is read as, in the words of its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum ArgumentKind {
     #[serde(rename = "string")]
     Text,
     #[serde(rename = "integer")]
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 /// they know of, if with nothing.
 pub(super) fn understood<'a>(
     name: &str,
-    kind: Kind,
+    kind: ArgumentKind,
     raw: &'a RawValue,
 ) -> Option<Cow<'a, RawValue>> {
     let written = raw.get();
@@ -38,22 +38,24 @@ pub(super) fn understood<'a>(
     if written == "null" || is_empty {
         return None;
     }
-    let meant = if kind == Kind::Text {
+    let meant = if kind == ArgumentKind::Text {
         // As it is written: a number keeps its digits, an object its order. `since` may be a number.
         let is_text = written.starts_with('"') || name == "since";
         if is_text { None } else { json_of(written) }
     } else {
         let text: Option<String> = serde_json::from_str(written).ok();
-        if kind != Kind::Json && text.as_deref().is_some_and(|text| text.trim() == "null") {
+        if kind != ArgumentKind::Json && text.as_deref().is_some_and(|text| text.trim() == "null") {
             return None;
         }
         match (kind, text) {
-            (Kind::Flag, text) => {
+            (ArgumentKind::Flag, text) => {
                 flag(text.as_deref().unwrap_or(written)).and_then(|flag| json_of(&flag))
             }
-            (Kind::Number, Some(text)) => json_in(&text, |first| matches!(first, '-' | '0'..='9')),
-            (Kind::Json, Some(text)) => json_in(&text, |first| matches!(first, '{' | '[')),
-            (Kind::List, Some(text)) => list(&text),
+            (ArgumentKind::Number, Some(text)) => {
+                json_in(&text, |first| matches!(first, '-' | '0'..='9'))
+            }
+            (ArgumentKind::Json, Some(text)) => json_in(&text, |first| matches!(first, '{' | '[')),
+            (ArgumentKind::List, Some(text)) => list(&text),
             _ => None,
         }
     };
@@ -95,11 +97,11 @@ mod tests {
 
     fn read(name: &str, written: &str) -> Option<Value> {
         let kind = match name {
-            "limit" | "wait" | "ifVersion" | "ttlSeconds" => Kind::Number,
-            "shared" => Kind::Flag,
-            "types" => Kind::List,
-            "payload" => Kind::Json,
-            _ => Kind::Text,
+            "limit" | "wait" | "ifVersion" | "ttlSeconds" => ArgumentKind::Number,
+            "shared" => ArgumentKind::Flag,
+            "types" => ArgumentKind::List,
+            "payload" => ArgumentKind::Json,
+            _ => ArgumentKind::Text,
         };
         let raw = RawValue::from_string(written.to_owned()).unwrap();
         understood(name, kind, &raw).map(|meant| serde_json::from_str(meant.get()).unwrap())
@@ -115,7 +117,7 @@ mod tests {
             (r#""a text""#, r#""a text""#),
         ] {
             let raw = RawValue::from_string(written.to_owned()).unwrap();
-            assert_eq!(understood("payload", Kind::Json, &raw).unwrap().get(), kept);
+            assert_eq!(understood("payload", ArgumentKind::Json, &raw).unwrap().get(), kept);
         }
     }
 

@@ -9,7 +9,7 @@ fn project() -> Project {
     Project { path: "/nowhere/project".into(), repository: None }
 }
 
-fn read(tool: Tool, arguments: &Value) -> Result<Call> {
+fn read(tool: Tool, arguments: &Value) -> Result<ToolCall> {
     let raw = serde_json::value::to_raw_value(arguments).unwrap();
     tool.read(Some(&raw), &project(), Some(Uuid::from_bytes([7; 16])))
 }
@@ -102,7 +102,7 @@ fn wrong_arguments_are_told_in_the_words_of_the_tool() {
 
 #[test]
 fn arguments_become_requests() {
-    let Ok(Call::Ask(Request::Send(send))) =
+    let Ok(ToolCall::Ask(Request::Send(send))) =
         read(Tool::Send, &json!({"to": "bob", "message": "hi", "replyTo": null, "type": ""}))
     else {
         panic!()
@@ -110,22 +110,23 @@ fn arguments_become_requests() {
     assert_eq!((&*send.to_peer, &*send.payload), ("bob", "hi"));
     assert_eq!(send.id, Some(Uuid::from_bytes([7; 16])));
 
-    let Ok(Call::Inbox { fetch, wait }) = read(Tool::Inbox, &json!({"wait": 5.0, "from": "bob"}))
+    let Ok(ToolCall::Inbox { fetch, wait }) =
+        read(Tool::Inbox, &json!({"wait": 5.0, "from": "bob"}))
     else {
         panic!()
     };
     assert!(fetch.peek && fetch.wait == 0 && wait == 5);
     assert_eq!(fetch.from.as_deref(), Some("bob"));
 
-    assert_eq!(read(Tool::Peers, &json!({})).unwrap(), Call::Peers(Scope::Machine));
+    assert_eq!(read(Tool::Peers, &json!({})).unwrap(), ToolCall::Peers(Scope::Machine));
     assert_eq!(
         read(Tool::Peers, &json!({"scope": "directory"})).unwrap(),
-        Call::Peers(Scope::Directory { project_path: "/nowhere/project".into() })
+        ToolCall::Peers(Scope::Directory { project_path: "/nowhere/project".into() })
     );
-    assert_eq!(read(Tool::Status, &json!({"random_string": "x"})).unwrap(), Call::Status);
-    assert_eq!(Tool::Status.read(None, &project(), None).unwrap(), Call::Status);
+    assert_eq!(read(Tool::Status, &json!({"random_string": "x"})).unwrap(), ToolCall::Status);
+    assert_eq!(Tool::Status.read(None, &project(), None).unwrap(), ToolCall::Status);
 
-    let Ok(Call::Ask(Request::SetState(set))) =
+    let Ok(ToolCall::Ask(Request::SetState(set))) =
         read(Tool::State, &json!({"action": "set", "key": "k", "value": "", "ifVersion": 0}))
     else {
         panic!()
@@ -170,7 +171,7 @@ fn arguments_are_understood_however_they_are_written() {
     }
     let call = read(T::State, &json!({"action": "list", "key": "build."})).unwrap();
     assert!(matches!(
-        call, Call::Ask(Request::ListState { prefix: Some(prefix), .. }) if &*prefix == "build."
+        call, ToolCall::Ask(Request::ListState { prefix: Some(prefix), .. }) if &*prefix == "build."
     ));
 }
 
@@ -185,28 +186,28 @@ fn locked_paths_are_canonical() {
         ("repo:src/a", "repo:src/a"),
     ] {
         let call = read(Tool::Lock, &json!({"action": "lock", "filePath": path})).unwrap();
-        let Call::Ask(Request::Lock(LockFile { path, .. })) = call else { panic!() };
+        let ToolCall::Ask(Request::Lock(LockFile { path, .. })) = call else { panic!() };
         assert_eq!(&*path.file_path, expected);
     }
     let call = read(Tool::Lock, &json!({"action": "query"})).unwrap();
-    assert_eq!(call, Call::Ask(Request::QueryLocks { peer_id: None, path: None }));
+    assert_eq!(call, ToolCall::Ask(Request::QueryLocks { peer_id: None, path: None }));
     let arguments = json!({"action": "steal", "filePath": "a", "reason": "r", "shared": true});
     let call = read(Tool::Lock, &arguments).unwrap();
-    let Call::Ask(Request::Lock(lock)) = call else { panic!() };
+    let ToolCall::Ask(Request::Lock(lock)) = call else { panic!() };
     assert!(lock.steal && lock.shared);
 }
 
 #[test]
 fn events_go_on_from_a_time_or_a_number() {
     let events = |since: Value| match read(Tool::Events, &json!({"since": since})).unwrap() {
-        Call::Ask(Request::ReadEvents(ReadEvents { since, after, .. })) => (since, after),
+        ToolCall::Ask(Request::ReadEvents(ReadEvents { since, after, .. })) => (since, after),
         call => panic!("{call:?}"),
     };
     assert_eq!(events(json!(7)), (None, Some(Seq(7))));
     assert_eq!(events(json!("7")), (None, Some(Seq(7))));
     assert_eq!(events(json!(7.0)), (None, Some(Seq(7))));
     assert_eq!(events(json!("1970-01-01T00:00:01Z")), (Some(Timestamp(1000)), None));
-    let Ok(Call::Ask(Request::Emit { kind, payload, id, .. })) =
+    let Ok(ToolCall::Ask(Request::Emit { kind, payload, id, .. })) =
         read(Tool::Events, &json!({"action": "emit", "type": "a.b", "payload": {"x": [1]}}))
     else {
         panic!()
@@ -224,7 +225,7 @@ fn what_says_nothing_is_as_if_it_were_not_there() {
     }
     let twice = RawValue::from_string(r#"{"limit":5,"limit":null}"#.to_owned()).unwrap();
     let call = Tool::Inbox.read(Some(&twice), &project(), None).unwrap();
-    assert!(matches!(call, Call::Inbox { fetch: Fetch { limit: None, .. }, .. }));
+    assert!(matches!(call, ToolCall::Inbox { fetch: Fetch { limit: None, .. }, .. }));
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn the_payload_of_an_event_keeps_its_digits() {
         let arguments = format!(r#"{{"action":"emit","type":"a.b","payload":{written}}}"#);
         let raw = RawValue::from_string(arguments).unwrap();
         let call = Tool::Events.read(Some(&raw), &project(), None).unwrap();
-        let Call::Ask(Request::Emit { payload, .. }) = call else { panic!("{call:?}") };
+        let ToolCall::Ask(Request::Emit { payload, .. }) = call else { panic!("{call:?}") };
         assert_eq!(&*payload, format!(r#"{{"n":{digits}}}"#));
     }
 }

@@ -31,17 +31,17 @@ impl Test {
         for _ in 0..100 {
             let target = self.queue.target.clone();
             self.queue.tell(&Notice { id, from: "bob".into(), text: text.into() }, Instant::now());
-            if !matches!(self.queue.outcomes.front(), Some(Outcome::Failed(text)) if text.contains("busy"))
+            if !matches!(self.queue.reports.front(), Some(WayReport::Failed(text)) if text.contains("busy"))
             {
                 return;
             }
-            self.queue.outcomes.clear();
+            self.queue.reports.clear();
             self.queue.target = target;
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self) -> WayReport {
         let deadline = Instant::now() + PATIENCE;
         let mut events = Events::with_capacity(4);
         loop {
@@ -58,7 +58,10 @@ impl Test {
     #[track_caller]
     fn fails(&mut self, reason: &str) {
         let outcome = self.outcome();
-        assert!(matches!(&outcome, Outcome::Failed(text) if text.contains(reason)), "{outcome:?}");
+        assert!(
+            matches!(&outcome, WayReport::Failed(text) if text.contains(reason)),
+            "{outcome:?}"
+        );
     }
 
     fn has(&self, name: &str) -> bool {
@@ -74,7 +77,7 @@ fn arguments_arrive_as_they_are_and_the_streams_lead_nowhere() {
     );
     let words = "a 'b' \"c\" $(touch bad) `touch bad`; touch bad\n-- é";
     test.tell(7, words);
-    assert_eq!((test.outcome(), test.outcome()), (Outcome::Sent(7), Outcome::Free));
+    assert_eq!((test.outcome(), test.outcome()), (WayReport::Sent(7), WayReport::Free));
     assert_eq!((test.queue.poll(), test.queue.deadline()), (None, None));
     let said = std::fs::read_to_string(test.dir.path().join("said")).unwrap();
     assert_eq!(said, format!("[queue][--thread][thread-1][--message][{words}]"));
@@ -86,7 +89,7 @@ fn arguments_arrive_as_they_are_and_the_streams_lead_nowhere() {
     }
     // And again.
     test.tell(8, "x");
-    assert_eq!(test.outcome(), Outcome::Sent(8));
+    assert_eq!(test.outcome(), WayReport::Sent(8));
 }
 
 #[test]

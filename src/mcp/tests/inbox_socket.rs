@@ -58,7 +58,7 @@ impl Test {
     }
 
     /// The next outcome, at a time of ours.
-    fn outcome_at(&mut self, now: impl Fn() -> Instant) -> Outcome {
+    fn outcome_at(&mut self, now: impl Fn() -> Instant) -> WayReport {
         let deadline = Instant::now() + PATIENCE;
         let mut events = Events::with_capacity(4);
         loop {
@@ -73,15 +73,15 @@ impl Test {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self) -> WayReport {
         self.outcome_at(Instant::now)
     }
 
     /// The next notice is taken, and the one after it may come.
     #[track_caller]
     fn is_sent(&mut self) {
-        let sent = Outcome::Sent(self.count);
-        assert_eq!((self.outcome(), self.outcome()), (sent, Outcome::Free));
+        let sent = WayReport::Sent(self.count);
+        assert_eq!((self.outcome(), self.outcome()), (sent, WayReport::Free));
     }
 
     fn own(&self) -> PathBuf {
@@ -109,7 +109,7 @@ impl Test {
     #[track_caller]
     fn is_quiet(&mut self) {
         self.answer("mark");
-        assert_eq!(self.outcome(), Outcome::Answer("mark".into()));
+        assert_eq!(self.outcome(), WayReport::Answer("mark".into()));
     }
 
     #[track_caller]
@@ -121,7 +121,10 @@ impl Test {
     #[track_caller]
     fn fails_at(&mut self, reason: &str) {
         let outcome = self.outcome();
-        assert!(matches!(&outcome, Outcome::Failed(text) if text.contains(reason)), "{outcome:?}");
+        assert!(
+            matches!(&outcome, WayReport::Failed(text) if text.contains(reason)),
+            "{outcome:?}"
+        );
     }
 
     /// Waits a moment for something to do, and does it.
@@ -208,13 +211,13 @@ fn what_becomes_of_a_text_is_heard_once() {
     test.is_sent();
     // Held, twice; then its user has allowed it; and some time after, a late word.
     test.receipt(&ids[0], "\"status\":\"held\"");
-    assert_eq!(test.outcome(), Outcome::Status(1, SentStatus::Held));
+    assert_eq!(test.outcome(), WayReport::Status(1, SentStatus::Held));
     test.receipt(&ids[0], "\"status\":\"held\"");
     test.is_quiet();
     test.receipt(&ids[0], "\"status\":\"delivered\"");
-    assert_eq!(test.outcome(), Outcome::Status(1, SentStatus::Sent));
+    assert_eq!(test.outcome(), WayReport::Status(1, SentStatus::Sent));
     test.receipt(&ids[1], "\"status\":\"expired\",\"status_detail\":\"refused\"");
-    assert_eq!(test.outcome(), Outcome::Status(2, SentStatus::Refused));
+    assert_eq!(test.outcome(), WayReport::Status(2, SentStatus::Refused));
     for late in ["held", "delivered", "denied", "expired", "dropped"] {
         test.receipt(&ids[1], &format!("\"status\":\"{late}\""));
     }
@@ -226,8 +229,8 @@ fn what_becomes_of_a_text_is_heard_once() {
     test.is_quiet();
     let both = format!("\"status\":\"dropped\",\"dropped_msg_ids\":[{}]", ids[3]);
     test.receipt(&ids[2], &both);
-    assert_eq!(test.outcome(), Outcome::Status(3, SentStatus::Dropped));
-    assert_eq!(test.outcome(), Outcome::Status(4, SentStatus::Dropped));
+    assert_eq!(test.outcome(), WayReport::Status(3, SentStatus::Dropped));
+    assert_eq!(test.outcome(), WayReport::Status(4, SentStatus::Dropped));
     test.is_quiet();
     assert_eq!(test.socket.deadline(), None);
 }
@@ -243,10 +246,10 @@ fn an_agent_answers_by_its_own_messaging() {
          yes, \"k7q2\"\n</cross-session-message>",
     );
     let said = "yes, \"k7q2\"".to_owned();
-    assert_eq!(test.outcome(), Outcome::Answer(said));
+    assert_eq!(test.outcome(), WayReport::Answer(said));
     // The line need not be ended.
     test.say(br#"{"type":"user","message":{"content":"no end"}}"#);
-    assert_eq!(test.outcome(), Outcome::Answer("no end".into()));
+    assert_eq!(test.outcome(), WayReport::Answer("no end".into()));
     let long = "x".repeat(1024 * 1024);
     let frame = json!({"type": "user", "message": {"content": long}});
     let own = test.own();
@@ -258,7 +261,7 @@ fn an_agent_answers_by_its_own_messaging() {
         test.turn();
     }
     writer.join().unwrap();
-    assert_eq!(test.outcome(), Outcome::LongAnswer);
+    assert_eq!(test.outcome(), WayReport::LongAnswer);
     test.is_quiet();
 }
 
@@ -285,7 +288,7 @@ fn nonsense_and_silence_have_an_end() {
     test.turn();
     assert_eq!(test.socket.poll(), None);
     test.socket.advance(Instant::now() + INBOX_SOCKET_TIME_MAX);
-    assert_eq!(test.outcome(), Outcome::Answer("too many".into()));
+    assert_eq!(test.outcome(), WayReport::Answer("too many".into()));
     assert_eq!((test.socket.poll(), test.socket.deadline()), (None, None));
     for mut half in half {
         assert_eq!(half.read(&mut [0]).unwrap(), 0, "it is hung up on");
@@ -349,10 +352,10 @@ fn qwen_code_is_told_by_its_own_words_and_at_intervals() {
     let said = line(&mut agent);
     assert_eq!((&said["from"], &said["message"]["content"]), (&json!("bob"), &json!("one")));
     let now = Instant::now();
-    assert_eq!(test.socket.poll(), Some(Outcome::Sent(1)));
+    assert_eq!(test.socket.poll(), Some(WayReport::Sent(1)));
     assert_eq!(test.socket.poll(), None, "each makes a turn of its own there");
     assert!(test.socket.deadline().is_some_and(|at| at <= now + WAKE_TURN_PAUSE));
-    assert_eq!(test.outcome(), Outcome::Free);
+    assert_eq!(test.outcome(), WayReport::Free);
     assert_eq!(test.socket.deadline(), None);
     assert!(!test.own().exists());
 }
@@ -378,7 +381,7 @@ fn a_socket_that_is_not_there_yet_is_looked_for() {
     std::fs::remove_file(test.dir.path().join("inbox")).unwrap();
     let listener = test.listen();
     test.socket.look(now);
-    assert_eq!(test.outcome(), Outcome::Free);
+    assert_eq!(test.outcome(), WayReport::Free);
     // The look itself.
     drop(listener.accept().unwrap());
     test.tell("x");
@@ -409,14 +412,14 @@ fn a_session_that_accepts_and_never_reads_is_given_up() {
     // The kernel keeps those for it, until its buffer is full.
     while let Some(outcome) = test.socket.poll() {
         taken += 1;
-        assert_eq!((outcome, test.socket.poll()), (Outcome::Sent(taken), Some(Outcome::Free)));
+        assert_eq!((outcome, test.socket.poll()), (WayReport::Sent(taken), Some(WayReport::Free)));
         assert!(taken < 1_000, "its buffer has no end");
         test.tell(&long);
     }
     assert!(taken > 1);
     let late = move || begun + INBOX_SOCKET_TIME_MAX + Duration::from_secs(60);
     let outcome = test.outcome_at(late);
-    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("taken nothing for 5 s")));
+    assert!(matches!(&outcome, WayReport::Failed(why) if why.contains("taken nothing for 5 s")));
     assert_eq!(test.socket.deadline(), None);
 }
 
@@ -445,7 +448,7 @@ fn a_session_that_throws_a_text_away_has_not_been_told() {
     test.is_sent();
     // It is closed with the text in it.
     drop(listener.accept().unwrap());
-    assert_eq!(test.outcome(), Outcome::Status(1, SentStatus::Dropped));
+    assert_eq!(test.outcome(), WayReport::Status(1, SentStatus::Dropped));
     test.fails("reset");
 }
 
@@ -471,12 +474,12 @@ fn a_session_that_closes_in_the_middle_has_not_been_told() {
     // Those before are certain; the last was not taken whole.
     test.socket.advance(Instant::now() + INBOX_SOCKET_DOUBT);
     drop(agent);
-    assert_eq!(test.outcome(), Outcome::Lost);
+    assert_eq!(test.outcome(), WayReport::Lost);
     assert_eq!((test.socket.poll(), test.socket.deadline()), (None, None));
     test.tell("again");
     test.is_sent();
     drop(accept(&listener));
-    assert_eq!(test.outcome(), Outcome::Status(test.count, SentStatus::Dropped));
+    assert_eq!(test.outcome(), WayReport::Status(test.count, SentStatus::Dropped));
     test.fails("reset");
 }
 

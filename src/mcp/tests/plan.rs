@@ -60,8 +60,8 @@ impl Waking {
         self.sign(Sign::Message);
         let telling = self.tells(claimed, now).expect("something to tell");
         assert_eq!(telling.by, by);
-        self.handle(by, Outcome::Sent(telling.notice.id), now);
-        self.handle(by, Outcome::Free, now);
+        self.handle(by, WayReport::Sent(telling.notice.id), now);
+        self.handle(by, WayReport::Free, now);
         telling.notice.text
     }
 
@@ -101,11 +101,11 @@ fn a_sign_leads_to_a_claim_and_what_is_handed_out_is_told_and_marked() {
     // Until that is through, the others wait where they are.
     waking.sign(Sign::Message);
     assert_eq!((waking.poll(now), waking.errands(now)), (None, vec![]));
-    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
-    waking.handle(Way::InboxSocket, Outcome::Free, now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(1), now);
+    waking.handle(Way::InboxSocket, WayReport::Free, now);
     assert_eq!(waking.poll(now), None, "what is told is marked first");
-    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
-    waking.handle(Way::InboxSocket, Outcome::Sent(77), now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(1), now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(77), now);
     assert_eq!(waking.errands(now), [marked(&[1], SentStatus::Sent, Some(CLAIM))]);
     let two = handed_out(vec![message(2, "two"), from(3, "bob")]);
     let telling = waking.tells(two, now).unwrap();
@@ -176,7 +176,7 @@ fn what_the_agent_has_is_not_told() {
     let both = handed_out(vec![message(1, "one"), message(2, "two")]);
     let telling = waking.claimed(both, |message| message == id(1), now).unwrap();
     assert!(!telling.notice.text.contains("one") && telling.notice.text.contains("\"two\""));
-    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(1), now);
     let requests = [marked(&[2], SentStatus::Sent, Some(CLAIM)), released()];
     assert_eq!(waking.errands(now), requests);
 
@@ -198,8 +198,8 @@ fn events_are_put_together_and_go_with_messages() {
     assert!(waking.add_event(&event(1)));
     let telling = waking.tells(handed_out(vec![]), now).unwrap();
     assert!(telling.notice.text.contains("event a.b"), "{}", telling.notice.text);
-    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
-    waking.handle(Way::InboxSocket, Outcome::Free, now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(1), now);
+    waking.handle(Way::InboxSocket, WayReport::Free, now);
     assert!(waking.errands.is_empty(), "nobody is told of events");
     let due = now + WAKE_DIGEST_EVERY;
     waking.add_event(&event(2));
@@ -229,7 +229,7 @@ fn events_that_no_way_has_told_are_given_back() {
     waking.tells(handed_out(vec![]), now).unwrap();
     assert!(waking.add_event(&event(2)));
     assert!(waking.take_untold().is_empty());
-    waking.handle(Way::InboxSocket, Outcome::Failed("gone".into()), now);
+    waking.handle(Way::InboxSocket, WayReport::Failed("gone".into()), now);
     // What is told by the channel is seen, or is not.
     let later = now + WAKE_DIGEST_EVERY;
     assert_eq!(waking.tells(handed_out(vec![]), later).unwrap().by, Way::Channel);
@@ -252,7 +252,7 @@ fn a_way_that_fails_is_followed_by_the_next() {
     waking.introduce();
     waking.sign(Sign::Message);
     waking.tells(handed_out(vec![message(1, "one")]), now).unwrap();
-    waking.handle(Way::InboxSocket, Outcome::Failed("no".into()), now);
+    waking.handle(Way::InboxSocket, WayReport::Failed("no".into()), now);
     assert!(waking.has_changed());
     assert_eq!(waking.introduce(), ("next-call", None));
     assert!(!waking.has_changed());
@@ -270,7 +270,7 @@ fn a_way_that_fails_is_followed_by_the_next() {
     assert!(!telling.notice.text.contains("one") && telling.notice.text.contains("two"));
     assert_eq!(waking.errands(now), [released()]);
     assert_eq!((waking.poll(now), waking.deadline(false)), (None, None));
-    waking.handle(Way::InboxSocket, Outcome::Sent(1), now);
+    waking.handle(Way::InboxSocket, WayReport::Sent(1), now);
     assert!(waking.errands.is_empty());
 
     // Without the channel there is only the notice.
@@ -287,7 +287,7 @@ fn a_connection_that_was_lost_is_made_up_for() {
     waking.errands(now);
     waking.sign(Sign::Message);
     waking.tells(handed_out(vec![message(2, "two")]), now).unwrap();
-    waking.handle(Way::InboxSocket, Outcome::Lost, now);
+    waking.handle(Way::InboxSocket, WayReport::Lost, now);
     assert_eq!(waking.errands(now), [released()]);
     let telling = waking.tells(handed_out(vec![message(2, "two")]), now).unwrap();
     assert_eq!(telling.notice.id, 3);
@@ -302,7 +302,7 @@ fn later_words_about_a_notice_are_passed_on() {
     assert_eq!(waking.errands(now), [marked(&[1], SentStatus::Sent, Some(CLAIM))]);
     for status in [SentStatus::Held, SentStatus::Refused, SentStatus::Declined] {
         for _ in 0..2 {
-            waking.handle(by, Outcome::Status(1, status), now);
+            waking.handle(by, WayReport::Status(1, status), now);
         }
         assert_eq!(waking.errands(now), [marked(&[1], status, None)]);
         // Its user keeps it back: nothing more is given to it.
@@ -312,27 +312,27 @@ fn later_words_about_a_notice_are_passed_on() {
     }
     waking.try_again(now + HELD_RETRY_AFTER / 2);
     assert_eq!((waking.reach(), waking.poll(now)), ("held", None));
-    waking.handle(by, Outcome::Status(1, SentStatus::Sent), now);
+    waking.handle(by, WayReport::Status(1, SentStatus::Sent), now);
     assert_eq!(waking.errands(now), [marked(&[1], SentStatus::Sent, None)]);
     assert_eq!(waking.reach(), "wakes");
 
     // The word may come before the way has taken it all, and is not undone by that.
     let telling = waking.tells(handed_out(vec![message(2, "two")]), now).unwrap();
-    waking.handle(by, Outcome::Status(telling.notice.id, SentStatus::Held), now);
-    waking.handle(by, Outcome::Sent(telling.notice.id), now);
-    waking.handle(by, Outcome::Free, now);
+    waking.handle(by, WayReport::Status(telling.notice.id, SentStatus::Held), now);
+    waking.handle(by, WayReport::Sent(telling.notice.id), now);
+    waking.handle(by, WayReport::Free, now);
     assert_eq!(waking.errands(now), [marked(&[2], SentStatus::Held, Some(CLAIM))]);
-    waking.handle(by, Outcome::Status(99, SentStatus::NotRunning), now);
+    waking.handle(by, WayReport::Status(99, SentStatus::NotRunning), now);
     assert!(waking.errands.is_empty(), "nobody knows of that");
 
     // There is an end to what is remembered.
-    waking.handle(by, Outcome::Status(telling.notice.id, SentStatus::Sent), now);
+    waking.handle(by, WayReport::Status(telling.notice.id, SentStatus::Sent), now);
     for n in 0..=NOTICES_KNOWN_MAX as u64 {
         waking.errands(now);
         waking.told(by, handed_out(vec![message(n, "x")]), now);
     }
     waking.errands(now);
-    waking.handle(by, Outcome::Status(1, SentStatus::Sent), now);
+    waking.handle(by, WayReport::Status(1, SentStatus::Sent), now);
     assert!(waking.errands.is_empty());
 }
 
@@ -343,14 +343,14 @@ fn what_is_thrown_away_is_told_by_others_and_by_this_way_only_once_more() {
     let mut waking = claude();
     waking.told(by, handed_out(vec![message(1, "one")]), now);
     waking.errands(now);
-    waking.handle(by, Outcome::Status(1, SentStatus::Dropped), now);
+    waking.handle(by, WayReport::Status(1, SentStatus::Dropped), now);
     assert_eq!(waking.errands(now), [marked(&[1], SentStatus::Dropped, None)]);
     waking.sign(Sign::Wake);
     assert_eq!(waking.poll(now), None);
     let later = now + WAKE_DIGEST_EVERY;
     let telling = waking.tells(handed_out(vec![message(1, "one")]), later).unwrap();
     // Even before it was taken: then there is nothing to be taken back.
-    waking.handle(by, Outcome::Status(telling.notice.id, SentStatus::Dropped), later);
+    waking.handle(by, WayReport::Status(telling.notice.id, SentStatus::Dropped), later);
     assert_eq!(waking.errands(later), [released()]);
     assert_eq!(waking.reach(), "next-call");
 
@@ -358,7 +358,7 @@ fn what_is_thrown_away_is_told_by_others_and_by_this_way_only_once_more() {
     let mut waking = claude();
     for status in [SentStatus::Dropped, SentStatus::Sent, SentStatus::Dropped] {
         waking.told(by, handed_out(vec![message(1, "one")]), now);
-        waking.handle(by, Outcome::Status(waking.count, status), now);
+        waking.handle(by, WayReport::Status(waking.count, status), now);
         waking.errands(now);
     }
     assert_eq!(waking.reach(), "wakes");
@@ -378,8 +378,8 @@ fn a_claim_is_renewed_as_long_as_a_way_is_at_it() {
     waking.renew(due);
     let renew = Request::RenewClaim { peer_id: None, claim_id: CLAIM };
     assert_eq!(waking.errands(due), [renew]);
-    waking.handle(Way::Queue, Outcome::Sent(1), due);
-    waking.handle(Way::Queue, Outcome::Free, due);
+    waking.handle(Way::Queue, WayReport::Sent(1), due);
+    waking.handle(Way::Queue, WayReport::Free, due);
     assert_eq!(waking.deadline(false), None);
     // Whoever ends lets go of it.
     waking.errands(due);
@@ -404,9 +404,9 @@ fn what_is_in_the_agents_own_queue_as_a_whole_need_not_be_fetched() {
     waking.only_unread(&[message(3, "x"), message(4, "x")]);
     assert_eq!(waking.queued_whole(), 1);
     // What its user keeps back is not there.
-    waking.handle(by, Outcome::Status(1, SentStatus::Held), now);
+    waking.handle(by, WayReport::Status(1, SentStatus::Held), now);
     assert_eq!(waking.queued_whole(), 0);
-    waking.handle(by, Outcome::Status(1, SentStatus::Sent), now);
+    waking.handle(by, WayReport::Status(1, SentStatus::Sent), now);
     waking.only_unread(&[]);
     assert_eq!(waking.queued_whole(), 0);
 }
@@ -463,7 +463,7 @@ fn codex_is_told_once_its_thread_is_known() {
     // What came before is told, too.
     let telling = waking.tells(handed_out(vec![message(1, "one")]), now).unwrap();
     assert_eq!(telling.by, Way::Queue);
-    waking.handle(Way::Queue, Outcome::Failed("no".into()), now);
+    waking.handle(Way::Queue, WayReport::Failed("no".into()), now);
     assert_eq!((waking.reach(), waking.has_changed()), ("next-call", true));
     waking.identify("t-1".into());
     assert_eq!(waking.take_thread(), None, "it has failed");

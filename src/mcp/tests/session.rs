@@ -10,14 +10,14 @@ const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 
 struct Test {
-    session: Session,
+    session: ClientSession,
     out: Outbox,
-    todo: VecDeque<Todo>,
+    todo: VecDeque<ClientEvent>,
 }
 
 impl Test {
     fn new() -> Self {
-        Self { session: Session::new(None), out: Outbox::new(), todo: VecDeque::new() }
+        Self { session: ClientSession::new(None), out: Outbox::new(), todo: VecDeque::new() }
     }
 
     fn legacy(version: &str) -> Self {
@@ -169,7 +169,7 @@ fn both_eras_in_one_process() {
 fn claude_code_is_kept_in_the_era_of_its_channels() {
     let discover = |has_inbox_socket: bool, client: &str| {
         let mut test = Test::new();
-        test.session = Session::new(has_inbox_socket.then_some(&crate::agents::CLAUDE_CODE));
+        test.session = ClientSession::new(has_inbox_socket.then_some(&crate::agents::CLAUDE_CODE));
         let mut params = modern(json!({}));
         params["_meta"][CLIENT]["name"] = client.into();
         test.ask("server/discover", &params)
@@ -211,7 +211,7 @@ fn lists_are_whole_and_have_no_cursor() {
     }
     assert!(test.todo.is_empty(), "a list alone is no reason to stay");
     test.ask("tools/list", &modern(json!({})));
-    assert!(matches!(test.todo.pop_front(), Some(Todo::Settled)));
+    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Settled)));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn tool_calls_are_checked_as_far_as_the_protocol_goes() {
     ] {
         let line = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
         assert!(test.send(&line.to_string()).is_empty());
-        let Some(Todo::Call { asked, tool: Tool::Inbox, .. }) = test.todo.pop_front() else {
+        let Some(ClientEvent::Call { asked, tool: Tool::Inbox, .. }) = test.todo.pop_front() else {
             panic!("{params}");
         };
         assert_eq!((asked.era, asked.to.as_json()), (Era::Legacy, "7"));
@@ -270,7 +270,8 @@ fn resources_are_read_and_subscribed_to() {
         "params":{"uri":"mesh://state/a%20b"}}"#
         .replace('\n', "");
     assert!(test.send(&line).is_empty());
-    let Some(Todo::Read { resource: Resource::State(namespace), uri, .. }) = test.todo.pop_front()
+    let Some(ClientEvent::Read { resource: Resource::State(namespace), uri, .. }) =
+        test.todo.pop_front()
     else {
         panic!();
     };
@@ -351,15 +352,15 @@ fn prompts_are_given_what_was_given_to_them() {
 
 #[test]
 fn logging_is_off_until_it_is_asked_for() {
-    use crate::mcp::subscriptions::Level;
+    use crate::mcp::subscriptions::LogLevel;
 
     let mut test = Test::legacy("2025-11-25");
-    test.session.subscriptions.log(Level::Emergency, "x", &mut test.out);
+    test.session.subscriptions.log(LogLevel::Emergency, "x", &mut test.out);
     assert!(lines(&mut test.out).is_empty());
     assert_eq!(test.code("logging/setLevel", &json!({"level": "loud"})), INVALID_PARAMS);
     assert_eq!(test.ask("logging/setLevel", &json!({"level": "info"}))["result"], json!({}));
-    test.session.subscriptions.log(Level::Debug, "x", &mut test.out);
-    test.session.subscriptions.log(Level::Notice, "y", &mut test.out);
+    test.session.subscriptions.log(LogLevel::Debug, "x", &mut test.out);
+    test.session.subscriptions.log(LogLevel::Notice, "y", &mut test.out);
     let notes = lines(&mut test.out);
     assert_eq!(notes.len(), 1);
     assert_eq!(notes[0]["params"], json!({"level": "notice", "logger": "slm-mesh", "data": "y"}));
@@ -392,7 +393,7 @@ fn what_is_no_message_is_answered_and_does_no_harm() {
     }
     assert!(test.todo.is_empty());
     test.tell("notifications/cancelled", &json!({"requestId": 42}));
-    assert!(matches!(test.todo.pop_front(), Some(Todo::Cancel(id)) if id == Id::from(42)));
+    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Cancel(id)) if id == Id::from(42)));
 }
 
 #[test]
@@ -426,17 +427,17 @@ fn roots_are_asked_for_where_there_are_any() {
     let asked = test.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     assert_eq!(asked.len(), 1);
     assert_eq!((&asked[0]["method"], &asked[0]["id"]), (&"roots/list".into(), &1.into()));
-    assert!(matches!(test.todo.pop_front(), Some(Todo::Settled)));
+    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Settled)));
     assert!(test.session.awaits_roots());
     let roots = r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[{"uri":"file:///a"}]}}"#;
     assert!(test.send(roots).is_empty());
-    let Some(Todo::Root(Some(root))) = test.todo.pop_front() else { panic!() };
+    let Some(ClientEvent::Root(Some(root))) = test.todo.pop_front() else { panic!() };
     assert_eq!(root, PathBuf::from("/a"));
     assert!(test.send(roots).is_empty() && test.todo.is_empty(), "answered already");
     let again = test.send(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
     assert_eq!(again[0]["id"], 2);
     test.send(r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"no"}}"#);
-    assert!(matches!(test.todo.pop_front(), Some(Todo::Root(None))));
+    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Root(None))));
 
     let mut test = Test::legacy("2025-11-25");
     assert!(test.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_empty());

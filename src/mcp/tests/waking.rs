@@ -74,12 +74,12 @@ impl Test {
         self.claimed(Way::InboxSocket, &[listed(n, text)]);
         let (by, told) = self.telling();
         assert!(by == Way::InboxSocket && told.contains(&format!("\"{text}\"")), "{told}");
-        self.outcome(by, Outcome::Sent(n));
-        self.outcome(by, Outcome::Free);
+        self.outcome(by, WayReport::Sent(n));
+        self.outcome(by, WayReport::Free);
     }
 
-    fn outcome(&mut self, by: Way, outcome: Outcome) {
-        self.server.handle_outcome(by, outcome, self.now);
+    fn outcome(&mut self, by: Way, outcome: WayReport) {
+        self.server.handle_report(by, outcome, self.now);
         self.server.proceed(self.now);
     }
 
@@ -302,8 +302,8 @@ fn a_digest_wakes_the_loop_when_it_is_due() {
     test.server.handle_frame(&event(1), test.now);
     test.claimed(Way::InboxSocket, &[]);
     assert!(test.telling().1.contains("event a.b"));
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
-    test.outcome(Way::InboxSocket, Outcome::Free);
+    test.outcome(Way::InboxSocket, WayReport::Sent(1));
+    test.outcome(Way::InboxSocket, WayReport::Free);
     let due = test.now + WAKE_DIGEST_EVERY;
     test.server.handle_frame(&event(2), test.now);
     test.server.handle_frame(&event(3), test.now);
@@ -346,7 +346,7 @@ fn what_the_broker_is_told_is_repeated_until_it_knows() {
 fn an_answer_by_the_agents_own_messaging_is_a_message() {
     let mut test = claude();
     let answer = |test: &mut Test, text: &str| {
-        test.outcome(Way::InboxSocket, Outcome::Answer(text.into()));
+        test.outcome(Way::InboxSocket, WayReport::Answer(text.into()));
     };
     let proof = Request::MarkNotified {
         peer_id: None,
@@ -368,7 +368,7 @@ fn an_answer_by_the_agents_own_messaging_is_a_message() {
     // One that is refused is not repeated: it is the other who is not found. The agent is told, which
     // takes it for sent.
     let refusal = |test: &mut Test| {
-        test.outcome(Way::InboxSocket, Outcome::Free);
+        test.outcome(Way::InboxSocket, WayReport::Free);
         test.claimed(Way::InboxSocket, &[]);
         test.telling().1
     };
@@ -383,7 +383,7 @@ fn an_answer_by_the_agents_own_messaging_is_a_message() {
     // Nor is one that is too long cut.
     answer(&mut test, &"é".repeat(PAYLOAD_BYTES_MAX));
     assert_eq!(test.errand(), proof);
-    test.outcome(Way::InboxSocket, Outcome::LongAnswer);
+    test.outcome(Way::InboxSocket, WayReport::LongAnswer);
     test.pass(10_000);
     let said = refusal(&mut test);
     assert!(said.contains("it has 131072 bytes, a message at most 65536"), "{said}");
@@ -422,7 +422,7 @@ fn reach_is_told_and_told_again_when_it_changes() {
     assert_eq!(register.reach.as_deref(), Some("wakes"));
     test.claimed(Way::InboxSocket, &[listed(1, "x")]);
     test.telling();
-    test.outcome(Way::InboxSocket, Outcome::Failed("no".into()));
+    test.outcome(Way::InboxSocket, WayReport::Failed("no".into()));
     assert_eq!(test.introduced(1).reach.as_deref(), Some("next-call"));
     // By the channel instead, which counts for nothing.
     assert_eq!(test.errand(), released());
@@ -477,7 +477,7 @@ fn a_thread_of_codex_is_learned_from_its_calls() {
     for _ in 0..2 {
         assert!(matches!(test.asked().1, Request::QueryLocks { .. }));
     }
-    test.outcome(Way::Queue, Outcome::Failed("no".into()));
+    test.outcome(Way::Queue, WayReport::Failed("no".into()));
     assert_eq!(test.introduced(1).reach.as_deref(), Some("next-call"));
 }
 
@@ -486,7 +486,7 @@ fn a_user_who_has_kept_a_message_back_gets_another_after_a_while() {
     let mut test = claude();
     test.told(1, "one");
     test.errand();
-    test.outcome(Way::InboxSocket, Outcome::Status(1, SentStatus::Held));
+    test.outcome(Way::InboxSocket, WayReport::Status(1, SentStatus::Held));
     assert_eq!(test.introduced(1).reach.as_deref(), Some("held"));
     test.errand();
     // What is to be claimed once this has come, if anything is.
@@ -514,10 +514,10 @@ fn a_user_who_has_kept_a_message_back_gets_another_after_a_while() {
     let two = [listed(2, "two"), listed(4, "four")];
     test.reply(Purpose::Claim, &handed_out(&two));
     assert!(matches!(test.telling(), (Way::InboxSocket, _)));
-    test.outcome(Way::InboxSocket, Outcome::Sent(2));
-    test.outcome(Way::InboxSocket, Outcome::Free);
+    test.outcome(Way::InboxSocket, WayReport::Sent(2));
+    test.outcome(Way::InboxSocket, WayReport::Free);
     test.errand();
-    test.outcome(Way::InboxSocket, Outcome::Status(2, SentStatus::Held));
+    test.outcome(Way::InboxSocket, WayReport::Status(2, SentStatus::Held));
     assert_eq!(test.introduced(1).reach.as_deref(), Some("held"));
     test.errand();
     assert!(!claims(&mut test, &pushed(5, "five")));
@@ -585,9 +585,9 @@ fn a_new_peer_is_not_told_of_what_was_before() {
     test.asked();
     test.fail(Purpose::Register, refused(Code::PeerNotFound));
     test.introduced(2);
-    test.outcome(Way::InboxSocket, Outcome::Sent(1));
+    test.outcome(Way::InboxSocket, WayReport::Sent(1));
     test.quiet();
-    test.outcome(Way::InboxSocket, Outcome::Free);
+    test.outcome(Way::InboxSocket, WayReport::Free);
     test.claimed(Way::InboxSocket, &[]);
     test.pass(1_000);
     test.quiet();

@@ -7,7 +7,7 @@ use mio::{Registry, Token};
 
 use super::codex_queue::CodexQueue;
 use super::inbox_socket::InboxSocket;
-use super::{Notice, Outcome};
+use super::{Notice, WayReport};
 use crate::agents::Agent;
 use crate::model::Way;
 
@@ -70,7 +70,7 @@ impl Adapters {
     }
 
     /// What has come of one of them.
-    pub(in crate::mcp) fn poll(&mut self) -> Option<(Way, Outcome)> {
+    pub(in crate::mcp) fn poll(&mut self) -> Option<(Way, WayReport)> {
         let of_socket = self.inbox_socket.as_mut().and_then(InboxSocket::poll);
         let of_socket = of_socket.map(|outcome| (Way::InboxSocket, outcome));
         of_socket.or_else(|| Some((Way::Queue, self.codex_queue.poll()?)))

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use super::{Notice, Outcome};
+use super::{Notice, WayReport};
 use crate::agent::detect;
 use crate::agents::CODEX;
 use crate::limits::{CODEX_QUEUE_TIME_MAX, WAKE_TURN_PAUSE};
@@ -50,13 +50,13 @@ pub(in crate::mcp) struct CodexQueue {
     running: Option<Running>,
     /// Not before then another text is taken: each makes a turn of its own.
     free_at: Option<Instant>,
-    outcomes: VecDeque<Outcome>,
+    reports: VecDeque<WayReport>,
 }
 
 impl CodexQueue {
     pub(in crate::mcp) fn new(registry: Registry, poll_token: Token) -> Self {
-        let outcomes = VecDeque::new();
-        Self { registry, poll_token, target: None, running: None, free_at: None, outcomes }
+        let reports = VecDeque::new();
+        Self { registry, poll_token, target: None, running: None, free_at: None, reports }
     }
 
     /// From now on texts are for this thread.
@@ -102,7 +102,7 @@ impl CodexQueue {
         }
         match status {
             Ok(status) if status.success() => {
-                self.outcomes.push_back(Outcome::Sent(running.id));
+                self.reports.push_back(WayReport::Sent(running.id));
                 self.free_at = Some(now + WAKE_TURN_PAUSE);
             }
             Ok(status) => self.fail(&format!("it ended with {status}")),
@@ -113,7 +113,7 @@ impl CodexQueue {
     fn fail(&mut self, reason: &str) {
         self.target = None;
         let reason = format!("`codex queue` does not work: {reason}");
-        self.outcomes.push_back(Outcome::Failed(reason));
+        self.reports.push_back(WayReport::Failed(reason));
     }
 }
 
@@ -134,7 +134,7 @@ impl CodexQueue {
     pub(super) fn advance(&mut self, now: Instant) {
         if self.free_at.is_some_and(|at| at <= now) {
             self.free_at = None;
-            self.outcomes.push_back(Outcome::Free);
+            self.reports.push_back(WayReport::Free);
         }
         let Some(mut running) = self.running.take() else { return };
         match running.child.try_wait() {
@@ -154,8 +154,8 @@ impl CodexQueue {
     }
 
     /// What has come of it since.
-    pub(super) fn poll(&mut self) -> Option<Outcome> {
-        self.outcomes.pop_front()
+    pub(super) fn poll(&mut self) -> Option<WayReport> {
+        self.reports.pop_front()
     }
 
     /// When [`CodexQueue::advance`] has to be called at the latest.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::plan::{Sign, Telling, plain_id};
-use super::{Outcome, channel};
+use super::{WayReport, channel};
 use crate::agent::codex;
 use crate::api::{Claim, Claimed, Code, Place, Register, Request, SendMessage};
 use crate::client::ClientError;
@@ -166,10 +166,10 @@ impl Server {
     }
 
     /// What has come of a way. To be followed by [`Server::proceed`].
-    pub(in crate::mcp) fn handle_outcome(&mut self, by: Way, outcome: Outcome, now: Instant) {
+    pub(in crate::mcp) fn handle_report(&mut self, by: Way, outcome: WayReport, now: Instant) {
         match &outcome {
-            Outcome::Answer(text) => self.pass_answer(by, text),
-            Outcome::LongAnswer => {
+            WayReport::Answer(text) => self.pass_answer(by, text),
+            WayReport::LongAnswer => {
                 if let Some((id, _)) = self.waking.answered(by, "") {
                     let why = format!("a message has at most {PAYLOAD_BYTES_MAX} bytes");
                     self.is_unsent(id, &why);

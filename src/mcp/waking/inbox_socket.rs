@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::inbox_frames::{self, Heard};
 use super::own_socket::OwnSocket;
-use super::{Notice, Outcome, SentStatus};
+use super::{Notice, SentStatus, WayReport};
 use crate::agent::above;
 use crate::agent::variables;
 use crate::agents::{self, Agent, Dialect, Said};
@@ -104,7 +104,7 @@ pub(in crate::mcp) struct InboxSocket {
     /// meanwhile is put together.
     free_at: Option<Instant>,
     known: VecDeque<Known>,
-    outcomes: VecDeque<Outcome>,
+    reports: VecDeque<WayReport>,
 }
 
 impl InboxSocket {
@@ -152,7 +152,7 @@ impl InboxSocket {
             there: There::Yes,
             free_at: None,
             known: VecDeque::new(),
-            outcomes: VecDeque::new(),
+            reports: VecDeque::new(),
         }
     }
 
@@ -179,7 +179,7 @@ impl InboxSocket {
         if self.there != There::Yes {
             log::info(format_args!("the agent's inbox socket is there now"));
             self.there = There::Yes;
-            self.outcomes.push_back(Outcome::Free);
+            self.reports.push_back(WayReport::Free);
         }
     }
 
@@ -274,9 +274,9 @@ impl InboxSocket {
         let id = current.notice.id;
         connection.in_doubt.push_back((id, now + INBOX_SOCKET_DOUBT));
         self.current = None;
-        self.outcomes.push_back(Outcome::Sent(id));
+        self.reports.push_back(WayReport::Sent(id));
         match self.dialect {
-            Dialect::Claude => self.outcomes.push_back(Outcome::Free),
+            Dialect::Claude => self.reports.push_back(WayReport::Free),
             Dialect::Qwen => self.free_at = Some(now + WAKE_TURN_PAUSE),
         }
         Ok(())
@@ -300,20 +300,20 @@ impl InboxSocket {
     /// What the session says on our own socket.
     fn listen(&mut self, now: Instant) {
         let Some(own) = &mut self.own else { return };
-        let (known, outcomes) = (&mut self.known, &mut self.outcomes);
+        let (known, reports) = (&mut self.known, &mut self.reports);
         own.advance(now, |line| match line.map(inbox_frames::read) {
             // Nothing else that it says is long.
-            Err(LineTooLong) => outcomes.push_back(Outcome::LongAnswer),
+            Err(LineTooLong) => reports.push_back(WayReport::LongAnswer),
             Ok(Some(Heard::Status(ids, status))) => {
                 for known in known.iter_mut().filter(|known| ids.contains(&known.id)) {
                     if known.is_news(status) {
                         known.status = status;
-                        outcomes.push_back(Outcome::Status(known.notice, status));
+                        reports.push_back(WayReport::Status(known.notice, status));
                     }
                 }
             }
             Ok(Some(Heard::Answer(text))) => {
-                outcomes.push_back(Outcome::Answer(text));
+                reports.push_back(WayReport::Answer(text));
             }
             Ok(None) => log::debug(format_args!("the agent's session says what is not understood")),
         });
@@ -348,7 +348,7 @@ impl InboxSocket {
             connection.in_doubt.clear();
         }
         for (id, _) in &connection.in_doubt {
-            self.outcomes.push_back(Outcome::Status(*id, SentStatus::Dropped));
+            self.reports.push_back(WayReport::Status(*id, SentStatus::Dropped));
         }
         let is_queued = self.current.as_ref().is_some_and(|current| current.is_queued);
         if connection.in_doubt.is_empty() && !is_queued {
@@ -359,7 +359,7 @@ impl InboxSocket {
             // A session that closes it after each text, perhaps.
             self.current = None;
             self.free_at = None;
-            self.outcomes.push_back(Outcome::Lost);
+            self.reports.push_back(WayReport::Lost);
         } else {
             self.fail(&match error.kind() {
                 io::ErrorKind::UnexpectedEof => "it closes the connection".to_owned(),
@@ -375,7 +375,7 @@ impl InboxSocket {
         self.there = There::Never;
         let reason =
             format!("the inbox socket of {} does not work: {reason}", self.agent.agent_type);
-        self.outcomes.push_back(Outcome::Failed(reason));
+        self.reports.push_back(WayReport::Failed(reason));
     }
 }
 
@@ -405,7 +405,7 @@ impl InboxSocket {
         self.listen(now);
         if self.free_at.is_some_and(|at| at <= now) {
             self.free_at = None;
-            self.outcomes.push_back(Outcome::Free);
+            self.reports.push_back(WayReport::Free);
         }
         if self.look_at().is_some_and(|at| at <= now) {
             self.look(now);
@@ -413,8 +413,8 @@ impl InboxSocket {
     }
 
     /// What has come of it since.
-    pub(super) fn poll(&mut self) -> Option<Outcome> {
-        self.outcomes.pop_front()
+    pub(super) fn poll(&mut self) -> Option<WayReport> {
+        self.reports.pop_front()
     }
 
     /// When [`InboxSocket::advance`] has to be called at the latest.

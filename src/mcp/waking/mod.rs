@@ -42,13 +42,13 @@ pub(super) struct Notice {
 
 /// What has come of a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum WayReport {
     /// It can take the next notice.
     Free,
     /// The agent's own queue has taken this notice. What its program does with it is said by
-    /// [`Outcome::Status`], if anything is said at all.
+    /// [`WayReport::Status`], if anything is said at all.
     Sent(u64),
-    /// A later word about a notice. It may come again, and before [`Outcome::Sent`].
+    /// A later word about a notice. It may come again, and before [`WayReport::Sent`].
     Status(u64, SentStatus),
     /// What is not taken yet was lost with a connection that has worked before: it is told anew.
     Lost,

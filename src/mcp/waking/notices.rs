@@ -13,14 +13,14 @@ use crate::tell::Item;
 
 /// The messages that were claimed for a notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claimed {
+pub(super) struct NoticeClaim {
     /// The claim, unless there are none.
     pub(super) id: Option<Uuid>,
     /// How many there are under it.
     pub(super) count: usize,
 }
 
-impl Claimed {
+impl NoticeClaim {
     /// Lets go of it, if that is still to be done.
     pub(super) fn release(&mut self) -> Option<Request> {
         self.id.take().map(release)
@@ -40,12 +40,12 @@ struct Told {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Sent {
+pub(super) struct NoticeRecord {
     id: u64,
     by: Way,
     messages: Vec<Told>,
     events: Vec<Item>,
-    claimed: Claimed,
+    claimed: NoticeClaim,
     /// The way is at it.
     is_under_way: bool,
     renew_at: Instant,
@@ -55,7 +55,7 @@ pub(super) struct Sent {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Notices(VecDeque<Sent>);
+pub(super) struct Notices(VecDeque<NoticeRecord>);
 
 impl Notices {
     /// A way begins to tell these, `whole` of them in full.
@@ -65,7 +65,7 @@ impl Notices {
         messages: &[MessageInfo],
         whole: &[MessageId],
         events: Vec<Item>,
-        claimed: Claimed,
+        claimed: NoticeClaim,
         now: Instant,
     ) {
         if self.0.len() >= NOTICES_KNOWN_MAX {
@@ -80,7 +80,7 @@ impl Notices {
         let messages = messages.iter().map(told).collect();
         let renew_at = now + CLAIM_RENEW_EVERY;
         let (is_under_way, status) = (true, None);
-        self.0.push_back(Sent {
+        self.0.push_back(NoticeRecord {
             id,
             by,
             messages,
@@ -158,7 +158,7 @@ impl Notices {
 
     /// When [`Notices::renewals`] has something to give.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let claimed = |sent: &&Sent| sent.is_under_way && sent.claimed.id.is_some();
+        let claimed = |sent: &&NoticeRecord| sent.is_under_way && sent.claimed.id.is_some();
         self.0.iter().filter(claimed).map(|sent| sent.renew_at).min()
     }
 
@@ -175,10 +175,10 @@ impl Notices {
     }
 }
 
-impl Sent {
+impl NoticeRecord {
     /// Tells the broker what has become of the messages, and lets go of those of the claim that were
     /// not in it.
-    fn marks(&self, status: SentStatus, claimed: &Claimed) -> Vec<Request> {
+    fn marks(&self, status: SentStatus, claimed: &NoticeClaim) -> Vec<Request> {
         let mut requests = Vec::new();
         for whole in [true, false] {
             let of = self.messages.iter().filter(|told| told.is_whole == whole);

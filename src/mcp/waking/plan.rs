@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::errands::Errands;
 use super::notices::{self, Notices};
-use super::{Notice, Outcome};
+use super::{Notice, WayReport};
 use crate::agents::{self, Agent};
 use crate::api::{Claimed, MessageInfo, Request};
 use crate::limits::{
@@ -26,7 +26,7 @@ const DROPS_MAX: u32 = 2;
 
 /// How a way stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum WayState {
     /// The agent has not offered it.
     #[default]
     Absent,
@@ -38,7 +38,7 @@ enum State {
     Off,
 }
 
-impl State {
+impl WayState {
     fn is_on(self) -> bool {
         matches!(self, Self::Free | Self::Busy)
     }
@@ -120,8 +120,8 @@ pub(in crate::mcp) struct Waking {
     inbox_socket_of: Option<&'static Agent>,
     /// It is this one, and not one that has started it.
     is_inbox_socket_ours: bool,
-    inbox_socket: State,
-    codex_queue: State,
+    inbox_socket: WayState,
+    codex_queue: WayState,
     /// The client was told of the channel.
     has_channel: bool,
     /// The thread of Codex that a text can be queued for. Its hooks name their session by it.
@@ -149,7 +149,8 @@ pub(in crate::mcp) struct Waking {
 
 impl Waking {
     pub(in crate::mcp) fn new(inbox_socket_of: Option<&'static Agent>) -> Self {
-        let inbox_socket = if inbox_socket_of.is_some() { State::Free } else { State::Absent };
+        let inbox_socket =
+            if inbox_socket_of.is_some() { WayState::Free } else { WayState::Absent };
         Self { inbox_socket_of, inbox_socket, ..Self::default() }
     }
 
@@ -183,8 +184,8 @@ impl Waking {
             return None;
         }
         self.queue_thread = Some(thread.clone());
-        if self.codex_queue != State::Busy {
-            self.codex_queue = State::Free;
+        if self.codex_queue != WayState::Busy {
+            self.codex_queue = WayState::Free;
         }
         Some(thread)
     }
@@ -192,7 +193,7 @@ impl Waking {
     /// Whether something is about to be queued for a thread: whether its terminal is there is looked at
     /// before.
     pub(super) fn is_about_to_queue(&self, now: Instant) -> bool {
-        matches!(self.way(), Some((Way::Queue, State::Free))) && self.wants_claim(now)
+        matches!(self.way(), Some((Way::Queue, WayState::Free))) && self.wants_claim(now)
     }
 
     /// Whether the agent is Codex, whose sessions are its threads.
@@ -242,16 +243,16 @@ impl Waking {
     }
 
     /// The way to be gone now, and how it stands.
-    fn way(&self) -> Option<(Way, State)> {
+    fn way(&self) -> Option<(Way, WayState)> {
         if self.audience != Audience::There {
             return None;
         }
         let stands = |way: &Way| match way {
             Way::InboxSocket if self.is_inbox_socket_ours => self.inbox_socket,
-            Way::Channel if self.has_channel => State::Free,
+            Way::Channel if self.has_channel => WayState::Free,
             Way::Queue => self.codex_queue,
             // Not gone by this process.
-            _ => State::Absent,
+            _ => WayState::Absent,
         };
         let ways = self.agent.map_or(&[][..], |agent| agent.ways);
         ways.iter().map(|way| (*way, stands(way))).find(|(_, state)| state.is_on())
@@ -319,7 +320,7 @@ impl Waking {
     /// The way by which messages are to be claimed now, if any are; told once, and followed by
     /// [`Waking::claimed`].
     pub(super) fn poll(&mut self, now: Instant) -> Option<Way> {
-        let (by, _) = self.way().filter(|(_, state)| *state == State::Free)?;
+        let (by, _) = self.way().filter(|(_, state)| *state == WayState::Free)?;
         if !self.wants_claim(now) {
             return None;
         }
@@ -342,8 +343,8 @@ impl Waking {
             self.wish.defer_until = Some(now + LOOK_EVERY);
             return None;
         };
-        let mut claim = notices::Claimed { id: claim_id, count: messages.len() };
-        let Some(by) = by.filter(|by| self.way() == Some((*by, State::Free))) else {
+        let mut claim = notices::NoticeClaim { id: claim_id, count: messages.len() };
+        let Some(by) = by.filter(|by| self.way() == Some((*by, WayState::Free))) else {
             // Somebody else, or another way, than when it was asked for.
             self.errands.extend(claim.release());
             self.wish.is_open = true;
@@ -383,8 +384,8 @@ impl Waking {
         self.count += 1;
         let notice = Notice { id: self.count, from: author(&messages), text: composed.text };
         match by {
-            Way::InboxSocket => self.inbox_socket = State::Busy,
-            Way::Queue => self.codex_queue = State::Busy,
+            Way::InboxSocket => self.inbox_socket = WayState::Busy,
+            Way::Queue => self.codex_queue = WayState::Busy,
             // Nothing will be heard of it.
             _ => {
                 self.leave(std::mem::take(&mut events));
@@ -395,7 +396,7 @@ impl Waking {
         Some(Telling { by, notice })
     }
 
-    /// What the agent answers; see [`Outcome::Answer`].
+    /// What the agent answers; see [`WayReport::Answer`].
     pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
         self.notices.answered(by, text)
     }
@@ -430,7 +431,7 @@ impl Waking {
     /// When [`Waking::poll`] or [`Waking::renew`] is to be asked again, if nothing happens before.
     /// `is_fetching`: nothing is claimed now anyway.
     pub(super) fn deadline(&self, is_fetching: bool) -> Option<Instant> {
-        let is_free = matches!(self.way(), Some((_, State::Free)))
+        let is_free = matches!(self.way(), Some((_, WayState::Free)))
             && self.claiming.is_none()
             && self.errands.is_empty();
         let quiet = self.wish.quiet_until();
@@ -450,7 +451,7 @@ impl Waking {
         self.errands.take_all()
     }
 
-    fn state(&mut self, by: Way) -> Option<&mut State> {
+    fn state(&mut self, by: Way) -> Option<&mut WayState> {
         match by {
             Way::InboxSocket => Some(&mut self.inbox_socket),
             Way::Queue => Some(&mut self.codex_queue),
@@ -459,21 +460,21 @@ impl Waking {
     }
 
     /// What has come of a way.
-    pub(super) fn handle(&mut self, by: Way, outcome: Outcome, now: Instant) {
+    pub(super) fn handle(&mut self, by: Way, outcome: WayReport, now: Instant) {
         let Some(state) = self.state(by) else { return };
         match outcome {
-            Outcome::Free => *state = State::Free,
-            Outcome::Sent(id) => {
+            WayReport::Free => *state = WayState::Free,
+            WayReport::Sent(id) => {
                 self.errands.extend(self.notices.word(id, SentStatus::Sent, true));
             }
-            Outcome::Status(id, status) => self.heard(by, id, status, now),
+            WayReport::Status(id, status) => self.heard(by, id, status, now),
             // Told to the broker by whoever makes requests of it.
-            Outcome::Answer(_) | Outcome::LongAnswer => {}
-            Outcome::Lost => {
-                *state = State::Free;
+            WayReport::Answer(_) | WayReport::LongAnswer => {}
+            WayReport::Lost => {
+                *state = WayState::Free;
                 self.take_back(by);
             }
-            Outcome::Failed(reason) => self.switch_off(by, &reason),
+            WayReport::Failed(reason) => self.switch_off(by, &reason),
         }
     }
 
@@ -504,7 +505,7 @@ impl Waking {
 
     fn switch_off(&mut self, by: Way, reason: &str) {
         if let Some(state) = self.state(by) {
-            *state = State::Off;
+            *state = WayState::Off;
         }
         self.take_back(by);
         let how = self.way().map_or("the notice on tool results", |(way, _)| way.as_str());

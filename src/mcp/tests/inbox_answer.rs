@@ -47,13 +47,13 @@ fn inbox(payloads: &[&str], remaining: u64) -> Messages {
 }
 
 /// What an agent reads of it.
-fn read(portion: &Portion) -> Value {
+fn read(portion: &InboxAnswer) -> Value {
     assert!(portion.text.len() <= ANSWER_BYTES_MAX, "{}", portion.text.len());
     serde_json::from_str(&portion.text).unwrap()
 }
 
-fn unread(list: &Messages) -> Portion {
-    Portion::new(list, Filter::Unread, &[], |_| 0)
+fn unread(list: &Messages) -> InboxAnswer {
+    InboxAnswer::new(list, Filter::Unread, &[], |_| 0)
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn what_does_not_fit_remains() {
     assert!(messages[0].get("part").is_none());
     assert_eq!(portion.read(), [id(1), id(2), id(3), id(4)]);
     // Of all, the newest.
-    let portion = Portion::new(&list, Filter::All, &[], |_| 0);
+    let portion = InboxAnswer::new(&list, Filter::All, &[], |_| 0);
     assert_eq!(portion.read(), [id(7), id(8), id(9), id(10)]);
     assert_eq!(read(&portion)["messages"][3]["id"], id(10).to_string());
     // And nothing, of nothing.
-    assert_eq!(Portion::none(), r#"{"ok":true,"messages":[],"remaining":0}"#);
+    assert_eq!(InboxAnswer::none(), r#"{"ok":true,"messages":[],"remaining":0}"#);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_large_message_comes_in_parts_and_is_read_with_the_last() {
         let list = Messages { messages: list.messages[1..].to_vec(), remaining: 0 };
         let mut whole = String::new();
         for had in 0.. {
-            let portion = Portion::new(&list, Filter::Unread, &[], |_| had);
+            let portion = InboxAnswer::new(&list, Filter::Unread, &[], |_| had);
             let answer = read(&portion);
             let first = &answer["messages"][0];
             whole.push_str(first["payload"].as_str().unwrap());
@@ -124,7 +124,7 @@ fn a_large_message_comes_in_parts_and_is_read_with_the_last() {
 fn what_was_missed_comes_first_and_says_so() {
     let before = unread(&inbox(&["one", "two"], 0));
     let list = Messages { messages: vec![message(3, "three")], remaining: 0 };
-    let portion = Portion::new(&list, Filter::Unread, &before.given, |_| 0);
+    let portion = InboxAnswer::new(&list, Filter::Unread, &before.given, |_| 0);
     let answer = read(&portion);
     let messages = answer["messages"].as_array().unwrap();
     let told: Vec<_> =
@@ -138,7 +138,7 @@ fn what_was_missed_comes_first_and_says_so() {
 fn only_what_was_unread_is_read_now() {
     let mut list = inbox(&["one", "two"], 0);
     list.messages[0].read_at = Some(Timestamp(1));
-    assert_eq!(Portion::new(&list, Filter::All, &[], |_| 0).read(), [id(2)]);
-    let sent = Portion::new(&list, Filter::Sent, &[], |_| 0);
+    assert_eq!(InboxAnswer::new(&list, Filter::All, &[], |_| 0).read(), [id(2)]);
+    let sent = InboxAnswer::new(&list, Filter::Sent, &[], |_| 0);
     assert!(sent.given.is_empty() && read(&sent)["messages"][1]["payload"] == "two");
 }

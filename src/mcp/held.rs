@@ -11,22 +11,22 @@ use crate::config::Config;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Waits {
+pub(super) struct HeldRequests {
     config: Config,
     registry: Registry,
     /// The first token that is not in use elsewhere.
     first: usize,
     /// Each with two tokens, by its place.
-    slots: Vec<Option<Wait>>,
+    slots: Vec<Option<HeldRequest>>,
 }
 
 #[derive(Debug)]
-struct Wait {
+struct HeldRequest {
     purpose: Purpose,
     link: BrokerLink<Purpose>,
 }
 
-impl Waits {
+impl HeldRequests {
     /// Nobody waits. Tokens from `first` on are theirs.
     pub(super) fn new(config: Config, registry: Registry, first: Token) -> Self {
         Self { config, registry, first: first.0, slots: Vec::new() }
@@ -50,7 +50,7 @@ impl Waits {
         let mut link = BrokerLink::new(self.config.clone(), registry, stream, launch);
         let Outgoing { purpose, request, token, start, until } = outgoing;
         link.submit(purpose, request, token.as_deref(), start, until, now);
-        let wait = Some(Wait { purpose, link });
+        let wait = Some(HeldRequest { purpose, link });
         match self.slots.get_mut(at) {
             Some(slot) => *slot = wait,
             None => self.slots.push(wait),
@@ -65,7 +65,7 @@ impl Waits {
         }
     }
 
-    /// When [`Waits::advance`] has to be called at the latest.
+    /// When [`HeldRequests::advance`] has to be called at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.slots.iter().flatten().filter_map(|wait| wait.link.deadline()).min()
     }

@@ -4,7 +4,7 @@
 //! What does not fit stays unread. A message too large for any answer comes in parts, each in an
 //! answer of its own, and is read with the last.
 
-use super::answers::{self, Part};
+use super::answers::{self, MessagePart};
 use crate::api::{Filter, MessageInfo, Messages};
 use crate::limits::{ANSWER_BYTES_MAX, PART_BYTES_MAX};
 use crate::model::{MessageId, Party};
@@ -15,41 +15,41 @@ const FRAME_BYTES: usize = 64;
 
 /// A message, or a part of one, in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct GivenMessage {
     pub(super) id: MessageId,
     pub(super) from: Party,
     pub(super) from_name: Box<str>,
     /// It had not been read before.
     pub(super) unread: bool,
     /// Which part of it, of how many.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<MessagePart>,
     /// As it stands in the answer.
     json: String,
 }
 
-impl Given {
+impl GivenMessage {
     /// Whether nothing of the message is left to be given.
     fn is_last(&self) -> bool {
-        self.part.is_none_or(Part::is_last)
+        self.part.is_none_or(MessagePart::is_last)
     }
 }
 
 /// The messages of one answer.
 #[derive(Debug)]
-pub(super) struct Portion {
+pub(super) struct InboxAnswer {
     /// The answer.
     pub(super) text: String,
     /// The messages in it, but for those that are given again, and for the agent's own.
-    pub(super) given: Vec<Given>,
+    pub(super) given: Vec<GivenMessage>,
 }
 
-impl Portion {
+impl InboxAnswer {
     /// Cuts `list` so that it fits into an answer, behind those that are given `again`. `parts` says
     /// how many parts of a message the agent has.
     pub(super) fn new(
         list: &Messages,
         filter: Filter,
-        again: &[Given],
+        again: &[GivenMessage],
         parts: impl Fn(MessageId) -> usize,
     ) -> Self {
         let repeated = again.iter().map(|given| repeated(&given.json));
@@ -100,8 +100,8 @@ impl Portion {
 }
 
 /// A message as it is given next, if `had` parts of it were given.
-fn shown(message: &MessageInfo, filter: Filter, had: usize) -> Given {
-    let given = |part: Option<Part>, json: String| Given {
+fn shown(message: &MessageInfo, filter: Filter, had: usize) -> GivenMessage {
+    let given = |part: Option<MessagePart>, json: String| GivenMessage {
         id: message.id,
         from: message.from_peer.clone(),
         from_name: message.from_name.clone(),
@@ -116,7 +116,7 @@ fn shown(message: &MessageInfo, filter: Filter, had: usize) -> Given {
     let parts = parts(&message.payload);
     // One that was given whole is given anew.
     let at = if had < parts.len() { had } else { 0 };
-    let part = Part { number: at + 1, of: parts.len() };
+    let part = MessagePart { number: at + 1, of: parts.len() };
     let text = parts.get(at).copied().unwrap_or_default();
     given(Some(part), answers::message(message, filter, Some((part, text))))
 }
@@ -154,5 +154,5 @@ fn repeated(json: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests/portion.rs"]
+#[path = "tests/inbox_answer.rs"]
 mod tests;
