@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// From now on, calls fail at `deadline`.
-    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+    pub fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
     }
 
@@ -98,7 +98,8 @@ impl Client {
     }
 
     /// The broker that was asked last, while the connection to it lasts.
-    pub(crate) fn broker(&self) -> Option<&Broker> {
+    #[must_use]
+    pub fn broker(&self) -> Option<&Broker> {
         self.socket.as_ref().map(|socket| &socket.broker)
     }
 

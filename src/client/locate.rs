@@ -18,17 +18,17 @@ const FILE_BYTES_MAX: usize = 1024;
 
 /// A broker that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broker {
+pub struct Broker {
     /// The Unix socket it listens on, if there is one.
-    pub(crate) socket: PathBuf,
+    pub socket: PathBuf,
     /// The port it listens on.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// The token of its clients.
-    pub(crate) token: Box<str>,
+    pub token: Box<str>,
     /// The id of the mesh, by which its broker is recognised; none if that file is missing.
-    pub(crate) mesh: Option<Box<str>>,
+    pub mesh: Option<Box<str>>,
     /// Its process id, if visible from here.
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
 }
 
 /// What the files say.

@@ -36,7 +36,8 @@ pub(crate) use call::wait_of;
 pub(crate) use connection::BrokerAnswer;
 pub use error::{ClientError, Refused};
 pub(crate) use link::{BrokerLink, LinkEvent};
-pub(crate) use locate::{Broker, Located, is_elsewhere};
+pub use locate::Broker;
+pub(crate) use locate::{Located, is_elsewhere};
 
 use uuid::{Builder, Uuid};
 
