@@ -24,10 +24,12 @@ mod rng;
 mod times;
 mod world;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use generate::Known;
@@ -36,13 +38,17 @@ use rng::Rng;
 use slm_mesh::api::{Endpoint, Reply};
 use slm_mesh::limits::{BACKOFF_MAX, CLAIM_TIME};
 use slm_mesh::model::{MachineId, MeshTime, Now, Party, PeerId, Recipient, Seq, Timestamp};
-use slm_mesh::store::journal::JournaledSqlite;
+use slm_mesh::store::journal::{Ground as _, JournaledSqlite, SEQ_MARGIN};
 use slm_mesh::store::memory::MemoryStore;
 use slm_mesh::store::sqlite::Options;
 use slm_mesh::store::{EventQuery, InboxQuery, SentQuery, Store, StoreError};
 use world::{Action, Answer, Backend, End, Input, Seen, Token, World};
 
-struct InMemory;
+/// The numbers that the start on the disk has left out: its journal was so damaged that what could
+/// not be read may have been acknowledged.
+type LeftOut = Rc<Cell<Option<u64>>>;
+
+struct InMemory(LeftOut);
 
 impl Backend for InMemory {
     type Store = MemoryStore;
@@ -53,6 +59,9 @@ impl Backend for InMemory {
 
     fn crash(&mut self, mut store: MemoryStore) -> MemoryStore {
         store.rollback_turn();
+        if let Some(numbers) = self.0.take() {
+            store.give_up_to(Seq(store.last_seq().0 + numbers)).unwrap();
+        }
         store
     }
 
@@ -66,6 +75,7 @@ struct OnDisk {
     root: PathBuf,
     lives: usize,
     rng: Rng,
+    left_out: LeftOut,
 }
 
 impl OnDisk {
@@ -90,6 +100,7 @@ impl Backend for OnDisk {
     /// writing one more record.
     fn crash(&mut self, mut store: JournaledSqlite) -> JournaledSqlite {
         store.rollback_turn();
+        let last = store.last_seq();
         // `create` made a new life a moment ago, to take the place of `store` in the mesh.
         let (old, new) = (self.root.join(format!("{}.db", self.lives - 1)), self.lives + 1);
         let file = |life: &Path, suffix: &str| PathBuf::from(format!("{}{suffix}", life.display()));
@@ -119,7 +130,9 @@ impl Backend for OnDisk {
         }
         self.lives = new;
         drop(store);
-        self.open()
+        let store = self.open();
+        self.left_out.set((store.last_seq() >= Seq(last.0 + SEQ_MARGIN)).then_some(SEQ_MARGIN));
+        store
     }
 
     fn restart(&mut self, store: JournaledSqlite) -> JournaledSqlite {
@@ -200,6 +213,7 @@ fn check_coverage(met: &BTreeSet<String>) {
         "registered late",
         "lock expired",
         "grown old",
+        "numbers left out",
         "refused",
         "hung up right after it was connected",
         "lost before the first byte",
@@ -267,9 +281,12 @@ fn run_seed(seed: u64, steps: u64) -> BTreeSet<String> {
     let _ = std::fs::remove_dir_all(&root);
     std::fs::create_dir(&root).unwrap();
     let now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
+    let left_out = LeftOut::default();
+    let rng = Rng::new(seed ^ 0x746f_726e);
+    let on_disk = OnDisk { root, lives: 0, rng, left_out: Rc::clone(&left_out) };
     let mut run = Run {
-        memory: World::new(InMemory, seed, now),
-        disk: World::new(OnDisk { root, lives: 0, rng: Rng::new(seed ^ 0x746f_726e) }, seed, now),
+        memory: World::new(InMemory(left_out), seed, now),
+        disk: World::new(on_disk, seed, now),
         oracle: Oracle::default(),
         known: Known::default(),
         rng: Rng::new(seed),
@@ -311,8 +328,13 @@ struct Run {
 
 impl Run {
     fn step(&mut self, action: &Action) -> Seen {
-        let in_memory = self.memory.act(action);
+        let before = self.memory.mesh().store_mut().last_seq();
+        // First: the other leaves out the numbers that it does.
         let on_disk = self.disk.act(action);
+        let in_memory = self.memory.act(action);
+        if self.memory.mesh().store_mut().last_seq() >= Seq(before.0 + SEQ_MARGIN) {
+            self.oracle.met.insert("numbers left out".to_owned());
+        }
         assert_eq!(in_memory, on_disk, "the stores disagree (left: memory, right: SQLite)");
         self.oracle.learn(action, &in_memory, &mut self.known, self.memory.now);
         self.oracle.check_lost(&mut self.memory, &in_memory);

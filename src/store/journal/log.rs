@@ -18,6 +18,7 @@
 //! so that it ends the records as a torn one does.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use super::Position;
 use super::crc::crc32c;
@@ -113,60 +114,78 @@ fn checksum(seed: u32, len: [u8; 4], number: [u8; 8], body: &[u8]) -> u32 {
     crc32c(crc32c(crc32c(seed, &len), &number), body)
 }
 
-/// The records in the bytes behind a head, up to the first that is torn.
-#[derive(Clone, Debug)]
+/// A record: its number and its body.
+type Record<'a> = (u64, &'a [u8]);
+
+/// The records in the bytes behind a head, up to the first that is torn. One that is damaged and that
+/// the database has is passed over.
+#[derive(Debug)]
 struct Records<'a> {
     bytes: &'a [u8],
     seed: u32,
     next: u64,
+    /// The last record that the database has.
+    settled: u64,
 }
 
 impl<'a> Records<'a> {
-    fn new(bytes: &'a [u8], head: Head) -> Self {
+    fn new(bytes: &'a [u8], head: Head, settled: u64) -> Self {
         let bytes = bytes.get(HEAD_BYTES..).unwrap_or_default();
-        Self { bytes, seed: head.seed(), next: head.first }
+        Self { bytes, seed: head.seed(), next: head.first, settled }
     }
 
-    /// Whether a record above `record` stands behind what cannot be read here: then that is not the
-    /// torn end.
-    fn go_on(&self, record: u64) -> bool {
-        let first = self.next.max(record).saturating_add(1);
-        let numbers = first..first.saturating_add(self.bytes.len() as u64);
-        (1..self.bytes.len()).any(|start| {
-            let bytes = self.bytes.get(start..).unwrap_or_default();
-            let number = bytes.get(8..FRAME_BYTES).and_then(<[u8]>::first_chunk);
-            let next = number.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            numbers.contains(&next) && Self { bytes, seed: self.seed, next }.next().is_some()
-        })
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = (u64, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The record that stands here, if it is the next, and what is behind it.
+    fn here(&self) -> Option<(Record<'a>, &'a [u8])> {
         let (len, rest) = self.bytes.split_first_chunk::<4>()?;
         let (crc, rest) = rest.split_first_chunk::<4>()?;
         let (number, rest) = rest.split_first_chunk::<8>()?;
         let body_bytes = usize::try_from(u32::from_le_bytes(*len)).ok()?;
         let (body, rest) = rest.split_at_checked(body_bytes)?;
         let is_next = !body.is_empty() && u64::from_le_bytes(*number) == self.next;
-        if !is_next || checksum(self.seed, *len, *number, body) != u32::from_le_bytes(*crc) {
-            return None;
+        let is_whole = checksum(self.seed, *len, *number, body) == u32::from_le_bytes(*crc);
+        (is_next && is_whole).then_some(((self.next, body), rest))
+    }
+
+    /// The records from the first one on that has one of these numbers and stands behind what cannot
+    /// be read here.
+    fn behind_damage(&self, numbers: RangeInclusive<u64>) -> Option<Self> {
+        (1..self.bytes.len()).find_map(|start| {
+            let bytes = self.bytes.get(start..)?;
+            let next = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
+            let records = Self { bytes, next, ..*self };
+            (numbers.contains(&next) && records.here().is_some()).then_some(records)
+        })
+    }
+
+    /// Whether a record that the database lacks stands behind what cannot be read here: then that is
+    /// not the torn end.
+    fn go_on(&self) -> bool {
+        let first = self.next.max(self.settled).saturating_add(1);
+        self.behind_damage(first..=first.saturating_add(self.bytes.len() as u64)).is_some()
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.next <= self.settled && self.here().is_none() {
+            *self = self.behind_damage(self.next + 1..=self.settled.saturating_add(1))?;
         }
+        let (record, rest) = self.here()?;
         self.bytes = rest;
         self.next += 1;
-        Some((u64::from_le_bytes(*number), body))
+        Some(record)
     }
 }
 
 /// What a journal is found to be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is nothing in it that the database lacks.
-    Settled,
-    /// It goes on where the database ends.
-    Ahead,
+    /// It goes on where the database ends, or there is nothing in it that the database lacks.
+    Sound,
+    /// It belongs to another database.
+    Foreign,
     /// It is of no use to this database: why.
     Useless(&'static str),
     /// Records of this database may have been lost from it: why.
@@ -203,15 +222,15 @@ pub(super) struct Log<M> {
 
 impl<M: Medium> Log<M> {
     /// Looks at a journal of the database that calls it `journal` and has all records up to `record`.
-    /// Of one that is damaged it takes what can be read only if `accept_damage` says so.
+    /// Whatever is found, it can go on behind the last record that can be read, once it is
+    /// [cut off](Self::cut_off) there. Until then it is as it was.
     ///
     /// # Errors
-    /// It cannot be read, or not be cut off behind its last record.
+    /// It cannot be read.
     pub(super) fn open(
         mut medium: M,
         Position { journal, record }: Position,
         sync: bool,
-        accept_damage: bool,
     ) -> io::Result<(Self, Found)> {
         let bytes = medium.read()?;
         let head = Head { version: VERSION, journal, salt: 0, first: 0 };
@@ -222,10 +241,7 @@ impl<M: Medium> Log<M> {
                 Found::Useless("no journal")
             } else if bytes.len() < HEAD_BYTES {
                 // One that is cut off was to be followed by the first record of all.
-                Found::Settled
-            } else if accept_damage {
-                log.medium.cut(0)?;
-                Found::Settled
+                Found::Sound
             } else {
                 // A head is so short that a disk keeps all of it or nothing.
                 Found::Damaged("its head is damaged")
@@ -236,31 +252,33 @@ impl<M: Medium> Log<M> {
             return Ok((log, Found::Newer(head.version)));
         }
         if head.journal != journal {
-            return Ok((log, Found::Useless("it belongs to another database")));
+            return Ok((log, Found::Foreign));
         }
-        let mut records = Records::new(&bytes, head);
-        records.by_ref().for_each(drop);
-        let (last, len) = (records.next.saturating_sub(1), bytes.len() - records.bytes.len());
-        if !accept_damage && records.go_on(record) {
-            return Ok((log, Found::Damaged("a record in the middle of it is damaged")));
-        }
-        if last <= record || last < head.first {
-            if accept_damage {
-                // Else the next start would find the damage again.
-                log.medium.cut(0)?;
+        let mut records = Records::new(&bytes, head, record);
+        let last = records.by_ref().last().map_or(0, |(number, _)| number);
+        if last > record {
+            if head.first > record.saturating_add(1) {
+                return Ok((log, Found::Useless("the database lacks what came before")));
             }
-            return Ok((log, Found::Settled));
+            log.head = head;
+            log.begun = true;
+            log.tail = (bytes.len() - records.bytes.len()) as u64;
+            log.last = last;
         }
-        if head.first > record.saturating_add(1) {
-            return Ok((log, Found::Useless("the database lacks what came before")));
-        }
-        // What stands behind may be a whole record, beyond one that was torn.
-        log.medium.cut(len as u64)?;
-        log.head = head;
-        log.begun = true;
-        log.tail = len as u64;
-        log.last = last;
-        Ok((log, Found::Ahead))
+        let found = if records.go_on() {
+            Found::Damaged("a record in the middle of it is damaged")
+        } else {
+            Found::Sound
+        };
+        Ok((log, found))
+    }
+
+    /// Removes what stands behind the last record: it may be a whole one, beyond one that was torn.
+    ///
+    /// # Errors
+    /// It is still there.
+    pub(super) fn cut_off(&mut self) -> io::Result<()> {
+        self.medium.cut(self.tail)
     }
 
     /// Which journal it is, for the database.
@@ -365,7 +383,7 @@ impl<M: Medium> Log<M> {
             Err(error) => return Err(missing(error.to_string())),
         };
         let mut done = record;
-        for (number, body) in Records::new(&bytes, self.head) {
+        for (number, body) in Records::new(&bytes, self.head, record) {
             if number > self.last {
                 break;
             }

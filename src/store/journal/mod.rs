@@ -34,6 +34,7 @@ use rustix::io::Errno;
 
 use super::{Result, Store, StoreError};
 use crate::api::Full;
+use crate::model::Seq;
 pub use log::Medium;
 use log::{AppendError, Found, Log};
 pub use open::{JournalFile, JournaledSqlite};
@@ -53,6 +54,10 @@ const BYTES_MAX_STUCK: u64 = 4 * 1024 * 1024;
 
 /// How long after a commit of the store that failed the next is tried.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Numbers that are left out where the last that was given may be among what is lost: more than a
+/// database has rows, and more than a journal has bytes.
+pub const SEQ_MARGIN: u64 = 1 << 24;
 
 /// How much of which journal a store has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,10 +90,17 @@ pub trait Ground: Store {
     /// Forgets the turns that are held. Between turns.
     fn drop_held(&mut self);
 
+    /// Gives no number up to this one any more, and makes that durable. Between turns, before the first
+    /// that is held. After an error it may be forgotten by a kill.
+    fn give_up_to(&mut self, seq: Seq) -> Result<()>;
+
     /// Lets the store grow beyond its limit while turns are done again that had room before; or not
     /// any more.
     fn lift_limit(&mut self, lifted: bool) -> Result<()>;
 }
+
+/// What is said of a journal that belongs to another database.
+const FOREIGN: &str = "it belongs to another database";
 
 /// A store with a journal in front of it.
 #[derive(Debug)]
@@ -136,25 +148,23 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
     ///
     /// # Errors
     /// They do not go together. Both are as they were.
-    pub fn new(store: S, medium: M, sync: bool) -> std::result::Result<Self, Unfit> {
-        Self::join(store, medium, sync, false)
+    pub fn new(mut store: S, medium: M, sync: bool) -> std::result::Result<Self, Unfit> {
+        let (log, found) = look(&mut store, medium, sync)?;
+        match found {
+            Found::Sound => Ok(Self::go_on(store, log)?),
+            Found::Foreign => Err(Unfit::Useless(FOREIGN)),
+            Found::Useless(why) => Err(Unfit::Useless(why)),
+            Found::Damaged(why) => Err(Unfit::Damaged(why)),
+            Found::Newer(version) => Err(Unfit::Newer(version, log::VERSION)),
+        }
     }
 
-    /// The same; with `accept_damage` what can be read of a damaged journal has to do.
-    fn join(
-        mut store: S,
-        medium: M,
-        sync: bool,
-        accept_damage: bool,
-    ) -> std::result::Result<Self, Unfit> {
-        let position = store.position()?;
-        let opened = Log::open(medium, position, sync, accept_damage);
-        let (log, found) = opened.map_err(|error| of_io("read", &error))?;
-        match found {
-            Found::Settled | Found::Ahead => {}
-            Found::Useless(why) => return Err(Unfit::Useless(why)),
-            Found::Damaged(why) => return Err(Unfit::Damaged(why)),
-            Found::Newer(version) => return Err(Unfit::Newer(version, log::VERSION)),
+    /// Puts what was looked at in front of the store, which is told what it lacks.
+    fn go_on(mut store: S, mut log: Log<M>) -> Result<Self> {
+        let settled = store.position()?.record;
+        let is_ahead = log.last() > settled;
+        if is_ahead {
+            log.cut_off().map_err(|error| of_io("read", &error))?;
         }
         store.hold_turns()?;
         let mut journaled = Self {
@@ -165,16 +175,16 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
             failed: false,
             behind: false,
             rows_removed: 0,
-            settled: position.record,
+            settled,
             stuck_until: None,
             full: None,
         };
-        if found == Found::Ahead {
+        if is_ahead {
             // It may be the store that is damaged.
             if let Err(error) = journaled.catch_up()
                 && !journaled.mend()?
             {
-                return Err(error.into());
+                return Err(error);
             }
             // If it cannot be, the journal goes on where it ends.
             let _ = journaled.settle();
@@ -270,6 +280,12 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
             self.ensure().and_then(|()| if self.store.has_held() { self.settle() } else { Ok(()) });
         (self.store, self.log.into_medium(), settled)
     }
+}
+
+/// Looks at the journal in `medium`, which is not changed.
+fn look<S: Ground, M: Medium>(store: &mut S, medium: M, sync: bool) -> Result<(Log<M>, Found)> {
+    let position = store.position()?;
+    Log::open(medium, position, sync).map_err(|error| of_io("read", &error))
 }
 
 fn of_io(what: &str, error: &io::Error) -> StoreError {

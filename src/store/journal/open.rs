@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::{Journaled, Medium, Unfit};
+use super::log::{self, Found};
+use super::{FOREIGN, Ground as _, Journaled, Medium, SEQ_MARGIN, look};
 use crate::config::Durability;
 use crate::files::open_regular;
+use crate::model::Seq;
 use crate::store::sqlite::{
-    OpenError, Options, SqliteStore, aside_of_damaged, journal_of, place_aside,
+    OpenError, Options, SqliteStore, Tell, aside_of_damaged, journal_of, place_aside,
 };
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, StoreError};
 
 /// What the broker has.
 pub type JournaledSqlite = Journaled<SqliteStore, JournalFile>;
@@ -78,8 +80,8 @@ impl Medium for JournalFile {
 
 impl JournaledSqlite {
     /// Opens the database at `path` as [`SqliteStore::open`] does, and the journal beside it. A
-    /// journal that does not belong to it is moved aside; of one that is damaged a copy is kept, and
-    /// what can be read is done again.
+    /// journal that does not belong to it is moved aside; of one that is damaged a copy is kept, if there
+    /// is room, and what can be read is done again.
     ///
     /// # Errors
     /// Those of the database; and if the journal cannot be read, was written by a newer program, or
@@ -90,40 +92,48 @@ impl JournaledSqlite {
             OpenError::Failed(format!("cannot {what} {}: {error}", journal.display()))
         };
         let sync = options.durability == Durability::Full;
-        let (mut moved, mut damaged) = (false, false);
-        loop {
-            let store = SqliteStore::open(path, options)?;
-            let aside = place_aside(path, store.recovery().as_ref());
-            let file = JournalFile::open(&journal, sync).map_err(|error| failed("open", &error))?;
-            match Self::join(store, file, sync, damaged) {
-                Ok(journaled) => return Ok(journaled),
-                Err(Unfit::Damaged(why)) => {
-                    damaged = true;
-                    let copy = aside_of_damaged(&journal);
-                    copy_private(&journal, &copy).map_err(|error| failed("copy", &error))?;
-                    (options.tell)(format_args!(
-                        "the journal {} is damaged ({why}): what happened last before the end may \
-                         be lost; a copy of it is {}",
-                        journal.display(),
-                        copy.display()
-                    ));
+        let open = || JournalFile::open(&journal, sync).map_err(|error| failed("open", &error));
+        let go_on = |error: StoreError| failed("go on with", &error);
+        let mut store = SqliteStore::open(path, options)?;
+        let (mut log, found) = look(&mut store, open()?, sync).map_err(go_on)?;
+        let is_new = store.last_seq() == Seq(0);
+        match found {
+            Found::Sound => {}
+            Found::Newer(found) => {
+                return Err(OpenError::Newer { path: journal, found, known: log::VERSION });
+            }
+            Found::Damaged(why) => {
+                leave_out_numbers(&mut store, options.tell);
+                let copy = aside_of_damaged(&journal);
+                let copied = match copy_private(&journal, &copy) {
+                    Ok(()) => format!("a copy of it is {}", copy.display()),
+                    // There may be no room for it.
+                    Err(error) => format!("it could not be copied: {error}"),
+                };
+                (options.tell)(format_args!(
+                    "the journal {} is damaged ({why}): what happened last before the end may be \
+                     lost; {copied}",
+                    journal.display()
+                ));
+                log.cut_off().map_err(|error| failed("cut off", &error))?;
+            }
+            Found::Foreign | Found::Useless(_) => {
+                let why = if let Found::Useless(why) = found { why } else { FOREIGN };
+                // A new database that has none of its own yet has lost nothing.
+                if !(is_new && found == Found::Foreign) {
+                    leave_out_numbers(&mut store, options.tell);
                 }
-                Err(Unfit::Useless(why)) if !moved => {
-                    moved = true;
-                    fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
-                    (options.tell)(format_args!(
-                        "the journal {} is of no use ({why}) and is now {}",
-                        journal.display(),
-                        aside.display()
-                    ));
-                }
-                Err(Unfit::Useless(why)) => return Err(failed("use", &why)),
-                Err(Unfit::Newer(found, known)) => {
-                    return Err(OpenError::Newer { path: journal, found, known });
-                }
-                Err(Unfit::Failed(error)) => return Err(failed("go on with", &error)),
+                let aside = place_aside(path, store.recovery().as_ref());
+                fs::rename(&journal, &aside).map_err(|error| failed("move aside", &error))?;
+                (options.tell)(format_args!(
+                    "the journal {} is of no use ({why}) and is now {}",
+                    journal.display(),
+                    aside.display()
+                ));
+                (log, _) = look(&mut store, open()?, sync).map_err(go_on)?;
             }
         }
+        Self::go_on(store, log).map_err(go_on)
     }
 
     /// Closes both in order: everything is in the database then, and the journal is gone.
@@ -136,6 +146,16 @@ impl JournaledSqlite {
         settled.and(closed)?;
         file.remove();
         Ok(())
+    }
+}
+
+/// Numbers that are in what is lost of the journal were acknowledged, and are not given again: not as
+/// a message's, nor as a version of state or a fence.
+fn leave_out_numbers(store: &mut SqliteStore, tell: Tell) {
+    let Seq(last) = store.last_seq();
+    if let Err(error) = store.give_up_to(Seq(last.saturating_add(SEQ_MARGIN))) {
+        // The first record of the new journal says it, too.
+        tell(format_args!("that numbers are left out is not in the database yet: {error}"));
     }
 }
 

@@ -140,7 +140,9 @@ impl JournaledSqlite {
     pub(in crate::store) fn journal_path(&self) -> &Path {
         self.log.medium().path()
     }
+}
 
+impl<S, M: Medium> Journaled<S, M> {
     /// Bytes of the journal up to its last record.
     pub(in crate::store) fn journal_bytes(&self) -> u64 {
         self.log.len()

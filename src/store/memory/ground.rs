@@ -1,6 +1,7 @@
 //! The store as the ground of a journal.
 
 use super::MemoryStore;
+use crate::model::Seq;
 use crate::store::Result;
 use crate::store::journal::{Ground, Position};
 
@@ -34,6 +35,14 @@ impl Ground for MemoryStore {
         if let Some(settled) = self.settled.take() {
             *self = Self { settled: Some(settled.clone()), ..settled.0 };
         }
+    }
+
+    fn give_up_to(&mut self, seq: Seq) -> Result<()> {
+        self.last_seq = self.last_seq.max(seq);
+        if let Some(settled) = &mut self.settled {
+            settled.0.last_seq = settled.0.last_seq.max(seq);
+        }
+        Ok(())
     }
 
     fn lift_limit(&mut self, _lifted: bool) -> Result<()> {

@@ -294,6 +294,11 @@ impl Ground for SqliteStore {
         self.db.drop_held();
     }
 
+    fn give_up_to(&mut self, seq: Seq) -> Result<()> {
+        self.db.tally.last_seq = self.db.tally.last_seq.max(seq);
+        self.run(|db| db.in_own_turn(Db::begin_write))
+    }
+
     fn lift_limit(&mut self, lifted: bool) -> Result<()> {
         let options = self.options;
         self.run(|db| open::lift_limit(&db.connection, &options, lifted))

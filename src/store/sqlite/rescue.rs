@@ -21,14 +21,12 @@ use crate::model::{
     Lock, MachineRecord, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry,
     Timestamp,
 };
+use crate::store::journal::SEQ_MARGIN;
 use crate::store::marks::Marks;
 use crate::store::{NewEvent, NewMessage};
 
 /// The first number that does not fit an id.
 const SEQ_END: u64 = 1 << 48;
-/// Numbers that are left out where the last that was given may be among what is lost: more than a
-/// database has rows.
-const SEQ_MARGIN: u64 = 1 << 24;
 /// The end of the year 9999, which no time of ours is beyond.
 const TIME_END: i64 = 253_402_300_800_000;
 /// How often the log is told how far it is.

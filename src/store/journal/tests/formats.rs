@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::store::contract::{register, tell, texts, unread};
+use crate::store::To;
+use crate::store::contract::{Draft, T0, post, register, tell, texts, turn, unread};
 
 fn names(dir: &TempDir) -> Vec<String> {
     let files = std::fs::read_dir(dir.file("")).unwrap();
@@ -42,6 +43,7 @@ fn a_journal_of_another_database_is_moved_aside() {
     std::fs::write(journal_of(&other), &journal).unwrap();
     let mut opened = open(&other);
     assert_eq!(opened.counts().messages.total, 0);
+    assert_eq!(opened.last_seq(), Seq(0), "a new database has lost no numbers");
     register(&mut opened, 1);
     let aside: Vec<_> = names(&dir)
         .into_iter()
@@ -49,6 +51,24 @@ fn a_journal_of_another_database_is_moved_aside() {
         .collect();
     assert_eq!(aside.len(), 1, "{:?}", names(&dir));
     assert_eq!(std::fs::read(dir.file(&aside[0])).unwrap(), journal);
+    // One that has given numbers may have lost its own journal with others.
+    turn(&mut opened, |store| {
+        _ = post(store, &party(1), To::One(inbox_of(1)), &Draft::new("one", T0));
+    });
+    opened.close().unwrap();
+    std::fs::write(journal_of(&other), &journal).unwrap();
+    check_numbers_left_out(&other, 1);
+}
+
+/// That a start leaves out those numbers that may have been given, of which `known` are in the
+/// database, and that it stays so.
+fn check_numbers_left_out(path: &Path, known: u64) {
+    // Of a start that was killed before it wrote anything.
+    drop(open(path));
+    let mut store = open(path);
+    let last = store.last_seq();
+    assert!((SEQ_MARGIN..SEQ_MARGIN + known + 10).contains(&last.0), "{last:?}");
+    assert_eq!(store.next_seq(), last.next());
 }
 
 /// A database and its journal with turns that are in no database, as a kill leaves them; and where in
@@ -102,8 +122,7 @@ fn a_damaged_head_is_told_and_a_copy_kept() {
     let mut journal = std::fs::read(journal_of(&path)).unwrap();
     journal[20] ^= 4;
     std::fs::write(journal_of(&path), &journal).unwrap();
-    // Of a start that was killed before it wrote anything.
-    drop(open(&path));
+    check_numbers_left_out(&path, 0);
     let mut store = open(&path);
     assert_eq!(texts_in(&mut store), [""; 0]);
     let copies = damaged_copies(&dir);
@@ -127,6 +146,7 @@ fn a_damaged_record_before_others_is_told_and_what_is_before_it_done_again() {
         journal[starts[place]] ^= 0x40;
         std::fs::write(journal_of(&path), &journal).unwrap();
         assert_eq!(texts_in(&mut open(&path)), found);
+        check_numbers_left_out(&path, 3);
         let copies = damaged_copies(&dir);
         assert_eq!(copies.len(), 1, "{:?}", names(&dir));
         assert_eq!(std::fs::read(&copies[0]).unwrap(), journal);
@@ -140,8 +160,65 @@ fn the_last_record_may_be_torn_and_nothing_is_told() {
     let mut journal = std::fs::read(journal_of(&path)).unwrap();
     journal[starts[2] + 30] ^= 1;
     std::fs::write(journal_of(&path), &journal).unwrap();
-    assert_eq!(texts_in(&mut open(&path)), ["one", "two"]);
+    let mut store = open(&path);
+    assert_eq!(texts_in(&mut store), ["one", "two"]);
+    assert_eq!(store.last_seq(), Seq(2));
     assert_eq!(damaged_copies(&dir), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn a_journal_of_no_use_may_have_had_all_numbers_of_a_database() {
+    let dir = TempDir::new();
+    let path = dir.file("killed.db");
+    let mut store = open(&path);
+    register(&mut store, 2);
+    tell(&mut store, 1, 2, "one");
+    copy(&path, &dir.file("mesh.db"));
+    let path = dir.file("mesh.db");
+    let mut journal = std::fs::read(journal_of(&path)).unwrap();
+    journal[0] ^= 1;
+    std::fs::write(journal_of(&path), &journal).unwrap();
+    check_numbers_left_out(&path, 0);
+}
+
+#[test]
+fn a_damaged_journal_that_cannot_be_copied_does_not_prevent_a_start() {
+    let dir = TempDir::new();
+    let (killed, starts) = killed(&dir);
+    // So long that there is no name for a copy: that fails as on a full disk.
+    let path = dir.file(&"m".repeat(240));
+    copy(&killed, &path);
+    let mut journal = std::fs::read(journal_of(&path)).unwrap();
+    journal[starts[1]] ^= 0x40;
+    std::fs::write(journal_of(&path), &journal).unwrap();
+    let mut store = open(&path);
+    assert_eq!(texts_in(&mut store), ["one"]);
+    tell(&mut store, 1, 2, "later");
+    drop(store);
+    assert_eq!(texts_in(&mut open(&path)), ["one", "later"]);
+    check_numbers_left_out(&path, 3);
+}
+
+#[test]
+fn damage_in_what_the_database_has_costs_nothing_that_it_lacks() {
+    let mut store = in_memory();
+    register(&mut store, 2);
+    let damaged = store.journal_bytes();
+    tell(&mut store, 1, 2, "damaged");
+    tell(&mut store, 1, 2, "settled");
+    // Of a commit that was kept though it was said to have failed.
+    let mut ground = store.store.clone();
+    let Position { journal, .. } = ground.position().unwrap();
+    ground.settle(Position { journal, record: store.log.last() }).unwrap();
+    for text in ["one", "two"] {
+        tell(&mut store, 1, 2, text);
+    }
+    let tape = store.log.medium().copy();
+    tape.bytes.borrow_mut()[usize::try_from(damaged).unwrap()] ^= 0x40;
+    // Twice: it is read anew when the database has lost what it held.
+    let mut again = Journaled::new(ground, tape, false).unwrap();
+    assert_same(&contents(&mut again), &contents(&mut store), "at the start");
+    assert_eq!(again.last_seq(), store.last_seq());
 }
 
 #[test]
