@@ -7,8 +7,8 @@
 //! what the store lacks.
 //!
 //! Reads see the open transaction, so whoever uses the store notices nothing of this. If the store
-//! loses it (SQLite rolls back all of a transaction when it has no memory or the disk fails), or
-//! cannot commit it, the turns in it are done again from the journal.
+//! loses it (a turn that fails is rolled back with it; SQLite rolls back by itself when it has no memory
+//! or the disk fails), or cannot commit it, the turns in it are done again from the journal.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -197,6 +197,7 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         self.behind = true;
         let Self { store, log, .. } = self;
         store.rollback_turn();
+        let last = store.last_seq();
         store.drop_held();
         let record = store.position()?.record;
         store.lift_limit(true)?;
@@ -213,6 +214,8 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         );
         store.lift_limit(false)?;
         done?;
+        // Some may have been given in turns that wrote nothing.
+        ops::give_up_to(last, store);
         self.settled = record;
         self.behind = false;
         Ok(())

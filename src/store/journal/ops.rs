@@ -171,8 +171,9 @@ fn apply_ops(mut from: Reader<'_>, store: &mut impl Store) -> Result<(), StoreEr
     Ok(())
 }
 
-/// The store may have given higher numbers before, in the place of what was lost.
-fn give_up_to(last: Seq, store: &mut impl Store) {
+/// Gives the numbers up to `last`. The store may have given higher ones before, in the place of what
+/// was lost.
+pub(super) fn give_up_to(last: Seq, store: &mut impl Store) {
     while store.last_seq() < last {
         store.next_seq();
     }

@@ -142,13 +142,33 @@ pub(super) struct Tally {
     pub(super) locks: u64,
 }
 
+/// How a turn has begun to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Began {
+    Not,
+    /// It is a transaction, or part of the one that is open.
+    InTransaction,
+    /// It can be rolled back without the others of its transaction.
+    AsSavepoint,
+}
+
+/// Whether turns are parts of a transaction that stays open until [`Db::settle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holding {
+    Off,
+    On,
+    /// The transaction could not be committed. As long as it cannot, each turn is a savepoint, so that
+    /// one that fails is rolled back alone: to do all the others again would take longer and longer.
+    Stuck,
+}
+
 /// What is going on between `begin_turn` and its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     /// The counters at its beginning.
     before: Tally,
-    /// SQLite has been told.
-    began: bool,
+    /// What SQLite has been told of it.
+    began: Began,
     /// Something was changed.
     wrote: bool,
     /// An operation failed. SQLite may have rolled back by itself, so that further writes would
@@ -168,8 +188,7 @@ pub(super) struct Db {
     pub(super) swept_to: u32,
     /// A write has failed: the log may have no room to grow.
     cramped: bool,
-    /// Turns are savepoints in a transaction that stays open until [`Db::settle`].
-    pub(super) holds_turns: bool,
+    pub(super) holding: Holding,
     /// While that transaction is open: the counters at its beginning.
     held: Option<Tally>,
     /// Commits of it fail: what a full disk does, for tests.
@@ -187,7 +206,7 @@ impl Db {
             turn: None,
             swept_to: 0,
             cramped: false,
-            holds_turns: false,
+            holding: Holding::Off,
             held: None,
             #[cfg(test)]
             refuse_commits: false,
@@ -206,16 +225,17 @@ impl Db {
         if self.turn.is_some() {
             return Err(Fault::Misuse("a turn in a turn".into()));
         }
-        self.turn = Some(Turn { before: self.tally, began: false, wrote: false, failed: false });
+        let began = Began::Not;
+        self.turn = Some(Turn { before: self.tally, began, wrote: false, failed: false });
         Ok(())
     }
 
     pub(super) fn commit_turn(&mut self) -> Outcome<()> {
         let turn = self.check_turn()?;
         self.lists = Lists::default();
-        if turn.began && self.held.is_some() {
+        if turn.began == Began::AsSavepoint {
             self.execute("RELEASE turn")?;
-        } else if turn.began {
+        } else if turn.began == Began::InTransaction && self.held.is_none() {
             self.keep_counters()?;
             self.execute("COMMIT")?;
         }
@@ -223,21 +243,23 @@ impl Db {
         Ok(())
     }
 
+    /// Rolls the turn back; with all that are held, if it is no savepoint: then they
+    /// [are lost](Self::has_lost).
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         self.lists = Lists::default();
         // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
         // says so.
-        if turn.began && !self.connection.is_autocommit() {
+        if turn.began != Began::Not && !self.connection.is_autocommit() {
             let to_savepoint = || {
                 self.execute("ROLLBACK TO turn")?;
                 self.execute("RELEASE turn")
             };
-            if self.held.is_none() || to_savepoint().is_err() {
+            if turn.began != Began::AsSavepoint || to_savepoint().is_err() {
                 let _ = self.execute("ROLLBACK");
             }
         }
-        if turn.began || turn.failed {
+        if turn.began != Began::Not || turn.failed {
             self.parties.forget_all();
         }
         self.tally = turn.before;
@@ -247,7 +269,7 @@ impl Db {
     /// a disk that is full must not end it.
     pub(super) fn hold_turns(&mut self) -> Outcome<()> {
         self.connection.execute_batch("PRAGMA cache_spill = OFF")?;
-        self.holds_turns = true;
+        self.holding = Holding::On;
         Ok(())
     }
 
@@ -256,7 +278,7 @@ impl Db {
         self.held.is_some()
     }
 
-    /// Whether SQLite has rolled that transaction back by itself, with all turns in it.
+    /// Whether that transaction was rolled back, with all turns in it.
     pub(super) fn has_lost(&self) -> bool {
         self.held.is_some() && self.connection.is_autocommit()
     }
@@ -294,13 +316,16 @@ impl Db {
         }
         #[cfg(test)]
         if self.refuse_commits {
+            self.holding = Holding::Stuck;
             self.drop_held();
             return Err(Fault::Misuse("commits are refused".into()));
         }
         let committed = self.keep_counters().and_then(|()| self.execute("COMMIT"));
         if committed.is_ok() {
             self.held = None;
+            self.holding = Holding::On;
         } else {
+            self.holding = Holding::Stuck;
             self.cramped = true;
             self.drop_held();
         }
@@ -338,7 +363,7 @@ impl Db {
     /// To be called before the first statement that may write.
     pub(super) fn begin_write(&mut self) -> Outcome<()> {
         let turn = self.check_turn()?;
-        if turn.began {
+        if turn.began != Began::Not {
             return Ok(());
         }
         if self.held.is_none() {
@@ -348,13 +373,16 @@ impl Db {
                 let _ = self.copy_log();
             }
             self.execute("BEGIN IMMEDIATE")?;
-            self.held = self.holds_turns.then_some(turn.before);
+            self.held = (self.holding != Holding::Off).then_some(turn.before);
         }
-        if self.held.is_some() {
+        let began = if self.holding == Holding::Stuck {
             self.execute("SAVEPOINT turn")?;
-        }
+            Began::AsSavepoint
+        } else {
+            Began::InTransaction
+        };
         if let Some(turn) = &mut self.turn {
-            turn.began = true;
+            turn.began = began;
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ use std::{fmt, mem};
 use rusqlite::config::DbConfig;
 use uuid::Uuid;
 
-use self::db::{Db, Fault, Outcome};
+use self::db::{Db, Fault, Holding, Outcome};
 use self::flush::Flush;
 pub use self::open::OpenError;
 use self::open::PAGE_BYTES;
@@ -356,7 +356,7 @@ impl Store for SqliteStore {
             return Err(super::StoreError::Failed(error));
         };
         let waits = self.next_copy.is_some_and(|at| Instant::now() < at);
-        let holds_turns = self.db.holds_turns;
+        let holds_turns = self.db.holding != Holding::Off;
         if !waits && let Err(error) = self.replace(&path, &why) {
             // There may be no room. Until there is, all that is not damaged is as good as before.
             self.db = open::reopen(&path, &self.options)

@@ -26,9 +26,9 @@ use crate::model::Seq;
 /// written; a quarter makes long messages slow.
 pub(super) const PAGE_BYTES: u64 = 2048;
 
-/// SQLite's cache of pages, KiB. Four times as much makes next to nothing faster: what is not in it is
-/// in that of the operating system.
-const CACHE_KIB: u32 = 512;
+/// SQLite's cache of pages, KiB: room for what the turns between two commits change, with the leaves of
+/// the indexes of all who write to each other. A page that is not in it costs a system call.
+const CACHE_KIB: u32 = 2048;
 
 /// More than there are statements, so that each is prepared once.
 const STATEMENTS: usize = 256;

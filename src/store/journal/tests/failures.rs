@@ -100,6 +100,27 @@ fn a_database_that_cannot_commit_is_told_again_what_it_lacks() {
 }
 
 #[test]
+fn a_turn_that_fails_takes_those_held_along_only_if_they_can_be_committed_then() {
+    for is_stuck in [false, true] {
+        let dir = TempDir::new();
+        let mut store = open(&dir);
+        register(&mut store, 2);
+        store.database().refuse_commits(is_stuck);
+        assert_eq!(store.maintain(true).is_err(), is_stuck);
+        tell(&mut store, 1, 2, "one");
+        let wanted = contents(&mut store);
+        store.begin_turn().unwrap();
+        post(&mut store, &party(1), To::One(inbox_of(2)), &Draft::new("two", T0));
+        store.rollback_turn();
+        // Done again, the others were committed at once: so the next that fails costs no more.
+        assert_eq!(store.store.has_held(), is_stuck);
+        assert_eq!(contents(&mut store), wanted);
+        tell(&mut store, 1, 2, "three");
+        assert_same(&after_kill(&dir), &contents(&mut store), "after a kill");
+    }
+}
+
+#[test]
 fn a_journal_does_not_grow_for_ever_while_the_database_cannot_commit() {
     let dir = TempDir::new();
     let mut store = open(&dir);
