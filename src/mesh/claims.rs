@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::Mesh;
 use super::heard::News;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Failure, Replied};
 use super::who::{Right, not_found};
 use crate::api::Reply;
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX};
-use crate::model::{Message, Monotonic, Now, PeerId, Seq, Way};
+use crate::model::{Message, Monotonic, PeerId, Seq, Way};
 use crate::store::Store;
 
 /// A message under a claim.
@@ -134,10 +134,10 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         claim: Uuid,
-        now: Now,
-    ) -> Result<Reply, Failure> {
-        let (_, claims) = self.claims_of(caller, peer, now)?;
-        Ok(Reply::Claim { claimed: claims.renew(claim, now.mono.plus(CLAIM_TIME)) })
+    ) -> Replied {
+        let until = self.now.mono.plus(CLAIM_TIME);
+        let (_, claims) = self.claims_of(caller, peer)?;
+        Ok(Reply::Claim { claimed: claims.renew(claim, until) })
     }
 
     /// `POST /messages` with `release`
@@ -146,16 +146,15 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         claim: Uuid,
-        now: Now,
-    ) -> Result<Reply, Failure> {
+    ) -> Replied {
         let turn = self.turn;
-        let (id, claims) = self.claims_of(caller, peer, now)?;
+        let (id, claims) = self.claims_of(caller, peer)?;
         let (claimed, by) = claims.release(claim, turn);
         if claimed > 0 {
-            self.wake(id, now);
+            self.wake(id);
         }
         if let Some(way) = by.filter(|way| way.wakes()) {
-            self.heard_of(id, News::Failed(way), now)?;
+            self.heard_of(id, News::Failed(way))?;
         }
         Ok(Reply::Claim { claimed })
     }
@@ -165,12 +164,11 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         peer: Option<&str>,
-        now: Now,
     ) -> Result<(PeerId, &mut Claims), Failure> {
         let turn = self.turn;
-        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+        let id = self.acting_peer(caller, peer, Right::Speak)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
-        present.claims.clean(turn, now.mono);
+        present.claims.clean(turn, self.now.mono);
         Ok((id, &mut present.claims))
     }
 }

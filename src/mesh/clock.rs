@@ -145,8 +145,8 @@ fn jumped(offset: i64, before: i64) -> bool {
 impl<S: Store> Mesh<S> {
     /// Notes at the start what time it is, so that nobody takes the wall clock of another start for
     /// it. Where that cannot be stored, it is at the next occasion.
-    pub(super) fn begin_time(&mut self, now: Now) {
-        let begun = self.store.begin_turn().and_then(|()| self.look_at_clocks(now));
+    pub(super) fn begin_time(&mut self) {
+        let begun = self.store.begin_turn().and_then(|()| self.look_at_clocks());
         if begun.and_then(|_| self.store.commit_turn()).is_err() {
             self.store.rollback_turn();
         }
@@ -164,24 +164,24 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What the mesh's clock says.
-    pub(super) fn time(&self, now: Now) -> MeshTime {
-        self.clock.time(now)
+    pub(super) fn time(&self) -> MeshTime {
+        self.clock.time(self.now)
     }
 
     /// Stores what time it is: what has a number by now is as old as this.
-    pub(super) fn note_time(&mut self, now: Now) -> Result<()> {
-        self.store.note_time(&self.clock.mark(self.settings.boot_id, now))
+    pub(super) fn note_time(&mut self) -> Result<()> {
+        self.store.note_time(&self.clock.mark(self.settings.boot_id, self.now))
     }
 
     /// Looks after the clock; gives whether anything may be removed for its age.
-    pub(super) fn look_at_clocks(&mut self, now: Now) -> Result<bool> {
-        if let Some((to, unseen)) = self.clock.look(now)
+    pub(super) fn look_at_clocks(&mut self) -> Result<bool> {
+        if let Some((to, unseen)) = self.clock.look(self.now)
             && unseen > 0
         {
             self.store.make_older(to, unseen)?;
             self.note_expiries()?;
         }
-        let mark = self.clock.mark(self.settings.boot_id, now);
+        let mark = self.clock.mark(self.settings.boot_id, self.now);
         let told =
             |mark: &TimeMark| (mark.boot_id, mark.believed_ms, mark.unseen_to, mark.steady_since);
         let last = self.store.last_time()?;

@@ -131,6 +131,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn link_up(&mut self, peer: PeerId, process_known: bool, now: Now) -> Result<()> {
+        self.now = now;
         let Some(present) = self.peers.get_mut(&peer) else { return Ok(()) };
         present.link.open();
         self.hungry.insert(peer);
@@ -148,23 +149,25 @@ impl<S: Store> Mesh<S> {
 
     /// A peer has acknowledged a message. Acknowledgements of what it was not sent are ignored.
     pub fn acknowledged(&mut self, peer: PeerId, id: MessageId, now: Now) {
+        self.now = now;
         let Some(present) = self.peers.get_mut(&peer).filter(|present| present.record.acks) else {
             return;
         };
         if present.link.confirm(|frame| frame.id == id).is_some() {
-            self.confirmed(peer, id.seq(), now);
+            self.confirmed(peer, id.seq());
         }
     }
 
     /// A frame with a message has left the process whole. Without acknowledgements that is all that
     /// can be known.
     pub fn frame_written(&mut self, peer: PeerId, message: Seq, now: Now) {
+        self.now = now;
         let Some(present) = self.peers.get_mut(&peer).filter(|present| !present.record.acks) else {
             return;
         };
         if present.link.confirm(|frame| frame.id.seq() == message).is_some() {
             *self.written_now.entry(message).or_default() += 1;
-            self.confirmed(peer, message, now);
+            self.confirmed(peer, message);
         }
     }
 
@@ -181,6 +184,7 @@ impl<S: Store> Mesh<S> {
         written: &[Seq],
         now: Now,
     ) -> Result<()> {
+        self.now = now;
         let Some(present) = self.peers.get(&peer) else { return Ok(()) };
         let ids = acknowledged.iter().map(|id| (id.seq(), Some(*id)));
         let seqs = written.iter().map(|seq| (*seq, None));
@@ -193,7 +197,7 @@ impl<S: Store> Mesh<S> {
                 .first()
                 .is_some_and(|message| message.seq == seq && id.is_none_or(|id| message.id == id));
             if is_it && !self.marks.iter().any(|mark| mark.peer == peer && mark.seq == seq) {
-                self.confirmed(peer, seq, now);
+                self.confirmed(peer, seq);
             }
         }
         Ok(())
@@ -219,8 +223,8 @@ impl<S: Store> Mesh<S> {
         self.hungry.insert(peer);
     }
 
-    fn confirmed(&mut self, peer: PeerId, seq: Seq, now: Now) {
-        self.marks.push(Mark { peer, seq, at: now.wall });
+    fn confirmed(&mut self, peer: PeerId, seq: Seq) {
+        self.marks.push(Mark { peer, seq, at: self.now.wall });
         let hungry = |link: &Link| link.backlog && link.has_room();
         if self.peers.get(&peer).is_some_and(|present| hungry(&present.link)) {
             self.hungry.insert(peer);
@@ -254,9 +258,10 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn feed(&mut self, now: Now, mut has_time: impl FnMut() -> bool) -> Result<()> {
+        self.now = now;
         while let Some(peer) = self.next_hungry() {
             self.fed = Some(peer);
-            if !self.feed_one(peer, now)? {
+            if !self.feed_one(peer)? {
                 self.hungry.remove(&peer);
             }
             if !has_time() {
@@ -274,7 +279,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Gives whether there may be more that the peer has room for.
-    fn feed_one(&mut self, peer: PeerId, now: Now) -> Result<bool> {
+    fn feed_one(&mut self, peer: PeerId) -> Result<bool> {
         let Some(present) = self.peers.get(&peer).filter(|present| present.link.up) else {
             return Ok(false);
         };
@@ -298,7 +303,7 @@ impl<S: Store> Mesh<S> {
             if let machine @ Some(_) = self.machine_of(peer) {
                 self.message_seen_from(machine, &mut message);
             }
-            let frame = self.message_frame(message, now);
+            let frame = self.message_frame(message);
             if !self.push_frame(peer, id, &frame) {
                 return Ok(false);
             }
@@ -316,9 +321,9 @@ impl<S: Store> Mesh<S> {
         Some(&present.record.agent_type)
     }
 
-    fn message_frame(&self, message: Message, now: Now) -> Rc<PushFrame> {
+    fn message_frame(&self, message: Message) -> Rc<PushFrame> {
         let agent = self.agent_of(&message.from);
-        PushFrame::new(Pushed::Message(PushedMessage::new(message, agent)), now.wall)
+        PushFrame::new(Pushed::Message(PushedMessage::new(message, agent)), self.now.wall)
     }
 
     fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<PushFrame>) -> bool {
@@ -334,7 +339,7 @@ impl<S: Store> Mesh<S> {
 
     /// Pushes a message that was just stored to those recipients that can take it now; gives how
     /// many. The others get it when they have caught up.
-    pub(super) fn push_message(&mut self, message: Message, to: &[PeerId], now: Now) -> u32 {
+    pub(super) fn push_message(&mut self, message: Message, to: &[PeerId]) -> u32 {
         let takes = |mesh: &Self, peer| {
             mesh.peers.get(peer).is_some_and(|present| present.link.up && !present.link.backlog)
         };
@@ -346,7 +351,7 @@ impl<S: Store> Mesh<S> {
         let differs = message.from.peer().is_none();
         let elsewhere = differs && to.iter().any(|peer| self.machine_of(*peer).is_some());
         let original = elsewhere.then(|| message.clone());
-        let common = self.message_frame(message, now);
+        let common = self.message_frame(message);
         let mut pushed = 0;
         for peer in to {
             if !takes(self, peer) {
@@ -356,7 +361,7 @@ impl<S: Store> Mesh<S> {
                 let machine = Some(self.machine_of(*peer)?);
                 let mut message = message.clone();
                 self.message_seen_from(machine, &mut message);
-                Some(self.message_frame(message, now))
+                Some(self.message_frame(message))
             });
             if self.push_frame(*peer, id, own.as_ref().unwrap_or(&common)) {
                 pushed += 1;

@@ -6,29 +6,27 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::Mesh;
 use super::peers::Present;
-use super::turn::{Caller, Failure, Interest, Outcome, Push, Target};
+use super::turn::{Caller, Handled, Interest, Outcome, Push, Replied, Target};
 use super::who::{Right, not_found};
-use super::{Handled, Mesh};
 use crate::api::{
     Budget, Code, EmittedReply, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal,
     Reply, event_size,
 };
 use crate::limits::EVENT_TYPES_MAX;
 use crate::model::{
-    Event, MachineName, MessageId, Monotonic, Now, Party, PeerId, PeerRecord, Seq, event_type,
+    Event, MachineName, MessageId, Monotonic, Party, PeerId, PeerRecord, Seq, event_type,
     type_matches,
 };
 use crate::store::{EventQuery, NewEvent, Repeated, Result as Stored, Store};
 
-type Answer = std::result::Result<Reply, Failure>;
-
 impl<S: Store> Mesh<S> {
     /// Something has happened that is an event: told to the others if they are to know, stored, pushed
     /// to subscribers, and news for held requests.
-    pub(super) fn event(&mut self, fact: Fact, by: Option<&Party>, now: Now) -> Stored<()> {
+    pub(super) fn event(&mut self, fact: Fact, by: Option<&Party>) -> Stored<()> {
         let id = self.next_id();
-        self.event_at(id, fact, by, now)
+        self.event_at(id, fact, by)
     }
 
     /// The same, with a number that stands elsewhere too: a version, a fence.
@@ -37,10 +35,9 @@ impl<S: Store> Mesh<S> {
         (seq, id): (Seq, MessageId),
         fact: Fact,
         by: Option<&Party>,
-        now: Now,
     ) -> Stored<()> {
         let fact = Rc::new(fact);
-        self.tell_others(&fact, by, now);
+        self.tell_others(&fact, by);
         let Some(kind) = fact.event_type() else { return Ok(()) };
         self.store.append_event(&NewEvent {
             seq,
@@ -48,20 +45,20 @@ impl<S: Store> Mesh<S> {
             kind,
             payload: &fact.payload(),
             emitted_by: by,
-            created_at: now.wall,
+            created_at: self.now.wall,
             client_id: None,
         })?;
         self.note_event(kind);
         let readers = self.subscribers(kind);
-        self.push_event(&readers, &fact, seq, by, now);
+        self.push_event(&readers, &fact, seq, by);
         Ok(())
     }
 
     /// Tells every present peer but who has caused it, if the fact is one that they are to know.
-    pub(super) fn tell_others(&mut self, fact: &Rc<Fact>, by: Option<&Party>, now: Now) {
+    pub(super) fn tell_others(&mut self, fact: &Rc<Fact>, by: Option<&Party>) {
         if fact.is_update() {
             let others = Target::AllBut(by.and_then(Party::peer));
-            self.push(others, Pushed::Update(Rc::clone(fact)), now);
+            self.push(others, Pushed::Update(Rc::clone(fact)));
         }
     }
 
@@ -92,7 +89,6 @@ impl<S: Store> Mesh<S> {
         fact: &Rc<Fact>,
         seq: Seq,
         by: Option<&Party>,
-        now: Now,
     ) {
         let mut frames: BTreeMap<Option<MachineName>, Rc<PushFrame>> = BTreeMap::new();
         for id in readers {
@@ -102,7 +98,7 @@ impl<S: Store> Mesh<S> {
                 if home.is_some() {
                     self.see_from(home, Rc::make_mut(&mut fact), by.as_mut());
                 }
-                PushFrame::new(Pushed::Event { fact, seq, by }, now.wall)
+                PushFrame::new(Pushed::Event { fact, seq, by }, self.now.wall)
             });
             let push = Push { to: Target::One(*id), frame: Rc::clone(frame) };
             self.effects.pushes.push(push);
@@ -114,11 +110,10 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         read: &ReadEvents,
-        now: Now,
         held: Option<Monotonic>,
     ) -> Handled {
         if held.is_none() {
-            self.count(caller, None, now)?;
+            self.count(caller, None)?;
         }
         let last = self.store.last_seq();
         if let Some(after) = read.after.filter(|after| *after > last) {
@@ -138,8 +133,8 @@ impl<S: Store> Mesh<S> {
         };
         let page = self.store.events(&query, &mut keep)?;
         if page.events.is_empty() && read.wait > 0 {
-            let until = held.unwrap_or_else(|| now.mono.plus(Duration::from_secs(read.wait)));
-            if now.mono < until {
+            let until = held.unwrap_or_else(|| self.now.mono.plus(Duration::from_secs(read.wait)));
+            if self.now.mono < until {
                 return Ok(Outcome::Hold { on: Interest::Events, until });
             }
         }
@@ -156,9 +151,8 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         types: &[Box<str>],
-        now: Now,
-    ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+    ) -> Replied {
+        let id = self.acting_peer(caller, peer, Right::Speak)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         let mut subscriptions = types.to_vec();
         subscriptions.sort();
@@ -178,9 +172,8 @@ impl<S: Store> Mesh<S> {
         peer: Option<&str>,
         (kind, payload): (&str, &str),
         client_id: Option<Uuid>,
-        now: Now,
-    ) -> Answer {
-        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
+    ) -> Replied {
+        let actor = self.acting(caller, peer, "peerId", Right::Speak)?;
         if let Some(client_id) = client_id
             && let Some(first) = self.store.client_id(&actor.party, client_id)?
         {
@@ -202,7 +195,7 @@ impl<S: Store> Mesh<S> {
             kind,
             payload,
             emitted_by: Some(&actor.party),
-            created_at: now.wall,
+            created_at: self.now.wall,
             client_id,
         };
         self.store.append_event(&event)?;
@@ -210,7 +203,7 @@ impl<S: Store> Mesh<S> {
         let readers = self.subscribers(kind);
         if !readers.is_empty() {
             let fact = Rc::new(Fact::Custom { kind: kind.into(), payload: payload.into() });
-            self.push_event(&readers, &fact, seq, Some(&actor.party), now);
+            self.push_event(&readers, &fact, seq, Some(&actor.party));
         }
         Ok(Reply::Emitted(EmittedReply { event_id: id, seq }))
     }

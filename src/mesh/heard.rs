@@ -119,9 +119,9 @@ impl Heard {
 
 impl<S: Store> Mesh<S> {
     /// There is news of the agent of a peer that is here.
-    pub(super) fn heard_of(&mut self, peer: PeerId, news: News, now: Now) -> Result<()> {
+    pub(super) fn heard_of(&mut self, peer: PeerId, news: News) -> Result<()> {
         let Some(present) = self.peers.get(&peer) else { return Ok(()) };
-        self.heard.note(&mut self.store, &present.record.agent_type, news, now)
+        self.heard.note(&mut self.store, &present.record.agent_type, news, self.now)
     }
 }
 

@@ -6,17 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Mesh;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Replied};
 use crate::api::{Budget, Code, Fact, History, HistoryPage, Refusal, Reply, message_size};
 use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS, LIST_LIMIT_MAX};
 use crate::model::{
-    MachineName, Message, MessageId, MessageRef, Now, OF_DOCTOR, Party, PeerId, Recipient, Seq,
+    MachineName, Message, MessageId, MessageRef, OF_DOCTOR, Party, PeerId, Recipient, Seq,
     event_type,
 };
 use crate::names;
 use crate::store::{EventQuery, HistoryQuery, Result as Stored, Store};
-
-type Answer = std::result::Result<Reply, Failure>;
 
 /// Of whom messages are looked for.
 struct With<'a> {
@@ -34,8 +32,8 @@ struct With<'a> {
 
 impl<S: Store> Mesh<S> {
     /// `POST /history`
-    pub(super) fn history(&mut self, caller: Caller, history: &History, now: Now) -> Answer {
-        self.count(caller, None, now)?;
+    pub(super) fn history(&mut self, caller: Caller, history: &History) -> Replied {
+        self.count(caller, None)?;
         if !matches!(caller, Caller::Broker | Caller::Operator(_)) {
             let message = "only the broker token reads what others write to each other: your own \
                            messages are at /messages";
@@ -113,8 +111,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /history` with `message`: any message for the person, else one's own.
-    pub(super) fn find_message(&mut self, caller: Caller, named: MessageRef, now: Now) -> Answer {
-        self.count(caller, None, now)?;
+    pub(super) fn find_message(&mut self, caller: Caller, named: MessageRef) -> Replied {
+        self.count(caller, None)?;
         let own = match caller {
             Caller::Broker => None,
             Caller::Peer(id) => Some(Party::Peer(id)),

@@ -17,6 +17,7 @@ impl<S: Store> Mesh<S> {
     /// If an invariant is broken, or the store fails.
     #[expect(clippy::expect_used, reason = "a check: to panic is what it is for")]
     pub fn check_invariants(&mut self, now: Now) {
+        self.now = now;
         self.check_caches();
         self.check_away();
         let locks = self.store.locks().expect("locks");

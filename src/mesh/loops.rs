@@ -16,7 +16,7 @@ use crate::limits::{
     CONVERSATIONS_MAX, DAMPED_SHOWN_MAX, MESH_ALERTS_MAX, PEERS_MAX, WAKE_DAMPED_EVERY,
     WAKE_LIMIT_MAX, WAKE_WINDOW,
 };
-use crate::model::{Message, Monotonic, Now, Party, PeerId, Seq};
+use crate::model::{Message, Monotonic, Party, PeerId, Seq};
 use crate::store::{Result, Store};
 
 /// Who is told by whom: one sender, or, with none, whoever sends.
@@ -255,27 +255,22 @@ fn counts(from: &Party) -> bool {
 
 impl<S: Store> Mesh<S> {
     /// An agent was woken with these messages.
-    pub(super) fn woken(&mut self, to: PeerId, messages: &[Message], now: Now) -> Result<()> {
+    pub(super) fn woken(&mut self, to: PeerId, messages: &[Message]) -> Result<()> {
         let from = messages.iter().map(|message| (message.seq, &message.from));
-        let begun = self.loops.woken(to, from, now.mono);
+        let begun = self.loops.woken(to, from, self.now.mono);
         for conversation in &begun {
             let damped = Fact::ConversationDamped(self.damped_info(conversation));
-            self.event(damped, None, now)?;
+            self.event(damped, None)?;
         }
         Ok(())
     }
 
     /// Something was sent to peers: what its sender is to be told, if it waits to be told with others.
     /// For several, of the first of them.
-    pub(super) fn damped_reason(
-        &mut self,
-        from: &Party,
-        to: &[PeerId],
-        now: Now,
-    ) -> Option<Box<str>> {
+    pub(super) fn damped_reason(&mut self, from: &Party, to: &[PeerId]) -> Option<Box<str>> {
         let mut first = None;
         for peer in to {
-            if let Some(damped) = self.loops.sent(from, *peer, now.mono) {
+            if let Some(damped) = self.loops.sent(from, *peer, self.now.mono) {
                 first.get_or_insert((damped, *peer));
             }
         }
@@ -290,20 +285,19 @@ impl<S: Store> Mesh<S> {
         &self,
         to: PeerId,
         messages: &mut Vec<Message>,
-        now: Now,
     ) -> Option<Duration> {
         let mut wait = None;
         messages.retain(|message| {
-            let until = self.loops.wait_until((message.seq, &message.from), to, now.mono);
-            wait = wait.into_iter().chain(until.map(|until| until.since(now.mono))).min();
+            let until = self.loops.wait_until((message.seq, &message.from), to, self.now.mono);
+            wait = wait.into_iter().chain(until.map(|until| until.since(self.now.mono))).min();
             until.is_none()
         });
         wait
     }
 
     /// For `status`.
-    pub(super) fn damped(&self, now: Now) -> Vec<DampedInfo> {
-        let damped = self.loops.damped(now.mono).take(DAMPED_SHOWN_MAX);
+    pub(super) fn damped(&self) -> Vec<DampedInfo> {
+        let damped = self.loops.damped(self.now.mono).take(DAMPED_SHOWN_MAX);
         damped.map(|conversation| self.damped_info(conversation)).collect()
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use super::Mesh;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Failure, Replied};
 use crate::api::{Code, Invited, MachineInfo, MachinesReply, Refusal, Reply};
 use crate::limits::{INVITATIONS_MAX, MACHINES_KNOWN_MAX, MACHINES_MAX};
 use crate::model::{
@@ -13,8 +13,6 @@ use crate::model::{
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
-
-type Answer = Result<Reply, Failure>;
 
 /// Minutes that an invitation lasts if nothing is said.
 const INVITATION_MINUTES: u32 = 15;
@@ -126,8 +124,8 @@ impl<S: Store> Mesh<S> {
         Err(Refusal::new(Code::PeerNotFound, message))
     }
 
-    fn check_owner(&mut self, caller: Caller, now: Now) -> Result<(), Refusal> {
-        self.count(caller, None, now)?;
+    fn check_owner(&mut self, caller: Caller) -> Result<(), Refusal> {
+        self.count(caller, None)?;
         if caller == Caller::Broker {
             return Ok(());
         }
@@ -136,8 +134,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /machines`, `list`
-    pub(super) fn list_machines(&mut self, caller: Caller, now: Now) -> Answer {
-        self.check_owner(caller, now)?;
+    pub(super) fn list_machines(&mut self, caller: Caller) -> Replied {
+        self.check_owner(caller)?;
         let info = |record: &MachineRecord| {
             let connected = self.machines.connected.contains(&record.name);
             MachineInfo {
@@ -145,7 +143,7 @@ impl<S: Store> Mesh<S> {
                 id: record.id,
                 address: record.address.clone(),
                 since: record.joined_at,
-                last_seen: if connected { now.wall } else { record.last_seen },
+                last_seen: if connected { self.now.wall } else { record.last_seen },
                 connected,
                 peers: self.peers_of(Some(record.name)).count() as u64,
             }
@@ -161,17 +159,16 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         (name, minutes): (Option<MachineName>, Option<u32>),
-        now: Now,
-    ) -> Answer {
-        self.check_owner(caller, now)?;
-        if let Some(name) = name.filter(|name| self.is_taken(*name, now)) {
+    ) -> Replied {
+        self.check_owner(caller)?;
+        if let Some(name) = name.filter(|name| self.is_taken(*name)) {
             let message = format!(
                 "`name`: {name} is the name of another machine, was one, or is kept for one that is \
                  invited: choose another"
             );
             return Err(Refusal::new(Code::NameTaken, message).into());
         }
-        let time = self.time(now);
+        let time = self.time();
         let over: Vec<[u8; 32]> = (self.machines.invitations.values())
             .filter(|it| it.expires_at <= time)
             .map(|it| it.token_hash)
@@ -191,7 +188,7 @@ impl<S: Store> Mesh<S> {
         let invitation = Invitation {
             token_hash: Sha256::digest(token).into(),
             name,
-            made_at: now.wall,
+            made_at: self.now.wall,
             expires_at,
             owner: None,
         };
@@ -202,14 +199,14 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /machines`, `remove`
-    pub(super) fn remove_machine(&mut self, caller: Caller, name: MachineName, now: Now) -> Answer {
-        self.check_owner(caller, now)?;
+    pub(super) fn remove_machine(&mut self, caller: Caller, name: MachineName) -> Replied {
+        self.check_owner(caller)?;
         let Some(record) = self.machines.called(name).cloned() else {
             let message = format!("no machine `{name}` has joined: see `slm-mesh machines`");
             return Err(Refusal::new(Code::PeerNotFound, message).into());
         };
         let name = record.name;
-        self.put_machine(MachineRecord { removed_at: Some(now.wall), ..record })?;
+        self.put_machine(MachineRecord { removed_at: Some(self.now.wall), ..record })?;
         // What was given out for it may be known to whoever has it.
         let void: Vec<[u8; 32]> = self.machines.invitations.keys().copied().collect();
         for token_hash in void {
@@ -217,14 +214,14 @@ impl<S: Store> Mesh<S> {
         }
         let peers: Vec<PeerId> = self.peers_of(Some(name)).map(|peer| peer.record.id).collect();
         for peer in peers {
-            self.leave_removed(peer, now)?;
+            self.leave_removed(peer)?;
         }
         let holders: BTreeSet<Party> = (self.locks.iter())
             .filter(|lock| lock.holder.machine() == Some(name))
             .map(|lock| lock.holder.clone())
             .collect();
         for holder in holders {
-            self.release_all(&holder, now)?;
+            self.release_all(&holder)?;
         }
         self.rates.forget_machine(name);
         // Its connection is ended once that is stored, and until then it stands.
@@ -233,8 +230,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /machines`, `leave`: only a client of a hub can, and that answers it itself.
-    pub(super) fn leave_hub(&mut self, caller: Caller, now: Now) -> Answer {
-        self.check_owner(caller, now)?;
+    pub(super) fn leave_hub(&mut self, caller: Caller) -> Replied {
+        self.check_owner(caller)?;
         let message = "this machine has joined no other: there is nothing to leave";
         Err(Refusal::new(Code::InvalidRequest, message).into())
     }
@@ -263,6 +260,7 @@ impl<S: Store> Mesh<S> {
         (wished, address): (&str, &str),
         now: Now,
     ) -> Result<MachineName, Failure> {
+        self.now = now;
         let forbidden = |message: &str| Failure::from(Refusal::new(Code::Forbidden, message));
         if let Some(known) = self.machines.records.get(&id) {
             if known.removed_at.is_some() {
@@ -285,7 +283,7 @@ impl<S: Store> Mesh<S> {
                 ));
             }
             Proof::Secret => None,
-            Proof::Invitation(hash) => Some(self.invitation(hash, id, now)?),
+            Proof::Invitation(hash) => Some(self.invitation(hash, id)?),
         };
         let joined = self.machines.joined().count();
         if joined >= MACHINES_MAX || self.machines.records.len() >= MACHINES_KNOWN_MAX {
@@ -297,7 +295,7 @@ impl<S: Store> Mesh<S> {
         }
         let name = match invitation.as_ref().and_then(|it| it.name) {
             Some(name) => name,
-            None => self.free_name(wished, now)?,
+            None => self.free_name(wished)?,
         };
         if let Some(invitation) = invitation {
             self.keep(Invitation { owner: Some(id), ..invitation })?;
@@ -314,12 +312,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The invitation with this token, if that machine may use it.
-    fn invitation(
-        &self,
-        token_hash: [u8; 32],
-        id: MachineId,
-        now: Now,
-    ) -> Result<Invitation, Refusal> {
+    fn invitation(&self, token_hash: [u8; 32], id: MachineId) -> Result<Invitation, Refusal> {
         let refused = |message: &str| Err(Refusal::new(Code::Forbidden, message));
         let Some(invitation) = self.machines.invitations.get(&token_hash) else {
             return refused(
@@ -331,18 +324,18 @@ impl<S: Store> Mesh<S> {
                 "this code was used by another machine: get another with `slm-mesh invite`",
             );
         }
-        if invitation.expires_at <= self.time(now) {
+        if invitation.expires_at <= self.time() {
             return refused("this code is over: get another with `slm-mesh invite`");
         }
         Ok(invitation.clone())
     }
 
     /// Whether nobody new gets this name: it is or was that of another, or is kept for one.
-    fn is_taken(&self, name: MachineName, now: Now) -> bool {
+    fn is_taken(&self, name: MachineName) -> bool {
         let is_kept = |invitation: &Invitation| {
             invitation.name == Some(name)
                 && invitation.owner.is_none()
-                && invitation.expires_at > self.time(now)
+                && invitation.expires_at > self.time()
         };
         Some(name) == MachineName::new(HUB)
             || Some(name) == self.hub_name()
@@ -351,7 +344,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// A name as near to the wished one as can be.
-    fn free_name(&self, wished: &str, now: Now) -> Result<MachineName, Refusal> {
+    fn free_name(&self, wished: &str) -> Result<MachineName, Refusal> {
         let mut base = names::fold(wished, MachineName::BYTES_MAX);
         if base.is_empty() {
             NAMELESS.clone_into(&mut base);
@@ -364,8 +357,8 @@ impl<S: Store> Mesh<S> {
         });
         // There are fewer machines than numbers.
         let mut names = std::iter::once(base.clone()).chain(numbered);
-        let free = names
-            .find_map(|text| MachineName::new(&text).filter(|name| !self.is_taken(*name, now)));
+        let free =
+            names.find_map(|text| MachineName::new(&text).filter(|name| !self.is_taken(*name)));
         free.ok_or_else(|| Refusal::new(Code::Internal, "no name is left for this machine"))
     }
 
@@ -375,6 +368,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn machine_up(&mut self, name: MachineName, now: Now) -> Stored<()> {
+        self.now = now;
         self.machines.connected.insert(name);
         let peers = self.peers.values().filter(|present| present.record.host == Some(name));
         for present in peers {
@@ -387,7 +381,7 @@ impl<S: Store> Mesh<S> {
             }
             self.effects.agents.extend(present.agent());
         }
-        self.seen_machine(name, now)
+        self.seen_machine(name)
     }
 
     /// The connection of a machine has ended. Its peers cannot be reached, and nothing is known of their
@@ -396,6 +390,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn machine_down(&mut self, name: MachineName, now: Now) -> Stored<()> {
+        self.now = now;
         if !self.machines.connected.remove(&name) {
             return Ok(());
         }
@@ -404,12 +399,12 @@ impl<S: Store> Mesh<S> {
             self.link_down(peer);
             self.process_known(peer, false, now);
         }
-        self.seen_machine(name, now)
+        self.seen_machine(name)
     }
 
-    fn seen_machine(&mut self, name: MachineName, now: Now) -> Stored<()> {
+    fn seen_machine(&mut self, name: MachineName) -> Stored<()> {
         let Some(record) = self.machines.called(name).cloned() else { return Ok(()) };
-        self.put_machine(MachineRecord { last_seen: now.wall, ..record })
+        self.put_machine(MachineRecord { last_seen: self.now.wall, ..record })
     }
 
     fn put_machine(&mut self, record: MachineRecord) -> Stored<()> {

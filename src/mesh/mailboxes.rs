@@ -15,7 +15,7 @@ use super::Mesh;
 use super::who::not_found;
 use crate::api::{Code, Fact, MessageInfo, Refusal};
 use crate::limits::UNDELIVERABLE_IDS_MAX;
-use crate::model::{MachineName, Message, Now, Party, PeerId, Timestamp};
+use crate::model::{MachineName, Message, Party, PeerId, Timestamp};
 use crate::names;
 use crate::store::{Mailbox, Receipt, Result as Stored, Store};
 
@@ -108,7 +108,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// A peer has left for good: tells the senders of what it has not read and nobody else will.
-    pub(super) fn tell_undeliverable(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+    pub(super) fn tell_undeliverable(&mut self, peer: PeerId) -> Stored<()> {
         let mut unread = self.store.unread_direct(peer, UNDELIVERABLE_IDS_MAX)?;
         unread.sort_by(|a, b| a.from.cmp(&b.from));
         for of_sender in unread.chunk_by(|a, b| a.from == b.from) {
@@ -118,7 +118,7 @@ impl<S: Store> Mesh<S> {
                 from_peer: from.clone(),
                 to_peer: peer,
             };
-            self.event(undeliverable, Some(&Party::Peer(peer)), now)?;
+            self.event(undeliverable, Some(&Party::Peer(peer)))?;
         }
         Ok(())
     }

@@ -3,19 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Mesh;
 use super::groups::Group;
-use super::turn::{Caller, Failure, Held, Interest, Outcome};
+use super::turn::{Caller, Failure, Handled, Held, Interest, Outcome, Replied};
 use super::who::{Actor, Right, not_found};
-use super::{Handled, Mesh};
 use crate::api::{
     Budget, Code, Fact, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
     message_size,
 };
-use crate::model::{Message, MessageId, Now, Party, PeerId, Reached, Recipient, event_type};
+use crate::model::{Message, MessageId, Party, PeerId, Reached, Recipient, event_type};
 use crate::names;
 use crate::store::{InboxQuery, NewMessage, Page, Repeated, SentQuery, Store, To};
-
-type Answer = std::result::Result<Reply, Failure>;
 
 /// A message to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +26,8 @@ pub(super) struct Letter<'a> {
 
 impl<S: Store> Mesh<S> {
     /// `POST /send`
-    pub(super) fn send(&mut self, caller: Caller, send: &SendMessage, now: Now) -> Answer {
-        let actor =
-            self.acting(caller, send.from_peer.as_deref(), "fromPeer", Right::Speak, now)?;
+    pub(super) fn send(&mut self, caller: Caller, send: &SendMessage) -> Replied {
+        let actor = self.acting(caller, send.from_peer.as_deref(), "fromPeer", Right::Speak)?;
         let reply_to = match send.reply_to {
             Some(named) => Some(self.message_named(&actor.party, named)?),
             None => None,
@@ -43,13 +40,13 @@ impl<S: Store> Mesh<S> {
         }
         if let Some(group) = Group::parse(&send.to_peer) {
             let members = self.members(&group, &actor, &send.place)?;
-            return self.broadcast(letter, (group, &members), now);
+            return self.broadcast(letter, (group, &members));
         }
         let home = self.home_of(&actor.party);
         let Some(recipient) = self.find_recipient(&send.to_peer, home)? else {
-            return self.send_to_mailbox(letter, now);
+            return self.send_to_mailbox(letter);
         };
-        Ok(Reply::Sent(self.deliver(letter, recipient, now)?))
+        Ok(Reply::Sent(self.deliver(letter, recipient)?))
     }
 
     /// Stores a message to one recipient and pushes it.
@@ -57,14 +54,13 @@ impl<S: Store> Mesh<S> {
         &mut self,
         letter: Letter<'_>,
         recipient: Recipient,
-        now: Now,
     ) -> crate::store::Result<Sent> {
-        let message = self.store_message(letter, To::One(recipient), now)?;
+        let message = self.store_message(letter, To::One(recipient))?;
         let message_id = message.id;
         let (pushed, damped) = match recipient {
             Recipient::Peer(peer) => {
-                let pushed = self.push_message(message, &[peer], now) > 0;
-                (pushed, self.damped_reason(&letter.from.party, &[peer], now))
+                let pushed = self.push_message(message, &[peer]) > 0;
+                (pushed, self.damped_reason(&letter.from.party, &[peer]))
             }
             Recipient::Cli | Recipient::CliAt(_) => (false, None),
         };
@@ -73,23 +69,18 @@ impl<S: Store> Mesh<S> {
     }
 
     /// A message to a name that nobody has: it waits, if somebody had it.
-    fn send_to_mailbox(&mut self, letter: Letter<'_>, now: Now) -> Answer {
+    fn send_to_mailbox(&mut self, letter: Letter<'_>) -> Replied {
         let send = letter.send;
         let Some(mailbox) = self.mailbox_called(&send.to_peer)? else {
             return Err(self.no_recipient(&send.to_peer).into());
         };
-        let message = self.store_message(letter, To::Name(&send.to_peer, mailbox.host), now)?;
+        let message = self.store_message(letter, To::Name(&send.to_peer, mailbox.host))?;
         let (message_id, queued) = (message.id, true);
         let (delivered, pushed) = (false, false);
         Ok(Reply::Sent(Sent::Direct { message_id, queued, delivered, pushed, damped: None }))
     }
 
-    fn broadcast(
-        &mut self,
-        letter: Letter<'_>,
-        (group, to): (Group<'_>, &[PeerId]),
-        now: Now,
-    ) -> Answer {
+    fn broadcast(&mut self, letter: Letter<'_>, (group, to): (Group<'_>, &[PeerId])) -> Replied {
         if to.is_empty() {
             return Ok(Reply::Sent(Sent::Broadcast {
                 message_id: None,
@@ -103,11 +94,11 @@ impl<S: Store> Mesh<S> {
             Group::All => To::Many(to),
             group => To::Group(group.name(), to),
         };
-        let message = self.store_message(letter, address, now)?;
+        let message = self.store_message(letter, address)?;
         let message_id = Some(message.id);
-        let pushed = self.push_message(message, to, now);
-        let damped = self.damped_reason(&letter.from.party, to, now);
-        self.digest(to, now);
+        let pushed = self.push_message(message, to);
+        let damped = self.damped_reason(&letter.from.party, to);
+        self.digest(to);
         self.effects.inboxes.extend(to.iter().map(|id| Recipient::Peer(*id)));
         Ok(Reply::Sent(Sent::Broadcast {
             message_id,
@@ -118,12 +109,7 @@ impl<S: Store> Mesh<S> {
         }))
     }
 
-    fn store_message(
-        &mut self,
-        letter: Letter<'_>,
-        to: To<'_>,
-        now: Now,
-    ) -> crate::store::Result<Message> {
+    fn store_message(&mut self, letter: Letter<'_>, to: To<'_>) -> crate::store::Result<Message> {
         let Letter { from: actor, send, reply_to } = letter;
         let (seq, id) = self.next_id();
         self.store.send(&NewMessage {
@@ -135,7 +121,7 @@ impl<S: Store> Mesh<S> {
             kind: send.kind,
             payload: &send.payload,
             reply_to,
-            created_at: now.wall,
+            created_at: self.now.wall,
             client_id: send.id,
         })?;
         let message = Message {
@@ -165,7 +151,7 @@ impl<S: Store> Mesh<S> {
             kind: send.kind,
             payload: send.payload.clone(),
             reply_to,
-            created_at: now.wall,
+            created_at: self.now.wall,
             delivered_at: None,
             told: None,
             read_at: None,
@@ -180,13 +166,13 @@ impl<S: Store> Mesh<S> {
                 to_peer: message.to.clone(),
                 to_group: message.to_group.clone(),
             });
-            self.push_event(&readers, &received, seq, Some(&message.from), now);
+            self.push_event(&readers, &received, seq, Some(&message.from));
         }
         Ok(message)
     }
 
     /// The answer to a message that was sent with this client id before.
-    fn sent_before(&self, letter: Letter<'_>, first: Repeated) -> Answer {
+    fn sent_before(&self, letter: Letter<'_>, first: Repeated) -> Replied {
         let send = letter.send;
         let conflict = || {
             let message = "this `id` was used for something else: make a new one for each sending";
@@ -237,13 +223,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /messages`
-    pub(super) fn fetch(
-        &mut self,
-        caller: Caller,
-        fetch: &Fetch,
-        now: Now,
-        held: Option<Held>,
-    ) -> Handled {
+    pub(super) fn fetch(&mut self, caller: Caller, fetch: &Fetch, held: Option<Held>) -> Handled {
         if held.is_some_and(|held| held.hung_up) {
             // Nobody would see what it marks read.
             return Ok(Outcome::Reply(Reply::Messages(Messages::default())));
@@ -252,7 +232,7 @@ impl<S: Store> Mesh<S> {
         let right = if reads { Right::Speak } else { Right::Oversee };
         let who = fetch.peer_id.as_deref();
         let actor = match held {
-            None => self.acting(caller, who, "peerId", right, now)?,
+            None => self.acting(caller, who, "peerId", right)?,
             Some(_) => self.actor(caller, who, "peerId", right)?,
         };
         let from = match &fetch.from {
@@ -291,12 +271,14 @@ impl<S: Store> Mesh<S> {
             but: &[],
             limit,
         };
-        let mut page = self.store.inbox(&query, reads.then_some(now.wall), &mut keep)?;
-        self.was_read(recipient, std::mem::take(&mut page.read), now)?;
+        let mut page = self.store.inbox(&query, reads.then_some(self.now.wall), &mut keep)?;
+        self.was_read(recipient, std::mem::take(&mut page.read))?;
         if page.messages.is_empty() && fetch.wait > 0 {
-            let until = held
-                .map_or_else(|| now.mono.plus(Duration::from_secs(fetch.wait)), |held| held.until);
-            if now.mono < until {
+            let until = held.map_or_else(
+                || self.now.mono.plus(Duration::from_secs(fetch.wait)),
+                |held| held.until,
+            );
+            if self.now.mono < until {
                 return Ok(Outcome::Hold { on: Interest::Inbox(recipient), until });
             }
         }

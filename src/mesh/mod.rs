@@ -1,7 +1,7 @@
 //! The deterministic core: every rule of the mesh, and no I/O.
 //!
-//! It never reads a clock, makes no randomness, opens nothing: time comes in as an argument, random
-//! bytes from [`Entropy`], and what must survive goes to a [`Store`]. So a whole mesh, with crashes
+//! It never reads a clock, makes no randomness, opens nothing: time comes in as an argument and is
+//! kept until the next call, random bytes come from [`Entropy`], and what must survive goes to a [`Store`]. So a whole mesh, with crashes
 //! and lost connections, can be run from a seed (`tests/simulation/`).
 //!
 //! The shell calls it in turns: [`Mesh::begin_turn`], then any number of [`Mesh::handle`] and of news
@@ -78,9 +78,7 @@ use machines::Machines;
 use peers::Present;
 use rate_limit::{Lane, Rates};
 use receipts::Marked;
-
-/// What a request gives.
-type Handled = std::result::Result<Outcome, Failure>;
+use turn::{Handled, Replied};
 
 /// How often retention is looked after, once nothing more is to be removed.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
@@ -93,6 +91,8 @@ pub struct Mesh<S> {
     entropy: Box<dyn Entropy>,
     settings: Settings,
     started: Monotonic,
+    /// The time of the call that is being served.
+    now: Now,
     clock: clock::Clock,
     /// Present peers.
     peers: BTreeMap<PeerId, Present>,
@@ -164,6 +164,7 @@ impl<S: Store> Mesh<S> {
             store,
             entropy,
             started: now.mono,
+            now,
             clock,
             peers: BTreeMap::new(),
             left: Vec::new(),
@@ -195,8 +196,8 @@ impl<S: Store> Mesh<S> {
             lost: Vec::new(),
             settings,
         };
-        mesh.load_mended(now, false)?;
-        mesh.begin_time(now);
+        mesh.load_mended(false)?;
+        mesh.begin_time();
         for (id, present) in &mesh.peers {
             if let Some(path) = &present.record.uds_path {
                 mesh.effects.connect.push((*id, path.clone()));
@@ -208,13 +209,13 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Builds the caches anew from the store, which is repaired if it is damaged.
-    fn load_mended(&mut self, now: Now, again: bool) -> Result<()> {
+    fn load_mended(&mut self, again: bool) -> Result<()> {
         let mut mended = self.store.mend()?;
         let read = |mesh: &mut Self| {
             if again {
                 mesh.abort_time()?;
             }
-            mesh.load(now)
+            mesh.load()
         };
         let mut loaded = read(self);
         if loaded.is_err() && self.store.mend()? {
@@ -235,7 +236,7 @@ impl<S: Store> Mesh<S> {
 
     /// Builds the caches anew from the store. What only memory knows of a peer is kept. Without a
     /// result, they are as they were.
-    fn load(&mut self, now: Now) -> Result<()> {
+    fn load(&mut self) -> Result<()> {
         let (records, locks) = (self.store.present_peers()?, self.store.locks()?);
         self.machines.load(&mut self.store)?;
         self.note_expiries()?;
@@ -243,13 +244,13 @@ impl<S: Store> Mesh<S> {
         known.extend(std::mem::take(&mut self.left).into_iter().map(|left| (left.record.id, left)));
         self.names.clear();
         self.tokens.clear();
-        let time = self.time(now);
+        let time = self.time();
         for record in records {
             let present = match known.remove(&record.id) {
-                Some(present) => present.with(record, now),
-                None => Present::new(record, now, Seen::BeforeStart),
+                Some(present) => present.with(record, self.now),
+                None => Present::new(record, self.now, Seen::BeforeStart),
             };
-            self.index(present.away_since_before(time, now));
+            self.index(present.away_since_before(time, self.now));
         }
         self.lost = known.into_iter().map(|(id, present)| (id, present.record.host)).collect();
         self.locks = locks::Book::of(locks);
@@ -259,7 +260,7 @@ impl<S: Store> Mesh<S> {
         let peers = &self.peers;
         self.rates.retain(|id| peers.contains_key(&id));
         self.hungry = self.peers.keys().copied().collect();
-        self.next_dead = Some(now.mono.plus(self.settings.dead));
+        self.next_dead = Some(self.now.mono.plus(self.settings.dead));
         self.next_away = self.peers.values().filter_map(Present::next_away).min();
         Ok(())
     }
@@ -279,10 +280,11 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store; then [`Mesh::abort_turn`] is due.
     pub fn begin_turn(&mut self, now: Now) -> Result<()> {
+        self.now = now;
         self.begin_bare_turn(now)?;
         self.write_marks()?;
-        self.free_leaving(now)?;
-        self.expire(now)
+        self.free_leaving()?;
+        self.expire()
     }
 
     /// Begins a turn without that: nothing is written but by what is asked in it. For a shell whose
@@ -291,9 +293,10 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// As for [`Mesh::begin_turn`].
     pub fn begin_bare_turn(&mut self, now: Now) -> Result<()> {
+        self.now = now;
         self.turn += 1;
         self.clock.follow(now);
-        let time = self.time(now);
+        let time = self.time();
         self.locks.pass_to(time);
         self.written_now.clear();
         self.steps.renew(LOCK_STEPS_MAX);
@@ -323,6 +326,7 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// If the store cannot even be read: the broker must stop.
     pub fn abort_turn(&mut self, now: Now) -> Result<()> {
+        self.now = now;
         self.store.rollback_turn();
         let ended = std::mem::take(&mut self.effects).disconnect;
         let mut marks = std::mem::take(&mut self.marks_written);
@@ -339,7 +343,7 @@ impl<S: Store> Mesh<S> {
             present.queued.abort();
             present.told_to = Seq::default();
         }
-        self.load_mended(now, true)?;
+        self.load_mended(true)?;
         // A link that was ended is not up again: it is ended, and made anew.
         for id in &ended {
             let record = self.peers.get(id).map(|present| &present.record);
@@ -361,7 +365,8 @@ impl<S: Store> Mesh<S> {
     /// [`Failure::Refused`]: the mesh says no, nothing was written. [`Failure::Store`]: the turn must
     /// be aborted.
     pub fn handle(&mut self, caller: Caller, request: &Request, now: Now) -> Handled {
-        self.dispatch(caller, request, now, None)
+        self.now = now;
+        self.dispatch(caller, request, None)
     }
 
     /// Handles a request again that was held until now. It is not counted by the rate limit a second
@@ -376,128 +381,113 @@ impl<S: Store> Mesh<S> {
         held: Held,
         now: Now,
     ) -> Handled {
-        self.dispatch(caller, request, now, Some(held))
+        self.now = now;
+        self.dispatch(caller, request, Some(held))
     }
 
-    fn dispatch(
-        &mut self,
-        caller: Caller,
-        request: &Request,
-        now: Now,
-        held: Option<Held>,
-    ) -> Handled {
+    fn dispatch(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
         self.steps.renew(LOCK_STEPS_MAX);
         self.of_hook = is_of_hook(request);
         let home = self.home(caller);
         self.reply_bytes = if home.is_none() { REPLY_BYTES_MAX } else { MACHINE_REPLY_BYTES_MAX };
-        let answer = self.answer(caller, request, now, held);
+        let answer = self.answer(caller, request, held);
         if home.is_some() { self.seen_from(home, answer) } else { answer }
     }
 
-    fn answer(
-        &mut self,
-        caller: Caller,
-        request: &Request,
-        now: Now,
-        held: Option<Held>,
-    ) -> Handled {
+    fn answer(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
         let until = held.map(|held| held.until);
-        let time = self.time(now);
+        let time = self.time();
         self.locks.pass_to(time);
         // It may have left since it was authenticated: earlier in this turn, or while it was held.
         if let Caller::Peer(id) = caller
             && !self.peers.contains_key(&id)
         {
             let of = self.store.peer(id)?.and_then(|record| record.host);
-            return Err(self.refuse_unknown(of, now).into());
+            return Err(self.refuse_unknown(of, self.now).into());
         }
         let reply = match request {
-            Request::Health => self.health(now),
-            Request::Register(register) => return self.register(caller, register, now, held),
+            Request::Health => self.health(self.now),
+            Request::Register(register) => return self.register(caller, register, held),
             _ if matches!(caller, Caller::Unknown { .. }) => {
-                return Err(self.refuse_unknown(self.home(caller), now).into());
+                return Err(self.refuse_unknown(self.home(caller), self.now).into());
             }
             Request::Status => {
-                self.count(caller, None, now)?;
-                self.status(now)?
+                self.count(caller, None)?;
+                self.status()?
             }
             Request::Unregister { peer_id, away } => {
-                self.unregister(caller, peer_id.as_deref(), *away, now)?
+                self.unregister(caller, peer_id.as_deref(), *away)?
             }
             Request::Heartbeat { peer_id, git_branch, session_id } => {
                 let news = (git_branch.as_deref(), session_id.as_deref());
-                self.heartbeat(caller, peer_id.as_deref(), news, now)?
+                self.heartbeat(caller, peer_id.as_deref(), news)?
             }
-            Request::Peers(list) => self.list_peers(caller, list, now)?,
+            Request::Peers(list) => self.list_peers(caller, list)?,
             Request::Summary { peer_id, summary } => {
-                self.summary(caller, peer_id.as_deref(), summary, now)?
+                self.summary(caller, peer_id.as_deref(), summary)?
             }
-            Request::Rename { peer_id, name } => {
-                self.rename(caller, peer_id.as_deref(), name, now)?
-            }
-            Request::Send(send) => self.send(caller, send, now)?,
-            Request::History(history) => self.history(caller, history, now)?,
-            Request::FindMessage { message } => self.find_message(caller, *message, now)?,
-            Request::Fetch(fetch) => return self.fetch(caller, fetch, now, held),
+            Request::Rename { peer_id, name } => self.rename(caller, peer_id.as_deref(), name)?,
+            Request::Send(send) => self.send(caller, send)?,
+            Request::History(history) => self.history(caller, history)?,
+            Request::FindMessage { message } => self.find_message(caller, *message)?,
+            Request::Fetch(fetch) => return self.fetch(caller, fetch, held),
             Request::MarkRead { peer_id, ids, way, claim_id } => {
                 let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                self.mark_read(caller, marked, *way, now)?
+                self.mark_read(caller, marked, *way)?
             }
             Request::MarkNotified { peer_id, ids, way, claim_id } => {
                 let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                self.mark_told(caller, marked, Telling::Told(Told::notified(now.wall, *way)), now)?
+                self.mark_told(caller, marked, Telling::Told(Told::notified(self.now.wall, *way)))?
             }
             Request::MarkSent { peer_id, ids, way, status, whole, claim_id } => {
                 let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                let told = |how| Told { at: now.wall, by: *way, how, whole: *whole };
+                let told = |how| Told { at: self.now.wall, by: *way, how, whole: *whole };
                 let telling =
                     status.how().map_or(Telling::Dropped(*way), |how| Telling::Told(told(how)));
-                self.mark_told(caller, marked, telling, now)?
+                self.mark_told(caller, marked, telling)?
             }
-            Request::Claim(claim) => return self.claim(caller, claim, now, held),
+            Request::Claim(claim) => return self.claim(caller, claim, held),
             Request::RenewClaim { peer_id, claim_id } => {
-                self.renew_claim(caller, peer_id.as_deref(), *claim_id, now)?
+                self.renew_claim(caller, peer_id.as_deref(), *claim_id)?
             }
             Request::ReleaseClaim { peer_id, claim_id } => {
-                self.release_claim(caller, peer_id.as_deref(), *claim_id, now)?
+                self.release_claim(caller, peer_id.as_deref(), *claim_id)?
             }
-            Request::GetState { namespace, key } => self.get_state(caller, namespace, key, now)?,
+            Request::GetState { namespace, key } => self.get_state(caller, namespace, key)?,
             Request::ListState { namespace, prefix, after, limit } => {
                 let after = after.as_ref().map(|[namespace, key]| (&**namespace, &**key));
                 let part = (namespace.as_deref(), prefix.as_deref(), after);
-                self.list_state(caller, part, *limit, now)?
+                self.list_state(caller, part, *limit)?
             }
-            Request::SetState(set) => self.set_state(caller, set, now)?,
+            Request::SetState(set) => self.set_state(caller, set)?,
             Request::DeleteState { peer_id, namespace, key, if_version } => {
-                self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version, now)?
+                self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version)?
             }
-            Request::Lock(lock) => return self.lock(caller, lock, now, held),
-            Request::LockFiles(lock) => self.lock_files(caller, lock, now)?,
+            Request::Lock(lock) => return self.lock(caller, lock, held),
+            Request::LockFiles(lock) => self.lock_files(caller, lock)?,
             Request::Unlock { peer_id, path, force } => {
-                self.unlock(caller, peer_id.as_deref(), path, *force, now)?
+                self.unlock(caller, peer_id.as_deref(), path, *force)?
             }
             Request::QueryLocks { peer_id, path } => {
                 let paths = path.clone().map(|path| vec![path]);
-                self.query_locks(caller, peer_id.as_deref(), paths, now)?
+                self.query_locks(caller, peer_id.as_deref(), paths)?
             }
             Request::QueryFiles { peer_id, paths } => {
                 let paths = paths.each().collect();
-                self.query_locks(caller, peer_id.as_deref(), Some(paths), now)?
+                self.query_locks(caller, peer_id.as_deref(), Some(paths))?
             }
-            Request::ReadEvents(read) => return self.read_events(caller, read, now, until),
+            Request::ReadEvents(read) => return self.read_events(caller, read, until),
             Request::Subscribe { peer_id, types } => {
-                self.subscribe(caller, peer_id.as_deref(), types, now)?
+                self.subscribe(caller, peer_id.as_deref(), types)?
             }
-            Request::Unsubscribe { peer_id } => {
-                self.subscribe(caller, peer_id.as_deref(), &[], now)?
-            }
+            Request::Unsubscribe { peer_id } => self.subscribe(caller, peer_id.as_deref(), &[])?,
             Request::Emit { peer_id, kind, payload, id } => {
-                self.emit(caller, peer_id.as_deref(), (kind, payload), *id, now)?
+                self.emit(caller, peer_id.as_deref(), (kind, payload), *id)?
             }
-            Request::ListMachines => self.list_machines(caller, now)?,
-            Request::Invite { name, minutes } => self.invite(caller, (*name, *minutes), now)?,
-            Request::RemoveMachine { name } => self.remove_machine(caller, *name, now)?,
-            Request::LeaveHub {} => self.leave_hub(caller, now)?,
+            Request::ListMachines => self.list_machines(caller)?,
+            Request::Invite { name, minutes } => self.invite(caller, (*name, *minutes))?,
+            Request::RemoveMachine { name } => self.remove_machine(caller, *name)?,
+            Request::LeaveHub {} => self.leave_hub(caller)?,
             Request::OpenPage => return Err(not_for_page().into()),
             Request::Reload | Request::Shutdown => self.of_process(caller, request)?,
         };
@@ -505,11 +495,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What is about the broker's process, and not about the mesh.
-    fn of_process(
-        &mut self,
-        caller: Caller,
-        request: &Request,
-    ) -> std::result::Result<Reply, Failure> {
+    fn of_process(&mut self, caller: Caller, request: &Request) -> Replied {
         let stops = *request == Request::Shutdown;
         if caller != Caller::Broker {
             let message = if stops {
@@ -526,11 +512,13 @@ impl<S: Store> Mesh<S> {
 
     /// The answer to a request of the hub's own machine without a valid token.
     pub fn refuse_unauthenticated(&mut self, now: Now) -> Refusal {
+        self.now = now;
         self.refuse_unknown(None, now)
     }
 
     /// The answer to a request without a valid token, from that machine.
     pub fn refuse_unknown(&mut self, from: Option<MachineName>, now: Now) -> Refusal {
+        self.now = now;
         match self.rates.take(Lane::Unauthenticated(from), now.mono) {
             Err(refusal) => refusal,
             Ok(()) => Refusal::new(
@@ -544,12 +532,12 @@ impl<S: Store> Mesh<S> {
     // Time
 
     /// Removes what has expired.
-    fn expire(&mut self, now: Now) -> Result<()> {
-        if !self.lags(now) {
+    fn expire(&mut self) -> Result<()> {
+        if !self.lags() {
             return Ok(());
         }
-        self.expire_locks(now)?;
-        self.expire_state(now)?;
+        self.expire_locks()?;
+        self.expire_state()?;
         self.note_expiries()
     }
 
@@ -562,8 +550,8 @@ impl<S: Store> Mesh<S> {
 
     /// Whether something that has expired by `now` may still be stored: no more is removed in a turn
     /// than it has time for.
-    fn lags(&self, now: Now) -> bool {
-        self.next_expiry.is_some_and(|at| at <= self.time(now))
+    fn lags(&self) -> bool {
+        self.next_expiry.is_some_and(|at| at <= self.time())
     }
 
     fn note_expiry(&mut self, at: MeshTime) {
@@ -575,11 +563,12 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn tick(&mut self, now: Now) -> Result<()> {
-        self.remove_dead(now)?;
-        self.end_away(now)?;
-        self.end_absent(now);
+        self.now = now;
+        self.remove_dead()?;
+        self.end_away()?;
+        self.end_absent();
         if now.mono >= self.next_purge {
-            let more = self.look_at_clocks(now)? && self.purge(now)?;
+            let more = self.look_at_clocks()? && self.purge()?;
             self.next_purge = if more { now.mono } else { now.mono.plus(PURGE_INTERVAL) };
         }
         Ok(())
@@ -591,15 +580,16 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn make_room(&mut self, now: Now) -> Result<()> {
-        if self.look_at_clocks(now)? {
-            self.purge(now)?;
+        self.now = now;
+        if self.look_at_clocks()? {
+            self.purge()?;
         }
         Ok(())
     }
 
     /// Removes what is old; gives whether there may be more.
-    fn purge(&mut self, now: Now) -> Result<bool> {
-        let time = self.time(now);
+    fn purge(&mut self) -> Result<bool> {
+        let time = self.time();
         let before = PurgeBefore {
             messages: time.plus_ms(-MESSAGE_RETENTION_MS),
             events: time.plus_ms(-EVENT_RETENTION_MS),
@@ -612,7 +602,7 @@ impl<S: Store> Mesh<S> {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Monotonic> {
         let expiry = self.next_expiry.map(|at| {
-            let ms = u64::try_from(self.time(now).ms_until(at)).unwrap_or(0);
+            let ms = u64::try_from(self.clock.time(now).ms_until(at)).unwrap_or(0);
             now.mono.plus(Duration::from_millis(ms))
         });
         // In an empty store nothing grows old.
@@ -640,18 +630,18 @@ impl<S: Store> Mesh<S> {
         })
     }
 
-    fn status(&mut self, now: Now) -> Result<Reply> {
+    fn status(&mut self) -> Result<Reply> {
         let counts = self.store.counts();
-        let locks = if self.lags(now) { self.locks.live() as u64 } else { counts.locks };
-        let entries = self.state_entries(now)?;
+        let locks = if self.lags() { self.locks.live() as u64 } else { counts.locks };
+        let entries = self.state_entries()?;
         let size = self.store.size();
         let recovery = self.store.recovery();
-        let stale = self.peers.values().filter(|peer| self.is_stale(peer, now)).count() as u64;
+        let stale = self.peers.values().filter(|peer| self.is_stale(peer)).count() as u64;
         let total = self.peers.len() as u64;
         let up = self.connected().count();
         Ok(Reply::Status(Box::new(Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            uptime: now.mono.since(self.started).as_secs(),
+            uptime: self.now.mono.since(self.started).as_secs(),
             pid: self.settings.pid,
             port: self.settings.port,
             role: self.role().into(),
@@ -673,7 +663,7 @@ impl<S: Store> Mesh<S> {
                 full: size.full,
             },
             agents: self.heard.list(),
-            damped: self.damped(now),
+            damped: self.damped(),
         })))
     }
 
@@ -696,11 +686,12 @@ impl<S: Store> Mesh<S> {
 
     /// Tells every peer that the broker goes away, in the next effects.
     pub fn goodbye(&mut self, reason: &str, now: Now) {
-        self.push(Target::AllBut(None), Pushed::Shutdown(reason.into()), now);
+        self.now = now;
+        self.push(Target::AllBut(None), Pushed::Shutdown(reason.into()));
     }
 
-    fn push(&mut self, to: Target, told: Pushed, now: Now) {
-        self.effects.pushes.push(Push { to, frame: PushFrame::new(told, now.wall) });
+    fn push(&mut self, to: Target, told: Pushed) {
+        self.effects.pushes.push(Push { to, frame: PushFrame::new(told, self.now.wall) });
     }
 
     /// Lets the store do what nobody waits for; see [`Store::maintain`].

@@ -3,28 +3,22 @@
 use std::collections::HashSet;
 
 use super::Mesh;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Failure, Replied};
 use super::who::Right;
 use crate::api::{Code, Fact, PeerChange, Refusal, Register, Reply};
 use crate::limits::AUTO_NAME_RESERVED_MS;
-use crate::model::{MachineName, Now, Party, PeerId, PeerRecord, Recipient};
+use crate::model::{MachineName, Party, PeerId, PeerRecord, Recipient};
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
 impl<S: Store> Mesh<S> {
     /// `POST /rename`: what waits for the name that it had stays with that name.
-    pub(super) fn rename(
-        &mut self,
-        caller: Caller,
-        peer: Option<&str>,
-        name: &str,
-        now: Now,
-    ) -> std::result::Result<Reply, Failure> {
-        let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
+    pub(super) fn rename(&mut self, caller: Caller, peer: Option<&str>, name: &str) -> Replied {
+        let id = self.acting_peer(caller, peer, Right::Oversee)?;
         names::check(name)
             .map_err(|error| Refusal::new(Code::InvalidRequest, format!("`name`: {error}")))?;
         let home = self.home_of(&Party::Peer(id));
-        let (name, _) = self.claim_name(name, (Some(id), home), true, now)?;
+        let (name, _) = self.claim_name(name, (Some(id), home), true)?;
         let Some(present) = self.peers.get(&id) else { return Ok(Reply::Done {}) };
         let former_name = present.record.name.clone();
         let record = PeerRecord {
@@ -51,18 +45,18 @@ impl<S: Store> Mesh<S> {
         self.rename_holder(&Party::Peer(id), &record.name)?;
         // The others see by this what it is called.
         let summary = record.summary.unwrap_or_default();
-        self.peer_changed(id, record.name.clone(), PeerChange::Summary(summary), now);
+        self.peer_changed(id, record.name.clone(), PeerChange::Summary(summary));
         if former_name != record.name {
             let renamed = Fact::PeerRenamed { former_name, name: record.name, peer_id: id };
-            self.event(renamed, None, now)?;
+            self.event(renamed, None)?;
         }
         Ok(Reply::Done {})
     }
 
-    pub(super) fn automatic_name(&mut self, register: &Register, now: Now) -> Stored<Box<str>> {
+    pub(super) fn automatic_name(&mut self, register: &Register) -> Stored<Box<str>> {
         let agent = register.agent_type.as_deref().unwrap_or(names::UNKNOWN_AGENT);
         let name = names::automatic_name(&register.project_path, agent);
-        self.suffixed_name((&name, false), None, now)
+        self.suffixed_name((&name, false), None)
     }
 
     /// The name that `me`, on the machine `home`, gets for `wanted`, and whether the mesh had to add a
@@ -72,14 +66,13 @@ impl<S: Store> Mesh<S> {
         wanted: &str,
         (me, home): (Option<PeerId>, Option<MachineName>),
         exclusive: bool,
-        now: Now,
     ) -> std::result::Result<(Box<str>, bool), Failure> {
         let has_it = self.names.get(&names::key(wanted)).copied();
         let kept_for = match has_it {
             Some(_) => None,
             None => self.name_kept_for(wanted, home)?,
         };
-        let name = self.suffixed_name((wanted, kept_for.is_some()), me, now)?;
+        let name = self.suffixed_name((wanted, kept_for.is_some()), me)?;
         let numbered = *name != *wanted;
         if exclusive && numbered {
             return Err(name_taken(wanted, kept_for).into());
@@ -93,9 +86,8 @@ impl<S: Store> Mesh<S> {
         &mut self,
         (name, is_kept): (&str, bool),
         me: Option<PeerId>,
-        now: Now,
     ) -> Stored<Box<str>> {
-        let since = self.time(now).plus_ms(-AUTO_NAME_RESERVED_MS);
+        let since = self.time().plus_ms(-AUTO_NAME_RESERVED_MS);
         let reserved = self.store.reserved_names(since)?;
         // By name, since as many may be asked for as there are.
         let reserved: HashSet<Box<str>> = reserved

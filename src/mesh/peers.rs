@@ -10,7 +10,7 @@ use super::moments::AgentTurn;
 use super::proof::Queued;
 use super::registration::{asked_name, record};
 use super::returning::{Away, Newcomer};
-use super::turn::{Caller, Departed, Failure, WatchAgent};
+use super::turn::{Caller, Departed, Failure, Replied, WatchAgent};
 use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
 use super::{Lane, Mesh, Seen};
@@ -23,8 +23,6 @@ use crate::model::{
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
-
-type Answer = std::result::Result<Reply, Failure>;
 
 /// A present peer: its record, and what only the running mesh knows of it.
 #[derive(Debug)]
@@ -139,23 +137,18 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Somebody new comes in.
-    pub(super) fn come_new(
-        &mut self,
-        home: Option<MachineName>,
-        register: &Register,
-        now: Now,
-    ) -> Answer {
+    pub(super) fn come_new(&mut self, home: Option<MachineName>, register: &Register) -> Replied {
         self.check_peer_room(home)?;
         let (name, automatic) = match asked_name(register) {
-            Some(asked) => self.claim_name(asked, (None, home), register.exclusive, now)?,
-            None => (self.automatic_name(register, now)?, true),
+            Some(asked) => self.claim_name(asked, (None, home), register.exclusive)?,
+            None => (self.automatic_name(register)?, true),
         };
         let id = PeerId::from_random(self.random());
         let (token, token_hash) = self.new_token();
-        let record = record((home, register), id, (name, automatic), token_hash, now);
+        let record = record((home, register), id, (name, automatic), token_hash, self.now);
         self.store.put_peer(&record)?;
-        self.come_in(Present::new(record, now, Seen::Now), true, now)?;
-        self.heard_of(id, News::Registered, now)?;
+        self.come_in(Present::new(record, self.now, Seen::Now), true)?;
+        self.heard_of(id, News::Registered)?;
         if !automatic {
             // What is in its mailbox may be in a queue of whoever had the name before.
             self.forget_queued(id)?;
@@ -176,7 +169,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Comes back under an id, or changes what a present peer said.
-    pub(super) fn resume(&mut self, caller: Caller, register: &Register, now: Now) -> Answer {
+    pub(super) fn resume(&mut self, caller: Caller, register: &Register) -> Replied {
         let id = register.peer_id.as_deref().unwrap_or_default();
         let gone = || {
             let message = format!("no peer `{id}` can come back here: register without `peerId`");
@@ -204,15 +197,15 @@ impl<S: Store> Mesh<S> {
         };
         if !own {
             return Err(match caller {
-                Caller::Unknown { from, .. } => self.refuse_unknown(from, now).into(),
+                Caller::Unknown { from, .. } => self.refuse_unknown(from, self.now).into(),
                 _ => forbidden_resume().into(),
             });
         }
         if let Some(former) = self.was_another(&kept, register)? {
-            self.leave(id, LeaveReason::CleanExit, now)?;
-            return self.continue_as(former, register, now);
+            self.leave(id, LeaveReason::CleanExit)?;
+            return self.continue_as(former, register);
         }
-        self.readmit(kept, register, now)?;
+        self.readmit(kept, register)?;
         Ok(self.registered(id, Box::default(), false))
     }
 
@@ -242,7 +235,6 @@ impl<S: Store> Mesh<S> {
         &mut self,
         kept: PeerRecord,
         register: &Register,
-        now: Now,
     ) -> std::result::Result<(), Failure> {
         let id = kept.id;
         let absent = kept.left_at.is_some();
@@ -256,9 +248,9 @@ impl<S: Store> Mesh<S> {
             None => (&*kept.name, kept.name_is_automatic),
         };
         let (name, numbered) =
-            self.claim_name(wanted, (Some(id), kept.host), register.exclusive, now)?;
+            self.claim_name(wanted, (Some(id), kept.host), register.exclusive)?;
         let automatic = made || numbered;
-        let said = record((kept.host, register), id, (name, automatic), kept.token_hash, now);
+        let said = record((kept.host, register), id, (name, automatic), kept.token_hash, self.now);
         // Which session it is, and of which process, it need not say again: a hook may know better.
         let (agent_pid, agent_start) = match said.agent_pid {
             Some(pid) => (Some(pid), said.agent_start.clone()),
@@ -305,16 +297,16 @@ impl<S: Store> Mesh<S> {
                 present.agent_lives &= present.record.agent_start == record.agent_start
                     && present.record.agent_pid == record.agent_pid;
                 present.record = record;
-                present.is_alive(now);
+                present.is_alive(self.now);
                 if present.away.take().is_some() {
                     let name = present.record.name.clone();
-                    self.peer_changed(id, name, PeerChange::Status(Presence::Active), now);
+                    self.peer_changed(id, name, PeerChange::Status(Presence::Active));
                 }
                 present
             }
-            None => Present::new(record, now, Seen::Now),
+            None => Present::new(record, self.now, Seen::Now),
         };
-        self.come_in(present, absent, now)?;
+        self.come_in(present, absent)?;
         if !same_agent {
             self.forget_queued(id)?;
         } else if moves {
@@ -334,7 +326,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    fn come_in(&mut self, present: Present, announce: bool, now: Now) -> Stored<()> {
+    fn come_in(&mut self, present: Present, announce: bool) -> Stored<()> {
         let record = &present.record;
         let id = record.id;
         if let (Some(path), false) = (&record.uds_path, present.link.is_up()) {
@@ -342,7 +334,7 @@ impl<S: Store> Mesh<S> {
         }
         self.effects.watch.push(present.named_process());
         self.effects.agents.extend(present.agent());
-        let dead_at = now.mono.plus(self.settings.dead);
+        let dead_at = self.now.mono.plus(self.settings.dead);
         self.next_dead = Some(self.next_dead.map_or(dead_at, |next| next.min(dead_at)));
         let joined = announce.then(|| Fact::PeerJoined {
             agent_type: record.agent_type.clone(),
@@ -352,36 +344,24 @@ impl<S: Store> Mesh<S> {
         });
         self.index(present);
         match joined {
-            Some(joined) => self.event(joined, Some(&Party::Peer(id)), now),
+            Some(joined) => self.event(joined, Some(&Party::Peer(id))),
             None => Ok(()),
         }
     }
 
     /// A peer stands otherwise than before: tells the others.
-    pub(super) fn peer_changed(
-        &mut self,
-        id: PeerId,
-        name: Box<str>,
-        change: PeerChange,
-        now: Now,
-    ) {
+    pub(super) fn peer_changed(&mut self, id: PeerId, name: Box<str>, change: PeerChange) {
         let changed = Rc::new(Fact::PeerChanged { name, peer_id: id, change });
-        self.tell_others(&changed, Some(&Party::Peer(id)), now);
+        self.tell_others(&changed, Some(&Party::Peer(id)));
     }
 
     /// `POST /unregister`
-    pub(super) fn unregister(
-        &mut self,
-        caller: Caller,
-        peer: Option<&str>,
-        away: bool,
-        now: Now,
-    ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Oversee, now)?;
+    pub(super) fn unregister(&mut self, caller: Caller, peer: Option<&str>, away: bool) -> Replied {
+        let id = self.acting_peer(caller, peer, Right::Oversee)?;
         if away && caller == Caller::Peer(id) {
-            self.lose_server(id, LeaveReason::CleanExit, now)?;
+            self.lose_server(id, LeaveReason::CleanExit)?;
         } else {
-            self.leave_for_good(id, now)?;
+            self.leave_for_good(id)?;
         }
         Ok(Reply::Done {})
     }
@@ -391,7 +371,8 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn process_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
-        self.lose_server(peer, LeaveReason::Crashed, now)
+        self.now = now;
+        self.lose_server(peer, LeaveReason::Crashed)
     }
 
     /// The process that a peer said it is has ended. That is no proof, since it may have named any:
@@ -404,6 +385,7 @@ impl<S: Store> Mesh<S> {
 
     /// Whether a peer's process is watched: such a peer is never given up for missing heartbeats.
     pub fn process_known(&mut self, peer: PeerId, known: bool, now: Now) {
+        self.now = now;
         let Some(present) = self.peers.get_mut(&peer) else { return };
         present.process_known = known;
         if !known {
@@ -413,21 +395,21 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Leaves. A session may be continued later; what has none comes back only after a crash.
-    pub(super) fn leave(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+    pub(super) fn leave(&mut self, id: PeerId, reason: LeaveReason) -> Stored<()> {
         let is_session = self.peers.get(&id).is_some_and(|present| present.record.is_session());
-        self.depart(id, reason, is_session || reason != LeaveReason::CleanExit, now)
+        self.depart(id, reason, is_session || reason != LeaveReason::CleanExit)
     }
 
-    fn leave_for_good(&mut self, id: PeerId, now: Now) -> Stored<()> {
-        self.depart(id, LeaveReason::CleanExit, false, now)
+    fn leave_for_good(&mut self, id: PeerId) -> Stored<()> {
+        self.depart(id, LeaveReason::CleanExit, false)
     }
 
     /// Leaves with its machine, which was removed.
-    pub(super) fn leave_removed(&mut self, id: PeerId, now: Now) -> Stored<()> {
-        self.depart(id, LeaveReason::Removed, false, now)
+    pub(super) fn leave_removed(&mut self, id: PeerId) -> Stored<()> {
+        self.depart(id, LeaveReason::Removed, false)
     }
 
-    fn depart(&mut self, id: PeerId, reason: LeaveReason, resumable: bool, now: Now) -> Stored<()> {
+    fn depart(&mut self, id: PeerId, reason: LeaveReason, resumable: bool) -> Stored<()> {
         let Some(present) = self.peers.remove(&id) else { return Ok(()) };
         self.names.remove(&names::key(&present.record.name));
         self.tokens.remove(&present.record.token_hash);
@@ -435,20 +417,20 @@ impl<S: Store> Mesh<S> {
         let mut record = present.record.clone();
         // Kept until the turn has committed: it may have to come back.
         self.left.push(present);
-        record.last_heartbeat = self.left.last().map_or(now.wall, |left| left.last_heartbeat);
-        record.left_at = Some(now.wall);
+        record.last_heartbeat = self.left.last().map_or(self.now.wall, |left| left.last_heartbeat);
+        record.left_at = Some(self.now.wall);
         record.away_at = None;
         record.resumable = resumable;
         if !record.resumable {
             record.subscriptions.clear();
         }
         self.store.put_peer(&record)?;
-        self.release_all(&Party::Peer(id), now)?;
+        self.release_all(&Party::Peer(id))?;
         if !record.resumable {
-            self.tell_undeliverable(id, now)?;
+            self.tell_undeliverable(id)?;
         }
         let left = Fact::PeerLeft { name: record.name, peer_id: id, reason };
-        self.event(left, Some(&Party::Peer(id)), now)?;
+        self.event(left, Some(&Party::Peer(id)))?;
         self.effects.gone.push(id);
         self.effects.departed.push(Departed {
             peer: id,
@@ -457,36 +439,36 @@ impl<S: Store> Mesh<S> {
             uds_path: record.uds_path,
         });
         // How long its name is kept goes by that.
-        self.note_time(now)
+        self.note_time()
     }
 
     /// Removes peers that have not been heard of for too long. If this comes far too late itself (the
     /// machine slept), nobody had a chance: everyone gets a fresh start.
-    pub(super) fn remove_dead(&mut self, now: Now) -> Stored<()> {
-        let Some(due) = self.next_dead.filter(|due| *due <= now.mono) else { return Ok(()) };
-        if now.mono.since(due) >= self.settings.stale {
+    pub(super) fn remove_dead(&mut self) -> Stored<()> {
+        let Some(due) = self.next_dead.filter(|due| *due <= self.now.mono) else { return Ok(()) };
+        if self.now.mono.since(due) >= self.settings.stale {
             for present in self.peers.values_mut() {
-                present.last_seen = now.mono;
+                present.last_seen = self.now.mono;
             }
         }
         let dead = self.settings.dead;
         let mortal = |present: &&Present| !present.process_known && present.away.is_none();
-        let is_dead = |present: &&Present| now.mono.since(present.last_seen) >= dead;
+        let is_dead = |present: &&Present| self.now.mono.since(present.last_seen) >= dead;
         let ids: Vec<PeerId> = (self.peers.values().filter(mortal).filter(is_dead))
             .map(|present| present.record.id)
             .collect();
         for id in ids {
-            self.leave(id, LeaveReason::Timeout, now)?;
+            self.leave(id, LeaveReason::Timeout)?;
         }
         let left = self.peers.values().filter(mortal);
         self.next_dead = left.map(|present| present.last_seen.plus(dead)).min();
         Ok(())
     }
 
-    pub(super) fn is_stale(&self, present: &Present, now: Now) -> bool {
+    pub(super) fn is_stale(&self, present: &Present) -> bool {
         present.away.is_some()
             || present.seen != Seen::Now
-            || now.mono.since(present.last_seen) >= self.settings.stale
+            || self.now.mono.since(present.last_seen) >= self.settings.stale
     }
 
     /// `POST /heartbeat`, with the branch and the session that it has now, if it says so.
@@ -495,20 +477,19 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         (branch, session): (Option<&str>, Option<&str>),
-        now: Now,
-    ) -> Answer {
+    ) -> Replied {
         let actor = self.actor(caller, peer, "peerId", Right::Speak);
         let id = match actor.map(|actor| actor.party.peer()) {
             Ok(Some(id)) => id,
             refused => {
-                self.count(caller, None, now)?;
+                self.count(caller, None)?;
                 refused?;
                 return Err(not_found(peer.unwrap_or_default()).into());
             }
         };
-        self.rates.take(Lane::Heartbeat(id), now.mono)?;
+        self.rates.take(Lane::Heartbeat(id), self.now.mono)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
-        present.is_alive(now);
+        present.is_alive(self.now);
         if let (Some(path), false) = (&present.record.uds_path, present.link.is_up()) {
             self.effects.connect.push((id, path.clone()));
         }
@@ -519,7 +500,7 @@ impl<S: Store> Mesh<S> {
             let record = PeerRecord {
                 git_branch: branch.map(Into::into),
                 session_id: session.map(Into::into),
-                last_heartbeat: now.wall,
+                last_heartbeat: self.now.wall,
                 ..record.clone()
             };
             self.store.put_peer(&record)?;
@@ -531,14 +512,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /summary`
-    pub(super) fn summary(
-        &mut self,
-        caller: Caller,
-        peer: Option<&str>,
-        summary: &str,
-        now: Now,
-    ) -> Answer {
-        let id = self.acting_peer(caller, peer, Right::Speak, now)?;
+    pub(super) fn summary(&mut self, caller: Caller, peer: Option<&str>, summary: &str) -> Replied {
+        let id = self.acting_peer(caller, peer, Right::Speak)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         let record = PeerRecord {
             summary: Some(summary.into()).filter(|_| !summary.is_empty()),
@@ -548,7 +523,7 @@ impl<S: Store> Mesh<S> {
         self.store.put_peer(&record)?;
         let name = record.name.clone();
         present.record = record;
-        self.peer_changed(id, name, PeerChange::Summary(summary.into()), now);
+        self.peer_changed(id, name, PeerChange::Summary(summary.into()));
         Ok(Reply::Done {})
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Mesh;
 use super::heard::News;
 use crate::limits::{UNPROVEN_MAX, UNPROVEN_PROMPTS};
-use crate::model::{Handle, How, Message, MessageId, Now, PeerId, Recipient, Seq, Told, Way};
+use crate::model::{Handle, How, Message, MessageId, PeerId, Recipient, Seq, Told, Way};
 use crate::store::{InboxQuery, Result, Store, Telling};
 
 /// Messages looked at in one step.
@@ -72,12 +72,7 @@ impl Queued {
 impl<S: Store> Mesh<S> {
     /// A prompt has come to a peer's agent, with these handles at its beginnings. Gives the messages
     /// that have come with it.
-    pub(super) fn prompted(
-        &mut self,
-        peer: PeerId,
-        handles: &[Handle],
-        now: Now,
-    ) -> Result<Vec<MessageId>> {
+    pub(super) fn prompted(&mut self, peer: PeerId, handles: &[Handle]) -> Result<Vec<MessageId>> {
         let reader = Recipient::Peer(peer);
         self.know_queued(peer)?;
         let mut proven = Vec::new();
@@ -88,19 +83,19 @@ impl<S: Store> Mesh<S> {
             let Some(told) = self.being_told(peer, &message) else { continue };
             if told.whole {
                 let (ids, way) = ([message.id], Some(told.by));
-                receipts.append(&mut self.store.mark_read(reader, &ids, now.wall, way)?);
+                receipts.append(&mut self.store.mark_read(reader, &ids, self.now.wall, way)?);
             } else {
-                let told = Told { at: now.wall, how: How::Notified, ..told };
+                let told = Told { at: self.now.wall, how: How::Notified, ..told };
                 self.store.mark_told(reader, &[message.id], Telling::Told(told))?;
             }
-            self.heard_of(peer, News::Told(told.by, How::Notified), now)?;
+            self.heard_of(peer, News::Told(told.by, How::Notified))?;
             proven.push(message.id);
         }
         self.end_claims(reader, proven.iter().map(|id| id.seq()));
         let read = !receipts.is_empty();
-        self.was_read(reader, receipts, now)?;
+        self.was_read(reader, receipts)?;
         if read {
-            self.tell_unread(peer, now)?;
+            self.tell_unread(peer)?;
         }
         let queued = self.peers.get_mut(&peer).map(|present| &mut present.queued);
         let dropped = queued.map(|queued| queued.prompted(&proven)).unwrap_or_default();
@@ -110,7 +105,7 @@ impl<S: Store> Mesh<S> {
             again += self.store.mark_told(reader, &[id], Telling::Dropped(by))?;
         }
         if again > 0 {
-            self.wake(peer, now);
+            self.wake(peer);
         }
         Ok(proven)
     }

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::Mesh;
 use super::heard::News;
-use super::turn::{Caller, Failure, Target};
+use super::turn::{Caller, Failure, Replied, Target};
 use super::who::{Right, not_found};
 use crate::api::{Fact, Pushed, Reply};
-use crate::model::{How, MessageId, Now, Party, PeerId, Recipient, Seq, Told, Way};
+use crate::model::{How, MessageId, Party, PeerId, Recipient, Seq, Told, Way};
 use crate::store::{Receipt, Result as Stored, Store, Telling};
 
 /// Which messages are to be marked.
@@ -24,8 +24,6 @@ pub(super) struct Marked<'a> {
     pub(super) claim: Option<Uuid>,
 }
 
-type Answer = std::result::Result<Reply, Failure>;
-
 impl<S: Store> Mesh<S> {
     /// `POST /messages` with `markRead`
     pub(super) fn mark_read(
@@ -33,18 +31,17 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         marked: Marked<'_>,
         way: Option<Way>,
-        now: Now,
-    ) -> Answer {
-        let reader = self.reader(caller, marked.peer, now)?;
-        let ids = self.under_claim(reader, marked, way, now)?;
-        let receipts = self.store.mark_read(reader, &ids, now.wall, way)?;
+    ) -> Replied {
+        let reader = self.reader(caller, marked.peer)?;
+        let ids = self.under_claim(reader, marked, way)?;
+        let receipts = self.store.mark_read(reader, &ids, self.now.wall, way)?;
         if let (Recipient::Peer(peer), Some(way)) = (reader, way.filter(|way| way.wakes())) {
-            self.heard_of(peer, News::Told(way, How::Notified), now)?;
+            self.heard_of(peer, News::Told(way, How::Notified))?;
         }
         let marked = receipts.len() as u64;
-        self.was_read(reader, receipts, now)?;
+        self.was_read(reader, receipts)?;
         if let (Recipient::Peer(peer), true, 1..) = (reader, way.is_some(), marked) {
-            self.tell_unread(peer, now)?;
+            self.tell_unread(peer)?;
         }
         Ok(Reply::Marked { marked })
     }
@@ -55,11 +52,10 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         marked: Marked<'_>,
         telling: Telling,
-        now: Now,
-    ) -> Answer {
-        let reader = self.reader(caller, marked.peer, now)?;
+    ) -> Replied {
+        let reader = self.reader(caller, marked.peer)?;
         let (Telling::Told(Told { by, .. }) | Telling::Dropped(by)) = telling;
-        let ids = self.under_claim(reader, marked, Some(by), now)?;
+        let ids = self.under_claim(reader, marked, Some(by))?;
         if let Telling::Dropped(_) = telling {
             ids.iter().for_each(|id| self.is_untold(reader, *id));
         }
@@ -71,16 +67,16 @@ impl<S: Store> Mesh<S> {
                 Telling::Told(_) => None,
             };
             if let Some(news) = news {
-                self.heard_of(peer, news, now)?;
+                self.heard_of(peer, news)?;
             }
         }
         self.end_claims(reader, ids.iter().map(|id| id.seq()));
         match (telling, reader) {
-            (Telling::Dropped(_), Recipient::Peer(peer)) if marked > 0 => self.wake(peer, now),
+            (Telling::Dropped(_), Recipient::Peer(peer)) if marked > 0 => self.wake(peer),
             (Telling::Told(told), Recipient::Peer(peer)) if told.how == How::Sent => {
                 self.queued(peer, &ids, by);
                 if told.whole && marked < ids.len() as u64 {
-                    self.read_by_proof(peer, &ids, by, now)?;
+                    self.read_by_proof(peer, &ids, by)?;
                 }
             }
             _ => {}
@@ -89,7 +85,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What was proven before it was known that the whole text was in it is read by that.
-    fn read_by_proof(&mut self, peer: PeerId, ids: &[MessageId], by: Way, now: Now) -> Stored<()> {
+    fn read_by_proof(&mut self, peer: PeerId, ids: &[MessageId], by: Way) -> Stored<()> {
         let reader = Recipient::Peer(peer);
         let mut read = Vec::new();
         for id in ids {
@@ -99,8 +95,8 @@ impl<S: Store> Mesh<S> {
                 read.push(*id);
             }
         }
-        let receipts = self.store.mark_read(reader, &read, now.wall, Some(by))?;
-        self.was_read(reader, receipts, now)
+        let receipts = self.store.mark_read(reader, &read, self.now.wall, Some(by))?;
+        self.was_read(reader, receipts)
     }
 
     /// Which of the messages may be marked by this way: of a claim those that are under it, and of one
@@ -110,11 +106,10 @@ impl<S: Store> Mesh<S> {
         reader: Recipient,
         marked: Marked<'a>,
         by: Option<Way>,
-        now: Now,
     ) -> Stored<Cow<'a, [MessageId]>> {
         let Some(claim) = marked.claim else { return Ok(Cow::Borrowed(marked.ids)) };
         if let Some(present) = reader.peer().and_then(|peer| self.peers.get_mut(&peer)) {
-            present.claims.clean(self.turn, now.mono);
+            present.claims.clean(self.turn, self.now.mono);
         }
         let mut ids = Vec::with_capacity(marked.ids.len());
         for id in marked.ids {
@@ -132,9 +127,9 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Tells a peer's server how many messages are unread, since its agent has read some without it.
-    pub(super) fn tell_unread(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+    pub(super) fn tell_unread(&mut self, peer: PeerId) -> Stored<()> {
         let unread = self.store.unread_count(Recipient::Peer(peer))?;
-        self.push(Target::One(peer), Pushed::Unread(unread), now);
+        self.push(Target::One(peer), Pushed::Unread(unread));
         Ok(())
     }
 
@@ -153,19 +148,13 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         peer: Option<&str>,
-        now: Now,
     ) -> std::result::Result<Recipient, Failure> {
-        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
+        let actor = self.acting(caller, peer, "peerId", Right::Speak)?;
         actor.party.inbox().ok_or_else(|| not_found(&actor.name).into())
     }
 
     /// Messages have just become read: ends the claims on them, and tells their senders.
-    pub(super) fn was_read(
-        &mut self,
-        reader: Recipient,
-        mut receipts: Vec<Receipt>,
-        now: Now,
-    ) -> Stored<()> {
+    pub(super) fn was_read(&mut self, reader: Recipient, mut receipts: Vec<Receipt>) -> Stored<()> {
         self.end_claims(reader, receipts.iter().map(|receipt| receipt.id.seq()));
         let reader = Party::from(reader);
         receipts.sort_by(|a, b| a.from.cmp(&b.from));
@@ -176,7 +165,7 @@ impl<S: Store> Mesh<S> {
                 from_peer: from.clone(),
                 read_by: reader.clone(),
             };
-            self.event(read, Some(&reader), now)?;
+            self.event(read, Some(&reader))?;
         }
         Ok(())
     }

@@ -15,29 +15,24 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         register: &Register,
-        now: Now,
     ) -> std::result::Result<(), Refusal> {
         let home = self.home(caller);
         if home.is_some() && matches!(caller, Caller::Unknown { .. }) {
-            self.rates.take(Lane::Stranger(home), now.mono)?;
+            self.rates.take(Lane::Stranger(home), self.now.mono)?;
         }
-        self.rates.take(Lane::Register(home), now.mono)?;
+        self.rates.take(Lane::Register(home), self.now.mono)?;
         check_register(register)
     }
 
     /// Whether somebody may come in without an id.
-    pub(super) fn check_newcomer(
-        &mut self,
-        caller: Caller,
-        now: Now,
-    ) -> std::result::Result<(), Refusal> {
+    pub(super) fn check_newcomer(&mut self, caller: Caller) -> std::result::Result<(), Refusal> {
         match caller {
             Caller::Broker | Caller::Operator(_) => Ok(()),
             Caller::Peer(_) => {
                 let message = "a peer's token brings back that peer: send its `peerId` too";
                 Err(Refusal::new(Code::Forbidden, message))
             }
-            Caller::Unknown { from, .. } => Err(self.refuse_unknown(from, now)),
+            Caller::Unknown { from, .. } => Err(self.refuse_unknown(from, self.now)),
         }
     }
 

@@ -4,12 +4,12 @@
 //! somebody continues a session in a new process of the agent. What a newcomer says of itself proves
 //! nothing: the shell asks the kernel, and what it found comes in as [`Facts`](crate::api::Facts).
 
+use super::Mesh;
 use super::heard::News;
 use super::peers::Present;
-use super::turn::{Abandoned, Caller, Failure, Held, Interest, Outcome};
+use super::turn::{Abandoned, Caller, Handled, Held, Interest, Outcome, Replied};
 use super::who::Actor;
-use super::{Handled, Mesh};
-use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register, Reply};
+use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
 use crate::model::{LeaveReason, MachineName, Monotonic, Now, Party, PeerId, PeerRecord};
 use crate::store::{Result as Stored, Store};
@@ -165,7 +165,6 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         register: &Register,
-        now: Now,
         held: Option<Held>,
     ) -> Handled {
         let (until, is_late) = match held {
@@ -174,42 +173,35 @@ impl<S: Store> Mesh<S> {
                 let message = "the client has hung up: nobody was registered";
                 return Err(Refusal::new(Code::Timeout, message).into());
             }
-            Some(held) => (held.until, held.until <= now.mono),
-            None => (now.mono.plus(SERVER_END_TIME_MAX), false),
+            Some(held) => (held.until, held.until <= self.now.mono),
+            None => (self.now.mono.plus(SERVER_END_TIME_MAX), false),
         };
         if held.is_none() {
-            self.check_registration(caller, register, now)?;
+            self.check_registration(caller, register)?;
         }
         if register.peer_id.is_some() {
-            return Ok(Outcome::Reply(self.resume(caller, register, now)?));
+            return Ok(Outcome::Reply(self.resume(caller, register)?));
         }
-        self.check_newcomer(caller, now)?;
+        self.check_newcomer(caller)?;
         let home = self.home(caller);
         match self.newcomer(home, register)? {
             Newcomer::Waits(peer) if !is_late => {
                 Ok(Outcome::Hold { on: Interest::Gone(peer), until })
             }
-            Newcomer::Continues(former) => {
-                Ok(Outcome::Reply(self.continue_as(*former, register, now)?))
-            }
+            Newcomer::Continues(former) => Ok(Outcome::Reply(self.continue_as(*former, register)?)),
             Newcomer::New | Newcomer::Waits(_) => {
-                Ok(Outcome::Reply(self.come_new(home, register, now)?))
+                Ok(Outcome::Reply(self.come_new(home, register)?))
             }
         }
     }
 
     /// The session of `former` has another server, and so another token.
-    pub(super) fn continue_as(
-        &mut self,
-        former: PeerRecord,
-        register: &Register,
-        now: Now,
-    ) -> std::result::Result<Reply, Failure> {
+    pub(super) fn continue_as(&mut self, former: PeerRecord, register: &Register) -> Replied {
         let (token, token_hash) = self.new_token();
         let (id, ended) = (former.id, former.token_hash);
-        self.readmit(PeerRecord { token_hash, ..former }, register, now)?;
+        self.readmit(PeerRecord { token_hash, ..former }, register)?;
         self.tokens.remove(&ended);
-        self.heard_of(id, News::Registered, now)?;
+        self.heard_of(id, News::Registered)?;
         Ok(self.registered(id, token.into(), true))
     }
 
@@ -221,14 +213,14 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The server of a peer is gone. If its agent goes on the peer is away, otherwise it leaves.
-    pub(super) fn lose_server(&mut self, id: PeerId, reason: LeaveReason, now: Now) -> Stored<()> {
+    pub(super) fn lose_server(&mut self, id: PeerId, reason: LeaveReason) -> Stored<()> {
         if !self.may_return(id) {
             return match self.peers.get(&id) {
                 Some(present) if present.away.is_some() => Ok(()),
-                _ => self.leave(id, reason, now),
+                _ => self.leave(id, reason),
             };
         }
-        let time = self.time(now);
+        let time = self.time();
         let Some(present) = self.peers.get_mut(&id) else { return Ok(()) };
         let record = PeerRecord {
             uds_path: None,
@@ -237,7 +229,7 @@ impl<S: Store> Mesh<S> {
             ..present.record.clone()
         };
         self.store.put_peer(&record)?;
-        let away = Away::new(reason, now);
+        let away = Away::new(reason, self.now);
         self.next_away = Some(self.next_away.map_or(away.next(), |next| next.min(away.next())));
         self.effects.disconnect.push(id);
         // A turn that has failed may have left it to be connected.
@@ -254,7 +246,7 @@ impl<S: Store> Mesh<S> {
         self.hungry.remove(&id);
         self.end_waits(&Party::Peer(id));
         self.effects.gone.push(id);
-        self.peer_changed(id, name, PeerChange::Status(Presence::Away), now);
+        self.peer_changed(id, name, PeerChange::Status(Presence::Away));
         Ok(())
     }
 
@@ -271,27 +263,28 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn agent_ended(&mut self, peer: PeerId, now: Now) -> Stored<()> {
+        self.now = now;
         let Some(present) = self.peers.get_mut(&peer) else { return Ok(()) };
         present.agent_lives = false;
         match present.away {
-            Some(away) => self.leave(peer, away.reason, now),
+            Some(away) => self.leave(peer, away.reason),
             // Its server says good-bye itself, or ends.
             None => Ok(()),
         }
     }
 
     /// Frees the locks of those that have been away for too long, and ends their time.
-    pub(super) fn end_away(&mut self, now: Now) -> Stored<()> {
-        if self.next_away.is_none_or(|at| at > now.mono) {
+    pub(super) fn end_away(&mut self) -> Stored<()> {
+        if self.next_away.is_none_or(|at| at > self.now.mono) {
             return Ok(());
         }
         let away = |(id, present): (&PeerId, &Present)| Some((*id, present.away?));
         let all: Vec<(PeerId, Away)> = self.peers.iter().filter_map(away).collect();
         for (id, away) in all {
-            if away.until <= now.mono {
-                self.leave(id, LeaveReason::Timeout, now)?;
-            } else if away.locks_until.is_some_and(|at| at <= now.mono) {
-                self.release_locks(&Party::Peer(id), Freed::Expired, now)?;
+            if away.until <= self.now.mono {
+                self.leave(id, LeaveReason::Timeout)?;
+            } else if away.locks_until.is_some_and(|at| at <= self.now.mono) {
+                self.release_locks(&Party::Peer(id), Freed::Expired)?;
                 if let Some(away) = self.peers.get_mut(&id).and_then(|it| it.away.as_mut()) {
                     away.locks_until = None;
                 }
@@ -312,9 +305,9 @@ impl<S: Store> Mesh<S> {
     }
 
     /// How long the locks of a holder stay at most because it is away.
-    pub(super) fn away_ms(&self, holder: &Party, now: Now) -> Option<i64> {
+    pub(super) fn away_ms(&self, holder: &Party) -> Option<i64> {
         let present = self.peers.get(&holder.peer()?)?;
-        let left = present.away?.locks_until?.since(now.mono);
+        let left = present.away?.locks_until?.since(self.now.mono);
         i64::try_from(left.as_millis()).ok()
     }
 

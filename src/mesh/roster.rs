@@ -3,21 +3,16 @@
 use super::Mesh;
 use super::paths::normalise;
 use super::peers::Present;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Replied};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Reply, Scope, fit};
 use crate::limits::LIST_LIMIT_MAX;
-use crate::model::{MachineName, Now, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
+use crate::model::{MachineName, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
     /// `POST /peers`
-    pub(super) fn list_peers(
-        &mut self,
-        caller: Caller,
-        list: &ListPeers,
-        now: Now,
-    ) -> Result<Reply, Failure> {
-        self.count(caller, None, now)?;
+    pub(super) fn list_peers(&mut self, caller: Caller, list: &ListPeers) -> Replied {
+        self.count(caller, None)?;
         let exclude = match &list.exclude_id {
             Some(text) => self.find_peer(text)?,
             None => None,
@@ -31,7 +26,7 @@ impl<S: Store> Mesh<S> {
             let session = || record.session_id == list.session_id;
             exclude != Some(record.id)
                 && (!is_lookup || record.host == home)
-                && (list.include_stale || present.away.is_some() || !self.is_stale(present, now))
+                && (list.include_stale || present.away.is_some() || !self.is_stale(present))
                 && (list.session_id.is_none() || session())
                 && (list.agent_pids.is_empty() || agent())
         };
@@ -47,14 +42,14 @@ impl<S: Store> Mesh<S> {
             .map(|present| {
                 let status = match present.away {
                     Some(_) => PeerStatus::Away,
-                    None if self.is_stale(present, now) => PeerStatus::Stale,
+                    None if self.is_stale(present) => PeerStatus::Stale,
                     None => PeerStatus::Active,
                 };
                 let locks = self.locks.count_of(&Party::Peer(present.record.id)) as u64;
                 let heartbeat = present.last_heartbeat;
                 let record = &present.record;
-                let info = PeerInfo::new(record, status, heartbeat, locks, present.reach(now));
-                let info = PeerInfo { busy: present.turn.is_busy(now.mono), ..info };
+                let info = PeerInfo::new(record, status, heartbeat, locks, present.reach(self.now));
+                let info = PeerInfo { busy: present.turn.is_busy(self.now.mono), ..info };
                 let info = if self.of_hook { info.with_agent(record) } else { info };
                 match record.host == home {
                     // Who looks for its own session knows where that is.

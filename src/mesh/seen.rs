@@ -1,7 +1,8 @@
 //! What people and scripts are called on the machine of whoever is answered: there `cli` is its own
 //! person, as it is on each machine, and the hub's is `cli@` with the hub's name.
 
-use super::{Failure, Handled, Mesh, Outcome};
+use super::turn::Handled;
+use super::{Failure, Mesh, Outcome};
 use crate::api::{
     Claimed, Detail, EntriesReply, EntryReply, Fact, HistoryPage, LockInfo, LockReply,
     LockedAllReply, LocksReply, MessageInfo, Messages, Reply, StateInfo,

@@ -1,8 +1,7 @@
 //! Shared state: entries with versions and lifetimes.
 
 use super::Mesh;
-use super::Now;
-use super::turn::{Caller, Failure};
+use super::turn::{Caller, Replied};
 use super::who::Right;
 use crate::api::{
     Budget, Code, DeletedReply, Detail, EntriesReply, EntryReply, Fact, Refusal, Reply, SetState,
@@ -13,21 +12,13 @@ use crate::model::{Party, Seq, StateEntry};
 use crate::names::DEFAULT_NAMESPACE;
 use crate::store::{Result as Stored, StateChange, StateOutcome, Store};
 
-type Answer = std::result::Result<Reply, Failure>;
-
 impl<S: Store> Mesh<S> {
     /// `POST /state`, `get`
-    pub(super) fn get_state(
-        &mut self,
-        caller: Caller,
-        namespace: &str,
-        key: &str,
-        now: Now,
-    ) -> Answer {
-        self.count(caller, None, now)?;
-        let entry = self.live_state(namespace, key, now)?;
+    pub(super) fn get_state(&mut self, caller: Caller, namespace: &str, key: &str) -> Replied {
+        self.count(caller, None)?;
+        let entry = self.live_state(namespace, key)?;
         let elsewhere = entry.is_none() && namespace != DEFAULT_NAMESPACE;
-        let in_default = elsewhere && self.live_state(DEFAULT_NAMESPACE, key, now)?.is_some();
+        let in_default = elsewhere && self.live_state(DEFAULT_NAMESPACE, key)?.is_some();
         let entry = entry.map(|entry| self.shown_entry(entry));
         Ok(Reply::Entry(EntryReply { namespace: namespace.into(), entry, in_default }))
     }
@@ -38,9 +29,8 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         (namespace, prefix, after): (Option<&str>, Option<&str>, Option<(&str, &str)>),
         limit: Option<u32>,
-        now: Now,
-    ) -> Answer {
-        self.count(caller, None, now)?;
+    ) -> Replied {
+        self.count(caller, None)?;
         let mut budget = Budget::of(self.reply_bytes);
         let mut cut = false;
         let mut keep = |entry: &StateEntry| {
@@ -50,7 +40,7 @@ impl<S: Store> Mesh<S> {
         };
         let limit = limit.unwrap_or(LIST_LIMIT_MAX);
         // One more than asked for tells whether there is more.
-        let (time, rows) = (self.time(now), limit + 1);
+        let (time, rows) = (self.time(), limit + 1);
         let mut entries = if let Some(after) = after {
             self.store.state_after(after, time, rows, &mut keep)?
         } else {
@@ -68,24 +58,24 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /state`, `set`
-    pub(super) fn set_state(&mut self, caller: Caller, set: &SetState, now: Now) -> Answer {
-        let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak, now)?;
-        let present = self.live_state(&set.namespace, &set.key, now)?;
+    pub(super) fn set_state(&mut self, caller: Caller, set: &SetState) -> Replied {
+        let actor = self.acting(caller, set.peer_id.as_deref(), "peerId", Right::Speak)?;
+        let present = self.live_state(&set.namespace, &set.key)?;
         self.check_version(present.as_ref(), set.if_version)?;
-        if present.is_none() && self.state_entries(now)? >= STATE_ENTRIES_MAX {
+        if present.is_none() && self.state_entries()? >= STATE_ENTRIES_MAX {
             return Err(Refusal::new(
                 Code::StorageFull,
                 format!("there are {STATE_ENTRIES_MAX} state entries: delete some first"),
             )
             .into());
         }
-        if present.is_none() && self.lags(now) {
-            self.drop_expired(&set.namespace, &set.key, now)?;
+        if present.is_none() && self.lags() {
+            self.drop_expired(&set.namespace, &set.key)?;
         }
         let (version, id) = self.next_id();
         let expires_at = set.ttl_seconds.map(|seconds| {
             let ms = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-            self.time(now).plus_ms(ms)
+            self.time().plus_ms(ms)
         });
         let entry = StateEntry {
             namespace: set.namespace.clone(),
@@ -93,7 +83,7 @@ impl<S: Store> Mesh<S> {
             value: set.value.clone(),
             version,
             updated_by: actor.party.clone(),
-            updated_at: now.wall,
+            updated_at: self.now.wall,
             expires_at,
         };
         if let StateOutcome::Conflict(present) = self.store.set_state(&entry, set.if_version)? {
@@ -109,7 +99,7 @@ impl<S: Store> Mesh<S> {
             value: Some(entry.value.clone()),
             version,
         };
-        self.event_at((version, id), changed, Some(&actor.party), now)?;
+        self.event_at((version, id), changed, Some(&actor.party))?;
         Ok(Reply::Entry(EntryReply {
             namespace: set.namespace.clone(),
             entry: Some(self.shown_entry(entry)),
@@ -125,12 +115,11 @@ impl<S: Store> Mesh<S> {
         namespace: &str,
         key: &str,
         if_version: Option<Seq>,
-        now: Now,
-    ) -> Answer {
+    ) -> Replied {
         // Scripts need not say who they are to delete.
         let peer = peer.or(caller.is_operator().then_some("cli"));
-        let actor = self.acting(caller, peer, "peerId", Right::Speak, now)?;
-        let present = self.live_state(namespace, key, now)?;
+        let actor = self.acting(caller, peer, "peerId", Right::Speak)?;
+        let present = self.live_state(namespace, key)?;
         self.check_version(present.as_ref(), if_version)?;
         if present.is_none() {
             return Ok(Reply::Deleted(DeletedReply {
@@ -143,7 +132,7 @@ impl<S: Store> Mesh<S> {
             StateOutcome::Conflict(present) => return Err(self.conflict(present).into()),
             StateOutcome::Done(None) => false,
             StateOutcome::Done(Some(entry)) => {
-                self.state_removed(entry, Some(&actor.party), now)?;
+                self.state_removed(entry, Some(&actor.party))?;
                 true
             }
         };
@@ -151,37 +140,37 @@ impl<S: Store> Mesh<S> {
     }
 
     /// An entry, unless it has expired, however far its removal has come.
-    fn live_state(&mut self, namespace: &str, key: &str, now: Now) -> Stored<Option<StateEntry>> {
+    fn live_state(&mut self, namespace: &str, key: &str) -> Stored<Option<StateEntry>> {
         let entry = self.store.state(namespace, key)?;
-        Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > self.time(now))))
+        Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > self.time())))
     }
 
     /// Removes an entry that has expired and is still stored, before another takes its place.
-    fn drop_expired(&mut self, namespace: &str, key: &str, now: Now) -> Stored<()> {
+    fn drop_expired(&mut self, namespace: &str, key: &str) -> Stored<()> {
         let change = StateChange { namespace, key, if_version: None };
         match self.store.delete_state(&change)? {
-            StateOutcome::Done(Some(entry)) => self.state_removed(entry, None, now),
+            StateOutcome::Done(Some(entry)) => self.state_removed(entry, None),
             StateOutcome::Done(None) | StateOutcome::Conflict(_) => Ok(()),
         }
     }
 
     /// How many entries there are, without those that have expired.
-    pub(super) fn state_entries(&mut self, now: Now) -> Stored<u64> {
+    pub(super) fn state_entries(&mut self) -> Stored<u64> {
         let stored = self.store.counts().state_entries;
-        let expired = if self.lags(now) { self.store.expired_state(self.time(now))? } else { 0 };
+        let expired = if self.lags() { self.store.expired_state(self.time())? } else { 0 };
         Ok(stored.saturating_sub(expired))
     }
 
-    fn state_removed(&mut self, entry: StateEntry, by: Option<&Party>, now: Now) -> Stored<()> {
+    fn state_removed(&mut self, entry: StateEntry, by: Option<&Party>) -> Stored<()> {
         let StateEntry { namespace, key, .. } = entry;
         let (version, id) = self.next_id();
         let changed = Fact::StateChanged { deleted: true, key, namespace, value: None, version };
-        self.event_at((version, id), changed, by, now)
+        self.event_at((version, id), changed, by)
     }
 
-    pub(super) fn expire_state(&mut self, now: Now) -> Stored<()> {
-        for entry in self.store.expire_state(self.time(now), self.rows_in_turn())? {
-            self.state_removed(entry, None, now)?;
+    pub(super) fn expire_state(&mut self) -> Stored<()> {
+        for entry in self.store.expire_state(self.time(), self.rows_in_turn())? {
+            self.state_removed(entry, None)?;
         }
         Ok(())
     }

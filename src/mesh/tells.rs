@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use uuid::{Builder, Uuid};
 
+use super::Mesh;
 use super::heard::News;
-use super::turn::{Caller, Held, Interest, Outcome, Target};
+use super::turn::{Caller, Handled, Held, Interest, Outcome, Target};
 use super::waiters::is_beside;
 use super::who::{Right, not_found};
-use super::{Handled, Mesh};
 use crate::api::{Budget, Claim, Claimed, Code, Fetch, Pushed, Refusal, Reply, message_size};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME};
 use crate::model::{
@@ -34,53 +34,47 @@ struct Given {
 
 impl<S: Store> Mesh<S> {
     /// `POST /messages` with `claim`
-    pub(super) fn claim(
-        &mut self,
-        caller: Caller,
-        claim: &Claim,
-        now: Now,
-        held: Option<Held>,
-    ) -> Handled {
+    pub(super) fn claim(&mut self, caller: Caller, claim: &Claim, held: Option<Held>) -> Handled {
         let place = match held.map(|held| held.on) {
             Some(Interest::Claim { peer, place, until }) => Some((peer, place, until)),
             _ => None,
         };
         let id = match place {
             Some((peer, ..)) => peer,
-            None => self.acting_peer(caller, claim.peer_id.as_deref(), Right::Speak, now)?,
+            None => self.acting_peer(caller, claim.peer_id.as_deref(), Right::Speak)?,
         };
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         let hung_up = held.is_some_and(|held| held.hung_up);
-        if claim.wait > 0 && place.is_none() && !present.waiters.has_room(now.mono) {
+        if claim.wait > 0 && place.is_none() && !present.waiters.has_room(self.now.mono) {
             return Err(too_many_wait().into());
         }
         let mut proven = Vec::new();
         if place.is_none() {
-            present.waiters.heard(claim.by, now.mono);
+            present.waiters.heard(claim.by, self.now.mono);
             // A plugin may say where its agent is, too.
             if claim.by == Way::Hook || claim.moment.is_some() {
-                present.turn.heard(claim.moment, now.mono);
+                present.turn.heard(claim.moment, self.now.mono);
             }
             if claim.by == Way::Hook {
-                self.heard_of(id, News::Hook(claim.moment), now)?;
+                self.heard_of(id, News::Hook(claim.moment))?;
             }
             if claim.moment == Some(Moment::Prompt) {
-                proven = self.prompted(id, &claim.proof, now)?;
+                proven = self.prompted(id, &claim.proof)?;
             }
         }
-        let given = if hung_up { Given::default() } else { self.give(id, claim, now)? };
+        let given = if hung_up { Given::default() } else { self.give(id, claim)? };
         if place.is_none()
             && matches!(claim.moment, Some(Moment::Stop | Moment::End))
             && given.messages.is_empty()
             && given.remaining > 0
         {
-            self.wake(id, now);
+            self.wake(id);
         }
         if given.messages.is_empty() && claim.wait > 0 && !hung_up {
-            let whole = || now.mono.plus(Duration::from_secs(claim.wait));
+            let whole = || self.now.mono.plus(Duration::from_secs(claim.wait));
             let until = place.map_or_else(whole, |(_, _, until)| until);
-            if now.mono < until
-                && let Some(place) = self.wait(id, place.map(|it| it.1), (claim.by, until), now)
+            if self.now.mono < until
+                && let Some(place) = self.wait(id, place.map(|it| it.1), (claim.by, until))
             {
                 let again = given.again.map_or(until, |again| again.min(until));
                 return Ok(Outcome::Hold {
@@ -92,7 +86,7 @@ impl<S: Store> Mesh<S> {
         if let Some((peer, place, _)) = place {
             self.withdraw_claim(peer, place);
         }
-        let claim_id = self.note_given(id, claim, &given.messages, now)?;
+        let claim_id = self.note_given(id, claim, &given.messages)?;
         Ok(Outcome::Reply(Reply::Claimed(Claimed {
             messages: self.listed(given.messages),
             remaining: given.remaining,
@@ -100,22 +94,16 @@ impl<S: Store> Mesh<S> {
             // Not too early by the part of a millisecond, and never zero: it would be asked in vain.
             // Who waits may wait again at once, and would miss what comes in the meantime.
             defer_ms: given.again.filter(|_| claim.wait == 0).map(|again| {
-                let nanos = again.since(now.mono).as_nanos();
+                let nanos = again.since(self.now.mono).as_nanos();
                 u64::try_from(nanos.div_ceil(1_000_000).max(1)).unwrap_or(u64::MAX)
             }),
             proven,
         })))
     }
 
-    fn wait(
-        &mut self,
-        id: PeerId,
-        place: Option<usize>,
-        whose: (Way, Monotonic),
-        now: Now,
-    ) -> Option<usize> {
+    fn wait(&mut self, id: PeerId, place: Option<usize>, whose: (Way, Monotonic)) -> Option<usize> {
         let present = self.peers.get_mut(&id)?;
-        present.waiters.wait(place, whose, self.turn, now.mono)
+        present.waiters.wait(place, whose, self.turn, self.now.mono)
     }
 
     /// A claim that was held is so no more.
@@ -131,19 +119,18 @@ impl<S: Store> Mesh<S> {
         id: PeerId,
         claim: &Claim,
         messages: &[Message],
-        now: Now,
     ) -> Stored<Option<Uuid>> {
         if messages.is_empty() {
             return Ok(None);
         }
         if wakes(claim) {
-            self.woken(id, messages, now)?;
+            self.woken(id, messages)?;
         }
         if claim.by.wakes() {
-            self.heard_of(id, News::Wakes(claim.by), now)?;
+            self.heard_of(id, News::Wakes(claim.by))?;
         }
         let claim_id = Builder::from_random_bytes(self.random()).into_uuid();
-        let (turn, until) = (self.turn, now.mono.plus(CLAIM_TIME));
+        let (turn, until) = (self.turn, self.now.mono.plus(CLAIM_TIME));
         let Some(present) = self.peers.get_mut(&id) else { return Ok(None) };
         present.claims.make((claim_id, claim.by), messages, until, turn);
         if claim.moment == Some(Moment::Stop) {
@@ -153,16 +140,16 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What may be told to a peer's agent now by whoever makes this claim.
-    fn give(&mut self, id: PeerId, claim: &Claim, now: Now) -> Stored<Given> {
+    fn give(&mut self, id: PeerId, claim: &Claim) -> Stored<Given> {
         let turn = self.turn;
         let Some(present) = self.peers.get_mut(&id) else { return Ok(Given::default()) };
-        present.claims.clean(turn, now.mono);
+        present.claims.clean(turn, self.now.mono);
         let claimed = present.claims.live();
         let claim_ends = present.claims.next_end();
-        let (closed, opens) = present.closed_to(claim, now);
+        let (closed, opens) = present.closed_to(claim, self.now);
         let room = CLAIMED_MAX.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
         let limit = claim.limit.unwrap_or(Fetch::DEFAULT_LIMIT).min(room);
-        let damps = wakes(claim) && self.loops.damps(id, now.mono);
+        let damps = wakes(claim) && self.loops.damps(id, self.now.mono);
         let look = match (closed, damps) {
             // Whether there is anything.
             (true, _) => 1,
@@ -186,14 +173,14 @@ impl<S: Store> Mesh<S> {
         }
         let mut messages = page.messages;
         if damps {
-            let wait = self.leave_what_wakes(id, &mut messages, now);
+            let wait = self.leave_what_wakes(id, &mut messages);
             if messages.is_empty() {
-                let again = sooner(wait.map(|wait| now.mono.plus(wait)));
+                let again = sooner(wait.map(|wait| self.now.mono.plus(wait)));
                 return Ok(Given { messages, remaining: found, again });
             }
         }
         let more = page.remaining > 0;
-        let (waits, again) = self.must_wait(id, claim, (&messages, more), now)?;
+        let (waits, again) = self.must_wait(id, claim, (&messages, more))?;
         if waits {
             return Ok(Given { messages: Vec::new(), remaining: found, again: sooner(again) });
         }
@@ -210,7 +197,6 @@ impl<S: Store> Mesh<S> {
         id: PeerId,
         claim: &Claim,
         (messages, more): (&[Message], bool),
-        now: Now,
     ) -> Stored<(bool, Option<Monotonic>)> {
         if !wakes(claim) {
             return Ok((false, None));
@@ -225,7 +211,7 @@ impl<S: Store> Mesh<S> {
             return Ok((true, None));
         }
         let due = self.peers.get(&id).and_then(|present| present.digest_due);
-        let due = due.filter(|due| now.mono < *due && !more);
+        let due = due.filter(|due| self.now.mono < *due && !more);
         Ok((due.is_some(), due))
     }
 
@@ -276,10 +262,10 @@ impl<S: Store> Mesh<S> {
     }
 
     /// A message to several was stored: it waits for more, unless others do so already.
-    pub(super) fn digest(&mut self, to: &[PeerId], now: Now) {
+    pub(super) fn digest(&mut self, to: &[PeerId]) {
         for id in to {
             if let Some(present) = self.peers.get_mut(id) {
-                present.digest_due.get_or_insert(now.mono.plus(DIGEST_TIME));
+                present.digest_due.get_or_insert(self.now.mono.plus(DIGEST_TIME));
             }
         }
     }
@@ -292,8 +278,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Something may be told to a peer's agent again: tells whoever could do so.
-    pub(super) fn wake(&mut self, peer: PeerId, now: Now) {
-        self.push(Target::One(peer), Pushed::Wake, now);
+    pub(super) fn wake(&mut self, peer: PeerId) {
+        self.push(Target::One(peer), Pushed::Wake);
         self.effects.inboxes.push(Recipient::Peer(peer));
     }
 }

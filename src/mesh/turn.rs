@@ -177,6 +177,12 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// What comes of a request.
+pub(super) type Handled = Result<Outcome, Failure>;
+
+/// What comes of a request that is answered at once.
+pub(super) type Replied = Result<Reply, Failure>;
+
 /// To whom a frame goes. Only peers whose link is up get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {

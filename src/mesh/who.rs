@@ -218,10 +218,9 @@ impl<S: Store> Mesh<S> {
         given: Option<&str>,
         field: &str,
         right: Right,
-        now: Now,
     ) -> Result<Actor> {
         let actor = self.actor(caller, given, field, right);
-        self.count(caller, actor.as_ref().ok().map(|actor| &actor.party), now)?;
+        self.count(caller, actor.as_ref().ok().map(|actor| &actor.party))?;
         actor
     }
 
@@ -231,9 +230,8 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         given: Option<&str>,
         right: Right,
-        now: Now,
     ) -> Result<PeerId> {
-        let actor = self.acting(caller, given, "peerId", right, now)?;
+        let actor = self.acting(caller, given, "peerId", right)?;
         actor.party.peer().ok_or_else(|| not_found(given.unwrap_or_default()))
     }
 
@@ -242,11 +240,12 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// There were too many.
     pub fn count_refused(&mut self, caller: Caller, now: Now) -> Result<()> {
-        self.count(caller, None, now)
+        self.now = now;
+        self.count(caller, None)
     }
 
     /// Counts a request against the rate of its actor, or else of its caller.
-    pub(super) fn count(&mut self, caller: Caller, actor: Option<&Party>, now: Now) -> Result<()> {
+    pub(super) fn count(&mut self, caller: Caller, actor: Option<&Party>) -> Result<()> {
         let lane = match (actor, caller) {
             (Some(Party::Peer(id)), _) if self.of_hook => Lane::Hook(*id),
             (None, Caller::Peer(id)) if self.of_hook => Lane::Hook(id),
@@ -257,7 +256,7 @@ impl<S: Store> Mesh<S> {
             (None, Caller::Peer(id)) => Lane::Peer(id),
             _ => Lane::Shared(self.home(caller)),
         };
-        self.rates.take(lane, now.mono)
+        self.rates.take(lane, self.now.mono)
     }
 }
 

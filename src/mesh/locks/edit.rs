@@ -2,36 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use super::Ask;
 use super::waiting::Obstacle;
-use super::{Answer, Ask};
 use crate::api::{
     Detail, LockFile, LockFiles, LockReply, LockedAllReply, Refusal, Reply, SubagentEdit, fit,
 };
 use crate::limits::{SUBAGENT_EDIT_TIME, SUBAGENT_EDITS_MAX};
 use crate::mesh::Mesh;
-use crate::mesh::turn::Caller;
+use crate::mesh::turn::{Caller, Replied};
 use crate::mesh::who::Right;
-use crate::model::{Lock, Monotonic, Now};
+use crate::model::{Lock, Monotonic};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
     /// `POST /lock`, `lock` with `filePaths`: takes or renews them all, or refuses for the first that
     /// cannot be had.
-    pub(in crate::mesh) fn lock_files(
-        &mut self,
-        caller: Caller,
-        wanted: &LockFiles,
-        now: Now,
-    ) -> Answer {
-        let actor = self.acting(caller, wanted.peer_id.as_deref(), "peerId", Right::Speak, now)?;
+    pub(in crate::mesh) fn lock_files(&mut self, caller: Caller, wanted: &LockFiles) -> Replied {
+        let actor = self.acting(caller, wanted.peer_id.as_deref(), "peerId", Right::Speak)?;
         self.check_here(&actor)?;
         let mut asks = Vec::with_capacity(wanted.paths.file_paths.len());
         for path in wanted.paths.each() {
             let target = self.target(&actor.party, &path)?;
             asks.push(Ask { actor: actor.clone(), target, shared: wanted.shared });
         }
-        self.check_all(&asks, now)?;
-        self.check_room(&asks, now)?;
+        self.check_all(&asks)?;
+        self.check_room(&asks)?;
         let each = LockFile {
             reason: wanted.reason.clone(),
             ttl_minutes: wanted.ttl_minutes,
@@ -39,7 +34,7 @@ impl<S: Store> Mesh<S> {
         };
         let mut locks = Vec::with_capacity(asks.len());
         for ask in &asks {
-            if let Reply::Locked(LockReply { lock, .. }) = self.take(ask, &each, Vec::new(), now)? {
+            if let Reply::Locked(LockReply { lock, .. }) = self.take(ask, &each, Vec::new())? {
                 locks.push(lock);
             }
         }
@@ -47,7 +42,7 @@ impl<S: Store> Mesh<S> {
             (Some(subagent), Some(id)) => {
                 let paths = locks.iter().map(|lock| &*lock.file_path);
                 let present = self.peers.get_mut(&id);
-                present.map(|it| it.edits.note(subagent, paths, now.mono)).unwrap_or_default()
+                present.map(|it| it.edits.note(subagent, paths, self.now.mono)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -59,7 +54,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Refuses if something is in the way of one of them.
-    fn check_all(&self, asks: &[Ask], now: Now) -> Result<(), Refusal> {
+    fn check_all(&self, asks: &[Ask]) -> Result<(), Refusal> {
         let mut locks: Vec<&Lock> = Vec::new();
         let mut first = None;
         for ask in asks {
@@ -79,7 +74,7 @@ impl<S: Store> Mesh<S> {
             }
         }
         let Some(first) = first else { return Ok(()) };
-        let mut refusal = self.locked(first, None, now);
+        let mut refusal = self.locked(first, None);
         let (locks, _) = self.shown_all(locks.len(), locks.into_iter());
         if !locks.is_empty() {
             refusal.detail = Detail::Locks(locks);

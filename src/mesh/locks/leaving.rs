@@ -4,7 +4,7 @@
 use super::EXPIRE_ROWS_MAX;
 use crate::api::Freed;
 use crate::mesh::Mesh;
-use crate::model::{Now, Party};
+use crate::model::Party;
 use crate::store::{Result as Stored, Store};
 
 /// Peers and subscriptions that an event is compared with in about the time it takes to store one.
@@ -24,23 +24,18 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Frees the first of the locks of `holder`, and the others in the next turns.
-    pub(in crate::mesh) fn release_locks(
-        &mut self,
-        holder: &Party,
-        reason: Freed,
-        now: Now,
-    ) -> Stored<()> {
+    pub(in crate::mesh) fn release_locks(&mut self, holder: &Party, reason: Freed) -> Stored<()> {
         self.leaving.extend(self.locks.fences_of(holder).into_iter().map(|it| (it, reason)));
-        self.free_leaving(now)
+        self.free_leaving()
     }
 
     /// Frees a few of the locks of those who have left.
-    pub(in crate::mesh) fn free_leaving(&mut self, now: Now) -> Stored<()> {
+    pub(in crate::mesh) fn free_leaving(&mut self) -> Stored<()> {
         // The turn has time left for requests then.
         for _ in 0..(self.rows_in_turn() / LEAVING_SHARE).max(1) {
             let Some((fence, reason)) = self.leaving.pop_first() else { break };
             if let Some(lock) = self.locks.get(fence).cloned() {
-                self.free(&lock, reason, Some(&lock.holder), now)?;
+                self.free(&lock, reason, Some(&lock.holder))?;
             }
         }
         Ok(())

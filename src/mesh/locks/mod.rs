@@ -24,15 +24,15 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use super::turn::{Caller, Failure, Held, Interest, Outcome};
+use super::turn::{Caller, Failure, Handled, Held, Interest, Outcome, Replied};
 use super::who::{Actor, Right};
-use super::{EXPIRE_ROWS_MAX, Handled, Mesh};
+use super::{EXPIRE_ROWS_MAX, Mesh};
 use crate::api::{
     Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, LockReply, LocksReply, Refusal, Reply,
     fit,
 };
 use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
-use crate::model::{Lock, MessageId, Now, Party, Seq};
+use crate::model::{Lock, MessageId, Party, Seq};
 use crate::store::{Result as Stored, Store};
 use crate::text::bare_or_quoted;
 pub(super) use book::Book;
@@ -41,8 +41,6 @@ pub(super) use grants::Grants;
 pub(super) use queue::Queue;
 use queue::Waiter;
 use target::{Place, Target};
-
-type Answer = std::result::Result<Reply, Failure>;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -70,14 +68,13 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         wanted: &LockFile,
-        now: Now,
         held: Option<Held>,
     ) -> Handled {
         let place = match held.map(|held| held.on) {
             Some(Interest::Lock(ticket)) => Some(ticket),
             _ => None,
         };
-        let mut ask = match self.lock_ask(caller, wanted, now, held.is_some()) {
+        let mut ask = match self.lock_ask(caller, wanted, held.is_some()) {
             Ok(ask) => ask,
             Err(failure) => {
                 if let Some(ticket) = place {
@@ -106,12 +103,12 @@ impl<S: Store> Mesh<S> {
         };
         let until = match held {
             Some(held) => held.until,
-            None => now.mono.plus(std::time::Duration::from_secs(wanted.wait)),
+            None => self.now.mono.plus(std::time::Duration::from_secs(wanted.wait)),
         };
         // When the time of a held request is over, perhaps nobody is there any more to be given it.
-        let is_late = held.is_some() && until <= now.mono;
+        let is_late = held.is_some() && until <= self.now.mono;
         if wanted.steal {
-            let reply = self.steal(&ask, wanted, now)?;
+            let reply = self.steal(&ask, wanted)?;
             return Ok(Outcome::Reply(reply));
         }
         // Nothing can be in the way of what one has: there is nothing to compare.
@@ -126,7 +123,7 @@ impl<S: Store> Mesh<S> {
         }
         if is_free {
             debug_assert!(!self.overtakes(&ask, ticket), "{ask:?} overtakes someone");
-            let reply = self.take(&ask, wanted, Vec::new(), now);
+            let reply = self.take(&ask, wanted, Vec::new());
             if let (true, true, Ok(Reply::Locked(LockReply { lock, .. }))) =
                 (held.is_some(), is_new, &reply)
             {
@@ -138,32 +135,31 @@ impl<S: Store> Mesh<S> {
             }
             return Ok(Outcome::Reply(reply?));
         }
-        if until > now.mono {
+        if until > self.now.mono {
             let ticket = match ticket {
                 Some(ticket) => ticket,
-                None => self.join(&ask, wanted.place, now)?,
+                None => self.join(&ask, wanted.place)?,
             };
             return Ok(Outcome::Hold { on: Interest::Lock(ticket), until });
         }
         if let Some(ticket) = ticket {
             let keeps_place = wanted.place.is_some() && wanted.wait > 0 && is_late;
-            self.time_over(ticket, keeps_place, now);
+            self.time_over(ticket, keeps_place);
         }
-        Err(self.locked(&ask, None, now).into())
+        Err(self.locked(&ask, None).into())
     }
 
     fn lock_ask(
         &mut self,
         caller: Caller,
         wanted: &LockFile,
-        now: Now,
         counted: bool,
     ) -> std::result::Result<Ask, Failure> {
         let peer = wanted.peer_id.as_deref();
         let actor = if counted {
             self.actor(caller, peer, "peerId", Right::Speak)?
         } else {
-            self.acting(caller, peer, "peerId", Right::Speak, now)?
+            self.acting(caller, peer, "peerId", Right::Speak)?
         };
         self.check_here(&actor)?;
         let target = self.target(&actor.party, &wanted.path)?;
@@ -178,25 +174,19 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Takes a lock that nothing is in the way of. `stolen_from`: whose locks were taken for it.
-    fn take(
-        &mut self,
-        ask: &Ask,
-        wanted: &LockFile,
-        stolen_from: Vec<Box<str>>,
-        now: Now,
-    ) -> Answer {
-        self.check_room(std::slice::from_ref(ask), now)?;
+    fn take(&mut self, ask: &Ask, wanted: &LockFile, stolen_from: Vec<Box<str>>) -> Replied {
+        self.check_room(std::slice::from_ref(ask))?;
         let Ask { actor, target, shared } = ask;
         let own = self.locks.own(&actor.party, target).cloned();
         let renewed = self.renewed_by(ask).cloned();
-        if own.is_none() && self.lags(now) {
+        if own.is_none() && self.lags() {
             // Before it is taken anew, everyone is told that it was free.
             for lock in self.locks.expired(target, &self.steps, EXPIRE_ROWS_MAX as usize) {
-                self.free(&lock, Freed::Expired, None, now)?;
+                self.free(&lock, Freed::Expired, None)?;
             }
         }
         let minutes = wanted.ttl_minutes.unwrap_or(self.settings.lock_ttl_minutes);
-        let time = self.time(now);
+        let time = self.time();
         let expires_at = time.plus_ms(i64::from(minutes) * MINUTE_MS);
         let reason = wanted.reason.clone().filter(|reason| !reason.is_empty());
         if let Some(own) = &renewed {
@@ -245,17 +235,17 @@ impl<S: Store> Mesh<S> {
         self.note_expiry(lock.expires_at);
         // Places before its own may not hold it back any more.
         self.queue.stir_party(&actor.party);
-        self.lock_taken(&lock, id, now)?;
+        self.lock_taken(&lock, id)?;
         Ok(Reply::Locked(LockReply { lock: self.shown(&lock), stolen_from }))
     }
 
     /// Refuses if there is no room for as many new locks.
-    fn check_room(&mut self, asks: &[Ask], now: Now) -> std::result::Result<(), Failure> {
+    fn check_room(&mut self, asks: &[Ask]) -> std::result::Result<(), Failure> {
         let is_new = |ask: &&Ask| self.locks.own(&ask.actor.party, &ask.target).is_none();
         let new = asks.iter().filter(is_new).count();
         let is_full = |mesh: &Self| (mesh.locks.len() + new) as u64 > LOCKS_MAX;
-        if new > 0 && is_full(self) && self.lags(now) {
-            self.expire_locks(now)?;
+        if new > 0 && is_full(self) && self.lags() {
+            self.expire_locks()?;
         }
         if new == 0 || !is_full(self) {
             return Ok(());
@@ -264,7 +254,7 @@ impl<S: Store> Mesh<S> {
         Err(Refusal::new(Code::StorageFull, message).into())
     }
 
-    fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId), now: Now) -> Stored<()> {
+    fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId)) -> Stored<()> {
         let taken = Fact::LockTaken {
             expires_at: self.clock.on_wall(lock.expires_at),
             fence: lock.fence,
@@ -275,7 +265,7 @@ impl<S: Store> Mesh<S> {
             reason: lock.reason.clone(),
             shared: lock.shared,
         };
-        self.event_at(id, taken, Some(&lock.holder), now)
+        self.event_at(id, taken, Some(&lock.holder))
     }
 
     /// `POST /lock`, `unlock`
@@ -285,8 +275,7 @@ impl<S: Store> Mesh<S> {
         peer: Option<&str>,
         path: &LockPath,
         force: bool,
-        now: Now,
-    ) -> Answer {
+    ) -> Replied {
         if force && !caller.is_operator() {
             let message =
                 "only the broker token may force a lock open: use `slm-mesh lock release`";
@@ -294,7 +283,7 @@ impl<S: Store> Mesh<S> {
         }
         let peer = peer.or(force.then_some("cli"));
         let right = if force { Right::Oversee } else { Right::Speak };
-        let actor = self.acting(caller, peer, "peerId", right, now)?;
+        let actor = self.acting(caller, peer, "peerId", right)?;
         let target = self.target(&actor.party, path)?;
         let same: Vec<Lock> = self.locks.same(&target).cloned().collect();
         let home = self.home(caller);
@@ -304,7 +293,7 @@ impl<S: Store> Mesh<S> {
         for lock in same.iter().filter(meant) {
             let own = lock.holder == actor.party;
             let reason = if own { Freed::Released } else { Freed::Forced };
-            self.free(lock, reason, Some(&actor.party), now)?;
+            self.free(lock, reason, Some(&actor.party))?;
             released = true;
         }
         if released {
@@ -346,9 +335,8 @@ impl<S: Store> Mesh<S> {
         caller: Caller,
         peer: Option<&str>,
         paths: Option<Vec<LockPath>>,
-        now: Now,
-    ) -> Answer {
-        self.count(caller, None, now)?;
+    ) -> Replied {
+        self.count(caller, None)?;
         let asker = match (caller, peer) {
             (Caller::Peer(me), None) => Party::Peer(me),
             (_, Some(text)) if paths.is_some() => self.correspondent(text, self.home(caller))?,
@@ -411,9 +399,9 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Frees a lock, for a reason that everyone is told.
-    fn free(&mut self, lock: &Lock, reason: Freed, by: Option<&Party>, now: Now) -> Stored<()> {
+    fn free(&mut self, lock: &Lock, reason: Freed, by: Option<&Party>) -> Stored<()> {
         self.store.remove_lock(lock.fence)?;
-        self.lock_freed(lock, reason, None, by, now)
+        self.lock_freed(lock, reason, None, by)
     }
 
     /// A lock is gone from the store; `thief` is who has stolen it, and why.
@@ -423,7 +411,6 @@ impl<S: Store> Mesh<S> {
         reason: Freed,
         thief: Option<(&Actor, &str)>,
         by: Option<&Party>,
-        now: Now,
     ) -> Stored<()> {
         self.locks.remove(lock.fence);
         self.grants.remove(lock.fence);
@@ -438,13 +425,13 @@ impl<S: Store> Mesh<S> {
             reason,
             why: thief.map(|(_, why)| why.into()),
         };
-        self.event(freed, by, now)
+        self.event(freed, by)
     }
 
     /// Frees everything that someone who has left held, and whatever it waited for goes on without.
-    pub(super) fn release_all(&mut self, holder: &Party, now: Now) -> Stored<()> {
+    pub(super) fn release_all(&mut self, holder: &Party) -> Stored<()> {
         self.end_waits(holder);
-        self.release_locks(holder, Freed::PeerLeft, now)
+        self.release_locks(holder, Freed::PeerLeft)
     }
 
     /// Someone who may hold locks, and wait for others, is called otherwise from now on.
@@ -464,9 +451,9 @@ impl<S: Store> Mesh<S> {
         self.queue.end_all_of(party, &self.steps);
     }
 
-    pub(super) fn expire_locks(&mut self, now: Now) -> Stored<()> {
-        for lock in self.store.expire_locks(self.time(now), self.rows_in_turn())? {
-            self.lock_freed(&lock, Freed::Expired, None, None, now)?;
+    pub(super) fn expire_locks(&mut self) -> Stored<()> {
+        for lock in self.store.expire_locks(self.time(), self.rows_in_turn())? {
+            self.lock_freed(&lock, Freed::Expired, None, None)?;
         }
         Ok(())
     }

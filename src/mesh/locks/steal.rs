@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Answer, Ask};
+use super::Ask;
 use crate::api::{Code, Freed, LockFile, LockReply, Refusal, Reply, Sent};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
-use crate::mesh::turn::Failure;
+use crate::mesh::turn::{Failure, Replied};
 use crate::mesh::who::Actor;
-use crate::model::{Lock, MessageKind, Now, Party, Recipient};
+use crate::model::{Lock, MessageKind, Party, Recipient};
 use crate::store::Store;
 use crate::text::{bare_or_quoted, quote};
 
@@ -20,7 +20,7 @@ const NAMED_MAX: usize = 20;
 impl<S: Store> Mesh<S> {
     /// Takes every lock that is in the way of `ask` from its holder, and then the lock itself. Those
     /// who wait stay where they are, behind it.
-    pub(super) fn steal(&mut self, ask: &Ask, wanted: &LockFile, now: Now) -> Answer {
+    pub(super) fn steal(&mut self, ask: &Ask, wanted: &LockFile) -> Replied {
         let Ask { actor, target, shared } = ask;
         let in_way: Vec<Lock> = (self.locks)
             .in_way_of(&actor.party, target, *shared, &self.steps)
@@ -43,11 +43,11 @@ impl<S: Store> Mesh<S> {
         for lock in &in_way {
             holders.entry(lock.holder.clone()).or_default().push(lock);
             self.store.remove_lock(lock.fence)?;
-            self.lock_freed(lock, Freed::Stolen, Some((actor, why)), Some(&actor.party), now)?;
+            self.lock_freed(lock, Freed::Stolen, Some((actor, why)), Some(&actor.party))?;
         }
         let names = holders.values().filter_map(|locks| locks.first());
         let stolen_from = names.map(|lock| lock.holder_name.clone()).collect();
-        let reply = self.take(ask, wanted, stolen_from, now).map_err(|failure| match failure {
+        let reply = self.take(ask, wanted, stolen_from).map_err(|failure| match failure {
             // What was taken makes room for it, and nothing else is refused here. Were it, the turn
             // could not keep what is already written.
             Failure::Refused(refusal) if !in_way.is_empty() => {
@@ -62,20 +62,14 @@ impl<S: Store> Mesh<S> {
                     let path = bare_or_quoted(&taken.file_path);
                     // Writing to a string cannot fail.
                     let _ = write!(text, " It now holds {path} (fence {}).", taken.fence);
-                    self.alert(actor, recipient, text, now)?;
+                    self.alert(actor, recipient, text)?;
                 }
             }
         }
         Ok(reply)
     }
 
-    fn alert(
-        &mut self,
-        from: &Actor,
-        to: Recipient,
-        text: String,
-        now: Now,
-    ) -> Result<(), Failure> {
+    fn alert(&mut self, from: &Actor, to: Recipient, text: String) -> Result<(), Failure> {
         let send = crate::api::SendMessage {
             from_peer: None,
             to_peer: Party::from(to).to_string().into(),
@@ -86,7 +80,7 @@ impl<S: Store> Mesh<S> {
             place: crate::api::Place::default(),
         };
         let letter = Letter { from, send: &send, reply_to: None };
-        if let Sent::Direct { message_id, .. } = self.deliver(letter, to, now)? {
+        if let Sent::Direct { message_id, .. } = self.deliver(letter, to)? {
             self.loops.alerted(message_id.seq());
         }
         Ok(())

@@ -76,7 +76,6 @@ impl<S: Store> Mesh<S> {
         &mut self,
         ask: &Ask,
         place: Option<uuid::Uuid>,
-        now: Now,
     ) -> std::result::Result<Ticket, Refusal> {
         match self.queue.check_room(&ask.target, &self.steps) {
             Ok(()) => {}
@@ -88,7 +87,7 @@ impl<S: Store> Mesh<S> {
                 return Err(Refusal::new(Code::StorageFull, message));
             }
             Err(Crowded::Here) => {
-                let mut refusal = self.locked(ask, None, now);
+                let mut refusal = self.locked(ask, None);
                 refusal.message = format!(
                     "{} ({LOCK_WAITERS_PER_LOCK_MAX} wait for it, which is the most: ask later)",
                     refusal.message
@@ -108,9 +107,9 @@ impl<S: Store> Mesh<S> {
     }
 
     /// The time of a request is over: it leaves the queue, at once or in a moment.
-    pub(super) fn time_over(&mut self, ticket: Ticket, keeps_place: bool, now: Now) {
+    pub(super) fn time_over(&mut self, ticket: Ticket, keeps_place: bool) {
         if keeps_place {
-            self.queue.keep(ticket, now.mono.plus(LOCK_PLACE_KEPT));
+            self.queue.keep(ticket, self.now.mono.plus(LOCK_PLACE_KEPT));
         } else {
             self.queue.leave(ticket, &self.steps);
         }
@@ -159,13 +158,14 @@ impl<S: Store> Mesh<S> {
     /// # Errors
     /// Those of the store.
     pub fn grant_lost(&mut self, fence: Seq, lost: Lost, now: Now) -> Stored<()> {
+        self.now = now;
         let may_be_read = match lost {
             Lost::Unwritten => false,
             Lost::Reset { after } => after >= UNREAD_TIME_MAX,
         };
         match self.locks.get(fence).cloned() {
             Some(lock) if !may_be_read && self.grants.has(fence) => {
-                self.free(&lock, Freed::Unclaimed, None, now)
+                self.free(&lock, Freed::Unclaimed, None)
             }
             _ => Ok(()),
         }
@@ -177,8 +177,8 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Gives up places that were kept long enough.
-    pub(in crate::mesh) fn end_absent(&mut self, now: Now) {
-        self.queue.end_absent(now.mono, &self.steps);
+    pub(in crate::mesh) fn end_absent(&mut self) {
+        self.queue.end_absent(self.now.mono, &self.steps);
     }
 
     /// How many wait for what `lock` keeps from them.
@@ -202,7 +202,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Why `ask` cannot have its lock now.
-    pub(super) fn locked(&self, ask: &Ask, ticket: Option<Ticket>, now: Now) -> Refusal {
+    pub(super) fn locked(&self, ask: &Ask, ticket: Option<Ticket>) -> Refusal {
         let wanted = ask.target.text();
         let steps = &self.steps;
         let (lock, before) = match self.obstacle(ask, ticket, steps) {
@@ -239,8 +239,8 @@ impl<S: Store> Mesh<S> {
             None if *wanted == *lock.path => asked.into_owned(),
             None => format!("{asked} overlaps with {path}, which"),
         };
-        let left_ms = self.time(now).ms_until(lock.expires_at);
-        let free = match self.away_ms(&lock.holder, now) {
+        let left_ms = self.time().ms_until(lock.expires_at);
+        let free = match self.away_ms(&lock.holder) {
             // Its server has gone while its agent goes on.
             Some(ms) => {
                 let when = in_span(ms.min(left_ms));
