@@ -2,7 +2,6 @@
 //! and its rule, by which the broker reads it and clients write it. What no field can say by itself is
 //! in `decode.rs`.
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::declare::{
@@ -20,7 +19,7 @@ use super::kinds::{
 use super::refusal::Refusal;
 use crate::model::{
     Handle, MachineName, MessageId, MessageKind, MessageRef, Moment, PeerId, RepoHash, SentStatus,
-    Seq, Timestamp, Way,
+    Seq, Timestamp, Way, words,
 };
 
 parts! {
@@ -566,27 +565,17 @@ pub enum Scope {
     },
 }
 
-/// Which messages are meant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Filter {
-    /// The oldest that were not read.
-    #[default]
-    Unread,
-    /// The newest, read or not.
-    All,
-    /// The newest that were sent.
-    Sent,
-}
-
-impl Filter {
-    pub(super) fn parse(word: &str) -> Option<Self> {
-        match word {
-            "unread" => Some(Self::Unread),
-            "all" => Some(Self::All),
-            "sent" => Some(Self::Sent),
-            _ => None,
-        }
+words! {
+    /// Which messages are meant.
+    #[derive(Default)]
+    Filter {
+        /// The oldest that were not read.
+        #[default]
+        Unread = "unread",
+        /// The newest, read or not.
+        All = "all",
+        /// The newest that were sent.
+        Sent = "sent",
     }
 }
 

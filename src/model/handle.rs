@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::ids::{MessageId, Seq};
+use super::written::as_text;
 
 /// Crockford's base 32: without the letters that are taken for digits or for one another.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -122,18 +121,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-impl Serialize for Handle {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Handle {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a handle of a message"))
-    }
-}
+as_text!(Handle::parse: "not a handle of a message");
 
 impl MessageId {
     /// Its short name.
@@ -191,11 +179,4 @@ impl fmt::Display for MessageRef {
     }
 }
 
-impl Serialize for MessageRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Id(id) => id.serialize(serializer),
-            Self::Handle(handle) => handle.serialize(serializer),
-        }
-    }
-}
+as_text!(MessageRef::parse: "neither the handle nor the id of a message");

@@ -3,25 +3,18 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::digest::{parse_digest, write_digest};
 use super::time::{MeshTime, Timestamp};
+use super::written::{as_text, digest};
 
-/// The id of a machine: the SHA-256 of its key, as a `SubjectPublicKeyInfo` (RFC 7250). Written in
-/// 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MachineId(pub [u8; 32]);
+digest! {
+    /// The id of a machine: the SHA-256 of its key, as a `SubjectPublicKeyInfo` (RFC 7250). Written in
+    /// 64 hexadecimal digits.
+    MachineId: "not the id of a machine"
+}
 
 impl MachineId {
     /// Digits of the short form, which people are shown.
     const SHORT_CHARS: usize = 8;
-
-    /// Parses the 64 digits, upper or lower case.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        parse_digest(text).map(Self)
-    }
 
     /// Its beginning, for people; not for telling machines apart.
     #[must_use]
@@ -29,31 +22,6 @@ impl MachineId {
         let mut text = self.to_string();
         text.truncate(Self::SHORT_CHARS);
         text
-    }
-}
-
-impl fmt::Display for MachineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_digest(&self.0, f)
-    }
-}
-
-impl fmt::Debug for MachineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MachineId({self})")
-    }
-}
-
-impl Serialize for MachineId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for MachineId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the id of a machine"))
     }
 }
 
@@ -149,18 +117,7 @@ impl fmt::Debug for MachineName {
     }
 }
 
-impl Serialize for MachineName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for MachineName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::new(&text).ok_or_else(|| serde::de::Error::custom("not the name of a machine"))
-    }
-}
+as_text!(MachineName::new: "not the name of a machine");
 
 /// A machine that has joined, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,75 +7,40 @@ use super::machine::MachineName;
 use super::party::Party;
 use super::time::Timestamp;
 use super::told::Told;
+use super::written::words;
 
-/// What kind of text a message carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MessageKind {
-    /// Plain text.
-    #[default]
-    Text,
-    /// A JSON document.
-    Json,
-    /// Something the sender asks to be done.
-    Command,
-    /// Something that should be seen soon.
-    Alert,
-}
-
-impl MessageKind {
-    /// All kinds, in the order in which they are listed to people.
-    pub const ALL: [Self; 4] = [Self::Text, Self::Json, Self::Command, Self::Alert];
-
-    /// The word on the wire and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-            Self::Command => "command",
-            Self::Alert => "alert",
-        }
-    }
-
-    /// The kind with this word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+words! {
+    /// What kind of text a message carries.
+    #[derive(Default)]
+    MessageKind {
+        /// Plain text.
+        #[default]
+        Text = "text",
+        /// A JSON document.
+        Json = "json",
+        /// Something the sender asks to be done.
+        Command = "command",
+        /// Something that should be seen soon.
+        Alert = "alert",
     }
 }
 
-/// How far a message has come with a recipient; each stage implies those before it, except that what
-/// is fetched unasked is read without a notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// It is stored.
-    Queued,
-    /// The recipient's process has confirmed it.
-    Delivered,
-    /// It was handed to a queue of the recipient's agent, whose program may keep or drop it.
-    Sent,
-    /// It is before the recipient's agent: proven.
-    Notified,
-    /// The agent has it.
-    Read,
-    /// Nobody will ever read it: its recipient is gone for good.
-    Undeliverable,
-}
-
-impl Stage {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Delivered => "delivered",
-            Self::Sent => "sent",
-            Self::Notified => "notified",
-            Self::Read => "read",
-            Self::Undeliverable => "undeliverable",
-        }
+words! {
+    /// How far a message has come with a recipient; each stage implies those before it, except that
+    /// what is fetched unasked is read without a notification.
+    Stage {
+        /// It is stored.
+        Queued = "queued",
+        /// The recipient's process has confirmed it.
+        Delivered = "delivered",
+        /// It was handed to a queue of the recipient's agent, whose program may keep or drop it.
+        Sent = "sent",
+        /// It is before the recipient's agent: proven.
+        Notified = "notified",
+        /// The agent has it.
+        Read = "read",
+        /// Nobody will ever read it: its recipient is gone for good.
+        Undeliverable = "undeliverable",
     }
 }
 

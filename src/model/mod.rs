@@ -2,7 +2,6 @@
 //!
 //! Plain data: no I/O, no clock, no JSON shapes of the wire (those live in [`crate::api`]).
 
-mod digest;
 mod event;
 mod handle;
 mod ids;
@@ -15,6 +14,7 @@ mod repo;
 mod state;
 mod time;
 mod told;
+mod written;
 
 pub use event::{Event, event_type, type_matches};
 pub use handle::{Handle, MessageRef};
@@ -28,6 +28,7 @@ pub use repo::{RepoHash, RepoPlace};
 pub use state::StateEntry;
 pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp, in_span, span};
 pub use told::{How, Moment, SentStatus, Told, Way};
+pub(crate) use written::{as_text, words};
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,10 @@
 //! Peers: what is kept of one, when its agent learns of a message, and why it leaves.
 
-use serde::{Deserialize, Serialize};
-
 use super::ids::PeerId;
 use super::machine::MachineName;
 use super::repo::{RepoHash, RepoPlace};
 use super::time::{MeshTime, Timestamp};
+use super::written::words;
 
 /// The words of `reach` that the mesh knows: when an agent learns of a message, the soonest first. A
 /// peer may say another word; it is shown as it is.
@@ -26,30 +25,17 @@ pub mod reach {
 /// nobody, and listed only while it is there.
 pub const OF_DOCTOR: &str = "doctor";
 
-/// Why a peer left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeaveReason {
-    /// It unregistered.
-    CleanExit,
-    /// Its process ended without a word.
-    Crashed,
-    /// No heartbeat came, and no process is known.
-    Timeout,
-    /// Its machine was removed from the mesh.
-    Removed,
-}
-
-impl LeaveReason {
-    /// The word on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CleanExit => "clean_exit",
-            Self::Crashed => "crashed",
-            Self::Timeout => "timeout",
-            Self::Removed => "removed",
-        }
+words! {
+    /// Why a peer left.
+    LeaveReason {
+        /// It unregistered.
+        CleanExit = "clean_exit",
+        /// Its process ended without a word.
+        Crashed = "crashed",
+        /// No heartbeat came, and no process is known.
+        Timeout = "timeout",
+        /// Its machine was removed from the mesh.
+        Removed = "removed",
     }
 }
 

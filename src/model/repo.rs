@@ -1,48 +1,12 @@
 //! Repositories: when two places are of the same one.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::digest::{parse_digest, write_digest};
 use super::machine::MachineName;
+use super::written::digest;
 
-/// What the clones of a repository have in common on all machines: the SHA-256 of the address of its
-/// remote, which is so not told to anyone. Written in 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RepoHash(pub [u8; 32]);
-
-impl RepoHash {
-    /// Parses the 64 digits, upper or lower case.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        parse_digest(text).map(Self)
-    }
-}
-
-impl fmt::Display for RepoHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_digest(&self.0, f)
-    }
-}
-
-impl fmt::Debug for RepoHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RepoHash({self})")
-    }
-}
-
-impl Serialize for RepoHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RepoHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the hash of a repository"))
-    }
+digest! {
+    /// What the clones of a repository have in common on all machines: the SHA-256 of the address of
+    /// its remote, so that the address itself is told to nobody. Written in 64 hexadecimal digits.
+    RepoHash: "not the hash of a repository"
 }
 
 /// What is known of a repository by someone who is in it.

@@ -34,7 +34,7 @@ fn only_hyphenated_uuids_are_ids() {
 
 #[test]
 fn each_word_is_read_back_and_is_the_one_on_the_wire() {
-    for way in Way::ALL.iter().copied() {
+    for way in Way::ALL {
         assert_eq!(Way::parse(way.as_str()), Some(way));
         assert_eq!(serde_json::to_value(way).unwrap(), way.as_str());
         assert_eq!(serde_json::from_value::<Way>(way.as_str().into()).unwrap(), way);

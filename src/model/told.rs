@@ -1,58 +1,7 @@
 //! How an agent is told of a message: by which way, how sure that is, and when it may be.
 
-use std::fmt;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use super::time::Timestamp;
-
-/// A set of words of the wire. A word after a `|` is read, too, and never written.
-macro_rules! words {
-    (
-        $(#[$doc:meta])*
-        $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal $(| $other:literal)?,)* }
-    ) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$word_doc])* $variant,)* }
-
-        impl $name {
-            /// All of them, in the order in which they are listed to people.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word on the wire.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// The one with this word.
-            #[must_use]
-            pub fn parse(word: &str) -> Option<Self> {
-                match word { $($word $(| $other)? => Some(Self::$variant),)* _ => None }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let word = String::deserialize(deserializer)?;
-                Self::parse(&word).ok_or_else(|| serde::de::Error::custom("a word that is not known"))
-            }
-        }
-    };
-}
+use super::written::words;
 
 words! {
     /// A way in which an agent is told of a message: what puts it where the agent will see it.

@@ -386,7 +386,7 @@ impl<D: OnDisk> Pair<D> {
         let mut ids: Vec<MessageId> = page.messages.iter().map(|message| message.id).collect();
         ids.push(MessageId::new(self.seq(), [0; 16]));
         ids.retain(|_| self.random.one_in(3));
-        let way = self.random.pick(Way::ALL);
+        let way = self.random.pick(&Way::ALL);
         match self.random.below(4) {
             0 => drop(self.both(|store| store.mark_read(recipient, &ids, now, None).unwrap())),
             1 => drop(self.both(|store| store.mark_read(recipient, &ids, now, Some(way)).unwrap())),
