@@ -79,7 +79,10 @@ impl<S: Store> Mesh<S> {
         }
         assert_eq!(self.names.len(), self.peers.len(), "names are unique");
         assert_eq!(self.tokens.len(), self.peers.len(), "tokens are unique");
-        assert!(self.rates.peers().all(|id| self.peers.contains_key(&id)), "buckets of peers only");
+        assert!(
+            self.rates.peers().iter().all(|id| self.peers.contains_key(id)),
+            "buckets of peers only"
+        );
         assert!(self.hungry.iter().all(|id| self.peers.contains_key(id)), "hungry peers are here");
         assert!(self.left.is_empty() && self.marks_written.is_empty(), "a turn is open");
     }

@@ -3,7 +3,7 @@
 //!
 //! Never reads a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::api::{Code, Detail, Refusal};
@@ -35,7 +35,7 @@ impl Bucket {
 }
 
 /// Which bucket a request is taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     /// The requests of a peer.
     Peer(PeerId),
@@ -57,39 +57,29 @@ pub(super) enum Lane {
     Unauthenticated(Home),
 }
 
+impl Lane {
+    fn peer(self) -> Option<PeerId> {
+        match self {
+            Self::Peer(id) | Self::Heartbeat(id) | Self::Hook(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// The machine of whoever asks; none for the hub's own.
 type Home = Option<MachineName>;
 
-/// Those of one machine.
-#[derive(Clone, Copy, Debug, Default)]
-struct MachineBuckets {
-    shared: Bucket,
-    register: Bucket,
-    strangers: Bucket,
-    lookup: Bucket,
-    unauthenticated: Bucket,
-}
-
-/// Those of one peer.
-#[derive(Clone, Copy, Debug, Default)]
-struct PeerBuckets {
-    requests: Bucket,
-    heartbeats: Bucket,
-    hooks: Bucket,
-}
-
-/// All buckets; no more of them than peers, and a handful for each machine that has joined.
+/// All buckets; no more than three of each peer, and five of each machine that has joined.
 #[derive(Debug)]
 pub(super) struct Rates {
     limit: u32,
-    peers: BTreeMap<PeerId, PeerBuckets>,
-    machines: BTreeMap<Home, MachineBuckets>,
+    buckets: BTreeMap<Lane, Bucket>,
 }
 
 impl Rates {
     /// `limit` requests per window of one peer; 0 for no limits at all.
     pub(super) fn new(limit: u32) -> Self {
-        Self { limit, peers: BTreeMap::new(), machines: BTreeMap::new() }
+        Self { limit, buckets: BTreeMap::new() }
     }
 
     /// Takes one request.
@@ -97,29 +87,16 @@ impl Rates {
         if self.limit == 0 {
             return Ok(());
         }
-        let peers = &mut self.peers;
-        let machines = &mut self.machines;
-        let (bucket, size) = match lane {
-            Lane::Peer(id) => (&mut peers.entry(id).or_default().requests, self.limit),
-            Lane::Heartbeat(id) => {
-                (&mut peers.entry(id).or_default().heartbeats, HEARTBEATS_PER_WINDOW)
-            }
-            Lane::Hook(id) => (&mut peers.entry(id).or_default().hooks, HOOK_REQUESTS_PER_WINDOW),
-            Lane::Shared(home) => (&mut machines.entry(home).or_default().shared, self.limit),
-            Lane::Register(home) => {
-                (&mut machines.entry(home).or_default().register, REGISTRATIONS_PER_WINDOW)
-            }
-            Lane::Stranger(home) => {
-                (&mut machines.entry(home).or_default().strangers, STRANGERS_PER_WINDOW)
-            }
-            Lane::Lookup(home) => {
-                (&mut machines.entry(home).or_default().lookup, SESSION_LOOKUPS_PER_WINDOW)
-            }
-            Lane::Unauthenticated(home) => {
-                (&mut machines.entry(home).or_default().unauthenticated, AUTH_FAILURES_PER_WINDOW)
-            }
+        let size = match lane {
+            Lane::Peer(_) | Lane::Shared(_) => self.limit,
+            Lane::Heartbeat(_) => HEARTBEATS_PER_WINDOW,
+            Lane::Hook(_) => HOOK_REQUESTS_PER_WINDOW,
+            Lane::Register(_) => REGISTRATIONS_PER_WINDOW,
+            Lane::Stranger(_) => STRANGERS_PER_WINDOW,
+            Lane::Lookup(_) => SESSION_LOOKUPS_PER_WINDOW,
+            Lane::Unauthenticated(_) => AUTH_FAILURES_PER_WINDOW,
         };
-        bucket.take(size, now).map_err(|wait| {
+        self.buckets.entry(lane).or_default().take(size, now).map_err(|wait| {
             let ms = u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
             Refusal::new(
                 Code::RateLimited,
@@ -133,23 +110,29 @@ impl Rates {
     }
 
     /// Forgets a peer.
-    pub(super) fn forget(&mut self, peer: PeerId) {
-        self.peers.remove(&peer);
+    pub(super) fn forget(&mut self, id: PeerId) {
+        for lane in [Lane::Peer(id), Lane::Heartbeat(id), Lane::Hook(id)] {
+            self.buckets.remove(&lane);
+        }
     }
 
     /// Forgets a machine.
     pub(super) fn forget_machine(&mut self, machine: MachineName) {
-        self.machines.remove(&Some(machine));
+        let lanes: [fn(Home) -> Lane; 5] =
+            [Lane::Shared, Lane::Register, Lane::Stranger, Lane::Lookup, Lane::Unauthenticated];
+        for lane in lanes {
+            self.buckets.remove(&lane(Some(machine)));
+        }
     }
 
     /// Forgets the peers that are not wanted.
     pub(super) fn retain(&mut self, wanted: impl Fn(PeerId) -> bool) {
-        self.peers.retain(|id, _| wanted(*id));
+        self.buckets.retain(|lane, _| lane.peer().is_none_or(&wanted));
     }
 
     /// The peers that have buckets.
-    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.peers.keys().copied()
+    pub(super) fn peers(&self) -> BTreeSet<PeerId> {
+        self.buckets.keys().filter_map(|lane| lane.peer()).collect()
     }
 }
 
@@ -206,9 +189,9 @@ mod tests {
         assert!(rates.take(Lane::Stranger(MachineName::new("other")), at(0)).is_ok());
         rates.forget_machine(laptop.unwrap());
         assert!(rates.take(Lane::Stranger(laptop), at(0)).is_ok());
-        assert_eq!(rates.peers().count(), 1);
+        assert_eq!(rates.peers().len(), 1);
         rates.forget(peer);
-        assert_eq!(rates.peers().count(), 0);
+        assert_eq!(rates.peers().len(), 0);
     }
 
     #[test]
