@@ -7,8 +7,10 @@
 use std::fs;
 use std::path::Path;
 
-use slm_mesh::mesh;
 use slm_mesh::wire::fuzzing;
+
+#[path = "../fuzz/mesh_session.rs"]
+mod mesh_session;
 
 /// Runs `target` on each file of its corpus, in the order of their names.
 fn replay(name: &str, target: fn(&[u8])) {
@@ -51,7 +53,7 @@ fn frames() {
 
 #[test]
 fn mesh() {
-    replay("mesh", mesh::fuzzing::mesh);
+    replay("mesh", mesh_session::mesh);
 }
 
 #[test]

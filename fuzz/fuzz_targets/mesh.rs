@@ -1,5 +1,6 @@
 #![no_main]
 
-use slm_mesh::mesh::fuzzing;
+#[path = "../mesh_session.rs"]
+mod mesh_session;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzzing::mesh(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| mesh_session::mesh(input));

@@ -16,8 +16,6 @@ mod claims;
 mod clock;
 mod delivery;
 mod events;
-#[doc(hidden)]
-pub mod fuzzing;
 mod groups;
 mod handles;
 mod heard;
@@ -59,7 +57,7 @@ use std::time::Duration;
 
 use crate::api::{
     ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Freed, Health, PeerCounts,
-    PushFrame, Pushed, Refusal, Reply, Request, Status, TotalCount,
+    PushFrame, Pushed, Refusal, Reply, Request, Status, TotalCount, refuse,
 };
 use crate::limits::{
     EVENT_RETENTION_MS, LOCK_STEPS_MAX, MACHINE_REPLY_BYTES_MAX, MESSAGE_RETENTION_MS,
@@ -503,7 +501,7 @@ impl<S: Store> Mesh<S> {
             } else {
                 "only the broker token may have stored settings looked at anew"
             };
-            return Err(Refusal::new(Code::Forbidden, message).into());
+            return refuse(Code::Forbidden, message);
         }
         self.effects.shutdown |= stops;
         self.effects.reload |= !stops;

@@ -1,13 +1,15 @@
 //! What must hold of the core for any sequence of requests: the entry of the fuzz target `mesh`, and
-//! of the replay of its corpus. Part of no binary.
+//! of the replay of its corpus in `tests/corpus.rs`.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::{Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Proof, Settings, Ticket};
-use crate::api::{Endpoint, Reply, Request};
-use crate::model::{MachineId, MachineName, Monotonic, Now, PeerId, Timestamp};
-use crate::store::memory::MemoryStore;
+use slm_mesh::api::{Endpoint, Reply, Request};
+use slm_mesh::mesh::{
+    Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Proof, Settings, Target, Ticket,
+};
+use slm_mesh::model::{MachineId, MachineName, Monotonic, Now, PeerId, Timestamp};
+use slm_mesh::store::memory::MemoryStore;
 
 /// Most steps of one input: a fault needs few, and what comes behind them only costs time.
 const STEPS_MAX: usize = 64;
@@ -27,14 +29,15 @@ impl Entropy for Counter {
 const MACHINES: [&str; 2] = ["laptop", "tower"];
 
 /// A session of the mesh, a line a step: `<path> <body>` is a request with the broker token,
-/// `@<n> <path> <body>` one of the person on the n-th machine, `+<ms>` lets time pass, `!` forgets the turn, `^<n>` connects to the n-th peer. In a body, `$<n>`
-/// stands for the id of the n-th peer that was registered. `~` is a client that goes away while it
-/// waits for a lock: the one that has waited longest.
+/// `@<n> <path> <body>` one of the person on the n-th machine, `+<ms>` lets time pass, `!` forgets the
+/// turn, `^<n>` connects to the n-th peer. In a body, `$<n>` stands for the id of the n-th peer that
+/// was registered. `~` is a client that goes away while it waits for a lock: the one that has waited
+/// longest.
 ///
 /// # Panics
 /// If an invariant of the mesh does not hold.
 #[expect(clippy::expect_used, reason = "to panic is how a target tells that something is wrong")]
-pub fn mesh(input: &[u8]) {
+pub(crate) fn mesh(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let settings = Settings { is_hub: true, ..Settings::default() };
     let mut now = Now { wall: Timestamp(1_800_000_000_000), ..Now::default() };
@@ -100,7 +103,7 @@ pub fn mesh(input: &[u8]) {
         }
         mesh.commit_turn().expect("commit");
         for push in mesh.take_effects().pushes {
-            if let (super::Target::One(peer), Some(seq)) = (push.to, push.frame.message()) {
+            if let (Target::One(peer), Some(seq)) = (push.to, push.frame.message()) {
                 mesh.frame_written(peer, seq, now);
             }
         }
