@@ -145,6 +145,7 @@ impl<S: Store> Hub<S> {
         let Self { local, machines, decided, door, .. } = self;
         let mut talk = Talk { local, machines, decided, now };
         talk.tell();
+        talk.hear_unheard();
         entrance.connections.turn(&door.registry, now.mono, |key, heard| talk.hear(key, heard));
         talk.tick();
         entrance.look_around(now.mono);
@@ -152,11 +153,10 @@ impl<S: Store> Hub<S> {
 
     /// The turn is over, and kept or not: does what was decided in it about connections.
     fn settle(&mut self, is_kept: bool, now: Now) {
-        let Decided { asked, closing } = std::mem::take(&mut self.decided);
-        for (key, words) in closing {
+        for (key, words) in std::mem::take(&mut self.decided.closing) {
             self.send_away(key, CLOSE_POLICY, &words, now.mono);
         }
-        for (key, admitted) in asked {
+        for (key, admitted) in std::mem::take(&mut self.decided.asked) {
             let admitted = if is_kept {
                 admitted
             } else {
@@ -195,7 +195,8 @@ impl<S: Store> Hub<S> {
     /// When machines have something for a turn.
     fn next_of_machines(&self, now: Monotonic) -> Option<Monotonic> {
         let entrance = self.entrance.as_ref()?;
-        if entrance.connections.is_busy() || self.machines.is_busy() {
+        let is_busy = entrance.connections.is_busy() || self.machines.is_busy();
+        if is_busy || self.decided.has_unheard() {
             return Some(now);
         }
         let all = [

@@ -23,6 +23,16 @@ pub(super) struct Decided {
     pub(super) asked: Vec<(Key, Result<MachineName, Refusal>)>,
     /// Connections that are to be closed, and the words for the other end.
     pub(super) closing: Vec<(Key, Box<str>)>,
+    /// What a machine has said in the turn that removed it. If that turn is not kept, the machine was
+    /// never removed, and this is for the next.
+    unheard: Vec<(Key, Box<str>)>,
+}
+
+impl Decided {
+    /// Whether something is left for another turn.
+    pub(super) fn has_unheard(&self) -> bool {
+        !self.unheard.is_empty()
+    }
 }
 
 /// See the module.
@@ -58,12 +68,20 @@ impl<S: Store> Talk<'_, S> {
         if self.local.turn.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// Takes what a turn that was not kept has left.
+    pub(super) fn hear_unheard(&mut self) {
+        for (key, text) in std::mem::take(&mut self.decided.unheard) {
+            self.frame(key, &text);
+        }
+    }
+
     fn frame(&mut self, key: Key, text: &str) {
         let Some(remote) = self.machines.get_mut(key) else { return };
         let machine = remote.machine();
         let mesh = &self.local.turn.mesh;
         if mesh.is_removed(machine) {
-            // In this very turn, at the end of which it hears so.
+            // In this very turn. If that is kept, the connection ends with it.
+            self.decided.unheard.push((key, text.into()));
             return;
         }
         let whose = |peer| match mesh.place_of(peer) {
@@ -159,5 +177,121 @@ impl<S: Store> Talk<'_, S> {
             self.close(key, closing);
         }
         self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::Request;
+    use crate::broker::clock::Clock;
+    use crate::broker::entropy::SystemEntropy;
+    use crate::broker::gate::Gate;
+    use crate::broker::remote::Remote;
+    use crate::broker::room::{Room, Said};
+    use crate::broker::sockets::Sockets;
+    use crate::broker::turn::Turn;
+    use crate::mesh::{Caller, Mesh, Settings};
+    use crate::model::MachineId;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Result as Stored, StoreError};
+
+    struct Hub {
+        local: Local<MemoryStore>,
+        machines: Machines<Key>,
+        decided: Decided,
+        now: Now,
+    }
+
+    impl Hub {
+        /// With a machine that has joined and said how it stands.
+        fn new() -> (Self, MachineName) {
+            let (settings, now) =
+                (Settings { is_hub: true, ..Settings::default() }, Now::default());
+            let entropy = Box::new(SystemEntropy::new().unwrap());
+            let mesh = Mesh::new(MemoryStore::new(), entropy, settings, now).unwrap();
+            let gate = Gate::new(7899, "token".into());
+            let turn = Turn::new(mesh, gate, Sockets::new("/nowhere".into()), Clock::start());
+            let (local, machines) = (Local::new(turn), Machines::default());
+            let mut hub = Self { local, machines, decided: Decided::default(), now };
+            let mut name = None;
+            hub.turn(|talk| {
+                talk.local.turn.with_mesh(|mesh, now| {
+                    let admitted = mesh.admit(MachineId([1; 32]), Proof::Secret, ("box", ""), now);
+                    name = admitted.ok();
+                    Ok(())
+                });
+            });
+            let name = name.expect("it may join");
+            hub.machines.join(Key::SINGLE, Remote::new(name, "hub", now.mono, now.wall));
+            let version = env!("CARGO_PKG_VERSION");
+            hub.hear(&format!(r#"{{"hello":{{"version":"{version}","name":"box","time":1}}}}"#));
+            hub.hear(r#"{"peers":[],"ended":[]}"#);
+            (hub, name)
+        }
+
+        /// A turn in which this happens. Whether it is kept.
+        fn turn(&mut self, act: impl FnOnce(&mut Talk<'_, MemoryStore>)) -> bool {
+            self.now.mono = self.now.mono.plus(Duration::from_secs(2));
+            let Self { local, machines, decided, now } = self;
+            local.prepare(*now).unwrap();
+            local.begin(*now, true);
+            let mut talk = Talk { local, machines, decided, now: *now };
+            talk.hear_unheard();
+            act(&mut talk);
+            self.local.finish().unwrap().1
+        }
+
+        fn hear(&mut self, text: &str) {
+            assert!(
+                self.turn(|talk| assert!(talk.hear(Key::SINGLE, Heard::Text(text)).is_continue()))
+            );
+        }
+
+        /// The machine asks in the very turn that removes it, which ends so.
+        fn remove(&mut self, machine: MachineName, end: impl FnOnce() -> Stored<()>) -> bool {
+            self.turn(|talk| {
+                talk.local.turn.with_mesh(|mesh, now| {
+                    let remove = Request::RemoveMachine { name: machine };
+                    mesh.handle(Caller::Broker, &remove, now).expect("it may be removed");
+                    Ok(())
+                });
+                let asks = r#"{"id":1,"as":"operator","method":"GET","path":"/status","body":{}}"#;
+                assert!(talk.hear(Key::SINGLE, Heard::Text(asks)).is_continue());
+                talk.local.turn.with_mesh(|_, _| end());
+            })
+        }
+
+        fn answered(&mut self) -> Vec<Asker> {
+            let mut to = Vec::new();
+            self.local.answers(|asker, said| {
+                assert!(matches!(said, Said::Answer(_)), "{said:?}");
+                to.push(asker);
+            });
+            to
+        }
+    }
+
+    #[test]
+    fn a_machine_is_heard_whose_removal_could_not_be_stored() {
+        let (mut hub, machine) = Hub::new();
+        assert!(!hub.remove(machine, || Err(StoreError::Failed("no room".into()))));
+        assert!(!hub.local.turn.mesh.is_removed(machine) && hub.decided.has_unheard());
+        assert_eq!(hub.answered(), []);
+        assert!(hub.turn(|_| {}));
+        assert_eq!(hub.answered(), [Asker::Remote { machine: Key::SINGLE, id: 1 }]);
+        assert!(!hub.decided.has_unheard());
+    }
+
+    #[test]
+    fn a_machine_that_was_removed_is_not_heard() {
+        let (mut hub, machine) = Hub::new();
+        assert!(hub.remove(machine, || Ok(())));
+        hub.machines.leave(Key::SINGLE);
+        assert!(hub.turn(|_| {}));
+        assert_eq!(hub.answered(), []);
+        assert!(!hub.decided.has_unheard());
     }
 }
