@@ -38,6 +38,7 @@ pub use page::PageOpened;
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
 pub use recovery::Recovery;
+pub(crate) use refusal::refuse;
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
     ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,

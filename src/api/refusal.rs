@@ -144,6 +144,14 @@ impl Refusal {
     }
 }
 
+/// Refuses with nothing beside the sentence, as whatever error the caller gives.
+pub(crate) fn refuse<T, E: From<Refusal>>(
+    code: Code,
+    message: impl Into<Box<str>>,
+) -> Result<T, E> {
+    Err(Refusal::new(code, message).into())
+}
+
 impl Serialize for Refusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -12,7 +12,7 @@ use super::turn::{Caller, Handled, Interest, Outcome, Push, Replied, Target};
 use super::who::{Right, not_found};
 use crate::api::{
     Budget, Code, EmittedReply, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal,
-    Reply, event_size,
+    Reply, event_size, refuse,
 };
 use crate::limits::EVENT_TYPES_MAX;
 use crate::model::{
@@ -181,11 +181,10 @@ impl<S: Store> Mesh<S> {
                 Repeated::Event(first) if *first.kind == *kind && *first.payload == *payload => {
                     Ok(Reply::Emitted(EmittedReply { event_id: first.id, seq: first.seq }))
                 }
-                _ => Err(Refusal::new(
+                _ => refuse(
                     Code::IdConflict,
                     "this `id` was used for something else: make a new one for each event",
-                )
-                .into()),
+                ),
             };
         }
         let (seq, id) = self.next_id();

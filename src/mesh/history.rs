@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Mesh;
 use super::turn::{Caller, Replied};
-use crate::api::{Budget, Code, Fact, History, HistoryPage, Refusal, Reply, message_size};
+use crate::api::{Budget, Code, Fact, History, HistoryPage, Reply, message_size, refuse};
 use crate::limits::{ANSWERED_MAX, HISTORY_BYTES, HISTORY_ROWS, LIST_LIMIT_MAX};
 use crate::model::{
     MachineName, Message, MessageId, MessageRef, OF_DOCTOR, Party, PeerId, Recipient, Seq,
@@ -37,7 +37,7 @@ impl<S: Store> Mesh<S> {
         if !matches!(caller, Caller::Broker | Caller::Operator(_)) {
             let message = "only the broker token reads what others write to each other: your own \
                            messages are at /messages";
-            return Err(Refusal::new(Code::Forbidden, message).into());
+            return refuse(Code::Forbidden, message);
         }
         let home = self.home(caller);
         let mut with = match &history.with {
@@ -144,7 +144,7 @@ impl<S: Store> Mesh<S> {
                 None => format!("no message `{named}` is kept"),
                 Some(_) => format!("no message `{named}` was sent to you or by you"),
             };
-            return Err(Refusal::new(Code::InvalidRequest, message).into());
+            return refuse(Code::InvalidRequest, message);
         }
         found.reverse();
         let messages = self.seen_by_sender(found)?;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Mesh;
 use super::turn::{Caller, Failure, Replied};
-use crate::api::{Code, Invited, MachineInfo, MachinesReply, Refusal, Reply};
+use crate::api::{Code, Invited, MachineInfo, MachinesReply, Refusal, Reply, refuse};
 use crate::limits::{INVITATIONS_MAX, MACHINES_KNOWN_MAX, MACHINES_MAX};
 use crate::model::{
     Invitation, MachineId, MachineName, MachineRecord, Now, Party, PeerId, Timestamp,
@@ -121,7 +121,7 @@ impl<S: Store> Mesh<S> {
         }
         let message =
             format!("no machine `{text}` is in this mesh: list the peers to see their hosts");
-        Err(Refusal::new(Code::PeerNotFound, message))
+        refuse(Code::PeerNotFound, message)
     }
 
     fn check_owner(&mut self, caller: Caller) -> Result<(), Refusal> {
@@ -130,7 +130,7 @@ impl<S: Store> Mesh<S> {
             return Ok(());
         }
         let message = "only the person at the hub may do this: run it there";
-        Err(Refusal::new(Code::Forbidden, message))
+        refuse(Code::Forbidden, message)
     }
 
     /// `POST /machines`, `list`
@@ -166,7 +166,7 @@ impl<S: Store> Mesh<S> {
                 "`name`: {name} is the name of another machine, was one, or is kept for one that is \
                  invited: choose another"
             );
-            return Err(Refusal::new(Code::NameTaken, message).into());
+            return refuse(Code::NameTaken, message);
         }
         let time = self.time();
         let over: Vec<[u8; 32]> = (self.machines.invitations.values())
@@ -177,7 +177,7 @@ impl<S: Store> Mesh<S> {
             let message = format!(
                 "{INVITATIONS_MAX} invitations are open, which is the most: wait until one is over"
             );
-            return Err(Refusal::new(Code::StorageFull, message).into());
+            return refuse(Code::StorageFull, message);
         }
         for token_hash in over {
             self.void(token_hash)?;
@@ -203,7 +203,7 @@ impl<S: Store> Mesh<S> {
         self.check_owner(caller)?;
         let Some(record) = self.machines.called(name).cloned() else {
             let message = format!("no machine `{name}` has joined: see `slm-mesh machines`");
-            return Err(Refusal::new(Code::PeerNotFound, message).into());
+            return refuse(Code::PeerNotFound, message);
         };
         let name = record.name;
         self.put_machine(MachineRecord { removed_at: Some(self.now.wall), ..record })?;
@@ -233,7 +233,7 @@ impl<S: Store> Mesh<S> {
     pub(super) fn leave_hub(&mut self, caller: Caller) -> Replied {
         self.check_owner(caller)?;
         let message = "this machine has joined no other: there is nothing to leave";
-        Err(Refusal::new(Code::InvalidRequest, message).into())
+        refuse(Code::InvalidRequest, message)
     }
 
     /// Whether a machine was removed: nothing that it says counts any more.
@@ -291,7 +291,7 @@ impl<S: Store> Mesh<S> {
                 "{joined} machines have joined this hub, and it can take no more: remove some with \
                  `slm-mesh machines remove`"
             );
-            return Err(Refusal::new(Code::StorageFull, message).into());
+            return refuse(Code::StorageFull, message);
         }
         let name = match invitation.as_ref().and_then(|it| it.name) {
             Some(name) => name,
@@ -313,7 +313,7 @@ impl<S: Store> Mesh<S> {
 
     /// The invitation with this token, if that machine may use it.
     fn invitation(&self, token_hash: [u8; 32], id: MachineId) -> Result<Invitation, Refusal> {
-        let refused = |message: &str| Err(Refusal::new(Code::Forbidden, message));
+        let refused = |message: &str| refuse(Code::Forbidden, message);
         let Some(invitation) = self.machines.invitations.get(&token_hash) else {
             return refused(
                 "this hub knows no such code, or no longer: get another with `slm-mesh invite`",

@@ -3,7 +3,7 @@
 use super::paths::normalise;
 use super::turn::Caller;
 use super::{Lane, Mesh};
-use crate::api::{Code, Refusal, Register};
+use crate::api::{Code, Refusal, Register, refuse};
 use crate::limits::{MACHINE_PEERS_MAX, PEERS_MAX};
 use crate::model::{MachineName, Now, PeerId, PeerRecord};
 use crate::names;
@@ -30,7 +30,7 @@ impl<S: Store> Mesh<S> {
             Caller::Broker | Caller::Operator(_) => Ok(()),
             Caller::Peer(_) => {
                 let message = "a peer's token brings back that peer: send its `peerId` too";
-                Err(Refusal::new(Code::Forbidden, message))
+                refuse(Code::Forbidden, message)
             }
             Caller::Unknown { from, .. } => Err(self.refuse_unknown(from, self.now)),
         }
@@ -48,7 +48,7 @@ impl<S: Store> Mesh<S> {
         };
         let Some((most, place)) = full else { return Ok(()) };
         let message = format!("{most} peers are {place}, which is the most: end some first");
-        Err(Refusal::new(Code::Unavailable, message))
+        refuse(Code::Unavailable, message)
     }
 }
 

@@ -9,7 +9,7 @@ use super::heard::News;
 use super::peers::Present;
 use super::turn::{Abandoned, Caller, Handled, Held, Interest, Outcome, Replied};
 use super::who::Actor;
-use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register};
+use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register, refuse};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
 use crate::model::{LeaveReason, MachineName, Monotonic, Now, Party, PeerId, PeerRecord};
 use crate::store::{Result as Stored, Store};
@@ -171,7 +171,7 @@ impl<S: Store> Mesh<S> {
             Some(Held { hung_up: true, .. }) => {
                 // It would be a peer that nobody knows to be.
                 let message = "the client has hung up: nobody was registered";
-                return Err(Refusal::new(Code::Timeout, message).into());
+                return refuse(Code::Timeout, message);
             }
             Some(held) => (held.until, held.until <= self.now.mono),
             None => (self.now.mono.plus(SERVER_END_TIME_MAX), false),
@@ -301,7 +301,7 @@ impl<S: Store> Mesh<S> {
             return Ok(());
         }
         let message = format!("{} is away: it takes locks when it is back", actor.name);
-        Err(Refusal::new(Code::Forbidden, message))
+        refuse(Code::Forbidden, message)
     }
 
     /// How long the locks of a holder stay at most because it is away.

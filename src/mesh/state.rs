@@ -5,7 +5,7 @@ use super::turn::{Caller, Replied};
 use super::who::Right;
 use crate::api::{
     Budget, Code, DeletedReply, Detail, EntriesReply, EntryReply, Fact, Refusal, Reply, SetState,
-    StateInfo, entry_size,
+    StateInfo, entry_size, refuse,
 };
 use crate::limits::{LIST_LIMIT_MAX, STATE_ENTRIES_MAX};
 use crate::model::{Party, Seq, StateEntry};
@@ -63,11 +63,10 @@ impl<S: Store> Mesh<S> {
         let present = self.live_state(&set.namespace, &set.key)?;
         self.check_version(present.as_ref(), set.if_version)?;
         if present.is_none() && self.state_entries()? >= STATE_ENTRIES_MAX {
-            return Err(Refusal::new(
+            return refuse(
                 Code::StorageFull,
                 format!("there are {STATE_ENTRIES_MAX} state entries: delete some first"),
-            )
-            .into());
+            );
         }
         if present.is_none() && self.lags() {
             self.drop_expired(&set.namespace, &set.key)?;

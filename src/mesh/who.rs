@@ -2,7 +2,7 @@
 
 use super::turn::Caller;
 use super::{Lane, Mesh, PeerId};
-use crate::api::{Code, Refusal};
+use crate::api::{Code, Refusal, refuse};
 use crate::limits::ID_PREFIX_CHARS_MIN;
 use crate::model::{MachineName, Now, Party, Recipient};
 use crate::names;
@@ -102,10 +102,10 @@ impl<S: Store> Mesh<S> {
         }
         let mut found = self.peers.keys().filter(|id| id.to_string().starts_with(&prefix));
         match (found.next(), found.next()) {
-            (Some(_), Some(_)) => Err(Refusal::new(
+            (Some(_), Some(_)) => refuse(
                 Code::AmbiguousPeer,
                 format!("`{text}` begins the ids of several peers: give more of it, or a name"),
-            )),
+            ),
             (first, _) => Ok(first.copied()),
         }
     }
@@ -152,15 +152,15 @@ impl<S: Store> Mesh<S> {
                 if self.find_peer(text)? != Some(me) {
                     let message =
                         format!("this token acts for its own peer only, not for `{text}`");
-                    return Err(Refusal::new(Code::Forbidden, message));
+                    return refuse(Code::Forbidden, message);
                 }
                 Party::Peer(me)
             }
             (_, None) => {
-                return Err(Refusal::new(
+                return refuse(
                     Code::InvalidRequest,
                     format!("`{field}` is missing: it must be a peer, `cli`, or a label"),
-                ));
+                );
             }
             (_, Some(text)) => match self.person(text, home)? {
                 Some(person) => person,
@@ -195,17 +195,17 @@ impl<S: Store> Mesh<S> {
         let is_near = self.home_of(party) == self.home(caller);
         let may = is_near || (oversees && caller == Caller::Broker);
         if !may {
-            return Err(Refusal::new(
+            return refuse(
                 Code::Forbidden,
                 format!("{name} is on another machine: only that one may do this in its name"),
-            ));
+            );
         }
         let present = party.peer().and_then(|id| self.peers.get(&id));
         if present.is_some_and(|present| present.record.private) && !oversees {
-            return Err(Refusal::new(
+            return refuse(
                 Code::Forbidden,
                 format!("{name} speaks for itself: only its own token may do this in its name"),
-            ));
+            );
         }
         Ok(())
     }

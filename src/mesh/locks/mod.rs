@@ -29,7 +29,7 @@ use super::who::{Actor, Right};
 use super::{EXPIRE_ROWS_MAX, Mesh};
 use crate::api::{
     Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, LockReply, LocksReply, Refusal, Reply,
-    fit,
+    fit, refuse,
 };
 use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
 use crate::model::{Lock, MessageId, Party, Seq};
@@ -251,7 +251,7 @@ impl<S: Store> Mesh<S> {
             return Ok(());
         }
         let message = format!("there are {LOCKS_MAX} locks, which is the most: release some first");
-        Err(Refusal::new(Code::StorageFull, message).into())
+        refuse(Code::StorageFull, message)
     }
 
     fn lock_taken(&mut self, lock: &Lock, id: (Seq, MessageId)) -> Stored<()> {
@@ -279,7 +279,7 @@ impl<S: Store> Mesh<S> {
         if force && !caller.is_operator() {
             let message =
                 "only the broker token may force a lock open: use `slm-mesh lock release`";
-            return Err(Refusal::new(Code::Forbidden, message).into());
+            return refuse(Code::Forbidden, message);
         }
         let peer = peer.or(force.then_some("cli"));
         let right = if force { Right::Oversee } else { Right::Speak };
@@ -326,7 +326,7 @@ impl<S: Store> Mesh<S> {
             }
             None => String::new(),
         };
-        Err(Refusal::new(Code::LockNotFound, format!("{path} is not locked{hint}")).into())
+        refuse(Code::LockNotFound, format!("{path} is not locked{hint}"))
     }
 
     /// `POST /lock`, `query`

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Ask;
-use crate::api::{Code, Freed, LockFile, LockReply, Refusal, Reply, Sent};
+use crate::api::{Code, Freed, LockFile, LockReply, Reply, Sent, refuse};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
@@ -36,7 +36,7 @@ impl<S: Store> Mesh<S> {
                  can be stolen at once: steal a part of it first",
                 target.text()
             );
-            return Err(Refusal::new(Code::InvalidRequest, message).into());
+            return refuse(Code::InvalidRequest, message);
         }
         let why = wanted.reason.as_deref().unwrap_or_default();
         let mut holders: BTreeMap<Party, Vec<&Lock>> = BTreeMap::new();

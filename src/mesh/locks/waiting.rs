@@ -3,7 +3,7 @@
 use super::Ask;
 use super::queue::{Crowded, Waiter};
 use super::target::Target;
-use crate::api::{Code, Detail, Freed, LockInfo, Refusal};
+use crate::api::{Code, Detail, Freed, LockInfo, Refusal, refuse};
 use crate::limits::{
     LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX,
 };
@@ -84,7 +84,7 @@ impl<S: Store> Mesh<S> {
                     "{LOCK_WAITERS_MAX} requests wait for locks, which is the most: ask without \
                      `wait`"
                 );
-                return Err(Refusal::new(Code::StorageFull, message));
+                return refuse(Code::StorageFull, message);
             }
             Err(Crowded::Here) => {
                 let mut refusal = self.locked(ask, None);
