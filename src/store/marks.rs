@@ -1,7 +1,8 @@
 //! How a message stands with one recipient, and what becomes of that.
 
 use super::Telling;
-use crate::model::{Reached, Timestamp, Told, Way};
+use crate::api::Fact;
+use crate::model::{Event, Message, MessageId, Party, Reached, Timestamp, Told, Way, event_type};
 
 /// How a message stands with one recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,12 @@ pub(in crate::store) struct Marks {
 }
 
 impl Marks {
+    /// The message as the recipient sees it.
+    pub(in crate::store) fn put_on(self, message: Message) -> Message {
+        let Self { delivered_at, told, read_at } = self;
+        Message { delivered_at, told, read_at, ..message }
+    }
+
     /// As it stands after having been read at `at`, and told in this way if that was not proven
     /// before.
     pub(in crate::store) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
@@ -68,4 +75,24 @@ pub(in crate::store) fn reached(all: impl Iterator<Item = Marks>) -> Reached {
         reached.read += u32::from(marks.read_at.is_some());
     }
     reached
+}
+
+/// A message as an event.
+pub(in crate::store) fn received(
+    id: MessageId,
+    created_at: Timestamp,
+    from: Party,
+    to: Option<Party>,
+    to_group: Option<Box<str>>,
+) -> Event {
+    let received =
+        Fact::MessageReceived { message_id: id, from_peer: from.clone(), to_peer: to, to_group };
+    Event {
+        seq: id.seq(),
+        id,
+        kind: event_type::MESSAGE_RECEIVED.into(),
+        payload: received.payload().into(),
+        emitted_by: Some(from),
+        created_at,
+    }
 }

@@ -171,6 +171,23 @@ pub struct InboxQuery<'a> {
     pub limit: u32,
 }
 
+impl InboxQuery<'_> {
+    /// Whether the oldest rows come first.
+    fn is_ascending(&self) -> bool {
+        self.unread_only || self.after.is_some()
+    }
+
+    /// Whether all unread messages are meant: how many they are is known.
+    fn is_all_unread(&self) -> bool {
+        self.unread_only
+            && self.from.is_none()
+            && self.before.is_none()
+            && self.after.is_none()
+            && !self.untold_only
+            && self.but.is_empty()
+    }
+}
+
 /// Which of a sender's messages are meant: the newest (with `after`: the oldest).
 #[derive(Clone, Copy, Debug)]
 pub struct SentQuery<'a> {
@@ -277,6 +294,14 @@ pub struct StateChange<'a> {
     pub key: &'a str,
     /// Only if the entry has this version (0: only if there is none).
     pub if_version: Option<Seq>,
+}
+
+impl StateChange<'_> {
+    /// Whether the entry that is there has a version other than the wanted one.
+    fn conflicts_with(&self, entry: Option<&StateEntry>) -> bool {
+        let version = entry.map_or(Seq(0), |entry| entry.version);
+        self.if_version.is_some_and(|wanted| wanted != version)
+    }
 }
 
 /// What came of a change of state.
@@ -638,3 +663,17 @@ store! {
 }
 
 use each_operation;
+
+/// Whether an operation of [`each_operation`] is one of a turn: whether it may write.
+macro_rules! needs_turn {
+    (own inbox($query:ident, $mark_read_at:ident, $keep:ident)) => {
+        $mark_read_at.is_some()
+    };
+    ($code:tt $name:ident($($arg:ident),*)) => {
+        true
+    };
+    ($name:ident($($arg:ident),*)) => {
+        false
+    };
+}
+use needs_turn;

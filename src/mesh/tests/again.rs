@@ -31,13 +31,13 @@ fn what_was_told_and_never_proven_is_not_looked_at_with_each_claim() {
     for n in 0..50 {
         send(&mut mesh, &format!("new {n}"), after(n));
         // Without the checks, which look at everything.
-        let before = mesh.store_mut().looked_at;
+        let before = mesh.store_mut().looked_at();
         let look = json!({"peerId": "bob", "claim": "queue"}).to_string();
         let Reply::Claimed(claim) = decide(&mut mesh, Endpoint::Messages, &look, after(n)) else {
             panic!()
         };
         mesh.commit_turn().unwrap();
-        looked_at += mesh.store_mut().looked_at - before;
+        looked_at += mesh.store_mut().looked_at() - before;
         let [message] = &claim.messages[..] else { panic!("{claim:?}") };
         assert_eq!(*message.payload, *format!("new {n}"));
         let mark = json!({"markSent": [message.id], "way": "queue", "status": "sent"});

@@ -13,13 +13,12 @@ impl Ground for MemoryStore {
     }
 
     fn position(&mut self) -> Result<Position> {
-        Ok(self.settled.as_ref().map(|settled| settled.1).unwrap_or_default())
+        Ok(self.settled.as_ref().map(|(_, at)| *at).unwrap_or_default())
     }
 
     fn settle(&mut self, at: Position) -> Result<()> {
         self.held = false;
-        self.settled = None;
-        self.settled = Some(Box::new((self.clone(), at)));
+        self.settled = Some((self.tables.clone(), at));
         Ok(())
     }
 
@@ -32,15 +31,17 @@ impl Ground for MemoryStore {
     }
 
     fn drop_held(&mut self) {
-        if let Some(settled) = self.settled.take() {
-            *self = Self { settled: Some(settled.clone()), ..settled.0 };
+        if let Some((tables, _)) = &self.settled {
+            self.tables = tables.clone();
+            self.turn = None;
+            self.held = false;
         }
     }
 
     fn give_up_to(&mut self, seq: Seq) -> Result<()> {
-        self.last_seq = self.last_seq.max(seq);
-        if let Some(settled) = &mut self.settled {
-            settled.0.last_seq = settled.0.last_seq.max(seq);
+        let settled = self.settled.as_mut().map(|(tables, _)| tables);
+        for tables in settled.into_iter().chain([&mut self.tables]) {
+            tables.last_seq = tables.last_seq.max(seq);
         }
         Ok(())
     }

@@ -1,94 +1,143 @@
-//! Messages as they are listed: an inbox, and what somebody has sent.
+//! Messages and events as they are listed.
 
-use super::MemoryStore;
-use super::checks::offer;
+use super::Tables;
 use super::rows::{Place, StoredMessage};
-use crate::model::{Message, Timestamp};
-use crate::store::marks::Marks;
-use crate::store::{InboxQuery, Page, REMAINING_MAX, SentQuery};
+use crate::model::{Event, Message, Timestamp, type_matches};
+use crate::store::marks::{Marks, received};
+use crate::store::{
+    EventPage, EventQuery, HistoryQuery, InboxQuery, Page, REMAINING_MAX, Result, SentQuery,
+};
 
-impl MemoryStore {
-    /// See [`crate::store::Store::inbox`].
-    pub(super) fn inbox_page(
+/// Offers rows to `keep`, see [`crate::store::Store::inbox`].
+pub(super) fn offer<T>(
+    rows: impl Iterator<Item = T>,
+    limit: u32,
+    keep: &mut dyn FnMut(&T) -> bool,
+) -> Vec<T> {
+    let mut kept = Vec::new();
+    for row in rows.take(limit as usize) {
+        // Asked about the first row, too, so that it can add up sizes.
+        if !keep(&row) && !kept.is_empty() {
+            break;
+        }
+        kept.push(row);
+    }
+    kept
+}
+
+/// Offers rows that ascend, from one end or the other. Gives those that are kept, in the order of
+/// the rows, and how many more there are.
+fn page<R, T>(
+    mut rows: Vec<R>,
+    ascending: bool,
+    see: impl Fn(R) -> T,
+    limit: u32,
+    keep: &mut dyn FnMut(&T) -> bool,
+) -> (Vec<T>, u64) {
+    if !ascending {
+        rows.reverse();
+    }
+    let found = rows.len();
+    let mut kept = offer(rows.into_iter().map(see), limit, keep);
+    if !ascending {
+        kept.reverse();
+    }
+    let remaining = found - kept.len();
+    (kept, remaining as u64)
+}
+
+impl Tables {
+    pub(super) fn inbox(
         &mut self,
         query: &InboxQuery<'_>,
         mark_read_at: Option<Timestamp>,
         keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Page {
+    ) -> Result<Page> {
         #[cfg(test)]
         {
             self.looked_at += self.messages_between(query.after, query.before).count();
         }
         let places = self.places(query.recipient);
-        let mut rows: Vec<(&StoredMessage, Marks)> = self
+        let read = |marks: Marks| mark_read_at.map_or(marks, |at| marks.read(at, None));
+        let rows: Vec<(&StoredMessage, Marks)> = self
             .messages_between(query.after, query.before)
             .filter_map(|row| Some((row, row.marks_in(&places)?)))
             .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
             .filter(|(_, marks)| !query.untold_only || marks.told.is_none())
-            .filter(|(row, _)| query.from.is_none_or(|from| row.from == *from))
-            .filter(|(row, _)| !query.but.contains(&row.seq))
+            .filter(|(row, _)| query.from.is_none_or(|from| row.message.from == *from))
+            .filter(|(row, _)| !query.but.contains(&row.message.seq))
             .collect();
-        let newest_first = !query.unread_only && query.after.is_none();
-        if newest_first {
-            rows.reverse();
-        }
-        let found = rows.len();
-        let rows = rows.into_iter().map(|(row, marks)| {
-            row.seen_with(mark_read_at.map_or(marks, |at| marks.read(at, None)))
-        });
-        let mut messages = offer(rows, query.limit, keep);
-        if newest_first {
-            messages.reverse();
-        }
-        let mut read = Vec::new();
-        if let Some(at) = mark_read_at {
-            for seq in messages.iter().map(|message| message.seq) {
-                if self.mark(query.recipient, seq, |marks| *marks = marks.read(at, None)) {
-                    read.extend(self.messages.get(&seq).map(StoredMessage::receipt));
-                }
-            }
-        }
-        let exact = query.unread_only
-            && query.from.is_none()
-            && query.before.is_none()
-            && query.after.is_none()
-            && !query.untold_only
-            && query.but.is_empty();
-        let remaining = (found - messages.len()) as u64;
-        let remaining = if exact { remaining } else { remaining.min(REMAINING_MAX) };
-        Page { messages, remaining, read }
+        let see = |(row, marks): (&StoredMessage, _)| read(marks).put_on(row.message.clone());
+        let (messages, remaining) = page(rows, query.is_ascending(), see, query.limit, keep);
+        let remaining =
+            if query.is_all_unread() { remaining } else { remaining.min(REMAINING_MAX) };
+        let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+        let read = match mark_read_at {
+            Some(at) => self.mark_read(query.recipient, &ids, at, None)?,
+            None => Vec::new(),
+        };
+        Ok(Page { messages, remaining, read })
     }
 
-    /// See [`crate::store::Store::sent`].
-    pub(super) fn sent_page(
+    pub(super) fn sent(
         &self,
         query: &SentQuery<'_>,
         keep: &mut dyn FnMut(&Message) -> bool,
-    ) -> Page {
-        let to = query.to.map(|to| match (to.inbox(), to) {
-            (Some(recipient), _) => self.places(recipient),
-            (None, to) => {
-                let name = to.to_string();
-                let mailboxes = self.mailboxes_called(&name).into_iter();
-                mailboxes.map(|mailbox| Place::mailbox(&name, mailbox.host)).collect()
+    ) -> Result<Page> {
+        let to = query.to.map(|to| {
+            if let Some(recipient) = to.inbox() {
+                return self.places(recipient);
             }
+            let name = to.to_string();
+            let hosts = self.mailboxes_by_host(&name).into_keys();
+            hosts.map(|host| Place::mailbox(&name, host)).collect()
         });
-        let mut rows: Vec<&StoredMessage> = self
+        let rows: Vec<&StoredMessage> = self
             .messages_between(query.after, query.before)
-            .filter(|row| row.from == *query.sender)
+            .filter(|row| row.message.from == *query.sender)
             .filter(|row| to.as_ref().is_none_or(|to| row.marks_in(to).is_some()))
             .collect();
-        let newest_first = query.after.is_none();
-        if newest_first {
+        let (messages, remaining) =
+            page(rows, query.after.is_some(), StoredMessage::seen_by_sender, query.limit, keep);
+        Ok(Page { messages, remaining: remaining.min(REMAINING_MAX), read: Vec::new() })
+    }
+
+    pub(super) fn history(
+        &self,
+        query: &HistoryQuery,
+        keep: &mut dyn FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>> {
+        let mut rows: Vec<&StoredMessage> = self
+            .messages_between(query.after, query.before)
+            .filter(|row| query.since.is_none_or(|since| row.message.created_at > since))
+            .collect();
+        if query.after.is_none() {
             rows.reverse();
         }
-        let found = rows.len();
-        let rows = rows.into_iter().map(StoredMessage::seen_by_sender);
-        let mut messages = offer(rows, query.limit, keep);
-        if newest_first {
-            messages.reverse();
-        }
-        let remaining = ((found - messages.len()) as u64).min(REMAINING_MAX);
-        Page { messages, remaining, read: Vec::new() }
+        let see = |row: &StoredMessage| Message { reached: None, ..row.seen_by_sender() };
+        Ok(offer(rows.into_iter().map(see), query.limit, keep))
+    }
+
+    pub(super) fn events(
+        &self,
+        query: &EventQuery<'_>,
+        keep: &mut dyn FnMut(&Event) -> bool,
+    ) -> Result<EventPage> {
+        let stored = self.events.rows.values().map(|row| row.event.clone());
+        let derived = self.messages.rows.values().map(|StoredMessage { message, .. }| {
+            let (from, to) = (message.from.clone(), message.to.clone());
+            received(message.id, message.created_at, from, to, message.to_group.clone())
+        });
+        let mut rows: Vec<Event> = (stored.chain(derived))
+            .filter(|event| query.after.is_none_or(|after| event.seq > after))
+            .filter(|event| query.since.is_none_or(|since| event.created_at > since))
+            .filter(|event| type_matches(query.types, &event.kind))
+            .collect();
+        rows.sort_by_key(|event| event.seq);
+        let ascending = query.since.is_some() || query.after.is_some();
+        let (events, remaining) = page(rows, ascending, |event| event, query.limit, keep);
+        let cut = ascending && remaining > 0;
+        let last_seq = events.last().filter(|_| cut).map_or(self.last_seq, |event| event.seq);
+        Ok(EventPage { events, last_seq })
     }
 }

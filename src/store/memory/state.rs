@@ -1,60 +1,84 @@
-//! Entries of the shared state: changing them, and how they go.
+//! Entries of the shared state.
 
-use super::MemoryStore;
+use super::Tables;
+use super::pages::offer;
 use crate::model::{MeshTime, Seq, StateEntry};
-use crate::store::{StateChange, StateOutcome};
+use crate::store::{Result, StateChange, StateOutcome};
 
-impl MemoryStore {
-    /// See [`crate::store::Store::set_state`].
-    pub(super) fn set_entry(
+impl Tables {
+    pub(super) fn state(&self, namespace: &str, key: &str) -> Result<Option<StateEntry>> {
+        Ok(self.state.get(&(namespace.into(), key.into())).cloned())
+    }
+
+    pub(super) fn list_state(
+        &self,
+        namespace: Option<&str>,
+        prefix: &str,
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        let matching = self.live(now).filter(|entry| {
+            namespace.is_none_or(|it| *it == *entry.namespace) && entry.key.starts_with(prefix)
+        });
+        Ok(offer(matching.cloned(), limit, keep))
+    }
+
+    pub(super) fn state_after(
+        &self,
+        after: (&str, &str),
+        now: MeshTime,
+        limit: u32,
+        keep: &mut dyn FnMut(&StateEntry) -> bool,
+    ) -> Result<Vec<StateEntry>> {
+        let later = self.live(now).filter(|entry| (&*entry.namespace, &*entry.key) > after);
+        Ok(offer(later.cloned(), limit, keep))
+    }
+
+    fn live(&self, now: MeshTime) -> impl Iterator<Item = &StateEntry> {
+        let rows = self.state.rows.values();
+        rows.filter(move |entry| entry.expires_at.is_none_or(|at| at > now))
+    }
+
+    pub(super) fn set_state(
         &mut self,
         entry: &StateEntry,
         if_version: Option<Seq>,
-    ) -> StateOutcome {
-        let key = (entry.namespace.clone(), entry.key.clone());
-        let old = self.state.get(&key).cloned();
-        if has_other_version(old.as_ref(), if_version) {
-            return StateOutcome::Conflict(old);
-        }
-        self.state.put(key, entry.clone());
-        StateOutcome::Done(old)
+    ) -> Result<StateOutcome> {
+        let StateEntry { namespace, key, .. } = entry;
+        self.change_state(&StateChange { namespace, key, if_version }, Some(entry))
     }
 
-    /// See [`crate::store::Store::delete_state`].
-    pub(super) fn delete_entry(&mut self, change: &StateChange<'_>) -> StateOutcome {
+    pub(super) fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> {
+        self.change_state(change, None)
+    }
+
+    fn change_state(
+        &mut self,
+        change: &StateChange<'_>,
+        new: Option<&StateEntry>,
+    ) -> Result<StateOutcome> {
         let key = (change.namespace.into(), change.key.into());
         let old = self.state.get(&key).cloned();
-        if has_other_version(old.as_ref(), change.if_version) {
-            return StateOutcome::Conflict(old);
+        if change.conflicts_with(old.as_ref()) {
+            return Ok(StateOutcome::Conflict(old));
         }
-        StateOutcome::Done(self.state.remove(&key))
-    }
-
-    /// See [`crate::store::Store::expire_state`].
-    pub(super) fn expire_entries(&mut self, now: MeshTime, limit: u32) -> Vec<StateEntry> {
-        let entries = self.state.rows.iter();
-        let mut expired: Vec<_> = entries
-            .filter_map(|(key, entry)| Some((entry.expires_at?, key.clone())))
-            .filter(|(expires_at, _)| *expires_at <= now)
-            .collect();
-        expired.sort();
-        expired.truncate(limit as usize);
-        expired.iter().filter_map(|(_, key)| self.state.remove(key)).collect()
-    }
-
-    /// See [`crate::store::Store::make_older`].
-    pub(super) fn make_entries_older(&mut self, to: Seq, ms: i64) {
-        for key in self.state.rows.keys().cloned().collect::<Vec<_>>() {
-            self.state.change(&key, |entry| {
-                if entry.version <= to {
-                    entry.expires_at = entry.expires_at.map(|at| at.plus_ms(-ms));
-                }
-            });
+        match new {
+            Some(entry) => self.state.put(key, entry.clone()),
+            None => _ = self.state.remove(&key),
         }
+        Ok(StateOutcome::Done(old))
     }
-}
 
-fn has_other_version(entry: Option<&StateEntry>, if_version: Option<Seq>) -> bool {
-    let version = entry.map_or(Seq(0), |entry| entry.version);
-    if_version.is_some_and(|wanted| wanted != version)
+    pub(super) fn next_state_expiry(&self) -> Result<Option<MeshTime>> {
+        Ok(self.state.rows.values().filter_map(|entry| entry.expires_at).min())
+    }
+
+    pub(super) fn expired_state(&self, now: MeshTime) -> Result<u64> {
+        Ok((self.state.rows.len() - self.live(now).count()) as u64)
+    }
+
+    pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> {
+        Ok(self.state.remove_expired(now, limit, |entry| entry.expires_at))
+    }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::MeshTime;
+
 /// Rows by key, and what undoes the changes of this turn.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K, V> {
     pub(super) rows: BTreeMap<K, V>,
     /// What was under a key before each change, in the order of the changes.
-    pub(super) undo: Vec<(K, Option<V>)>,
+    undo: Vec<(K, Option<V>)>,
 }
 
 impl<K, V> Default for Table<K, V> {
@@ -19,6 +21,11 @@ impl<K, V> Default for Table<K, V> {
 impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.rows.get(key)
+    }
+
+    /// All rows, in the order of their keys.
+    pub(super) fn all(&self) -> Vec<V> {
+        self.rows.values().cloned().collect()
     }
 
     pub(super) fn put(&mut self, key: K, row: V) {
@@ -42,6 +49,42 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
             self.undo.push((key.clone(), Some(old)));
         }
         changed
+    }
+
+    /// Removes and gives the rows up to `last`, as long as `left` is not used up.
+    pub(super) fn remove_to(&mut self, last: &K, left: &mut u32) -> Vec<V> {
+        let old = self.rows.range(..=last).take(*left as usize);
+        let keys: Vec<K> = old.map(|(key, _)| key.clone()).collect();
+        self.remove_some(keys, left)
+    }
+
+    /// Removes and gives rows as long as `left` is not used up.
+    pub(super) fn remove_some(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+        left: &mut u32,
+    ) -> Vec<V> {
+        let removed: Vec<V> =
+            keys.into_iter().take(*left as usize).filter_map(|key| self.remove(&key)).collect();
+        *left = left.saturating_sub(u32::try_from(removed.len()).unwrap_or(u32::MAX));
+        removed
+    }
+
+    /// Removes and gives at most `limit` rows that expire at or before `now`, the first first.
+    pub(super) fn remove_expired(
+        &mut self,
+        now: MeshTime,
+        mut limit: u32,
+        expires_at: impl Fn(&V) -> Option<MeshTime>,
+    ) -> Vec<V> {
+        let rows = self.rows.iter().filter_map(|(key, row)| Some((expires_at(row)?, key.clone())));
+        let mut expired: Vec<(MeshTime, K)> = rows.filter(|(at, _)| *at <= now).collect();
+        expired.sort();
+        self.remove_some(expired.into_iter().map(|(_, key)| key), &mut limit)
+    }
+
+    pub(super) fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
     }
 
     pub(super) fn keep_changes(&mut self) {
