@@ -13,6 +13,11 @@ pub(in crate::store) struct Marks {
 }
 
 impl Marks {
+    pub(in crate::store) fn of(message: &Message) -> Self {
+        let Message { delivered_at, told, read_at, .. } = *message;
+        Self { delivered_at, told, read_at }
+    }
+
     /// The message as the recipient sees it.
     pub(in crate::store) fn put_on(self, message: Message) -> Message {
         let Self { delivered_at, told, read_at } = self;

@@ -93,7 +93,7 @@ pub enum To<'a> {
 }
 
 /// A mailbox of a name, and by what it is told which of several is meant: the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mailbox {
     /// The newest unread message in it.
     pub unread: Option<Seq>,

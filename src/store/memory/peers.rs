@@ -78,7 +78,7 @@ impl Tables {
         let mut found: BTreeMap<Option<MachineName>, Mailbox> = BTreeMap::new();
         let mut at = |host: Option<MachineName>, note: &dyn Fn(&mut Mailbox)| {
             let host = host.map(|host| host.folded());
-            let nothing = Mailbox { unread: None, had: None, read: None, host };
+            let nothing = Mailbox { host, ..Mailbox::default() };
             note(found.entry(host).or_insert(nothing));
         };
         for peer in self.peers.rows.values() {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use rusqlite::Connection;
 
 use super::db::{Db, Fault, Outcome, damaged};
-use super::rows::{MarkTime, NOT_YET, told_from_stored, told_to_stored};
-use super::streams::Range;
+use super::rows::{MarkTime, told_from_stored, told_to_stored};
+use super::streams::{Range, in_order};
 use super::waiting::Lists;
 use crate::model::{Reached, Seq};
 use crate::store::marks::{self, Marks};
@@ -24,20 +24,6 @@ fn entry(party: u32, marks: Marks) -> Entry {
     let [_, _, n0, n1, n2, n3, n4, n5] = told_at.to_be_bytes();
     let [_, _, r0, r1, r2, r3, r4, r5] = MarkTime(marks.read_at).to_stored().to_be_bytes();
     [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, how, r0, r1, r2, r3, r4, r5]
-}
-
-/// A mark not made yet, as it stands in an entry.
-const NOT_YET_BYTES: [u8; 6] = {
-    let [_, _, bytes @ ..] = NOT_YET.to_be_bytes();
-    bytes
-};
-
-fn is_delivered([_, _, _, _, d0, d1, d2, d3, d4, d5, ..]: &Entry) -> bool {
-    [*d0, *d1, *d2, *d3, *d4, *d5] != NOT_YET_BYTES
-}
-
-fn is_read([.., r0, r1, r2, r3, r4, r5]: &Entry) -> bool {
-    [*r0, *r1, *r2, *r3, *r4, *r5] != NOT_YET_BYTES
 }
 
 fn party_of(entry: &Entry) -> u32 {
@@ -89,8 +75,9 @@ pub(super) struct Pending {
 
 impl Pending {
     fn add(&mut self, list: &[Entry]) {
-        self.undelivered += u64::from(list.iter().any(|entry| !is_delivered(entry)));
-        self.unread += u64::from(list.iter().any(|entry| !is_read(entry)));
+        let lacks = |mark: fn(Marks) -> bool| list.iter().any(|entry| mark(marks_of(entry)));
+        self.undelivered += u64::from(lacks(|marks| marks.delivered_at.is_none()));
+        self.unread += u64::from(lacks(|marks| marks.read_at.is_none()));
     }
 }
 
@@ -155,9 +142,7 @@ impl Db {
         }
         let after = reached(chunks);
         self.lists = Lists::default();
-        self.begin_write()?;
-        self.change("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1", (seq, list))?;
-        self.wrote();
+        self.write("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1", (seq, list))?;
         // It counts as long as anyone is missing, so these may have been the last.
         let delivered = before.delivered < before.recipients && after.delivered == after.recipients;
         let read = before.read < before.recipients && after.read == after.recipients;
@@ -209,19 +194,12 @@ pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
     Ok(pending)
 }
 
-/// Which broadcasts of a party are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
-    Any,
-    Unread,
-}
-
 /// The broadcasts for a party, found by looking at all of a range, but at no more than needed.
 #[derive(Debug)]
 pub(super) struct Walk {
     party: u32,
     from: Option<u32>,
-    want: Want,
+    unread_only: bool,
     range: Range,
     /// Rows looked at in one step: more and more.
     step: u32,
@@ -233,27 +211,24 @@ pub(super) struct Walk {
 
 impl Walk {
     /// Those for `party`, from `from` if that is given.
-    pub(super) fn any(db: &mut Db, party: u32, from: Option<u32>, range: Range) -> Outcome<Self> {
+    pub(super) fn new(
+        db: &mut Db,
+        party: u32,
+        from: Option<u32>,
+        unread_only: bool,
+        range: Range,
+    ) -> Outcome<Self> {
         let known = db.parties.known(&db.connection, party)?;
-        let range = range.above(known.born);
-        Ok(Self::new(party, from, Want::Any, range, false))
+        let start = if unread_only { known.progress.floor } else { known.born };
+        let rising = unread_only && from.is_none() && range.low <= start;
+        let range = range.above(start);
+        let found = VecDeque::new();
+        Ok(Self { party, from, unread_only, range, step: 4, found, done: false, rising })
     }
 
-    /// Those that `party` has not read, the oldest first.
-    pub(super) fn unread(db: &mut Db, party: u32, range: Range) -> Outcome<Self> {
-        let floor = db.parties.known(&db.connection, party)?.progress.floor;
-        let rising = range.low <= floor;
-        Ok(Self::new(party, None, Want::Unread, range.above(floor), rising))
-    }
-
-    /// Those that `party` has not read from one sender, the oldest first.
-    pub(super) fn unread_from(db: &mut Db, party: u32, from: u32, range: Range) -> Outcome<Self> {
-        let floor = db.parties.known(&db.connection, party)?.progress.floor;
-        Ok(Self::new(party, Some(from), Want::Unread, range.above(floor), false))
-    }
-
-    fn new(party: u32, from: Option<u32>, want: Want, range: Range, rising: bool) -> Self {
-        Self { party, from, want, range, step: 4, found: VecDeque::new(), done: false, rising }
+    /// Those that `party` has not read after `after`, the oldest first.
+    pub(super) fn unread(db: &mut Db, party: u32, after: Seq) -> Outcome<Self> {
+        Self::new(db, party, None, true, Range::new(Some(after), None, true))
     }
 
     /// The next one, unless it is known to be beyond `bound`.
@@ -283,28 +258,27 @@ impl Walk {
     }
 
     fn look_on(&mut self, db: &mut Db) -> Outcome<()> {
-        const UP: &str = "SELECT seq, recipients FROM broadcasts
-            WHERE seq > ?1 AND seq < ?2 ORDER BY seq LIMIT ?3";
-        const DOWN: &str = "SELECT seq, recipients FROM broadcasts
-            WHERE seq > ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3";
-        const UP_FROM: &str = "SELECT b.seq, b.recipients
-            FROM messages AS m INDEXED BY messages_pair CROSS JOIN broadcasts AS b ON b.seq = m.seq
-            WHERE m.sender = ?4 AND m.recipient = 0 AND m.seq > ?1 AND m.seq < ?2
-            ORDER BY m.seq LIMIT ?3";
-        const DOWN_FROM: &str = "SELECT b.seq, b.recipients
-            FROM messages AS m INDEXED BY messages_pair CROSS JOIN broadcasts AS b ON b.seq = m.seq
-            WHERE m.sender = ?4 AND m.recipient = 0 AND m.seq > ?1 AND m.seq < ?2
-            ORDER BY m.seq DESC LIMIT ?3";
         const STEP_MAX: u32 = 128;
 
         let Db { connection, parties, .. } = db;
         let Range { low, high, ascending } = self.range;
-        let mut statement = connection.prepare_cached(match (self.from, ascending) {
-            (None, true) => UP,
-            (None, false) => DOWN,
-            (Some(_), true) => UP_FROM,
-            (Some(_), false) => DOWN_FROM,
-        })?;
+        let sql = match self.from {
+            None => in_order!(
+                ascending,
+                "SELECT seq, recipients FROM broadcasts
+                 WHERE seq > ?1 AND seq < ?2 ORDER BY seq",
+                "LIMIT ?3"
+            ),
+            Some(_) => in_order!(
+                ascending,
+                "SELECT b.seq, b.recipients FROM messages AS m INDEXED BY messages_pair
+                 CROSS JOIN broadcasts AS b ON b.seq = m.seq
+                 WHERE m.sender = ?4 AND m.recipient = 0 AND m.seq > ?1 AND m.seq < ?2
+                 ORDER BY m.seq",
+                "LIMIT ?3"
+            ),
+        };
+        let mut statement = connection.prepare_cached(sql)?;
         let mut rows = match self.from {
             None => statement.query((low, high, self.step))?,
             Some(from) => statement.query((low, high, self.step, from))?,
@@ -321,10 +295,7 @@ impl Walk {
             if self.rising {
                 clear_to = Some(seq);
             }
-            let wanted = |marks: &Marks| match self.want {
-                Want::Any => true,
-                Want::Unread => marks.read_at.is_none(),
-            };
+            let wanted = |marks: &Marks| !self.unread_only || marks.read_at.is_none();
             self.found.extend(marks.filter(wanted).map(|marks| (seq, marks)));
         }
         self.done = seen < self.step;

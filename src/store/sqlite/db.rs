@@ -23,54 +23,54 @@ pub(super) enum Fault {
 pub(super) type Outcome<T> = Result<T, Fault>;
 
 impl Fault {
+    /// What SQLite calls it.
+    fn code(&self) -> Option<ErrorCode> {
+        if let Self::Sql(error) = self { error.sqlite_error_code() } else { None }
+    }
+
     /// Whether the database can no longer be trusted.
     pub(super) fn is_damage(&self) -> bool {
+        use rusqlite::Error;
+
         match self {
-            Self::Damaged(_) => true,
             Self::Misuse(_) => false,
-            Self::Sql(error) => match error {
-                rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::IntegralValueOutOfRange(..)
-                | rusqlite::Error::InvalidColumnType(..)
-                | rusqlite::Error::Utf8Error(..) => true,
-                error => {
-                    let code = error.sqlite_error_code();
-                    lacks_part(error)
-                        || matches!(
-                            code,
-                            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-                        )
-                }
-            },
+            Self::Damaged(_)
+            | Self::Sql(
+                Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::Utf8Error(..),
+            ) => true,
+            Self::Sql(error) => {
+                lacks_part(error)
+                    || matches!(
+                        self.code(),
+                        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                    )
+            }
         }
     }
 
     /// Whether it is damage for certain. What SQLite calls damage may be a read that the disk has
     /// refused once.
     pub(super) fn is_certain(&self) -> bool {
-        let Self::Sql(error) = self else { return true };
-        error.sqlite_error_code().is_none() || lacks_part(error)
+        self.code().is_none() || matches!(self, Self::Sql(error) if lacks_part(error))
     }
 
     /// Whether something could not be read, or there was no memory for it.
     pub(super) fn is_failed_read(&self) -> bool {
-        let Self::Sql(error) = self else { return false };
-        matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
-        )
+        matches!(self.code(), Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory))
     }
 
     /// Whether there may have been no room on the disk.
     fn is_lack_of_room(&self) -> bool {
-        let Self::Sql(error) = self else { return false };
-        matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+        matches!(self.code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
     }
 
-    /// Whether there was no room on the disk, or in the database.
+    /// Whether there was no room on the disk, or in the database: SQLite's Unix layer tells a full
+    /// disk (ENOSPC) by the same code as its own limit of pages.
     pub(super) fn is_full(&self) -> bool {
-        let Self::Sql(error) = self else { return false };
-        error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        self.code() == Some(ErrorCode::DiskFull)
     }
 }
 
@@ -108,13 +108,9 @@ impl std::fmt::Display for Fault {
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
-        // SQLite's Unix layer tells a full disk (ENOSPC) by the same code as its own limit of pages.
-        match &fault {
-            Fault::Sql(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                Self::Full(fault.to_string())
-            }
-            _ => Self::Failed(fault.to_string()),
-        }
+        let full = fault.is_full();
+        let text = fault.to_string();
+        if full { Self::Full(text) } else { Self::Failed(text) }
     }
 }
 
@@ -407,6 +403,16 @@ impl Db {
     /// Runs a statement that changes rows; gives how many.
     pub(super) fn change(&self, sql: &str, params: impl Params) -> Outcome<usize> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// Runs a statement of this turn that changes rows; gives how many.
+    pub(super) fn write(&mut self, sql: &str, params: impl Params) -> Outcome<usize> {
+        self.begin_write()?;
+        let changed = self.change(sql, params)?;
+        if changed > 0 {
+            self.wrote();
+        }
+        Ok(changed)
     }
 
     /// All rows that a statement finds.

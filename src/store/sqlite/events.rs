@@ -1,25 +1,17 @@
 //! Events, and messages as events.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 use uuid::Uuid;
 
-use super::db::{Db, Fault, Outcome};
+use super::db::{Db, Fault, Outcome, damaged};
 use super::messages::Address;
-use crate::api::Fact;
+use super::streams::{Range, in_order};
 use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_matches};
+use crate::store::marks::received;
 use crate::store::{EventPage, EventQuery, NewEvent};
 
 /// Most types of events that are looked up one by one; more are found by looking at all events.
 const KINDS_MAX: usize = 256;
-
-/// Where to read events: what is above `low` and later than `since`, from there up, or from the top
-/// down.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    low: Seq,
-    since: Timestamp,
-    ascending: bool,
-}
 
 impl Db {
     /// See [`crate::store::Store::append_event`].
@@ -52,20 +44,7 @@ impl Db {
 
     /// The event with this number, unless that is a message's.
     pub(super) fn event(&self, seq: Seq) -> Outcome<Option<Event>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT seq, id, kind, payload, emitted_by, created_at FROM events WHERE seq = ?1",
-        )?;
-        let event = statement.query_row([seq], |row| {
-            Ok(Event {
-                seq: row.get(0)?,
-                id: row.get(1)?,
-                kind: row.get(2)?,
-                payload: row.get(3)?,
-                emitted_by: row.get(4)?,
-                created_at: row.get(5)?,
-            })
-        });
-        Ok(event.optional()?)
+        self.first("FROM events WHERE seq = ?1", [seq])
     }
 
     /// The event that is derived from the message with this number.
@@ -78,21 +57,9 @@ impl Db {
         )?;
         let Some((id, sender, recipient, created_at, addressed)) = row else { return Ok(None) };
         let from = self.parties.party(&self.connection, sender)?;
-        let Address { to, group, .. } = self.address(recipient, addressed)?;
-        let received = Fact::MessageReceived {
-            message_id: id,
-            from_peer: from.clone(),
-            to_peer: to,
-            to_group: group,
-        };
-        Ok(Some(Event {
-            seq,
-            id,
-            kind: event_type::MESSAGE_RECEIVED.into(),
-            payload: received.payload().into(),
-            emitted_by: Some(from),
-            created_at,
-        }))
+        let Address { to, group, .. } =
+            Address::new(&self.connection, &mut self.parties, recipient, addressed)?;
+        Ok(Some(received(id, created_at, from, to, group)))
     }
 
     /// See [`crate::store::Store::events`].
@@ -102,14 +69,12 @@ impl Db {
         keep: &mut dyn FnMut(&Event) -> bool,
     ) -> Outcome<EventPage> {
         let ascending = query.since.is_some() || query.after.is_some();
-        let since = query.since.unwrap_or(Timestamp(i64::MIN));
-        let low = query.after.unwrap_or_default().max(self.seq_since(query.since)?);
-        let span = Span { low, since, ascending };
+        let range = Range::new(query.after, None, ascending).above(self.seq_since(query.since)?);
         // One more than wanted tells whether there are more.
         let limit = query.limit.saturating_add(1);
-        let mut seqs = self.event_seqs(query.types, span, limit)?;
+        let mut seqs = self.event_seqs(query.types, range, query.since, limit)?;
         if type_matches(query.types, event_type::MESSAGE_RECEIVED) {
-            self.add_message_seqs(&mut seqs, span, limit)?;
+            seqs.extend(self.message_seqs(range, query.since, limit)?);
         }
         seqs.sort_unstable();
         if !ascending {
@@ -146,42 +111,45 @@ impl Db {
     /// first that was.
     pub(super) fn seq_since(&self, since: Option<Timestamp>) -> Outcome<Seq> {
         let Some(since) = since else { return Ok(Seq::default()) };
-        let mut statement = self.connection.prepare_cached(
-            "SELECT seq FROM time_marks WHERE seq > 0 AND latest <= ?1 ORDER BY seq DESC LIMIT 1",
-        )?;
-        Ok(statement.query_row([since], |row| row.get(0)).optional()?.unwrap_or_default())
+        let sql =
+            "SELECT seq FROM time_marks WHERE seq > 0 AND latest <= ?1 ORDER BY seq DESC LIMIT 1";
+        Ok(self.row(sql, [since], |row| row.get(0))?.unwrap_or_default())
     }
 
     /// The numbers of stored events of these types: of each at least those that are among the first
     /// `limit` of all.
-    fn event_seqs(&self, types: &[Box<str>], span: Span, limit: u32) -> Outcome<Vec<Seq>> {
+    fn event_seqs(
+        &self,
+        types: &[Box<str>],
+        range: Range,
+        since: Option<Timestamp>,
+        limit: u32,
+    ) -> Outcome<Vec<Seq>> {
         let everything = types.is_empty() || types.iter().any(|pattern| **pattern == *"*");
         let kinds = if everything { None } else { self.kinds(types)? };
+        let since = since.unwrap_or(Timestamp(i64::MIN));
         match kinds {
-            Some(kinds) => self.event_seqs_of(&kinds, span, limit),
-            None => self.event_seqs_among_all(types, span, limit),
+            Some(kinds) => self.event_seqs_of(&kinds, range, since, limit),
+            None => self.event_seqs_among_all(types, range, since, limit),
         }
     }
 
     /// The types that stored events have among these types and patterns; none if they are many.
     fn kinds(&self, types: &[Box<str>]) -> Outcome<Option<Vec<Box<str>>>> {
         let mut kinds = Vec::new();
-        let mut next = self.connection.prepare_cached(
+        let (next, has) = (
             "SELECT kind FROM events INDEXED BY events_kind WHERE kind > ?1 ORDER BY kind LIMIT 1",
-        )?;
-        let mut has = self.connection.prepare_cached(
             "SELECT kind FROM events INDEXED BY events_kind WHERE kind = ?1 LIMIT 1",
-        )?;
+        );
+        let look = |sql, kind: &str| self.row(sql, [kind], |row| row.get::<_, Box<str>>(0));
         for pattern in types {
             let Some(prefix) = pattern.strip_suffix('*') else {
                 kinds.push(pattern.clone());
                 continue;
             };
-            let first = has.query_row([prefix], |row| row.get(0)).optional()?;
-            kinds.extend(first);
+            kinds.extend(look(has, prefix)?);
             let mut last: Box<str> = prefix.into();
-            while let Some(kind) =
-                next.query_row([&last], |row| row.get::<_, Box<str>>(0)).optional()?
+            while let Some(kind) = look(next, &last)?
                 && kind.starts_with(prefix)
             {
                 kinds.push(kind.clone());
@@ -197,19 +165,23 @@ impl Db {
         Ok(Some(kinds))
     }
 
-    fn event_seqs_of(&self, kinds: &[Box<str>], span: Span, limit: u32) -> Outcome<Vec<Seq>> {
-        const UP: &str = "SELECT seq FROM events INDEXED BY events_kind
-            WHERE kind = ?1 AND seq > ?2 AND created_at > ?3 ORDER BY seq LIMIT ?4";
-        const DOWN: &str = "SELECT seq FROM events INDEXED BY events_kind
-            WHERE kind = ?1 AND seq > ?2 AND created_at > ?3 ORDER BY seq DESC LIMIT ?4";
+    fn event_seqs_of(
+        &self,
+        kinds: &[Box<str>],
+        range: Range,
+        since: Timestamp,
+        limit: u32,
+    ) -> Outcome<Vec<Seq>> {
+        let sql = in_order!(
+            range.ascending,
+            "SELECT seq FROM events INDEXED BY events_kind
+             WHERE kind = ?1 AND seq > ?2 AND created_at > ?3 ORDER BY seq",
+            "LIMIT ?4"
+        );
         let mut seqs = Vec::new();
-        let mut statement =
-            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
         for kind in kinds {
-            let mut rows = statement.query((kind, span.low, span.since, limit))?;
-            while let Some(row) = rows.next()? {
-                seqs.push(row.get(0)?);
-            }
+            let found = self.rows(sql, (kind, range.low, since, limit), |row| row.get(0))?;
+            seqs.extend::<Vec<Seq>>(found);
         }
         Ok(seqs)
     }
@@ -217,39 +189,25 @@ impl Db {
     fn event_seqs_among_all(
         &self,
         types: &[Box<str>],
-        span: Span,
+        range: Range,
+        since: Timestamp,
         limit: u32,
     ) -> Outcome<Vec<Seq>> {
-        const UP: &str = "SELECT seq, kind FROM events
-            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq";
-        const DOWN: &str = "SELECT seq, kind FROM events
-            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq DESC";
+        let sql = in_order!(
+            range.ascending,
+            "SELECT seq, kind FROM events WHERE seq > ?1 AND created_at > ?2 ORDER BY seq",
+            ""
+        );
         let mut seqs = Vec::new();
-        let mut statement =
-            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
-        let mut rows = statement.query((span.low, span.since))?;
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query((range.low, since))?;
         while seqs.len() < limit as usize
             && let Some(row) = rows.next()?
         {
-            let kind = row.get_ref(1)?.as_str().map_err(|e| Fault::Damaged(e.to_string()))?;
-            if type_matches(types, kind) {
+            if type_matches(types, row.get_ref(1)?.as_str().map_err(damaged)?) {
                 seqs.push(row.get(0)?);
             }
         }
         Ok(seqs)
-    }
-
-    fn add_message_seqs(&self, seqs: &mut Vec<Seq>, span: Span, limit: u32) -> Outcome<()> {
-        const UP: &str = "SELECT seq FROM messages
-            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq LIMIT ?3";
-        const DOWN: &str = "SELECT seq FROM messages
-            WHERE seq > ?1 AND created_at > ?2 ORDER BY seq DESC LIMIT ?3";
-        let mut statement =
-            self.connection.prepare_cached(if span.ascending { UP } else { DOWN })?;
-        let mut rows = statement.query((span.low, span.since, limit))?;
-        while let Some(row) = rows.next()? {
-            seqs.push(row.get(0)?);
-        }
-        Ok(())
     }
 }

@@ -1,13 +1,9 @@
 //! Messages of anyone to anyone, by their numbers: no index has more of them.
 
 use super::db::{Db, Outcome};
-use crate::model::{Message, Timestamp};
+use super::streams::{Range, in_order};
+use crate::model::{Message, Seq, Timestamp};
 use crate::store::HistoryQuery;
-
-const UP: &str = "SELECT seq FROM messages
-    WHERE seq > ?1 AND seq < ?2 AND created_at > ?3 ORDER BY seq LIMIT ?4";
-const DOWN: &str = "SELECT seq FROM messages
-    WHERE seq > ?1 AND seq < ?2 AND created_at > ?3 ORDER BY seq DESC LIMIT ?4";
 
 impl Db {
     /// See [`crate::store::Store::history`].
@@ -16,21 +12,10 @@ impl Db {
         query: &HistoryQuery,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Outcome<Vec<Message>> {
-        let low = query.after.unwrap_or_default().max(self.seq_since(query.since)?);
-        let high =
-            query.before.map_or(i64::MAX, |before| i64::try_from(before.0).unwrap_or(i64::MAX));
-        let since = query.since.unwrap_or(Timestamp(i64::MIN));
-        let mut seqs = Vec::new();
-        {
-            let sql = if query.after.is_some() { UP } else { DOWN };
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let mut rows = statement.query((low, high, since, query.limit))?;
-            while let Some(row) = rows.next()? {
-                seqs.push(row.get(0)?);
-            }
-        }
+        let range = Range::new(query.after, query.before, query.after.is_some());
+        let range = range.above(self.seq_since(query.since)?);
         let mut messages = Vec::new();
-        for seq in seqs {
+        for seq in self.message_seqs(range, query.since, query.limit)? {
             let message = self.message_found(seq)?.message;
             if !keep(&message) && !messages.is_empty() {
                 break;
@@ -38,5 +23,23 @@ impl Db {
             messages.push(message);
         }
         Ok(messages)
+    }
+
+    /// The numbers of messages that were created after `since`.
+    pub(super) fn message_seqs(
+        &self,
+        range: Range,
+        since: Option<Timestamp>,
+        limit: u32,
+    ) -> Outcome<Vec<Seq>> {
+        let Range { low, high, ascending } = range;
+        let sql = in_order!(
+            ascending,
+            "SELECT seq FROM messages
+             WHERE seq > ?1 AND seq < ?2 AND created_at > ?3 ORDER BY seq",
+            "LIMIT ?4"
+        );
+        let since = since.unwrap_or(Timestamp(i64::MIN));
+        self.rows(sql, (low, high, since, limit), |row| row.get(0))
     }
 }

@@ -1,7 +1,5 @@
 //! Pages of messages: a recipient's, a sender's.
 
-use rusqlite::OptionalExtension as _;
-
 use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use super::messages::StoredMessage;
@@ -33,9 +31,6 @@ impl Db {
         mark_read_at: Option<Timestamp>,
         keep: Keep<'_>,
     ) -> Outcome<Page> {
-        if mark_read_at.is_some() {
-            self.check_turn()?;
-        }
         let Some(me) = self.find_party(&query.recipient.into())? else {
             return Ok(Page::default());
         };
@@ -43,37 +38,25 @@ impl Db {
             Some(None) => return Ok(Page::default()),
             from => from.flatten(),
         };
-        let exact = query.unread_only
-            && query.from.is_none()
-            && query.before.is_none()
-            && query.after.is_none()
-            && !query.untold_only
-            && query.but.is_empty();
-        let unread = if exact { Some(self.unread_of_all(me)?) } else { None };
+        let unread = if query.is_all_unread() { Some(self.unread_of_all(me)?) } else { None };
         if unread == Some(0) {
             return Ok(Page::default());
         }
 
-        let mut merge = self.inbox_rows(query, me, from, exact)?;
+        let mut merge = self.inbox_rows(query, me, from)?;
         let mut kept = Vec::new();
         let mut messages = Vec::new();
         while kept.len() < query.limit as usize
             && let Some(found) = merge.peek_but(self, query.but)?
         {
-            let StoredMessage { mut message, recipient } = self.message_found(found.seq)?;
-            let marks = found.broadcast.unwrap_or(Marks {
-                delivered_at: message.delivered_at,
-                told: message.told,
-                read_at: message.read_at,
-            });
+            let StoredMessage { message, recipient } = self.message_found(found.seq)?;
+            let marks = found.broadcast.unwrap_or(Marks::of(&message));
             if query.untold_only && marks.told.is_some() {
                 merge.pop(found);
                 continue;
             }
             let then = mark_read_at.map_or(marks, |at| marks.read(at, None));
-            message.delivered_at = then.delivered_at;
-            message.told = then.told;
-            message.read_at = then.read_at;
+            let message = then.put_on(message);
             if !keep(&message) && !messages.is_empty() {
                 break;
             }
@@ -87,14 +70,14 @@ impl Db {
         };
         let mut read = Vec::new();
         if let Some(at) = mark_read_at {
-            let unread =
-                kept.iter().zip(&messages).filter(|(before, _)| before.marks.read_at.is_none());
+            let rows = kept.iter().zip(&messages);
+            let unread = rows.filter(|(before, _)| before.marks.read_at.is_none());
             read.extend(
-                unread.map(|(_, message)| Receipt { id: message.id, from: message.from.clone() }),
+                unread.map(|(_, Message { id, from, .. })| Receipt { id: *id, from: from.clone() }),
             );
             self.mark_page_read(me, &kept, at)?;
         }
-        if !query.unread_only && query.after.is_none() {
+        if !query.is_ascending() {
             messages.reverse();
             read.reverse();
         }
@@ -102,19 +85,13 @@ impl Db {
     }
 
     /// Where the rows of an inbox come from.
-    fn inbox_rows(
-        &mut self,
-        query: &InboxQuery<'_>,
-        me: u32,
-        from: Option<u32>,
-        exact: bool,
-    ) -> Outcome<Merge> {
+    fn inbox_rows(&mut self, query: &InboxQuery<'_>, me: u32, from: Option<u32>) -> Outcome<Merge> {
         /// Small, since most of what one range has may not be in the other.
         const PIECE_BOTH: u32 = 16;
 
-        let ascending = query.unread_only || query.after.is_some();
-        let range = Range::new(query.after, query.before, ascending);
-        let piece = if exact { query.limit } else { query.limit.saturating_add(PIECE_REMAINING) };
+        let range = Range::new(query.after, query.before, query.is_ascending());
+        let counted = if query.is_all_unread() { 0 } else { PIECE_REMAINING };
+        let piece = query.limit.saturating_add(counted);
         let mut direct = Vec::new();
         for one in self.boxes(me)? {
             match (query.unread_only, from) {
@@ -132,11 +109,9 @@ impl Db {
                 }
             }
         }
-        let broadcasts = match (query.unread_only, from) {
-            _ if me == CLI => None,
-            (true, None) => Some(Walk::unread(self, me, range)?),
-            (true, Some(from)) => Some(Walk::unread_from(self, me, from, range)?),
-            (false, from) => Some(Walk::any(self, me, from, range)?),
+        let broadcasts = match me {
+            CLI => None,
+            _ => Some(Walk::new(self, me, from, query.unread_only, range)?),
         };
         Ok(Merge { range, direct, broadcasts })
     }
@@ -171,7 +146,7 @@ impl Db {
             } else {
                 let Some(to) = self.find_party(to)? else { return Ok(Page::default()) };
                 if to != CLI {
-                    merge.broadcasts = Some(Walk::any(self, to, Some(sender), range)?);
+                    merge.broadcasts = Some(Walk::new(self, to, Some(sender), false, range)?);
                 }
                 self.boxes(to)?.collect()
             };
@@ -207,15 +182,11 @@ impl Db {
         /// Small at first, since there may be many.
         const PIECE: u32 = 4;
 
-        let mut statement = self.connection.prepare_cached(
-            "SELECT recipient FROM messages INDEXED BY messages_pair
-             WHERE sender = ?1 AND recipient > ?2 ORDER BY recipient LIMIT 1",
-        )?;
+        let sql = "SELECT recipient FROM messages INDEXED BY messages_pair
+            WHERE sender = ?1 AND recipient > ?2 ORDER BY recipient LIMIT 1";
         let mut sources = Vec::new();
         let mut last = -1;
-        while let Some(recipient) =
-            statement.query_row((sender, last), |row| row.get::<_, u32>(0)).optional()?
-        {
+        while let Some(recipient) = self.row(sql, (sender, last), |row| row.get::<_, u32>(0))? {
             sources.push(Source::One(Seqs::pair(sender, recipient, range, PIECE)));
             last = i64::from(recipient);
         }

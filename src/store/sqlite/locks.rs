@@ -6,31 +6,17 @@ use crate::model::{Lock, MeshTime, Seq};
 impl Db {
     /// See [`crate::store::Store::put_lock`].
     pub(super) fn put_lock(&mut self, lock: &Lock) -> Outcome<()> {
-        self.check_turn()?;
-        let known = self.has_lock(lock.fence)?;
-        self.begin_write()?;
+        let known = self.row("SELECT 1 FROM locks WHERE fence = ?1", [lock.fence], |_| Ok(()))?;
         self.put("locks", lock, None)?;
-        self.wrote();
-        self.tally.locks += u64::from(!known);
+        self.tally.locks += u64::from(known.is_none());
         Ok(())
-    }
-
-    fn has_lock(&self, fence: Seq) -> Outcome<bool> {
-        let found = self.row("SELECT 1 FROM locks WHERE fence = ?1", [fence], |_| Ok(()))?;
-        Ok(found.is_some())
     }
 
     /// See [`crate::store::Store::remove_lock`].
     pub(super) fn remove_lock(&mut self, fence: Seq) -> Outcome<bool> {
-        self.check_turn()?;
-        let known = self.has_lock(fence)?;
-        if known {
-            self.begin_write()?;
-            self.change("DELETE FROM locks WHERE fence = ?1", [fence])?;
-            self.wrote();
-            self.tally.locks -= 1;
-        }
-        Ok(known)
+        let removed = self.write("DELETE FROM locks WHERE fence = ?1", [fence])? > 0;
+        self.tally.locks -= u64::from(removed);
+        Ok(removed)
     }
 
     /// See [`crate::store::Store::locks`].
@@ -45,7 +31,6 @@ impl Db {
 
     /// See [`crate::store::Store::expire_locks`].
     pub(super) fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<Lock>> {
-        self.check_turn()?;
         let locks: Vec<Lock> = self.all(
             "FROM locks INDEXED BY locks_expiry
              WHERE expires_at <= ?1 ORDER BY expires_at, fence LIMIT ?2",

@@ -14,17 +14,14 @@ impl Db {
 
     /// See [`crate::store::Store::put_machine`].
     pub(super) fn put_machine(&mut self, record: &MachineRecord) -> Outcome<()> {
-        self.check_turn()?;
-        self.begin_write()?;
         // Not `OR REPLACE`, which would remove another machine of this name.
-        self.change(
+        self.write(
             "INSERT INTO machines (id, name, address, joined_at, last_seen, removed_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (id) DO UPDATE SET name = ?2, address = ?3, joined_at = ?4,
                 last_seen = ?5, removed_at = ?6",
             params_from_iter(record.values()?),
         )?;
-        self.wrote();
         Ok(())
     }
 
@@ -35,19 +32,12 @@ impl Db {
 
     /// See [`crate::store::Store::put_invitation`].
     pub(super) fn put_invitation(&mut self, invitation: &Invitation) -> Outcome<()> {
-        self.check_turn()?;
-        self.begin_write()?;
-        self.put("invitations", invitation, None)?;
-        self.wrote();
-        Ok(())
+        self.put("invitations", invitation, None)
     }
 
     /// See [`crate::store::Store::remove_invitation`].
     pub(super) fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Outcome<()> {
-        self.check_turn()?;
-        self.begin_write()?;
-        self.change("DELETE FROM invitations WHERE token_hash = ?1", [token_hash])?;
-        self.wrote();
+        self.write("DELETE FROM invitations WHERE token_hash = ?1", [token_hash])?;
         Ok(())
     }
 }

@@ -40,29 +40,25 @@ struct Marked {
     marks: Marks,
 }
 
-impl Marked {
-    /// Whether it is a direct message of this recipient, which may have a mailbox.
-    fn is_in(&self, me: u32, mailbox: Option<u32>) -> bool {
-        self.recipient == me || Some(self.recipient) == mailbox
+impl Address {
+    /// That of a message with this recipient.
+    pub(super) fn new(
+        connection: &Connection,
+        parties: &mut Parties,
+        recipient: u32,
+        addressed: Option<Party>,
+    ) -> Outcome<Self> {
+        if recipient == EVERYONE {
+            let group = addressed.map(|group| group.to_string().into());
+            return Ok(Self { to: None, name: None, host: None, group });
+        }
+        let party = parties.party(connection, recipient)?;
+        let Some((name, host)) = mailbox_name(&party) else {
+            return Ok(Self { to: Some(party), name: None, host: None, group: None });
+        };
+        let to = addressed.unwrap_or_else(|| Party::Label(name.into()));
+        Ok(Self { to: Some(to), name: Some(name.into()), host, group: None })
     }
-}
-
-fn address(
-    connection: &Connection,
-    parties: &mut Parties,
-    recipient: u32,
-    addressed: Option<Party>,
-) -> Outcome<Address> {
-    if recipient == EVERYONE {
-        let group = addressed.map(|group| group.to_string().into());
-        return Ok(Address { to: None, name: None, host: None, group });
-    }
-    let party = parties.party(connection, recipient)?;
-    let Some((name, host)) = mailbox_name(&party) else {
-        return Ok(Address { to: Some(party), name: None, host: None, group: None });
-    };
-    let to = addressed.unwrap_or_else(|| Party::Label(name.into()));
-    Ok(Address { to: Some(to), name: Some(name.into()), host, group: None })
 }
 
 impl Db {
@@ -75,13 +71,9 @@ impl Db {
             To::One(recipient) => {
                 let party = recipient.into();
                 let number = self.intern(&party)?;
-                match self.parties.mailbox(&self.connection, number)? {
-                    Some(mailbox) => {
-                        addressed = Some(party);
-                        mailbox
-                    }
-                    None => number,
-                }
+                let mailbox = self.parties.mailbox(&self.connection, number)?;
+                addressed = mailbox.map(|_| party);
+                mailbox.unwrap_or(number)
             }
             To::Name(name, host) => self.intern(&mailbox(name, host))?,
             To::Many(peers) | To::Group(_, peers) => {
@@ -191,7 +183,7 @@ impl Db {
         let MarkTime(delivered_at) = row.get(6)?;
         let MarkTime(read_at) = row.get(9)?;
         let Address { to, name, host, group } =
-            address(connection, parties, recipient, row.get(13)?)?;
+            Address::new(connection, parties, recipient, row.get(13)?)?;
         let message = Message {
             seq: row.get(0)?,
             id: row.get(1)?,
@@ -235,36 +227,17 @@ impl Db {
         at: Timestamp,
         way: Option<Way>,
     ) -> Outcome<Vec<Receipt>> {
-        self.check_turn()?;
-        let mut receipts = Vec::new();
-        let Some(me) = self.find_party(&recipient.into())? else { return Ok(receipts) };
-        let mailbox = self.parties.mailbox(&self.connection, me)?;
-        let mut marked_broadcast = false;
-        for id in ids {
-            let Some(found) = self.marked(*id)? else { continue };
-            if found.is_in(me, mailbox) {
-                if !self.mark_direct(
-                    id.seq(),
-                    found.recipient,
-                    found.marks,
-                    found.marks.read(at, way),
-                )? {
-                    continue;
-                }
-            } else if found.recipient == EVERYONE
-                && self.mark_broadcast(id.seq(), &[me], |_, marks| marks.read(at, way))? > 0
-            {
-                marked_broadcast = true;
-            } else {
-                continue;
-            }
-            let from = self.parties.party(&self.connection, found.sender)?;
-            receipts.push(Receipt { id: *id, from });
-        }
-        if marked_broadcast {
+        let read = self.mark_each(recipient, ids, |marks| marks.read(at, way))?;
+        if read.iter().any(|(_, found)| found.recipient == EVERYONE)
+            && let Some(me) = self.find_party(&recipient.into())?
+        {
             self.keep_reading(me)?;
         }
-        Ok(receipts)
+        let receipt = |(id, found): (_, Marked)| {
+            let from = self.parties.party(&self.connection, found.sender)?;
+            Ok(Receipt { id, from })
+        };
+        read.into_iter().map(receipt).collect()
     }
 
     /// See [`crate::store::Store::mark_told`].
@@ -274,39 +247,47 @@ impl Db {
         ids: &[MessageId],
         telling: Telling,
     ) -> Outcome<u64> {
-        self.check_turn()?;
-        let Some(me) = self.find_party(&recipient.into())? else { return Ok(0) };
+        Ok(self.mark_each(recipient, ids, |marks| marks.told(telling))?.len() as u64)
+    }
+
+    /// Changes how messages stand with a recipient. Gives those that stand otherwise now, as they
+    /// were.
+    fn mark_each(
+        &mut self,
+        recipient: Recipient,
+        ids: &[MessageId],
+        change: impl Fn(Marks) -> Marks,
+    ) -> Outcome<Vec<(MessageId, Marked)>> {
+        let mut changed = Vec::new();
+        let Some(me) = self.find_party(&recipient.into())? else { return Ok(changed) };
         let mailbox = self.parties.mailbox(&self.connection, me)?;
-        let mut count = 0;
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
-            if found.is_in(me, mailbox) {
-                let new = found.marks.told(telling);
-                let to = found.recipient;
-                count += u64::from(self.mark_direct(id.seq(), to, found.marks, new)?);
-            } else if found.recipient == EVERYONE {
-                count += self.mark_broadcast(id.seq(), &[me], |_, marks| marks.told(telling))?;
+            let Marked { recipient, marks, .. } = found;
+            let is_changed = if recipient == EVERYONE {
+                self.mark_broadcast(id.seq(), &[me], |_, marks| change(marks))? > 0
+            } else {
+                (recipient == me || Some(recipient) == mailbox)
+                    && self.mark_direct(id.seq(), recipient, marks, change(marks))?
+            };
+            if is_changed {
+                changed.push((*id, found));
             }
         }
-        Ok(count)
+        Ok(changed)
     }
 
     /// How the message with this id stands.
     fn marked(&self, id: MessageId) -> Outcome<Option<Marked>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, sender, recipient, delivered_at, notified_at, notified_by, read_at
-             FROM messages WHERE seq = ?1",
-        )?;
-        let mut rows = statement.query([id.seq()])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        if row.get::<_, MessageId>(0)? != id {
-            return Ok(None);
-        }
-        let MarkTime(delivered_at) = row.get(3)?;
-        let told = told_from_stored(row.get(4)?, row.get(5)?);
-        let MarkTime(read_at) = row.get(6)?;
-        let marks = Marks { delivered_at, told, read_at };
-        Ok(Some(Marked { sender: row.get(1)?, recipient: row.get(2)?, marks }))
+        let sql = "SELECT sender, recipient, delivered_at, notified_at, notified_by, read_at
+            FROM messages WHERE seq = ?1 AND id = ?2";
+        self.row(sql, (id.seq(), id), |row| {
+            let MarkTime(delivered_at) = row.get(2)?;
+            let told = told_from_stored(row.get(3)?, row.get(4)?);
+            let MarkTime(read_at) = row.get(5)?;
+            let marks = Marks { delivered_at, told, read_at };
+            Ok(Marked { sender: row.get(0)?, recipient: row.get(1)?, marks })
+        })
     }
 
     /// Changes how a direct message stands with its recipient; gives whether that is a change.
@@ -320,12 +301,11 @@ impl Db {
         if new == old {
             return Ok(false);
         }
-        self.begin_write()?;
         let (told_at, told_how) = told_to_stored(new.told);
         let delivered_at = MarkTime(new.delivered_at);
         let read = old.read_at.is_none() && new.read_at.is_some();
         if read {
-            self.change(
+            self.write(
                 "UPDATE messages SET is_read = 1, delivered_at = ?2, notified_at = ?3,
                     notified_by = ?4, read_at = ?5
                  WHERE seq = ?1",
@@ -333,13 +313,12 @@ impl Db {
             )?;
         } else {
             // Setting `is_read` to what it is would write its index.
-            self.change(
+            self.write(
                 "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
                  WHERE seq = ?1",
                 (seq, delivered_at, told_at, told_how),
             )?;
         }
-        self.wrote();
         if read {
             self.parties.add_unread_direct(recipient, -1);
             self.tally.messages.unread -= 1;
@@ -357,18 +336,15 @@ impl Db {
         seqs: &[Seq],
         at: Timestamp,
     ) -> Outcome<()> {
-        self.check_turn()?;
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(()) };
         let mailbox = self.parties.mailbox(&self.connection, me)?;
         for &seq in seqs {
-            self.begin_write()?;
-            let changed = self.change(
+            let changed = self.write(
                 "UPDATE messages SET delivered_at = ?3
                  WHERE seq = ?1 AND (recipient = ?2 OR recipient = ?5) AND delivered_at = ?4",
                 (seq, me, MarkTime(Some(at)), NOT_YET, mailbox),
             )?;
             if changed > 0 {
-                self.wrote();
                 self.tally.messages.undelivered -= 1;
             } else {
                 self.mark_broadcast(seq, &[me], |_, marks| marks.delivered(at))?;
@@ -383,30 +359,20 @@ impl Db {
         peers: &[PeerId],
         at: Timestamp,
     ) -> Outcome<()> {
-        self.check_turn()?;
-        let mut parties = Vec::with_capacity(peers.len());
-        for peer in peers {
-            parties.extend(self.find_party(&Party::Peer(*peer))?);
-        }
-        self.mark_broadcast(seq, &parties, |_, marks| marks.delivered(at))?;
+        let mut find = |peer: &PeerId| self.find_party(&Party::Peer(*peer)).transpose();
+        let parties: Outcome<Vec<u32>> = peers.iter().filter_map(&mut find).collect();
+        self.mark_broadcast(seq, &parties?, |_, marks| marks.delivered(at))?;
         Ok(())
     }
 
     /// See [`crate::store::Store::unread_count`].
     pub(super) fn unread_count(&mut self, recipient: Recipient) -> Outcome<u64> {
-        match self.find_party(&recipient.into())? {
-            Some(me) => self.unread_of_all(me),
-            None => Ok(0),
-        }
+        self.find_party(&recipient.into())?.map_or(Ok(0), |me| self.unread_of_all(me))
     }
 
     /// The same for the number of a recipient.
     pub(super) fn unread_of_all(&mut self, me: u32) -> Outcome<u64> {
-        let mut unread = 0;
-        for one in self.boxes(me)? {
-            unread += self.unread_of(one)?;
-        }
-        Ok(unread)
+        self.boxes(me)?.map(|one| self.unread_of(one)).sum()
     }
 
     /// The numbers under which the direct messages of a recipient are: its own, and its mailbox.
@@ -417,23 +383,12 @@ impl Db {
     /// See [`crate::store::Store::unread_direct`].
     pub(super) fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Outcome<Vec<Receipt>> {
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Vec::new()) };
-        let Self { connection, parties, .. } = self;
-        let mut statement = connection.prepare_cached(
-            "SELECT id, sender FROM messages INDEXED BY messages_inbox
-             WHERE recipient = ?1 AND is_read = 0 ORDER BY seq LIMIT ?2",
-        )?;
-        let mut rows = statement.query((me, limit))?;
-        let mut unread = Vec::new();
-        while let Some(row) = rows.next()? {
-            let from = parties.party(connection, row.get(1)?)?;
-            unread.push(Receipt { id: row.get(0)?, from });
-        }
-        Ok(unread)
-    }
-
-    /// To whom a message with this recipient was sent.
-    pub(super) fn address(&mut self, recipient: u32, addressed: Option<Party>) -> Outcome<Address> {
-        address(&self.connection, &mut self.parties, recipient, addressed)
+        let sql = "SELECT id, sender FROM messages INDEXED BY messages_inbox
+            WHERE recipient = ?1 AND is_read = 0 ORDER BY seq LIMIT ?2";
+        let rows: Vec<(MessageId, u32)> = self.rows(sql, (me, limit), |row| row.try_into())?;
+        let receipt =
+            |(id, sender)| Ok(Receipt { id, from: self.parties.party(&self.connection, sender)? });
+        rows.into_iter().map(receipt).collect()
     }
 
     /// How many unread messages a party has: counted once, then kept.
@@ -448,13 +403,9 @@ impl Db {
     }
 
     fn count_unread_direct(&mut self, party: u32) -> Outcome<u64> {
-        let unread = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM messages INDEXED BY messages_inbox
-                 WHERE recipient = ?1 AND is_read = 0",
-            )?
-            .query_row([party], |row| row.get::<_, u32>(0).map(u64::from))?;
+        let sql = "SELECT count(*) FROM messages INDEXED BY messages_inbox
+            WHERE recipient = ?1 AND is_read = 0";
+        let unread = self.row(sql, [party], |row| row.get::<_, u32>(0))?.map_or(0, u64::from);
         self.parties.known(&self.connection, party)?.unread_direct = Some(unread);
         Ok(unread)
     }

@@ -51,7 +51,7 @@ use super::journal::{Ground, Position};
 use super::{
     Counts, EventPage, EventQuery, HistoryQuery, InboxQuery, Mailbox, NewEvent, NewMessage, Page,
     PurgeBefore, Receipt, Repeated, Result, SentQuery, Size, StateChange, StateOutcome, Store,
-    Telling, Waiting, each_operation,
+    Telling, Waiting, each_operation, needs_turn,
 };
 use crate::api::{Full, Recovery};
 use crate::config::Durability;
@@ -305,11 +305,16 @@ impl Ground for SqliteStore {
     }
 }
 
-/// Each operation is that of the database; if it fails, so has the turn.
+/// Each operation is that of the database, within a turn if it writes; if it fails, so has the turn.
 macro_rules! run_each {
     ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty $(=> $code:tt)?;)*) => {$(
         fn $name(&mut self $(, $arg: $type)*) -> Result<$out> {
-            self.run(|db| db.$name($($arg),*))
+            self.run(|db| {
+                if needs_turn!($($code)? $name($($arg),*)) {
+                    db.check_turn()?;
+                }
+                db.$name($($arg),*)
+            })
         }
     )*};
 }

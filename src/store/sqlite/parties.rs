@@ -84,10 +84,8 @@ impl Parties {
         if let Some(number) = self.numbers.get(party) {
             return Ok(Some(*number));
         }
-        let found = connection
-            .prepare_cached(concat!("SELECT ", columns!(), " FROM parties WHERE name = ?1"))?
-            .query_row([party], read)
-            .optional()?;
+        let sql = concat!("SELECT ", columns!(), " FROM parties WHERE name = ?1");
+        let found = connection.prepare_cached(sql)?.query_row([party], read).optional()?;
         Ok(found.map(|(number, known)| self.remember(number, known)))
     }
 
@@ -116,11 +114,10 @@ impl Parties {
     /// What is known of a number that stands in some row.
     pub(super) fn known(&mut self, connection: &Connection, number: u32) -> Outcome<&mut Known> {
         if !self.known.contains_key(&number) {
-            let (_, known) = connection
-                .prepare_cached(concat!("SELECT ", columns!(), " FROM parties WHERE party = ?1"))?
-                .query_row([number], read)
-                .optional()?
-                .ok_or_else(|| Fault::Damaged(format!("no party has the number {number}")))?;
+            let sql = concat!("SELECT ", columns!(), " FROM parties WHERE party = ?1");
+            let found = connection.prepare_cached(sql)?.query_row([number], read).optional()?;
+            let missing = || Fault::Damaged(format!("no party has the number {number}"));
+            let (_, known) = found.ok_or_else(missing)?;
             self.remember(number, known);
         }
         self.known.get_mut(&number).ok_or_else(|| Fault::Damaged("a party is missing".into()))

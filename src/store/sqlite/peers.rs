@@ -6,7 +6,7 @@ use rusqlite::ToSql as _;
 
 use super::db::{Db, Outcome};
 use super::parties::{MAILBOX, mailbox, mailbox_name};
-use crate::model::{MachineName, MeshTime, Party, PeerId, PeerRecord};
+use crate::model::{MachineName, MeshTime, Party, PeerId, PeerRecord, Seq};
 use crate::store::Mailbox;
 
 impl Db {
@@ -47,18 +47,13 @@ impl Db {
     /// See [`crate::store::Store::put_peer`].
     pub(super) fn put_peer(&mut self, record: &PeerRecord) -> Outcome<()> {
         self.begin_write()?;
-        self.wrote();
         // From now on it may get broadcasts.
         let me = self.intern(&Party::Peer(record.id))?;
         let left_seq = self.tally.last_seq;
         self.put("peers", record, Some(("left_seq", left_seq.to_sql()?)))?;
         let has_mailbox = record.left_at.is_none() && !record.name_is_automatic;
-        let mailbox = if has_mailbox {
-            Some(self.intern(&mailbox(&record.name, record.host))?)
-        } else {
-            None
-        };
-        self.parties.known(&self.connection, me)?.mailbox = mailbox;
+        let mailbox = has_mailbox.then(|| self.intern(&mailbox(&record.name, record.host)));
+        self.parties.known(&self.connection, me)?.mailbox = mailbox.transpose()?;
         Ok(())
     }
 
@@ -72,45 +67,38 @@ impl Db {
         }
         let first = mailbox(name, None).to_string();
         // Those of other machines stand together in the index: what comes after `@` is `A`.
-        let mut statement = self.connection.prepare_cached(
-            "SELECT party, name FROM parties WHERE name = ?1
-             UNION ALL SELECT party, name FROM parties WHERE name > ?1 || '@' AND name < ?1 || 'A'",
-        )?;
-        let rows = statement.query_map([first], |row| {
+        let sql = "SELECT party, name FROM parties WHERE name = ?1
+             UNION ALL SELECT party, name FROM parties WHERE name > ?1 || '@' AND name < ?1 || 'A'";
+        self.rows(sql, [first], |row| {
             let party: Party = row.get(1)?;
             Ok((mailbox_name(&party).and_then(|(_, host)| host), row.get(0)?))
-        })?;
-        let rows: rusqlite::Result<Vec<_>> = rows.collect();
-        Ok(rows?)
+        })
     }
 
     /// See [`crate::store::Store::mailboxes`].
     pub(super) fn mailboxes(&mut self, name: &str) -> Outcome<Vec<Mailbox>> {
         let mut found = BTreeMap::new();
         let called = self.mailboxes_called(name)?;
-        let mut newest = self.connection.prepare_cached(
-            "SELECT max(seq) FROM messages INDEXED BY messages_inbox
-             WHERE recipient = ?1 AND is_read = ?2",
-        )?;
+        let newest = |number: u32, is_read: bool| -> Outcome<Option<Seq>> {
+            let sql = "SELECT max(seq) FROM messages INDEXED BY messages_inbox
+                WHERE recipient = ?1 AND is_read = ?2";
+            Ok(self.row(sql, (number, is_read), |row| row.get(0))?.flatten())
+        };
         for (host, number) in called {
-            let unread = newest.query_row((number, false), |row| row.get(0))?;
-            let read = newest.query_row((number, true), |row| row.get(0))?;
-            let mailbox = Mailbox { unread, had: None, read, host };
+            let (unread, read) = (newest(number, false)?, newest(number, true)?);
             if unread.is_some() || read.is_some() {
-                found.insert(host, mailbox);
+                found.insert(host, Mailbox { unread, had: None, read, host });
             }
         }
-        let mut holders = self.connection.prepare_cached(
-            "SELECT host, left_seq FROM peers INDEXED BY peers_name
-             WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic",
-        )?;
-        let mut rows = holders.query([name])?;
-        while let Some(row) = rows.next()? {
-            let host: Option<MachineName> = row.get(0)?;
+        let sql = "SELECT host, left_seq FROM peers INDEXED BY peers_name
+            WHERE name = ?1 COLLATE NOCASE AND NOT name_is_automatic";
+        let holders: Vec<(Option<MachineName>, Option<Seq>)> =
+            self.rows(sql, [name], |row| row.try_into())?;
+        for (host, left_seq) in holders {
             let host = host.map(|host| host.folded());
-            let nothing = Mailbox { unread: None, had: None, read: None, host };
+            let nothing = Mailbox { host, ..Mailbox::default() };
             let mailbox = found.entry(host).or_insert(nothing);
-            mailbox.had = mailbox.had.max(row.get(1)?);
+            mailbox.had = mailbox.had.max(left_seq);
         }
         Ok(found.into_values().collect())
     }

@@ -4,7 +4,6 @@
 use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use super::parties::Known;
-use super::streams::Range;
 use crate::model::{Party, PeerId, Seq};
 
 /// What is stored of a party. A lower number only means that more is looked at.
@@ -38,7 +37,7 @@ impl Db {
             return Ok(unread);
         }
         let Progress { counted, unread, .. } = known.progress;
-        let since = Walk::unread(self, party, Range::ascending(Some(counted), None))?;
+        let since = Walk::unread(self, party, counted)?;
         let unread = unread + since.count(self)?;
         self.parties.known(&self.connection, party)?.unread_broadcasts = Some(unread);
         Ok(unread)
@@ -56,7 +55,7 @@ impl Db {
 
     /// Stores what is due after a party has read broadcasts.
     pub(super) fn keep_reading(&mut self, party: u32) -> Outcome<()> {
-        Walk::unread(self, party, Range::ascending(None, None))?.peek(self, None)?;
+        Walk::unread(self, party, Seq(0))?.peek(self, None)?;
         let known = self.parties.known(&self.connection, party)?;
         let (now, stored) = (known.progress, known.stored);
         if now.floor > stored.floor || now.unread != stored.unread {

@@ -25,31 +25,13 @@ impl FromSql for Seq {
     }
 }
 
-/// What is one whole number.
-macro_rules! numbers {
-    ($($type:ident),*) => {$(
+/// What stands in a column as what is in it: how that is had, and made into it.
+macro_rules! wrappers {
+    ($($type:ident: $inner:ident => $as:expr, $from:expr;)*) => {$(
         impl ToSql for $type {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                Ok(ToSqlOutput::Owned(Value::Integer(self.0)))
-            }
-        }
-
-        impl FromSql for $type {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                value.as_i64().map(Self)
-            }
-        }
-    )*};
-}
-numbers!(Timestamp, MeshTime);
-
-/// What is so many bytes, and how they are had and made into it.
-macro_rules! bytes {
-    ($($type:ident: $bytes:ident => $as:expr, $from:expr;)*) => {$(
-        impl ToSql for $type {
-            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                let $bytes = &self.0;
-                Ok(ToSqlOutput::Borrowed(ValueRef::Blob($as)))
+                let $inner = &self.0;
+                $as.to_sql()
             }
         }
 
@@ -60,7 +42,9 @@ macro_rules! bytes {
         }
     )*};
 }
-bytes! {
+wrappers! {
+    Timestamp: ms => ms, |ms: i64| ms;
+    MeshTime: ms => ms, |ms: i64| ms;
     PeerId: id => id.as_bytes(), Uuid::from_bytes;
     MessageId: id => id.as_bytes(), Uuid::from_bytes;
     MachineId: hash => hash, |hash: [u8; 32]| hash;
@@ -117,15 +101,16 @@ impl FromSql for MachineName {
     }
 }
 
+/// The place of something in a list of all there are.
+fn place_in<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    let place = all.iter().position(|other| other == one);
+    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
+}
+
 /// A kind of message by its place in [`MessageKind::ALL`].
 impl ToSql for MessageKind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Owned(Value::Integer(match self {
-            Self::Text => 0,
-            Self::Json => 1,
-            Self::Command => 2,
-            Self::Alert => 3,
-        })))
+        Ok(place_in(&Self::ALL, self).into())
     }
 }
 
@@ -174,46 +159,26 @@ impl FromSql for MarkTime {
 /// others below 128 take one (<https://sqlite.org/fileformat2.html#record_format>).
 pub(super) const NO_WAY: u8 = 2;
 
-/// A telling as it is stored: when, and in one number by which way, how sure, and whether whole.
-pub(super) fn told_to_stored(told: Option<Told>) -> (i64, u8) {
-    let Some(Told { at, by, how, whole }) = told else { return (NOT_YET, NO_WAY) };
-    let way = match by {
-        Way::InboxSocket => 0,
-        Way::Channel => 1,
-        Way::Queue => 2,
-        Way::Hook => 3,
-        Way::ToolResult => 4,
-        Way::WaitHook => 5,
-        Way::Plugin => 6,
-    };
-    let how = match how {
-        How::Notified => 0,
-        How::Sent => 1,
-        How::Held => 2,
-        How::Refused => 3,
-        How::Declined => 4,
-        How::NotRunning => 5,
-    };
-    let code = NO_WAY + 1 + way + WAYS * (2 * how + u8::from(whole));
-    (MarkTime(Some(at)).to_stored(), code)
-}
+/// What is known of a telling, by its number.
+const HOWS: [How; 6] =
+    [How::Notified, How::Sent, How::Held, How::Refused, How::Declined, How::NotRunning];
 
 /// How many ways there are.
 const WAYS: u8 = 7;
+
+/// A telling as it is stored: when, and in one number by which way, how sure, and whether whole.
+pub(super) fn told_to_stored(told: Option<Told>) -> (i64, u8) {
+    let Some(Told { at, by, how, whole }) = told else { return (NOT_YET, NO_WAY) };
+    let (way, how) = (place_in(&Way::ALL, &by), place_in(&HOWS, &how));
+    let code = NO_WAY + 1 + way + WAYS * (2 * how + u8::from(whole));
+    (MarkTime(Some(at)).to_stored(), code)
+}
 
 /// The telling that is stored so; none also for one that no program of ours has written.
 pub(super) fn told_from_stored(at: i64, code: u8) -> Option<Told> {
     let code = code.checked_sub(NO_WAY + 1)?;
     let by = *Way::ALL.get(usize::from(code % WAYS))?;
-    let how = match code / WAYS / 2 {
-        0 => How::Notified,
-        1 => How::Sent,
-        2 => How::Held,
-        3 => How::Refused,
-        4 => How::Declined,
-        5 => How::NotRunning,
-        _ => return None,
-    };
+    let how = *HOWS.get(usize::from(code / WAYS / 2))?;
     let whole = code / WAYS % 2 == 1;
     MarkTime::from_stored(at).0.map(|at| Told { at, by, how, whole })
 }

@@ -76,23 +76,20 @@ impl Db {
         entry: &StateEntry,
         if_version: Option<Seq>,
     ) -> Outcome<StateOutcome> {
-        self.check_turn()?;
-        let old = self.state(&entry.namespace, &entry.key)?;
-        if has_other_version(old.as_ref(), if_version) {
+        let StateEntry { namespace, key, .. } = entry;
+        let old = self.state(namespace, key)?;
+        if (StateChange { namespace, key, if_version }).conflicts_with(old.as_ref()) {
             return Ok(StateOutcome::Conflict(old));
         }
-        self.begin_write()?;
         self.put("state", entry, None)?;
-        self.wrote();
         self.tally.state_entries += u64::from(old.is_none());
         Ok(StateOutcome::Done(old))
     }
 
     /// See [`crate::store::Store::delete_state`].
     pub(super) fn delete_state(&mut self, change: &StateChange<'_>) -> Outcome<StateOutcome> {
-        self.check_turn()?;
         let old = self.state(change.namespace, change.key)?;
-        if has_other_version(old.as_ref(), change.if_version) {
+        if change.conflicts_with(old.as_ref()) {
             return Ok(StateOutcome::Conflict(old));
         }
         if old.is_some() {
@@ -102,9 +99,7 @@ impl Db {
     }
 
     fn remove_state(&mut self, namespace: &str, key: &str) -> Outcome<()> {
-        self.begin_write()?;
-        self.change("DELETE FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))?;
-        self.wrote();
+        self.write("DELETE FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))?;
         self.tally.state_entries -= 1;
         Ok(())
     }
@@ -128,7 +123,6 @@ impl Db {
 
     /// See [`crate::store::Store::expire_state`].
     pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<StateEntry>> {
-        self.check_turn()?;
         let entries: Vec<StateEntry> = self.all(
             "FROM state INDEXED BY state_expiry
              WHERE expires_at <= ?1 ORDER BY expires_at, namespace, key LIMIT ?2",
@@ -139,9 +133,4 @@ impl Db {
         }
         Ok(entries)
     }
-}
-
-fn has_other_version(entry: Option<&StateEntry>, if_version: Option<Seq>) -> bool {
-    let version = entry.map_or(Seq(0), |entry| entry.version);
-    if_version.is_some_and(|wanted| wanted != version)
 }

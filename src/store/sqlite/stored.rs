@@ -4,7 +4,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql as _, ToSqlOut
 use rusqlite::{Row, params_from_iter};
 
 use super::db::{Db, Outcome};
-use crate::model::{Invitation, Lock, MachineRecord, PeerRecord, StateEntry};
+use crate::model::{Event, Invitation, Lock, MachineRecord, PeerRecord, StateEntry};
 
 /// What stands in a table.
 pub(super) trait Stored: Sized {
@@ -65,6 +65,7 @@ stored! {
         fence, path, pattern, shared, repo_id, git_root, holder, holder_name, reason, locked_at,
         expires_at, host, repo_hash,
     }
+    Event { seq, id, kind, emitted_by, created_at, payload }
     StateEntry { namespace, key, version, updated_by, updated_at, expires_at, value }
     MachineRecord { id, name, address, joined_at, last_seen, removed_at }
     Invitation { token_hash, name, made_at, expires_at, owner }
@@ -97,7 +98,7 @@ impl Db {
 
     /// Writes a row, with what else stands in it, in the place of the one with its key.
     pub(super) fn put<T: Stored>(
-        &self,
+        &mut self,
         table: &str,
         value: &T,
         more: Option<(&str, ToSqlOutput<'_>)>,
@@ -107,7 +108,7 @@ impl Db {
         let (comma, column) = column.map_or(("", ""), |column| (", ", column));
         let holes = vec!["?"; values.len()].join(", ");
         let columns = T::COLUMNS;
-        self.change(
+        self.write(
             &format!("INSERT OR REPLACE INTO {table} ({columns}{comma}{column}) VALUES ({holes})"),
             params_from_iter(values),
         )?;

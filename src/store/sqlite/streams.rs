@@ -22,10 +22,6 @@ impl Range {
         Self { low: after.unwrap_or_default(), high: before.unwrap_or(Seq(u64::MAX)), ascending }
     }
 
-    pub(super) fn ascending(after: Option<Seq>, before: Option<Seq>) -> Self {
-        Self::new(after, before, true)
-    }
-
     /// The part of it that is above `low`.
     pub(super) fn above(self, low: Seq) -> Self {
         Self { low: self.low.max(low), ..self }
@@ -51,18 +47,19 @@ impl Range {
     }
 }
 
-/// The statements of [`Seqs`]: what makes the rows of a range of an index. All are answered by the
-/// index alone.
-const INBOX_UP: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
-    WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
-const INBOX_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_inbox
-    WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5";
-const PAIR_UP: &str = "SELECT seq FROM messages INDEXED BY messages_pair
-    WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq LIMIT ?5";
-const PAIR_DOWN: &str = "SELECT seq FROM messages INDEXED BY messages_pair
-    WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq DESC LIMIT ?5";
+/// A statement whose rows ascend by what it ends with, or descend.
+macro_rules! in_order {
+    ($ascending:expr, $ordered:literal, $limit:literal) => {
+        if $ascending {
+            concat!($ordered, " ", $limit)
+        } else {
+            concat!($ordered, " DESC ", $limit)
+        }
+    };
+}
+pub(super) use in_order;
 
-/// A range of an index of messages, read in pieces.
+/// A range of an index of messages, read in pieces. The index alone has all that is read.
 #[derive(Debug)]
 pub(super) struct Seqs {
     sql: &'static str,
@@ -79,13 +76,23 @@ impl Seqs {
 
     /// Messages to one recipient, read ones or unread ones.
     pub(super) fn inbox(recipient: u32, is_read: bool, range: Range, piece: u32) -> Self {
-        let sql = if range.ascending { INBOX_UP } else { INBOX_DOWN };
+        let sql = in_order!(
+            range.ascending,
+            "SELECT seq FROM messages INDEXED BY messages_inbox
+             WHERE recipient = ?1 AND is_read = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq",
+            "LIMIT ?5"
+        );
         Self::new(sql, [recipient.into(), is_read.into()], range, piece)
     }
 
     /// Messages of a sender to one recipient.
     pub(super) fn pair(sender: u32, recipient: u32, range: Range, piece: u32) -> Self {
-        let sql = if range.ascending { PAIR_UP } else { PAIR_DOWN };
+        let sql = in_order!(
+            range.ascending,
+            "SELECT seq FROM messages INDEXED BY messages_pair
+             WHERE sender = ?1 AND recipient = ?2 AND seq > ?3 AND seq < ?4 ORDER BY seq",
+            "LIMIT ?5"
+        );
         Self::new(sql, [sender.into(), recipient.into()], range, piece)
     }
 

@@ -1,6 +1,6 @@
 //! What time it was when which numbers had been given.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 use uuid::Uuid;
 
 use super::db::{Db, Outcome};
@@ -43,11 +43,9 @@ impl Db {
 
     /// See [`crate::store::Store::last_time`].
     pub(super) fn last_time(&self) -> Outcome<Option<(TimeMark, Seq)>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT at, seq, wall, boot_id, boot, steady_since, believed, unseen_to
-             FROM times WHERE at = (SELECT max(at) FROM times)",
-        )?;
-        let read = |row: &rusqlite::Row<'_>| {
+        let sql = "SELECT at, seq, wall, boot_id, boot, steady_since, believed, unseen_to
+            FROM times WHERE at = (SELECT max(at) FROM times)";
+        self.row(sql, [], |row| {
             let mark = TimeMark {
                 at: row.get(0)?,
                 wall: row.get(2)?,
@@ -58,19 +56,16 @@ impl Db {
                 unseen_to: row.get(7)?,
             };
             Ok((mark, row.get(1)?))
-        };
-        Ok(statement.query_row([], read).optional()?)
+        })
     }
 
     /// The highest number that is known to have been given by then.
     pub(super) fn seq_at(&self, at: MeshTime) -> Outcome<Seq> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT seq FROM times WHERE at <= ?1 ORDER BY at DESC LIMIT 1")?;
-        Ok(statement.query_row([at], |row| row.get(0)).optional()?.unwrap_or_default())
+        let sql = "SELECT seq FROM times WHERE at <= ?1 ORDER BY at DESC LIMIT 1";
+        Ok(self.row(sql, [at], |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// Removes the marks before `at`, but for the last of them: it tells of all before.
+    /// Removes the marks before `at` except the last of them, which says how old all before it is.
     pub(super) fn purge_times(&mut self, at: MeshTime) -> Outcome<()> {
         self.begin_write()?;
         self.change(
