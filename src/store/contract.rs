@@ -87,7 +87,7 @@ impl TempDir {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("slm-mesh-store-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        // Of a run that was killed, whose process had the same id.
+        // It may be left from a run that was killed and had the same process id.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();
         Self(path)
@@ -107,7 +107,7 @@ impl Drop for TempDir {
 /// A time of our days.
 pub(super) const T0: Timestamp = Timestamp(1_775_644_200_000);
 
-/// `ms` later.
+/// [`T0`] and so many milliseconds.
 pub(super) fn at(ms: i64) -> Timestamp {
     T0.plus_ms(ms)
 }
@@ -196,7 +196,7 @@ pub(super) fn register(store: &mut dyn Store, count: u8) {
     });
 }
 
-/// What is to be sent or emitted, but for its number.
+/// What is to be sent or emitted, without its number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draft<'a> {
     pub(super) text: &'a str,

@@ -1,10 +1,10 @@
-//! How a message stands with one recipient, and what becomes of that.
+//! How a message stands with a recipient, and how that changes.
 
 use super::Telling;
 use crate::api::Fact;
 use crate::model::{Event, Message, MessageId, Party, Reached, Timestamp, Told, Way, event_type};
 
-/// How a message stands with one recipient.
+/// How a message stands with a recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::store) struct Marks {
     pub(in crate::store) delivered_at: Option<Timestamp>,
@@ -18,14 +18,13 @@ impl Marks {
         Self { delivered_at, told, read_at }
     }
 
-    /// The message as the recipient sees it.
+    /// The message as that recipient sees it.
     pub(in crate::store) fn put_on(self, message: Message) -> Message {
         let Self { delivered_at, told, read_at } = self;
         Message { delivered_at, told, read_at, ..message }
     }
 
-    /// As it stands after having been read at `at`, and told in this way if that was not proven
-    /// before.
+    /// After it was read at `at`, and told by this way unless it is proven that another did.
     pub(in crate::store) fn read(self, at: Timestamp, way: Option<Way>) -> Self {
         match self.read_at {
             Some(_) => self,
@@ -39,7 +38,7 @@ impl Marks {
         }
     }
 
-    /// As it stands after this about the telling.
+    /// After this has become known of its telling.
     pub(in crate::store) fn told(self, telling: Telling) -> Self {
         let settled = self.read_at.is_some() || self.told.is_some_and(Told::is_proven);
         match (telling, self.told) {
@@ -55,14 +54,13 @@ impl Marks {
         }
     }
 
-    /// As it stands if what follows from a later mark is true: what was read or told has been
-    /// delivered.
+    /// With what follows from other marks: what was read or told has been delivered.
     pub(in crate::store) fn sound(self) -> Self {
         let later = self.told.map(|told| told.at).or(self.read_at);
         Self { delivered_at: self.delivered_at.or(later), ..self }
     }
 
-    /// As it stands after having been delivered at `at`.
+    /// After it was delivered at `at`.
     pub(in crate::store) fn delivered(self, at: Timestamp) -> Self {
         Self { delivered_at: self.delivered_at.or(Some(at)), ..self }
     }

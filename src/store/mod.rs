@@ -1,12 +1,12 @@
 //! Where the mesh keeps what must survive: the contract of a backend, and the backends.
 //!
-//! An operation is whole: it checks, changes and tells what changed, so that a backend on a shared
+//! An operation is whole: it checks, changes and returns what changed, so that a backend on a shared
 //! engine can do it atomically. Operations between [`Store::begin_turn`] and [`Store::commit_turn`]
 //! become durable together or not at all. Nothing outside of this module knows SQL or file names.
 //!
-//! A backend checks no rules of the mesh (who may do what, how long a text may be); it keeps what it
-//! is told and finds it again. `contract.rs` is the suite of tests that any backend must pass,
-//! and `docs/backends.md` says how to write one.
+//! A backend checks no rules of the mesh (who may do what, how long a text may be): it stores what it
+//! is given and finds it again. `contract.rs` is the suite of tests that any backend must pass, and
+//! `docs/backends.md` says how to write one.
 
 pub mod journal;
 mod marks;
@@ -35,7 +35,7 @@ struct WritingABackend;
 pub enum StoreError {
     /// The disk, or the database's own limit, is full.
     Full(String),
-    /// The turn may be kept all the same: it was written, and could not be brought to the disk.
+    /// The turn may survive all the same: it was written, but could not be flushed to the disk.
     Unsure(String),
     /// Anything else.
     Failed(String),
@@ -52,7 +52,7 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// What operations of a backend give.
+/// What operations of a backend return.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// Numbers for `status`, kept up to date rather than counted.
@@ -92,15 +92,15 @@ pub enum To<'a> {
     Group(&'a str, &'a [PeerId]),
 }
 
-/// A mailbox of a name, and by what it is told which of several is meant: the greatest.
+/// A mailbox of a name. If several machines have one, the greatest is the one that is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mailbox {
     /// The newest unread message in it.
     pub unread: Option<Seq>,
-    /// The highest number given when a record was written last of someone who had the name there, not
-    /// as an automatic one.
+    /// The highest number given when the record of a peer with this name, not as an automatic one, was
+    /// last written there.
     pub had: Option<Seq>,
-    /// The newest message in it that was read.
+    /// The newest read message in it.
     pub read: Option<Seq>,
     /// The machine that it is of; none for the hub's own.
     pub host: Option<MachineName>,
@@ -153,21 +153,21 @@ pub struct NewEvent<'a> {
 /// Which of a recipient's messages are meant.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxQuery<'a> {
-    /// Whose.
+    /// The recipient.
     pub recipient: Recipient,
-    /// Only unread ones, the oldest first; otherwise all, the newest.
+    /// Only unread ones, from the oldest; otherwise all, from the newest.
     pub unread_only: bool,
     /// Only those from this sender.
     pub from: Option<&'a Party>,
     /// Only those below this sequence number.
     pub before: Option<Seq>,
-    /// Only those above this sequence number. With it, `all` takes the oldest, too.
+    /// Only those above this sequence number, from the oldest.
     pub after: Option<Seq>,
-    /// Only those of which nobody was told, nor is being told.
+    /// Only those that nobody was told of or is being told of.
     pub untold_only: bool,
-    /// None of these; in ascending order.
+    /// Without these, which ascend.
     pub but: &'a [Seq],
-    /// Most rows.
+    /// How many at most.
     pub limit: u32,
 }
 
@@ -188,10 +188,10 @@ impl InboxQuery<'_> {
     }
 }
 
-/// Which of a sender's messages are meant: the newest (with `after`: the oldest).
+/// Which of a sender's messages are meant, from the newest (with `after`: from the oldest).
 #[derive(Clone, Copy, Debug)]
 pub struct SentQuery<'a> {
-    /// Whose.
+    /// The sender.
     pub sender: &'a Party,
     /// Only those to this recipient (broadcasts that reached it included). A label stands for the
     /// mailbox of that name.
@@ -200,11 +200,11 @@ pub struct SentQuery<'a> {
     pub before: Option<Seq>,
     /// Only those above this sequence number.
     pub after: Option<Seq>,
-    /// Most rows.
+    /// How many at most.
     pub limit: u32,
 }
 
-/// Which messages of anyone to anyone are meant: the newest first (with `after`: the oldest).
+/// Which messages of anyone to anyone are meant, from the newest (with `after`: from the oldest).
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryQuery {
     /// Only those created after this.
@@ -213,7 +213,7 @@ pub struct HistoryQuery {
     pub before: Option<Seq>,
     /// Only those above this sequence number.
     pub after: Option<Seq>,
-    /// Most rows.
+    /// How many at most.
     pub limit: u32,
 }
 
@@ -222,36 +222,35 @@ pub struct HistoryQuery {
 pub struct Page {
     /// Oldest first.
     pub messages: Vec<Message>,
-    /// How many more match, beyond the end at which the rows were cut: counted to
-    /// [`REMAINING_MAX`], and exactly for all unread of a recipient (no `from`, `before`, `after`,
-    /// `untold_only`, `but`).
+    /// How many more there are beyond the last of them: counted up to [`REMAINING_MAX`], and exactly
+    /// for all unread messages of a recipient (no `from`, `before`, `after`, `untold_only`, `but`).
     pub remaining: u64,
-    /// Those of an inbox that were unread before and are read now, in ascending order.
+    /// Those of an inbox that this call marked read, in ascending order.
     pub read: Vec<Receipt>,
 }
 
-/// What is known of how a recipient is told of a message.
+/// What has become known of telling a recipient of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// This.
+    /// It was told, or is being told.
     Told(Told),
-    /// It is not, as far as it should have been by this way.
+    /// This way has not told it after all.
     Dropped(Way),
 }
 
-/// Messages that a peer has not got.
+/// Messages that have not reached a peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// The oldest.
+    /// The oldest of them.
     pub messages: Vec<Message>,
-    /// Where to look on; none if there are no more.
+    /// Where to continue; `None` if there are no more.
     pub next: Option<Seq>,
 }
 
-/// A message of which its sender is to be told.
+/// A message whose sender is to be told of its reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Which.
+    /// The message.
     pub id: MessageId,
     /// Who sent it.
     pub from: Party,
@@ -271,7 +270,7 @@ pub struct EventQuery<'a> {
     pub since: Option<Timestamp>,
     /// Only those above this sequence number.
     pub after: Option<Seq>,
-    /// Most rows: the oldest if `since` or `after` is given, else the newest.
+    /// How many at most: the oldest if `since` or `after` is given, else the newest.
     pub limit: u32,
 }
 
@@ -288,9 +287,9 @@ pub struct EventPage {
 /// A change of a state entry.
 #[derive(Clone, Copy, Debug)]
 pub struct StateChange<'a> {
-    /// Where.
+    /// The namespace.
     pub namespace: &'a str,
-    /// Which.
+    /// The key.
     pub key: &'a str,
     /// Only if the entry has this version (0: only if there is none).
     pub if_version: Option<Seq>,
@@ -307,13 +306,13 @@ impl StateChange<'_> {
 /// What came of a change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateOutcome {
-    /// Done; the entry that was there before.
+    /// Done. The entry that was there before.
     Done(Option<StateEntry>),
-    /// Not done: it has another version. The entry that is there.
+    /// Not done, since the version is another. The entry that is there.
     Conflict(Option<StateEntry>),
 }
 
-/// A repeated client id: what it was first used for.
+/// What a repeated client id was first used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repeated {
     /// A message, and the number of its recipients.
@@ -322,7 +321,7 @@ pub enum Repeated {
     Event(Box<Event>),
 }
 
-/// What retention removes: everything that came before these.
+/// What retention removes: everything from before these times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeBefore {
     /// Messages stored before this.
@@ -333,8 +332,8 @@ pub struct PurgeBefore {
     pub departed: MeshTime,
 }
 
-/// Declares [`Store`], and with it the macro by which a backend that passes its operations on does so: it
-/// hands all of them to another macro.
+/// Declares [`Store`], and a macro that hands all its operations to another macro, for backends that
+/// implement them all in the same way.
 macro_rules! store {
     (
         ($dollar:tt) $each:ident;
@@ -365,43 +364,43 @@ store! {
     ($) each_operation;
     /// A backend.
     ///
-    /// Reads outside of a turn are allowed, writes are not. Expired locks and state entries are still
-    /// there until removed: the mesh removes them before it looks. An operation fails if the backend
-    /// cannot do it; the turn can then only be rolled back.
+    /// Reads outside a turn are allowed, writes are not. Expired locks and state entries are there until
+    /// they are removed: the mesh removes them before it looks. An operation fails if the backend cannot
+    /// do it; the turn can then only be rolled back.
     ///
-    /// What stands behind `=>` is for the journal: the number under which an operation that has changed
-    /// something stands there with its arguments, or `own` if it is put there in its own way.
+    /// An operation that writes has a `=>`, and behind it how the journal records it: under this number
+    /// with its arguments, or in a way of its own.
     #[expect(clippy::missing_errors_doc, reason = "said once, above")]
     pub trait Store {
         // Turns, numbers and care: each backend has its own.
         turns {
-            /// Begins a turn. Cheap: costs nothing if nothing is written before it ends.
+            /// Begins a turn. It costs nothing if nothing is written before it ends.
             fn begin_turn(&mut self) -> Result<()>;
 
-            /// Makes everything written since [`Store::begin_turn`] durable. After an error nothing of it
-            /// is kept, as after [`Store::rollback_turn`].
+            /// Makes everything written since [`Store::begin_turn`] durable. After an error none of it is
+            /// kept, as after [`Store::rollback_turn`].
             fn commit_turn(&mut self) -> Result<()>;
 
             /// Forgets everything written since [`Store::begin_turn`], the numbers from
             /// [`Store::next_seq`] included.
             fn rollback_turn(&mut self);
 
-            /// Repairs the store if damage has shown, between turns: what it holds then is what could be read.
-            /// Gives whether damage had shown, so that what was read before must be read anew.
+            /// Repairs the store between turns if damage has shown: it then holds what could still be read.
+            /// Returns whether damage had shown, so that what was read before must be read again.
             ///
             /// # Errors
-            /// It cannot be repaired; the store is of no use any more.
+            /// It cannot be repaired, and the store can no longer be used.
             fn mend(&mut self) -> Result<bool> {
                 Ok(false)
             }
 
-            /// What became of a store that could not be used, and in whose place this one is, for as long as
-            /// that one is kept.
+            /// What became of an unusable store that this one has replaced, for as long as that one is
+            /// kept.
             fn recovery(&self) -> Option<Recovery> {
                 None
             }
 
-            /// Whether something was written in this turn.
+            /// Whether anything was written in this turn.
             fn turn_wrote(&self) -> bool;
 
             /// The next number of the sequence that messages and events share. A number that was committed
@@ -417,9 +416,9 @@ store! {
             /// Sizes for `status`.
             fn size(&self) -> Size;
 
-            /// Work that nobody waits for, called between turns: `idle` if nothing else is to be done, else
-            /// only what cannot be put off any longer. Keeps each step short. Gives whether some of it could
-            /// not be done and has to be tried again later, though nothing happens until then.
+            /// Does work that nobody waits for, in short steps, between turns. Unless `idle`, something else
+            /// is to be done, and only what cannot be put off is. Returns whether some of it failed and has
+            /// to be tried again later, even if nothing else happens until then.
             fn maintain(&mut self, idle: bool) -> Result<bool>;
         }
 
@@ -435,8 +434,8 @@ store! {
         /// The record of a peer, present or not.
         fn peer(&mut self, id: PeerId) -> Result<Option<PeerRecord>>;
 
-        /// Of the peers that were this session of this type of agent on this machine, have left and may come
-        /// back, the one that left last; of several at one time, the one with the highest id.
+        /// Of the peers that were this session of this type of agent on this machine, have left, and may
+        /// come back: the one that left last; of several at the same time, the one with the highest id.
         fn left_session(
             &mut self,
             agent_type: &str,
@@ -444,26 +443,27 @@ store! {
             host: Option<MachineName>,
         ) -> Result<Option<PeerRecord>>;
 
-        /// Records of peers that have left, the last first; of several at one number, the one with the
-        /// highest id.
+        /// Records of peers that have left, the last to leave first; of several at the same number, the
+        /// one with the highest id first.
         fn departed_peers(&mut self, limit: u32) -> Result<Vec<PeerRecord>>;
 
-        /// Writes a record, new or changed. A peer that is new gets no broadcast sent before.
+        /// Writes a record, new or changed. A new peer gets no broadcast sent before.
         ///
         /// A name has a mailbox on each machine. Names that differ by (ASCII) case only have one there,
         /// which is named in lower case.
         ///
         /// A present peer whose name is not automatic has the mailbox of that name on its machine, for as
-        /// long as its record says so; no two have the same. Direct messages to it are put there, and what is there
-        /// is in its inbox, from before it came, too. What is in a mailbox that nobody has is in no inbox.
+        /// long as its record says so; no two have the same. Direct messages to it are put there, and its
+        /// inbox shows what is there, from before it came, too. What is in a mailbox that nobody has is in
+        /// no inbox.
         fn put_peer(&mut self, record: &PeerRecord) -> Result<()> => 2;
 
-        /// Automatic names of peers that left after `since`, as far as the marks of time tell, with the
-        /// peer they are kept for, in the order of their leaving.
+        /// Automatic names of peers that left after `since`, as far as the marks of time tell, each with
+        /// the peer it is kept for, in the order in which they left.
         fn reserved_names(&mut self, since: MeshTime) -> Result<Vec<(Box<str>, PeerId)>>;
 
-        /// The mailboxes of this name that were ever anyone's, by machine: there are messages in it, or a
-        /// record of someone who had the name there, not as an automatic one.
+        /// The mailboxes of this name that were ever anyone's, by machine: those with messages in them, or
+        /// with the record of a peer that had the name there, not as an automatic one.
         fn mailboxes(&mut self, name: &str) -> Result<Vec<Mailbox>>;
 
         // Messages
@@ -471,14 +471,14 @@ store! {
         /// Stores a message.
         fn send(&mut self, message: &NewMessage<'_>) -> Result<()> => own;
 
-        /// What `sender` used this client id for, if it is still kept. A message comes as in
+        /// What `sender` used this client id for, if that is still kept. A message looks as in
         /// [`Store::sent`].
         fn client_id(&mut self, sender: &Party, client_id: Uuid) -> Result<Option<Repeated>>;
 
         /// A recipient's messages. Rows are offered to `keep`, in the order in which the query wants them
-        /// (the oldest first, or the newest first); the first that it does not want ends the page, except
-        /// that the first row is always kept (it is offered all the same). With `mark_read_at` the kept
-        /// rows become read (and so delivered) at that time; rows are offered and come as they are then.
+        /// (the oldest first, or the newest first). The first that it refuses ends the page, except that
+        /// the first row of all is kept in any case. With `mark_read_at` the kept rows are marked read (and
+        /// so delivered) at that time, and rows are offered and returned as they are then.
         fn inbox(
             &mut self,
             query: &InboxQuery<'_>,
@@ -494,16 +494,16 @@ store! {
         ) -> Result<Page>;
 
         /// Messages of anyone to anyone, in the order in which they are offered; `keep` as for
-        /// [`Store::inbox`]. How a broadcast stands with those who got it is not told.
+        /// [`Store::inbox`]. How far a broadcast has come is left out.
         fn history(
             &mut self,
             query: &HistoryQuery,
             keep: &mut dyn FnMut(&Message) -> bool,
         ) -> Result<Vec<Message>>;
 
-        /// Marks messages of a recipient read (and so delivered), and, where it is not proven that anybody
-        /// was told, that this way told it at that time; ids that are not its own are ignored. Gives those that
-        /// were unread, in the order of `ids`.
+        /// Marks messages of a recipient read (and so delivered), and told by this way at that time unless
+        /// it is proven that another did. Ids of messages to others are ignored. Returns those that were
+        /// unread, in the order of `ids`.
         fn mark_read(
             &mut self,
             recipient: Recipient,
@@ -512,9 +512,9 @@ store! {
             way: Option<Way>,
         ) -> Result<Vec<Receipt>> => 5;
 
-        /// Marks that a recipient is told of messages (which are so delivered), or was not after all. What
-        /// is read, or proven to be told, stays as it is; ids that are not its own are ignored. Gives how
-        /// many stand otherwise than before.
+        /// Marks that a recipient is told of messages (which are so delivered), or was not told after all.
+        /// Those that are read, or proven to be told, stay as they are; ids of messages to others are
+        /// ignored. Returns how many have changed.
         fn mark_told(
             &mut self,
             recipient: Recipient,
@@ -522,20 +522,20 @@ store! {
             telling: Telling,
         ) -> Result<u64> => 6;
 
-        /// Marks messages of a peer delivered, unless they are already (or gone, or not its own).
+        /// Marks messages of a peer delivered, unless they already are, are gone, or are not its own.
         fn mark_delivered(&mut self, peer: PeerId, seqs: &[Seq], at: Timestamp) -> Result<()> => 7;
 
         /// The same for one broadcast and many of its recipients at once: they confirm it together.
         fn mark_broadcast_delivered(&mut self, seq: Seq, peers: &[PeerId], at: Timestamp)
         -> Result<()> => 8;
 
-        /// Tells that every message of a peer up to `seq` is delivered or read, which must be so: what
-        /// [`Store::undelivered`] need not look at again. Costs no write by itself.
+        /// Tells the store that every message of a peer up to `seq` is delivered or read, so that
+        /// [`Store::undelivered`] need not look at them again. It must be so. Costs no write by itself.
         fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()>;
 
         /// The oldest messages of a peer after `after` that are neither delivered nor read, at most
-        /// `limit`. Looks at a bounded number of others, and may so give less, or nothing, though there
-        /// are more.
+        /// `limit`. Looks at a bounded number of others, and so may return fewer, or none, though there are
+        /// more.
         fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Result<Waiting>;
 
         /// The oldest unread direct messages that were sent to this peer and are in no mailbox, at most
@@ -563,8 +563,8 @@ store! {
         fn state(&mut self, namespace: &str, key: &str) -> Result<Option<StateEntry>>;
 
         /// Entries by key (in the order of their bytes), at most `limit`, without those that expire at
-        /// or before `now`; `keep` as for [`Store::inbox`]. Without a namespace those of all, in order;
-        /// `prefix` is empty then.
+        /// or before `now`; `keep` as for [`Store::inbox`]. Without a namespace those of all namespaces, in
+        /// order; `prefix` is then empty.
         fn list_state(
             &mut self,
             namespace: Option<&str>,
@@ -574,7 +574,7 @@ store! {
             keep: &mut dyn FnMut(&StateEntry) -> bool,
         ) -> Result<Vec<StateEntry>>;
 
-        /// Entries of all namespaces after this one (its namespace and its key), in order; the rest as for
+        /// Entries of all namespaces after this namespace and key, in order; otherwise as
         /// [`Store::list_state`].
         fn state_after(
             &mut self,
@@ -584,50 +584,51 @@ store! {
             keep: &mut dyn FnMut(&StateEntry) -> bool,
         ) -> Result<Vec<StateEntry>>;
 
-        /// Sets an entry, if it has the version that was asked for.
+        /// Sets an entry, if it has the wanted version.
         fn set_state(&mut self, entry: &StateEntry, if_version: Option<Seq>) -> Result<StateOutcome> => own;
 
-        /// Deletes an entry, if it has the version that was asked for.
+        /// Deletes an entry, if it has the wanted version.
         fn delete_state(&mut self, change: &StateChange<'_>) -> Result<StateOutcome> => own;
 
-        /// When the first entry expires.
+        /// When the next entry expires.
         fn next_state_expiry(&mut self) -> Result<Option<MeshTime>>;
 
-        /// How many entries there are that expire at or before `now`.
+        /// How many entries expire at or before `now`.
         fn expired_state(&mut self, now: MeshTime) -> Result<u64>;
 
-        /// Removes and gives at most `limit` entries that expire at or before `now`, the first first.
+        /// Removes and returns at most `limit` entries that expire at or before `now`, the first to expire
+        /// first.
         fn expire_state(&mut self, now: MeshTime, limit: u32) -> Result<Vec<StateEntry>> => 11;
 
         // Locks
 
-        /// Writes a lock: a new one, or what has become of the one with its fence.
+        /// Writes a lock, new or changed, by its fence.
         fn put_lock(&mut self, lock: &Lock) -> Result<()> => 12;
 
-        /// Removes the lock with this fence; gives whether there was one.
+        /// Removes the lock with this fence; returns whether there was one.
         fn remove_lock(&mut self, fence: Seq) -> Result<bool> => 13;
 
         /// All locks, by fence.
         fn locks(&mut self) -> Result<Vec<Lock>>;
 
-        /// When the first lock expires.
+        /// When the next lock expires.
         fn next_lock_expiry(&mut self) -> Result<Option<MeshTime>>;
 
-        /// Removes and gives at most `limit` locks that expire at or before `now`, the first first, of
-        /// several the one that was taken first.
+        /// Removes and returns at most `limit` locks that expire at or before `now`, the first to expire
+        /// first; of several at the same time, the one that was taken first.
         fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Result<Vec<Lock>> => 14;
 
         // Agents
 
-        /// Keeps what was last heard of a kind of agent, in words of the caller's own; none: forgets it.
+        /// Stores what was last heard of a kind of agent, in the caller's own words, or forgets it.
         fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Result<()> => 15;
 
-        /// What is kept of each kind, by kind.
+        /// What is stored of each kind, by kind.
         fn heard(&mut self) -> Result<Vec<(Box<str>, Box<str>)>>;
 
         // Machines
 
-        /// All machines that have ever joined, by id, those that were removed included.
+        /// All machines that have ever joined, removed ones included, by id.
         fn machines(&mut self) -> Result<Vec<MachineRecord>>;
 
         /// Writes a machine, new or changed. Fails if another has its name.
@@ -644,19 +645,19 @@ store! {
 
         // Care
 
-        /// Stores what time it is: what has a number by now came before. How old a row is goes by these
-        /// marks and the numbers, never by the times that stand in it.
+        /// Stores what time it is: everything that has a number by now came before. These marks and its
+        /// number say how old a row is, never the times in it.
         fn note_time(&mut self, mark: &TimeMark) -> Result<()> => 19;
 
-        /// Tells that everything with a number up to `to` came so much earlier than the marks say: it is
-        /// that much older, and entries of the state expire that much earlier.
+        /// Makes everything with a number up to `to` so much older than the marks say; entries of the
+        /// state expire that much earlier.
         fn make_older(&mut self, to: Seq, ms: i64) -> Result<()> => 20;
 
         /// The last mark, and the highest number given when it was made.
         fn last_time(&mut self) -> Result<Option<(TimeMark, Seq)>>;
 
-        /// Removes at most about `limit` rows of what is known to have come before `before`; gives whether
-        /// there may be more. Records of departed peers go when every message kept was sent after they
+        /// Removes about `limit` rows at most that are known to be from before `before`; returns whether
+        /// there may be more. The record of a departed peer goes when every message left was sent after it
         /// left.
         fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Result<bool> => own;
     }

@@ -1,11 +1,11 @@
-//! The store as the ground of a journal.
+//! The store underneath a journal.
 
 use super::MemoryStore;
 use crate::model::Seq;
 use crate::store::Result;
 use crate::store::journal::{Ground, Position};
 
-/// What is settled is a copy: this is a model of what a disk keeps.
+/// What is settled is a copy, as a model of what a disk keeps.
 impl Ground for MemoryStore {
     fn hold_turns(&mut self) -> Result<()> {
         let at = self.position()?;

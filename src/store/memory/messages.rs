@@ -109,7 +109,7 @@ impl Tables {
             .map(|(_, row)| row)
     }
 
-    /// Changes how a message stands with a recipient. Gives whether that is a change.
+    /// Changes how a message stands with a recipient. Returns whether that is a change.
     pub(super) fn mark(
         &mut self,
         recipient: Recipient,
@@ -125,7 +125,7 @@ impl Tables {
         })
     }
 
-    /// The same; gives the receipt of a message whose standing has changed.
+    /// The same by its id; returns its receipt if that is a change.
     fn mark_id(
         &mut self,
         recipient: Recipient,
@@ -178,7 +178,7 @@ impl Tables {
         peers.iter().try_for_each(|peer| self.mark_delivered(*peer, &[seq], at))
     }
 
-    /// There is nothing to be gained from it here, but it can be found to be wrong.
+    /// Nothing is gained by it here, but a wrong one is found out.
     pub(super) fn delivered_to(&mut self, peer: PeerId, seq: Seq) -> Result<()> {
         match self.undelivered(peer, Seq(0), 1)?.messages.first() {
             Some(message) if message.seq <= seq => Err(StoreError::Failed(format!(

@@ -3,7 +3,7 @@
 //! Tables are ordered maps, and everything that can be found by looking at all rows is found that
 //! way. Nothing survives the process.
 //!
-//! The operations are in the files of their subjects, as methods of `Tables`.
+//! An operation of the store is the method of its name of `Tables`, in the file of its subject.
 
 #![expect(clippy::unnecessary_wraps, reason = "an operation of a store may fail")]
 

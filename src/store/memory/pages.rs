@@ -8,7 +8,7 @@ use crate::store::{
     EventPage, EventQuery, HistoryQuery, InboxQuery, Page, REMAINING_MAX, Result, SentQuery,
 };
 
-/// Offers rows to `keep`, see [`crate::store::Store::inbox`].
+/// The rows that `keep` wants, see [`crate::store::Store::inbox`].
 pub(super) fn offer<T>(
     rows: impl Iterator<Item = T>,
     limit: u32,
@@ -16,7 +16,7 @@ pub(super) fn offer<T>(
 ) -> Vec<T> {
     let mut kept = Vec::new();
     for row in rows.take(limit as usize) {
-        // Asked about the first row, too, so that it can add up sizes.
+        // The first row is offered, too, so that sizes can be added up.
         if !keep(&row) && !kept.is_empty() {
             break;
         }
@@ -25,8 +25,8 @@ pub(super) fn offer<T>(
     kept
 }
 
-/// Offers rows that ascend, from one end or the other. Gives those that are kept, in the order of
-/// the rows, and how many more there are.
+/// Offers ascending rows from one end or the other. Returns those that are kept, which ascend, and how
+/// many more there are.
 fn page<R, T>(
     mut rows: Vec<R>,
     ascending: bool,

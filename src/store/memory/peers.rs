@@ -37,7 +37,7 @@ impl Tables {
         Ok(gone.map(|peer| peer.record.clone()).collect())
     }
 
-    /// Peers that have left, the first first.
+    /// Peers that have left, the first to leave first.
     pub(super) fn departed(&self) -> Vec<&StoredPeer> {
         let left = |peer: &&StoredPeer| peer.record.left_at.is_some();
         let mut gone: Vec<&StoredPeer> = self.peers.rows.values().filter(left).collect();
@@ -58,7 +58,7 @@ impl Tables {
         Ok(records.map(|record| (record.name.clone(), record.id)).collect())
     }
 
-    /// The mailbox that this recipient has, if it has one.
+    /// The mailbox of this recipient, if it has one.
     pub(super) fn mailbox_of(&self, recipient: Recipient) -> Option<Place> {
         let record = &self.peers.get(&recipient.peer()?)?.record;
         let has_one = record.left_at.is_none() && !record.name_is_automatic;

@@ -1,4 +1,4 @@
-//! What time it was when, and what is removed when it is old.
+//! What time it was when, and what is removed for its age.
 
 use super::Tables;
 use crate::model::{MeshTime, PeerId, Seq, TimeMark};

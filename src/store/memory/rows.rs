@@ -1,4 +1,4 @@
-//! What the rows are, where the model's own types do not say it all.
+//! Rows that are more than a type of the model.
 
 use std::collections::BTreeMap;
 

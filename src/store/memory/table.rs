@@ -1,4 +1,4 @@
-//! A table: ordered rows, and a way back.
+//! A table whose changes can be undone.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
         Some(old)
     }
 
-    /// Gives whether there is such a row and `change` did change it.
+    /// Returns whether there is such a row and `change` has changed it.
     pub(super) fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) -> bool {
         let Some(row) = self.rows.get_mut(key) else { return false };
         let old = row.clone();
@@ -51,14 +51,14 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
         changed
     }
 
-    /// Removes and gives the rows up to `last`, as long as `left` is not used up.
+    /// Removes and returns rows up to `last`, the first first, until `left` is used up.
     pub(super) fn remove_to(&mut self, last: &K, left: &mut u32) -> Vec<V> {
         let old = self.rows.range(..=last).take(*left as usize);
         let keys: Vec<K> = old.map(|(key, _)| key.clone()).collect();
         self.remove_some(keys, left)
     }
 
-    /// Removes and gives rows as long as `left` is not used up.
+    /// Removes and returns rows until `left` is used up.
     pub(super) fn remove_some(
         &mut self,
         keys: impl IntoIterator<Item = K>,
@@ -70,7 +70,8 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
         removed
     }
 
-    /// Removes and gives at most `limit` rows that expire at or before `now`, the first first.
+    /// Removes and returns at most `limit` rows that expire at or before `now`, the first to expire
+    /// first.
     pub(super) fn remove_expired(
         &mut self,
         now: MeshTime,

@@ -1,4 +1,4 @@
-//! Broadcasts: one row for all recipients, with a list that tells how each stands.
+//! Broadcasts: one row for all recipients, with a list that says how it stands with each.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,8 +13,8 @@ use crate::store::marks::{self, Marks};
 
 /// A recipient in a list: its number (4 bytes), delivered at, told at (6 bytes each, as in
 /// [`MarkTime`]), told how (1 byte), read at (6 bytes), all with the highest byte first.
-/// The list is sorted by number. Changing a mark changes no length, so SQLite writes only the page
-/// that the entry is on.
+/// The list is sorted by number. Marks do not change its length, so SQLite writes only the page that
+/// an entry is on.
 type Entry = [u8; 23];
 
 fn entry(party: u32, marks: Marks) -> Entry {
@@ -51,7 +51,7 @@ pub(super) fn entries(list: &[u8]) -> Outcome<&[Entry]> {
     }
 }
 
-/// What a stored list says, one recipient after the other; none if it is no list.
+/// The recipients in a stored list and how it stands with each; `None` if it is no list.
 pub(super) fn read_list(list: &[u8]) -> Option<Vec<(u32, Marks)>> {
     let list: Vec<_> = entries(list).ok()?.iter().map(|e| (party_of(e), marks_of(e))).collect();
     list.is_sorted_by(|(a, _), (b, _)| a < b).then_some(list)
@@ -66,7 +66,7 @@ fn reached(entries: &[Entry]) -> Reached {
     marks::reached(entries.iter().map(marks_of))
 }
 
-/// How many broadcasts are not done with.
+/// How many broadcasts have not reached, and have not been read by, all their recipients.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) undelivered: u64,
@@ -82,7 +82,7 @@ impl Pending {
 }
 
 impl Db {
-    /// Stores the list of a new broadcast; its message is stored apart.
+    /// Stores the list of a new broadcast. Its message is stored separately.
     pub(super) fn add_broadcast(&mut self, seq: Seq, mut parties: Vec<u32>) -> Outcome<()> {
         parties.sort_unstable();
         let list: Vec<Entry> =
@@ -109,8 +109,8 @@ impl Db {
         self.row("SELECT recipients FROM broadcasts WHERE seq = ?1", [seq], |row| row.get(0))
     }
 
-    /// Changes how a broadcast stands with some of its parties, in one write. Gives for how many that
-    /// was a change.
+    /// Changes how a broadcast stands with some of its recipients, in one write. Returns with how many
+    /// that was a change.
     pub(super) fn mark_broadcast(
         &mut self,
         seq: Seq,
@@ -143,7 +143,7 @@ impl Db {
         let after = reached(chunks);
         self.lists = Lists::default();
         self.write("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1", (seq, list))?;
-        // It counts as long as anyone is missing, so these may have been the last.
+        // It counts until the last recipient has it, and that may have been one of these.
         let delivered = before.delivered < before.recipients && after.delivered == after.recipients;
         let read = before.read < before.recipients && after.read == after.recipients;
         self.tally.messages.undelivered -= u64::from(delivered);
@@ -154,7 +154,7 @@ impl Db {
         Ok(changed)
     }
 
-    /// Takes out of the counts what goes with the lists up to `seq`, and removes them.
+    /// Removes the lists up to `seq`, and takes them out of the counts.
     pub(super) fn purge_broadcasts(&mut self, seq: Seq) -> Outcome<()> {
         let mut unread: BTreeMap<u32, u64> = BTreeMap::new();
         let mut pending = Pending::default();
@@ -183,7 +183,7 @@ impl Db {
     }
 }
 
-/// How many broadcasts are not done with: by looking at every one.
+/// Counts pending broadcasts by looking at all of them.
 pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
     let mut statement = connection.prepare("SELECT recipients FROM broadcasts")?;
     let mut rows = statement.query([])?;
@@ -194,14 +194,14 @@ pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
     Ok(pending)
 }
 
-/// The broadcasts for a party, found by looking at all of a range, but at no more than needed.
+/// The broadcasts to a party in a range, found by looking at all broadcasts in it, as far as needed.
 #[derive(Debug)]
 pub(super) struct Walk {
     party: u32,
     from: Option<u32>,
     unread_only: bool,
     range: Range,
-    /// Rows looked at in one step: more and more.
+    /// How many rows the next step looks at. It doubles with each.
     step: u32,
     found: VecDeque<(Seq, Marks)>,
     done: bool,
@@ -210,7 +210,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Those for `party`, from `from` if that is given.
+    /// Those to `party`, only from `from` if that is given.
     pub(super) fn new(
         db: &mut Db,
         party: u32,

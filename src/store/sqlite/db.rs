@@ -12,9 +12,9 @@ use crate::store::{Counts, StoreError};
 /// What went wrong inside.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// SQLite says so.
+    /// An error of SQLite.
     Sql(rusqlite::Error),
-    /// The rows do not fit together.
+    /// The rows contradict each other.
     Damaged(String),
     /// The caller broke the contract.
     Misuse(String),
@@ -74,8 +74,8 @@ impl Fault {
     }
 }
 
-/// Whether a table, an index or a column is missing: there is nothing in a statement of ours that a
-/// sound database does not have.
+/// Whether a table, an index or a column is missing: a sound database has all that our statements
+/// name.
 fn lacks_part(error: &rusqlite::Error) -> bool {
     let (rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg))) =
         error
@@ -85,7 +85,7 @@ fn lacks_part(error: &rusqlite::Error) -> bool {
     msg.starts_with("no such ")
 }
 
-/// A column is not what was stored there.
+/// A column does not hold what was stored there.
 pub(super) fn damaged(error: impl std::fmt::Display) -> Fault {
     Fault::Damaged(error.to_string())
 }
@@ -114,7 +114,7 @@ impl From<Fault> for StoreError {
     }
 }
 
-/// Numbers that are kept rather than counted. A turn that is rolled back gets those of its
+/// Numbers that are kept up to date rather than counted. A rollback restores those of the turn's
 /// beginning.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tally {
@@ -180,7 +180,7 @@ pub(super) struct Db {
     pub(super) lists: Lists,
     pub(super) tally: Tally,
     turn: Option<Turn>,
-    /// Where the sweep for parties of no more use goes on.
+    /// Where the sweep for unused parties continues.
     pub(super) swept_to: u32,
     /// A write has failed: the log may have no room to grow.
     cramped: bool,
@@ -244,8 +244,8 @@ impl Db {
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         self.lists = Lists::default();
-        // There may be nothing left to roll back. Should it fail, the next turn cannot begin, and
-        // says so.
+        // There may be nothing left to roll back. If this fails, the next turn cannot begin, and
+        // reports it.
         if turn.began != Began::Not && !self.connection.is_autocommit() {
             let to_savepoint = || {
                 self.execute("ROLLBACK TO turn")?;
@@ -279,8 +279,8 @@ impl Db {
         self.held.is_some() && self.connection.is_autocommit()
     }
 
-    /// Commits the turns that are held, and with them that they are those up to there in the journal.
-    /// After an error none of them is kept.
+    /// Commits the held turns, and with them up to which record of the journal they go. After an error
+    /// none of them is kept.
     pub(super) fn settle(&mut self, at: Position) -> Outcome<()> {
         let settled = self.in_own_turn(|db| {
             db.begin_write()?;
@@ -292,7 +292,7 @@ impl Db {
         settled
     }
 
-    /// Does something in a turn that is stored with all that are held.
+    /// Does something in a turn of its own, and commits it with all held turns.
     pub(super) fn in_own_turn(
         &mut self,
         act: impl FnOnce(&mut Self) -> Outcome<()>,
@@ -328,7 +328,7 @@ impl Db {
         committed
     }
 
-    /// Forgets the turns that are held.
+    /// Forgets the held turns.
     pub(super) fn drop_held(&mut self) {
         let Some(before) = self.held.take() else { return };
         if !self.connection.is_autocommit() {
@@ -390,7 +390,7 @@ impl Db {
         }
     }
 
-    /// Whether it has as many pages as it may, or nearly: what failed is taken back by now.
+    /// Whether it has as many pages as it may, or nearly: what failed has been undone by now.
     pub(super) fn is_at_limit(&self) -> bool {
         /// More than a row takes.
         const PAGES: u32 = 64;
@@ -400,12 +400,12 @@ impl Db {
         matches!((pages, limit), (Ok(pages), Ok(limit)) if pages + PAGES >= limit)
     }
 
-    /// Runs a statement that changes rows; gives how many.
+    /// Runs a statement that changes rows; returns how many.
     pub(super) fn change(&self, sql: &str, params: impl Params) -> Outcome<usize> {
         Ok(self.connection.prepare_cached(sql)?.execute(params)?)
     }
 
-    /// Runs a statement of this turn that changes rows; gives how many.
+    /// Runs a statement by which the turn changes rows; returns how many.
     pub(super) fn write(&mut self, sql: &str, params: impl Params) -> Outcome<usize> {
         self.begin_write()?;
         let changed = self.change(sql, params)?;
@@ -445,7 +445,7 @@ impl Db {
 
     /// Takes a message or an event into account that is about to be stored.
     pub(super) fn begin_row(&mut self, seq: Seq, created_at: Timestamp) -> Outcome<()> {
-        /// One mark for so many numbers: what a reading by time may have to pass over.
+        /// A mark for every so many numbers: a search by time may have to pass over as many rows.
         const MARK_EVERY: u64 = 1024;
 
         self.begin_write()?;

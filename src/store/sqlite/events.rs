@@ -10,11 +10,10 @@ use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_mat
 use crate::store::marks::received;
 use crate::store::{EventPage, EventQuery, NewEvent};
 
-/// Most types of events that are looked up one by one; more are found by looking at all events.
+/// Up to so many types of events are looked up one by one; more are found by looking at all events.
 const KINDS_MAX: usize = 256;
 
 impl Db {
-    /// See [`crate::store::Store::append_event`].
     pub(super) fn append_event(&mut self, new: &NewEvent<'_>) -> Outcome<()> {
         self.begin_row(new.seq, new.created_at)?;
         let ordinal = self.tally.event_ordinal + 1;
@@ -62,7 +61,6 @@ impl Db {
         Ok(Some(received(id, created_at, from, to, group)))
     }
 
-    /// See [`crate::store::Store::events`].
     pub(super) fn events(
         &mut self,
         query: &EventQuery<'_>,
@@ -107,8 +105,7 @@ impl Db {
         Ok(EventPage { events, last_seq })
     }
 
-    /// A number up to which nothing was created after `since`, and from which it is not far to the
-    /// first that was.
+    /// A number up to which nothing was created after `since`, not far below the first that was.
     pub(super) fn seq_since(&self, since: Option<Timestamp>) -> Outcome<Seq> {
         let Some(since) = since else { return Ok(Seq::default()) };
         let sql =
@@ -134,7 +131,7 @@ impl Db {
         }
     }
 
-    /// The types that stored events have among these types and patterns; none if they are many.
+    /// The types of stored events that match these types and patterns; `None` if they are many.
     fn kinds(&self, types: &[Box<str>]) -> Outcome<Option<Vec<Box<str>>>> {
         let mut kinds = Vec::new();
         let (next, has) = (
@@ -159,7 +156,7 @@ impl Db {
                 }
             }
         }
-        // A type may be meant twice.
+        // Several patterns may match a type.
         kinds.sort_unstable();
         kinds.dedup();
         Ok(Some(kinds))

@@ -3,7 +3,6 @@
 use super::db::{Db, Outcome};
 
 impl Db {
-    /// See [`crate::store::Store::put_heard`].
     pub(super) fn put_heard(&mut self, kind: &str, facts: Option<&str>) -> Outcome<()> {
         let put = "INSERT OR REPLACE INTO agents (kind, facts) VALUES (?1, ?2)";
         match facts {
@@ -13,7 +12,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::heard`].
     pub(super) fn heard(&self) -> Outcome<Vec<(Box<str>, Box<str>)>> {
         self.rows("SELECT kind, facts FROM agents ORDER BY kind", [], |row| row.try_into())
     }

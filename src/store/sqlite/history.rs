@@ -6,7 +6,6 @@ use crate::model::{Message, Seq, Timestamp};
 use crate::store::HistoryQuery;
 
 impl Db {
-    /// See [`crate::store::Store::history`].
     pub(super) fn history(
         &mut self,
         query: &HistoryQuery,

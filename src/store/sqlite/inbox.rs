@@ -1,4 +1,4 @@
-//! Pages of messages: a recipient's, a sender's.
+//! Pages of messages: those of a recipient, and those of a sender.
 
 use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
@@ -9,7 +9,7 @@ use crate::model::{Message, Party, Seq, Timestamp};
 use crate::store::marks::Marks;
 use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 
-/// Rows of a page that were counted as remaining fit the first piece that is read.
+/// So the rows that are counted as remaining are in the first piece that is read.
 const PIECE_REMAINING: u32 = 101;
 
 type Keep<'a> = &'a mut dyn FnMut(&Message) -> bool;
@@ -24,7 +24,6 @@ struct Before {
 }
 
 impl Db {
-    /// See [`crate::store::Store::inbox`].
     pub(super) fn inbox(
         &mut self,
         query: &InboxQuery<'_>,
@@ -86,7 +85,7 @@ impl Db {
 
     /// Where the rows of an inbox come from.
     fn inbox_rows(&mut self, query: &InboxQuery<'_>, me: u32, from: Option<u32>) -> Outcome<Merge> {
-        /// Small, since most of what one range has may not be in the other.
+        /// Small, since most of one range may not be in the other.
         const PIECE_BOTH: u32 = 16;
 
         let range = Range::new(query.after, query.before, query.is_ascending());
@@ -134,7 +133,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::sent`].
     pub(super) fn sent(&mut self, query: &SentQuery<'_>, keep: Keep<'_>) -> Outcome<Page> {
         let Some(sender) = self.find_party(query.sender)? else { return Ok(Page::default()) };
         let range = Range::new(query.after, query.before, query.after.is_some());
@@ -177,7 +175,7 @@ impl Db {
     }
 
     /// Where all messages of a sender come from: a range for each recipient that it ever wrote to
-    /// (everyone is one), each found from the one before by one look into the index.
+    /// (everyone is one of them), each found from the one before by one look at the index.
     fn sent_rows(&self, sender: u32, range: Range) -> Outcome<Vec<Source>> {
         /// Small at first, since there may be many.
         const PIECE: u32 = 4;

@@ -4,7 +4,6 @@ use super::db::{Db, Outcome};
 use crate::model::{Lock, MeshTime, Seq};
 
 impl Db {
-    /// See [`crate::store::Store::put_lock`].
     pub(super) fn put_lock(&mut self, lock: &Lock) -> Outcome<()> {
         let known = self.row("SELECT 1 FROM locks WHERE fence = ?1", [lock.fence], |_| Ok(()))?;
         self.put("locks", lock, None)?;
@@ -12,24 +11,20 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::remove_lock`].
     pub(super) fn remove_lock(&mut self, fence: Seq) -> Outcome<bool> {
         let removed = self.write("DELETE FROM locks WHERE fence = ?1", [fence])? > 0;
         self.tally.locks -= u64::from(removed);
         Ok(removed)
     }
 
-    /// See [`crate::store::Store::locks`].
     pub(super) fn locks(&self) -> Outcome<Vec<Lock>> {
         self.all("FROM locks ORDER BY fence", [])
     }
 
-    /// See [`crate::store::Store::next_lock_expiry`].
     pub(super) fn next_lock_expiry(&self) -> Outcome<Option<MeshTime>> {
         Ok(self.row("SELECT min(expires_at) FROM locks", [], |row| row.get(0))?.flatten())
     }
 
-    /// See [`crate::store::Store::expire_locks`].
     pub(super) fn expire_locks(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<Lock>> {
         let locks: Vec<Lock> = self.all(
             "FROM locks INDEXED BY locks_expiry

@@ -7,12 +7,10 @@ use super::stored::Stored as _;
 use crate::model::{Invitation, MachineRecord};
 
 impl Db {
-    /// See [`crate::store::Store::machines`].
     pub(super) fn machines(&self) -> Outcome<Vec<MachineRecord>> {
         self.all("FROM machines ORDER BY id", [])
     }
 
-    /// See [`crate::store::Store::put_machine`].
     pub(super) fn put_machine(&mut self, record: &MachineRecord) -> Outcome<()> {
         // Not `OR REPLACE`, which would remove another machine of this name.
         self.write(
@@ -25,17 +23,14 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::invitations`].
     pub(super) fn invitations(&self) -> Outcome<Vec<Invitation>> {
         self.all("FROM invitations ORDER BY token_hash", [])
     }
 
-    /// See [`crate::store::Store::put_invitation`].
     pub(super) fn put_invitation(&mut self, invitation: &Invitation) -> Outcome<()> {
         self.put("invitations", invitation, None)
     }
 
-    /// See [`crate::store::Store::remove_invitation`].
     pub(super) fn remove_invitation(&mut self, token_hash: &[u8; 32]) -> Outcome<()> {
         self.write("DELETE FROM invitations WHERE token_hash = ?1", [token_hash])?;
         Ok(())

@@ -15,7 +15,7 @@ use crate::store::{NewMessage, Receipt, Repeated, Telling, To};
 /// A row of the table.
 #[derive(Debug)]
 pub(super) struct StoredMessage {
-    /// As a direct message's recipient and sender see it; a broadcast without any marks.
+    /// As recipient and sender of a direct message see it; a broadcast without any marks.
     pub(super) message: Message,
     /// The number of the recipient.
     pub(super) recipient: u32,
@@ -31,17 +31,17 @@ pub(super) struct Address {
     pub(super) group: Option<Box<str>>,
 }
 
-/// What a mark of a message depends on.
+/// What the marking of a message depends on.
 #[derive(Debug)]
 struct Marked {
     sender: u32,
     recipient: u32,
-    /// How it stands with its recipient; of a broadcast it tells nothing.
+    /// How it stands with its recipient; means nothing for a broadcast.
     marks: Marks,
 }
 
 impl Address {
-    /// That of a message with this recipient.
+    /// The address of a message with this recipient.
     pub(super) fn new(
         connection: &Connection,
         parties: &mut Parties,
@@ -62,7 +62,6 @@ impl Address {
 }
 
 impl Db {
-    /// See [`crate::store::Store::send`].
     pub(super) fn send(&mut self, new: &NewMessage<'_>) -> Outcome<()> {
         self.begin_row(new.seq, new.created_at)?;
         let sender = self.intern(new.from)?;
@@ -89,8 +88,8 @@ impl Db {
         self.add_message(new, (sender, recipient), addressed.as_ref())
     }
 
-    /// Stores a new message between these numbers; what came before its row is done. A broadcast has
-    /// its list already.
+    /// Stores the row of a new message between parties with these numbers. The list of a broadcast is
+    /// stored already.
     pub(super) fn add_message(
         &mut self,
         new: &NewMessage<'_>,
@@ -133,7 +132,7 @@ impl Db {
         Ok(())
     }
 
-    /// The number of a party, a new one if it has none.
+    /// The number of a party; a new one if it has none.
     pub(super) fn intern(&mut self, party: &Party) -> Outcome<u32> {
         self.parties.intern(&self.connection, party, self.tally.broadcast_seq)
     }
@@ -152,7 +151,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::client_id`].
     pub(super) fn client_id(&mut self, sender: &Party, id: Uuid) -> Outcome<Option<Repeated>> {
         let Some(sender) = self.find_party(sender)? else { return Ok(None) };
         let seq: Option<Seq> = self.row(
@@ -205,12 +203,12 @@ impl Db {
         Ok(Some(StoredMessage { message, recipient }))
     }
 
-    /// A message with a number that was found in an index or a list.
+    /// The message with a number that was found in an index or a list.
     pub(super) fn message_found(&mut self, seq: Seq) -> Outcome<StoredMessage> {
         self.message(seq)?.ok_or_else(|| Fault::Damaged(format!("there is no message {seq}")))
     }
 
-    /// A message as in a sender's list.
+    /// A message as its sender sees it.
     pub(super) fn seen_by_sender(&self, stored: StoredMessage) -> Outcome<Message> {
         let mut message = stored.message;
         if stored.recipient == EVERYONE {
@@ -219,7 +217,6 @@ impl Db {
         Ok(message)
     }
 
-    /// See [`crate::store::Store::mark_read`].
     pub(super) fn mark_read(
         &mut self,
         recipient: Recipient,
@@ -240,7 +237,6 @@ impl Db {
         read.into_iter().map(receipt).collect()
     }
 
-    /// See [`crate::store::Store::mark_told`].
     pub(super) fn mark_told(
         &mut self,
         recipient: Recipient,
@@ -250,8 +246,8 @@ impl Db {
         Ok(self.mark_each(recipient, ids, |marks| marks.told(telling))?.len() as u64)
     }
 
-    /// Changes how messages stand with a recipient. Gives those that stand otherwise now, as they
-    /// were.
+    /// Changes how messages stand with a recipient. Returns those that have changed, as they were
+    /// before.
     fn mark_each(
         &mut self,
         recipient: Recipient,
@@ -290,7 +286,7 @@ impl Db {
         })
     }
 
-    /// Changes how a direct message stands with its recipient; gives whether that is a change.
+    /// Changes how a direct message stands with its recipient; returns whether that is a change.
     pub(super) fn mark_direct(
         &mut self,
         seq: Seq,
@@ -312,7 +308,7 @@ impl Db {
                 (seq, delivered_at, told_at, told_how, MarkTime(new.read_at)),
             )?;
         } else {
-            // Setting `is_read` to what it is would write its index.
+            // Setting `is_read`, even to what it is, would write its index.
             self.write(
                 "UPDATE messages SET delivered_at = ?2, notified_at = ?3, notified_by = ?4
                  WHERE seq = ?1",
@@ -329,7 +325,6 @@ impl Db {
         Ok(true)
     }
 
-    /// See [`crate::store::Store::mark_delivered`].
     pub(super) fn mark_delivered(
         &mut self,
         peer: PeerId,
@@ -365,22 +360,20 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::unread_count`].
     pub(super) fn unread_count(&mut self, recipient: Recipient) -> Outcome<u64> {
         self.find_party(&recipient.into())?.map_or(Ok(0), |me| self.unread_of_all(me))
     }
 
-    /// The same for the number of a recipient.
+    /// The same by the number of a recipient, with its mailbox.
     pub(super) fn unread_of_all(&mut self, me: u32) -> Outcome<u64> {
         self.boxes(me)?.map(|one| self.unread_of(one)).sum()
     }
 
-    /// The numbers under which the direct messages of a recipient are: its own, and its mailbox.
+    /// The numbers under which a recipient has direct messages: its own, and that of its mailbox.
     pub(super) fn boxes(&mut self, me: u32) -> Outcome<impl Iterator<Item = u32> + use<>> {
         Ok([me].into_iter().chain(self.parties.mailbox(&self.connection, me)?))
     }
 
-    /// See [`crate::store::Store::unread_direct`].
     pub(super) fn unread_direct(&mut self, peer: PeerId, limit: u32) -> Outcome<Vec<Receipt>> {
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Vec::new()) };
         let sql = "SELECT id, sender FROM messages INDEXED BY messages_inbox
@@ -391,7 +384,7 @@ impl Db {
         rows.into_iter().map(receipt).collect()
     }
 
-    /// How many unread messages a party has: counted once, then kept.
+    /// How many unread messages a party has: counted once, then kept up to date.
     pub(super) fn unread_of(&mut self, party: u32) -> Outcome<u64> {
         let known = self.parties.known(&self.connection, party)?;
         let gets_broadcasts = known.party.peer().is_some();

@@ -3,8 +3,8 @@
 //! The broker has the database to itself (`locking_mode = EXCLUSIVE`): nobody else can open it while
 //! a broker runs.
 //!
-//! Reading and writing are in the files of their subjects, as methods of `Db`, each statement
-//! next to the operation that uses it.
+//! An operation of the store is the method of its name of `Db`, in the file of its subject, with its
+//! statements beside it.
 
 mod broadcasts;
 mod care;
@@ -61,22 +61,22 @@ use crate::model::{
     PeerId, PeerRecord, Recipient, Seq, StateEntry, TimeMark, Timestamp, Way,
 };
 
-/// Bytes in the write-ahead log that are copied into the database when nobody waits. Most of a copy's
-/// time are its three fsyncs, which cost the same for less.
+/// At so many bytes the write-ahead log is copied into the database when nobody waits. Three fsyncs
+/// take most of the time, and would cost the same for less.
 const WAL_BYTES_IDLE: u64 = 4 * 1024 * 1024;
 
-/// Bytes in the write-ahead log that are copied even if somebody waits, so that it does not grow for
-/// ever under a load that never pauses. They are brought to the disk first.
+/// At so many bytes it is copied even if somebody waits, so that it does not grow for ever under a
+/// load that never pauses. It is flushed to the disk first.
 const WAL_BYTES_BUSY: u64 = 16 * 1024 * 1024;
 
-/// Bytes in the write-ahead log that are copied though they are still on the way to the disk: one that
-/// cannot keep up has to be waited for.
+/// At so many bytes it is copied even before it is flushed: a disk that cannot keep up has to be
+/// waited for.
 const WAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What takes a line about something rare that was done.
+/// Takes a line for the log about something that rarely happens.
 pub type Tell = fn(fmt::Arguments<'_>);
 
-/// How long a damaged database that could not be copied is used as it is.
+/// How long a damaged database that could not be copied is used as it is before the next attempt.
 const COPY_PAUSE: Duration = Duration::from_secs(60);
 
 /// How a database is to be opened.
@@ -86,7 +86,7 @@ pub struct Options {
     pub durability: Durability,
     /// How large it may grow, bytes.
     pub bytes_max: u64,
-    /// Is told of damage, and of what becomes of it.
+    /// Is told of damage, and what is done about it.
     pub tell: Tell,
 }
 
@@ -96,11 +96,11 @@ impl Default for Options {
     }
 }
 
-/// Damage that has shown.
+/// Damage that has been found.
 #[derive(Debug)]
 struct Damage {
     why: String,
-    /// It cannot have been a read that failed once.
+    /// It cannot have been a single failed read.
     certain: bool,
 }
 
@@ -113,22 +113,21 @@ pub struct SqliteStore {
     options: Options,
     /// What was in the place of this database.
     recovery: Option<Recovery>,
-    /// None of it may be trusted any more.
+    /// If there is any, the database can no longer be trusted.
     damage: Option<Damage>,
-    /// What looked like damage was not found again once: next time it is not looked for.
+    /// What looked like damage was once not found again. The next time counts.
     doubted: bool,
-    /// When the next attempt to copy a damaged database may be made, after one that failed.
+    /// After a failed attempt to copy a damaged database: when the next may be made.
     next_copy: Option<Instant>,
     full: Option<Full>,
     closed: bool,
-    /// Of the log that is to be copied next.
+    /// Flushes the log that is to be copied next.
     flush: Option<Flush>,
 }
 
 impl SqliteStore {
-    /// Opens a database, or makes it if there is none. In the place of one that is not ours or is
-    /// damaged there is then a new one, with what could be read of a damaged one; see
-    /// [`Store::recovery`].
+    /// Opens a database, or makes it if there is none. One that is damaged or not ours is replaced by a
+    /// new one, with what could be read of a damaged one; see [`Store::recovery`].
     ///
     /// # Errors
     /// If it was written by a newer program, or the file system or SQLite will not do it.
@@ -136,7 +135,7 @@ impl SqliteStore {
         Ok(Self::new(open::open(path, options)?, Some(path.into()), *options))
     }
 
-    /// A database that nothing is left of when it is closed.
+    /// Makes a database of which nothing is left when it is closed.
     ///
     /// # Errors
     /// If there is no memory for it.
@@ -163,7 +162,7 @@ impl SqliteStore {
     /// Looks for damage everywhere; takes long in a large database.
     ///
     /// # Errors
-    /// If it cannot look. Damage is no error but a text that describes it.
+    /// If it cannot look. Damage is no error, but returned as a text that describes it.
     pub fn integrity(&mut self) -> Result<Option<String>> {
         let verdict: String = self.run(|db| {
             let mut check = db.connection.prepare("PRAGMA integrity_check(10)")?;
@@ -174,7 +173,7 @@ impl SqliteStore {
         Ok((verdict != "ok").then_some(verdict))
     }
 
-    /// Commits fail from now on, as on a full disk; or not any more.
+    /// Makes commits fail from now on, as on a full disk, or no longer.
     #[cfg(test)]
     pub(super) fn refuse_commits(&mut self, refuse: bool) {
         self.db.refuse_commits = refuse;
@@ -195,7 +194,7 @@ impl SqliteStore {
         // They are in the journal.
         self.db.drop_held();
         if self.damage.is_some() {
-            // Left as it is for those who want to save something.
+            // It stays as it is, for whoever wants to save something.
             return self.run(|db| {
                 let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
                 Ok(db.connection.set_db_config(off, true).map(|_| ())?)
@@ -219,20 +218,20 @@ impl SqliteStore {
             self.damage.get_or_insert(Damage { why: fault.to_string(), certain });
         }
         if fault.is_full() {
-            // Turns that are held ask nothing of the disk.
+            // Held turns ask nothing of the disk.
             let at_limit = self.db.has_held() || self.db.is_at_limit();
             self.full = Some(if at_limit { Full::Limit } else { Full::Disk });
         }
         fault.into()
     }
 
-    /// Whether what looked like damage is not there any more: then it was a read that failed once.
+    /// Whether what looked like damage is gone: then it was a single failed read.
     fn has_passed(&mut self) -> bool {
         if self.damage.as_ref().is_none_or(|damage| damage.certain) || self.doubted {
             return false;
         }
         self.doubted = true;
-        // What was read is to be read again.
+        // So that what is in memory is read again.
         let released = self.run(|db| Ok(db.connection.release_memory()?));
         released.is_ok() && matches!(self.integrity(), Ok(None))
     }
@@ -241,7 +240,7 @@ impl SqliteStore {
     fn replace(&mut self, path: &Path, why: &str) -> std::result::Result<(), String> {
         let text = |error: &dyn fmt::Display| error.to_string();
         self.flush = None;
-        // Of a commit that may be kept all the same, too.
+        // Numbers of a commit that may have survived included.
         let least = self.db.tally.last_seq;
         let nothing = open::open_in_memory(&self.options).map_err(|error| text(&error))?;
         let old = mem::replace(&mut self.db, nothing);
@@ -322,7 +321,7 @@ macro_rules! run_each {
 impl Store for SqliteStore {
     fn begin_turn(&mut self) -> Result<()> {
         match &self.damage {
-            // It has shown between turns.
+            // It was found between turns.
             Some(damage) => Err(super::StoreError::Failed(damage.why.clone())),
             None => self.run(Db::begin_turn),
         }
@@ -334,7 +333,7 @@ impl Store for SqliteStore {
         if committed.is_err() {
             self.db.rollback_turn();
         } else if wrote && !(self.db.has_held() && self.full == Some(Full::Disk)) {
-            // Of the disk nothing has been asked yet if the turn is only held.
+            // A turn that is only held has asked nothing of the disk yet.
             self.full = None;
         }
         committed
@@ -363,7 +362,7 @@ impl Store for SqliteStore {
         let waits = self.next_copy.is_some_and(|at| Instant::now() < at);
         let holds_turns = self.db.holding != Holding::Off;
         if !waits && let Err(error) = self.replace(&path, &why) {
-            // There may be no room. Until there is, all that is not damaged is as good as before.
+            // There may be no room. Until there is, everything that is not damaged can be used.
             self.db = open::reopen(&path, &self.options)
                 .ok_or_else(|| super::StoreError::Failed(error.clone()))?;
             self.next_copy = Some(Instant::now() + COPY_PAUSE);

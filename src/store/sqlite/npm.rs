@@ -1,5 +1,6 @@
-//! What is taken over from a database of npm's slm-mesh, another program that has its files in the same
-//! places: its shared state, and nothing else. Its peers, messages, locks and events mean nothing here.
+//! What is taken over from a database of npm's slm-mesh, another program that keeps its files in the
+//! same places: its shared state, and nothing else. Its peers, messages, locks and events mean nothing
+//! here.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ const ENTRIES: &str = "SELECT namespace, key, value, updated_by, updated_at FROM
 /// # Errors
 /// Another process has it open.
 pub(super) fn open(path: &Path) -> Outcome<Option<Connection>> {
-    // A transaction that was broken off would be undone. That program leaves none of this kind.
+    // To open it would undo an interrupted transaction. That program leaves none of this kind.
     if part(path, "-journal").exists() {
         return Ok(None);
     }
@@ -66,7 +67,7 @@ pub(super) fn take_over(old: &Connection, new: &mut Db, now: Timestamp) -> Outco
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => break,
-            // It ends here: what comes behind a damaged page cannot be counted.
+            // It ends here: what comes after a damaged page cannot be counted.
             Err(_) => {
                 saved.skipped += 1;
                 break;

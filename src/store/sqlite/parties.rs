@@ -1,4 +1,4 @@
-//! Senders and recipients as numbers, and what is remembered of them.
+//! The numbers of senders and recipients, and what is remembered of them.
 
 use std::collections::HashMap;
 
@@ -8,26 +8,27 @@ use super::db::{Fault, Outcome};
 use super::progress::Progress;
 use crate::model::{MachineName, Party, Seq};
 
-/// The recipient in the row of a broadcast.
+/// The number of the recipient in the row of a broadcast.
 pub(super) const EVERYONE: u32 = 0;
 
-/// The person at the command line. Gets no broadcasts.
+/// The number of the person at the command line, who gets no broadcasts.
 pub(super) const CLI: u32 = 1;
 
-/// Most parties remembered. All present peers fit, so that no broadcast is slow.
+/// How many parties are remembered. All present peers fit, so that no broadcast is slow.
 const REMEMBERED_MAX: usize = 4096;
 
 /// What is known of a party.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) party: Party,
-    /// No broadcast up to this one is for it.
+    /// No broadcast up to this one is to it.
     pub(super) born: Seq,
     /// How far it has come.
     pub(super) progress: Progress,
-    /// What is stored of that.
+    /// The same as it is stored.
     pub(super) stored: Progress,
-    /// Its unread direct messages, once they have been counted; those in its mailbox are that one's.
+    /// How many unread direct messages it has, once they have been counted. Those in its mailbox count
+    /// for the mailbox.
     pub(super) unread_direct: Option<u64>,
     /// The same for broadcasts.
     pub(super) unread_broadcasts: Option<u64>,
@@ -35,8 +36,8 @@ pub(super) struct Known {
     pub(super) mailbox: Option<u32>,
 }
 
-/// What the name of a mailbox begins with in the table, and what stands before its machine. No label
-/// begins with it, and no name has it.
+/// Begins the name of a mailbox in the table, and separates its machine. No label begins with it, and
+/// no name contains it.
 pub(super) const MAILBOX: char = '@';
 
 /// The mailbox of a name on a machine, and of every other name that differs from it by case only:
@@ -71,7 +72,7 @@ macro_rules! columns {
     };
 }
 
-/// A bounded memory of the table.
+/// A cache of the table, of bounded size.
 #[derive(Debug, Default)]
 pub(super) struct Parties {
     numbers: HashMap<Party, u32>,
@@ -89,7 +90,7 @@ impl Parties {
         Ok(found.map(|(number, known)| self.remember(number, known)))
     }
 
-    /// The number of a party, a new one if it has none. `broadcast_seq` is the newest broadcast.
+    /// The number of a party; a new one if it has none. `broadcast_seq` is the newest broadcast.
     pub(super) fn intern(
         &mut self,
         connection: &Connection,
@@ -111,7 +112,7 @@ impl Parties {
         Ok(self.remember(number, known))
     }
 
-    /// What is known of a number that stands in some row.
+    /// What is known of the party with a number that was found in a row.
     pub(super) fn known(&mut self, connection: &Connection, number: u32) -> Outcome<&mut Known> {
         if !self.known.contains_key(&number) {
             let sql = concat!("SELECT ", columns!(), " FROM parties WHERE party = ?1");
@@ -123,26 +124,26 @@ impl Parties {
         self.known.get_mut(&number).ok_or_else(|| Fault::Damaged("a party is missing".into()))
     }
 
-    /// The party with a number that stands in some row.
+    /// The party with a number that was found in a row.
     pub(super) fn party(&mut self, connection: &Connection, number: u32) -> Outcome<Party> {
         self.known(connection, number).map(|known| known.party.clone())
     }
 
-    /// Takes into account that a party has `more` unread direct messages.
+    /// Notes that a party has `more` unread direct messages.
     pub(super) fn add_unread_direct(&mut self, number: u32, more: i64) {
         if let Some(Known { unread_direct: Some(unread), .. }) = self.known.get_mut(&number) {
             *unread = unread.saturating_add_signed(more);
         }
     }
 
-    /// Takes into account that there is a new broadcast for a party.
+    /// Notes that there is a new broadcast to a party.
     pub(super) fn add_unread_broadcast(&mut self, number: u32) {
         if let Some(Known { unread_broadcasts: Some(unread), .. }) = self.known.get_mut(&number) {
             *unread += 1;
         }
     }
 
-    /// The numbers of those remembered of whom this is so.
+    /// The numbers of remembered parties for which this is true.
     pub(super) fn numbers_of(&self, is_so: impl Fn(&Known) -> bool) -> Vec<u32> {
         let known = self.known.iter().filter(|(_, known)| is_so(known));
         known.map(|(number, _)| *number).collect()

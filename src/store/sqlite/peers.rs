@@ -10,17 +10,14 @@ use crate::model::{MachineName, MeshTime, Party, PeerId, PeerRecord, Seq};
 use crate::store::Mailbox;
 
 impl Db {
-    /// See [`crate::store::Store::present_peers`].
     pub(super) fn present_peers(&self) -> Outcome<Vec<PeerRecord>> {
         self.all("FROM peers INDEXED BY peers_present WHERE left_at IS NULL ORDER BY id", [])
     }
 
-    /// See [`crate::store::Store::peer`].
     pub(super) fn peer(&self, id: PeerId) -> Outcome<Option<PeerRecord>> {
         self.first("FROM peers WHERE id = ?1", [id])
     }
 
-    /// See [`crate::store::Store::departed_peers`].
     pub(super) fn departed_peers(&self, limit: u32) -> Outcome<Vec<PeerRecord>> {
         self.all(
             "FROM peers INDEXED BY peers_left WHERE left_at IS NOT NULL AND left_seq >= 0
@@ -29,7 +26,6 @@ impl Db {
         )
     }
 
-    /// See [`crate::store::Store::left_session`].
     pub(super) fn left_session(
         &self,
         agent: &str,
@@ -44,7 +40,6 @@ impl Db {
         )
     }
 
-    /// See [`crate::store::Store::put_peer`].
     pub(super) fn put_peer(&mut self, record: &PeerRecord) -> Outcome<()> {
         self.begin_write()?;
         // From now on it may get broadcasts.
@@ -75,7 +70,6 @@ impl Db {
         })
     }
 
-    /// See [`crate::store::Store::mailboxes`].
     pub(super) fn mailboxes(&mut self, name: &str) -> Outcome<Vec<Mailbox>> {
         let mut found = BTreeMap::new();
         let called = self.mailboxes_called(name)?;
@@ -103,7 +97,6 @@ impl Db {
         Ok(found.into_values().collect())
     }
 
-    /// See [`crate::store::Store::reserved_names`].
     pub(super) fn reserved_names(&self, since: MeshTime) -> Outcome<Vec<(Box<str>, PeerId)>> {
         self.rows(
             "SELECT name, id FROM peers INDEXED BY peers_left

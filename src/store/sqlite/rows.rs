@@ -1,4 +1,4 @@
-//! How the things of the model stand in columns.
+//! How the types of the model are stored in columns.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::model::{
     RepoHash, Seq, Timestamp, Told, Way,
 };
 
-/// A number above all that fit a column is as good as the highest that does.
+/// A number that is too high for a column is stored as the highest possible.
 impl ToSql for Seq {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let number = i64::try_from(self.0).unwrap_or(i64::MAX);
@@ -25,7 +25,7 @@ impl FromSql for Seq {
     }
 }
 
-/// What stands in a column as what is in it: how that is had, and made into it.
+/// Types that are stored as the value in them, taken out by one expression and put in by the other.
 macro_rules! wrappers {
     ($($type:ident: $inner:ident => $as:expr, $from:expr;)*) => {$(
         impl ToSql for $type {
@@ -51,7 +51,7 @@ wrappers! {
     RepoHash: hash => hash, |hash: [u8; 32]| hash;
 }
 
-/// In ms.
+/// Milliseconds.
 impl ToSql for Monotonic {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
@@ -73,7 +73,7 @@ impl ToSql for Party {
         Ok(match self {
             Self::Peer(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.0.as_bytes())),
             Self::Cli => ToSqlOutput::Borrowed(ValueRef::Text(b"cli")),
-            // Names of machines are one in upper and lower case; texts are not.
+            // Names of machines that differ by case are one; texts in a column are not.
             Self::CliAt(machine) => Self::CliAt(machine.folded()).to_string().into(),
             Self::Label(label) => ToSqlOutput::Borrowed(ValueRef::Text(label.as_bytes())),
         })
@@ -101,13 +101,13 @@ impl FromSql for MachineName {
     }
 }
 
-/// The place of something in a list of all there are.
+/// The place of a value in a list of all values.
 fn place_in<T: PartialEq>(all: &[T], one: &T) -> u8 {
     let place = all.iter().position(|other| other == one);
     place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }
 
-/// A kind of message by its place in [`MessageKind::ALL`].
+/// The place of a kind of message in [`MessageKind::ALL`].
 impl ToSql for MessageKind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(place_in(&Self::ALL, self).into())
@@ -122,14 +122,14 @@ impl FromSql for MessageKind {
     }
 }
 
-/// The time of a mark that a message gets later.
+/// The time at which a message gets a mark.
 ///
-/// "Not yet" is a number as long as a time of our days (a NULL would be shorter): a row whose size
-/// stays the same is changed in place, and its payload's pages are not written again.
+/// "Not yet" is a number as long as a time of our days (a NULL would be shorter): a row that keeps its
+/// size is changed in place, and the pages of its payload are not written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MarkTime(pub(super) Option<Timestamp>);
 
-/// A mark not made yet: the highest number that SQLite keeps in 6 bytes.
+/// The time of a mark that is still to come: the highest number that SQLite stores in 6 bytes.
 pub(super) const NOT_YET: i64 = (1 << 47) - 1;
 
 impl MarkTime {
@@ -155,18 +155,18 @@ impl FromSql for MarkTime {
     }
 }
 
-/// A way that there is not yet. Numbers from 2 on, since 0 and 1 take no byte of a row and all
+/// The way of a telling that is still to come. Numbers from 2 on, since 0 and 1 take no byte of a row and all
 /// others below 128 take one (<https://sqlite.org/fileformat2.html#record_format>).
 pub(super) const NO_WAY: u8 = 2;
 
-/// What is known of a telling, by its number.
+/// How sure a telling is, by its number.
 const HOWS: [How; 6] =
     [How::Notified, How::Sent, How::Held, How::Refused, How::Declined, How::NotRunning];
 
 /// How many ways there are.
 const WAYS: u8 = 7;
 
-/// A telling as it is stored: when, and in one number by which way, how sure, and whether whole.
+/// A telling as it is stored: when, and in one number by which way, how sure, and whether in full.
 pub(super) fn told_to_stored(told: Option<Told>) -> (i64, u8) {
     let Some(Told { at, by, how, whole }) = told else { return (NOT_YET, NO_WAY) };
     let (way, how) = (place_in(&Way::ALL, &by), place_in(&HOWS, &how));
@@ -174,7 +174,7 @@ pub(super) fn told_to_stored(told: Option<Told>) -> (i64, u8) {
     (MarkTime(Some(at)).to_stored(), code)
 }
 
-/// The telling that is stored so; none also for one that no program of ours has written.
+/// The telling that is stored like this; `None` also for one that no program of ours has written.
 pub(super) fn told_from_stored(at: i64, code: u8) -> Option<Told> {
     let code = code.checked_sub(NO_WAY + 1)?;
     let by = *Way::ALL.get(usize::from(code % WAYS))?;

@@ -3,14 +3,14 @@
 /// In the header of each database file of ours: "slmm".
 pub(super) const APPLICATION_ID: i32 = 0x736c_6d6d;
 
-/// What makes a database of version `n + 1` from one of version `n`. Never changed once released;
-/// appended to.
+/// Each makes a database of version `n + 1` from one of version `n`. What is released is never changed,
+/// only appended to.
 pub(super) const MIGRATIONS: [&str; 9] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// The version of the tables that this program knows.
 pub(super) const VERSION: usize = MIGRATIONS.len();
 
-/// Everything that has a root page, so that a look at the tables can tell whether all are there.
+/// All tables, so that an opening can look whether they are there.
 pub(super) const TABLES: [&str; 15] = [
     "meta",
     "parties",
@@ -31,13 +31,13 @@ pub(super) const TABLES: [&str; 15] = [
 
 // - Parties stand for a sender or recipient in messages and are numbered; 0 is "everyone", 1 the
 //   command line. A number is never used again, since lists of broadcasts may still hold it.
-//   `born` is the newest broadcast when the party came: no broadcast up to it is for it. Nor is one
-//   up to `floor` both for it and unread.
+//   `born` is the newest broadcast when the party came: none up to that one is to the party. None up
+//   to `floor` is both to it and unread.
 // - `ordinal` numbers the rows of its table without gaps, so that two rows tell how many there are.
 // - A column `payload` is last, so that reading the others does not touch the pages it spills to.
-// - An index ends with the row's `seq` without being told to.
+// - An index ends with the row's `seq` by itself.
 // - `left_seq` is the highest number given when the peer left.
-// - A row of `time_marks` says: no message or event up to `seq` has a `created_at` above `latest`.
+// - A row of `time_marks` says that no message or event up to `seq` has a `created_at` above `latest`.
 const V1: &str = "
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
@@ -156,8 +156,8 @@ CREATE INDEX locks_holder ON locks (holder);
 // A message can be notified, and a broadcast to each of its recipients. The table of messages is
 // made anew, so that its payload stays last. "Not yet" is 2^47 - 1 for a time and 2 for a way.
 //
-// In the list of a broadcast, the 6 bytes of a time and the one of a way come to stand between the
-// number and the time of delivery (10 bytes) and the time of reading (6 bytes) of each recipient.
+// In the list of a broadcast, the 6 bytes of a time and the byte of a way are put between the number
+// and the time of delivery (10 bytes) and the time of reading (6 bytes) of each recipient.
 const V2: &str = "
 ALTER TABLE messages RENAME TO messages_1;
 DROP INDEX messages_inbox;
@@ -202,7 +202,7 @@ UPDATE broadcasts SET recipients = (
 ";
 
 // A lock is found by its fence, since several may be on one path: shared ones, and patterns. Which of
-// them overlap is no matter of the database, which only keeps them.
+// them overlap is not for the database to know.
 const V3: &str = "
 DROP INDEX locks_expiry;
 DROP INDEX locks_holder;
@@ -228,9 +228,9 @@ CREATE INDEX locks_expiry ON locks (expires_at);
 ";
 
 // Mailboxes of names, and groups. The mailbox of the name `n` is a party called `@n`, a text that no
-// label can be. `addressed` says of a message in a mailbox which peer had the name then, of a broadcast
-// to which group it went. It comes after the payload, so that nothing is written anew: it is read with
-// the payload, but for events.
+// label can be. `addressed` says which peer had the name of the mailbox then, or to which group a
+// broadcast went. It comes after the payload, so that no row has to be written again: whoever reads it
+// also reads the payload, except for events.
 const V4: &str = "
 ALTER TABLE messages ADD COLUMN addressed ANY;
 CREATE INDEX peers_name ON peers (name) WHERE NOT name_is_automatic;
@@ -238,22 +238,21 @@ INSERT OR IGNORE INTO parties (name, born, floor)
     SELECT DISTINCT '@' || name, 0, 0 FROM peers WHERE NOT name_is_automatic;
 ";
 
-// Names that differ by case only are one, and so are their mailboxes: what is in others goes to the one
-// in lower case.
+// Names that differ by case only are one, and so are their mailboxes: what is in the others is moved to
+// the one in lower case.
 //
 // How far a party has come, so that an opening need not look at all messages: no message up to
-// `delivered` is for it and undelivered; of the broadcasts up to `counted`, `unread` are for it and
-// unread.
+// `delivered` is both to it and undelivered; of the broadcasts up to `counted`, `unread` are both to it
+// and unread.
 //
 // When the process of a peer's agent started, which tells it from another of the same id, and since
 // when a peer is away. A session that comes back is looked for by its id.
 //
-// A row of `times` says: at the mesh's own time `at`, `seq` was the highest number given; and what else
-// was known of the clocks (`TimeMark`). How old rows are goes by that. When locks and entries expire is
-// a time of the mesh, too; until there is a first row, that is the wall clock.
+// A row of `times` says that at the mesh's own time `at`, `seq` was the highest number given, and what
+// else was known of the clocks (`TimeMark`). By that it is known how old rows are. Locks and entries
+// expire at a time of the mesh, too; until there is a first row, that is the wall clock.
 //
-// `recovery` has one row at most: the database that was in the place of this one, and what was saved of
-// it.
+// `recovery` has one row at most: the database that this one has replaced, and what was saved of it.
 const V5: &str = "
 DROP INDEX peers_name;
 CREATE INDEX peers_name ON peers (name COLLATE NOCASE) WHERE NOT name_is_automatic;
@@ -297,10 +296,10 @@ CREATE TABLE recovery (
 ) STRICT;
 ";
 
-// The number of a way says how sure it is that the agent was told, too, in the same byte. A program of
-// version 5 would take what is sent for not told, and tell it again.
+// The byte of a way also says how sure it is that the agent was told. A program of version 5 would take
+// what is sent for not told, and tell it again.
 //
-// `agents` has what was last heard of each kind of agent, in words of the mesh's own (JSON).
+// `agents` has what was last heard of each kind of agent, in the mesh's own words (JSON).
 const V6: &str = "
 CREATE TABLE agents (
     kind TEXT PRIMARY KEY,
@@ -308,9 +307,9 @@ CREATE TABLE agents (
 ) STRICT, WITHOUT ROWID;
 ";
 
-// Other machines. What stood in `host` was what a peer said; now it is the name that its machine was
-// given when it joined, and paths of peers and locks are paths on that machine. `repo_hash` is what the
-// clones of a repository have in common.
+// Other machines. `host` was what a peer said; now it is the name that its machine was given when it
+// joined, and paths of peers and locks are paths on that machine. `repo_hash` is what the clones of a
+// repository have in common.
 //
 // `invitations` has hashes of tokens; `expires_at` is a time of the mesh.
 const V7: &str = "
@@ -337,14 +336,14 @@ CREATE TABLE invitations (
 ) STRICT, WITHOUT ROWID;
 ";
 
-// The journal: a number by which the database knows its own, and the last record of it that is in the
-// tables. A program of version 7 would not see what is in the journal only.
+// The number of the journal that belongs to the database, and its last record that is in the tables. A
+// program of version 7 would not see what is only in the journal.
 const V8: &str = "
 INSERT INTO meta VALUES ('journal', abs(random() % 9223372036854775807)), ('journal_record', 0);
 ";
 
-// The counters in `meta` go with whatever is committed, and are no more taken out before a change. A
-// program of version 8 would take what it finds beside them for true.
+// The counters in `meta` are written with every commit, and no longer removed before a change. A
+// program of version 8 would believe what it finds beside them.
 const V9: &str = "
 DELETE FROM meta WHERE key IN ('pending_to', 'pending_undelivered', 'pending_unread');
 ";

@@ -8,12 +8,10 @@ use crate::model::{MeshTime, Seq, StateEntry};
 use crate::store::{StateChange, StateOutcome};
 
 impl Db {
-    /// See [`crate::store::Store::state`].
     pub(super) fn state(&self, namespace: &str, key: &str) -> Outcome<Option<StateEntry>> {
         self.first("FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))
     }
 
-    /// See [`crate::store::Store::list_state`].
     pub(super) fn list_state(
         &self,
         namespace: Option<&str>,
@@ -34,7 +32,6 @@ impl Db {
         self.offer(&rest, params, |entry| entry.key.starts_with(prefix), keep)
     }
 
-    /// See [`crate::store::Store::state_after`].
     pub(super) fn state_after(
         &self,
         (namespace, key): (&str, &str),
@@ -70,7 +67,6 @@ impl Db {
         Ok(entries)
     }
 
-    /// See [`crate::store::Store::set_state`].
     pub(super) fn set_state(
         &mut self,
         entry: &StateEntry,
@@ -86,7 +82,6 @@ impl Db {
         Ok(StateOutcome::Done(old))
     }
 
-    /// See [`crate::store::Store::delete_state`].
     pub(super) fn delete_state(&mut self, change: &StateChange<'_>) -> Outcome<StateOutcome> {
         let old = self.state(change.namespace, change.key)?;
         if change.conflicts_with(old.as_ref()) {
@@ -104,7 +99,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::next_state_expiry`].
     pub(super) fn next_state_expiry(&self) -> Outcome<Option<MeshTime>> {
         self.row(
             "SELECT expires_at FROM state INDEXED BY state_expiry
@@ -114,14 +108,12 @@ impl Db {
         )
     }
 
-    /// See [`crate::store::Store::expired_state`].
     pub(super) fn expired_state(&self, now: MeshTime) -> Outcome<u64> {
         let sql = "SELECT count(*) FROM state INDEXED BY state_expiry WHERE expires_at <= ?1";
         let count: Option<Seq> = self.row(sql, [now], |row| row.get(0))?;
         Ok(count.unwrap_or_default().0)
     }
 
-    /// See [`crate::store::Store::expire_state`].
     pub(super) fn expire_state(&mut self, now: MeshTime, limit: u32) -> Outcome<Vec<StateEntry>> {
         let entries: Vec<StateEntry> = self.all(
             "FROM state INDEXED BY state_expiry

@@ -1,4 +1,4 @@
-//! Structures of the model that stand in a table of their own, each field in the column of its name.
+//! Structures of the model that have a table of their own, each field in the column of its name.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql as _, ToSqlOutput, ValueRef};
 use rusqlite::{Row, params_from_iter};
@@ -6,7 +6,7 @@ use rusqlite::{Row, params_from_iter};
 use super::db::{Db, Outcome};
 use crate::model::{Event, Invitation, Lock, MachineRecord, PeerRecord, StateEntry};
 
-/// What stands in a table.
+/// What a row of a table holds.
 pub(super) trait Stored: Sized {
     /// Its columns.
     const COLUMNS: &'static str;
@@ -14,16 +14,16 @@ pub(super) trait Stored: Sized {
     /// Reads it from a row of these columns.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self>;
 
-    /// What is to stand in them.
+    /// The values of these columns.
     fn values(&self) -> rusqlite::Result<Vec<ToSqlOutput<'_>>>;
 }
 
-/// What stands in a column as JSON.
+/// What a column holds as JSON.
 struct Json<T>(T);
 
 impl<T: serde::Serialize> Json<&T> {
     fn value(&self) -> ToSqlOutput<'static> {
-        // Lists of texts are text in any case.
+        // A list of texts can always be written as JSON.
         serde_json::to_string(self.0).unwrap_or_default().into()
     }
 }
@@ -78,7 +78,7 @@ stored! {
 }
 
 impl Db {
-    /// All rows of a table that `rest`, behind the columns, finds.
+    /// All rows found by `rest`, the statement after its columns.
     pub(super) fn all<T: Stored>(
         &self,
         rest: &str,
@@ -96,7 +96,7 @@ impl Db {
         self.row(&format!("SELECT {} {rest}", T::COLUMNS), params, T::read)
     }
 
-    /// Writes a row, with what else stands in it, in the place of the one with its key.
+    /// Writes a row, with a column that the structure does not have, in place of the one with its key.
     pub(super) fn put<T: Stored>(
         &mut self,
         table: &str,

@@ -9,7 +9,7 @@ use super::db::{Db, Outcome};
 use crate::model::Seq;
 use crate::store::marks::Marks;
 
-/// Numbers between two others, both excluded, up or down.
+/// Numbers between two others, both excluded, ascending or descending.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) low: Seq,
@@ -27,7 +27,7 @@ impl Range {
         Self { low: self.low.max(low), ..self }
     }
 
-    /// Leaves what is beyond `seq`.
+    /// Continues behind `seq`.
     pub(super) fn advance(&mut self, seq: Seq) {
         if self.ascending {
             self.low = seq;
@@ -36,7 +36,7 @@ impl Range {
         }
     }
 
-    /// Whether what is left may have something that comes before `bound`.
+    /// Whether what is left may contain something that comes before `bound`.
     pub(super) fn may_come_before(self, bound: Option<Seq>) -> bool {
         bound.is_none_or(|bound| if self.ascending { self.low < bound } else { self.high > bound })
     }
@@ -47,7 +47,7 @@ impl Range {
     }
 }
 
-/// A statement whose rows ascend by what it ends with, or descend.
+/// A statement whose rows ascend by the column that it ends with, or descend.
 macro_rules! in_order {
     ($ascending:expr, $ordered:literal, $limit:literal) => {
         if $ascending {
@@ -59,13 +59,13 @@ macro_rules! in_order {
 }
 pub(super) use in_order;
 
-/// A range of an index of messages, read in pieces. The index alone has all that is read.
+/// A range of an index of messages, read in pieces from the index alone.
 #[derive(Debug)]
 pub(super) struct Seqs {
     sql: &'static str,
     keys: [i64; 2],
     range: Range,
-    /// Rows of the next piece.
+    /// The number of rows in the next piece.
     piece: u32,
     ready: VecDeque<Seq>,
     done: bool,
@@ -119,7 +119,7 @@ impl Seqs {
         Ok(self.ready.front().copied())
     }
 
-    /// Goes on to the first that is not before `seq`.
+    /// Skips all that come before `seq`.
     fn skip_to(&mut self, seq: Seq) {
         while self.ready.front().is_some_and(|ready| self.range.in_order(*ready, seq)) {
             self.ready.pop_front();
@@ -136,8 +136,8 @@ impl Seqs {
 pub(super) enum Source {
     /// One range.
     One(Seqs),
-    /// What is in both of two ranges that go up. Each skips to where the other is, so that it does
-    /// not matter which is the long one.
+    /// What is in both of two ascending ranges. Each skips to where the other is, so that it does not
+    /// matter which is longer.
     Both(Seqs, Seqs),
 }
 
@@ -158,7 +158,7 @@ impl Source {
         }
     }
 
-    /// Takes `seq` away if it is the next one.
+    /// Removes `seq` if it is the next one.
     fn pop(&mut self, seq: Seq) {
         let (Self::One(seqs) | Self::Both(seqs, _)) = self;
         if seqs.ready.front() == Some(&seq) {
@@ -167,11 +167,11 @@ impl Source {
     }
 }
 
-/// A message found.
+/// A message that was found.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) seq: Seq,
-    /// If it is a broadcast for the one whose messages are read: how it stands with it.
+    /// Of a broadcast to the recipient whose messages are read: how it stands with that one.
     pub(super) broadcast: Option<Marks>,
 }
 
@@ -202,7 +202,7 @@ impl Merge {
         Ok(first.map(|seq| Found { seq, broadcast: None }))
     }
 
-    /// The same without those in `but`, which ascend: they are taken away.
+    /// The same without those in `but`, which ascend: they are removed.
     pub(super) fn peek_but(&mut self, db: &mut Db, but: &[Seq]) -> Outcome<Option<Found>> {
         while let Some(found) = self.peek(db)? {
             if but.binary_search(&found.seq).is_err() {
@@ -213,7 +213,7 @@ impl Merge {
         Ok(None)
     }
 
-    /// Takes away what [`Self::peek`] gave.
+    /// Removes what [`Self::peek`] returned.
     pub(super) fn pop(&mut self, found: Found) {
         if found.broadcast.is_none() {
             for source in &mut self.direct {

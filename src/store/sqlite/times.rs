@@ -7,7 +7,7 @@ use super::db::{Db, Outcome};
 use crate::model::{MeshTime, Seq, TimeMark};
 
 impl Db {
-    /// See [`crate::store::Store::note_time`]. Not counted as a change: nobody sees it.
+    /// Not counted as a change: nobody sees it.
     pub(super) fn note_time(&mut self, mark: &TimeMark) -> Outcome<()> {
         self.begin_write()?;
         self.change(
@@ -28,7 +28,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::make_older`].
     pub(super) fn make_older(&mut self, to: Seq, ms: i64) -> Outcome<()> {
         self.begin_write()?;
         self.wrote();
@@ -41,7 +40,6 @@ impl Db {
         Ok(())
     }
 
-    /// See [`crate::store::Store::last_time`].
     pub(super) fn last_time(&self) -> Outcome<Option<(TimeMark, Seq)>> {
         let sql = "SELECT at, seq, wall, boot_id, boot, steady_since, believed, unseen_to
             FROM times WHERE at = (SELECT max(at) FROM times)";

@@ -1,4 +1,5 @@
-//! Messages that a peer has not got: found from where it has got everything, in steps of bounded work.
+//! Messages that have not reached a peer: searched for from where it has everything, in steps of
+//! bounded work.
 
 use super::broadcasts::{entries, find};
 use super::db::{Db, Outcome, damaged};
@@ -6,10 +7,10 @@ use super::rows::MarkTime;
 use crate::model::{Party, PeerId, Seq};
 use crate::store::Waiting;
 
-/// Most messages of one kind that are looked at in one step.
+/// How many messages of one kind a step looks at, at most.
 const LOOKS_MAX: u32 = 256;
 
-/// Bytes of lists after which a step looks at no more, and which are remembered at most.
+/// After so many bytes of lists a step ends, and no more are remembered.
 const LISTS_BYTES_MAX: usize = 256 * 1024;
 
 /// What was found in one place.
@@ -22,7 +23,7 @@ struct Look {
 }
 
 impl Look {
-    /// Up to where there is nothing to be found, if `last` is the end of all.
+    /// Up to where there is nothing to be found, where `last` is the newest number.
     fn clear_to(&self, last: Seq) -> Seq {
         let first = self.found.first().map(|seq| Seq(seq.0.saturating_sub(1)));
         first.or(self.stopped_at).unwrap_or(last)
@@ -32,11 +33,11 @@ impl Look {
 /// A broadcast and the list of its recipients.
 type List = (Seq, Box<[u8]>);
 
-/// The lists of successive broadcasts, as read in this turn: peers that are fed one after the other
-/// look at the same ones.
+/// The lists of successive broadcasts, as read in this turn: peers that are served one after the other
+/// need the same ones.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// All above this are here, up to the last one.
+    /// All above this, up to the last one, are here.
     after: Seq,
     rows: Vec<List>,
     bytes: usize,
@@ -56,7 +57,6 @@ impl Lists {
 }
 
 impl Db {
-    /// See [`crate::store::Store::undelivered`].
     pub(super) fn undelivered(&mut self, peer: PeerId, after: Seq, limit: u32) -> Outcome<Waiting> {
         let Some(me) = self.find_party(&Party::Peer(peer))? else { return Ok(Waiting::default()) };
         let last = self.tally.last_seq;
@@ -72,7 +72,7 @@ impl Db {
             }
             looks.push(look);
         }
-        // Beyond the place where one of them stopped nobody knows what comes first.
+        // Behind the place where one of them stopped it is not known what comes first.
         let mut next = looks.iter().filter_map(|look| look.stopped_at).min();
         let mut seqs: Vec<Seq> = looks.into_iter().flat_map(|look| look.found).collect();
         seqs.retain(|seq| next.is_none_or(|end| *seq <= end));
@@ -86,7 +86,7 @@ impl Db {
         Ok(Waiting { messages: messages?, next })
     }
 
-    /// Whoever had everything before `after` has everything up to `seq`.
+    /// Notes that a party has everything up to `seq`, if it has everything up to `after`.
     fn note_delivered(&mut self, party: u32, after: Seq, seq: Seq) -> Outcome<()> {
         let progress = &mut self.parties.known(&self.connection, party)?.progress;
         if after <= progress.delivered {
