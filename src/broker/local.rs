@@ -75,6 +75,7 @@ impl<S: Store> Local<S> {
         !self.untold.is_empty()
             || self.turn.held.has_lost()
             || self.turn.mesh.wants_feed()
+            || self.turn.mesh.has_many_marks()
             || self.turn.mesh.has_waiters()
     }
 
@@ -184,6 +185,9 @@ impl<S: Store> Room for Local<S> {
             if due {
                 self.turn.with_mesh(Mesh::tick);
             }
+            if self.turn.mesh.has_many_marks() {
+                self.turn.with_mesh(|_, _| Ok(()));
+            }
         }
         self.turn.ask_woken();
         true
@@ -282,26 +286,80 @@ impl<S: Store> Room for Local<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Endpoint, Reply, Request};
     use crate::broker::clock::Clock;
     use crate::broker::entropy::SystemEntropy;
     use crate::broker::gate::Gate;
     use crate::broker::sockets::Sockets;
     use crate::files::tests::TempDir;
-    use crate::mesh::Settings;
+    use crate::mesh::{Caller, Outcome, Settings};
     use crate::store::journal::JournaledSqlite;
     use crate::store::sqlite::Options;
+
+    fn local(temp: &TempDir, now: Now) -> Local<JournaledSqlite> {
+        let path = temp.path().join("mesh.db");
+        let store = JournaledSqlite::open(&path, &Options::default()).unwrap();
+        let entropy = Box::new(SystemEntropy::new().unwrap());
+        let mesh = Mesh::new(store, entropy, Settings::default(), now).unwrap();
+        let gate = Gate::new(7899, "token".into());
+        let turn = Turn::new(mesh, gate, Sockets::new("/nowhere".into()), Clock::start());
+        Local::new(turn)
+    }
+
+    /// Asks in the turn that is open.
+    fn ask(local: &mut Local<JournaledSqlite>, endpoint: Endpoint, body: &str) -> Reply {
+        let asked = Request::decode(endpoint, body.as_bytes()).unwrap();
+        let mut reply = None;
+        local.turn.with_mesh(|mesh, now| {
+            let Ok(Outcome::Reply(done)) = mesh.handle(Caller::Broker, &asked, now) else {
+                panic!("it is not answered")
+            };
+            reply = Some(done);
+            Ok(())
+        });
+        reply.unwrap()
+    }
+
+    #[test]
+    fn marks_of_a_message_to_many_do_not_wait_for_the_next_request() {
+        let temp = TempDir::new();
+        let now = Now::default();
+        let mut local = local(&temp, now);
+        local.turn.start(now, false);
+        for n in 0..64 {
+            let body = format!(r#"{{"pid":1,"projectPath":"/p","name":"p{n}","udsPath":"/{n}"}}"#);
+            let Reply::Registered(registered) = ask(&mut local, Endpoint::Register, &body) else {
+                panic!("not registered")
+            };
+            local.turn.with_mesh(|mesh, now| mesh.link_up(registered.peer_id, false, now));
+        }
+        local.finish().unwrap();
+        local.turn.start(now, false);
+        ask(&mut local, Endpoint::Send, r#"{"fromPeer":"cli","toPeer":"all","payload":"now"}"#);
+        let (effects, _) = local.finish().unwrap();
+        let messages = effects.pushes.iter().filter_map(|push| match push.to {
+            crate::mesh::Target::One(peer) => Some((peer, push.frame.message()?)),
+            crate::mesh::Target::AllBut(_) => None,
+        });
+        // What is due now, and then nothing.
+        local.begin(now, false);
+        local.end().unwrap();
+        assert!(!local.begin(now, false));
+        for (peer, seq) in messages {
+            local.hear(News::Written(peer, seq), now);
+        }
+        assert_eq!(local.next_deadline(now), Some(now.mono));
+        assert!(local.begin(now, false));
+        local.end().unwrap();
+        assert!(!local.begin(now, false), "they are written");
+        assert_eq!(local.turn.mesh.store_mut().counts().messages.undelivered, 0);
+    }
 
     #[test]
     fn a_store_that_could_not_settle_is_looked_after_again() {
         let temp = TempDir::new();
-        let path = temp.path().join("mesh.db");
-        let store = JournaledSqlite::open(&path, &Options::default()).unwrap();
-        let entropy = Box::new(SystemEntropy::new().unwrap());
         let mut now = Now::default();
-        let mesh = Mesh::new(store, entropy, Settings::default(), now).unwrap();
-        let gate = Gate::new(7899, "token".into());
-        let turn = Turn::new(mesh, gate, Sockets::new("/nowhere".into()), Clock::start());
-        let mut local = Local::new(turn);
+        let mut local = local(&temp, now);
         // A turn in which something is written, and the care that follows.
         local.turn.start(now, false);
         local.turn.with_mesh(Mesh::make_room);

@@ -14,6 +14,10 @@ use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
 use crate::model::{Message, MessageId, Now, Party, PeerId, Seq, Timestamp};
 use crate::store::{Result, Store};
 
+/// So many marks are written in a turn of their own: they are those of a message to many, and whoever
+/// asks next would have to wait for them.
+const MARKS_OF_MANY: usize = 64;
+
 /// A message frame that was handed to the shell and is not confirmed yet.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
@@ -42,6 +46,16 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Whether a new message is pushed at once, if there is room.
+    fn has_caught_up(&self) -> bool {
+        self.up && !self.backlog
+    }
+
+    /// Whether there is room for what waits in the store.
+    fn is_hungry(&self) -> bool {
+        self.backlog && self.has_room()
     }
 
     fn has_room(&self) -> bool {
@@ -154,7 +168,8 @@ impl<S: Store> Mesh<S> {
             return;
         };
         if present.link.confirm(|frame| frame.id == id).is_some() {
-            self.confirmed(peer, id.seq());
+            let is_hungry = present.link.is_hungry();
+            self.confirmed(peer, id.seq(), is_hungry);
         }
     }
 
@@ -166,8 +181,9 @@ impl<S: Store> Mesh<S> {
             return;
         };
         if present.link.confirm(|frame| frame.id.seq() == message).is_some() {
+            let is_hungry = present.link.is_hungry();
             *self.written_now.entry(message).or_default() += 1;
-            self.confirmed(peer, message);
+            self.confirmed(peer, message, is_hungry);
         }
     }
 
@@ -186,6 +202,7 @@ impl<S: Store> Mesh<S> {
     ) -> Result<()> {
         self.now = now;
         let Some(present) = self.peers.get(&peer) else { return Ok(()) };
+        let is_hungry = present.link.is_hungry();
         let ids = acknowledged.iter().map(|id| (id.seq(), Some(*id)));
         let seqs = written.iter().map(|seq| (*seq, None));
         let had: Vec<(Seq, Option<MessageId>)> =
@@ -197,7 +214,7 @@ impl<S: Store> Mesh<S> {
                 .first()
                 .is_some_and(|message| message.seq == seq && id.is_none_or(|id| message.id == id));
             if is_it && !self.marks.iter().any(|mark| mark.peer == peer && mark.seq == seq) {
-                self.confirmed(peer, seq);
+                self.confirmed(peer, seq, is_hungry);
             }
         }
         Ok(())
@@ -223,10 +240,9 @@ impl<S: Store> Mesh<S> {
         self.hungry.insert(peer);
     }
 
-    fn confirmed(&mut self, peer: PeerId, seq: Seq) {
+    fn confirmed(&mut self, peer: PeerId, seq: Seq, is_hungry: bool) {
         self.marks.push(Mark { peer, seq, at: self.now.wall });
-        let hungry = |link: &Link| link.backlog && link.has_room();
-        if self.peers.get(&peer).is_some_and(|present| hungry(&present.link)) {
+        if is_hungry {
             self.hungry.insert(peer);
         }
     }
@@ -312,7 +328,7 @@ impl<S: Store> Mesh<S> {
         let link = &mut present.link;
         link.backlog = waiting.next.is_some();
         link.pushed_to = link.pushed_to.max(waiting.next.unwrap_or_default());
-        Ok(link.backlog && link.has_room())
+        Ok(link.is_hungry())
     }
 
     /// Which agent a sender is, as long as it is here.
@@ -326,10 +342,13 @@ impl<S: Store> Mesh<S> {
         PushFrame::new(Pushed::Message(PushedMessage::new(message, agent)), self.now.wall)
     }
 
+    /// Pushes a message's frame if there is room for it, and gives whether there was; else it waits in
+    /// the store.
     fn push_frame(&mut self, peer: PeerId, id: MessageId, frame: &Rc<PushFrame>) -> bool {
         let (turn, bytes) = (self.turn, frame.size());
         let Some(present) = self.peers.get_mut(&peer) else { return false };
         if !present.link.admits(bytes) {
+            present.link.backlog = true;
             return false;
         }
         present.link.push(id, bytes, turn);
@@ -341,7 +360,7 @@ impl<S: Store> Mesh<S> {
     /// many. The others get it when they have caught up.
     pub(super) fn push_message(&mut self, message: Message, to: &[PeerId]) -> u32 {
         let takes = |mesh: &Self, peer| {
-            mesh.peers.get(peer).is_some_and(|present| present.link.up && !present.link.backlog)
+            mesh.peers.get(peer).is_some_and(|present| present.link.has_caught_up())
         };
         if !to.iter().any(|peer| takes(self, peer)) {
             return 0;
@@ -363,16 +382,20 @@ impl<S: Store> Mesh<S> {
                 self.message_seen_from(machine, &mut message);
                 Some(self.message_frame(message))
             });
-            if self.push_frame(*peer, id, own.as_ref().unwrap_or(&common)) {
-                pushed += 1;
-            } else if let Some(present) = self.peers.get_mut(peer) {
-                present.link.backlog = true;
-            }
+            pushed += u32::from(self.push_frame(*peer, id, own.as_ref().unwrap_or(&common)));
         }
         pushed
     }
 
-    /// Writes the marks of confirmed messages: part of a turn that happens anyway.
+    /// Whether there are so many marks of confirmed messages that they are worth a turn, which writes
+    /// them as it begins.
+    #[must_use]
+    pub fn has_many_marks(&self) -> bool {
+        self.marks.len() >= MARKS_OF_MANY
+    }
+
+    /// Writes the marks of confirmed messages: part of a turn that happens anyway, unless there are
+    /// [many](Self::has_many_marks).
     pub(super) fn write_marks(&mut self) -> Result<()> {
         if self.marks.is_empty() {
             return Ok(());

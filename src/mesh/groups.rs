@@ -5,7 +5,7 @@ use super::roster::in_scope;
 use super::turn::Failure;
 use super::who::Actor;
 use crate::api::{Code, Place, Refusal, Scope};
-use crate::model::PeerId;
+use crate::model::{PeerId, PeerRecord};
 use crate::names;
 use crate::store::Store;
 
@@ -80,15 +80,12 @@ impl<S: Store> Mesh<S> {
             }
         };
         let home = self.home_of(&actor.party);
-        let is_member = |id: &PeerId| {
-            let Some(present) = self.peers.get(id) else { return false };
-            let record = &present.record;
-            match group {
-                Group::Topic(topic) => record.subscriptions.iter().any(|it| **it == **topic),
-                _ => in_scope(record, &scope, home),
-            }
+        let is_member = |record: &PeerRecord| match group {
+            Group::Topic(topic) => record.subscriptions.iter().any(|it| **it == **topic),
+            _ => in_scope(record, &scope, home),
         };
-        Ok(self.peers.keys().copied().filter(|id| Some(*id) != me).filter(is_member).collect())
+        let others = self.peers.iter().filter(|(id, _)| Some(**id) != me);
+        Ok(others.filter(|(_, it)| is_member(&it.record)).map(|(id, _)| *id).collect())
     }
 }
 
