@@ -1,4 +1,4 @@
-//! What an agent is told: results of tools, the reasons why there is none, and what resources read.
+//! What an agent is given: results of tools, the reasons why there is none, and resources.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::arguments::{Tool, ToolCall};
-use super::trim::{Keep, fit, trim};
+use super::trim::{Keep, fit, push, trim};
 use crate::agent::namespace::as_told;
 use crate::api::{Filter, Members, MessageInfo, Refusal, Request, Sent};
 use crate::client::ClientError;
@@ -34,8 +34,8 @@ impl MessagePart {
     }
 }
 
-/// A message as an agent sees it, or a part of one with the text of that part: what the agent does not
-/// know of itself.
+/// A message as an agent sees it, or a part of one with the text of that part. It leaves out what is the
+/// same for all messages of the list, such as its sender in those that the agent has sent.
 struct ShownMessage<'a> {
     message: &'a MessageInfo,
     filter: Filter,
@@ -93,7 +93,7 @@ impl Serialize for ShownMessage<'_> {
     }
 }
 
-/// The beginning of what the agent has written itself.
+/// The beginning of a text that the agent has written itself.
 fn beginning(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SENT_CHARS_MAX) {
         None => text.into(),
@@ -111,8 +111,7 @@ pub(super) fn message(
     armour(&text(&ShownMessage { message, filter, part })).into_owned()
 }
 
-/// The result of a call that is answered with what the broker said.
-/// `project` is where paths begin.
+/// The result of a call that is answered with what the broker said. Relative paths are from `project`.
 pub(super) fn result(call: &ToolCall, body: &[u8], project: &Path) -> Option<String> {
     let note = match call {
         ToolCall::Ask(Request::Send(send)) => note(&send.to_peer, body),
@@ -149,7 +148,7 @@ pub(super) fn result(call: &ToolCall, body: &[u8], project: &Path) -> Option<Str
     trim(body, dropped).map(|answer| fit(armour(&answer).into_owned(), keep))
 }
 
-/// The result of `mesh_state`: the namespace is told once, by the name that agents have for it.
+/// The result of `mesh_state`, with the namespace once, by the name that agents have for it.
 fn state(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Place<'a> {
@@ -162,22 +161,23 @@ fn state(body: &[u8]) -> Option<String> {
     let place: Place<'_> = serde_json::from_slice(body).ok()?;
     let trimmed = trim(body, &["namespace", "inDefault"])?;
     let Members(members): Members<'_> = serde_json::from_str(&trimmed).ok()?;
-    let mut out = String::from("{\"ok\":true");
+    let mut out = String::new();
+    push(&mut out, "ok", "true");
     if let Some(namespace) = place.namespace {
-        out.extend([",\"namespace\":", &text(as_told(&namespace))]);
+        push(&mut out, "namespace", &text(as_told(&namespace)));
     }
     for (name, value) in members.iter().filter(|(name, _)| name != "ok") {
-        out.extend([",", &text(name), ":", value.get()]);
+        push(&mut out, name, value.get());
     }
     if place.in_default {
         let note = format!("there is one in the namespace {SHARED_NAMESPACE}");
-        out.extend([",\"note\":", &text(&note)]);
+        push(&mut out, "note", &text(&note));
     }
     out.push('}');
     Some(fit(armour(&out).into_owned(), Keep::First))
 }
 
-/// What a sender should know that the broker's answer tells in numbers only.
+/// What a sender should know and the broker's answer says only in numbers.
 fn note(to: &str, body: &[u8]) -> Option<String> {
     match serde_json::from_slice(body).ok()? {
         Sent::Direct { queued: true, .. } => Some(format!(
@@ -226,18 +226,18 @@ pub(super) fn status(body: &[u8], you: &OwnStatus<'_>) -> Option<String> {
     let Members(members): Members<'_> = serde_json::from_str(&trimmed).ok()?;
     let mut out = format!("{{\"ok\":true,\"you\":{}", text(you));
     for (name, value) in members {
-        out.extend([",", &text(&name), ":", value.get()]);
+        push(&mut out, &name, value.get());
     }
     out.push('}');
     Some(out)
 }
 
-/// Arguments that cannot be taken.
+/// The result of a call whose arguments are refused.
 pub(super) fn refusal(refusal: &Refusal) -> String {
     text(refusal)
 }
 
-/// A call that came to nothing, in the words of the tool that made it.
+/// The result of a call that has failed, in the words of its tool.
 pub(super) fn failure(error: &ClientError, tool: Option<Tool>) -> String {
     let is_known_again = tool == Some(Tool::Send) && error.leaves_doubt();
     let more = if is_known_again {
@@ -265,14 +265,14 @@ fn refused_text(body: &serde_json::Map<String, Value>) -> String {
     let rest = body.keys().map(String::as_str).filter(|key| *key != "ok" && !first.contains(key));
     for key in first.into_iter().chain(rest) {
         if let Some(value) = body.get(key) {
-            out.extend([",", &text(key), ":", &value.to_string()]);
+            push(&mut out, key, &value.to_string());
         }
     }
     out.push('}');
     out
 }
 
-/// Why something cannot be done here and now.
+/// The result of a call that is not made.
 pub(super) fn trouble(code: &str, sentence: &str) -> String {
     text(&json!({"ok": false, "error": sentence, "code": code}))
 }

@@ -1,7 +1,7 @@
 //! The eight tools: their names and arguments, and what is asked of the broker for each.
 //!
-//! Arguments are checked here in the tool's own words, so that an agent is told what to change in
-//! the call it made, and not in a request it never saw.
+//! Refusals name the tool's own arguments, so that an agent is told what to change in its call and not in
+//! a request that it never saw.
 
 use std::borrow::Cow;
 use std::mem;
@@ -19,7 +19,7 @@ use crate::api::{
     Refusal, Request, Scope, Written,
 };
 use crate::client::paths;
-use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX, WAIT_SECONDS_MAX};
+use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX};
 use crate::model::Timestamp;
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -45,7 +45,7 @@ pub(super) enum Tool {
     Status,
 }
 
-/// What a call of a tool comes to.
+/// A call of a tool whose arguments were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ToolCall {
     /// Ask the broker this.
@@ -96,7 +96,7 @@ impl Tool {
         }
     }
 
-    /// A sentence of the broker with the names of this tool's arguments.
+    /// A sentence of the broker, with the names of this tool's arguments in place of those on the wire.
     pub(super) fn in_own_words(self, sentence: &str) -> Cow<'_, str> {
         let mut sentence = sentence.to_owned();
         for (own, wire) in self.renamed() {
@@ -105,8 +105,8 @@ impl Tool {
         sentence.into()
     }
 
-    /// What a call with these arguments comes to. `id` is the id of what it sends, so that it can
-    /// be repeated without harm.
+    /// Reads a call with these arguments. `id` becomes the id of what it sends, so that it can be repeated
+    /// without harm.
     ///
     /// # Errors
     /// `invalid_request`: which argument is wrong, and what was expected.
@@ -162,13 +162,13 @@ impl Tool {
         refusal
     }
 
-    /// The arguments that were given; those that say nothing are null.
+    /// The arguments that were given; empty ones are null.
     fn checked(self, arguments: Option<&RawValue>) -> Result<Fields<'_>> {
         let text = arguments.map_or("{}", RawValue::get);
         let Members(written): Members<'_> = serde_json::from_str(text).map_err(|error| {
             Refusal::new(Code::InvalidRequest, format!("the arguments cannot be read: {error}"))
         })?;
-        // Some clients cannot call a tool without arguments, and make some up.
+        // Some clients cannot call a tool without arguments, and invent some.
         if self == Self::Status {
             return Ok(Fields::default());
         }
@@ -193,7 +193,7 @@ impl Tool {
 
 const TO_HINT: &str = "; mesh_peers lists who is there";
 
-/// Adds to a sentence about `what`.
+/// Adds `hint` to a refusal of the argument `what`.
 fn hint(mut refusal: Refusal, what: &str, hint: &str) -> Refusal {
     if refusal.message.starts_with(what) {
         refusal.message = format!("{}{hint}", refusal.message).into();
@@ -224,13 +224,8 @@ fn scope(given: &Fields<'_>, project: &Project) -> Result<Scope> {
 
 fn inbox(mut given: Fields<'_>) -> Result<ToolCall> {
     const LIMIT: Number<u32> = Number::small(1, INBOX_LIMIT_MAX);
-    const WAIT: Number<u64> = Number::whole(0, WAIT_SECONDS_MAX);
     if given.get("limit").is_some_and(|limit| LIMIT.parse(limit).is_none()) {
         return Err(Refusal::field("limit", &LIMIT.expected()));
-    }
-    if given.get("wait").is_some_and(|wait| WAIT.parse(wait).is_none()) {
-        let expected = format!("a whole number of seconds from 0 to {WAIT_SECONDS_MAX}");
-        return Err(Refusal::field("wait", &expected));
     }
     let mut fetch = Fetch::read(&mut given)?;
     let wait = mem::take(&mut fetch.wait);
@@ -241,7 +236,7 @@ fn inbox(mut given: Fields<'_>) -> Result<ToolCall> {
     Ok(ToolCall::Inbox { fetch, wait })
 }
 
-/// A file has one spelling, whoever names it, and from wherever.
+/// Gives the path its canonical spelling, so that all name the same file alike.
 fn canonicalise(given: &mut Fields<'_>, project: &Path) -> Result<()> {
     let Some(path) = given.text("filePath") else { return Ok(()) };
     let takes = matches!(given.text("action").as_deref(), Some("lock" | "steal"));
@@ -281,7 +276,7 @@ fn events(given: &mut Fields<'_>) -> Result<()> {
     }
 }
 
-/// As [`ToolCall::Peers`] is asked by the peer `own`.
+/// The request for [`ToolCall::Peers`] of the peer `own`.
 pub(super) fn peers_request(scope: Scope, own: Option<&str>) -> Request {
     Request::Peers(ListPeers { scope, exclude_id: own.map(Into::into), ..ListPeers::default() })
 }

@@ -1,8 +1,7 @@
 //! What the server offers: tools, prompts, resources, and the instructions.
 //!
-//! The texts are what agents read, so they lie in files of their own (`catalog/`, and the skills,
-//! whose texts are the prompts). Each costs every agent context; the
-//! tests hold them to their budgets.
+//! Agents read these texts, which are in files of their own: `catalog/`, and the skills for the prompts.
+//! Every agent pays for them with its context; the tests hold them to their budgets.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -65,18 +64,18 @@ pub(super) static TEMPLATES: LazyLock<Box<RawValue>> =
 #[derive(Debug)]
 pub(super) struct Prompt {
     skill: &'static Skill,
-    /// What it can be given, in the order in which the text has it.
+    /// Its arguments, in the order in which the text has them.
     arguments: &'static [Argument],
 }
 
-/// Something a prompt can be given. None must be.
+/// An argument of a prompt. All are optional.
 #[derive(Debug, Serialize)]
 pub(super) struct Argument {
     name: &'static str,
     description: &'static str,
 }
 
-/// The place in a skill's text for what the user gave, as agents with skills of their own have it.
+/// The place in a skill's text for what the user has given, as agents with skills write it.
 const GIVEN: &str = "$ARGUMENTS";
 
 macro_rules! prompt {
@@ -130,8 +129,7 @@ impl Serialize for Prompt {
     }
 }
 
-/// JSON without its white space. Our own files are valid, as the tests see; another would give
-/// `null`.
+/// JSON without its white space; `null` if it is invalid, which our own files are not, as the tests show.
 fn compact(json: &str) -> Box<RawValue> {
     RawValue::from_string(crate::api::compact(json)).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

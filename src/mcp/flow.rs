@@ -66,7 +66,7 @@ impl Server {
         self.presence.need(self.session.awaits_roots(), now);
     }
 
-    /// The agent does not want the answer any more.
+    /// The agent no longer wants the answer.
     pub(super) fn cancel(&mut self, request: &Id, now: Instant) {
         let job = self.jobs.find(request).and_then(|id| self.jobs.remove(id));
         if let Some(job) = job {
@@ -78,26 +78,26 @@ impl Server {
         }
     }
 
-    /// Asks the broker for those whose turn it is.
+    /// Asks the broker on behalf of the jobs whose turn it is.
     pub(super) fn start_jobs(&mut self) {
         if !self.presence.is_present() {
             return;
         }
         let own = self.presence.identity().map(|identity| identity.id.to_string());
-        let news = self.jobs.news();
+        let signs = self.jobs.signs();
         for id in self.jobs.waiting() {
             let Some(job) = self.jobs.get_mut(id) else { continue };
             if job.fetch().is_some() && !self.reading.take_turn(id) {
                 continue;
             }
             job.stage = Stage::Sent;
-            job.news = news;
+            job.signs = signs;
             let request = job.request(own.as_deref());
             self.ask(Purpose::Job(id), request);
         }
     }
 
-    /// The broker has answered, or will not.
+    /// The broker has answered a job, or could not be asked.
     pub(super) fn handle_job(
         &mut self,
         id: JobId,
@@ -110,7 +110,7 @@ impl Server {
             Err(error) => {
                 self.reading.leave_turn(id);
                 if error.code() == Some(Code::Unauthorized) && !job.retried {
-                    // Nothing was done: it is asked again as whoever this session is then.
+                    // Nothing was done: it is asked again after the next registration.
                     job.retried = true;
                     job.stage = Stage::Waiting;
                     self.jobs.push(job);
@@ -151,7 +151,7 @@ impl Server {
         }
     }
 
-    /// Keeps what nobody knows the outcome of. Another failure of the same says nothing of that.
+    /// Keeps a request of which it is unknown whether it was carried out.
     fn note_outcome(&mut self, job: &Job, error: &ClientError, now: Instant) {
         if let Some(request) = job.asked_as_is().filter(|_| error.leaves_doubt()) {
             self.outcomes.unknown(request, now);
@@ -176,7 +176,8 @@ impl Server {
         })
     }
 
-    /// The result is there; it is told at once if it is known that nothing is unread.
+    /// The result is there. It is given at once if nothing can be unread; otherwise that is looked up
+    /// first.
     fn finish(&mut self, mut job: Job, ready: Ready, now: Instant) {
         let is_nothing = self.push_is_live && self.unread.is_empty();
         if is_nothing || job.tool().is_none() || !self.presence.is_present() {
@@ -185,7 +186,7 @@ impl Server {
         job.stage = Stage::Noticing(ready);
         job.deadline = now + NOTICE_TIME_MAX;
         self.jobs.push(job);
-        if self.reading.begin_glance() {
+        if !std::mem::replace(&mut self.reading.is_glancing, true) {
             let limit = u32::try_from(NOTICE_MESSAGES_MAX).ok();
             let fetch = Fetch { limit, peek: true, ..Fetch::default() };
             self.ask(Purpose::Glance, Request::Fetch(fetch));
@@ -198,10 +199,10 @@ impl Server {
         }
     }
 
-    /// Messages to be quoted were handed out, or were not.
+    /// The claim for messages to be quoted has a result.
     pub(super) fn handle_quoted(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
         let claimed = self.read_claimed(result, now);
-        // What is being fetched at this moment is handed over by that.
+        // A fetch that is under way hands over whatever there is.
         let is_fetching = self.jobs.is_fetching();
         let reading = &self.reading;
         let has = |id| is_fetching || reading.has(id);
@@ -210,13 +211,13 @@ impl Server {
         self.tell_noticed();
     }
 
-    /// What is unread was looked up; whoever waited for that is answered, also if it is not known.
+    /// What is unread was looked up, perhaps in vain; the jobs that waited for it are answered.
     pub(super) fn handle_glance(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
-        self.reading.end_glance();
+        self.reading.is_glancing = false;
         match result.and_then(|body| read_reply::<Messages>(&body)) {
             Ok(mut seen) => {
                 seen.messages.retain(|message| !self.reading.has(message.id));
-                // Those it has are unread until they are marked.
+                // Those that the agent has already are unread until they are marked.
                 self.unread.seen(&seen.messages, seen.messages.len() as u64 + seen.remaining);
                 if seen.remaining == 0 {
                     self.waking.only_unread(&seen.messages);
@@ -233,15 +234,15 @@ impl Server {
         self.tell_noticed();
     }
 
-    /// Answers those that wait for what is unread, once it is known.
+    /// Answers the jobs that wait to know what is unread, once that is known.
     fn tell_noticed(&mut self) {
-        if self.reading.is_glancing() || self.quotes.is_asked() {
+        if self.reading.is_glancing || self.quotes.is_asked() {
             return;
         }
         for id in self.jobs.ids(|job| matches!(job.stage, Stage::Noticing(_))) {
             self.tell_noticing(id);
         }
-        // None of them was a result to quote them on, or all came too late.
+        // No result was left to quote them on.
         if let Some(quoted) = self.quotes.take() {
             self.waking.errands.add(quoted.left());
         }
@@ -255,7 +256,7 @@ impl Server {
         }
     }
 
-    /// None of those that wait for this session to be in the mesh can have an answer.
+    /// Jobs that wait for this session to be in the mesh fail with `error`.
     pub(super) fn fail_waiting(&mut self, error: &ClientError, now: Instant) {
         for id in self.jobs.waiting() {
             if let Some(job) = self.jobs.remove(id) {
@@ -264,7 +265,7 @@ impl Server {
         }
     }
 
-    /// Ends what has taken too long.
+    /// Ends the jobs whose time is over.
     pub(super) fn expire_jobs(&mut self, now: Instant) {
         for id in self.jobs.due(now) {
             let Some(job) = self.jobs.get_mut(id) else { continue };
@@ -320,8 +321,8 @@ impl Server {
         }
     }
 
-    /// The result of a tool, and behind it what was `carried` to it and other news; gives whether it is
-    /// on its way.
+    /// Gives the result of a tool, with the messages that are `carried` and other notices behind it;
+    /// returns whether it was queued.
     pub(super) fn answer_tool(
         &mut self,
         asked: &ReturnAddress,
@@ -356,7 +357,7 @@ impl Server {
     }
 }
 
-/// The broker says what it should not.
+/// The error for a body that is not what the broker answers.
 fn no_json() -> ClientError {
     ClientError::Protocol { reason: "it is not the JSON that was expected".into() }
 }

@@ -6,13 +6,12 @@ use super::arguments::{Tool, ToolCall};
 use super::inbox_answer::InboxAnswer;
 use super::jobs::{Job, JobId, Stage, Work};
 use super::protocol::Body;
-use super::server::{LOOK_EVERY, Purpose, Server};
+use super::server::{Purpose, RETRY_EVERY, Server};
 use crate::api::{Fetch, Filter, Messages, Request};
 use crate::client::ClientError;
 use crate::client::blocking::read_reply;
 use crate::limits::CALL_TIME_MAX;
 use crate::log;
-use crate::model::MessageId;
 
 impl Server {
     /// Messages have come for a job that is no longer listed.
@@ -35,7 +34,7 @@ impl Server {
             job.asked.answer(Body::Resource { uri, text: &text }, Vec::new(), &mut self.out);
             return;
         }
-        // Those it has already are not told again before their mark is made.
+        // Those that the agent has already, and that only have to be marked, are not given again.
         messages.messages.retain(|message| {
             filter == Filter::Sent || message.read_at.is_some() || !self.reading.has(message.id)
         });
@@ -49,12 +48,12 @@ impl Server {
             && self.can_wait()
         {
             self.reading.leave_turn(job.id);
-            job.stage = if job.news == self.jobs.news() {
-                // Nobody tells when there is no connection for it.
-                let look_at = (!self.push_is_live).then(|| now + LOOK_EVERY);
+            job.stage = if job.signs == self.jobs.signs() {
+                // Without a push connection nothing announces a message.
+                let look_at = (!self.push_is_live).then(|| now + RETRY_EVERY);
                 Stage::Watching { until, look_at }
             } else {
-                // Something came while the answer was on its way: it is asked for again.
+                // Something came while the broker answered: ask again.
                 job.deadline = now + CALL_TIME_MAX;
                 Stage::Waiting
             };
@@ -78,7 +77,7 @@ impl Server {
                 self.reading.gave(&job, fetch, again.into_iter().chain(given).collect(), now);
             }
         } else {
-            // There is no room for so much: they stay unread.
+            // The answer was too large: they stay unread.
             ids.clear();
         }
         self.waking.were_read(|id| ids.contains(&id));
@@ -86,7 +85,7 @@ impl Server {
         self.reading.wrote(job.id, &ids);
     }
 
-    /// No message will come in time for those that wait for one.
+    /// Answers all that wait for a message: none will come in time.
     pub(super) fn answer_watchers(&mut self) {
         for id in self.jobs.ids(|job| matches!(job.stage, Stage::Watching { .. })) {
             self.answer_watcher(id);
@@ -99,15 +98,7 @@ impl Server {
         }
     }
 
-    /// The agent has these messages now.
-    pub(super) fn handed_over(&mut self, messages: &[MessageId], now: Instant) {
-        if !messages.is_empty() {
-            self.reading.handed_over(messages, now);
-            self.mark_read(now);
-        }
-    }
-
-    /// Marks what the agent has, if it is time to.
+    /// Marks the messages that the agent has, if that is due.
     pub(super) fn mark_read(&mut self, now: Instant) {
         if self.presence.is_present()
             && let Some(ids) = self.reading.take_marks(now)
@@ -119,7 +110,7 @@ impl Server {
         }
     }
 
-    /// What came of a mark.
+    /// A request to mark messages has a result.
     pub(super) fn handle_marked(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
         match result {
             Ok(_) => self.reading.marked(),
@@ -130,7 +121,7 @@ impl Server {
                     ClientError::Refused(refused) => refused.retry_after,
                     _ => None,
                 };
-                self.reading.not_marked(now + pause.unwrap_or(LOOK_EVERY));
+                self.reading.not_marked(now + pause.unwrap_or(RETRY_EVERY));
             }
         }
         self.mark_read(now);

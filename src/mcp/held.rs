@@ -1,5 +1,5 @@
-//! Requests that the broker holds until it is their turn: each on a connection of its own, so that
-//! the others go on. Whoever is not wanted any more closes its connection, and so leaves the queue.
+//! Requests that the broker may hold until it is their turn, each on a connection of its own, so that
+//! others are not held up. To abandon one, its connection is closed, which removes it from the queue.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::config::Config;
 pub(super) struct HeldRequests {
     config: Config,
     registry: Registry,
-    /// The first token that is not in use elsewhere.
+    /// The first of the tokens.
     first: usize,
     /// Each with two tokens, by its place.
     slots: Vec<Option<HeldRequest>>,
@@ -27,7 +27,7 @@ struct HeldRequest {
 }
 
 impl HeldRequests {
-    /// Nobody waits. Tokens from `first` on are theirs.
+    /// None yet. Tokens from `first` on are used for them.
     pub(super) fn new(config: Config, registry: Registry, first: Token) -> Self {
         Self { config, registry, first: first.0, slots: Vec::new() }
     }
@@ -58,7 +58,7 @@ impl HeldRequests {
         Ok(())
     }
 
-    /// The result of this is not wanted any more.
+    /// Abandons the request for this purpose.
     pub(super) fn forget(&mut self, purpose: Purpose) {
         for slot in &mut self.slots {
             slot.take_if(|wait| wait.purpose == purpose);
@@ -90,10 +90,10 @@ impl HeldRequests {
         }
     }
 
-    /// A request that has a result.
+    /// The next result of a request.
     pub(super) fn poll_finished(&mut self) -> Option<(Purpose, Result<Vec<u8>, ClientError>)> {
         for slot in &mut self.slots {
-            // That such a connection has ended is no news: another tells whether the broker has.
+            // The end of such a connection says nothing about the broker.
             while let Some(event) = slot.as_mut().and_then(|wait| wait.link.poll_event()) {
                 if let LinkEvent::Finished(purpose, result) = event {
                     *slot = None;

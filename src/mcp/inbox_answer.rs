@@ -1,8 +1,7 @@
-//! How much of an inbox goes into one answer: no more than a client takes, or a context bears, at
-//! once.
+//! An answer with messages: as many of them as a client and its context take at once.
 //!
-//! What does not fit stays unread. A message too large for any answer comes in parts, each in an
-//! answer of its own, and is read with the last.
+//! What does not fit stays unread. A message that is too large for any answer is given in parts, each in
+//! an answer of its own, and is read with the last one.
 
 use super::answers::{self, MessagePart};
 use crate::api::{Filter, MessageInfo, Messages};
@@ -10,7 +9,7 @@ use crate::limits::{ANSWER_BYTES_MAX, PART_BYTES_MAX};
 use crate::model::{MessageId, Party};
 use crate::text::is_harmful;
 
-/// What stands around the messages of an answer, bytes: `{"ok":true,"messages":[],"remaining":n}`.
+/// Bytes around the messages of an answer: `{"ok":true,"messages":[],"remaining":n}`.
 const FRAME_BYTES: usize = 64;
 
 /// A message, or a part of one, in an answer.
@@ -19,16 +18,16 @@ pub(super) struct GivenMessage {
     pub(super) id: MessageId,
     pub(super) from: Party,
     pub(super) from_name: Box<str>,
-    /// It had not been read before.
+    /// It was unread.
     pub(super) unread: bool,
-    /// Which part of it, of how many.
+    /// Which part of it this is.
     pub(super) part: Option<MessagePart>,
-    /// As it stands in the answer.
+    /// What the answer has of it.
     json: String,
 }
 
 impl GivenMessage {
-    /// Whether nothing of the message is left to be given.
+    /// Whether this is the end of the message.
     fn is_last(&self) -> bool {
         self.part.is_none_or(MessagePart::is_last)
     }
@@ -39,13 +38,13 @@ impl GivenMessage {
 pub(super) struct InboxAnswer {
     /// The answer.
     pub(super) text: String,
-    /// The messages in it, but for those that are given again, and for the agent's own.
+    /// The messages in it, without those that are given again and those that the agent has sent.
     pub(super) given: Vec<GivenMessage>,
 }
 
 impl InboxAnswer {
-    /// Cuts `list` so that it fits into an answer, behind those that are given `again`. `parts` says
-    /// how many parts of a message the agent has.
+    /// The messages that are given `again`, and as much of `list` as fits behind them. `parts` says how
+    /// many parts of a message the agent has.
     pub(super) fn new(
         list: &Messages,
         filter: Filter,
@@ -59,7 +58,7 @@ impl InboxAnswer {
         let mut given = Vec::new();
         let mut new = Vec::new();
         for at in 0..list.messages.len() {
-            // The oldest, of what is unread; else the newest.
+            // The oldest first if they are unread, otherwise the newest.
             let at = if filter == Filter::Unread { at } else { list.messages.len() - 1 - at };
             let Some(message) = list.messages.get(at) else { break };
             let next = shown(message, filter, parts(message.id));
@@ -71,7 +70,7 @@ impl InboxAnswer {
                 given.push(next);
             }
             if goes_on {
-                // Nothing of the next message before the end of this one.
+                // No other message comes before its end.
                 break;
             }
         }
@@ -99,7 +98,7 @@ impl InboxAnswer {
     }
 }
 
-/// A message as it is given next, if `had` parts of it were given.
+/// A message, or the part of it that follows after `had` parts.
 fn shown(message: &MessageInfo, filter: Filter, had: usize) -> GivenMessage {
     let given = |part: Option<MessagePart>, json: String| GivenMessage {
         id: message.id,
@@ -114,7 +113,7 @@ fn shown(message: &MessageInfo, filter: Filter, had: usize) -> GivenMessage {
         return given(None, json);
     }
     let parts = parts(&message.payload);
-    // One that was given whole is given anew.
+    // After the last part it begins again.
     let at = if had < parts.len() { had } else { 0 };
     let part = MessagePart { number: at + 1, of: parts.len() };
     let text = parts.get(at).copied().unwrap_or_default();
@@ -148,7 +147,7 @@ fn json_len(c: char) -> usize {
     }
 }
 
-/// A message, with a word that it may be known.
+/// A message with the remark that the agent may have it already.
 fn repeated(json: &str) -> String {
     json.replacen('{', "{\"repeated\":true,", 1)
 }

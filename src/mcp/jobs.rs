@@ -13,9 +13,9 @@ use crate::client::{ClientError, wait_of};
 use crate::limits::CALL_TIME_MAX;
 use crate::wire::jsonrpc::Id;
 
-/// How much longer than its time a job that was asked is given: whoever asks knows whether the
-/// request has gone out, and says so when that time is over.
-const WORD_TIME: Duration = Duration::from_millis(100);
+/// How much longer a job waits after its request was sent: the link to the broker ends at the same time,
+/// and then says whether the request had gone out.
+const GRACE_TIME: Duration = Duration::from_millis(100);
 
 /// Names a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,25 +26,25 @@ pub(super) struct JobId(pub(super) u64);
 pub(super) enum Work {
     /// A tool call.
     Tool(Tool, ToolCall),
-    /// A read of a resource, with its URI.
+    /// Reading a resource, whose URI this is.
     Read(Resource, String),
 }
 
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Until this session is in the mesh, and it is its turn.
+    /// It waits until this session is in the mesh and it is its turn.
     Waiting,
     /// The broker was asked.
     Sent,
-    /// There was no message; until one comes, or until this time.
+    /// There was no message. It waits for one.
     Watching {
-        /// When the answer is due, message or not.
+        /// When it is answered, message or not.
         until: Instant,
-        /// When to look without being told.
+        /// When to look again without a sign.
         look_at: Option<Instant>,
     },
-    /// The result is there; what else is unread is being looked up.
+    /// The result is there; what is unread is being looked up.
     Noticing(Ready),
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Ready {
         /// Whether it is an error.
         is_error: bool,
     },
-    /// What the broker says of itself; who this session is, is added when it is answered.
+    /// The status of the broker. Who this session is, is added when it is given to the agent.
     Status(Vec<u8>),
 }
 
@@ -71,13 +71,13 @@ pub(super) struct Job {
     pub(super) stage: Stage,
     /// When it was called.
     pub(super) begun: Instant,
-    /// When it fails, unless it watches.
+    /// When it fails, unless it waits for a message.
     pub(super) deadline: Instant,
     /// When a job that waits for messages stops waiting.
     pub(super) watch_until: Option<Instant>,
-    /// How much news there had been when the broker was asked.
-    pub(super) news: u64,
-    /// It has been tried under another registration already.
+    /// How many signs of messages there had been when the broker was asked.
+    pub(super) signs: u64,
+    /// It has been tried once more, after another registration.
     pub(super) retried: bool,
 }
 
@@ -89,7 +89,7 @@ impl Job {
             }
             _ => None,
         };
-        // The broker itself holds such a request.
+        // How long the broker may hold the request.
         let held = match &work {
             Work::Tool(_, ToolCall::Ask(request)) => wait_of(request),
             _ => 0,
@@ -102,7 +102,7 @@ impl Job {
             begun: now,
             deadline: now + CALL_TIME_MAX + Duration::from_secs(held),
             watch_until,
-            news: 0,
+            signs: 0,
             retried: false,
         }
     }
@@ -115,7 +115,7 @@ impl Job {
         }
     }
 
-    /// The messages it is to hand over, if it does that; they are then to be marked read.
+    /// What it fetches, if it hands messages over, which are then marked read.
     pub(super) fn fetch(&self) -> Option<&Fetch> {
         match &self.work {
             Work::Tool(_, ToolCall::Inbox { fetch, .. }) if fetch.filter != Filter::Sent => {
@@ -125,7 +125,7 @@ impl Job {
         }
     }
 
-    /// What the broker is asked, if that stands already.
+    /// What the broker is asked, if it is the same whoever asks.
     pub(super) fn asked_as_is(&self) -> Option<&Request> {
         match &self.work {
             Work::Tool(_, ToolCall::Ask(request)) => Some(request),
@@ -164,8 +164,7 @@ impl Job {
         }
     }
 
-    /// The answer of the broker, for those that are answered with what it said. `project` is where
-    /// paths begin.
+    /// The result of a job that is answered with what the broker said. Relative paths are from `project`.
     pub(super) fn plain_result(&self, body: &[u8], project: &Path) -> Option<String> {
         match &self.work {
             Work::Tool(_, call) => answers::result(call, body, project),
@@ -173,16 +172,16 @@ impl Job {
         }
     }
 
-    /// When something has to be done about it.
+    /// When it needs attention.
     fn due(&self) -> Instant {
         match self.stage {
             Stage::Watching { until, look_at } => look_at.map_or(until, |at| at.min(until)),
-            Stage::Sent => self.deadline + WORD_TIME,
+            Stage::Sent => self.deadline + GRACE_TIME,
             _ => self.deadline,
         }
     }
 
-    /// Why it fails when its time is over, and nobody has said why.
+    /// Why it fails when its time is over.
     pub(super) fn timed_out(&self) -> ClientError {
         let error = ClientError::TimedOut { after: CALL_TIME_MAX };
         match (&self.stage, self.asked_as_is()) {
@@ -197,8 +196,8 @@ impl Job {
 pub(super) struct Jobs {
     list: Vec<Job>,
     count: u64,
-    /// How often there was news for those that watch.
-    news: u64,
+    /// How many signs of messages there have been.
+    signs: u64,
 }
 
 impl Jobs {
@@ -244,13 +243,12 @@ impl Jobs {
         self.list.iter().filter(|job| wanted(job)).map(|job| job.id).collect()
     }
 
-    /// Those that are waiting, the oldest first; behind them those that wait for a message, the newest
-    /// first: the client may have given up the older ones without a word.
+    /// The jobs that can be asked now, the oldest first; behind them those that wait for a message, the
+    /// newest first: the client may have given up the older ones without saying so.
     pub(super) fn waiting(&self) -> Vec<JobId> {
         let waits = |job: &Job| matches!(job.stage, Stage::Waiting);
         let mut ids = self.ids(|job| waits(job) && job.watch_until.is_none());
         let mut watchers = self.ids(|job| waits(job) && job.watch_until.is_some());
-        // Those that have looked stand behind those that have not.
         watchers.sort_by_key(|id| std::cmp::Reverse(id.0));
         ids.append(&mut watchers);
         ids
@@ -267,25 +265,25 @@ impl Jobs {
         self.list.iter().any(|job| !matches!(job.stage, Stage::Watching { .. }))
     }
 
-    /// Those about which something has to be done at `now`.
+    /// Those that need attention at `now`.
     pub(super) fn due(&self, now: Instant) -> Vec<JobId> {
         self.ids(|job| job.due() <= now)
     }
 
-    /// When that is the case for the next one.
+    /// When the next one needs attention.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.list.iter().map(Job::due).min()
     }
 
-    /// How often there was news, for [`Job::news`]: an answer made before the last of it may lack what
-    /// it was about.
-    pub(super) fn news(&self) -> u64 {
-        self.news
+    /// How many signs of messages there have been. An answer that was made before the last of them may
+    /// lack a message.
+    pub(super) fn signs(&self) -> u64 {
+        self.signs
     }
 
-    /// Sends those that watch to look, and gives whether there were any.
+    /// There may be a message: those that wait for one look again. Returns whether there were any.
     pub(super) fn wake_watchers(&mut self, now: Instant) -> bool {
-        self.news += 1;
+        self.signs += 1;
         let mut woken = false;
         for job in &mut self.list {
             if matches!(job.stage, Stage::Watching { .. }) {

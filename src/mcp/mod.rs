@@ -38,11 +38,11 @@ use crate::log;
 /// Serves one agent at standard input and output, until it closes the input, this process is asked
 /// to end (SIGTERM, SIGINT), or its parent has ended.
 ///
-/// Settings that cannot be used, and why, are no reason not to: clients show a server that ends at its start as
-/// failed, without its reason. So it serves, and whatever tool is called says what is wrong.
+/// It also serves if the settings cannot be used: clients show a server that ends at its start as failed,
+/// without the reason. Every tool that is called then says what is wrong.
 ///
 /// # Errors
-/// The process has no descriptors to begin with. What goes wrong later is told to the agent.
+/// The poll or one of its first descriptors cannot be made. Later failures are reported to the agent.
 pub fn run(config: Result<Config, impl fmt::Display>) -> io::Result<()> {
     if let Ok(config) = &config {
         log::set_level(config.log);

@@ -1,5 +1,5 @@
-//! Events that the agent has subscribed to and was not told of yet, for the notice on its tool
-//! results.
+//! Events to which the agent has subscribed and of which it has not been told, for the notice on the
+//! results of its tools.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -14,18 +14,18 @@ use crate::log;
 use crate::model::{Seq, event_type};
 use crate::names;
 
-/// What a line says behind the events, at most; characters.
+/// Most characters that follow the events in a line.
 const REST_CHARS: usize = ", 18446744073709551615 more; mesh_events reads them".len();
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct News {
     events: VecDeque<(Seq, Box<str>)>,
-    /// Those that had no room.
+    /// How many more there are, for which there was no room.
     others: u64,
-    /// Up to where the events are known.
+    /// The last event that is known.
     known: Option<Seq>,
-    /// While it is looked up what was missed: what is pushed meanwhile.
+    /// What is pushed while missed events are being read.
     held: Option<Vec<Value>>,
 }
 
@@ -38,19 +38,18 @@ impl News {
         }
     }
 
-    /// The agent was told of these in another way.
+    /// The agent has been told of these in another way.
     pub(super) fn told(&mut self, events: &[Seq]) {
         self.events.retain(|(seq, _)| !events.contains(seq));
     }
 
-    /// The agent was told of all of them.
+    /// The agent has been told of all of them.
     pub(super) fn told_all(&mut self) {
         self.events.clear();
         self.others = 0;
     }
 
-    /// How many there are of each type, in a line of at most [`NOTICE_EVENTS_CHARS_MAX`] characters;
-    /// none if there are none.
+    /// How many there are of each type, in a line of at most [`NOTICE_EVENTS_CHARS_MAX`] characters.
     pub(super) fn line(&self) -> Option<String> {
         let mut counts: Vec<(&str, u64)> = Vec::new();
         for (_, kind) in &self.events {
@@ -92,20 +91,20 @@ impl Server {
         let text = |key: &str| payload.get(key).and_then(Value::as_str);
         let Some((kind, seq)) = text("eventType").zip(seq_of(payload)) else { return };
         self.news.known = self.news.known.map(|known| known.max(seq));
-        if self.is_news(kind, text("emittedBy")) && !self.wake_for_event(payload) {
+        if self.is_news(kind, text("emittedBy")) && !self.waking.add_event(payload) {
             self.news.add(seq, kind);
         }
     }
 
-    /// What the agent has done itself is no news to it, and would let it wake itself for ever; a
-    /// message is told as a message.
+    /// What the agent has done itself is not news, and could make it wake itself for ever. A message is
+    /// told as a message.
     fn is_news(&self, kind: &str, by: Option<&str>) -> bool {
         let own = self.presence.identity().map(|identity| identity.id.to_string());
         kind != event_type::MESSAGE_RECEIVED && (by.is_none() || by != own.as_deref())
     }
 
-    /// Looks for events that were not pushed, since there was no connection for it; or, when the
-    /// subscription `is_new`, only up to where there are any.
+    /// Reads events that were not pushed because there was no connection. If the subscription `is_new`,
+    /// only looks which event is the last.
     pub(super) fn look_for_events(&mut self, is_new: bool) {
         if is_new {
             self.news.known = None;
@@ -122,11 +121,11 @@ impl Server {
         self.ask(Purpose::MissedEvents, Request::ReadEvents(read));
     }
 
-    /// What was missed.
+    /// Missed events were read.
     pub(super) fn handle_missed_events(&mut self, result: Result<Vec<u8>, ClientError>) {
         let held = self.news.held.take().unwrap_or_default();
         let found = result.map(|body| serde_json::from_slice::<Events>(&body));
-        // What has been pushed up to there is among what was found.
+        // What was pushed up to there has been read, too.
         let mut found_up_to = None;
         match found {
             Ok(Ok(events)) => {
@@ -139,7 +138,7 @@ impl Server {
                     }
                 }
             }
-            // Another database, perhaps.
+            // Perhaps it is another database.
             Ok(Err(_)) | Err(ClientError::Refused(_)) => self.news.known = None,
             Err(error) => log::debug(format_args!("cannot look for events: {error}")),
         }
@@ -148,7 +147,7 @@ impl Server {
         }
     }
 
-    /// The agent has read events, those in this answer.
+    /// The agent has read the events in this answer.
     pub(super) fn events_read(&mut self, answer: &str) {
         let answer: Value = serde_json::from_str(answer).unwrap_or_default();
         let events = answer.get("events").and_then(Value::as_array);

@@ -1,8 +1,8 @@
 //! What goes out to the agent: answers, notifications and our own requests, one line each, in a
 //! bounded queue.
 //!
-//! It also tells when the last byte of an answer has been taken: only then its messages count as
-//! handed over.
+//! It also says when the last byte of an answer has been taken: only then have its messages been handed
+//! over.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -35,12 +35,12 @@ impl RpcError {
     }
 }
 
-/// The messages in an answer, which tell the agent something once the answer was taken.
+/// The messages in an answer, which the agent knows of once the answer was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Carried {
-    /// In full: the agent has them then.
+    /// In full: the agent then has them.
     pub(super) whole: Vec<MessageId>,
-    /// Quoted behind it: the agent knows of them then.
+    /// Quoted behind it: the agent has then been notified of them.
     pub(super) quoted: Vec<Quoted>,
 }
 
@@ -65,7 +65,7 @@ impl From<Vec<MessageId>> for Carried {
 #[derive(Debug)]
 pub(super) struct Outbox {
     buffer: Buffer,
-    /// Bytes that were ever queued.
+    /// Bytes queued since the start.
     queued: u64,
     /// Messages in an answer, with the position of its end.
     messages: VecDeque<(u64, Carried)>,
@@ -86,8 +86,8 @@ impl Outbox {
         self.buffer.len() > RPC_OUT_PAUSE_BYTES
     }
 
-    /// Writes once, and no more than a writable pipe takes without blocking; gives the messages
-    /// whose answers have now been taken whole.
+    /// Writes once, and no more than a writable pipe takes without blocking; returns the messages
+    /// of which the whole answer has now been taken.
     ///
     /// # Errors
     /// What the writer answers.
@@ -130,17 +130,17 @@ impl Outbox {
         });
     }
 
-    /// Answers what was no message.
+    /// Answers a line that is no valid message.
     pub(super) fn respond_fault(&mut self, id: Option<&Id>, fault: Fault) {
         self.put(Carried::default(), |out| jsonrpc::encode_fault(out, id, fault));
     }
 
-    /// Answers with an error that cannot be put down to a request.
+    /// Sends an error that belongs to no request.
     pub(super) fn respond_nobody(&mut self, code: i64, message: &str) {
         self.put(Carried::default(), |out| jsonrpc::encode_error(out, None, code, message, None));
     }
 
-    /// Sends a notification, if there is room for it; gives whether there was.
+    /// Sends a notification, if there is room for it; returns whether there was.
     pub(super) fn notify<P: Serialize + ?Sized>(&mut self, method: &str, params: &P) -> bool {
         self.put(Carried::default(), |out| jsonrpc::encode_notification(out, method, Some(params)))
     }
@@ -150,7 +150,7 @@ impl Outbox {
         self.put(Carried::default(), |out| jsonrpc::encode_request(out, id, method, None::<&()>));
     }
 
-    /// Queues a line; gives whether there was room.
+    /// Queues a line; returns whether there was room.
     fn put(
         &mut self,
         messages: Carried,

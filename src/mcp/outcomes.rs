@@ -1,5 +1,5 @@
-//! What was sent with an unknown outcome: asked for once more, it gets the id it had, by which the
-//! broker knows it again if it has it.
+//! Requests with an id whose outcome is unknown. When the agent makes such a request again, it gets the
+//! same id, by which the broker recognises it if it has it already.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::limits::{REPEAT_TIME, REPEATS_MAX};
 pub(super) struct UnknownOutcomes(Vec<(Request, Instant)>);
 
 impl UnknownOutcomes {
-    /// Gives `request` the id of the same one, if nobody knows what came of that and it was tried
-    /// lately.
+    /// Gives `request` the id of the same one that was sent lately with an unknown outcome, if there is
+    /// one.
     pub(super) fn recognise(&mut self, request: &mut Request, now: Instant) {
         self.0.retain(|(_, at)| now.saturating_duration_since(*at) <= REPEAT_TIME);
         if let Some((known, _)) = self.0.iter().rev().find(|(known, _)| is_same(known, request)) {
@@ -22,7 +22,7 @@ impl UnknownOutcomes {
         }
     }
 
-    /// Nobody knows what came of `request`.
+    /// The outcome of `request` is unknown.
     pub(super) fn unknown(&mut self, request: &Request, now: Instant) {
         if id(request).is_some() {
             self.settled(request);
@@ -33,13 +33,13 @@ impl UnknownOutcomes {
         }
     }
 
-    /// It is known what came of `request`.
+    /// The outcome of `request` is known.
     pub(super) fn settled(&mut self, request: &Request) {
         self.0.retain(|(known, _)| known != request);
     }
 }
 
-/// The id of what is sent.
+/// The id of a message or an event.
 fn id(request: &Request) -> Option<Uuid> {
     match request {
         Request::Send(send) => send.id,
@@ -48,7 +48,7 @@ fn id(request: &Request) -> Option<Uuid> {
     }
 }
 
-/// Whether two requests are the same but for their ids.
+/// Whether two requests are the same apart from their ids.
 fn is_same(a: &Request, b: &Request) -> bool {
     let mut a = a.clone();
     match &mut a {

@@ -30,7 +30,7 @@ impl Project {
         Self::at(std::env::current_dir().unwrap_or_else(|_| "/".into()))
     }
 
-    /// Where an agent of this type says that it works, if it says so.
+    /// Where an agent of this type says, in a variable, that it works.
     pub(super) fn of_agent(agent: &str) -> Option<Self> {
         let said = variables::said(agent, Said::Project).map(PathBuf::from)?;
         said.is_absolute().then(|| Self::at(said))
@@ -72,8 +72,7 @@ fn text_of(path: &Path) -> Option<Box<str>> {
     path.to_str().filter(|path| path.len() <= PATH_BYTES_MAX).map(Into::into)
 }
 
-/// What a session of an agent of this type is registered with, but for what only its connection
-/// knows.
+/// The registration of a session of an agent of this type, without what only its connection knows.
 pub(super) fn introduction(project: &Project, agent_type: &str) -> Register {
     Register {
         pid: std::process::id(),

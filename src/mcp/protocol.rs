@@ -1,9 +1,9 @@
 //! The shapes of MCP: versions, what is read of `params`, and results as each era has them.
 //!
-//! The server speaks two eras. In the legacy one (revisions 2024-11-05 to 2025-11-25) a handshake,
-//! `initialize`, says who is there. In the modern one (2026-07-28) there is none: each request
-//! carries version and capabilities of its client in `params._meta`, and each result says what
-//! kind of result it is.
+//! The server speaks the protocol of two eras. In the legacy one (revisions 2024-11-05 to 2025-11-25)
+//! client and server introduce themselves in a handshake, `initialize`. In the modern one (2026-07-28)
+//! there is none: each request has the version and the capabilities of its client in `params._meta`, and
+//! each result says what kind of result it is.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ use crate::wire::jsonrpc::{INVALID_PARAMS, Id, UNSUPPORTED_PROTOCOL_VERSION};
 
 /// The versions with a handshake, oldest first.
 const LEGACY_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-/// What a client gets that asks for a version without a handshake, or an unknown one.
+/// The version for a client that asks for one without a handshake, or for an unknown one.
 const LEGACY_LATEST: &str = "2025-11-25";
 /// The versions without a handshake.
 const MODERN_VERSIONS: [&str; 1] = ["2026-07-28"];
@@ -33,7 +33,7 @@ const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// How long a client may keep what cannot change while this process lives, ms.
 const STATIC_TTL_MS: u64 = 3_600_000;
 
-/// Which protocol a request speaks.
+/// The era of the protocol in which a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Era {
     /// With a handshake.
@@ -42,12 +42,12 @@ pub(super) enum Era {
     Modern,
 }
 
-/// The version a handshake ends with: the one asked for if it is known.
+/// The version that is agreed on in a handshake: the one asked for if it is known.
 pub(super) fn negotiate(asked: &str) -> &'static str {
     LEGACY_VERSIONS.into_iter().find(|version| *version == asked).unwrap_or(LEGACY_LATEST)
 }
 
-/// Reads `params` of a method; none of them count as `{}`.
+/// Reads `params` of a method; if there are none, `{}`.
 ///
 /// # Errors
 /// -32602, if they are not what the method takes.
@@ -64,7 +64,7 @@ pub(super) struct ClientInfo {
     pub(super) name: String,
 }
 
-/// `params` of `initialize`, as far as they matter here.
+/// The `params` of `initialize` that are used.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Initialize {
@@ -141,7 +141,7 @@ impl Meta {
 /// What a request is answered with.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Body<'a> {
-    /// Nothing to tell.
+    /// An empty object.
     Empty,
     /// `initialize`
     Initialize {
@@ -185,12 +185,12 @@ pub(super) enum Body<'a> {
     Listen(&'a Id),
 }
 
-/// A result, as its era has it.
+/// A result, in the form of its era.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MethodResult<'a> {
     /// The era of the request.
     pub(super) era: Era,
-    /// What is told.
+    /// What it says.
     pub(super) body: Body<'a>,
 }
 
@@ -228,8 +228,8 @@ impl Body<'_> {
             Self::Empty | Self::Listen(_) => Ok(()),
             Self::Initialize { version, has_channel } => {
                 map.serialize_entry("protocolVersion", version)?;
-                // Logging is on only here: in the modern era each request would have to ask for
-                // it, and there is nothing to log about a single request.
+                // Only here: in the modern era a client asks for logging with each request, and there
+                // is nothing to log about a single one.
                 let mut capabilities = json!({
                     "logging": {}, "prompts": {}, "resources": {"subscribe": true}, "tools": {},
                 });
@@ -272,7 +272,7 @@ impl Body<'_> {
     }
 }
 
-/// Writes a small object; the values are few enough to be told by a list.
+/// Implements `Serialize` for an object with these members.
 macro_rules! object {
     ($type:ty, $this:ident => { $($key:tt: $value:expr),* $(,)? }) => {
         impl Serialize for $type {
@@ -286,7 +286,7 @@ macro_rules! object {
     };
 }
 
-/// Whatever others wrote in it cannot leave its quotation marks.
+/// Text in which nothing that others wrote can end its quotation marks.
 struct TextBlock<'a>(&'a str);
 object!(TextBlock<'_>, this => {"type": "text", "text": armour(this.0)});
 

@@ -1,8 +1,8 @@
-//! The socket on which the broker tells this session what is new: NDJSON frames in, the
-//! acknowledgement of each message out.
+//! The socket on which the broker pushes what is new: NDJSON frames in, the acknowledgement of each
+//! message out.
 //!
-//! We listen, the broker connects: so it can be gone and come back without being looked for. Of
-//! several connections the newest stands.
+//! This process listens and the broker connects, so that nobody has to look for a broker that returns.
+//! Of several connections the newest counts.
 
 use std::fs::Permissions;
 use std::io;
@@ -55,9 +55,8 @@ impl PushSocket {
         self.connection.is_some()
     }
 
-    /// Listens, if it does not already, and gives the path to be told to the broker. The socket may
-    /// have been removed in the meantime: by someone who cleans up, or by a broker that took this
-    /// process for dead.
+    /// Listens, if it does not already, and returns the path for the broker. The socket may have been
+    /// removed meanwhile: by someone who cleans up, or by a broker that took this process for dead.
     ///
     /// # Errors
     /// The socket cannot be made.
@@ -65,7 +64,7 @@ impl PushSocket {
         if self.listener.is_none() || !self.path.exists() {
             self.listener = None;
             let mut listener = UnixListener::bind(&self.path)?;
-            // The directory is closed to others already.
+            // Others cannot enter the directory either.
             std::fs::set_permissions(&self.path, Permissions::from_mode(0o600))?;
             self.registry.register(&mut listener, self.listener_token, Interest::READABLE)?;
             self.listener = Some(listener);
@@ -75,8 +74,8 @@ impl PushSocket {
         })
     }
 
-    /// Leaves the peer's token beside the socket, for the hooks of this session. Done again after
-    /// each registration, as whoever has removed the one has removed the other.
+    /// Leaves the peer's token beside the socket, for the hooks of this session. It is written after each
+    /// registration, as whoever removes the socket also removes the token.
     pub(super) fn leave_token(&self, token: &str) {
         if self.listener.is_some()
             && let Err(error) = write_private(&self.token_path(), token.as_bytes())
@@ -89,7 +88,7 @@ impl PushSocket {
         self.path.with_extension("token")
     }
 
-    /// Someone connects.
+    /// Accepts connections.
     pub(super) fn handle_listener_ready(&mut self) {
         loop {
             let Some(listener) = &self.listener else { return };
@@ -131,7 +130,7 @@ impl PushSocket {
         }
     }
 
-    /// Reads what was pushed, gives it to `handle`, and confirms it.
+    /// Reads what was pushed, passes it to `handle`, and acknowledges it.
     pub(super) fn handle_stream_ready(&mut self, mut handle: impl FnMut(&Frame)) {
         let Some(connection) = &mut self.connection else { return };
         match connection.read(&mut handle) {
@@ -156,7 +155,7 @@ impl PushSocket {
 }
 
 impl Connection {
-    /// Reads until there is no more, which is an error of the kind `WouldBlock`.
+    /// Reads until there is no more, which is the error `WouldBlock`.
     fn read(&mut self, handle: &mut impl FnMut(&Frame)) -> io::Result<()> {
         loop {
             while let Some(line) = self.lines.next_line() {
@@ -168,8 +167,8 @@ impl Connection {
                     Ok(frame) => {
                         handle(&frame);
                         if let Frame::Message(message) = &frame {
-                            // A broker that takes no acknowledgements is no use; this ends the
-                            // connection, and what was not confirmed is pushed again.
+                            // If the broker takes no acknowledgements, this ends the connection, and
+                            // what was not acknowledged is pushed again.
                             self.acks.extend(ack_line(message.message_id).as_bytes())?;
                         }
                     }
@@ -233,7 +232,7 @@ mod tests {
             socket
         }
 
-        /// Does what there is to do; gives the frames that came.
+        /// Does what there is to do; returns the frames that came.
         fn turn(&mut self) -> Vec<Frame> {
             let mut events = Events::with_capacity(4);
             self.poll.poll(&mut events, Some(Duration::from_millis(200))).unwrap();

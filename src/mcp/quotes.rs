@@ -1,8 +1,8 @@
-//! The messages that results of tools quote: those that wait for the agent and that nobody else has
-//! told it or is telling it, each once.
+//! The messages that are quoted on results of tools: unread ones of which the agent has not been told
+//! in any other way, each once.
 //!
-//! They are claimed when a result is there, before it is written; and they count as notified when the
-//! client has taken its last byte.
+//! They are claimed when there is a result, before it is written, and count as notified once the client
+//! has taken its last byte.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub(super) struct Quoted {
 }
 
 impl Quoted {
-    /// The client has taken them: tells that to the broker.
+    /// The client has taken them: what to ask of the broker then.
     pub(super) fn taken(self) -> Vec<Request> {
         let claim_id = Some(self.claim_id);
         let (ids, way) = (self.messages, Way::ToolResult);
@@ -34,7 +34,7 @@ impl Quoted {
         [mark].into_iter().chain(rest).collect()
     }
 
-    /// They were not told after all.
+    /// They were not given after all: what to ask of the broker then.
     pub(super) fn left(&self) -> Request {
         release(self.claim_id)
     }
@@ -47,9 +47,9 @@ fn release(claim_id: Uuid) -> Request {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
-    /// There may be some.
+    /// There may be messages.
     is_wanted: bool,
-    /// There are none before.
+    /// The broker hands none out before.
     defer_until: Option<Instant>,
     /// They were asked for.
     is_asked: bool,
@@ -64,8 +64,8 @@ impl Quotes {
         self.defer_until = None;
     }
 
-    /// Whether they are to be asked for; told once, and followed by [`Quotes::answered`]. `is_sure`:
-    /// there is a sign for each message.
+    /// Whether to claim messages now; if so, [`Quotes::answered`] has to follow. `is_sure`: there has been
+    /// a sign of each message.
     pub(super) fn ask(&mut self, is_sure: bool, now: Instant) -> bool {
         let is_quiet = self.defer_until.is_some_and(|at| now < at);
         let asks = !self.is_asked && !is_quiet && (self.is_wanted || !is_sure);
@@ -75,13 +75,13 @@ impl Quotes {
         asks
     }
 
-    /// Whether the answer is not there yet.
+    /// Whether a claim has not been answered yet.
     pub(super) fn is_asked(&self) -> bool {
         self.is_asked
     }
 
-    /// What was handed out; none if nobody knows. `has`: whether the agent has a message already, or is
-    /// about to. Gives what is to be told to the broker.
+    /// The claim was answered with `claimed`, or has failed. `has`: whether the agent has a message
+    /// already, or is about to get it. Returns what to ask of the broker.
     pub(super) fn answered(
         &mut self,
         claimed: Option<Claimed>,

@@ -1,10 +1,10 @@
 //! Messages on their way to the agent: fetched, written out, and only then marked read.
 //!
-//! A message whose answer was not taken whole is still unread. One whose mark got lost is marked
-//! again, and not shown again meanwhile.
+//! A message is still unread unless the client has taken the whole answer that it is in. If a mark is
+//! lost, the message is marked again, and not given again meanwhile.
 //!
-//! That an answer was taken does not say that anyone waited for it still: a client may have given up
-//! its call without a word. So the last messages are kept, and given again where that may be so.
+//! A client may take an answer whose caller has given up without saying so. So the last messages are
+//! kept, and given again if that may have happened.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -16,10 +16,10 @@ use crate::limits::{ANSWER_PROMPT, INBOX_LIMIT_MAX, MARK_IDS_MAX};
 use crate::model::MessageId;
 use crate::wire::jsonrpc::Id;
 
-/// Messages of which parts were given, at most; of one that is forgotten the first comes again.
+/// Most messages of which it is remembered how many parts were given; another begins again with the first.
 const PARTS_MAX: usize = INBOX_LIMIT_MAX as usize;
 
-/// Whose turn it is to fetch messages: two answers at once would tell the same ones.
+/// Whose turn it is to fetch messages: two fetches at once would give the same ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Turn {
     #[default]
@@ -30,14 +30,14 @@ enum Turn {
     Writing,
 }
 
-/// Whether an answer has found its caller, as far as can be told.
+/// Whether anyone may have missed an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
-    /// It came at once.
+    /// Hardly: it came at once.
     None,
-    /// It came late.
+    /// Perhaps: it came late.
     Late,
-    /// The caller has given up.
+    /// Yes: the client has cancelled the call.
     GivenUp,
 }
 
@@ -59,14 +59,14 @@ pub(super) struct Reading {
     written: Vec<MessageId>,
     /// Messages the agent has, to be marked read.
     handed: Vec<MessageId>,
-    /// How many of those, from the first, are being marked.
+    /// How many of these are being marked, from the first on.
     marking: usize,
-    /// When it is tried again.
+    /// When marking is tried again.
     retry_at: Option<Instant>,
-    /// A look at what is unread is on its way.
-    glancing: bool,
+    /// What is unread is being looked up.
+    pub(super) is_glancing: bool,
     last: Option<HandOver>,
-    /// Messages that come in parts, with how many the agent has.
+    /// Messages that are given in parts, and how many parts the agent has.
     parts: VecDeque<(MessageId, usize)>,
 }
 
@@ -79,7 +79,7 @@ impl Reading {
         self.turn == Turn::Fetching(job)
     }
 
-    /// Gives the turn back, if `job` has it.
+    /// Takes the turn back, if `job` has it.
     pub(super) fn leave_turn(&mut self, job: JobId) {
         if self.turn == Turn::Fetching(job) {
             self.turn = Turn::Free;
@@ -133,14 +133,14 @@ impl Reading {
         }
     }
 
-    /// The client does not want the answer to this request, which has gone out already.
+    /// The client has cancelled this request, whose answer has gone out already.
     pub(super) fn given_up(&mut self, request: &Id) {
         if let Some(last) = self.last.as_mut().filter(|last| last.request == *request) {
             last.doubt = Doubt::GivenUp;
         }
     }
 
-    /// The agent answers: it has seen what that one wrote.
+    /// The agent writes to someone: it has seen what it got from them.
     pub(super) fn answered(&mut self, send: &SendMessage) {
         if let Some(last) = &mut self.last {
             last.messages.retain(|given| {
@@ -152,7 +152,7 @@ impl Reading {
         }
     }
 
-    /// Messages that may have been given to nobody, and that `fetch` asks for.
+    /// The messages that `fetch` asks for and that nobody may have seen, though they were given.
     pub(super) fn missed(&self, fetch: &Fetch) -> &[GivenMessage] {
         let asks = |last: &&HandOver| {
             let is_for_it = fetch.from.is_none() || fetch.from == last.fetch.from;
@@ -161,7 +161,7 @@ impl Reading {
         self.last.as_ref().filter(asks).map_or(&[], |last| &last.messages)
     }
 
-    /// What is to be said of messages that were given to a call which the client had given up.
+    /// The notice about messages that were in the answer to a cancelled call.
     pub(super) fn notice(&self) -> Option<String> {
         let last = self.last.as_ref().filter(|last| last.doubt == Doubt::GivenUp)?;
         let count = last.messages.len();
@@ -189,7 +189,7 @@ impl Reading {
         }
     }
 
-    /// The messages to be marked now, if that is not under way; told once.
+    /// The messages to be marked now; none while others are being marked. Each is returned once.
     pub(super) fn take_marks(&mut self, now: Instant) -> Option<Vec<MessageId>> {
         if self.handed.is_empty() || self.marking > 0 || self.retry_at.is_some_and(|at| now < at) {
             return None;
@@ -205,7 +205,7 @@ impl Reading {
         self.marking = 0;
     }
 
-    /// They could not be marked: again, then.
+    /// They could not be marked, and will be tried again at `retry_at`.
     pub(super) fn not_marked(&mut self, retry_at: Instant) {
         self.marking = 0;
         self.retry_at = Some(retry_at);
@@ -214,21 +214,6 @@ impl Reading {
     /// When marks are to be tried again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.retry_at.filter(|_| !self.handed.is_empty())
-    }
-
-    /// Whether a glance is on its way.
-    pub(super) fn is_glancing(&self) -> bool {
-        self.glancing
-    }
-
-    /// Whether a glance is to be sent: none is on its way.
-    pub(super) fn begin_glance(&mut self) -> bool {
-        !std::mem::replace(&mut self.glancing, true)
-    }
-
-    /// It has come back.
-    pub(super) fn end_glance(&mut self) {
-        self.glancing = false;
     }
 }
 

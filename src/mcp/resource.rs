@@ -1,5 +1,7 @@
 //! The resources, by their URIs, and sets of those whose changes are told.
 
+use std::collections::BTreeSet;
+
 use crate::limits::NAMESPACE_CHARS_MAX;
 
 const SCHEME: &str = "mesh://";
@@ -15,7 +17,7 @@ pub(super) enum Resource {
 }
 
 /// A resource that is listed, and whose changes can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     /// Unread messages.
     Inbox,
@@ -49,10 +51,6 @@ impl Topic {
         let word = uri.strip_prefix(SCHEME)?;
         Self::ALL.into_iter().find(|topic| topic.word() == word)
     }
-
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
 }
 
 impl Resource {
@@ -68,30 +66,7 @@ impl Resource {
 }
 
 /// Some topics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Topics(u8);
-
-impl Topics {
-    pub(super) fn insert(&mut self, topic: Topic) {
-        self.0 |= topic.bit();
-    }
-
-    pub(super) fn remove(&mut self, topic: Topic) {
-        self.0 &= !topic.bit();
-    }
-
-    pub(super) fn contains(self, topic: Topic) -> bool {
-        self.0 & topic.bit() != 0
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(super) fn iter(self) -> impl Iterator<Item = Topic> {
-        Topic::ALL.into_iter().filter(move |topic| self.contains(*topic))
-    }
-}
+pub(super) type Topics = BTreeSet<Topic>;
 
 /// Undoes the percent-encoding of a URI's part (RFC 3986 section 2.1), which a simple expansion of
 /// a template makes (RFC 6570 section 3.2.2).
@@ -150,8 +125,8 @@ mod tests {
         topics.insert(Topic::Locks);
         topics.insert(Topic::Inbox);
         topics.insert(Topic::Inbox);
-        assert_eq!(topics.iter().collect::<Vec<_>>(), [Topic::Inbox, Topic::Locks]);
-        topics.remove(Topic::Inbox);
-        assert!(!topics.contains(Topic::Inbox) && topics.contains(Topic::Locks));
+        assert!(topics.iter().eq(&[Topic::Inbox, Topic::Locks]));
+        topics.remove(&Topic::Inbox);
+        assert!(!topics.contains(&Topic::Inbox) && topics.contains(&Topic::Locks));
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn first_directory(result: &RawValue) -> Option<PathBuf> {
     roots.roots.iter().find_map(|root| directory(&root.uri))
 }
 
-/// The path of a `file` URI without a host, or with this one (RFC 8089 section 2).
+/// The path of a `file` URI of this host (RFC 8089 section 2).
 fn directory(uri: &str) -> Option<PathBuf> {
     let rest = uri.strip_prefix("file://")?;
     let path = rest.strip_prefix("localhost").unwrap_or(rest);

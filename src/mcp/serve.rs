@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::held::HeldRequests;
 use super::project::Project;
 use super::push::PushSocket;
-use super::server::{Command, Outgoing, Purpose, Server, Setup};
+use super::server::{Command, Outgoing, Purpose, Server};
 use super::stdio::{Input, Output};
 use super::waking::adapters::Adapters;
 use crate::api::Request;
@@ -37,28 +37,28 @@ const BROKER: Token = Token(6);
 const LAUNCH: Token = Token(7);
 const INBOX_SOCKET: Token = Token(8);
 const CODEX_QUEUE: Token = Token(9);
-/// And those after it.
-const WAITS: Token = Token(10);
+/// The first of those for requests that the broker holds.
+const HELD: Token = Token(10);
 
 /// Which of them are ready.
 type Ready = [bool; CODEX_QUEUE.0 + 1];
 
-/// A data directory that cannot be.
+/// A data directory that cannot exist.
 const NOWHERE: &str = "/dev/null";
 
 /// Most reads of standard input before the other descriptors have their turn.
 const READS_PER_TURN: usize = 16;
-/// How often the parent is looked for where it cannot be watched.
+/// How often to look for the parent where it cannot be watched.
 const PARENT_EVERY: Duration = Duration::from_secs(2);
 
-/// The end of the parent: by a watch, or by looking.
+/// How the end of the parent is noticed.
 #[derive(Debug)]
 enum Parent {
-    /// Not to be waited for.
+    /// It is not waited for.
     None,
     /// Watched; the watch is kept open.
     Watched(platform::ProcessWatch),
-    /// This is who it was.
+    /// It cannot be watched: from time to time its process id is compared with this one.
     Known(Option<u32>),
 }
 
@@ -67,7 +67,7 @@ struct Loop {
     poll: Poll,
     server: Server,
     link: BrokerLink<Purpose>,
-    waits: HeldRequests,
+    held: HeldRequests,
     push: PushSocket,
     adapters: Adapters,
     input: Input,
@@ -75,17 +75,16 @@ struct Loop {
     signals: UnixStream,
     parent: Parent,
     config: Config,
-    /// Why nothing can be asked of any broker.
+    /// Why no broker can be asked: the settings cannot be used.
     unusable: Option<ClientError>,
-    /// The agent's end has been told to the server.
+    /// The server knows that the agent has closed the input.
     end_told: bool,
 }
 
 /// Serves the agent at standard input and output until it is gone.
 ///
 /// # Errors
-/// The process has no descriptors to begin with. Nothing else: what goes wrong later is told to the
-/// agent.
+/// The poll or one of its first descriptors cannot be made. Later failures are reported to the agent.
 pub(super) fn serve(config: Result<Config, String>) -> io::Result<()> {
     let mut serve = Loop::new(config)?;
     let result = serve.run();
@@ -102,7 +101,7 @@ impl Loop {
                 let reason = format!(
                     "{error}; correct it where this MCP server is configured, and start it again"
                 );
-                // The defaults, which nobody will ask for anything.
+                // The defaults. No broker is asked.
                 let nothing =
                     Config::from_lookup(|_| None, Some(NOWHERE.as_ref()), std::env::current_dir);
                 let error = ClientError::Settings { reason: reason.into() };
@@ -111,39 +110,26 @@ impl Loop {
         };
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let socket = new_id().unwrap_or_else(fallback_id);
-        let push = PushSocket::new(
-            config.paths.peer_socket(socket),
-            registry.try_clone()?,
-            LISTENER,
-            PUSH,
-        );
-        let link = BrokerLink::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH);
+        let path = config.paths.peer_socket(new_id().unwrap_or_else(fallback_id));
         let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
-        let waits = HeldRequests::new(config.clone(), registry.try_clone()?, WAITS);
-        let server = Server::new(Setup {
-            name: config.name.as_deref().map(Into::into),
-            inbox_socket_of: adapters.inbox_socket_of(),
-            project: Project::of_process(),
-        });
-        let input = Input::new(registry, INPUT, RPC_LINE_BYTES_MAX);
-        let output = Output::new(registry, OUTPUT);
+        let (name, socket_of) = (config.name.as_deref(), adapters.inbox_socket_of());
+        let server = Server::new(name, socket_of, Project::of_process());
         let signals = watch_signals()?;
         registry.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let mut this = Self {
-            poll,
             server,
-            link,
-            waits,
-            push,
+            link: BrokerLink::new(config.clone(), registry.try_clone()?, BROKER, LAUNCH),
+            held: HeldRequests::new(config.clone(), registry.try_clone()?, HELD),
+            push: PushSocket::new(path, registry.try_clone()?, LISTENER, PUSH),
             adapters,
-            input,
-            output,
+            input: Input::new(registry, INPUT, RPC_LINE_BYTES_MAX),
+            output: Output::new(registry, OUTPUT),
             signals,
             parent: Parent::None,
             config,
             unusable,
             end_told: false,
+            poll,
         };
         this.watch_parent(Instant::now())?;
         Ok(this)
@@ -186,7 +172,7 @@ impl Loop {
             for event in &events {
                 match ready.get_mut(event.token().0) {
                     Some(ready) => *ready = true,
-                    None => self.waits.handle_ready(event.token(), now),
+                    None => self.held.handle_ready(event.token(), now),
                 }
             }
             self.handle_ready(ready, now);
@@ -199,7 +185,7 @@ impl Loop {
             if self.adapters.deadline().is_some_and(|at| at <= now) {
                 self.adapters.advance(now);
             }
-            self.waits.advance(now);
+            self.held.advance(now);
             if let Parent::Known(parent) = self.parent
                 && platform::parent() != parent
             {
@@ -238,9 +224,9 @@ impl Loop {
         }
     }
 
-    /// How long there is nothing to do.
+    /// How long to wait for something to happen.
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        // Lines that were read and not taken, and the end behind them, announce themselves no more.
+        // The poll reports neither lines that were read and not taken nor the end after them.
         let waits = self.input.is_ready() || (self.input.has_ended() && !self.end_told);
         if waits && self.server.wants_lines() {
             return Some(Duration::ZERO);
@@ -249,7 +235,7 @@ impl Loop {
         let deadlines = [
             self.server.deadline(),
             self.link.deadline(),
-            self.waits.deadline(),
+            self.held.deadline(),
             self.adapters.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -257,7 +243,7 @@ impl Loop {
         [look, left].into_iter().flatten().min()
     }
 
-    /// Does what the server asks for, and tells it what came of it, until there is nothing more.
+    /// Carries out what the server asks for and reports the results, until there is nothing more to do.
     fn settle(&mut self, now: Instant) {
         loop {
             let mut moved = false;
@@ -269,7 +255,7 @@ impl Loop {
                     Command::Tell(by, notice) => self.adapters.tell(by, &notice, now),
                     Command::PrepareQueue(thread) => self.adapters.prepare_queue(thread),
                     Command::Forget(purpose) => {
-                        self.waits.forget(purpose);
+                        self.held.forget(purpose);
                         self.link.forget(&purpose, now);
                     }
                 }
@@ -291,7 +277,7 @@ impl Loop {
                 moved = true;
                 self.server.proceed(now);
             }
-            while let Some((purpose, result)) = self.waits.poll_finished() {
+            while let Some((purpose, result)) = self.held.poll_finished() {
                 moved = true;
                 self.server.handle_finished(purpose, result, now);
             }
@@ -302,8 +288,7 @@ impl Loop {
         }
     }
 
-    /// Asks the broker. Before the first word to it, the data directory and the push socket must be
-    /// there.
+    /// Asks the broker. Before this session registers, the data directory and the push socket are made.
     fn ask(&mut self, mut outgoing: Outgoing, now: Instant) {
         if let Some(error) = &self.unusable {
             return self.server.handle_finished(outgoing.purpose, Err(error.clone()), now);
@@ -324,12 +309,12 @@ impl Loop {
             }
         }
         if matches!(outgoing.request, Request::Heartbeat { .. }) {
-            // One that was not there may be by now.
+            // It may be there by now.
             self.look_for_inbox_socket(now);
         }
         if HeldRequests::are_for(&outgoing) {
             let purpose = outgoing.purpose;
-            if let Err(error) = self.waits.submit(outgoing, now) {
+            if let Err(error) = self.held.submit(outgoing, now) {
                 self.server.handle_finished(purpose, Err(error), now);
             }
             return;
@@ -338,14 +323,14 @@ impl Loop {
         self.link.submit(purpose, request, token.as_deref(), start, until, now);
     }
 
-    /// One of another agent, which has started this one, is left alone.
+    /// The socket of another agent, which has started this one, is left alone.
     fn look_for_inbox_socket(&mut self, now: Instant) {
         if self.server.waking.has_inbox_socket() {
             self.adapters.look(now);
         }
     }
 
-    /// Tells the server what has come of the ways to the agent; gives whether something has.
+    /// Passes on to the server what the adapters report; returns whether there was anything.
     fn hear_adapters(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while let Some((by, outcome)) = self.adapters.poll() {
@@ -361,7 +346,7 @@ impl Loop {
         self.server.set_push_live(self.push.is_live(), now);
     }
 
-    /// Takes lines of the agent, as long as they are wanted.
+    /// Takes lines from the agent while the server wants any.
     fn read_input(&mut self, now: Instant) {
         if self.end_told {
             return;
@@ -390,7 +375,7 @@ impl Loop {
         }
     }
 
-    /// Writes as much as is taken; gives whether something was.
+    /// Writes as much as is taken without blocking; returns whether that was anything.
     fn write_output(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while !self.server.out.is_empty() && !self.server.is_over() && self.output.is_ready() {

@@ -1,8 +1,8 @@
-//! The MCP server without its descriptors: lines of the agent, answers of the broker, pushed frames
+//! The MCP server without its descriptors: lines from the agent, answers of the broker, pushed frames
 //! and the time go in; lines for the agent, requests to the broker and a deadline come out.
 //!
-//! After anything was put in, ask [`Server::poll`] until it has nothing more to ask for, and
-//! [`Server::deadline`] for when to call [`Server::handle_timeout`].
+//! After each `handle_*`, carry out what [`Server::poll`] returns, until there is nothing more; call
+//! [`Server::handle_timeout`] at [`Server::deadline`].
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -38,25 +38,25 @@ const STOPPED: &str = "stopped";
 /// What a request to the broker is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Come in, or come back.
+    /// Register, for the first time or again.
     Register,
-    /// Still there.
+    /// Report that this session is still there.
     Heartbeat,
-    /// Good-bye.
+    /// Leave the mesh.
     Unregister,
-    /// Messages were handed over.
+    /// Mark messages that the agent has been given.
     MarkRead,
-    /// Something that nobody waits for.
+    /// An errand: nobody waits for the answer.
     Errand,
-    /// Messages to tell the agent by a way of its own.
+    /// Claim messages, to tell the agent of them by a way of its own.
     Claim,
-    /// Messages to be quoted on a result.
+    /// Claim messages, to be quoted on the result of a tool.
     Quote,
-    /// Look what is unread, for the notice.
+    /// See what is unread, for the notice.
     Glance,
-    /// Subscribe again, under another id.
+    /// Subscribe again, as another peer.
     Subscribe,
-    /// Look for events that were not pushed.
+    /// Read events that were not pushed.
     MissedEvents,
     /// A tool call or the read of a resource.
     Job(JobId),
@@ -80,40 +80,29 @@ pub(super) struct Outgoing {
 /// What the owner of the descriptors is to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Ask the broker; tell the result with [`Server::handle_finished`].
+    /// Ask the broker, and pass the result to [`Server::handle_finished`].
     Ask(Box<Outgoing>),
     /// The result is not wanted any more.
     Forget(Purpose),
     /// Leave this token beside the push socket, for the hooks of this session.
     LeaveToken(Box<str>),
-    /// Tell the agent by this way, and what came of it with [`Server::handle_report`].
+    /// Tell the agent by this way, and report the result with [`Server::handle_report`].
     Tell(Way, Notice),
-    /// Texts are to be queued for this thread of Codex.
+    /// From now on, queue texts for this thread of Codex.
     PrepareQueue(Box<str>),
 }
 
 /// How the server comes to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// Not at all.
+    /// It goes on.
     No,
-    /// The agent has said its last; what it asked is answered, until then at most.
+    /// The agent has closed the input. What it asked before is still answered, until then at most.
     Draining(Instant),
-    /// The broker is told good-bye, until then at most.
+    /// The session leaves the mesh, until then at most.
     Leaving(Instant),
-    /// Now.
+    /// It has ended.
     Over,
-}
-
-/// What the server is told at its start.
-#[derive(Debug)]
-pub(super) struct Setup {
-    /// The name this session asks for.
-    pub(super) name: Option<Box<str>>,
-    /// The client gave this process a socket by which its agent can be told.
-    pub(super) inbox_socket_of: Option<&'static Agent>,
-    /// Where the agent works, as far as is known without it.
-    pub(super) project: Project,
 }
 
 /// See the module.
@@ -134,34 +123,40 @@ pub(super) struct Server {
     pub(super) commands: VecDeque<Command>,
     /// Which agent this is, as registered.
     pub(super) agent_type: Box<str>,
-    /// The client has said its name, and was looked at.
+    /// The client has said its name, from which the agent is known.
     client_is_met: bool,
-    /// The client has told where its project is.
+    /// The client has said where its project is.
     root_is_told: bool,
-    /// The session that it was registered with, or is being so.
+    /// The id of the session that the last registration had.
     session_told: Option<Box<str>>,
     /// Whether the broker can push to this session.
     pub(super) push_is_live: bool,
-    /// What was last told about the work of this agent, in case the broker forgets it.
+    /// What the agent last said about its work, in case the broker forgets it.
     pub(super) summary: Option<Box<str>>,
-    /// Event types it has subscribed to, in case the broker forgets them.
+    /// Event types that the agent has subscribed to, in case the broker forgets them.
     pub(super) subscribed: Vec<Box<str>>,
     ending: Ending,
 }
 
 impl Server {
-    pub(super) fn new(setup: Setup) -> Self {
+    /// A server that asks for `name`, in a `project` that the agent may still correct.
+    /// `inbox_socket_of`: the agent whose inbox socket this process was given.
+    pub(super) fn new(
+        name: Option<&str>,
+        inbox_socket_of: Option<&'static Agent>,
+        project: Project,
+    ) -> Self {
         Self {
             out: Outbox::new(),
-            session: ClientSession::new(setup.inbox_socket_of),
-            presence: Presence::new(setup.name.as_deref()),
-            project: setup.project,
+            session: ClientSession::new(inbox_socket_of),
+            presence: Presence::new(name),
+            project,
             unread: Unread::default(),
             jobs: Jobs::default(),
             reading: Reading::default(),
             outcomes: UnknownOutcomes::default(),
             news: News::default(),
-            waking: Waking::new(setup.inbox_socket_of),
+            waking: Waking::new(inbox_socket_of),
             quotes: Quotes::default(),
             commands: VecDeque::new(),
             agent_type: crate::names::UNKNOWN_AGENT.into(),
@@ -186,7 +181,7 @@ impl Server {
             Ending::No | Ending::Over => None,
             Ending::Draining(until) | Ending::Leaving(until) => Some(until),
         };
-        // Without a broker there is nobody to mark them with.
+        // Without a broker nothing can be marked.
         let reading = self.reading.deadline().filter(|_| self.presence.is_present());
         let waking = self.waking_deadline();
         [self.presence.deadline(), self.jobs.deadline(), reading, waking, ending]
@@ -195,17 +190,17 @@ impl Server {
             .min()
     }
 
-    /// Whether there is nothing more to be done.
+    /// Whether it has ended.
     pub(super) fn is_over(&self) -> bool {
         self.ending == Ending::Over
     }
 
-    /// Whether lines of the agent are wanted.
+    /// Whether lines from the agent are wanted.
     pub(super) fn wants_lines(&self) -> bool {
         self.ending == Ending::No && !self.out.is_congested()
     }
 
-    /// Whether an answer may be put off until a message comes.
+    /// Whether an answer may wait for a message.
     pub(super) fn can_wait(&self) -> bool {
         self.ending == Ending::No
     }
@@ -263,7 +258,7 @@ impl Server {
         }
     }
 
-    /// There will be no more lines: what was asked is answered, and then it is over.
+    /// There will be no more lines. What was asked is still answered.
     pub(super) fn handle_end(&mut self, now: Instant) {
         if self.ending == Ending::No {
             self.ending = Ending::Draining(now + CALL_TIME_MAX + GOODBYE_TIME_MAX);
@@ -273,7 +268,7 @@ impl Server {
         }
     }
 
-    /// The end, now: nobody is there to be answered.
+    /// The agent is gone: nothing is answered any more.
     pub(super) fn stop(&mut self, now: Instant) {
         if matches!(self.ending, Ending::No | Ending::Draining(_)) {
             self.ending = Ending::Leaving(now + GOODBYE_TIME_MAX);
@@ -291,7 +286,7 @@ impl Server {
         }
     }
 
-    /// Whatever follows from what has changed.
+    /// Does whatever follows from what has changed.
     pub(super) fn proceed(&mut self, now: Instant) {
         match self.ending {
             Ending::Draining(until)
@@ -315,7 +310,7 @@ impl Server {
         }
     }
 
-    /// Finds out which agent this is, and where it says that it works.
+    /// Finds out which agent this is, and where it works.
     fn meet_client(&mut self) {
         self.agent_type = detect::agent_type(self.session.client()).into();
         if !self.root_is_told
@@ -339,8 +334,8 @@ impl Server {
         self.send(Outgoing { purpose, request, token, start, until: None });
     }
 
-    /// Puts into `register` which session it is, unless that was told already: a hook may have said
-    /// meanwhile that the agent is in another.
+    /// Puts the id of the session into `register`, unless the broker has it from here already: a hook may
+    /// have named another one since.
     fn tell_session(&mut self, register: &mut Register) {
         if let Some(session) = self.waking.session_id() {
             register.session_id = Some(session);
@@ -352,7 +347,7 @@ impl Server {
         }
     }
 
-    /// Says good-bye. The agent may only start its server anew, which the broker can tell.
+    /// Leaves the mesh. The broker finds out whether the agent only restarts its server.
     fn unregister(&mut self) {
         self.ask(Purpose::Unregister, Request::Unregister { peer_id: None, away: true });
     }
@@ -365,8 +360,8 @@ impl Server {
         self.ask(Purpose::Heartbeat, beat);
     }
 
-    /// Asks the broker something as the peer that this session is. Only for what an agent waits
-    /// for, a broker is started; to come back after a loss is the business of the registration.
+    /// Asks the broker as the peer that this session is. A broker is started only if an agent waits for
+    /// the answer; after a loss, that is left to the registration.
     pub(super) fn ask(&mut self, purpose: Purpose, request: Request) {
         let token = self.presence.identity().map(|identity| identity.token.clone());
         let (start, until) = match purpose {
@@ -380,7 +375,7 @@ impl Server {
         self.commands.push_back(Command::Ask(Box::new(outgoing)));
     }
 
-    /// What came of a request.
+    /// A request has a result.
     pub(super) fn handle_finished(
         &mut self,
         purpose: Purpose,
@@ -413,8 +408,8 @@ impl Server {
         let resumed = result.as_ref().is_ok_and(|registered| registered.resumed);
         match self.presence.handle_registered(result, now) {
             Arrival::New => {
-                self.unread.reset();
-                // Something may have waited for it.
+                self.unread = Unread::default();
+                // Messages may have waited for this session.
                 if resumed || self.presence.asks_for_a_name() {
                     self.unread.doubt();
                 }
@@ -456,7 +451,7 @@ impl Server {
             self.session.subscriptions.log(LogLevel::Info, &text, &mut self.out);
         }
         self.jobs.wake_watchers(now);
-        // Something may have waited for it.
+        // Messages may have waited for this session.
         self.sign(Sign::Wake);
     }
 
@@ -499,10 +494,10 @@ impl Server {
         self.proceed(now);
     }
 
-    /// Whether there is a connection by which the broker pushes.
+    /// Whether the broker is connected to the push socket.
     pub(super) fn set_push_live(&mut self, live: bool, now: Instant) {
         if self.push_is_live != live {
-            // What was not confirmed is pushed now, so nothing is missed.
+            // What was not confirmed is pushed again, so no message is missed.
             self.push_is_live = live;
             if live && self.presence.is_present() {
                 self.look_for_events(false);
@@ -545,7 +540,8 @@ impl Server {
         self.proceed(now);
     }
 
-    /// A message is there that was not before: the agent is told by every way it understands.
+    /// A message has been pushed that was not known: clients that asked for it are notified, and the
+    /// agent is woken.
     fn message_arrived(&mut self, message: &PushedMessage, now: Instant) {
         let subscriptions = &mut self.session.subscriptions;
         subscriptions.changed(Topic::Inbox, &mut self.out);
@@ -556,22 +552,28 @@ impl Server {
         self.message_signed(!message.broadcast, now);
     }
 
-    /// The agent has taken some of what waited for it, these messages with it.
+    /// The agent has taken part of the output, with these messages.
     pub(super) fn handle_written(&mut self, carried: Carried, now: Instant) {
-        self.handle_carried(carried, now);
+        for quoted in carried.quoted {
+            self.waking.errands.extend(quoted.taken());
+        }
+        if !carried.whole.is_empty() {
+            self.reading.handed_over(&carried.whole, now);
+            self.mark_read(now);
+        }
         self.session.subscriptions.catch_up(&mut self.out);
         self.proceed(now);
     }
 }
 
-/// Whether the broker does not know this session any more.
+/// Whether the broker no longer knows this session.
 pub(super) fn is_unknown(error: &ClientError) -> bool {
     matches!(error.code(), Some(Code::Unauthorized | Code::PeerNotFound))
 }
 
-/// How long after a failure messages are marked again, and how often the inbox is looked at when
-/// nothing is pushed.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long after a failure the broker is asked again, and how often the inbox is read when nothing is
+/// pushed.
+pub(super) const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "tests/server.rs"]

@@ -23,17 +23,17 @@ use crate::wire::jsonrpc::{
     self, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, RESOURCE_NOT_FOUND,
 };
 
-/// A request to be answered: where to, and how.
+/// Where the answer to a request goes, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReturnAddress {
-    /// Where the answer goes.
+    /// The id of the request.
     pub(super) to: Id,
-    /// What it looks like.
+    /// The era that decides the form.
     pub(super) era: Era,
 }
 
 impl ReturnAddress {
-    /// Answers it. `messages` are those in the answer; returns whether it was queued.
+    /// Answers the request. `messages` are those in the answer; returns whether it was queued.
     pub(super) fn answer(
         &self,
         body: Body<'_>,
@@ -44,7 +44,7 @@ impl ReturnAddress {
     }
 }
 
-/// What the protocol cannot do by itself.
+/// What the client wants that the protocol alone cannot do.
 #[derive(Debug)]
 pub(super) enum ClientEvent {
     /// Call a tool.
@@ -65,11 +65,11 @@ pub(super) enum ClientEvent {
         /// Its URI, as it was asked for.
         uri: String,
     },
-    /// Forget a call or read: it is not to be answered any more.
+    /// Forget a call or read, which is not to be answered any more.
     Cancel(Id),
-    /// A client is there to stay: it has said so, or has listed the tools.
+    /// The client will use this server: it has ended the handshake, or listed the tools.
     Settled,
-    /// The client has told where its project is; none if it has none.
+    /// The client has said where its project is; none if it has none.
     Root(Option<PathBuf>),
     /// The client has said which thread of Codex a call comes from.
     Identify(Box<str>),
@@ -84,9 +84,9 @@ pub(super) struct ClientSession {
     version: Option<&'static str>,
     client: Option<String>,
     offers_roots: bool,
-    /// The client was told of the channel.
+    /// The client was told that there is a channel.
     has_channel: bool,
-    /// Our question for the client's roots, as long as it has no answer.
+    /// Our request for the client's roots, until it is answered.
     asking_roots: Option<Id>,
     questions: u64,
     pub(super) subscriptions: Subscriptions,
@@ -111,7 +111,7 @@ impl ClientSession {
         self.client.as_deref()
     }
 
-    /// Whether the client was told of the channel to its agent.
+    /// Whether the client was told that there is a channel to its agent.
     pub(super) fn has_channel(&self) -> bool {
         self.has_channel
     }
@@ -140,7 +140,7 @@ impl ClientSession {
             Message::Response { id, outcome } => {
                 if id.is_some() && id == self.asking_roots {
                     self.asking_roots = None;
-                    // A client that offers roots and will not tell them has none.
+                    // An error counts as no roots.
                     let root = outcome.ok().and_then(roots::first_directory);
                     todo.push_back(ClientEvent::Root(root));
                 }
@@ -259,7 +259,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The client's channels are only there in the legacy era, and nothing else reaches its agent.
+    /// Whether nothing but the channel reaches the agent, which only exists in the legacy era.
     fn needs_legacy_era(&self) -> bool {
         self.channel_agent().is_some_and(|agent| self.inbox_socket_of != Some(agent))
     }
@@ -294,7 +294,7 @@ impl ClientSession {
                     todo.push_back(ClientEvent::Cancel(request_id));
                 }
             }
-            // Progress of what we asked, and whatever else there may be, is of no use here.
+            // Progress of our own requests, for example, is of no use here.
             _ => {}
         }
     }
@@ -322,13 +322,13 @@ fn no_such_resource(era: Era, uri: &str) -> RpcError {
     RpcError::new(code, format!("Resource not found: {}", shown(uri)))
 }
 
-/// Words of the client, cut to what an error needs.
+/// Text from the client, short enough for an error.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 100;
     text.chars().take(CHARS_MAX).collect()
 }
 
-/// All lists come whole, so there is no cursor to go on from.
+/// All lists are given in one piece, so no cursor is valid.
 fn refuse_cursor(params: Option<&RawValue>) -> Result<(), RpcError> {
     #[derive(Deserialize)]
     struct Page {
@@ -365,8 +365,7 @@ fn tool_call(asked: ReturnAddress, params: Option<&RawValue>) -> Result<ClientEv
     Ok(ClientEvent::Call { asked, tool, arguments })
 }
 
-/// What `_meta` of a call says about its thread, which is no part of MCP. Whatever else it may be is no
-/// fault of the call.
+/// The thread of Codex that `_meta` of a call names, outside of MCP. Other values are no error.
 fn thread(params: Option<&RawValue>) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Call {

@@ -1,7 +1,7 @@
-//! Standard input and output: never blocked on, never made non-blocking.
+//! Standard input and output, which never block the loop and are never made non-blocking.
 //!
-//! Both are inherited, and others may hold them too, so `O_NONBLOCK` would be theirs as well.
-//! Instead poll(2) is asked before each read and each write of what a pipe takes at once.
+//! Both are inherited and may be shared with other processes, which `O_NONBLOCK` would affect as well.
+//! Instead poll(2) is called before each read, and before each write of no more than a pipe takes at once.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -16,8 +16,7 @@ use crate::wire::ndjson::{LineDecoder, LineTooLong};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
-/// A descriptor used as it is, without a buffer of its own. A write takes no more than a pipe that is
-/// writable takes at once.
+/// A descriptor without a buffer. A write is of no more than a writable pipe takes at once.
 #[derive(Debug)]
 struct Raw(BorrowedFd<'static>);
 
@@ -37,8 +36,8 @@ impl Write for Raw {
     }
 }
 
-/// Registers an inherited descriptor. Gives whether its readiness will be told; epoll refuses
-/// regular files and `/dev/null` (EPERM), which are always ready.
+/// Registers an inherited descriptor. Returns whether the poll will report when it is ready; epoll refuses
+/// regular files and `/dev/null` (EPERM), which always are.
 fn watch(fd: BorrowedFd<'_>, registry: &Registry, token: Token, interest: Interest) -> bool {
     registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest).is_ok()
 }
@@ -69,22 +68,22 @@ impl Input {
         }
     }
 
-    /// It was told that there is something to read.
+    /// The poll has reported that there is something to read.
     pub(crate) fn set_ready(&mut self) {
         self.is_ready = true;
     }
 
-    /// Whether a read is worth a try.
+    /// Whether a read may bring something.
     pub(crate) fn is_ready(&self) -> bool {
         !self.has_ended && (self.is_ready || !self.is_watched)
     }
 
-    /// Whether all was read, and the lines too.
+    /// Whether the end has been read.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
-    /// Reads once, if there is something; gives whether there was. An error is an end.
+    /// Reads once, if there is something; returns whether there was. An error counts as the end.
     pub(crate) fn read(&mut self) -> bool {
         if self.has_ended || !poll_readable(self.raw.0, NOW).unwrap_or(true) {
             self.is_ready = false;
@@ -118,7 +117,7 @@ impl Input {
     }
 }
 
-/// The way back.
+/// Lines for whoever started this process.
 #[derive(Debug)]
 pub(crate) struct Output {
     raw: Raw,

@@ -1,5 +1,5 @@
-//! What the client wants to be told of unasked: changes of resources, in the way of either era, and
-//! log messages.
+//! The notifications that the client asked for: changes of resources, as each era has them, and log
+//! messages.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -37,9 +37,9 @@ pub(super) struct Subscriptions {
     /// Of the legacy era.
     subscribed: Topics,
     listens: Vec<Listen>,
-    /// What has changed and could not be told, since the client does not read.
+    /// What has changed and was not announced, as the client does not read.
     untold: Topics,
-    /// Nothing is logged to a client that did not ask for it.
+    /// The least severe messages that are logged to the client; none are before it has asked for them.
     level: Option<LogLevel>,
 }
 
@@ -51,7 +51,7 @@ impl Subscriptions {
 
     /// `resources/unsubscribe`
     pub(super) fn unsubscribe(&mut self, topic: Topic) {
-        self.subscribed.remove(topic);
+        self.subscribed.remove(&topic);
     }
 
     /// `logging/setLevel`
@@ -64,7 +64,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// `subscriptions/listen`: says what it will tell of, and keeps the request open.
+    /// `subscriptions/listen`: confirms what will be announced, and keeps the request open.
     pub(super) fn listen(
         &mut self,
         to: &Id,
@@ -85,29 +85,25 @@ impl Subscriptions {
         if self.listens.iter().any(|listen| listen.to == *to) {
             return Err(RpcError::new(INVALID_PARAMS, "This id has a subscription already"));
         }
-        let mut topics = Topics::default();
-        for uri in &notifications.resource_subscriptions {
-            if let Some(topic) = Topic::parse(uri) {
-                topics.insert(topic);
-            }
-        }
+        let uris = notifications.resource_subscriptions.iter();
+        let topics: Topics = uris.filter_map(|uri| Topic::parse(uri)).collect();
         // The acknowledgement comes first (SubscriptionsAcknowledgedNotification).
         let notifications =
-            Filter { resource_subscriptions: topics.iter().map(Topic::uri).collect() };
+            Filter { resource_subscriptions: topics.iter().copied().map(Topic::uri).collect() };
         let acknowledged = Acknowledged { meta: SubscriptionMeta(to), notifications };
         out.notify("notifications/subscriptions/acknowledged", &acknowledged);
         self.listens.push(Listen { to: to.clone(), topics });
         Ok(())
     }
 
-    /// Ends a `subscriptions/listen` that was cancelled; gives whether there was one.
+    /// Ends a `subscriptions/listen` that was cancelled; returns whether there was one.
     pub(super) fn end(&mut self, id: &Id) -> bool {
         let before = self.listens.len();
         self.listens.retain(|listen| listen.to != *id);
         before != self.listens.len()
     }
 
-    /// Ends them all: the process is about to.
+    /// Ends all `subscriptions/listen`, as the process is about to end.
     pub(super) fn end_all(&mut self, out: &mut Outbox) {
         for listen in self.listens.drain(..) {
             let body = Body::Listen(&listen.to);
@@ -115,7 +111,7 @@ impl Subscriptions {
         }
     }
 
-    /// A resource has changed. A client that does not read is told once, when it reads again.
+    /// A resource has changed. A client that does not read is told once it reads again.
     pub(super) fn changed(&mut self, topic: Topic, out: &mut Outbox) {
         if out.is_congested() {
             self.untold.insert(topic);
@@ -123,24 +119,24 @@ impl Subscriptions {
         }
         let uri = &topic.uri();
         let method = "notifications/resources/updated";
-        if self.subscribed.contains(topic) {
+        if self.subscribed.contains(&topic) {
             out.notify(method, &Updated { uri, meta: None });
         }
-        for listen in self.listens.iter().filter(|listen| listen.topics.contains(topic)) {
+        for listen in self.listens.iter().filter(|listen| listen.topics.contains(&topic)) {
             out.notify(method, &Updated { uri, meta: Some(SubscriptionMeta(&listen.to)) });
         }
     }
 
-    /// Tells what could not be told before.
+    /// Announces what could not be announced before.
     pub(super) fn catch_up(&mut self, out: &mut Outbox) {
         if !self.untold.is_empty() && !out.is_congested() {
-            for topic in std::mem::take(&mut self.untold).iter() {
+            for topic in std::mem::take(&mut self.untold) {
                 self.changed(topic, out);
             }
         }
     }
 
-    /// Logs a message to a client that asked for such; one that does not read misses it.
+    /// Logs a message to a client that asked for messages of this level. One that does not read misses it.
     pub(super) fn log(&self, level: LogLevel, data: &str, out: &mut Outbox) {
         if self.level.is_some_and(|least| level >= least) && !out.is_congested() {
             let logger = env!("CARGO_PKG_NAME");

@@ -1,13 +1,13 @@
-//! Replies of the broker as agents get them: compact JSON, without what only costs them context, and
-//! no longer than a client takes at once.
+//! Replies of the broker as agents get them: compact JSON, without members of no use to them, and no
+//! longer than a client takes at once.
 
 use serde_json::value::RawValue;
 
 use crate::api::Members;
 use crate::limits::{ANSWER_BYTES_MAX, REMAINING_KEYS_BYTES_MAX};
 
-/// The object `body` without its members in `dropped`, wherever they are, and without what is null
-/// (but at the top, where null is an answer). None if it is no object.
+/// The object `body` without members named in `dropped`, at any depth, and without members that are null,
+/// except at the top, where null is an answer. None if it is no object.
 pub(super) fn trim(body: &[u8], dropped: &[&str]) -> Option<String> {
     let raw: &RawValue = serde_json::from_slice(body).ok()?;
     let mut out = String::with_capacity(body.len());
@@ -62,9 +62,9 @@ pub(super) enum Keep {
 const LISTS: [&str; 5] = ["peers", "entries", "locks", "events", "stolenFrom"];
 const ENTRIES: &str = "entries";
 
-/// A trimmed answer whose list is cut, if it is too long otherwise; at least one item stays, and
-/// `remaining` counts the others. Where the rest can be asked for, it is told how: `lastSeq` is that
-/// of the last event there is, and of entries the keys are named.
+/// A trimmed answer, whose list is cut if the answer is too long. At least one item stays, and
+/// `remaining` counts the others. `lastSeq` becomes that of the last event in the list, from which to go
+/// on; of entries that were left out, the keys are named.
 pub(super) fn fit(answer: String, keep: Keep) -> String {
     if answer.len() <= ANSWER_BYTES_MAX {
         return answer;
@@ -72,7 +72,7 @@ pub(super) fn fit(answer: String, keep: Keep) -> String {
     cut(&answer, keep).unwrap_or(answer)
 }
 
-/// None if there is nothing to be cut.
+/// None if nothing can be cut.
 fn cut(answer: &str, keep: Keep) -> Option<String> {
     let Members(members): Members<'_> = serde_json::from_str(answer).ok()?;
     let (list, items) = members.iter().find(|(name, _)| LISTS.contains(&&**name))?;
@@ -135,10 +135,10 @@ fn member<'a>(object: &'a RawValue, wanted: &str) -> Option<&'a RawValue> {
 }
 
 /// Adds a member to an object that is being written.
-fn push(out: &mut String, name: &str, json: &str) {
+pub(super) fn push(out: &mut String, name: &str, json: &str) {
     out.push(if out.is_empty() { '{' } else { ',' });
-    // Names of the broker's own have nothing to escape.
-    out.extend(["\"", name, "\":", json]);
+    // Into memory: cannot fail.
+    out.extend([&*serde_json::to_string(name).unwrap_or_default(), ":", json]);
 }
 
 #[cfg(test)]

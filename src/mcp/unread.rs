@@ -1,7 +1,7 @@
 //! How many messages wait for the agent, for the notice on its tool results.
 //!
-//! Kept by pushes and by every fetch that passes, so that a tool call costs no question of its own when
-//! there are none. Others read the inbox, too, so a glance at it comes before a number is told.
+//! Each push and each fetch keeps the number up to date, so that nothing has to be asked for a tool call
+//! when there are none. Others read the inbox, too, so it is looked at before a number is given.
 
 use std::collections::VecDeque;
 
@@ -15,9 +15,9 @@ pub(super) struct Unread {
     count: u64,
     /// There may be more than are counted.
     doubtful: bool,
-    /// Messages that were pushed lately: one that comes again is no news.
+    /// Messages that were pushed lately: one that is pushed again is nothing new.
     pushed: Ring,
-    /// Messages that were fetched lately: they are counted already when their push comes late.
+    /// Messages that were fetched lately: they have been counted when their push comes late.
     fetched: Ring,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Unread {
 struct Ring(VecDeque<MessageId>);
 
 impl Ring {
-    /// Remembers a message; gives whether it is new.
+    /// Remembers a message; returns whether it is new.
     fn insert(&mut self, id: MessageId) -> bool {
         if self.0.contains(&id) {
             return false;
@@ -45,27 +45,22 @@ impl Unread {
         self.count
     }
 
-    /// Whether it is sure that there are none.
+    /// Whether there certainly are none.
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0 && !self.doubtful
     }
 
-    /// Whether a glance at the inbox is needed to be sure.
+    /// Whether the inbox has to be looked at to be sure.
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
     }
 
-    /// Another inbox than before, or one that may have changed unseen.
+    /// This is another inbox, or it may have changed unseen.
     pub(super) fn doubt(&mut self) {
         self.doubtful = true;
     }
 
-    /// The inbox of a new peer.
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
-    }
-
-    /// A message was pushed; gives whether it is news.
+    /// A message was pushed; returns whether it is new.
     pub(super) fn pushed(&mut self, message: &PushedMessage) -> bool {
         let id = message.message_id;
         if !self.pushed.insert(id) {
@@ -99,8 +94,8 @@ impl Unread {
         self.doubtful |= count != self.count;
     }
 
-    /// What is put behind a tool's result; none if there is nothing to tell. `told`: so many of them
-    /// are in the agent's own queue as a whole, and need not be fetched.
+    /// The notice behind the result of a tool; none if there is nothing to say. `told`: how many of the
+    /// messages are in full in the agent's own queue, and need not be fetched.
     pub(super) fn notice(&self, told: u64) -> Option<String> {
         let count = self.count.saturating_sub(told);
         let plural = if count == 1 { "" } else { "s" };

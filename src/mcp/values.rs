@@ -1,15 +1,15 @@
 //! What the value of an argument means, however its client has written it.
 //!
 //! Some models and clients write numbers, booleans and lists as strings, or JSON where a text is
-//! expected. Where that has one meaning it is taken; all else stays as it is, to be refused in the
-//! words of its argument.
+//! expected. If that has one meaning only, it is accepted. Anything else stays as it is, and is refused by
+//! the rule of its argument.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-/// What an argument is read as, in the words of its schema.
+/// The type of an argument, as its schema names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(super) enum ArgumentKind {
     #[serde(rename = "string")]
@@ -18,7 +18,7 @@ pub(super) enum ArgumentKind {
     Number,
     #[serde(rename = "boolean")]
     Flag,
-    /// Of words without commas.
+    /// A list of words without commas.
     #[serde(rename = "array")]
     List,
     /// Any JSON.
@@ -26,8 +26,8 @@ pub(super) enum ArgumentKind {
     Json,
 }
 
-/// The value of the argument `name`. None if it says nothing: some models fill in every argument
-/// they know of, if with nothing.
+/// The value of the argument `name`; none if it is empty, since some models write every argument that
+/// they know of.
 pub(super) fn understood<'a>(
     name: &str,
     kind: ArgumentKind,

@@ -582,7 +582,7 @@ mod tests {
             self.asked.drain(..).map(wire).collect()
         }
 
-        /// Something is to be told; gives the id.
+        /// Something is to be told; returns the id.
         fn claimed(&mut self) -> String {
             let (id, claim) = (MessageId::new(Seq(1), [0; 16]), Uuid::from_u128(7));
             let message = json!({

@@ -54,7 +54,7 @@ impl Waking {
         self.claimed(claimed, |_| false, now)
     }
 
-    /// The same, of what has just come, and the way has taken it; gives the text.
+    /// The same, of what has just come, and the way has taken it; returns the text.
     #[track_caller]
     fn told(&mut self, by: Way, claimed: Option<Claimed>, now: Instant) -> String {
         self.sign(Sign::Message);
@@ -129,7 +129,7 @@ fn nothing_is_asked_again_before_there_is_a_reason() {
 
     // Nobody knows: a moment later, then.
     assert_eq!(waking.claimed(None, |_| false, now), None);
-    let later = now + LOOK_EVERY;
+    let later = now + RETRY_EVERY;
     assert_eq!((waking.poll(now), waking.deadline(false)), (None, Some(later)));
     assert_eq!(waking.deadline(true), None, "not while messages are fetched");
     assert_eq!(waking.tells(deferred(5_000), later), None);
@@ -187,7 +187,7 @@ fn what_the_agent_has_is_not_told() {
     assert_eq!(waking.claimed(handed_out(vec![message(1, "one")]), |_| true, now), None);
     assert_eq!(waking.errands(now), [released()]);
     waking.sign(Sign::Wake);
-    assert_eq!((waking.poll(now), waking.deadline(false)), (None, Some(now + LOOK_EVERY)));
+    assert_eq!((waking.poll(now), waking.deadline(false)), (None, Some(now + RETRY_EVERY)));
 }
 
 #[test]

@@ -57,11 +57,8 @@ pub(in crate::mcp) fn refused(code: Code) -> ClientError {
 
 impl Test {
     pub(in crate::mcp) fn new() -> Self {
-        let mut server = Server::new(Setup {
-            name: None,
-            inbox_socket_of: None,
-            project: Project { path: "/nowhere".into(), repository: None },
-        });
+        let project = Project { path: "/nowhere".into(), repository: None };
+        let mut server = Server::new(None, None, project);
         let now = Instant::now();
         let line = r#"{"jsonrpc":"2.0","id":0,"method":"initialize",
             "params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
@@ -152,7 +149,7 @@ impl Test {
         self.server.handle_timeout(self.now);
     }
 
-    /// Calls a tool; gives the id of the call.
+    /// Calls a tool; returns the id of the call.
     pub(in crate::mcp) fn call(&mut self, tool: &str, arguments: &Value) -> u64 {
         self.count += 1;
         let line = json!({
@@ -182,7 +179,7 @@ impl Test {
         (texts, result["isError"] == true)
     }
 
-    /// Asks for messages, with this answer of the broker; gives what the agent gets.
+    /// Asks for messages, with this answer of the broker; returns what the agent gets.
     #[track_caller]
     pub(in crate::mcp) fn fetch(&mut self, messages: &[Value]) -> Value {
         let id = self.call("mesh_inbox", &json!({}));

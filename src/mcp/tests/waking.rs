@@ -8,18 +8,14 @@ use crate::client::StartPolicy;
 use crate::limits::{HELD_RETRY_AFTER, WAKE_DIGEST_EVERY};
 use crate::mcp::jobs::JobId;
 use crate::mcp::project::Project;
-use crate::mcp::server::Setup;
 use crate::mcp::server::tests::{Test, inbox, listed, message_id, pushed, refused};
 use crate::model::SentStatus;
 
 /// A client of this name that has shaken hands, with what it got, and is in the mesh.
 fn of_client(name: &str, has_inbox_socket: bool) -> (Test, Value, Register) {
     let mut test = Test::new();
-    test.server = Server::new(Setup {
-        name: None,
-        inbox_socket_of: has_inbox_socket.then_some(&CLAUDE_CODE),
-        project: Project { path: "/nowhere".into(), repository: None },
-    });
+    let project = Project { path: "/nowhere".into(), repository: None };
+    test.server = Server::new(None, has_inbox_socket.then_some(&CLAUDE_CODE), project);
     let line = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": name},
     }});
@@ -40,7 +36,7 @@ fn claude() -> Test {
 }
 
 impl Test {
-    /// Answers the request to register that has to be there; gives what was in it.
+    /// Answers the request to register that has to be there; returns what was in it.
     #[track_caller]
     fn introduced(&mut self, id: u8) -> Register {
         let (_, request, _) = self.asked();
@@ -331,7 +327,7 @@ fn what_the_broker_is_told_is_repeated_until_it_knows() {
         test.quiet();
         test.pass(1_000);
     };
-    again(&mut test, ClientError::TimedOut { after: LOOK_EVERY });
+    again(&mut test, ClientError::TimedOut { after: RETRY_EVERY });
     assert_eq!(test.asked().1, sent(1));
     // What it refuses is not repeated.
     test.fail(Purpose::Errand, refused(Code::InvalidRequest));

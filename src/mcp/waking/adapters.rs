@@ -23,7 +23,7 @@ impl Adapters {
     /// tokens.
     ///
     /// # Errors
-    /// No descriptor left.
+    /// There are no descriptors left.
     pub(in crate::mcp) fn new(
         registry: &Registry,
         inbox_socket: Token,
@@ -40,7 +40,7 @@ impl Adapters {
         self.inbox_socket.as_ref().map(InboxSocket::agent)
     }
 
-    /// Looks whether what was offered is there.
+    /// Looks whether the inbox socket is there.
     pub(in crate::mcp) fn look(&mut self, now: Instant) {
         if let Some(inbox_socket) = &mut self.inbox_socket {
             inbox_socket.look(now);
@@ -61,7 +61,7 @@ impl Adapters {
         }
     }
 
-    /// Goes on with all of them as far as it goes without waiting.
+    /// Goes on with all of them as far as possible without waiting.
     pub(in crate::mcp) fn advance(&mut self, now: Instant) {
         if let Some(inbox_socket) = &mut self.inbox_socket {
             inbox_socket.advance(now);
@@ -69,7 +69,7 @@ impl Adapters {
         self.codex_queue.advance(now);
     }
 
-    /// What has come of one of them.
+    /// The next report of one of them.
     pub(in crate::mcp) fn poll(&mut self) -> Option<(Way, WayReport)> {
         let of_socket = self.inbox_socket.as_mut().and_then(InboxSocket::poll);
         let of_socket = of_socket.map(|outcome| (Way::InboxSocket, outcome));

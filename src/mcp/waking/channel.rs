@@ -1,8 +1,8 @@
 //! The channel of Claude Code: a notification of the server that the client shows to its model.
 //!
-//! Only in the legacy era, for a server that declares the capability, and only if the user has
-//! started the client with the channel loaded; otherwise it is dropped in silence. So it is never
-//! counted as told.
+//! It only works in the legacy era, for a server that declares the capability, and if the user has
+//! started the client with the channel loaded. Otherwise the client silently drops the notification, so
+//! nothing counts as told by it.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,7 @@
-//! `codex queue`: gives a thread of Codex a text to go on with, also when it is idle.
+//! `codex queue`: gives a thread of Codex a text as its next prompt, even when it is idle.
 //!
 //! It runs as a process of its own with an array of arguments; no shell sees the text. Its standard
-//! streams lead nowhere. It has [`CODEX_QUEUE_TIME_MAX`] to end, and is killed with its own children
-//! after that.
+//! streams are `/dev/null`. After [`CODEX_QUEUE_TIME_MAX`] it is killed with its own children.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,18 +24,18 @@ use crate::platform::{self, ProcessWatch};
 
 /// The program.
 const PROGRAM: &str = "codex";
-/// How often its end is looked for where it cannot be watched.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often to look for its end where it cannot be watched.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct Running {
     id: u64,
     child: Child,
-    /// None where there is no such thing.
+    /// None where processes cannot be watched.
     watch: Option<ProcessWatch>,
     until: Instant,
     look_at: Option<Instant>,
-    /// Its time was over; it is waited for all the same.
+    /// Its time was over. Its end is still awaited.
     is_killed: bool,
 }
 
@@ -48,7 +47,7 @@ pub(in crate::mcp) struct CodexQueue {
     /// What to run, and for which thread.
     target: Option<(PathBuf, Box<str>)>,
     running: Option<Running>,
-    /// Not before then another text is taken: each makes a turn of its own.
+    /// When the next text can be taken: each begins a turn of its own.
     free_at: Option<Instant>,
     reports: VecDeque<WayReport>,
 }
@@ -79,13 +78,12 @@ impl CodexQueue {
             // So that what it starts can be ended with it.
             .process_group(0)
             .spawn()?;
-        // Where it cannot be watched it is looked for.
         let watch = ProcessWatch::open(child.id()).ok().flatten().filter(|watch| {
             let fd = watch.as_raw_fd();
             let mut source = SourceFd(&fd);
             self.registry.register(&mut source, self.poll_token, Interest::READABLE).is_ok()
         });
-        let look_at = watch.is_none().then(|| now + LOOK_EVERY);
+        let look_at = watch.is_none().then(|| now + POLL_EVERY);
         let until = now + CODEX_QUEUE_TIME_MAX;
         self.running =
             Some(Running { id: notice.id, child, watch, until, look_at, is_killed: false });
@@ -129,7 +127,7 @@ impl CodexQueue {
         }
     }
 
-    /// Goes on as far as it goes without waiting; to be followed by [`CodexQueue::poll`] until there is nothing
+    /// Goes on as far as possible without waiting; to be followed by [`CodexQueue::poll`] until there is nothing
     /// more.
     pub(super) fn advance(&mut self, now: Instant) {
         if self.free_at.is_some_and(|at| at <= now) {
@@ -148,12 +146,12 @@ impl CodexQueue {
             self.fail(&format!("it has not ended within {} s", CODEX_QUEUE_TIME_MAX.as_secs()));
         }
         if running.look_at.is_some() {
-            running.look_at = Some(now + LOOK_EVERY);
+            running.look_at = Some(now + POLL_EVERY);
         }
         self.running = Some(running);
     }
 
-    /// What has come of it since.
+    /// The next report.
     pub(super) fn poll(&mut self) -> Option<WayReport> {
         self.reports.pop_front()
     }
@@ -168,7 +166,7 @@ impl CodexQueue {
 }
 
 impl Running {
-    /// Kills it and what it has started. It has not been waited for, so the number is still its own.
+    /// Kills it and what it has started. It has not been waited for, so its id is still its own.
     fn kill(&mut self) {
         if let Err(error) = platform::kill_group(self.child.id()) {
             log::debug(format_args!("cannot end `codex queue` and its children: {error}"));
@@ -182,14 +180,14 @@ impl Drop for CodexQueue {
     fn drop(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.kill();
-            // What was killed ends at once.
+            // A killed process ends at once.
             let _ = running.child.wait();
         }
     }
 }
 
-/// The program of the Codex that has started this process, so that both are of one version; if that
-/// cannot be told, the one on the PATH.
+/// The program of the Codex that has started this process, so that the versions are the same; if that is
+/// not known, the one on the PATH.
 fn executable() -> Option<PathBuf> {
     let parent = platform::parent().and_then(platform::executable);
     parent.filter(|path| detect::is_program_of(&CODEX, path)).or_else(|| {

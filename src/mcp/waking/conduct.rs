@@ -1,10 +1,10 @@
-//! How the server wakes its agent: what comes from the mesh is a sign for
-//! [`Waking`](super::plan::Waking), what it decides becomes requests and commands, and what came of
-//! them is told to the broker.
+//! The connection between the server and [`Waking`](super::plan::Waking): what comes from the mesh
+//! becomes a sign, what `Waking` decides becomes requests and commands, and their results are reported to
+//! the broker.
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::plan::{Sign, Telling, plain_id};
 use super::{WayReport, channel};
@@ -14,8 +14,7 @@ use crate::client::ClientError;
 use crate::client::new_id;
 use crate::limits::{PAYLOAD_BYTES_MAX, WAKE_CLAIM_MAX};
 use crate::log;
-use crate::mcp::outbox::Carried;
-use crate::mcp::server::{Command, LOOK_EVERY, Purpose, Server, is_unknown};
+use crate::mcp::server::{Command, Purpose, RETRY_EVERY, Server, is_unknown};
 use crate::model::{MessageId, MessageKind, MessageRef, Way};
 
 impl Server {
@@ -25,7 +24,7 @@ impl Server {
         self.quotes.sign();
     }
 
-    /// A message has come that was not there before.
+    /// A message has come that was not known.
     pub(in crate::mcp) fn message_signed(&mut self, is_direct: bool, now: Instant) {
         if is_direct {
             self.waking.try_again(now);
@@ -34,22 +33,16 @@ impl Server {
         self.sign(Sign::Message);
     }
 
-    /// There is an event that the agent has subscribed to; gives whether it will be told of it.
-    pub(in crate::mcp) fn wake_for_event(&mut self, payload: &Value) -> bool {
-        self.waking.add_event(payload)
-    }
-
-    /// The client has said which thread of Codex it is.
+    /// The client has named the thread of Codex.
     pub(in crate::mcp) fn identify(&mut self, thread: Box<str>) {
         self.waking.identify(thread);
         self.prepare_queue();
-        // It may have been opened again.
+        // The terminal may have been opened again.
         self.look_for_terminal();
     }
 
-    /// The broker has been told by a hook which session this is: of Codex, the thread, before its first
-    /// call, or after it has begun another. What the agent has said itself and the broker does not know
-    /// yet is newer.
+    /// A hook has told the broker which session this is. That of Codex is its thread, which is thus known
+    /// before its first call, and when it has begun another one.
     pub(in crate::mcp) fn learn_session(&mut self, session: &str) {
         if self.waking.is_codex()
             && self.presence.is_present()
@@ -61,7 +54,7 @@ impl Server {
         }
     }
 
-    /// Something is to be told to a Codex whose thread is not known here, but perhaps to the broker.
+    /// There is something to tell, and the thread of Codex is not known: the broker may know it by now.
     pub(in crate::mcp) fn ask_for_thread(&mut self, now: Instant) {
         if self.waking.is_codex() && self.waking.session_id().is_none() {
             self.presence.beat_soon(now);
@@ -87,14 +80,14 @@ impl Server {
         }
     }
 
-    /// Puts into `register` how the agent can be told, as it is known now.
+    /// Puts the current reach of the agent into `register`.
     pub(in crate::mcp) fn introduce(&mut self, register: &mut Register) {
         let (reach, _) = self.waking.introduce();
         register.reach = Some(reach.into());
     }
 
-    /// Claims what is to be told, and tells the broker what came of it. As long as the agent waits for
-    /// a result nothing is claimed: it gets messages with that, if not as that.
+    /// Claims what is to be told, and reports to the broker. Nothing is claimed while the agent waits for a
+    /// result, as it gets messages in that or with it.
     pub(in crate::mcp) fn wake(&mut self, now: Instant) {
         if self.waking.is_about_to_queue(now) {
             self.look_for_terminal();
@@ -120,14 +113,14 @@ impl Server {
         }
     }
 
-    /// Messages were handed out to be told, or were not.
+    /// A claim of messages to be told has a result.
     pub(in crate::mcp) fn handle_claimed(
         &mut self,
         result: Result<Vec<u8>, ClientError>,
         now: Instant,
     ) {
         let claimed = self.read_claimed(result, now);
-        // What is being fetched at this moment is handed over by that.
+        // A fetch that is under way hands over whatever there is.
         let is_fetching = self.jobs.is_fetching();
         let reading = &self.reading;
         let has = |id| is_fetching || reading.has(id);
@@ -140,7 +133,7 @@ impl Server {
         }
     }
 
-    /// What a claim was answered with.
+    /// The answer to a claim; none if it has failed.
     pub(in crate::mcp) fn read_claimed(
         &mut self,
         result: Result<Vec<u8>, ClientError>,
@@ -165,7 +158,7 @@ impl Server {
         [claim, self.waking.errands.deadline()].into_iter().flatten().min()
     }
 
-    /// What has come of a way. To be followed by [`Server::proceed`].
+    /// Takes the report of a way. [`Server::proceed`] has to follow.
     pub(in crate::mcp) fn handle_report(&mut self, by: Way, outcome: WayReport, now: Instant) {
         match &outcome {
             WayReport::Answer(text) => self.pass_answer(by, text),
@@ -180,8 +173,8 @@ impl Server {
         self.waking.handle(by, outcome, now);
     }
 
-    /// The agent answers by its own messaging: it goes to whoever wrote to it. That proves that it was
-    /// told.
+    /// The agent has answered with its own means of messaging: the answer goes to whoever wrote to it.
+    /// It also proves that the agent was told.
     fn pass_answer(&mut self, by: Way, text: &str) {
         let Some((id, to)) = self.waking.answered(by, text) else {
             let bytes = text.len();
@@ -209,7 +202,7 @@ impl Server {
         self.waking.errands.add(Request::Send(send));
     }
 
-    /// Such an answer has not gone anywhere, though the agent's own program told it so.
+    /// Tells the agent that such an answer was not sent, though its own program has said that it was.
     fn is_unsent(&mut self, id: MessageId, why: &str) {
         let answer_to = id.handle();
         log::warn(format_args!("the agent's answer to message {answer_to} was refused: {why}"));
@@ -221,15 +214,7 @@ impl Server {
         }));
     }
 
-    /// The agent has taken answers with these messages.
-    pub(in crate::mcp) fn handle_carried(&mut self, carried: Carried, now: Instant) {
-        for quoted in carried.quoted {
-            self.waking.errands.extend(quoted.taken());
-        }
-        self.handed_over(&carried.whole, now);
-    }
-
-    /// What came of an errand.
+    /// An errand has a result.
     pub(in crate::mcp) fn handle_errand(
         &mut self,
         result: Result<Vec<u8>, ClientError>,
@@ -242,15 +227,15 @@ impl Server {
             }
             return;
         };
-        // Of an answer that is nobody's, the one who is not known is its addressee.
+        // When an answer is sent, it may be its addressee who is not known.
         let is_ours = !matches!(errands.first(), Some(Request::Send(_)))
             || error.code() == Some(Code::Unauthorized);
         let is_unknown = is_ours && is_unknown(&error);
         let again = match &error {
             ClientError::Refused(refused) => {
-                refused.retry_after.or_else(|| is_unknown.then_some(LOOK_EVERY))
+                refused.retry_after.or_else(|| is_unknown.then_some(RETRY_EVERY))
             }
-            _ => Some(LOOK_EVERY),
+            _ => Some(RETRY_EVERY),
         };
         if let Some(pause) = again {
             log::debug(format_args!("the broker could not be told: {error}"));
@@ -268,7 +253,7 @@ impl Server {
         }
     }
 
-    /// Tells the broker now whatever it is still to be told; it is the last time.
+    /// Asks the broker now for all that is left: there is no later time.
     pub(in crate::mcp) fn last_errands(&mut self) {
         if self.presence.is_present() {
             for errand in self.waking.take_last_errands() {

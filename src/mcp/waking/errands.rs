@@ -1,7 +1,7 @@
-//! What the broker is still to be told by this session, for which nobody waits: what has become of
-//! messages, and answers that the agent gave by its own messaging.
+//! Requests to the broker for whose answers nobody waits: what has become of messages, and answers that
+//! the agent gave with its own means of messaging.
 //!
-//! One at a time, in order. What was lost on the way is told again, and what is refused is not.
+//! They are sent one at a time and in order. One that fails is sent again, unless it was refused.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,15 +14,15 @@ use crate::log;
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Errands {
     waiting: VecDeque<Request>,
-    /// The first of them is on its way.
+    /// The first of them is under way.
     is_out: bool,
-    /// It is tried again then.
+    /// When to send it again.
     retry_at: Option<Instant>,
 }
 
 impl Errands {
-    /// Adds one. Beyond [`ERRANDS_MAX`] they are forgotten: then there has been no broker for long,
-    /// and what it was to be told of has run out there.
+    /// Adds one. Beyond [`ERRANDS_MAX`] they are dropped: then there has been no broker for so long that
+    /// the claims they are about have expired.
     pub(in crate::mcp) fn add(&mut self, request: Request) {
         if self.waiting.len() < ERRANDS_MAX {
             self.waiting.push_back(request);
@@ -43,12 +43,12 @@ impl Errands {
         self.waiting.is_empty()
     }
 
-    /// The next one, or the one that is on its way.
+    /// The one under way, or else the next one.
     pub(super) fn first(&self) -> Option<&Request> {
         self.waiting.front()
     }
 
-    /// The next one, if it is time for it; told once.
+    /// The next one, if it can be sent now; it then is under way.
     pub(super) fn take(&mut self, now: Instant) -> Option<Request> {
         if self.is_out || self.retry_at.is_some_and(|at| now < at) {
             return None;
@@ -59,23 +59,23 @@ impl Errands {
         Some(next)
     }
 
-    /// All that are not on their way: there will be no time for them later.
+    /// Takes all that are not under way.
     pub(super) fn take_all(&mut self) -> Vec<Request> {
         self.waiting.drain(usize::from(self.is_out)..).collect()
     }
 
-    /// The one on its way is done with.
+    /// Removes the one under way.
     pub(super) fn done(&mut self) -> Option<Request> {
         std::mem::take(&mut self.is_out).then(|| self.waiting.pop_front()).flatten()
     }
 
-    /// It was lost: again, then.
+    /// The one under way has failed and will be sent again at `retry_at`.
     pub(super) fn lost(&mut self, retry_at: Instant) {
         self.is_out = false;
         self.retry_at = Some(retry_at);
     }
 
-    /// When [`Errands::take`] is to be asked again, if nothing happens before.
+    /// When to call [`Errands::take`] again, if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.retry_at.filter(|_| !self.is_out)
     }

@@ -1,7 +1,7 @@
 //! The lines of an inbox socket: what is written to a session, and what the session writes back. No
 //! I/O.
 //!
-//! Two agents have such sockets, and each has its own words for the same.
+//! Two agents have such sockets, each with a form of its own.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,16 +19,16 @@ impl Dialect {
         })
     }
 
-    /// The line of a notice. `id` is a fresh one for each attempt: a line with a known one is thrown
-    /// away. `own` is the path of our own socket, if there is one: it is the address of the answer.
+    /// The line of a notice. `id` has to be new for each attempt, as a line with a known id is dropped.
+    /// `own` is the path of our own socket, if there is one: answers go there.
     pub(super) fn text(self, notice: &Notice, id: Uuid, own: Option<&str>) -> Vec<u8> {
         let Notice { from, text, .. } = notice;
         let own = own.map(|path| format!("uds:{path}"));
         line(&match (self, own) {
             (Self::Claude, Some(own)) => json!({
                 "type": "user",
-                // In this form the user is shown one line, with the name. It is read by what stands
-                // where, so the order and the line ends are as the client writes them itself.
+                // In this form the user is shown one line, with the name. The client recognises it by
+                // the order of its parts and its line ends, which are those that it writes itself.
                 "message": {"role": "user", "content": format!(
                     "<cross-session-message from=\"{own}\" from-name=\"{}\">\n{text}\n\
                      </cross-session-message>", plain(from).unwrap_or(OURS),
@@ -55,7 +55,7 @@ impl Dialect {
     }
 }
 
-/// The name that is given where there is none.
+/// The name of the sender where there is no other.
 const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// What a session has written to our own socket.
@@ -67,7 +67,7 @@ pub(super) enum Heard {
     Answer(String),
 }
 
-/// Reads a line of a session; none if it says nothing that counts here.
+/// Reads a line of a session; none if it is of no use here.
 pub(super) fn read(line: &[u8]) -> Option<Heard> {
     let line: Value = serde_json::from_slice(line).ok()?;
     let word = |name: &str| line.get(name).and_then(Value::as_str);
@@ -79,7 +79,7 @@ pub(super) fn read(line: &[u8]) -> Option<Heard> {
         }
         ("control", Some("peer_message_status")) => {
             let status = match (word("status")?, word("status_detail"), word("drop_reason")) {
-                // The same text is there already.
+                // The session has that text already.
                 ("dropped", _, Some("duplicate")) => return None,
                 ("delivered", _, _) => SentStatus::Sent,
                 ("held", _, _) => SentStatus::Held,
@@ -97,7 +97,7 @@ pub(super) fn read(line: &[u8]) -> Option<Heard> {
     }
 }
 
-/// The text of a message between sessions; all of it if it is none.
+/// The text in a message between sessions; all of `content` if it is no such message.
 fn unwrap(content: &str) -> &str {
     let inner = || {
         let (_, text) = content.trim().strip_prefix("<cross-session-message")?.split_once(">\n")?;
@@ -106,7 +106,7 @@ fn unwrap(content: &str) -> &str {
     inner().unwrap_or(content)
 }
 
-/// A name or a path as the value of an attribute, if it is one that needs no escapes there.
+/// `text`, if it can be the value of an attribute without escapes.
 pub(super) fn plain(text: &str) -> Option<&str> {
     let stands_out = |c: char| is_harmful(c) || matches!(c, '"' | '<' | '>' | '&');
     (!text.is_empty() && !text.contains(stands_out)).then_some(text)

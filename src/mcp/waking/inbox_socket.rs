@@ -1,13 +1,13 @@
 //! The inbox socket of a session of Claude Code or Qwen Code: what is written there is put before its
-//! model, also when it is idle.
+//! model, even when it is idle.
 //!
-//! The client gives its MCP servers the socket's path and a token in two variables. One line of JSON
-//! shows the token, one more for each text (`inbox_frames`). The socket itself answers nothing. Claude Code says on [our own socket](super::own_socket) what has become of a
-//! text, if that is not what we would expect; without one nothing is heard.
+//! The client gives its MCP servers the socket's path and a token in two variables. The first line of a
+//! connection shows the token, and each further one is a text (`inbox_frames`). The socket itself answers
+//! nothing. Claude Code reports on [our own socket](super::own_socket) when a text has not been put before
+//! the model at once; without such a socket nothing is reported.
 //!
-//! A text counts as sent when the socket has taken it whole. One that is thrown away with the
-//! connection soon after, as a Unix socket says that is closed with something unread in it, was
-//! dropped.
+//! A text counts as sent when the socket has taken all of it. If soon after that the connection is closed
+//! with unread data, which a Unix socket reports, the text was dropped.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -35,22 +35,22 @@ use crate::platform::peer_credentials;
 use crate::wire::buffer::Buffer;
 use crate::wire::ndjson::LineTooLong;
 
-/// Most bytes of the two lines: at most four bytes a character of the text, and a token.
+/// Most bytes of the first line and a text, at four bytes a character.
 const LINES_BYTES_MAX: usize = 128 * 1024;
-/// How often a socket whose queue of connections is full is tried again.
+/// How often to try again to connect when the queue of connections is full.
 const CONNECT_EVERY: Duration = Duration::from_millis(50);
-/// When a socket that is not there is looked for again; later and later.
+/// First pause before a socket that is not there is looked for again; it doubles each time.
 const LOOK_FIRST: Duration = Duration::from_millis(250);
-/// Most that is read at once from a socket that has nothing to say, in [`READ_BYTES_MAX`].
+/// Most that is read at once, in [`READ_BYTES_MAX`], from a socket that should send nothing.
 const READS_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Connection {
     stream: UnixStream,
     out: Buffer,
-    /// Notices that were taken, and when that is certain.
+    /// Notices that were taken, and when each of them can no longer be dropped.
     in_doubt: VecDeque<(u64, Instant)>,
-    /// One was told by it.
+    /// A notice was certainly told by it.
     is_proven: bool,
 }
 
@@ -64,7 +64,7 @@ struct Current {
     connect_at: Instant,
 }
 
-/// A notice of which something may be heard.
+/// A notice about which something may be reported.
 #[derive(Debug)]
 struct Known {
     /// Its id on the wire.
@@ -76,10 +76,9 @@ struct Known {
 /// Whether there is a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum There {
-    /// As far as is known.
+    /// Yes, as far as is known.
     Yes,
-    /// Nobody listens. That may change: it is looked for again after the second of these, which was
-    /// counted from the first.
+    /// Nobody has listened at this time. It is looked for again after this pause.
     NotYet(Instant, Duration),
     /// It is not ours, or does not work.
     Never,
@@ -100,16 +99,16 @@ pub(in crate::mcp) struct InboxSocket {
     connection: Option<Connection>,
     current: Option<Current>,
     there: There,
-    /// Not before then another notice is taken: each makes a turn of its own there, so what comes
-    /// meanwhile is put together.
+    /// When the next notice can be taken. Each begins a turn of its own there, so what comes meanwhile is
+    /// told together.
     free_at: Option<Instant>,
     known: VecDeque<Known>,
     reports: VecDeque<WayReport>,
 }
 
 impl InboxSocket {
-    /// The socket that the variables name; none if they name none. If they name those of two agents,
-    /// one has started the other, and the nearer one counts. Nothing is connected yet.
+    /// The socket that the variables name, not connected yet. If they name sockets of two agents, one has
+    /// started the other, and the nearer one counts.
     pub(in crate::mcp) fn from_environment(registry: &Registry, poll_token: Token) -> Option<Self> {
         let offers = agents::ALL.into_iter().filter_map(|agent| {
             let path = variables::said(agent.agent_type, Said::InboxSocket)?;
@@ -161,15 +160,15 @@ impl InboxSocket {
         self.agent
     }
 
-    /// Looks whether somebody of ours listens there, before anyone is promised that it wakes. One that
-    /// does not yet is looked for again.
+    /// Looks whether the agent listens there, before the broker is told that it wakes. If not, it is looked
+    /// for again later.
     pub(in crate::mcp) fn look(&mut self, now: Instant) {
         if self.connection.is_some() || self.there == There::Never {
             return;
         }
         match self.connect_stream() {
             Ok(_) => self.found(),
-            // It has much to do.
+            // Its queue of connections is full.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.found(),
             Err(error) => self.missed(&error, now),
         }
@@ -198,12 +197,12 @@ impl InboxSocket {
         self.there = There::NotYet(now, pause.min(INBOX_SOCKET_LOOK_MAX));
     }
 
-    /// A connection to a process that is ours.
+    /// Connects, and makes sure that the agent of this process listens. Also returns its processes.
     fn connect_stream(&self) -> io::Result<(UnixStream, Vec<u32>)> {
         let stream = UnixStream::connect(&self.path)?;
         let agent = agent_processes();
-        // The token is for this user's session and nobody else's. A session within another has the
-        // variables of that one if it has no socket of its own.
+        // The token must be shown to nobody else. A session without a socket that runs within another
+        // session inherits the variables of that one.
         if let Ok(listener) = peer_credentials(&stream) {
             if listener.is_foreign() {
                 return Err(io::Error::other("another user listens there"));
@@ -258,7 +257,7 @@ impl InboxSocket {
             return Ok(());
         };
         if !std::mem::replace(&mut current.is_queued, true) {
-            // Without randomness a fixed one does, of which nothing can be heard.
+            // Without randomness it is a fixed one, and reports cannot be told apart.
             let id = new_id().unwrap_or_default();
             let own = self.own_path.as_deref();
             connection.out.extend(&self.dialect.text(&current.notice, id, own))?;
@@ -282,7 +281,7 @@ impl InboxSocket {
         Ok(())
     }
 
-    /// Reads what should not come, and its end.
+    /// Reads up to its end; nothing should come.
     fn read(&mut self) -> io::Result<()> {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let mut bytes = [0; 1024];
@@ -297,7 +296,7 @@ impl InboxSocket {
         Err(io::Error::other("it does not stop to talk"))
     }
 
-    /// What the session says on our own socket.
+    /// Reads what the session writes to our own socket.
     fn listen(&mut self, now: Instant) {
         let Some(own) = &mut self.own else { return };
         let (known, reports) = (&mut self.known, &mut self.reports);
@@ -319,7 +318,7 @@ impl InboxSocket {
         });
     }
 
-    /// Those in doubt that are certain by now.
+    /// Notices that can no longer be dropped prove that the connection works.
     fn confirm(&mut self, now: Instant) {
         let Some(connection) = &mut self.connection else { return };
         while connection.in_doubt.front().is_some_and(|(_, at)| *at <= now) {
@@ -343,7 +342,7 @@ impl InboxSocket {
         // It goes with its descriptor anyway.
         let _ = self.registry.deregister(&mut connection.stream);
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            // In order: what was taken has been read.
+            // It was closed with nothing unread: what was taken has been read.
             connection.is_proven |= !connection.in_doubt.is_empty();
             connection.in_doubt.clear();
         }
@@ -352,11 +351,11 @@ impl InboxSocket {
         }
         let is_queued = self.current.as_ref().is_some_and(|current| current.is_queued);
         if connection.in_doubt.is_empty() && !is_queued {
-            // Idle: another one is made when it is needed.
+            // It was idle. Another one is made when it is needed.
             return;
         }
         if connection.is_proven {
-            // A session that closes it after each text, perhaps.
+            // Perhaps the session closes it after each text.
             self.current = None;
             self.free_at = None;
             self.reports.push_back(WayReport::Lost);
@@ -389,10 +388,10 @@ impl InboxSocket {
         self.advance(now);
     }
 
-    /// Goes on as far as it goes without waiting; to be followed by [`InboxSocket::poll`] until there is nothing
+    /// Goes on as far as possible without waiting; to be followed by [`InboxSocket::poll`] until there is nothing
     /// more.
     pub(super) fn advance(&mut self, now: Instant) {
-        // An end that has come meanwhile is seen before something is lost in it.
+        // If it has ended, that has to be noticed before something is written to it.
         let read = self.read();
         self.judge(read, now);
         self.prepare(now);
@@ -412,7 +411,7 @@ impl InboxSocket {
         }
     }
 
-    /// What has come of it since.
+    /// The next report.
     pub(super) fn poll(&mut self) -> Option<WayReport> {
         self.reports.pop_front()
     }
@@ -429,8 +428,7 @@ impl InboxSocket {
 }
 
 impl InboxSocket {
-    /// When it is looked for again by itself: not for ever, as each time is a wake-up of an idle
-    /// process.
+    /// When it is looked for again without a heartbeat. That ends, as each time wakes an idle process.
     fn look_at(&self) -> Option<Instant> {
         match self.there {
             There::NotYet(since, pause) if pause < INBOX_SOCKET_LOOK_MAX => Some(since + pause),
@@ -440,14 +438,14 @@ impl InboxSocket {
 }
 
 impl Known {
-    /// Whether it was not so before, and can become so.
+    /// Whether `status` is new and can follow the former one.
     fn is_news(&self, status: SentStatus) -> bool {
         let is_open = matches!(self.status, SentStatus::Sent | SentStatus::Held);
         is_open && self.status != status
     }
 }
 
-/// This process, the one of the agent that has started it, and those between.
+/// This process, the agent that has started it, and the processes between them.
 fn agent_processes() -> Vec<u32> {
     let own = std::process::id();
     let above = above::above(own);

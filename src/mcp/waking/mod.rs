@@ -1,7 +1,7 @@
-//! Waking the agent: putting a message where it is seen, also when the agent is idle.
+//! Waking the agent: putting a message where the agent sees it, even when it is idle.
 //!
-//! MCP alone does not do that: no common client passes a notification of a server on to its model.
-//! So each agent has a way of its own, and its own small module:
+//! MCP alone cannot do that: no common client passes notifications of a server on to its model. So there
+//! are ways of single agents, each with a module of its own:
 //!
 //! | way | agent | counts as sent |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | [`channel`] | Claude Code, in the legacy era | never: whether it is shown is not known |
 //! | [`codex_queue`] | Codex | when `codex queue` has ended well |
 //!
-//! The first that there is is used. One that fails is switched off for the session and what it was
-//! to tell goes the next way; in the end there is the notice on tool results, which needs no way.
+//! The first one that is available is used. If it fails, it is switched off for the session, and the next
+//! one tells what it was to tell. The notice on tool results always works.
 //!
 //! [`plan`] decides, without I/O and clock; [`adapters`] do what they are told, for the loop that
 //! owns the descriptors. None of them ever waits.
@@ -28,35 +28,35 @@ pub(super) mod plan;
 
 use crate::model::SentStatus;
 
-/// What an agent is told at once.
+/// A text that an agent is told in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
-    /// Names it among those of this process.
+    /// Identifies it among the notices of this process.
     pub(super) id: u64,
-    /// The name of whoever wrote what is in it; our own if that were several.
+    /// The name of whoever wrote what is in it; our own if several did.
     pub(super) from: Box<str>,
-    /// At most [`crate::limits::TELL_CHARS_MAX`] characters, none of them a control character
-    /// but newlines.
+    /// At most [`crate::limits::TELL_CHARS_MAX`] characters, of which only newlines are control
+    /// characters.
     pub(super) text: String,
 }
 
-/// What has come of a way.
+/// What an adapter reports about its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WayReport {
     /// It can take the next notice.
     Free,
-    /// The agent's own queue has taken this notice. What its program does with it is said by
-    /// [`WayReport::Status`], if anything is said at all.
+    /// The agent's own queue has taken this notice. What the agent's program does with it may be
+    /// reported later, by [`WayReport::Status`].
     Sent(u64),
-    /// A later word about a notice. It may come again, and before [`WayReport::Sent`].
+    /// What has become of a notice. It may come again, and before [`WayReport::Sent`].
     Status(u64, SentStatus),
-    /// What is not taken yet was lost with a connection that has worked before: it is told anew.
+    /// The connection, which has worked, broke before a notice was taken: that is to be told again.
     Lost,
-    /// It does not work, and why. What is not taken yet was not told.
+    /// The way does not work, for this reason. A notice that was not taken has not been told.
     Failed(String),
-    /// The agent answers by its own messaging, and this is what it says: that goes to whoever wrote
-    /// the message that it names, or the last one of this way.
+    /// The agent has answered with its own means of messaging. The answer goes to whoever wrote the
+    /// message that it names, or else the last one that was told by this way.
     Answer(String),
-    /// The same, but it is too long to be read.
+    /// Such an answer was too long to be read.
     LongAnswer,
 }

@@ -1,5 +1,5 @@
-//! The notices of this session, each with the messages in it: those that a way is at, and the last
-//! ones before, of which its program may have a word to say later.
+//! The notices of this session, each with the messages in it: those that a way is telling, and the last
+//! ones before them, about which the agent's program may still report something.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,14 +14,14 @@ use crate::tell::Item;
 /// The messages that were claimed for a notice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NoticeClaim {
-    /// The claim, unless there are none.
+    /// The claim, until it is released; none if there are no messages.
     pub(super) id: Option<Uuid>,
-    /// How many there are under it.
+    /// How many messages are under it.
     pub(super) count: usize,
 }
 
 impl NoticeClaim {
-    /// Lets go of it, if that is still to be done.
+    /// Releases it, unless that was done before.
     pub(super) fn release(&mut self) -> Option<Request> {
         self.id.take().map(release)
     }
@@ -32,24 +32,24 @@ impl NoticeClaim {
 struct Told {
     id: MessageId,
     from: Party,
-    /// All of it is in there.
+    /// The notice has its full text.
     is_whole: bool,
     /// The agent has read it since.
     is_read: bool,
 }
 
-/// See the module.
+/// A notice, and what is known of it.
 #[derive(Debug)]
-pub(super) struct NoticeRecord {
+struct NoticeRecord {
     id: u64,
     by: Way,
     messages: Vec<Told>,
     events: Vec<Item>,
     claimed: NoticeClaim,
-    /// The way is at it.
+    /// The way is telling it.
     is_under_way: bool,
     renew_at: Instant,
-    /// The last word about it.
+    /// What was last heard about it.
     status: Option<SentStatus>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct NoticeRecord {
 pub(super) struct Notices(VecDeque<NoticeRecord>);
 
 impl Notices {
-    /// A way begins to tell these, `whole` of them in full.
+    /// A way begins to tell these messages, those of `whole` in full.
     pub(super) fn begin(
         &mut self,
         (id, by): (u64, Way),
@@ -97,26 +97,26 @@ impl Notices {
         self.0.iter().any(|sent| sent.by == by && sent.messages.iter().any(|it| it.id == message))
     }
 
-    /// What is to be told to the broker now that a notice `is_taken`, or that there is this word about
-    /// it. Nothing if it is not known, or was said before.
+    /// A notice was taken (`is_taken`), or its status is reported. Returns what to ask of the broker:
+    /// nothing if the notice is not known, or was reported before.
     pub(super) fn word(&mut self, id: u64, status: SentStatus, is_taken: bool) -> Vec<Request> {
         let Some(sent) = self.0.iter_mut().find(|sent| sent.id == id) else { return Vec::new() };
         let claimed = std::mem::take(&mut sent.claimed);
         sent.is_under_way &= !is_taken;
-        // A word about it may come before it is taken whole, and says more than that.
+        // A status may come before the notice was taken, and says more than that.
         let is_known = sent.status == Some(status) || (is_taken && sent.status.is_some());
         if is_known {
             return Vec::new();
         }
         sent.status = Some(status);
         match claimed.id {
-            // There is no mark yet to be taken back.
+            // Nothing was marked yet: to release it is enough.
             Some(claim) if status == SentStatus::Dropped => vec![release(claim)],
             _ => sent.marks(status, &claimed),
         }
     }
 
-    /// How many messages are as a whole in the agent's own queue, and not read.
+    /// How many messages are in full in the agent's own queue, and not read.
     pub(super) fn queued_whole(&self) -> u64 {
         let sent = self.0.iter().filter(|sent| sent.status == Some(SentStatus::Sent));
         let told = sent.flat_map(|sent| &sent.messages);
@@ -130,7 +130,7 @@ impl Notices {
         }
     }
 
-    /// Forgets what a way was at. Gives what is to be told to the broker, and the events.
+    /// Forgets what a way was telling. Returns what to ask of the broker, and the events.
     pub(super) fn take_back(&mut self, by: Way) -> (Vec<Request>, Vec<Item>) {
         let (mut requests, mut events) = (Vec::new(), Vec::new());
         self.0.retain_mut(|sent| {
@@ -144,7 +144,7 @@ impl Notices {
         (requests, events)
     }
 
-    /// Claims that are to be renewed now.
+    /// Renews the claims for which it is time.
     pub(super) fn renewals(&mut self, now: Instant) -> Vec<Request> {
         let mut requests = Vec::new();
         for sent in self.0.iter_mut().filter(|sent| sent.is_under_way) {
@@ -156,14 +156,14 @@ impl Notices {
         requests
     }
 
-    /// When [`Notices::renewals`] has something to give.
+    /// When to call [`Notices::renewals`] again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let claimed = |sent: &&NoticeRecord| sent.is_under_way && sent.claimed.id.is_some();
         self.0.iter().filter(claimed).map(|sent| sent.renew_at).min()
     }
 
-    /// What `text` of the agent answers: the message told by this way that it names by its handle,
-    /// else the last one.
+    /// The message that the agent answers with `text`: one told by this way whose handle is in it, or else
+    /// the last one.
     pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
         let of_way = self.0.iter().rev().filter(|sent| sent.by == by);
         let mut messages = of_way.flat_map(|sent| sent.messages.iter().rev());
@@ -176,8 +176,8 @@ impl Notices {
 }
 
 impl NoticeRecord {
-    /// Tells the broker what has become of the messages, and lets go of those of the claim that were
-    /// not in it.
+    /// Tells the broker what has become of the messages, and releases those under the claim that are not
+    /// in the notice.
     fn marks(&self, status: SentStatus, claimed: &NoticeClaim) -> Vec<Request> {
         let mut requests = Vec::new();
         for whole in [true, false] {
@@ -200,7 +200,7 @@ impl NoticeRecord {
     }
 }
 
-/// Lets go of a claim.
+/// Releases a claim.
 pub(super) fn release(claim_id: Uuid) -> Request {
     Request::ReleaseClaim { peer_id: None, claim_id }
 }

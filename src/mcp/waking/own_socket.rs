@@ -1,8 +1,8 @@
-//! Our own socket beside that of a session of Claude Code: the address on our texts. The session
-//! says on it what has become of them, and its agent answers there.
+//! Our own socket beside that of a session of Claude Code, whose path is the sender of our texts. On it
+//! the session reports what has become of them, and its agent answers.
 //!
-//! It connects anew for each line. Nobody but the agent that has started this process is listened to,
-//! each connection has an end, and there are few at a time.
+//! The session makes a connection for each line. Only the agent that has started this process is listened
+//! to; the number of connections and the duration of each are limited.
 
 use std::fs::Permissions;
 use std::io;
@@ -29,7 +29,7 @@ const ACCEPTS_MAX: usize = 64;
 struct Connection {
     stream: UnixStream,
     lines: LineDecoder,
-    /// Bytes that it may send still.
+    /// How many bytes it may still send.
     left: usize,
     until: Instant,
 }
@@ -41,22 +41,22 @@ pub(super) struct OwnSocket {
     registry: Registry,
     poll_token: Token,
     listener: Option<UnixListener>,
-    /// The processes that are listened to.
+    /// The processes that may connect.
     agent: Vec<u32>,
     connections: Vec<Connection>,
-    /// More may wait to be accepted.
+    /// Since when more connections may wait to be accepted.
     behind_since: Option<Instant>,
 }
 
 impl OwnSocket {
-    /// A socket that will listen in the directory of the session's, `inbox`.
+    /// A socket that will listen in the directory of `inbox`, that of the session.
     pub(super) fn beside(inbox: &Path, registry: Registry, poll_token: Token) -> Self {
         let path = inbox.with_file_name(format!("{}.sock", std::process::id()));
         let (agent, connections) = (Vec::new(), Vec::new());
         Self { path, registry, poll_token, listener: None, agent, connections, behind_since: None }
     }
 
-    /// Listens to these processes, if it does not already; gives the path.
+    /// Listens to these processes, if it does not already; returns the path.
     ///
     /// # Errors
     /// The socket cannot be made there.
@@ -69,7 +69,7 @@ impl OwnSocket {
             self.listener = None;
             let mut listener = match UnixListener::bind(path) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_dead(&self.path) => {
-                    // Of a process that had this number before and was killed.
+                    // It was left by a killed process that had the same id.
                     std::fs::remove_file(path)?;
                     UnixListener::bind(path)?
                 }
@@ -82,8 +82,8 @@ impl OwnSocket {
         Ok(path)
     }
 
-    /// Goes on as far as it goes without waiting; gives each line to `handle`, or that there is one
-    /// that is too long, with which its connection ends.
+    /// Goes on as far as possible without waiting. Passes each line to `handle`, or that it is too long,
+    /// which ends the connection.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -92,7 +92,7 @@ impl OwnSocket {
         self.connections.retain_mut(|connection| connection.goes_on(now, &mut handle));
         self.behind_since = None;
         for _ in 0..ACCEPTS_MAX {
-            // What waits is accepted when one of these has come to its end.
+            // The others are accepted when one of these has ended.
             if self.connections.len() >= OWN_SOCKET_CONNECTIONS_MAX {
                 return;
             }
@@ -104,7 +104,7 @@ impl OwnSocket {
                         left: FRAME_BYTES_MAX,
                         until: now + INBOX_SOCKET_TIME_MAX,
                     };
-                    // Mostly it is all there.
+                    // Mostly everything has arrived already.
                     if connection.goes_on(now, &mut handle) {
                         self.connections.push(connection);
                     }
@@ -126,7 +126,7 @@ impl OwnSocket {
         connections.chain(self.behind_since).min()
     }
 
-    /// The next connection; none in its place if it is not the agent's.
+    /// Accepts a connection; none if it is not the agent's.
     fn accept(&self) -> io::Result<Option<UnixStream>> {
         let Some(listener) = &self.listener else { return Err(io::ErrorKind::WouldBlock.into()) };
         let (mut stream, _) = listener.accept()?;
@@ -141,7 +141,7 @@ impl OwnSocket {
 }
 
 impl Connection {
-    /// Reads what is there; gives whether more may come.
+    /// Reads what is there; returns whether more may come.
     fn goes_on(
         &mut self,
         now: Instant,
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Reads to its end.
+    /// Reads up to its end.
     fn read(&mut self, handle: &mut impl FnMut(Result<&[u8], LineTooLong>)) -> io::Result<()> {
         loop {
             while let Some(line) = self.lines.next_line() {
@@ -173,7 +173,7 @@ impl Connection {
                     return Ok(());
                 }
                 Ok(read) => {
-                    // Before a line can be, which may have as many bytes.
+                    // This comes before the limit of a line, which is the same.
                     let Some(left) = self.left.checked_sub(read) else {
                         handle(Err(LineTooLong));
                         return Err(io::Error::other(LineTooLong));
@@ -196,7 +196,7 @@ impl Drop for OwnSocket {
     }
 }
 
-/// Whether nobody listens on a socket any more.
+/// Whether nobody listens any more at this socket.
 fn is_dead(path: &Path) -> bool {
     let refuses = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     is_socket(path) && UnixStream::connect(path).is_err_and(refuses)

@@ -1,8 +1,8 @@
-//! What the agent is told, when, and by which way. Decides only; no I/O, no clock.
+//! Decides what the agent is told, when, and by which way. No I/O, no clock.
 //!
-//! That a message has come is only a sign. What is told is what the broker hands out under a claim, so
-//! that nobody else tells the same; and the broker, which knows the agent's turns, says when it is
-//! better told later, or in another way.
+//! That a message has come is only a sign. The agent is told what the broker hands out under a claim, so
+//! that nobody else tells it the same. The broker, which knows when the agent is in a turn, may hand
+//! messages out later, or for another way.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,11 @@ use crate::limits::{
     CLAIM_DEFER_MAX, HELD_RETRY_AFTER, TAG_CHARS_MAX, WAKE_DIGEST_EVERY, WAKE_EVENTS_MAX,
 };
 use crate::log;
-use crate::mcp::server::LOOK_EVERY;
+use crate::mcp::server::RETRY_EVERY;
 use crate::model::{MessageId, MessageRef, Party, SentStatus, Seq, Way, reach};
 use crate::tell::{Item, compose};
 
-/// A way that throws away what it takes does not work if it does so as often as this in a row.
+/// A way is switched off when it has thrown away what it took this often in a row.
 const DROPS_MAX: u32 = 2;
 
 /// How a way stands.
@@ -32,7 +32,7 @@ enum WayState {
     Absent,
     /// It can take a notice.
     Free,
-    /// It is at one.
+    /// It is telling one.
     Busy,
     /// It has failed.
     Off,
@@ -44,25 +44,25 @@ impl WayState {
     }
 }
 
-/// What is to be told now.
+/// A notice to be told now.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mcp) struct Telling {
-    /// How.
+    /// By which way.
     pub(in crate::mcp) by: Way,
-    /// What.
+    /// The notice.
     pub(in crate::mcp) notice: Notice,
 }
 
-/// The thread of Codex that a call comes from, by the `_meta` of its `tools/call`. An id that could be
-/// taken for an option of a command line, or is no id, is none.
+/// The thread of Codex that a call comes from, by the `_meta` of its `tools/call`; none if it is no id
+/// that can stand on a command line.
 ///
-/// What is called `sessionId` there is the same for a thread and for those of its subagents, which
-/// have servers of their own.
+/// The `sessionId` there is of no use: a thread shares it with its subagents, which have servers of
+/// their own.
 pub(in crate::mcp) fn codex_thread(meta: &Value) -> Option<Box<str>> {
     plain_id(meta.get("threadId")?.as_str()?)
 }
 
-/// An id that can stand on a command line.
+/// `id`, if it can stand on a command line and cannot be taken for an option.
 pub(super) fn plain_id(id: &str) -> Option<Box<str>> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
     let good = (1..=TAG_CHARS_MAX).contains(&id.len())
@@ -71,75 +71,75 @@ pub(super) fn plain_id(id: &str) -> Option<Box<str>> {
     good.then(|| id.into())
 }
 
-/// Whether what is given to a way is seen.
+/// Whether anyone sees what is given to a way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Audience {
-    /// As far as is known.
+    /// Yes, as far as is known.
     #[default]
     There,
-    /// The terminal is closed: what is queued would be answered with nobody watching.
+    /// No: the terminal is closed, and the agent would work with nobody watching.
     Gone,
-    /// Its user keeps back what the way has taken. Nothing says when that has changed: another message
-    /// may be tried from then on.
+    /// No: the user has not let the agent see what the way has taken. Nothing says when that changes, so
+    /// another message may be tried from then on.
     Held(Instant),
 }
 
 /// Whether messages are to be claimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Wish {
-    /// There may be some.
+    /// There may be messages.
     is_open: bool,
-    /// The broker hands out nothing before, unless there is a new sign.
+    /// The broker hands none out before, unless there is a new sign.
     defer_until: Option<Instant>,
-    /// The rest of what was told is left to the agent until then, unless a message comes.
+    /// Until then it is left to the agent to fetch the rest, unless a message comes.
     rest_until: Option<Instant>,
 }
 
 impl Wish {
-    /// Not before then.
+    /// When messages are claimed at the earliest.
     fn quiet_until(self) -> Option<Instant> {
         self.defer_until.max(self.rest_until)
     }
 }
 
-/// Why something may be there to be told.
+/// Why there may be something to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::mcp) enum Sign {
     /// A message has come.
     Message,
-    /// The broker says so, or it is another one than before.
+    /// The broker says so, or this session has registered.
     Wake,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Waking {
-    /// Which agent it is, if it is known.
+    /// The agent, if it is known.
     agent: Option<&'static Agent>,
     /// The agent that has offered an inbox socket.
     inbox_socket_of: Option<&'static Agent>,
-    /// It is this one, and not one that has started it.
+    /// That is this agent, and not one that has started it.
     is_inbox_socket_ours: bool,
     inbox_socket: WayState,
     codex_queue: WayState,
     /// The client was told of the channel.
     has_channel: bool,
-    /// The thread of Codex that a text can be queued for. Its hooks name their session by it.
+    /// The thread of Codex for which texts can be queued; its hooks use it as the id of the session.
     thread: Option<Box<str>>,
     /// The thread that the queue was prepared for.
     queue_thread: Option<Box<str>>,
     audience: Audience,
-    /// How often the way has thrown away what it took, in a row.
+    /// How often in a row the way has thrown away what it took.
     drops: u32,
     wish: Wish,
-    /// Messages were asked for, to be told by this way.
+    /// Messages are being claimed, to be told by this way.
     claiming: Option<Way>,
     /// Events to be told.
     events: Vec<Item>,
-    /// Not before then, but for those that go with a message.
+    /// When events are told at the earliest, unless they go with a message.
     digest_at: Option<Instant>,
     notices: Notices,
-    /// Events that the agent has to be told of otherwise.
+    /// Events that the agent has to be told of in another way.
     untold: Vec<(Seq, Box<str>)>,
     count: u64,
     /// `reach` and `sessionId` as the broker was told them.
@@ -154,15 +154,15 @@ impl Waking {
         Self { inbox_socket_of, inbox_socket, ..Self::default() }
     }
 
-    /// It is known which agent this is, and whether it knows of the channel. An agent that another
-    /// has started inherits its variables, so a socket alone says nothing.
+    /// It is known which agent this is, and whether its client knows of the channel. A socket alone does
+    /// not tell: an agent that another one has started inherits its variables.
     pub(super) fn meet(&mut self, agent_type: &str, has_channel: bool) {
         self.agent = agents::of_type(agent_type);
         self.is_inbox_socket_ours = self.agent.is_some() && self.inbox_socket_of == self.agent;
         self.has_channel = has_channel;
     }
 
-    /// Somebody else than before: nothing of what was there is to be told to it.
+    /// This session is another peer than before: nothing that was to be told concerns it.
     pub(in crate::mcp) fn reset(&mut self) {
         self.claiming = None;
         self.events.clear();
@@ -176,8 +176,8 @@ impl Waking {
         self.thread = Some(thread);
     }
 
-    /// The thread that the queue is to be prepared for, if that is another one than before. One that
-    /// has failed for another thread may work for this.
+    /// The thread for which the queue is to be prepared, if it is another one than before. A queue that has
+    /// failed for the former may work for this one.
     pub(super) fn take_thread(&mut self) -> Option<Box<str>> {
         let thread = self.thread.clone().filter(|_| self.is_codex())?;
         if self.queue_thread.as_ref() == Some(&thread) {
@@ -190,8 +190,8 @@ impl Waking {
         Some(thread)
     }
 
-    /// Whether something is about to be queued for a thread: whether its terminal is there is looked at
-    /// before.
+    /// Whether messages are about to be claimed for a queue. Before that, look whether its terminal is
+    /// still there.
     pub(super) fn is_about_to_queue(&self, now: Instant) -> bool {
         matches!(self.way(), Some((Way::Queue, WayState::Free))) && self.wants_claim(now)
     }
@@ -201,17 +201,17 @@ impl Waking {
         self.agent.is_some_and(|agent| agent.has_way(Way::Queue))
     }
 
-    /// Whether the agent has a queue, so that it counts whether its terminal is there.
+    /// Whether the agent has a queue that works, for which its terminal must be there.
     pub(super) fn has_queue(&self) -> bool {
         self.is_codex() && self.codex_queue.is_on()
     }
 
-    /// Whether the terminal of the session is there.
+    /// Says whether the terminal of the session is there.
     pub(super) fn watch(&mut self, is_watched: bool) {
         self.audience = if is_watched { Audience::There } else { Audience::Gone };
     }
 
-    /// The session of the agent, if it has told it itself.
+    /// The session of the agent, if the agent itself has named it.
     pub(in crate::mcp) fn session_id(&self) -> Option<Box<str>> {
         self.thread.clone().filter(|_| self.is_codex())
     }
@@ -221,7 +221,7 @@ impl Waking {
         self.is_inbox_socket_ours
     }
 
-    /// How the agent can be told, in the words of `reach`.
+    /// The `reach` of the agent.
     pub(super) fn reach(&self) -> &'static str {
         match self.way() {
             Some((Way::InboxSocket | Way::Queue, _)) => reach::WAKES,
@@ -230,19 +230,19 @@ impl Waking {
         }
     }
 
-    /// This is told to the broker now.
+    /// The reach and the session, which the broker is told now.
     pub(super) fn introduce(&mut self) -> (&'static str, Option<Box<str>>) {
         let (reach, session) = (self.reach(), self.session_id());
         self.introduced = (Some(reach), session.clone());
         (reach, session)
     }
 
-    /// Whether the broker knows otherwise.
+    /// Whether the broker was told something else.
     pub(super) fn has_changed(&self) -> bool {
         self.introduced != (Some(self.reach()), self.session_id())
     }
 
-    /// The way to be gone now, and how it stands.
+    /// The way to use now, and its state.
     fn way(&self) -> Option<(Way, WayState)> {
         if self.audience != Audience::There {
             return None;
@@ -251,7 +251,7 @@ impl Waking {
             Way::InboxSocket if self.is_inbox_socket_ours => self.inbox_socket,
             Way::Channel if self.has_channel => WayState::Free,
             Way::Queue => self.codex_queue,
-            // Not gone by this process.
+            // Others are not used by this process.
             _ => WayState::Absent,
         };
         let ways = self.agent.map_or(&[][..], |agent| agent.ways);
@@ -264,24 +264,24 @@ impl Waking {
         if sign == Sign::Message {
             self.wish.rest_until = None;
         } else if is_channel {
-            // What it has told is given out anew again and again, as nothing proves it.
+            // As nothing proves what it has told, the broker would hand that out again and again.
             return;
         }
         self.wish.is_open = true;
         self.wish.defer_until = None;
     }
 
-    /// A message has come for this agent alone. If its user has kept one back some time ago, that may be
-    /// another matter by now: this one is tried.
+    /// A message has come for this agent alone. If its user has kept one back some time ago, this one is
+    /// tried.
     pub(super) fn try_again(&mut self, now: Instant) {
         if matches!(self.audience, Audience::Held(until) if until <= now) {
             self.audience = Audience::There;
         }
     }
 
-    /// Something has happened that the agent has subscribed to. Gives whether it will be told of it in
-    /// a way of which it is heard whether it works; if it has not, [`Waking::take_untold`] has it.
-    pub(super) fn add_event(&mut self, payload: &Value) -> bool {
+    /// An event to which the agent has subscribed. Returns whether it will be told by a way that reports
+    /// whether it works; if it fails, [`Waking::take_untold`] has the event.
+    pub(in crate::mcp) fn add_event(&mut self, payload: &Value) -> bool {
         let has_room = self.events.len() < WAKE_EVENTS_MAX;
         let Some((way, _)) = self.way().filter(|_| has_room) else { return false };
         let is_certain = way != Way::Channel;
@@ -291,7 +291,7 @@ impl Waking {
         is_certain
     }
 
-    /// Events that could not be told after all.
+    /// Takes the events that could not be told after all.
     pub(super) fn take_untold(&mut self) -> Vec<(Seq, Box<str>)> {
         if self.way().is_none() {
             let events = std::mem::take(&mut self.events);
@@ -300,7 +300,7 @@ impl Waking {
         std::mem::take(&mut self.untold)
     }
 
-    /// The notice on tool results tells these.
+    /// Leaves these to the notice on tool results.
     fn leave(&mut self, events: Vec<Item>) {
         self.untold.extend(events.into_iter().filter_map(|item| item.event));
     }
@@ -313,12 +313,11 @@ impl Waking {
         (self.wish.is_open || self.has_due_events(now))
             && self.claiming.is_none()
             && self.wish.quiet_until().is_none_or(|at| at <= now)
-            // What is still to be marked, or let go, might be told again, or be missing.
+            // What is not marked yet would be handed out again, and what is not released yet not at all.
             && self.errands.is_empty()
     }
 
-    /// The way by which messages are to be claimed now, if any are; told once, and followed by
-    /// [`Waking::claimed`].
+    /// The way by which to claim messages now, if any. [`Waking::claimed`] has to follow.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Way> {
         let (by, _) = self.way().filter(|(_, state)| *state == WayState::Free)?;
         if !self.wants_claim(now) {
@@ -329,8 +328,8 @@ impl Waking {
         Some(by)
     }
 
-    /// What was handed out; none if nobody knows. `has`: whether the agent has a message already, or is
-    /// about to. Gives what is to be told.
+    /// The claim was answered with `claimed`, or has failed. `has`: whether the agent has a message
+    /// already, or is about to get it. Returns what to tell now.
     pub(super) fn claimed(
         &mut self,
         claimed: Option<Claimed>,
@@ -340,12 +339,12 @@ impl Waking {
         let by = self.claiming.take();
         let Some(Claimed { mut messages, remaining, claim_id, defer_ms, .. }) = claimed else {
             self.wish.is_open = true;
-            self.wish.defer_until = Some(now + LOOK_EVERY);
+            self.wish.defer_until = Some(now + RETRY_EVERY);
             return None;
         };
         let mut claim = notices::NoticeClaim { id: claim_id, count: messages.len() };
         let Some(by) = by.filter(|by| self.way() == Some((*by, WayState::Free))) else {
-            // Somebody else, or another way, than when it was asked for.
+            // Since the claim, the peer or the way has changed.
             self.errands.extend(claim.release());
             self.wish.is_open = true;
             return None;
@@ -363,9 +362,9 @@ impl Waking {
         let composed = compose(&items, remaining);
         if composed.told == 0 {
             if claim.count > 0 && by != Way::Channel {
-                // It is about to be marked, and would be given out again until then.
+                // The agent has them: until they are marked they would be handed out again.
                 self.wish.is_open = true;
-                self.wish.rest_until = Some(now + LOOK_EVERY);
+                self.wish.rest_until = Some(now + RETRY_EVERY);
             }
             self.errands.extend(claim.release());
             return None;
@@ -386,7 +385,7 @@ impl Waking {
         match by {
             Way::InboxSocket => self.inbox_socket = WayState::Busy,
             Way::Queue => self.codex_queue = WayState::Busy,
-            // Nothing will be heard of it.
+            // A channel reports nothing.
             _ => {
                 self.leave(std::mem::take(&mut events));
                 self.errands.extend(claim.release());
@@ -396,12 +395,12 @@ impl Waking {
         Some(Telling { by, notice })
     }
 
-    /// What the agent answers; see [`WayReport::Answer`].
+    /// The message that the agent answers, and its sender; see [`WayReport::Answer`].
     pub(super) fn answered(&self, by: Way, text: &str) -> Option<(MessageId, &Party)> {
         self.notices.answered(by, text)
     }
 
-    /// How many messages are as a whole in the agent's own queue, and not read as far as is known.
+    /// How many messages are in full in the agent's own queue, and not known to be read.
     pub(in crate::mcp) fn queued_whole(&self) -> u64 {
         self.notices.queued_whole()
     }
@@ -418,18 +417,18 @@ impl Waking {
         }
     }
 
-    /// These are unread, and no others.
+    /// Only these are unread.
     pub(in crate::mcp) fn only_unread(&mut self, messages: &[MessageInfo]) {
         self.were_read(|id| !messages.iter().any(|message| message.id == id));
     }
 
-    /// Some time has passed: claims of what a way is still at are renewed.
+    /// Renews the claims of what a way is still telling.
     pub(super) fn renew(&mut self, now: Instant) {
         self.errands.extend(self.notices.renewals(now));
     }
 
-    /// When [`Waking::poll`] or [`Waking::renew`] is to be asked again, if nothing happens before.
-    /// `is_fetching`: nothing is claimed now anyway.
+    /// When to call [`Waking::poll`] and [`Waking::renew`] again, if nothing happens before.
+    /// `is_fetching`: nothing can be claimed for now.
     pub(super) fn deadline(&self, is_fetching: bool) -> Option<Instant> {
         let is_free = matches!(self.way(), Some((_, WayState::Free)))
             && self.claiming.is_none()
@@ -442,7 +441,7 @@ impl Waking {
         claim.into_iter().chain(self.notices.deadline()).min()
     }
 
-    /// Lets go of what a way is at, too: nothing will be heard of it any more.
+    /// Takes all errands, and releases what a way is still telling: its report would come too late.
     pub(super) fn take_last_errands(&mut self) -> Vec<Request> {
         for by in [Way::InboxSocket, Way::Queue] {
             let (requests, _) = self.notices.take_back(by);
@@ -459,7 +458,7 @@ impl Waking {
         }
     }
 
-    /// What has come of a way.
+    /// Takes the report of a way.
     pub(super) fn handle(&mut self, by: Way, outcome: WayReport, now: Instant) {
         let Some(state) = self.state(by) else { return };
         match outcome {
@@ -468,7 +467,7 @@ impl Waking {
                 self.errands.extend(self.notices.word(id, SentStatus::Sent, true));
             }
             WayReport::Status(id, status) => self.heard(by, id, status, now),
-            // Told to the broker by whoever makes requests of it.
+            // Passed on by `Server::handle_report`.
             WayReport::Answer(_) | WayReport::LongAnswer => {}
             WayReport::Lost => {
                 *state = WayState::Free;
@@ -478,7 +477,7 @@ impl Waking {
         }
     }
 
-    /// Its program has something to say about a notice.
+    /// The agent's program reports what has become of a notice.
     fn heard(&mut self, by: Way, id: u64, status: SentStatus, now: Instant) {
         self.errands.extend(self.notices.word(id, status, false));
         match status {
@@ -512,18 +511,18 @@ impl Waking {
         log::warn(format_args!("{reason}; this session's agent is told by {how} from now on"));
     }
 
-    /// What was being told is to be told again.
+    /// What the way was telling has to be told again.
     fn take_back(&mut self, by: Way) {
         let (requests, mut events) = self.notices.take_back(by);
         self.errands.extend(requests);
         events.append(&mut self.events);
         self.events = events;
-        // A message it is, that has not been told.
+        // As if a message had come: one has not been told.
         self.sign(Sign::Message);
     }
 }
 
-/// The name of whoever has written all of `messages`; ours if that is not one.
+/// The name of whoever wrote all of `messages`; ours if several did.
 fn author(messages: &[MessageInfo]) -> Box<str> {
     let mut names = messages.iter().map(|message| &message.from_name);
     let first = names.next().filter(|first| names.all(|name| name == *first));
