@@ -100,7 +100,7 @@ impl Client {
     /// The broker that was asked last, while the connection to it lasts.
     #[must_use]
     pub fn broker(&self) -> Option<&Broker> {
-        self.socket.as_ref().map(|socket| &socket.broker)
+        self.socket.as_ref().map(|socket| &socket.connection.broker)
     }
 
     /// Asks, and reads the answer.
@@ -132,7 +132,7 @@ impl Client {
     }
 
     fn call_once(&mut self, request: &Request) -> Result<Vec<u8>, ClientError> {
-        let known = self.live_socket().map(|socket| socket.broker.clone());
+        let known = self.live_socket().map(|socket| socket.connection.broker.clone());
         let call = Call::new(request.clone(), self.start, known, Instant::now());
         self.drive(call.with_token(self.token.as_deref()).until(self.deadline))?.into_result()
     }

@@ -11,7 +11,6 @@
 //! this data directory gets neither a request nor a token.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use super::error::{ClientError, Refused};
 use super::locate::Broker;
@@ -70,10 +69,8 @@ enum Phase {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    address: SocketAddr,
+    pub(super) broker: Broker,
     host: Box<str>,
-    token: Box<str>,
-    mesh: Option<Box<str>>,
     out: Buffer,
     input: Buffer,
     decoder: ResponseDecoder,
@@ -88,10 +85,8 @@ impl Connection {
     /// A connection to `broker`, not used yet.
     pub(crate) fn new(broker: &Broker) -> Self {
         Self {
-            address: broker.address,
             host: broker.address.to_string().into(),
-            token: broker.token.clone(),
-            mesh: broker.mesh.clone(),
+            broker: broker.clone(),
             out: out_buffer(),
             input: Buffer::new(CLIENT_REPLY_BYTES_MAX + HEAD_BYTES_MAX),
             decoder: ResponseDecoder::new(CLIENT_REPLY_BYTES_MAX),
@@ -103,7 +98,7 @@ impl Connection {
 
     /// Whether this is a connection to `broker`, under the same token.
     pub(crate) fn leads_to(&self, broker: &Broker) -> bool {
-        self.address == broker.address && self.token == broker.token
+        self.broker.address == broker.address && self.broker.token == broker.token
     }
 
     /// Queues `request`, with `token` instead of the broker's own token if one is given.
@@ -118,7 +113,7 @@ impl Connection {
     ) -> Result<(), ClientError> {
         let is_health = matches!(request, Request::Health);
         let mut queued = out_buffer();
-        let token = if is_health { None } else { Some(token.unwrap_or(&self.token)) };
+        let token = if is_health { None } else { Some(token.unwrap_or(&self.broker.token)) };
         encode(request, &self.host, token, &mut queued)?;
         self.phase = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::New if is_health => {
@@ -227,9 +222,9 @@ impl Connection {
     }
 
     fn check_health(&self, body: &[u8]) -> Result<(), ClientError> {
-        let not_ours = ClientError::NotOurs { address: self.address };
+        let not_ours = ClientError::NotOurs { address: self.broker.address };
         match serde_json::from_slice::<Health>(body) {
-            Ok(Health { mesh: Some(found), .. }) => match &self.mesh {
+            Ok(Health { mesh: Some(found), .. }) => match &self.broker.mesh {
                 Some(own) if *own != found => Err(not_ours),
                 _ => Ok(()),
             },

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -92,12 +92,6 @@ impl Launch {
 impl AsFd for Launch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stdout.as_fd()
-    }
-}
-
-impl AsRawFd for Launch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.stdout.as_raw_fd()
     }
 }
 

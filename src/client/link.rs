@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use mio::unix::SourceFd;
@@ -179,7 +179,7 @@ impl<P: PartialEq> BrokerLink<P> {
 
     fn begin_launch(&mut self) {
         let launched = Launch::spawn(&self.config).and_then(|launch| {
-            let fd = launch.as_raw_fd();
+            let fd = launch.as_fd().as_raw_fd();
             let registered =
                 self.registry.register(&mut SourceFd(&fd), self.launch_token, Interest::READABLE);
             registered.map(|()| launch).map_err(|error| ClientError::StartFailed {
@@ -199,7 +199,7 @@ impl<P: PartialEq> BrokerLink<P> {
     fn drop_launch(&mut self) {
         if let Some(launch) = self.launch.take() {
             // It goes with its descriptor anyway.
-            let _ = self.registry.deregister(&mut SourceFd(&launch.as_raw_fd()));
+            let _ = self.registry.deregister(&mut SourceFd(&launch.as_fd().as_raw_fd()));
         }
     }
 
@@ -253,7 +253,7 @@ impl<P: PartialEq> BrokerLink<P> {
         let Talk { answer, end } = link.talk();
         if let Some(answer) = answer {
             link.was_of_use = true;
-            self.known = Some(link.socket.broker.clone());
+            self.known = Some(link.socket.connection.broker.clone());
             self.is_exchanging = false;
             if let Some(asking) = self.queue.front_mut() {
                 asking.call.handle_answer(answer, now);

@@ -120,23 +120,29 @@ fn url(text: &str) -> Result<Option<String>, String> {
     if !path.starts_with('/') {
         return Err("it is a file of another machine: write its path".to_owned());
     }
+    let decoded = percent_decode(path, |byte| matches!(byte, b'*' | b'?' | b'\\'));
     let wrong = || "it is no `file://` URL that can be read: write the path".to_owned();
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
+    decoded.map(Some).ok_or_else(wrong)
+}
+
+/// Undoes the percent-encoding of a part of a URI (RFC 3986 section 2.1), with a backslash before each
+/// decoded byte for which `is_special`. None if it is not valid.
+pub(crate) fn percent_decode(text: &str, is_special: impl Fn(u8) -> bool) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte != b'%' {
             bytes.push(byte);
             continue;
         }
-        let digits: Vec<u8> = rest.by_ref().take(2).collect();
-        let digits = std::str::from_utf8(&digits).map_err(|_| wrong())?;
-        let byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        if matches!(byte, b'*' | b'?' | b'\\') {
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let byte = u8::try_from(digit()? * 16 + digit()?).ok()?;
+        if is_special(byte) {
             bytes.push(b'\\');
         }
         bytes.push(byte);
     }
-    String::from_utf8(bytes).map(Some).map_err(|_| wrong())
+    String::from_utf8(bytes).ok()
 }
 
 /// `~/x` and `$HOME/x`. Nothing else is expanded, as no shell is there.

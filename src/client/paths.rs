@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-pub(crate) use super::notation::remark;
+pub(crate) use super::notation::{percent_decode, remark};
 use super::notation::{repository, understand};
 use crate::api::LockInfo;
 use crate::patterns::{Pattern, escape, split_head};

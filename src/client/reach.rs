@@ -24,7 +24,6 @@ impl Broker {
 /// A connection to a broker, with its socket.
 #[derive(Debug)]
 pub(super) struct BrokerSocket {
-    pub(super) broker: Broker,
     pub(super) stream: Stream,
     pub(super) connection: Connection,
     address: Address,
@@ -43,8 +42,8 @@ impl BrokerSocket {
         for address in broker.addresses() {
             match connect(&address) {
                 Ok(stream) => {
-                    let (broker, connection) = (broker.clone(), Connection::new(broker));
-                    return Ok(Self { broker, stream, connection, address, tried });
+                    let connection = Connection::new(broker);
+                    return Ok(Self { stream, connection, address, tried });
                 }
                 Err(error) => tried.0.push((address, error)),
             }
@@ -63,7 +62,7 @@ impl BrokerSocket {
     pub(super) fn unconnected(&mut self, error: io::Error) -> ClientError {
         let mut tried = std::mem::take(&mut self.tried);
         tried.0.push((self.address.clone(), error));
-        tried.into_error(&self.broker)
+        tried.into_error(&self.connection.broker)
     }
 
     /// The error for an established connection that broke.

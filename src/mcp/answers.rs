@@ -200,16 +200,13 @@ fn note(to: &str, body: &[u8]) -> Option<String> {
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OwnStatus<'a> {
-    /// Its id.
     pub(super) id: PeerId,
-    /// Its name.
     pub(super) name: &'a str,
     /// The name it asked for, if it could not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name_taken: Option<&'a str>,
     /// Which agent it is.
     pub(super) agent_type: &'a str,
-    /// Its project.
     pub(super) project_path: &'a str,
     /// The branch checked out there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -287,39 +284,11 @@ mod tests {
     use super::*;
     use crate::api::Scope;
     use crate::client::Refused;
-    use crate::model::{Handle, MessageId, MessageKind, Party, Seq, Stage, Timestamp, Way};
+    use crate::mcp::inbox_answer::tests::listed;
+    use crate::model::{MessageId, Party, Seq, Stage, Timestamp, Way};
 
     fn info(n: u64, to: Option<Party>) -> MessageInfo {
-        MessageInfo {
-            id: MessageId::new(Seq(n), [0; 16]),
-            handle: Handle::of(Seq(n)),
-            from_agent: None,
-            sent_at: None,
-            sent_by: None,
-            sent_status: None,
-            sent_count: None,
-            from_peer: Party::Cli,
-            from_name: "cli".into(),
-            to_peer: to,
-            to_name: None,
-            to_group: None,
-            kind: MessageKind::Text,
-            payload: "p".into(),
-            reply_to: None,
-            created_at: Timestamp(0),
-            delivered: true,
-            delivered_at: Some(Timestamp(0)),
-            notified_at: None,
-            notified_by: None,
-            read_at: None,
-            stage: None,
-            undeliverable_at: None,
-            recipients: None,
-            delivered_count: None,
-            notified_count: None,
-            read_count: None,
-            seq: Seq(n),
-        }
+        MessageInfo { to_peer: to, delivered_at: Some(Timestamp(0)), ..listed(n, "p") }
     }
 
     fn seen(info: &MessageInfo, filter: Filter) -> Value {

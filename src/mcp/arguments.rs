@@ -24,14 +24,11 @@ use crate::model::Timestamp;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
-/// A tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tool {
-    /// Who is here.
     Peers,
     /// What I work on.
     Summary,
-    /// Send a message.
     Send,
     /// Read messages.
     Inbox,
@@ -39,7 +36,6 @@ pub(super) enum Tool {
     State,
     /// File locks.
     Lock,
-    /// Events.
     Events,
     /// How things are, and who I am.
     Status,
@@ -56,7 +52,6 @@ pub(super) enum ToolCall {
     Inbox {
         /// Which; always peeks.
         fetch: Fetch,
-        /// Seconds.
         wait: u64,
     },
     /// Tell how things are.

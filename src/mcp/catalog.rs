@@ -102,7 +102,6 @@ impl Prompt {
         PROMPTS.iter().find(|prompt| prompt.skill.name == name)
     }
 
-    /// What it is for.
     pub(super) fn description(&self) -> &'static str {
         self.skill.head("description")
     }

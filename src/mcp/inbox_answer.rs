@@ -57,10 +57,12 @@ impl InboxAnswer {
         let mut room = ANSWER_BYTES_MAX.saturating_sub(FRAME_BYTES + taken);
         let mut given = Vec::new();
         let mut new = Vec::new();
-        for at in 0..list.messages.len() {
-            // The oldest first if they are unread, otherwise the newest.
-            let at = if filter == Filter::Unread { at } else { list.messages.len() - 1 - at };
-            let Some(message) = list.messages.get(at) else { break };
+        let mut messages: Vec<&MessageInfo> = list.messages.iter().collect();
+        if filter != Filter::Unread {
+            // The newest are to be in it.
+            messages.reverse();
+        }
+        for message in messages {
             let next = shown(message, filter, parts(message.id));
             let Some(left) = room.checked_sub(next.json.len() + 1) else { break };
             room = left;
@@ -154,4 +156,4 @@ fn repeated(json: &str) -> String {
 
 #[cfg(test)]
 #[path = "tests/inbox_answer.rs"]
-mod tests;
+pub(super) mod tests;

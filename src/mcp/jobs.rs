@@ -24,7 +24,6 @@ pub(super) struct JobId(pub(super) u64);
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// A tool call.
     Tool(Tool, ToolCall),
     /// Reading a resource, whose URI this is.
     Read(Resource, String),
@@ -52,12 +51,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) enum Ready {
     /// As it stands.
-    Text {
-        /// What it says.
-        text: String,
-        /// Whether it is an error.
-        is_error: bool,
-    },
+    Text { text: String, is_error: bool },
     /// The status of the broker. Who this session is, is added when it is given to the agent.
     Status(Vec<u8>),
 }

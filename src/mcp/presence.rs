@@ -30,11 +30,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// Who this session is in the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// Its id.
     pub(super) id: PeerId,
-    /// Its name.
     pub(super) name: Box<str>,
-    /// Its token.
     pub(super) token: Box<str>,
     heartbeat: Duration,
 }

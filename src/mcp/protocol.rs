@@ -60,7 +60,6 @@ pub(super) fn read<T: DeserializeOwned>(params: Option<&RawValue>) -> Result<T, 
 /// Who the client says it is.
 #[derive(Debug, Deserialize)]
 pub(super) struct ClientInfo {
-    /// The program.
     pub(super) name: String,
 }
 
@@ -70,10 +69,8 @@ pub(super) struct ClientInfo {
 pub(super) struct Initialize {
     /// What the client would like to speak.
     pub(super) protocol_version: String,
-    /// What it can do.
     #[serde(default)]
     pub(super) capabilities: Value,
-    /// Who it is.
     #[serde(default)]
     pub(super) client_info: Option<ClientInfo>,
 }
@@ -162,7 +159,6 @@ pub(super) enum Body<'a> {
     Templates,
     /// `prompts/get`
     Prompt {
-        /// What it is for.
         description: &'a str,
         /// What the user says.
         text: &'a str,
@@ -175,12 +171,7 @@ pub(super) enum Body<'a> {
         is_error: bool,
     },
     /// `resources/read`
-    Resource {
-        /// Which.
-        uri: &'a str,
-        /// Its JSON.
-        text: &'a str,
-    },
+    Resource { uri: &'a str, text: &'a str },
     /// `subscriptions/listen`, at its end.
     Listen(&'a Id),
 }
@@ -188,9 +179,7 @@ pub(super) enum Body<'a> {
 /// A result, in the form of its era.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MethodResult<'a> {
-    /// The era of the request.
     pub(super) era: Era,
-    /// What it says.
     pub(super) body: Body<'a>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::client::paths::percent_decode;
 use crate::limits::NAMESPACE_CHARS_MAX;
 
 const SCHEME: &str = "mesh://";
@@ -19,13 +20,9 @@ pub(super) enum Resource {
 /// A resource that is listed, and whose changes can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
-    /// Unread messages.
     Inbox,
-    /// Who is here.
     Peers,
-    /// Locks.
     Locks,
-    /// Events.
     Events,
 }
 
@@ -59,7 +56,7 @@ impl Resource {
         if let Some(topic) = Topic::parse(uri) {
             return Some(Self::Topic(topic));
         }
-        let namespace = percent_decode(uri.strip_prefix(STATE)?)?;
+        let namespace = percent_decode(uri.strip_prefix(STATE)?, |_| false)?;
         let fits = (1..=NAMESPACE_CHARS_MAX).contains(&namespace.chars().count());
         fits.then(|| Self::State(namespace.into()))
     }
@@ -67,23 +64,6 @@ impl Resource {
 
 /// Some topics.
 pub(super) type Topics = BTreeSet<Topic>;
-
-/// Undoes the percent-encoding of a URI's part (RFC 3986 section 2.1), which a simple expansion of
-/// a template makes (RFC 6570 section 3.2.2).
-pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            _ => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
 
 #[cfg(test)]
 mod tests {

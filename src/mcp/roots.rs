@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::resource::percent_decode;
+use crate::client::paths::percent_decode;
 
 /// The first directory of a `roots/list` result.
 pub(super) fn first_directory(result: &RawValue) -> Option<PathBuf> {
@@ -25,7 +25,7 @@ pub(super) fn first_directory(result: &RawValue) -> Option<PathBuf> {
 fn directory(uri: &str) -> Option<PathBuf> {
     let rest = uri.strip_prefix("file://")?;
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
-    let path = percent_decode(path)?;
+    let path = percent_decode(path, |_| false)?;
     // A zero byte is in no path.
     (path.starts_with('/') && !path.contains('\0')).then(|| path.into())
 }

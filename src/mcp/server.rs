@@ -65,9 +65,7 @@ pub(super) enum Purpose {
 /// A request to the broker.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// What it is for.
     pub(super) purpose: Purpose,
-    /// What is asked.
     pub(super) request: Request,
     /// With which token; none for that of the broker.
     pub(super) token: Option<Box<str>>,
@@ -214,15 +212,14 @@ impl Server {
 
     /// A line of the agent.
     pub(super) fn handle_line(&mut self, line: &[u8], now: Instant) {
-        let mut todo = VecDeque::new();
-        self.session.handle_line(line, &mut self.out, &mut todo);
+        self.session.handle_line(line, &mut self.out);
         if !self.client_is_met && self.session.client().is_some() {
             // Paths in the first call are relative to its project.
             self.client_is_met = true;
             self.meet_client();
         }
-        for todo in todo {
-            match todo {
+        while let Some(event) = self.session.events.pop_front() {
+            match event {
                 ClientEvent::Call { asked, tool, arguments } => {
                     self.call_tool(asked, tool, arguments.as_deref(), now);
                 }

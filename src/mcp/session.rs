@@ -49,18 +49,14 @@ impl ReturnAddress {
 pub(super) enum ClientEvent {
     /// Call a tool.
     Call {
-        /// By whom.
         asked: ReturnAddress,
-        /// Which.
         tool: Tool,
         /// Its arguments, an object.
         arguments: Option<Box<RawValue>>,
     },
     /// Read a resource.
     Read {
-        /// By whom.
         asked: ReturnAddress,
-        /// Which.
         resource: Resource,
         /// Its URI, as it was asked for.
         uri: String,
@@ -90,6 +86,8 @@ pub(super) struct ClientSession {
     asking_roots: Option<Id>,
     questions: u64,
     pub(super) subscriptions: Subscriptions,
+    /// What lines have asked for and was not taken yet.
+    pub(super) events: VecDeque<ClientEvent>,
 }
 
 impl ClientSession {
@@ -103,6 +101,7 @@ impl ClientSession {
             asking_roots: None,
             questions: 0,
             subscriptions: Subscriptions::default(),
+            events: VecDeque::new(),
         }
     }
 
@@ -122,27 +121,22 @@ impl ClientSession {
     }
 
     /// Takes a line.
-    pub(super) fn handle_line(
-        &mut self,
-        line: &[u8],
-        out: &mut Outbox,
-        todo: &mut VecDeque<ClientEvent>,
-    ) {
+    pub(super) fn handle_line(&mut self, line: &[u8], out: &mut Outbox) {
         match jsonrpc::parse(line) {
             Message::Request { id, method, params } => {
-                if let Err(error) = self.handle_request(&id, &method, params, out, todo) {
+                if let Err(error) = self.handle_request(&id, &method, params, out) {
                     out.fail(&id, &error);
                 }
             }
             Message::Notification { method, params } => {
-                self.handle_notification(&method, params, out, todo);
+                self.handle_notification(&method, params, out);
             }
             Message::Response { id, outcome } => {
                 if id.is_some() && id == self.asking_roots {
                     self.asking_roots = None;
                     // An error counts as no roots.
                     let root = outcome.ok().and_then(roots::first_directory);
-                    todo.push_back(ClientEvent::Root(root));
+                    self.events.push_back(ClientEvent::Root(root));
                 }
             }
             Message::Invalid { id, fault } => out.respond_fault(id.as_ref(), fault),
@@ -181,14 +175,12 @@ impl ClientSession {
         method: &str,
         params: Option<&RawValue>,
         out: &mut Outbox,
-        todo: &mut VecDeque<ClientEvent>,
     ) -> Result<(), RpcError> {
         let era = self.era(method, params)?;
-        let asked = || ReturnAddress { to: to.clone(), era };
-        let mut answer = |body: Body<'_>| {
-            asked().answer(body, Vec::new(), out);
-        };
-        match (method, era) {
+        let asked = ReturnAddress { to: to.clone(), era };
+        let listed = |body| refuse_cursor(params).map(|()| body);
+        let text;
+        let body = match (method, era) {
             ("initialize", _) => {
                 let params: Initialize = read(params)?;
                 let version = protocol::negotiate(&params.protocol_version);
@@ -196,66 +188,59 @@ impl ClientSession {
                 self.offers_roots = params.capabilities.get("roots").is_some();
                 self.meet(params.client_info);
                 self.has_channel = self.channel_agent().is_some();
-                answer(Body::Initialize { version, has_channel: self.has_channel });
+                Body::Initialize { version, has_channel: self.has_channel }
             }
-            ("server/discover", Era::Modern) if !self.needs_legacy_era() => answer(Body::Discover),
-            ("ping", Era::Legacy) => answer(Body::Empty),
+            ("server/discover", Era::Modern) if !self.needs_legacy_era() => Body::Discover,
+            ("ping", Era::Legacy) => Body::Empty,
             ("tools/list", _) => {
-                refuse_cursor(params)?;
-                answer(Body::Tools);
+                let tools = listed(Body::Tools)?;
                 if era == Era::Modern {
-                    todo.push_back(ClientEvent::Settled);
+                    self.events.push_back(ClientEvent::Settled);
                 }
+                tools
             }
             ("tools/call", _) => {
-                let call = tool_call(asked(), params)?;
-                if let Some(thread) = thread(params) {
-                    todo.push_back(ClientEvent::Identify(thread));
-                }
-                todo.push_back(call);
+                let call = tool_call(asked, params)?;
+                self.events.extend(thread(params).map(ClientEvent::Identify));
+                self.events.push_back(call);
+                return Ok(());
             }
-            ("prompts/list", _) => {
-                refuse_cursor(params)?;
-                answer(Body::Prompts);
-            }
+            ("prompts/list", _) => listed(Body::Prompts)?,
             ("prompts/get", _) => {
-                let (description, text) = prompt(params)?;
-                answer(Body::Prompt { description, text: &text });
+                let description;
+                (description, text) = prompt(params)?;
+                Body::Prompt { description, text: &text }
             }
-            ("resources/list", _) => {
-                refuse_cursor(params)?;
-                answer(Body::Resources);
-            }
-            ("resources/templates/list", _) => {
-                refuse_cursor(params)?;
-                answer(Body::Templates);
-            }
+            ("resources/list", _) => listed(Body::Resources)?,
+            ("resources/templates/list", _) => listed(Body::Templates)?,
             ("resources/read", _) => {
                 let uri = uri(params)?;
                 let resource = Resource::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
-                todo.push_back(ClientEvent::Read { asked: asked(), resource, uri });
+                self.events.push_back(ClientEvent::Read { asked, resource, uri });
+                return Ok(());
             }
             ("resources/subscribe", Era::Legacy) => {
                 let uri = uri(params)?;
                 let topic = Topic::parse(&uri).ok_or_else(|| no_such_resource(era, &uri))?;
-                self.subscriptions.subscribe(topic);
-                answer(Body::Empty);
+                self.subscriptions.subscribed.insert(topic);
+                Body::Empty
             }
             ("resources/unsubscribe", Era::Legacy) => {
                 if let Some(topic) = Topic::parse(&uri(params)?) {
-                    self.subscriptions.unsubscribe(topic);
+                    self.subscriptions.subscribed.remove(&topic);
                 }
-                answer(Body::Empty);
+                Body::Empty
             }
             ("subscriptions/listen", Era::Modern) => {
-                self.subscriptions.listen(to, params, out)?;
+                return self.subscriptions.listen(to, params, out);
             }
             ("logging/setLevel", Era::Legacy) => {
                 self.subscriptions.set_level(params)?;
-                answer(Body::Empty);
+                Body::Empty
             }
             _ => return Err(no_such_method(method)),
-        }
+        };
+        asked.answer(body, Vec::new(), out);
         Ok(())
     }
 
@@ -269,13 +254,7 @@ impl ClientSession {
         agents::of_client(self.client()?).filter(|agent| agent.has_way(Way::Channel))
     }
 
-    fn handle_notification(
-        &mut self,
-        method: &str,
-        params: Option<&RawValue>,
-        out: &mut Outbox,
-        todo: &mut VecDeque<ClientEvent>,
-    ) {
+    fn handle_notification(&mut self, method: &str, params: Option<&RawValue>, out: &mut Outbox) {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Cancelled {
@@ -284,14 +263,14 @@ impl ClientSession {
         match method {
             "notifications/initialized" => {
                 self.ask_roots(out);
-                todo.push_back(ClientEvent::Settled);
+                self.events.push_back(ClientEvent::Settled);
             }
             "notifications/roots/list_changed" => self.ask_roots(out),
             "notifications/cancelled" => {
                 if let Ok(Cancelled { request_id }) = read(params)
                     && !self.subscriptions.end(&request_id)
                 {
-                    todo.push_back(ClientEvent::Cancel(request_id));
+                    self.events.push_back(ClientEvent::Cancel(request_id));
                 }
             }
             // Progress of our own requests, for example, is of no use here.

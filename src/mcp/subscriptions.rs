@@ -34,8 +34,8 @@ struct Listen {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// Of the legacy era.
-    subscribed: Topics,
+    /// Those of `resources/subscribe`, in the legacy era.
+    pub(super) subscribed: Topics,
     listens: Vec<Listen>,
     /// What has changed and was not announced, as the client does not read.
     untold: Topics,
@@ -44,16 +44,6 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// `resources/subscribe`
-    pub(super) fn subscribe(&mut self, topic: Topic) {
-        self.subscribed.insert(topic);
-    }
-
-    /// `resources/unsubscribe`
-    pub(super) fn unsubscribe(&mut self, topic: Topic) {
-        self.subscribed.remove(&topic);
-    }
-
     /// `logging/setLevel`
     pub(super) fn set_level(&mut self, params: Option<&RawValue>) -> Result<(), RpcError> {
         #[derive(Deserialize)]

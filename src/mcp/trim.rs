@@ -10,45 +10,31 @@ use crate::limits::{ANSWER_BYTES_MAX, REMAINING_KEYS_BYTES_MAX};
 /// except at the top, where null is an answer. None if it is no object.
 pub(super) fn trim(body: &[u8], dropped: &[&str]) -> Option<String> {
     let raw: &RawValue = serde_json::from_slice(body).ok()?;
-    let mut out = String::with_capacity(body.len());
     raw.get().starts_with('{').then_some(())?;
-    write(raw, dropped, true, &mut out)?;
-    Some(out)
+    trimmed(raw, dropped, true)
 }
 
-fn write(raw: &RawValue, dropped: &[&str], top: bool, out: &mut String) -> Option<()> {
+fn trimmed(raw: &RawValue, dropped: &[&str], is_top: bool) -> Option<String> {
     let text = raw.get();
     match text.as_bytes().first() {
         Some(b'{') => {
             let Members(members): Members<'_> = serde_json::from_str(text).ok()?;
             let kept = members.iter().filter(|(name, value)| {
-                !dropped.contains(&&**name) && (top || value.get() != "null")
+                !dropped.contains(&&**name) && (is_top || value.get() != "null")
             });
-            out.push('{');
-            for (at, (name, value)) in kept.enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                out.push_str(&serde_json::to_string(name).ok()?);
-                out.push(':');
-                write(value, dropped, false, out)?;
+            let mut written = String::new();
+            for (name, value) in kept {
+                push(&mut written, name, &trimmed(value, dropped, false)?);
             }
-            out.push('}');
+            Some(if written.is_empty() { "{}".to_owned() } else { written + "}" })
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            out.push('[');
-            for (at, item) in items.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write(item, dropped, false, out)?;
-            }
-            out.push(']');
+            let items = items.into_iter().map(|item| trimmed(item, dropped, false));
+            Some(format!("[{}]", items.collect::<Option<Vec<String>>>()?.join(",")))
         }
-        _ => out.push_str(text),
+        _ => Some(text.to_owned()),
     }
-    Some(())
 }
 
 /// Which end of a list stays when it is cut.

@@ -40,7 +40,6 @@ impl Ring {
 }
 
 impl Unread {
-    /// Unread messages.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -106,23 +105,12 @@ impl Unread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageKind, Party, Seq};
+    use crate::api::Frame;
+    use crate::mcp::server::tests::pushed;
 
     fn message(n: u64, text: &str) -> PushedMessage {
-        PushedMessage {
-            message_id: MessageId::new(Seq(n), [0; 16]),
-            handle: crate::model::Handle::of(Seq(n)),
-            from_peer: Party::Cli,
-            from_name: "bob".into(),
-            from_agent: None,
-            text: text.into(),
-            message_type: MessageKind::Text,
-            broadcast: false,
-            to_name: None,
-            to_group: None,
-            reply_to: None,
-            seq: Seq(n),
-        }
+        let Frame::Message(message) = pushed(n, text) else { panic!() };
+        message
     }
 
     #[test]

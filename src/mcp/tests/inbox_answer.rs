@@ -8,7 +8,8 @@ fn id(n: u64) -> MessageId {
     MessageId::new(Seq(n), [0; 16])
 }
 
-fn message(n: u64, payload: &str) -> MessageInfo {
+/// A message as the broker lists it.
+pub(in crate::mcp) fn listed(n: u64, payload: &str) -> MessageInfo {
     MessageInfo {
         id: id(n),
         handle: Handle::of(Seq(n)),
@@ -42,7 +43,7 @@ fn message(n: u64, payload: &str) -> MessageInfo {
 }
 
 fn inbox(payloads: &[&str], remaining: u64) -> Messages {
-    let messages = (1..).zip(payloads).map(|(n, payload)| message(n, payload)).collect();
+    let messages = (1..).zip(payloads).map(|(n, payload)| listed(n, payload)).collect();
     Messages { messages, remaining }
 }
 
@@ -87,7 +88,7 @@ fn both_sides_of_the_size_of_an_answer() {
 
 /// The length of a message with this text.
 fn read_len(payload: &str) -> usize {
-    answers::message(&message(1, payload), Filter::Unread, None).len()
+    answers::message(&listed(1, payload), Filter::Unread, None).len()
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn a_large_message_comes_in_parts_and_is_read_with_the_last() {
 #[test]
 fn what_was_missed_comes_first_and_says_so() {
     let before = unread(&inbox(&["one", "two"], 0));
-    let list = Messages { messages: vec![message(3, "three")], remaining: 0 };
+    let list = Messages { messages: vec![listed(3, "three")], remaining: 0 };
     let portion = InboxAnswer::new(&list, Filter::Unread, &before.given, |_| 0);
     let answer = read(&portion);
     let messages = answer["messages"].as_array().unwrap();

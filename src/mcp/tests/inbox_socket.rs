@@ -24,27 +24,17 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
+        Self::of(Dialect::Claude)
+    }
+
+    fn of(dialect: Dialect) -> Self {
         let dir = TempDir::new();
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let path = dir.path().join("inbox");
-        let socket = InboxSocket::new(
-            (&CLAUDE_CODE, Dialect::Claude),
-            path,
-            "secret".into(),
-            registry,
-            TOKEN,
-        );
+        let token = "secret".into();
+        let socket = InboxSocket::new((&CLAUDE_CODE, dialect), path, token, registry, TOKEN);
         Self { dir, poll, socket, count: 0 }
-    }
-
-    fn qwen() -> Self {
-        let mut test = Self::new();
-        let registry = test.poll.registry().try_clone().unwrap();
-        let path = test.dir.path().join("inbox");
-        test.socket =
-            InboxSocket::new((&CLAUDE_CODE, Dialect::Qwen), path, "secret".into(), registry, TOKEN);
-        test
     }
 
     fn listen(&self) -> UnixListener {
@@ -344,7 +334,7 @@ fn our_own_socket_takes_the_place_of_a_dead_one_only() {
 
 #[test]
 fn qwen_code_is_told_by_its_own_words_and_at_intervals() {
-    let mut test = Test::qwen();
+    let mut test = Test::of(Dialect::Qwen);
     let listener = test.listen();
     test.tell("one");
     let mut agent = accept(&listener);

@@ -12,12 +12,11 @@ const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 struct Test {
     session: ClientSession,
     out: Outbox,
-    todo: VecDeque<ClientEvent>,
 }
 
 impl Test {
     fn new() -> Self {
-        Self { session: ClientSession::new(None), out: Outbox::new(), todo: VecDeque::new() }
+        Self { session: ClientSession::new(None), out: Outbox::new() }
     }
 
     fn legacy(version: &str) -> Self {
@@ -27,7 +26,7 @@ impl Test {
     }
 
     fn send(&mut self, line: &str) -> Vec<Value> {
-        self.session.handle_line(line.as_bytes(), &mut self.out, &mut self.todo);
+        self.session.handle_line(line.as_bytes(), &mut self.out);
         lines(&mut self.out)
     }
 
@@ -98,7 +97,7 @@ fn before_a_handshake_only_a_ping_goes_without_a_version() {
     for method in ["tools/list", "tools/call", "server/discover", "no/such"] {
         assert_eq!(test.code(method, &json!({})), INVALID_PARAMS, "{method}");
     }
-    assert!(test.todo.is_empty());
+    assert!(test.session.events.is_empty());
 }
 
 #[test]
@@ -186,7 +185,7 @@ fn the_answer_to_tools_list_stays_within_its_budget() {
             "jsonrpc": "2.0", "id": 9_007_199_254_740_991_u64, "method": "tools/list",
             "params": modern(json!({})),
         });
-        test.session.handle_line(request.to_string().as_bytes(), &mut test.out, &mut test.todo);
+        test.session.handle_line(request.to_string().as_bytes(), &mut test.out);
         let mut bytes = Vec::new();
         while !test.out.is_empty() {
             test.out.write_to(&mut bytes).unwrap();
@@ -209,9 +208,9 @@ fn lists_are_whole_and_have_no_cursor() {
         assert!(answer["result"].get("nextCursor").is_none());
         assert_eq!(test.code(method, &json!({"cursor": "2"})), INVALID_PARAMS);
     }
-    assert!(test.todo.is_empty(), "a list alone is no reason to stay");
+    assert!(test.session.events.is_empty(), "a list alone is no reason to stay");
     test.ask("tools/list", &modern(json!({})));
-    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Settled)));
+    assert!(matches!(test.session.events.pop_front(), Some(ClientEvent::Settled)));
 }
 
 #[test]
@@ -237,7 +236,9 @@ fn tool_calls_are_checked_as_far_as_the_protocol_goes() {
     ] {
         let line = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
         assert!(test.send(&line.to_string()).is_empty());
-        let Some(ClientEvent::Call { asked, tool: Tool::Inbox, .. }) = test.todo.pop_front() else {
+        let Some(ClientEvent::Call { asked, tool: Tool::Inbox, .. }) =
+            test.session.events.pop_front()
+        else {
             panic!("{params}");
         };
         assert_eq!((asked.era, asked.to.as_json()), (Era::Legacy, "7"));
@@ -271,7 +272,7 @@ fn resources_are_read_and_subscribed_to() {
         .replace('\n', "");
     assert!(test.send(&line).is_empty());
     let Some(ClientEvent::Read { resource: Resource::State(namespace), uri, .. }) =
-        test.todo.pop_front()
+        test.session.events.pop_front()
     else {
         panic!();
     };
@@ -306,7 +307,7 @@ fn a_listen_is_acknowledged_first_and_ends_when_it_is_cancelled() {
     assert_eq!(notes.len(), 1);
     assert_eq!(notes[0]["params"], json!({"uri": "mesh://inbox", "_meta": {id: "L1"}}));
     test.tell("notifications/cancelled", &json!({"requestId": "L1"}));
-    assert!(test.todo.is_empty(), "it is no call");
+    assert!(test.session.events.is_empty(), "it is no call");
     test.session.subscriptions.changed(Topic::Inbox, &mut test.out);
     assert!(lines(&mut test.out).is_empty());
 
@@ -391,9 +392,11 @@ fn what_is_no_message_is_answered_and_does_no_harm() {
     ] {
         assert!(test.send(line).is_empty(), "{line}");
     }
-    assert!(test.todo.is_empty());
+    assert!(test.session.events.is_empty());
     test.tell("notifications/cancelled", &json!({"requestId": 42}));
-    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Cancel(id)) if id == Id::from(42)));
+    assert!(
+        matches!(test.session.events.pop_front(), Some(ClientEvent::Cancel(id)) if id == Id::from(42))
+    );
 }
 
 #[test]
@@ -406,7 +409,7 @@ fn batches_are_refused_in_every_version() {
         assert_eq!(answers.len(), 1, "{version}");
         assert_eq!(answers[0]["error"]["code"], INVALID_REQUEST, "{version}");
         assert!(answers[0]["error"]["message"].as_str().unwrap().contains("a line of its own"));
-        assert!(test.todo.is_empty(), "nothing of it is done");
+        assert!(test.session.events.is_empty(), "nothing of it is done");
     }
 }
 
@@ -427,17 +430,17 @@ fn roots_are_asked_for_where_there_are_any() {
     let asked = test.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     assert_eq!(asked.len(), 1);
     assert_eq!((&asked[0]["method"], &asked[0]["id"]), (&"roots/list".into(), &1.into()));
-    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Settled)));
+    assert!(matches!(test.session.events.pop_front(), Some(ClientEvent::Settled)));
     assert!(test.session.awaits_roots());
     let roots = r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[{"uri":"file:///a"}]}}"#;
     assert!(test.send(roots).is_empty());
-    let Some(ClientEvent::Root(Some(root))) = test.todo.pop_front() else { panic!() };
+    let Some(ClientEvent::Root(Some(root))) = test.session.events.pop_front() else { panic!() };
     assert_eq!(root, PathBuf::from("/a"));
-    assert!(test.send(roots).is_empty() && test.todo.is_empty(), "answered already");
+    assert!(test.send(roots).is_empty() && test.session.events.is_empty(), "answered already");
     let again = test.send(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
     assert_eq!(again[0]["id"], 2);
     test.send(r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"no"}}"#);
-    assert!(matches!(test.todo.pop_front(), Some(ClientEvent::Root(None))));
+    assert!(matches!(test.session.events.pop_front(), Some(ClientEvent::Root(None))));
 
     let mut test = Test::legacy("2025-11-25");
     assert!(test.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).is_empty());

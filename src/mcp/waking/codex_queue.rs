@@ -22,7 +22,6 @@ use crate::limits::{CODEX_QUEUE_TIME_MAX, WAKE_TURN_PAUSE};
 use crate::log;
 use crate::platform::{self, ProcessWatch};
 
-/// The program.
 const PROGRAM: &str = "codex";
 /// How often to look for its end where it cannot be watched.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -120,7 +119,7 @@ impl CodexQueue {
     /// only if it was renewed.
     pub(super) fn tell(&mut self, notice: &Notice, now: Instant) {
         if self.running.is_some() {
-            return self.fail("the one before it cannot be ended");
+            return self.fail("the one before it does not end");
         }
         if let Err(error) = self.start(notice, now) {
             self.fail(&error.to_string());

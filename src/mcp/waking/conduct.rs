@@ -178,7 +178,9 @@ impl Server {
     fn pass_answer(&mut self, by: Way, text: &str) {
         let Some((id, to)) = self.waking.answered(by, text) else {
             let bytes = text.len();
-            log::warn(format_args!("the agent answers what it was not told: {bytes} bytes"));
+            log::warn(format_args!(
+                "the agent has answered a message that it was not told: {bytes} bytes"
+            ));
             return;
         };
         let to_peer = to.to_string().into();

@@ -293,7 +293,7 @@ impl InboxSocket {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::other("it does not stop to talk"))
+        Err(io::Error::other("it does not stop sending"))
     }
 
     /// Reads what the session writes to our own socket.
@@ -314,7 +314,7 @@ impl InboxSocket {
             Ok(Some(Heard::Answer(text))) => {
                 reports.push_back(WayReport::Answer(text));
             }
-            Ok(None) => log::debug(format_args!("the agent's session says what is not understood")),
+            Ok(None) => log::debug(format_args!("the agent's session wrote what is no known line")),
         });
     }
 

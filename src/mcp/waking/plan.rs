@@ -24,7 +24,7 @@ use crate::tell::{Item, compose};
 /// A way is switched off when it has thrown away what it took this often in a row.
 const DROPS_MAX: u32 = 2;
 
-/// How a way stands.
+/// The state of a way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum WayState {
     /// The agent has not offered it.
