@@ -3,10 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::common::{Mesh, PATIENCE, Ran, Running, is_there, wait_until};
+use crate::common::{Mesh, PATIENCE, Ran, Running, is_there, lines, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 use slm_mesh::client::ClientError;
@@ -191,7 +190,7 @@ fn a_broker_in_the_background_hangs_on_nobody() {
 
 #[test]
 fn twenty_clients_at_once_end_with_one_broker() {
-    let mesh = Mesh::new().with("SLM_MESH_RATE_LIMIT", "0");
+    let mesh = Mesh::unlimited();
     let begun = Instant::now();
     let children: Vec<_> = (0..20)
         .map(|i| {
@@ -625,19 +624,6 @@ fn following_ends_with_its_reader() {
     drop(stdout);
     wait_until("it has ended", || child.0.try_wait().unwrap().is_some());
     assert!(child.0.wait().unwrap().success());
-}
-
-/// The lines of a pipe, as they come.
-fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 #[cfg(feature = "lan")]

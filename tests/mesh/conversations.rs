@@ -1,11 +1,10 @@
 //! Conversations at the command line: answering, looking back, looking on, and who is who.
 
-use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::common::screen::Screen;
-use crate::common::{Mesh, PATIENCE, Running, wait_until};
+use crate::common::{Mesh, PATIENCE, Running, lines, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 
@@ -35,18 +34,6 @@ fn unregister(mesh: &Mesh, name: &str) {
 /// What is shown of each message: the line about it without its age, and its text.
 fn shown(text: &str) -> Vec<String> {
     text.split("\n\n").map(|block| block.trim_end().to_owned()).collect()
-}
-
-fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (sender, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }
 
 #[track_caller]

@@ -12,7 +12,6 @@ use crate::common::stand_in::StandIn;
 use crate::common::{Mesh, Ran, is_there};
 use serde_json::Value;
 use slm_mesh::api::{LockFile, LockPath, Request};
-use slm_mesh::config::RATE_LIMIT;
 
 /// A repository with a commit, in the working directory of a mesh.
 struct Repo {
@@ -22,7 +21,7 @@ struct Repo {
 
 impl Repo {
     fn new() -> Self {
-        let mesh = Mesh::new().with(RATE_LIMIT, "0");
+        let mesh = Mesh::unlimited();
         let repo = Self { dir: mesh.work(), mesh };
         repo.git(&["init", "-q", "-b", "main"]).ok();
         repo.write("first", "1");
@@ -207,7 +206,7 @@ fn what_is_in_the_index_counts_and_nothing_else() {
 
 #[test]
 fn the_first_commit_is_guarded_too() {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let mesh = Mesh::unlimited();
     let repo = Repo { dir: mesh.work(), mesh };
     repo.git(&["init", "-q"]).ok();
     repo.guard(&repo.dir, "install").ok();

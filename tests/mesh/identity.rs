@@ -9,17 +9,6 @@ use crate::common::session::Session;
 use crate::common::{Mesh, Running, send_signal, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Request};
-use slm_mesh::config::RATE_LIMIT;
-
-/// Shakes hands as the client of this name.
-fn greet(agent: &mut Agent, client: &str) {
-    let params = json!({
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": client, "version": "1"},
-    });
-    agent.request("initialize", &params);
-    agent.notify("notifications/initialized", &json!({}));
-}
 
 /// A server that this process has started, as `client`.
 fn server(mesh: &Mesh, client: &str, prepare: impl FnOnce(&mut Command)) -> Agent {
@@ -27,7 +16,7 @@ fn server(mesh: &Mesh, client: &str, prepare: impl FnOnce(&mut Command)) -> Agen
     command.stdin(Stdio::piped());
     prepare(&mut command);
     let mut agent = Agent::of(command.spawn().unwrap());
-    greet(&mut agent, client);
+    agent.initialize_as(client);
     agent
 }
 
@@ -119,7 +108,7 @@ fn stand_in(mesh: &Mesh, session: &str) -> Agent {
     command.envs(of_mesh.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env(SESSION, session).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut agent = Agent::of(command.stderr(Stdio::null()).spawn().unwrap());
-    greet(&mut agent, "claude-code");
+    agent.initialize_as("claude-code");
     agent
 }
 
@@ -205,7 +194,7 @@ fn an_agent_that_ends_frees_its_locks_at_once_and_may_be_continued() {
     let pid = of_session(&mesh, "s")[0].pid;
     assert_ne!(pid, agent.pid());
     send_signal(pid, "KILL");
-    greet(&mut agent, "claude-code");
+    agent.initialize_as("claude-code");
     assert_eq!(agent.who(), (id.clone(), name.clone()));
     // Another process with the same session, while this one runs: a fork has its parent's variables.
     let mut fork = stand_in(&mesh, "s");
@@ -276,7 +265,7 @@ fn whom_a_server_names_as_its_agent_must_be_above_it() {
 /// It has a server of its own, whose calls name the session that has started it, too.
 #[test]
 fn a_subagent_of_codex_is_not_taken_for_its_session() {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let mesh = Mesh::unlimited();
     let threads = ["019-t", "019-sub"];
     let _agents = threads.map(|thread| {
         let mut agent = server(&mesh, "codex-mcp-client", |_| {});
@@ -294,7 +283,7 @@ fn a_subagent_of_codex_is_not_taken_for_its_session() {
 
 #[test]
 fn a_codex_session_is_known_by_its_first_call() {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let mesh = Mesh::unlimited();
     let start = || server(&mesh, "codex-mcp-client", |_| {});
     let call = |agent: &mut Agent| {
         let call = json!({"name": "mesh_status", "arguments": {}, "_meta": {"threadId": "019-t"}});

@@ -3,17 +3,10 @@
 
 use std::process::{Command, Stdio};
 
-use crate::common::session::{Session, edit};
+use crate::common::session::{Session, edit, mesh_with_patient_hooks};
 use crate::common::stand_in::StandIn;
 use crate::common::{Mesh, Running};
 use serde_json::{Value, json};
-use slm_mesh::config::{HOOK_MS, RATE_LIMIT};
-
-fn mesh() -> Mesh {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0").with(HOOK_MS, "20000");
-    mesh.start();
-    mesh
-}
 
 /// The session of an agent whose process is `pid`.
 fn session_of(mesh: &Mesh, name: &str, agent: &str, session: Option<&str>, pid: u32) -> Session {
@@ -31,7 +24,7 @@ fn messages(mesh: &Mesh, of: &str) -> Vec<(String, String)> {
 
 #[test]
 fn a_command_that_an_agent_runs_acts_as_the_agent() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     for (program, agent, variables) in [
         ("claude", "claude-code", vec![("CLAUDECODE", "1"), ("CLAUDE_CODE_SESSION_ID", "s-1")]),
         ("codex", "codex", vec![("CODEX_THREAD_ID", "s-2")]),
@@ -69,7 +62,7 @@ fn a_command_that_an_agent_runs_acts_as_the_agent() {
 
 #[test]
 fn a_person_is_a_person_wherever_their_terminal_is() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let bob = Session::new(&mesh, "bob", None, None);
     // An agent's variables that are left over, and none; the terminal of an editor.
     for (program, variables) in [
@@ -92,7 +85,7 @@ fn a_person_is_a_person_wherever_their_terminal_is() {
 
 #[test]
 fn a_window_of_an_editor_is_not_taken_for_another() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let mut editor = StandIn::new(&mesh, "cursor", &[], &[]);
     let me = session_of(&mesh, "window", "cursor", None, editor.pid());
     let mut bob = Session::new(&mesh, "bob", None, None);
@@ -112,7 +105,7 @@ fn a_window_of_an_editor_is_not_taken_for_another() {
 
 #[test]
 fn an_agent_whose_session_is_not_known_is_never_taken_for_the_person() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let mut bob = Session::new(&mesh, "bob", None, None);
     let variables = [("CLAUDECODE", "1"), ("CLAUDE_CODE_SESSION_ID", "s-1")];
     let mut shell = StandIn::new(&mesh, "claude", &[], &variables);
@@ -134,7 +127,7 @@ fn an_agent_whose_session_is_not_known_is_never_taken_for_the_person() {
 
 #[test]
 fn what_is_the_persons_to_do_an_agent_does_only_in_their_name() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     mesh.run("lock acquire a.rs").ok();
     let mut shell = StandIn::new(&mesh, "claude", &[], &[("CLAUDECODE", "1")]);
     let _me = session_of(&mesh, "me", "claude-code", None, shell.pid());
@@ -152,7 +145,7 @@ fn what_is_the_persons_to_do_an_agent_does_only_in_their_name() {
 /// An agent that runs in another's shell has the other's variables.
 #[test]
 fn a_nested_agent_is_itself() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let mut bob = Session::new(&mesh, "bob", None, None);
     let variables = [("CLAUDECODE", "1"), ("CLAUDE_CODE_SESSION_ID", "s-1")];
     let mut outer = StandIn::new(&mesh, "claude", &[], &variables);
@@ -208,7 +201,7 @@ fn thread(
 
 #[test]
 fn sessions_of_codex_in_one_process_are_told_apart() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let other = mesh.work().join("other");
     std::fs::create_dir(&other).unwrap();
     if slm_mesh::agent::codex::windows(&other).is_none() {
@@ -262,7 +255,7 @@ fn sessions_of_codex_in_one_process_are_told_apart() {
 /// What a closed terminal has left behind is nobody's.
 #[test]
 fn a_new_terminal_is_not_taken_for_the_one_before() {
-    let mesh = mesh();
+    let mesh = mesh_with_patient_hooks();
     let here = mesh.work();
     if slm_mesh::agent::codex::windows(&here).is_none() {
         return;

@@ -2,94 +2,21 @@
 //! as its relay does, with every frame in the hands of the test.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use crate::common::agent::Agent;
-use crate::common::broker::{Broker, Setup};
-use crate::common::relay::{Machine, Relay, free_port, invited};
+use crate::common::hub::Hub;
+use crate::common::relay::{Relay, free_port, invited};
 use crate::common::{Mesh, PATIENCE, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::config::{
-    DEAD_MS, DISCOVERY, HOST, IDLE_TIMEOUT, NAME, RATE_LIMIT, ROLE, SHARED_SECRET, STALE_MS,
-    Secret, WS_PORT,
+    DEAD_MS, DISCOVERY, HOST, IDLE_TIMEOUT, NAME, ROLE, SHARED_SECRET, STALE_MS, Secret, WS_PORT,
 };
 use slm_mesh::lan::channel::Way;
-use slm_mesh::lan::key::MachineKey;
 use slm_mesh::lan::secret::SharedKey;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-/// A hub, and where it is for other machines.
-struct Hub {
-    broker: Broker,
-    address: SocketAddr,
-}
-
-impl Hub {
-    /// A broker that becomes one when it invites.
-    fn new() -> Self {
-        Self::with(|setup| setup)
-    }
-
-    /// One by its settings.
-    fn by_settings() -> Self {
-        Self::with(|setup| setup.with(HOST, "0.0.0.0"))
-    }
-
-    fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
-        let port = free_port();
-        let setup = Setup::new().with(WS_PORT, &port.to_string()).with(DISCOVERY, "false");
-        let broker = change(setup).start();
-        Self { broker, address: SocketAddr::from(([127, 0, 0, 1], port)) }
-    }
-
-    /// Invites a machine; the code.
-    fn invite(&self, more: &Value) -> String {
-        let mut body = json!({"action": "invite"});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let answer = self.broker.ok("/machines", &body);
-        assert!(!answer["addresses"].as_array().unwrap().is_empty(), "{answer}");
-        answer["code"].as_str().unwrap().to_owned()
-    }
-
-    /// A machine that has joined by an invitation, and its connection.
-    fn joined(&self, name: &str) -> (Machine, Relay) {
-        let machine = self.machine(name);
-        let relay = machine.join(&self.invite(&json!({}))).unwrap();
-        (machine, relay)
-    }
-
-    fn machine(&self, name: &str) -> Machine {
-        Machine::new(&self.broker.dir().with_file_name("machines"), name)
-    }
-
-    /// A machine that has joined before comes again.
-    fn again(&self, machine: &Machine) -> Result<Relay, String> {
-        let key = MachineKey::load_or_make(&self.broker.dir().join("machine.key")).unwrap();
-        machine.connect(self.address, Way::Joined(key.id()))
-    }
-
-    fn machines(&self) -> Value {
-        self.broker.ok("/machines", &json!({"action": "list"}))
-    }
-
-    fn is_connected(&self, name: &str) -> bool {
-        let all = self.machines();
-        let all = all["machines"].as_array().unwrap();
-        all.iter().any(|it| it["name"] == name && it["connected"] == true)
-    }
-
-    fn peers(&self) -> Vec<Value> {
-        let all = self.broker.ok("/peers", &json!({"scope": "mesh", "includeStale": true}));
-        all["peers"].as_array().unwrap().clone()
-    }
-
-    fn locks(&self) -> usize {
-        let all = self.broker.ok("/lock", &json!({"action": "query"}));
-        all["locks"].as_array().unwrap().len()
-    }
-}
 
 /// A peer of a machine, with a way to it that stands.
 fn peer(relay: &mut Relay, name: &str) -> (String, String) {
@@ -206,7 +133,7 @@ fn who_says_nothing_keeps_nobody_out() {
 fn two_machines() -> (Mesh, Mesh) {
     let port = free_port().to_string();
     let one = || {
-        let quiet = Mesh::new().with(DISCOVERY, "false").with(RATE_LIMIT, "0");
+        let quiet = Mesh::unlimited().with(DISCOVERY, "false");
         quiet.with(SHARED_SECRET, SECRET).with(DEAD_MS, "600000").with(STALE_MS, "300000")
     };
     let hub = one().with(HOST, "0.0.0.0").with(WS_PORT, &port);

@@ -4,17 +4,16 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use crate::common::broker::{Broker, Setup};
+use crate::common::hub::Hub;
 use crate::common::peer::Pushes;
-use crate::common::relay::{Machine, Relay, free_port, invited};
+use crate::common::relay::invited;
 use crate::common::{OnDrop, PATIENCE, wait_until};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::json;
-use slm_mesh::config::{DISCOVERY, WS_PORT};
 use slm_mesh::lan::channel::Way;
 use slm_mesh::lan::key::MachineKey;
 use slm_mesh::lan::tls;
@@ -22,39 +21,11 @@ use slm_mesh::limits::{MACHINE_OUT_BYTES_MAX, MACHINE_TEXT_BYTES_MAX, WINDOW_FRA
 
 const MIB: usize = 1024 * 1024;
 
-/// A hub, and where it is for other machines.
-struct Hub {
-    broker: Broker,
-    address: SocketAddr,
-}
-
-impl Hub {
-    fn new() -> Self {
-        let port = free_port();
-        let setup = Setup::new().with(WS_PORT, &port.to_string()).with(DISCOVERY, "false");
-        Self { broker: setup.start(), address: SocketAddr::from(([127, 0, 0, 1], port)) }
-    }
-
-    fn invite(&self) -> String {
-        let invited = self.broker.ok("/machines", &json!({"action": "invite"}));
-        invited["code"].as_str().unwrap().to_owned()
-    }
-
-    /// A machine that has joined, and says what its test says.
-    fn joined(&self, name: &str) -> Relay {
-        Machine::new(&self.keys(), name).join(&self.invite()).unwrap()
-    }
-
-    fn keys(&self) -> std::path::PathBuf {
-        self.broker.dir().with_file_name("machines")
-    }
-
-    /// Memory of its process that is not shared with files, bytes.
-    fn memory(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.broker.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
-    }
+/// Memory of the hub's process that is not shared with files, bytes.
+fn memory(hub: &Hub) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", hub.broker.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
 }
 
 /// A machine's end of a connection, with every byte within TLS in the hands of the test.
@@ -65,7 +36,7 @@ struct Raw {
 impl Raw {
     /// One whose handshake has come to its end, and that has not asked for anything.
     fn shaken(hub: &Hub, key: &MachineKey) -> Self {
-        let hub_key = MachineKey::load_or_make(&hub.broker.dir().join("machine.key")).unwrap();
+        let hub_key = hub.key();
         let config = tls::relay(key, Some(hub_key.id())).unwrap();
         let client = ClientConnection::new(config, tls::no_name().unwrap()).unwrap();
         let stream = TcpStream::connect(hub.address).unwrap();
@@ -83,7 +54,7 @@ impl Raw {
         let name = format!("raw{}", COUNT.fetch_add(1, Ordering::Relaxed));
         fs::create_dir_all(hub.keys()).unwrap();
         let key = MachineKey::load_or_make(&hub.keys().join(name)).unwrap();
-        let Way::Invited(_, token) = invited(&hub.invite()).1 else { panic!() };
+        let Way::Invited(_, token) = invited(&hub.invite(&json!({}))).1 else { panic!() };
         let mut raw = Self::shaken(hub, &key);
         raw.say(
             format!(
@@ -156,7 +127,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn what_breaks_a_rule_is_closed_with_its_code_and_words() {
     let hub = Hub::new();
-    let mut other = hub.joined("other");
+    let mut other = hub.joined("other").1;
     let here = hub.broker.register("here");
     let text = |text: &str| frame(FINAL | TEXT, text.as_bytes());
     let hello = text(r#"{"hello":{"version":"1.0.0","name":"x","time":0}}"#);
@@ -183,7 +154,7 @@ fn what_breaks_a_rule_is_closed_with_its_code_and_words() {
         ("no JSON", text("hello"), 1008, "a frame is not one JSON object"),
         ("no hello", text(r#"{"down":"x"}"#), 1008, ""),
     ];
-    let before = hub.memory();
+    let before = memory(&hub);
     for (what, bytes, code, words) in cases {
         let mut raw = Raw::joined(&hub);
         raw.say(&bytes);
@@ -214,13 +185,13 @@ fn what_breaks_a_rule_is_closed_with_its_code_and_words() {
     let peers = hub.broker.ok("/peers", &json!({"scope": "mesh", "includeStale": true}));
     assert_eq!(peers["peers"].as_array().unwrap().len(), 2, "{peers}");
     other.ok(None, "/peers", &json!({}));
-    wait_until("its memory is given back", || hub.memory() < before + 16 * MIB);
+    wait_until("its memory is given back", || memory(&hub) < before + 16 * MIB);
 }
 
 #[test]
 fn who_does_not_go_on_is_not_waited_for() {
     let hub = Hub::new();
-    hub.invite();
+    hub.invite(&json!({}));
     let key = {
         fs::create_dir_all(hub.keys()).unwrap();
         MachineKey::load_or_make(&hub.keys().join("slow")).unwrap()
@@ -244,14 +215,14 @@ fn who_does_not_go_on_is_not_waited_for() {
         ended
     });
     let _ = silent.tls.read_to_end(&mut rest);
-    hub.joined("laptop").ok(None, "/peers", &json!({}));
+    hub.joined("laptop").1.ok(None, "/peers", &json!({}));
 }
 
 #[test]
 fn who_reads_nothing_costs_a_bounded_memory_and_nobody_else() {
     let hub = Hub::new();
     let here = hub.broker.register("here");
-    let mut relay = hub.joined("deaf");
+    let mut relay = hub.joined("deaf").1;
     let path = "/there/x.sock";
     // Peers without `acks`: all that there is may be on its way.
     for number in 0..8 {
@@ -262,7 +233,7 @@ fn who_reads_nothing_costs_a_bounded_memory_and_nobody_else() {
         relay.up(&id, &path, 1);
         relay.frame_with("announced");
     }
-    let before = hub.memory();
+    let before = memory(&hub);
     let payload = "x".repeat(60 * 1024);
     let mut http = hub.broker.connect();
     for round in 0..40 {
@@ -273,7 +244,7 @@ fn who_reads_nothing_costs_a_bounded_memory_and_nobody_else() {
         }
     }
     // 19 MiB are in the store; of these so much waits for the connection as may.
-    let now = hub.memory();
+    let now = memory(&hub);
     assert!(now < before + MACHINE_OUT_BYTES_MAX + 12 * MIB, "{before} {now}");
     // It asks, and does not read either.
     for _ in 0..200 {
@@ -292,7 +263,7 @@ fn who_reads_nothing_costs_a_bounded_memory_and_nobody_else() {
 fn who_answers_pings_and_nothing_else_gets_a_window_and_no_more() {
     let hub = Hub::new();
     let here = hub.broker.register("here");
-    let mut relay = hub.joined("mute");
+    let mut relay = hub.joined("mute").1;
     let path = "/there/x.sock";
     let (id, _) = relay.register(&json!({"name": "mute", "udsPath": path, "acks": true}));
     relay.frame_with("connect");
@@ -325,7 +296,7 @@ fn a_flood_of_handshakes_keeps_out_nobody_who_belongs_here() {
     let hub = Hub::new();
     let here = hub.broker.listening_peer("here", true);
     let mut pushes = here.accept();
-    let mut relay = hub.joined("laptop");
+    let mut relay = hub.joined("laptop").1;
     let (_, token) = relay.register(&json!({"name": "there"}));
     let over = AtomicBool::new(false);
     let begun = AtomicU32::new(0);
@@ -360,8 +331,8 @@ fn a_flood_of_handshakes_keeps_out_nobody_who_belongs_here() {
         }
         assert!(sent > 0);
         // A machine that has been here comes in again: its network is known.
-        let key = MachineKey::load_or_make(&hub.broker.dir().join("machine.key")).unwrap();
-        let laptop = Machine::new(&hub.keys(), "laptop");
+        let key = hub.key();
+        let laptop = hub.machine("laptop");
         wait_until("it comes in", || laptop.connect(hub.address, Way::Joined(key.id())).is_ok());
     });
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", hub.broker.pid())).unwrap().count();

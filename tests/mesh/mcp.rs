@@ -200,10 +200,6 @@ fn a_broken_data_directory_is_told_by_the_tools_and_keeps_no_agent_from_starting
 // --- With one ------------------------------------------------------------------------------------
 
 /// A mesh whose agents may ask as often as they like, as those that wait for something here do.
-fn unlimited() -> Mesh {
-    Mesh::new().with("SLM_MESH_RATE_LIMIT", "0")
-}
-
 /// Push sockets in the data directory.
 fn sockets(mesh: &Mesh) -> usize {
     let entries = std::fs::read_dir(mesh.data_dir().join("peers")).unwrap();
@@ -214,7 +210,7 @@ fn sockets(mesh: &Mesh) -> usize {
 
 #[test]
 fn a_session_joins_by_itself_and_leaves_when_it_ends() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     mesh.start();
     let mut watcher = Agent::new(&mesh);
     let (own, _) = watcher.who();
@@ -239,7 +235,7 @@ fn a_session_joins_by_itself_and_leaves_when_it_ends() {
 
 #[test]
 fn two_agents_talk() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b) = (Agent::new(&mesh), Agent::new(&mesh));
     let ((a_id, a_name), (_, b_name)) = (a.who(), b.who());
     b.tool("mesh_summary", &json!({"summary": "the tests"})).ok();
@@ -405,7 +401,7 @@ fn events_are_read_on_from_where_one_was_and_pushed_to_subscribers() {
 
 #[test]
 fn a_push_is_told_in_both_eras() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut old, mut new, mut sender) =
         (Agent::new(&mesh), Agent::silent(&mesh), Agent::new(&mesh));
     let meta = json!({
@@ -438,7 +434,7 @@ fn a_push_is_told_in_both_eras() {
 
 #[test]
 fn messages_are_confirmed_though_their_agent_does_not_read() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let mut sender = Agent::new(&mesh);
     sender.who();
     let (from, output) = pipe().unwrap();
@@ -496,7 +492,7 @@ fn a_broker_that_crashes_is_replaced() {
 
 #[test]
 fn a_broker_that_was_stopped_stays_so_until_it_is_needed() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b) = (Agent::new(&mesh), Agent::new(&mesh));
     let (a_who, b_who) = (a.who(), b.who());
     wait_until("both are connected", || {

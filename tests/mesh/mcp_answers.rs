@@ -9,10 +9,6 @@ use crate::common::{Mesh, send_signal, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::limits::{ANSWER_BYTES_MAX, ANSWER_PROMPT};
 
-fn unlimited() -> Mesh {
-    Mesh::new().with("SLM_MESH_RATE_LIMIT", "0")
-}
-
 /// Two agents, with the name of the second.
 fn two(mesh: &Mesh) -> (Agent, Agent, String) {
     let (mut a, mut b) = (Agent::new(mesh), Agent::new(mesh));
@@ -35,7 +31,7 @@ fn count_read(sender: &mut Agent) -> usize {
 
 #[test]
 fn an_inbox_comes_in_portions_and_large_messages_in_parts() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b, to) = two(&mesh);
     let large = "é\n".repeat(20_000);
     let mut sent: Vec<String> = (0..12).map(|n| format!("{n} {}", "x".repeat(8_000))).collect();
@@ -76,7 +72,7 @@ fn an_inbox_comes_in_portions_and_large_messages_in_parts() {
 
 #[test]
 fn lists_are_cut_and_say_how_to_go_on() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let mut agent = Agent::new(&mesh);
     let value = "v".repeat(15_000);
     for n in 0..6 {
@@ -112,7 +108,7 @@ fn read_events(agent: &mut Agent, since: &Value) -> (Vec<u64>, Value) {
 
 #[test]
 fn events_are_read_in_portions_and_none_is_left_out() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let mut agent = Agent::new(&mesh);
     for n in 0..6 {
         let payload = json!({"n": n, "x": "x".repeat(15_000)});
@@ -132,7 +128,7 @@ fn events_are_read_in_portions_and_none_is_left_out() {
 
 #[test]
 fn a_message_whose_call_may_have_been_given_up_comes_again() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b, to) = two(&mesh);
     let given_up = b.ask_tool("mesh_inbox", &json!({"wait": 50}));
     sleep(ANSWER_PROMPT + Duration::from_millis(200));
@@ -155,7 +151,7 @@ fn a_message_whose_call_may_have_been_given_up_comes_again() {
 
 #[test]
 fn a_message_that_was_sent_and_not_answered_is_not_sent_twice() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b, to) = two(&mesh);
     let call = json!({"to": to, "message": "once"});
     let broker = mesh.broker_pid().unwrap();
@@ -191,7 +187,7 @@ fn count_events(texts: &[String]) -> u64 {
 
 #[test]
 fn subscribed_events_are_told_once_also_if_they_happened_while_the_broker_came_back() {
-    let mesh = unlimited();
+    let mesh = Mesh::unlimited();
     let (mut a, mut b, _) = two(&mesh);
     let emit = json!({"action": "emit", "type": "a.b", "payload": {}});
     a.tool("mesh_events", &emit).ok();

@@ -10,12 +10,11 @@ use crate::common::session::Session;
 use crate::common::{Mesh, PATIENCE, Running, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{ListPeers, PeersReply, Request};
-use slm_mesh::config::RATE_LIMIT;
 
 const AGENT: &str = "test-agent";
 
 fn mesh() -> Mesh {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let mesh = Mesh::unlimited();
     mesh.start();
     mesh
 }
@@ -162,7 +161,7 @@ fn in_a_turn_a_tools_result_carries_it() {
 
 #[test]
 fn a_message_waits_for_the_session_and_the_session_for_the_server_and_the_broker() {
-    let mesh = Mesh::new().with(RATE_LIMIT, "0");
+    let mesh = Mesh::unlimited();
     // The data directory is there, and no broker.
     mesh.start();
     mesh.run("stop").ok();

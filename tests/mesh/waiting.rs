@@ -11,11 +11,11 @@ use crate::common::session::{Session, hook};
 use crate::common::{Mesh, PATIENCE, wait_until};
 use serde_json::json;
 use slm_mesh::api::{Fetch, Filter, Messages, Request};
-use slm_mesh::config::{HOOK_MS, RATE_LIMIT};
+use slm_mesh::config::HOOK_MS;
 use slm_mesh::model::{Stage, Way};
 
 fn mesh() -> Mesh {
-    Mesh::new().with(RATE_LIMIT, "0").with(HOOK_MS, "20000")
+    Mesh::unlimited().with(HOOK_MS, "20000")
 }
 
 /// A process called `claude` that runs so many waiting hooks, and ends when its input does, or all

@@ -16,10 +16,6 @@ use slm_mesh::api::{Fetch, Filter, ListPeers, Request};
 
 const SECRET: &str = "the session's own";
 
-fn mesh() -> Mesh {
-    Mesh::new().with("SLM_MESH_RATE_LIMIT", "0")
-}
-
 /// An agent of this name, with whatever `set` puts into its environment; it is in the mesh.
 fn agent(mesh: &Mesh, client: &str, name: &str, set: impl FnOnce(&mut Command)) -> Agent {
     let mut command = mesh.command(["mcp"]);
@@ -27,12 +23,7 @@ fn agent(mesh: &Mesh, client: &str, name: &str, set: impl FnOnce(&mut Command)) 
     command.env("SLM_MESH_NAME", name).stdin(Stdio::piped()).stderr(log);
     set(&mut command);
     let mut agent = Agent::of(command.spawn().unwrap());
-    let params = json!({
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": client, "version": "1"},
-    });
-    agent.request("initialize", &params);
-    agent.notify("notifications/initialized", &json!({}));
+    agent.initialize_as(client);
     assert_eq!(agent.who().1, name);
     agent
 }
@@ -139,7 +130,7 @@ fn reach(agent: &mut Agent, of: &str) -> String {
 
 #[test]
 fn an_idle_claude_code_is_told_and_its_sender_knows() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let mut sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "codex-mcp-client", "sender", |_| {});
@@ -174,7 +165,7 @@ fn an_idle_claude_code_is_told_and_its_sender_knows() {
 
 #[test]
 fn what_a_wait_takes_is_not_told_twice() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let mut sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -189,7 +180,7 @@ fn what_a_wait_takes_is_not_told_twice() {
 
 #[test]
 fn a_socket_that_does_not_work_is_said_and_not_counted() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let gone = mesh.work().join("gone.sock");
     let mut sleeper = claude(&mesh, &gone);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -214,7 +205,7 @@ fn a_socket_that_does_not_work_is_said_and_not_counted() {
 
 #[test]
 fn a_session_that_throws_messages_away_is_not_told_by_its_socket() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let _sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -232,7 +223,7 @@ fn a_session_that_throws_messages_away_is_not_told_by_its_socket() {
 #[test]
 fn a_session_that_never_reads_keeps_nobody_waiting() {
     // However many there are, none is put off.
-    let mesh = mesh().with("SLM_MESH_WAKE_LIMIT", "0");
+    let mesh = Mesh::unlimited().with("SLM_MESH_WAKE_LIMIT", "0");
     let inbox = Inbox::new(&mesh);
     let mut sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -281,7 +272,7 @@ fn stands(mesh: &Mesh, sender: &mut Agent) -> (Value, Value) {
 
 #[test]
 fn what_its_user_does_with_a_message_is_known_to_the_sender() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let mut sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -328,7 +319,7 @@ fn what_its_user_does_with_a_message_is_known_to_the_sender() {
 
 #[test]
 fn an_answer_by_the_agents_own_messaging_goes_to_the_sender() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let _sleeper = inbox.agent(&mesh);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -376,7 +367,7 @@ fn an_answer_by_the_agents_own_messaging_goes_to_the_sender() {
 
 #[test]
 fn a_socket_that_is_there_later_is_found() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let path = mesh.work().join("inbox.sock");
     let _sleeper = claude(&mesh, &path);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -389,7 +380,7 @@ fn a_socket_that_is_there_later_is_found() {
 
 #[test]
 fn without_a_socket_of_our_own_the_text_says_less() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let sockets = mesh.work().join("sockets");
     std::fs::create_dir(&sockets).unwrap();
     let path = sockets.join("a\"b").join("inbox.sock");
@@ -407,7 +398,7 @@ fn without_a_socket_of_our_own_the_text_says_less() {
 
 #[test]
 fn an_idle_qwen_code_is_told_by_its_socket() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let path = mesh.work().join("inbox.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let _sleeper = agent(&mesh, "qwen-cli-mcp-client-slm-mesh", "sleeper", |command| {
@@ -438,7 +429,7 @@ fn an_idle_qwen_code_is_told_by_its_socket() {
 
 #[test]
 fn a_socket_of_the_agent_around_it_is_left_alone() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let inbox = Inbox::new(&mesh);
     let _inner = agent(&mesh, "gemini-cli-mcp-client", "inner", |command| {
         command
@@ -456,7 +447,7 @@ fn a_socket_of_the_agent_around_it_is_left_alone() {
 
 #[test]
 fn without_an_inbox_socket_claude_code_is_kept_in_the_era_of_channels() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     for (token, code) in [(Some(SECRET), Value::Null), (None, (-32601).into())] {
         let mut command = mesh.command(["mcp"]);
         command.env("CLAUDE_CODE_MESSAGING_SOCKET", "/nowhere").stdin(Stdio::piped());
@@ -505,7 +496,7 @@ fn codex_named(mesh: &Mesh, bin: &Path, name: &str) -> Agent {
 
 #[test]
 fn an_idle_codex_is_told_by_its_queue() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let said = mesh.work().join("said");
     let script = format!(
         "for word in \"$@\"; do printf '%s\\n' \"$word\"; done >'{0}.new' && mv '{0}.new' '{0}'",
@@ -541,12 +532,7 @@ fn in_app_server(mesh: &Mesh, bin: &Path, name: &str) -> Agent {
     server.args(words).env("PATH", path).env("SLM_MESH_NAME", name);
     server.stdin(Stdio::piped()).stderr(Stdio::null());
     let mut agent = Agent::of(server.spawn().unwrap());
-    let params = json!({
-        "protocolVersion": "2025-11-25", "capabilities": {},
-        "clientInfo": {"name": "codex-mcp-client", "version": "1"},
-    });
-    agent.request("initialize", &params);
-    agent.notify("notifications/initialized", &json!({}));
+    agent.initialize_as("codex-mcp-client");
     let call = json!({
         "name": "mesh_status", "arguments": {}, "_meta": {"threadId": format!("thread-of-{name}")},
     });
@@ -557,7 +543,7 @@ fn in_app_server(mesh: &Mesh, bin: &Path, name: &str) -> Agent {
 /// The sessions of all terminals run in one process, which outlives them and would answer.
 #[test]
 fn a_codex_whose_terminal_is_closed_is_not_woken() {
-    let mesh = mesh().with("SLM_MESH_HEARTBEAT_MS", "100");
+    let mesh = Mesh::unlimited().with("SLM_MESH_HEARTBEAT_MS", "100");
     let said = mesh.work().join("said");
     let bin = program(&mesh, &format!("echo x >>'{}'", said.display()));
     if slm_mesh::agent::codex::windows(&mesh.work()).is_none() {
@@ -582,7 +568,7 @@ fn a_codex_whose_terminal_is_closed_is_not_woken() {
 
 #[test]
 fn of_two_codex_in_one_directory_the_one_whose_terminal_is_closed_is_not_woken() {
-    let mesh = mesh().with("SLM_MESH_HEARTBEAT_MS", "100");
+    let mesh = Mesh::unlimited().with("SLM_MESH_HEARTBEAT_MS", "100");
     let bin = program(&mesh, "true");
     if slm_mesh::agent::codex::windows(&mesh.work()).is_none() {
         return;
@@ -611,7 +597,7 @@ fn of_two_codex_in_one_directory_the_one_whose_terminal_is_closed_is_not_woken()
 #[test]
 fn a_codex_that_fails_or_is_missing_is_said_and_not_counted() {
     for (script, reason) in [(Some("exit 7"), "exit status: 7"), (None, "no `codex` on the PATH")] {
-        let mesh = mesh();
+        let mesh = Mesh::unlimited();
         let bin = script.map_or_else(|| mesh.work(), |script| program(&mesh, script));
         let _sleeper = codex(&mesh, &bin);
         let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -624,7 +610,7 @@ fn a_codex_that_fails_or_is_missing_is_said_and_not_counted() {
 
 #[test]
 fn a_codex_that_hangs_is_killed_and_keeps_nobody_waiting() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let own = mesh.work().join("own");
     let bin = program(
         &mesh,
@@ -660,7 +646,7 @@ fn slow_queue(mesh: &Mesh) -> (PathBuf, PathBuf, PathBuf) {
 
 #[test]
 fn what_is_being_told_when_the_broker_crashes_is_told_once() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let (bin, runs, go) = slow_queue(&mesh);
     let mut sleeper = codex(&mesh, &bin);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -679,7 +665,7 @@ fn what_is_being_told_when_the_broker_crashes_is_told_once() {
 
 #[test]
 fn what_a_server_was_telling_when_it_was_killed_is_told_by_the_next_one() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let (bin, runs, go) = slow_queue(&mesh);
     let mut sleeper = codex(&mesh, &bin);
     let mut sender = agent(&mesh, "test-agent", "sender", |_| {});
@@ -698,7 +684,7 @@ fn what_a_server_was_telling_when_it_was_killed_is_told_by_the_next_one() {
 
 #[test]
 fn a_hook_finds_the_token_of_its_session() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let mut peer = agent(&mesh, "claude-code", "peer", |command| {
         command.env("CLAUDE_CODE_SESSION_ID", "s-1");
     });
@@ -733,7 +719,7 @@ fn a_hook_finds_the_token_of_its_session() {
 
 #[test]
 fn a_token_is_left_again_when_someone_has_removed_it() {
-    let mesh = mesh();
+    let mesh = Mesh::unlimited();
     let mut peer = agent(&mesh, "test-agent", "peer", |_| {});
     let before = files(&mesh, "token").remove(0);
     let text = std::fs::read_to_string(&before).unwrap();

@@ -6,20 +6,20 @@
     reason = "used by tests: to panic is how they fail"
 )]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Mesh, PATIENCE};
+use super::{Mesh, PATIENCE, lines};
 
 /// See the module.
 pub struct Agent {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<Value>,
+    lines: Receiver<String>,
     /// What came unasked.
     pub notes: Vec<Value>,
     count: u64,
@@ -66,17 +66,7 @@ impl Agent {
     /// One that speaks through the pipes of `child`.
     pub fn of(mut child: Child) -> Self {
         let stdin = child.stdin.take();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines() {
-                let line = line.unwrap();
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({"bad": line}));
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        let lines = lines(child.stdout.take().unwrap());
         Self { child, stdin, lines, notes: Vec::new(), count: 0 }
     }
 
@@ -93,9 +83,14 @@ impl Agent {
     }
 
     pub fn initialize(&mut self) -> Value {
+        self.initialize_as("test-agent")
+    }
+
+    /// Shakes hands as the client of this name.
+    pub fn initialize_as(&mut self, client: &str) -> Value {
         let params = json!({
             "protocolVersion": "2025-11-25", "capabilities": {},
-            "clientInfo": {"name": "test-agent", "version": "1"},
+            "clientInfo": {"name": client, "version": "1"},
         });
         let result = self.request("initialize", &params)["result"].clone();
         self.notify("notifications/initialized", &json!({}));
@@ -116,7 +111,8 @@ impl Agent {
 
     /// The next line, if one comes in time.
     pub fn line(&self, patience: Duration) -> Option<Value> {
-        self.lines.recv_timeout(patience).ok()
+        let line = self.lines.recv_timeout(patience).ok()?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|_| json!({"bad": line})))
     }
 
     /// The answer to a request; what else comes is kept.

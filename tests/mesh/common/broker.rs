@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::{Value, json};
-use slm_mesh::config::RATE_LIMIT;
 
 use super::http::{Answer, Http, request};
 use super::peer::Peer;
@@ -23,7 +22,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// Any free port, and no limits of rate.
     pub(crate) fn new() -> Self {
-        Self { mesh: Mesh::new().with(RATE_LIMIT, "0"), before: None }
+        Self { mesh: Mesh::unlimited(), before: None }
     }
 
     /// With a variable in its environment.

@@ -7,6 +7,8 @@ pub mod broker;
 pub mod browser;
 pub mod files;
 pub mod http;
+#[cfg(feature = "lan")]
+pub mod hub;
 pub mod net;
 pub mod peer;
 pub mod proxy;
@@ -17,15 +19,16 @@ pub mod stand_in;
 pub mod screen;
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use slm_mesh::client::{Client, StartPolicy};
-use slm_mesh::config::{Config, DATA_DIR, PORT};
+use slm_mesh::config::{Config, DATA_DIR, PORT, RATE_LIMIT};
 use slm_mesh::platform::{self, Signal};
 
 /// Longest time anything is waited for.
@@ -51,6 +54,11 @@ impl Mesh {
         std::fs::create_dir(root.join("home")).unwrap();
         std::fs::create_dir(root.join("work")).unwrap();
         Self { root, settings: vec![(PORT, "0".into())] }
+    }
+
+    /// The same without limits of rate.
+    pub fn unlimited() -> Self {
+        Self::new().with(RATE_LIMIT, "0")
     }
 
     /// The same with one more variable in the environment of what it runs.
@@ -219,6 +227,19 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The lines of a pipe, as they come.
+pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
 }
 
 /// Does something at the end of a scope, also of one that ends by a panic: threads that are to stop then.

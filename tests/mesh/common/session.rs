@@ -10,6 +10,7 @@ use slm_mesh::api::{
     Place, Register, Registered, Request, SendMessage,
 };
 use slm_mesh::client::{Client, StartPolicy};
+use slm_mesh::config::HOOK_MS;
 use slm_mesh::model::MessageKind;
 
 use super::{Mesh, Ran};
@@ -124,6 +125,13 @@ impl Session {
         assert_eq!(locks.len(), 1, "{locks:?}");
         locks[0].clone()
     }
+}
+
+/// A mesh whose broker runs and whose hooks have time: how fast they are is not tested.
+pub fn mesh_with_patient_hooks() -> Mesh {
+    let mesh = Mesh::unlimited().with(HOOK_MS, "20000");
+    mesh.start();
+    mesh
 }
 
 /// Runs the hook of `agent`.
