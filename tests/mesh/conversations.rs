@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 
 use crate::common::screen::Screen;
-use crate::common::{Mesh, PATIENCE, Running, lines, wait_until};
+use crate::common::{Mesh, PATIENCE, Running, eventually, lines, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 
@@ -532,7 +532,16 @@ fn tables_of_eight_peers_of_one_project_fit() {
         names.push(registered.name);
     }
     for width in [60, 80, 120] {
-        let peers = on_terminal(&mesh, width, "peers --all");
+        // All heard of just now: an age takes room.
+        let peers = eventually("a table of peers that are there", || {
+            for name in &names {
+                let peer_id = Some(name.as_ref().into());
+                let beat = Request::Heartbeat { peer_id, git_branch: None, session_id: None };
+                client.call_bytes(&beat).unwrap();
+            }
+            let peers = on_terminal(&mesh, width, "peers --all");
+            (!peers.iter().any(|row| row.contains(" s ago"))).then_some(peers)
+        });
         assert_eq!(peers.len(), 9, "{width}: {peers:#?}");
         for (name, (_, summary)) in names.iter().zip(works) {
             let row = peers.iter().find(|row| row.split("  ").next() == Some(&**name));
