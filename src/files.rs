@@ -78,6 +78,19 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
+/// Removes a file. Gives whether there was one.
+///
+/// # Errors
+///
+/// It is there and cannot be removed.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads the regular file `path`, which must not be longer than `bytes_max`.
 ///
 /// # Errors

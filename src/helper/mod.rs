@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::files::{read_bounded, write_private};
+use crate::files::{read_bounded, remove, write_private};
 use crate::limits::HELPER_FILE_BYTES_MAX;
 use crate::model::Seq;
 use crate::paths::Paths;
@@ -207,9 +207,7 @@ impl Place {
         drop(lock);
         Ok(true)
     }
-}
 
-impl Place {
     /// Removes what it was writing when it was killed.
     fn remove_parts(&self) {
         let (Some(dir), Some(name)) = (self.position.parent(), self.position.file_name()) else {
@@ -224,13 +222,5 @@ impl Place {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-    }
-}
-
-fn remove(path: &PathBuf) -> io::Result<bool> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }

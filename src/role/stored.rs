@@ -243,12 +243,7 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StoredError> {
 ///
 /// The file is there and cannot be removed.
 pub fn forget(path: &Path) -> Result<(), StoredError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error(path, "remove", error))
-        }
-        _ => Ok(()),
-    }
+    files::remove(path).map(drop).map_err(|source| io_error(path, "remove", source))
 }
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> StoredError {
