@@ -18,11 +18,11 @@ const BOOLEANS: [(&str, bool); 8] = [
 ];
 
 /// The environment, and how values are taken from it.
-pub(super) struct Env<L> {
-    pub(super) lookup: L,
+pub(super) struct Env<'a> {
+    pub(super) lookup: &'a dyn Fn(&str) -> Option<OsString>,
 }
 
-impl<L: Fn(&str) -> Option<OsString>> Env<L> {
+impl Env<'_> {
     /// The value of `variable`, if it is set and not empty.
     pub(super) fn get(&self, variable: &str) -> Option<OsString> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
@@ -68,18 +68,13 @@ impl<L: Fn(&str) -> Option<OsString>> Env<L> {
         Ok(Some(self.number(variable, range, &unit)?.unwrap_or(default)))
     }
 
-    /// Yes or no.
+    /// Yes or no, in upper or lower case.
     pub(super) fn boolean(
         &self,
         variable: &'static str,
         default: bool,
     ) -> Result<bool, ConfigError> {
-        let Some(value) = self.get(variable) else { return Ok(default) };
-        let known = BOOLEANS.iter().find(|(word, _)| value.eq_ignore_ascii_case(word));
-        known.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let words: Vec<&str> = BOOLEANS.iter().map(|(word, _)| *word).collect();
-            invalid(variable, &value, words.join(", "))
-        })
+        self.one_of(variable, default, &BOOLEANS, |value, word| value.eq_ignore_ascii_case(word))
     }
 
     /// One of a few words.
@@ -89,8 +84,18 @@ impl<L: Fn(&str) -> Option<OsString>> Env<L> {
         default: T,
         words: &[(&str, T)],
     ) -> Result<T, ConfigError> {
+        self.one_of(variable, default, words, |value, word| value == word)
+    }
+
+    fn one_of<T: Copy>(
+        &self,
+        variable: &'static str,
+        default: T,
+        words: &[(&str, T)],
+        is: fn(&OsStr, &str) -> bool,
+    ) -> Result<T, ConfigError> {
         let Some(value) = self.get(variable) else { return Ok(default) };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| value == *word) {
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| is(&value, word)) {
             return Ok(*meaning);
         }
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();

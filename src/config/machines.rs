@@ -1,8 +1,7 @@
 //! What the variables say about other machines: where this one's mesh is, and who may join it.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::env::Env;
 use super::error::{ConfigError, invalid};
@@ -93,8 +92,7 @@ impl HubAddress {
 impl fmt::Display for HubAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            HubHost::Address(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.port),
-            HubHost::Address(address) => write!(f, "{address}:{}", self.port),
+            HubHost::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
             HubHost::Name(name) => write!(f, "{name}:{}", self.port),
         }
     }
@@ -120,9 +118,7 @@ enum RoleWord {
 }
 
 /// The loopback address for local clients, and what is asked for.
-pub(super) fn host_and_role<L: Fn(&str) -> Option<OsString>>(
-    env: &Env<L>,
-) -> Result<(IpAddr, Asked), ConfigError> {
+pub(super) fn host_and_role(env: &Env<'_>) -> Result<(IpAddr, Asked), ConfigError> {
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let role = env.word(
         ROLE,
@@ -151,37 +147,38 @@ pub(super) fn host_and_role<L: Fn(&str) -> Option<OsString>>(
     if let Some(listen) = listen {
         return Ok((local, Asked::Hub { listen }));
     }
-    if role == RoleWord::Broker {
-        let allowed = "with SLM_MESH_ROLE=broker: a loopback address, 0.0.0.0 or ::, or one of this \
-                       machine's own addresses, to listen on that alone";
-        return Err(invalid(HOST, &value, allowed.to_owned()));
-    }
     let hub = HubAddress::parse(text).filter(|hub| match &hub.host {
+        _ if role == RoleWord::Broker => false,
         HubHost::Address(address) => {
             // A hub at one's own end of a tunnel is said to be one.
             !address.is_unspecified() && (!address.is_loopback() || role == RoleWord::Client)
         }
         HubHost::Name(name) => &**name != "localhost" || role == RoleWord::Client,
     });
-    match hub {
-        Some(hub) => Ok((local, Asked::Client { hub: Some(hub) })),
-        None if role == RoleWord::Client => {
-            let allowed = "with SLM_MESH_ROLE=client: the name or address of a hub, with :port \
-                           unless that is 7900";
-            Err(invalid(HOST, &value, allowed.to_owned()))
-        }
-        None => {
-            let allowed = "a loopback address (this machine alone), 0.0.0.0 or :: (the hub of a mesh \
-                           of several machines), or the name or address of a hub, with :port unless \
-                           that is 7900; with a loopback address and a port a hub is meant only with \
-                           SLM_MESH_ROLE=client";
-            Err(invalid(HOST, &value, allowed.to_owned()))
-        }
+    if let Some(hub) = hub {
+        return Ok((local, Asked::Client { hub: Some(hub) }));
     }
+    let allowed = match role {
+        RoleWord::Broker => {
+            "with SLM_MESH_ROLE=broker: a loopback address, 0.0.0.0 or ::, or one of this machine's \
+             own addresses, to listen on that alone"
+        }
+        RoleWord::Client => {
+            "with SLM_MESH_ROLE=client: the name or address of a hub, with :port unless that is 7900"
+        }
+        RoleWord::Auto => {
+            "a loopback address (this machine alone), 0.0.0.0 or :: (the hub of a mesh of several \
+             machines), or the name or address of a hub, with :port unless that is 7900; with a \
+             loopback address and a port a hub is meant only with SLM_MESH_ROLE=client"
+        }
+    };
+    Err(invalid(HOST, &value, allowed.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn read(host: &str, role: &str) -> Result<(IpAddr, Asked), String> {
@@ -189,7 +186,7 @@ mod tests {
             let value = if name == HOST { host } else { role };
             (!value.is_empty()).then(|| OsString::from(value))
         };
-        host_and_role(&Env { lookup }).map_err(|error| error.to_string())
+        host_and_role(&Env { lookup: &lookup }).map_err(|error| error.to_string())
     }
 
     fn asked(host: &str, role: &str) -> Asked {

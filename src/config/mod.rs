@@ -171,7 +171,7 @@ impl Config {
         data_dir: Option<&OsStr>,
         current_dir: impl FnOnce() -> io::Result<PathBuf>,
     ) -> Result<Self, ConfigError> {
-        let env = Env { lookup };
+        let env = Env { lookup: &lookup };
         let (host, asked) = machines::host_and_role(&env)?;
         let interval = limits::INTERVAL_MS_MIN..=limits::INTERVAL_MS_MAX;
         let config = Self {
@@ -275,7 +275,7 @@ impl Config {
     }
 }
 
-fn name_of<L: Fn(&str) -> Option<OsString>>(env: &Env<L>) -> Result<Option<String>, ConfigError> {
+fn name_of(env: &Env<'_>) -> Result<Option<String>, ConfigError> {
     let Some(value) = env.get(NAME) else { return Ok(None) };
     let text = value.to_string_lossy();
     if text == names::AUTO {

@@ -1,6 +1,6 @@
 //! Where the data directory is.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use super::DATA_DIR;
 use super::env::Env;
 use super::error::{ConfigError, invalid, shown};
 
-pub(super) fn data_dir_of<L: Fn(&str) -> Option<OsString>>(
-    env: &Env<L>,
+pub(super) fn data_dir_of(
+    env: &Env<'_>,
     argument: Option<&OsStr>,
     current_dir: impl FnOnce() -> io::Result<PathBuf>,
 ) -> Result<PathBuf, ConfigError> {

@@ -1,6 +1,5 @@
 //! The shared secret (`SLM_MESH_SHARED_SECRET`): a key, not a password.
 
-use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 
 use super::SHARED_SECRET;
@@ -54,9 +53,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-pub(super) fn shared_secret_of<L: Fn(&str) -> Option<OsString>>(
-    env: &Env<L>,
-) -> Result<Option<Secret>, ConfigError> {
+pub(super) fn shared_secret_of(env: &Env<'_>) -> Result<Option<Secret>, ConfigError> {
     let Some(value) = env.get(SHARED_SECRET) else { return Ok(None) };
     let secret = value.to_str().and_then(Secret::parse);
     secret.map(Some).ok_or_else(|| {
@@ -78,6 +75,8 @@ pub(super) fn shared_secret_of<L: Fn(&str) -> Option<OsString>>(
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
@@ -112,7 +111,7 @@ mod tests {
     fn a_refusal_shows_a_fresh_one_and_not_the_one_that_was_set() {
         let refuse = |text: &str| {
             let lookup = |_: &str| Some(OsString::from(text));
-            shared_secret_of(&Env { lookup }).unwrap_err().to_string()
+            shared_secret_of(&Env { lookup: &lookup }).unwrap_err().to_string()
         };
         let said = refuse("hunter2-hunter2");
         assert!(
