@@ -50,6 +50,5 @@ fn with_config<E: std::fmt::Display>(
 }
 
 fn finish<E: std::fmt::Display>(served: Result<(), E>, json: bool) -> ExitCode {
-    let done = served.map(|()| cli::Exit::Done);
-    cli::finish(done.map_err(|error| Failure::from_server(&error)), json)
+    cli::finish(served.map_err(|error| Failure::from_server(&error)), json)
 }

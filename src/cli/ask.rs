@@ -1,6 +1,6 @@
 //! Asking the person at the terminal.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 
 use super::out::Out;
 use super::{Failure, Result};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,12 @@ use super::command::{Command, Context, Entry, Group, alone};
 use super::out::{note, write_object};
 use super::start::START_TIME_MAX;
 use super::text::count;
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::api::{ListPeers, PeersReply, Request};
 use crate::client::locate::locate;
 use crate::client::{Client, ClientError, Located, StartPolicy};
 use crate::config::Config;
+use crate::files;
 use crate::platform::{self, Address, BrokerLock, LockHolder, ProcessWatch, Signal};
 
 /// How long a broker that is asked to end may take before it is killed.
@@ -53,7 +54,8 @@ pub(super) const ENTRY: Entry = Entry {
 struct Clean;
 
 impl Command for Clean {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to tidy up")?;
         // Whatever the settings say that the broker should be.
         let config = &context.config.of_any_role();
         let mut done = Done::default();
@@ -73,15 +75,10 @@ impl Command for Clean {
             // It answers, or another program does, or this process is kept from connecting.
             Err(error) => return Err(error.into()),
         }
-        (done.sockets, done.files) = {
-            let (sockets, tokens) = clean_peers(&config.paths.peers(), &live)?;
-            (sockets, done.files + tokens)
-        };
+        let tokens;
+        (done.sockets, tokens) = clean_peers(&config.paths.peers(), &live)?;
+        done.files += tokens;
         report(context, &done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to tidy up")
     }
 }
 
@@ -102,12 +99,14 @@ fn wait_for_start(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn report(context: &mut Context, done: &Done) -> Result<Exit> {
+fn report(context: &mut Context, done: &Done) -> Result<()> {
     let out = &mut context.out;
     if out.json {
         let Done { ended, sockets, files } = done;
-        write_object!(out, "ok" => true, "endedPid" => ended, "sockets" => sockets, "files" => files)?;
-        return Ok(Exit::Done);
+        return write_object!(
+            out,
+            "ok" => true, "endedPid" => ended, "sockets" => sockets, "files" => files
+        );
     }
     if let Some(pid) = done.ended {
         writeln!(out, "Ended the broker that no longer answered (process {pid}).")?;
@@ -115,13 +114,12 @@ fn report(context: &mut Context, done: &Done) -> Result<Exit> {
     let (sockets, files) =
         (count(done.sockets, "socket", "sockets"), count(done.files, "file", "files"));
     match (done.sockets, done.files) {
-        (0, 0) if done.ended.is_none() => writeln!(out, "There was nothing to clean.")?,
-        (0, 0) => {}
-        (0, _) => writeln!(out, "Removed {files}.")?,
-        (_, 0) => writeln!(out, "Removed {sockets}.")?,
-        _ => writeln!(out, "Removed {sockets} and {files}.")?,
+        (0, 0) if done.ended.is_none() => writeln!(out, "There was nothing to clean."),
+        (0, 0) => Ok(()),
+        (0, _) => writeln!(out, "Removed {files}."),
+        (_, 0) => writeln!(out, "Removed {sockets}."),
+        _ => writeln!(out, "Removed {sockets} and {files}."),
     }
-    Ok(Exit::Done)
 }
 
 /// Sockets of peers that the broker has heard from lately: these need no test.
@@ -143,11 +141,7 @@ fn clean_broker(config: &Config) -> Result<u64> {
     let lock = BrokerLock::try_acquire(&paths.lock())
         .map_err(|error| failed("take the broker's lock", &error))?;
     let Some(_lock) = lock else { return Ok(0) };
-    let mut removed = 0;
-    for path in &left {
-        removed += u64::from(remove(path)?);
-    }
-    Ok(removed)
+    remove_all(&left)
 }
 
 /// What peers that have gone left behind.
@@ -187,14 +181,7 @@ pub(super) fn left_by_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<Left>
 /// Removes what peers have left behind.
 fn clean_peers(dir: &Path, live: &HashSet<PathBuf>) -> Result<(u64, u64)> {
     let left = left_by_peers(dir, live)?;
-    let (mut sockets, mut tokens) = (0, 0);
-    for path in &left.sockets {
-        sockets += u64::from(remove(path)?);
-    }
-    for path in &left.tokens {
-        tokens += u64::from(remove(path)?);
-    }
-    Ok((sockets, tokens))
+    Ok((remove_all(&left.sockets)?, remove_all(&left.tokens)?))
 }
 
 /// Whether nobody listens on a socket: only a refused connection proves it.
@@ -206,13 +193,15 @@ fn is_stale(path: &Path) -> bool {
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Removes a file. Returns whether there was one.
-fn remove(path: &Path) -> Result<bool> {
-    match std::fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed(&format!("remove {}", path.display()), &error)),
+/// Removes files. Returns how many there were.
+fn remove_all(paths: &[PathBuf]) -> Result<u64> {
+    let mut removed = 0;
+    for path in paths {
+        let was_there = files::remove(path)
+            .map_err(|error| failed(&format!("remove {}", path.display()), &error))?;
+        removed += u64::from(was_there);
     }
+    Ok(removed)
 }
 
 /// Ends the broker that holds the lock and does not answer. The kernel names the holder; its program
@@ -246,15 +235,17 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
     if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
         return Ok(None);
     }
-    let signal_it = |signal| match &watch {
-        Some(watch) => watch.send_signal(signal),
-        None => platform::send_signal(pid, signal),
-    };
     for (signal, time) in [(Signal::Terminate, TERM_TIME_MAX), (Signal::Kill, KILL_TIME_MAX)] {
         // If it has just ended, the lock will show it.
-        let sent = signal_it(signal);
+        let sent = match &watch {
+            Some(watch) => watch.send_signal(signal),
+            None => platform::send_signal(pid, signal),
+        };
         let deadline = Instant::now() + time;
-        while holder(config)? == Some(LockHolder { pid: Some(pid) }) {
+        loop {
+            if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
+                return Ok(Some(pid));
+            }
             if let Err(error) = &sent {
                 return Err(failed(&format!("end the broker (process {pid})"), error));
             }
@@ -262,9 +253,6 @@ fn end_broker(config: &Config) -> Result<Option<u32>> {
                 break;
             }
             std::thread::sleep(LOOK_INTERVAL);
-        }
-        if holder(config)? != Some(LockHolder { pid: Some(pid) }) {
-            return Ok(Some(pid));
         }
     }
     let message = format!("the broker (process {pid}) does not end, not even when it is killed");

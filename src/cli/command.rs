@@ -5,9 +5,9 @@ use std::any::Any;
 use std::ffi::OsString;
 use std::fmt::Debug;
 
+use super::Result;
 use super::out::Out;
 use super::words::{self, Words};
-use super::{Exit, Result};
 use crate::agents::Agent;
 use crate::client::{Client, StartPolicy};
 use crate::config::Config;
@@ -134,13 +134,7 @@ impl Task {
 
 /// A command that works with the settings and the data directory.
 pub(super) trait Command: Any + Debug {
-    fn run(&self, context: &mut Context) -> Result<Exit>;
-
-    /// What it does (`to stop the broker`), if that is for the person to do and not for an agent that
-    /// was not asked to.
-    fn only_for_person(&self) -> Option<&'static str> {
-        None
-    }
+    fn run(&self, context: &mut Context) -> Result<()>;
 
     /// Whether it refuses a data directory that others can write to.
     fn checks_data_dir(&self) -> bool {
@@ -150,13 +144,19 @@ pub(super) trait Command: Any + Debug {
 
 /// A command that needs neither settings nor a data directory.
 pub(super) trait Standalone: Any + Debug {
-    fn run(&self, out: &mut Out) -> Result<Exit>;
+    fn run(&self, out: &mut Out) -> Result<()>;
 }
 
 /// Reads a command that takes no arguments.
 pub(super) fn alone<C: Command + Default>(words: &mut Words) -> words::Result<Task> {
     words.end()?;
     Ok(Task::command(C::default()))
+}
+
+/// The same of one that needs no settings.
+pub(super) fn standalone<C: Standalone + Default>(words: &mut Words) -> words::Result<Task> {
+    words.end()?;
+    Ok(Task::standalone(C::default()))
 }
 
 /// What a command works with.

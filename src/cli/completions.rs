@@ -7,14 +7,12 @@
 mod man;
 mod next;
 
-use std::io::Write;
 use std::iter;
 
+use super::Result;
 use super::command::{Command, Context, Entry, Group, Standalone, Task};
 use super::out::Out;
-use super::suggest;
 use super::words::{self, Words};
-use super::{Exit, Result};
 
 const BASH: &str = include_str!("completions/slm-mesh.bash");
 const ZSH: &str = include_str!("completions/slm-mesh.zsh");
@@ -51,9 +49,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     }
     let known = ["bash", "zsh", "fish", "man"];
     let Some(kind) = known.into_iter().find(|known| *known == kind) else {
-        let hint = suggest::hint(&kind, known);
-        let known = known.join(", ");
-        return Err(words.error(format!("<shell> must be one of {known}, not {kind:?}{hint}")));
+        return Err(words.none_of("<shell>", &kind, known.into_iter()));
     };
     if let Some(extra) = texts.next() {
         return Err(words.error(format!("unexpected word {extra:?}")));
@@ -66,7 +62,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 struct Completions(&'static str);
 
 impl Standalone for Completions {
-    fn run(&self, out: &mut Out) -> Result<Exit> {
+    fn run(&self, out: &mut Out) -> Result<()> {
         let text = match self.0 {
             "bash" => BASH,
             "zsh" => ZSH,
@@ -83,7 +79,7 @@ impl Standalone for Completions {
 struct NextWords(Vec<String>);
 
 impl Command for NextWords {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         for (word, about) in next::words(&context.config, &self.0) {
             // A word that needs quotes in a shell is not offered.
             let is_plain =
@@ -92,7 +88,7 @@ impl Command for NextWords {
                 writeln!(context.out, "{word}\t{}", super::text::escape(&about))?;
             }
         }
-        Ok(Exit::Done)
+        Ok(())
     }
 }
 

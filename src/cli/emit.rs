@@ -1,14 +1,12 @@
 //! `slm-mesh emit`
 
-use std::io::Write;
-
 use serde_json::value::RawValue;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::text::escape;
 use super::values::Text;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::api::{EmittedReply, Request};
 use crate::client::{StartPolicy, new_id};
 
@@ -45,7 +43,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Emit {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let payload = match &self.payload {
             Some(text) => payload(text)?,
             None => "null".into(),
@@ -57,12 +55,10 @@ impl Command for Emit {
             payload,
             id: new_id(),
         };
-        let body = acting.client.call_bytes(&request)?;
         let out = &mut context.out;
-        if let Some(reply) = out.answer::<EmittedReply>(&body)? {
-            writeln!(out, "Emitted {} (event {}).", escape(&self.kind), reply.seq)?;
-        }
-        Ok(Exit::Done)
+        let reply: Option<EmittedReply> = out.ask(&mut acting.client, &request)?;
+        let Some(EmittedReply { seq, .. }) = reply else { return Ok(()) };
+        writeln!(out, "Emitted {} (event {seq}).", escape(&self.kind))
     }
 }
 

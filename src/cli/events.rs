@@ -1,17 +1,15 @@
 //! `slm-mesh events`
 
-use std::io::Write;
-
+use super::Result;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
 use super::out::{Out, Paint};
 use super::said::{self, Teller};
-use super::table::{Cell, Table, cut, cut_middle, elastic, fixed};
+use super::table::{Cell, cut, cut_middle, elastic, fixed};
 use super::text::{escape, time_of_day};
 use super::values::{self, Since};
 use super::who::Names;
 use super::words::{self, Words};
-use super::{Exit, Result};
 use crate::api::{Code, EventInfo, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
@@ -69,7 +67,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for ShowEvents {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let since = self.since.map(|since| since.before(context.out.now));
         let default = if self.follow { Some(FOLLOW_LIMIT) } else { None };
         let read = ReadEvents {
@@ -83,26 +81,22 @@ impl Command for ShowEvents {
             let (patient, names) = (Patient::new(client, context.out.json), Names::default());
             return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
         }
-        let body = client.call_bytes(&Request::ReadEvents(read))?;
         let out = &mut context.out;
-        let Some(reply) = out.answer::<Events>(&body)? else { return Ok(Exit::Done) };
-        if reply.events.is_empty() {
+        let reply: Option<Events> = out.ask(&mut client, &Request::ReadEvents(read))?;
+        let Some(Events { events, .. }) = reply else { return Ok(()) };
+        if events.is_empty() {
             let is_all = self.types.is_empty() && self.since.is_none();
-            writeln!(out, "{}", if is_all { NOTHING } else { NO_SUCH })?;
-            return Ok(Exit::Done);
+            return writeln!(out, "{}", if is_all { NOTHING } else { NO_SUCH });
         }
-        let names = names(&mut client, Names::default(), &reply.events)?;
-        let mut table =
-            Table::new([fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)]);
-        for event in &reply.events {
-            table.push([
+        let names = names(&mut client, Names::default(), &events)?;
+        let columns = [fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)];
+        out.table(columns, &events, |out, event| {
+            [
                 Cell::painted(out.age(event.created_at), Paint::Dim),
                 escape(&event.kind).into(),
                 sentence(out, &names, event).into(),
-            ]);
-        }
-        out.table(&table)?;
-        Ok(Exit::Done)
+            ]
+        })
     }
 }
 
@@ -142,7 +136,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    fn run(mut self) -> Result<Exit> {
+    fn run(mut self) -> Result<()> {
         loop {
             match self.next() {
                 Ok(events) => self.show(&events)?,
@@ -191,22 +185,22 @@ impl Follower<'_> {
         for event in &reply.events {
             self.write(event)?;
         }
-        self.out.flush()?;
-        Ok(())
+        self.out.flush()
     }
 
     fn write(&mut self, event: &EventInfo) -> Result<()> {
         if self.out.json {
-            return Ok(self.out.document(event)?);
+            return self.out.document(event);
         }
         // A time, not an age: it stays true on the screen.
         let time = time_of_day(event.created_at);
         let said = sentence(self.out, &self.names, event);
-        let left = self.out.style.width.map(|width| width.saturating_sub(time.len() + 2));
-        let said = left.map_or_else(|| said.clone(), |left| cut(&said, left));
-        let time = self.out.style.paint(&time, Paint::Dim).into_owned();
-        writeln!(self.out, "{time}  {said}")?;
-        Ok(())
+        let said = match self.out.style.width {
+            Some(width) => cut(&said, width.saturating_sub(time.len() + 2)),
+            None => said,
+        };
+        let time = self.out.style.paint(&time, Paint::Dim);
+        writeln!(self.out, "{time}  {said}")
     }
 }
 

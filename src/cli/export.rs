@@ -1,12 +1,10 @@
 //! `slm-mesh export`: everything that the mesh stores, one line of JSON for each item.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 
+use super::Result;
 use super::command::{Command, Context, Entry, Group, alone};
-use super::out::Out;
-use super::{Exit, Result};
+use super::out::{Out, write_object};
 use crate::api::{
     EntriesReply, Events, History, HistoryPage, ListPeers, LocksReply, PeersReply, ReadEvents,
     Request, Scope,
@@ -33,7 +31,8 @@ pub(super) const ENTRY: Entry = Entry {
 struct Export;
 
 impl Command for Export {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to read what others write to each other")?;
         let mut client = context.client(StartPolicy::IfNeeded)?;
         client.wait_out_rate_limits();
         let (client, out) = (&mut client, &mut context.out);
@@ -52,21 +51,14 @@ impl Command for Export {
         events(client, out)?;
         state(client, out)?;
         let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
-        lines(out, "lock", &locks.locks)?;
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to read what others write to each other")
+        lines(out, "lock", &locks.locks)
     }
 }
 
 /// Writes `{"<kind>":{...}}` for each item.
-fn lines<T: Serialize>(out: &mut Out, kind: &str, items: &[T]) -> io::Result<()> {
+fn lines<T: Serialize>(out: &mut Out, kind: &str, items: &[T]) -> Result<()> {
     for item in items {
-        write!(out, "{{\"{kind}\":")?;
-        serde_json::to_writer(&mut *out, item)?;
-        out.write_all(b"}\n")?;
+        write_object!(out, kind => item)?;
     }
     Ok(())
 }

@@ -54,6 +54,8 @@ pub enum Failure {
     Output(io::Error),
     /// The person interrupted it.
     Interrupted,
+    /// The result says it: only the exit code is left.
+    Reported,
 }
 
 impl Failure {
@@ -87,7 +89,7 @@ impl Failure {
             Self::Interrupted => Exit::Interrupted,
             // The reader has seen enough, for example `| head`.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Client(_) | Self::Other { .. } | Self::Output(_) => Exit::Failed,
+            Self::Client(_) | Self::Other { .. } | Self::Output(_) | Self::Reported => Exit::Failed,
         }
     }
 
@@ -104,7 +106,7 @@ impl Failure {
             Self::Other { code, message } => (*code, message.clone()),
             Self::Output(_) if exit == Exit::Done => return exit,
             // The person knows.
-            Self::Interrupted => return exit,
+            Self::Interrupted | Self::Reported => return exit,
             Self::Output(error) => {
                 note(&format!("the result cannot be written: {error}"));
                 return exit;

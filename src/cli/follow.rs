@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 use serde::de::DeserializeOwned;
 
 use super::out::note;
@@ -89,20 +89,13 @@ impl Patient {
 fn end_with_reader() {
     std::thread::spawn(|| {
         let stdout = std::io::stdout();
-        loop {
-            // No flag is asked for: that the other end has closed is always reported.
-            let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
-            match poll(&mut polled, None) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(_) => return,
-            }
-            let [stdout] = polled;
-            if stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
-                std::process::exit(0);
-            }
-            // The output cannot be polled.
-            return;
+        // No flag is asked for: that the other end has closed is always reported.
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        // An output that cannot be polled is written to until that fails.
+        let is_polled = retry_on_intr(|| poll(&mut polled, None)).is_ok();
+        let [stdout] = polled;
+        if is_polled && stdout.revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            std::process::exit(0);
         }
     });
 }

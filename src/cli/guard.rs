@@ -1,7 +1,6 @@
 //! `slm-mesh guard`
 
 use std::env;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, note, write_object};
 use super::text::escape;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, place};
+use super::{Failure, Result, place};
 use crate::api::LockInfo;
 use crate::client::{Client, ClientError};
 use crate::guard::check::{CheckError, others_locks};
@@ -91,18 +90,17 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Guard {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let here = place::working_directory()?;
         match self.action {
             Action::Install => install(context, &here, self.global),
-            Action::Uninstall => uninstall(context, &here),
+            Action::Uninstall => {
+                context.check_is_person("to take the guard out")?;
+                uninstall(context, &here)
+            }
             Action::Status => tell_status(context, &here),
             Action::Check => check(context, &here, self.quiet),
         }
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        (self.action == Action::Uninstall).then_some("to take the guard out")
     }
 
     /// A commit is not held up for it.
@@ -111,7 +109,7 @@ impl Command for Guard {
     }
 }
 
-fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
+fn install(context: &mut Context, here: &Path, global: bool) -> Result<()> {
     let program = env::current_exe().map_err(|error| {
         Failure::other("guard", format!("the program's own place is not known: {error}"))
     })?;
@@ -123,12 +121,11 @@ fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
     if out.json {
         let (hook, kept) = (shown(&hook), kept.as_deref().map(shown));
         let unreached: Vec<ShownTree> = unreached.iter().map(ShownTree::of).collect();
-        write_object!(
+        return write_object!(
             out,
             "ok" => true, "hook" => hook, "installed" => !already, "kept" => kept,
             "unreached" => unreached
-        )?;
-        return Ok(Exit::Done);
+        );
     }
     let hook = out.path(&shown(&hook));
     if already {
@@ -147,7 +144,7 @@ fn install(context: &mut Context, here: &Path, global: bool) -> Result<Exit> {
         }
         writeln!(out, "Run `slm-mesh guard install` in each of them, too.")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// A working tree in a document.
@@ -167,12 +164,9 @@ impl ShownTree {
 
 fn tree_line(out: &mut Out, tree: &Tree) -> Result<()> {
     let path = out.path(&shown(&tree.path));
-    let hook = tree
-        .hook
-        .as_deref()
-        .map_or_else(String::new, |hook| format!(": {}", out.path(&shown(hook))));
-    writeln!(out, "  {path}: {}{hook}", in_words(tree.state))?;
-    Ok(())
+    let hook = tree.hook.as_deref();
+    let hook = hook.map_or_else(String::new, |hook| format!(": {}", out.path(&shown(hook))));
+    writeln!(out, "  {path}: {}{hook}", in_words(tree.state))
 }
 
 /// Whether the commits of a working tree are guarded.
@@ -189,17 +183,16 @@ pub(super) fn in_words(state: State) -> &'static str {
     }
 }
 
-fn tell_status(context: &mut Context, here: &Path) -> Result<Exit> {
+fn tell_status(context: &mut Context, here: &Path) -> Result<()> {
     let status = status::status(here).map_err(|error| failure(&error.into()))?;
     let guarded = status.trees.iter().all(|tree| tree.state == State::Guarded);
     let out = &mut context.out;
     if out.json {
         let trees: Vec<ShownTree> = status.trees.iter().map(ShownTree::of).collect();
-        write_object!(
+        return write_object!(
             out,
             "ok" => true, "guarded" => guarded, "shared" => status.shared, "worktrees" => trees
-        )?;
-        return Ok(Exit::Done);
+        );
     }
     writeln!(out, "Commits in the working trees of this repository:")?;
     for tree in &status.trees {
@@ -211,41 +204,30 @@ fn tell_status(context: &mut Context, here: &Path) -> Result<Exit> {
     if !guarded {
         writeln!(out, "`slm-mesh guard install` guards the working tree in which it is run.")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
-fn uninstall(context: &mut Context, here: &Path) -> Result<Exit> {
+fn uninstall(context: &mut Context, here: &Path) -> Result<()> {
     let Uninstalled { hook, absent, restored } =
         install::uninstall(here).map_err(|error| failure(&error))?;
     let out = &mut context.out;
     if out.json {
         let hook = shown(&hook);
-        write_object!(
+        return write_object!(
             out,
             "ok" => true, "hook" => hook, "uninstalled" => !absent, "restored" => restored
-        )?;
-        return Ok(Exit::Done);
+        );
     }
     let hook = out.path(&shown(&hook));
     match (absent, restored) {
-        (_, true) => writeln!(out, "The guard is gone; {hook} is as it was before.")?,
-        (false, false) => writeln!(out, "The guard is gone: {hook}.")?,
-        (true, false) => writeln!(out, "There was no guard: {hook}.")?,
+        (_, true) => writeln!(out, "The guard is gone; {hook} is as it was before."),
+        (false, false) => writeln!(out, "The guard is gone: {hook}."),
+        (true, false) => writeln!(out, "There was no guard: {hook}."),
     }
-    Ok(Exit::Done)
 }
 
 /// Exits with 1 only for a lock of someone else, which is what the hook relies on.
-fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        ok: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<&'a str>,
-        locks: &'a [LockInfo],
-    }
+fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<()> {
     let mut client = Client::until(&context.config, Instant::now() + CHECK_TIME_MAX);
     let out = &mut context.out;
     let (locks, trouble) = match others_locks(&mut client, here) {
@@ -257,18 +239,23 @@ fn check(context: &mut Context, here: &Path, quiet: bool) -> Result<Exit> {
     if let Some(trouble) = trouble.filter(|_| !quiet) {
         note(&format!("locks could not be looked at, so nothing is refused: {}", escape(&trouble)));
     }
-    let refused = (!locks.is_empty()).then_some("files of this commit are locked by others");
-    if out.json {
-        let ok = refused.is_none();
-        let code = refused.map(|_| "locked");
-        let document = Document { ok, error: refused, code, locks: &locks };
-        out.document(&document)?;
-    } else if refused.is_some() {
-        refuse(out, &locks);
-    } else if !quiet {
-        writeln!(out, "Nobody else has locked a file of this commit.")?;
+    if locks.is_empty() {
+        return match (out.json, quiet) {
+            (true, _) => write_object!(out, "ok" => true, "locks" => locks),
+            (false, true) => Ok(()),
+            (false, false) => writeln!(out, "Nobody else has locked a file of this commit."),
+        };
     }
-    Ok(if refused.is_some() { Exit::Failed } else { Exit::Done })
+    if out.json {
+        write_object!(
+            out,
+            "ok" => false, "error" => "files of this commit are locked by others",
+            "code" => "locked", "locks" => locks
+        )?;
+    } else {
+        refuse(out, &locks);
+    }
+    Err(Failure::Reported)
 }
 
 /// Lists the locks on the standard error, which git shows.

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use super::Result;
 use super::catalog::{self, ENTRIES};
 use super::command::{Entry, GLOBAL_OPTIONS, Group, Standalone, Task};
 use super::out::Out;
 use super::words::{self, Words};
-use super::{Exit, Result};
 
 /// Most columns of a line.
 const WIDTH: usize = 80;
@@ -44,7 +44,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Standalone for Help {
-    fn run(&self, out: &mut Out) -> Result<Exit> {
+    fn run(&self, out: &mut Out) -> Result<()> {
         out.text_or_document("help", &self.about.map_or_else(about_program, about_command))
     }
 }

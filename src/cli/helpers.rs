@@ -1,6 +1,6 @@
 //! What the commands of helpers have in common: switching one on and off, and being one.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::command::Context;
 use super::follow::Patient;
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::api::{Code, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::data_dir;
@@ -33,18 +33,15 @@ pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Stored<T>> 
     })
 }
 
-/// Stores how a helper is to be.
+/// Stores how a helper is to be, and has a broker that runs look at it. Gives when that takes effect,
+/// in words.
 pub(super) fn switch_on<T: Serialize>(
     context: &Context,
     place: &Place,
     settings: &T,
-) -> Result<()> {
+) -> Result<&'static str> {
     data_dir::prepare(&context.config.paths)?;
-    place.set_settings(settings).map_err(file_error)
-}
-
-/// Has a broker that runs look at what is stored. Gives when that takes effect, in words.
-pub(super) fn begin(context: &Context) -> Result<&'static str> {
+    place.set_settings(settings).map_err(file_error)?;
     Ok(match reload(context)? {
         Reload::Done => "from now on",
         Reload::NoBroker => "as soon as a broker runs",
@@ -73,7 +70,7 @@ fn reload(context: &Context) -> Result<Reload> {
 }
 
 /// Switches a helper off, and removes what there is of it.
-pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Result<Exit> {
+pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Result<()> {
     if place.switch_off().map_err(file_error)? {
         reload(context)?;
         if !place.clear().map_err(file_error)? {
@@ -82,20 +79,17 @@ pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Re
         }
     }
     if context.out.json {
-        context.out.document(&json!({"ok": true, "on": false}))?;
+        context.out.document(&json!({"ok": true, "on": false}))
     } else {
-        writeln!(context.out, "{done}")?;
+        writeln!(context.out, "{done}")
     }
-    Ok(Exit::Done)
 }
 
 /// How a helper is, for scripts; `by` what it works with.
-pub(super) fn say_status(context: &mut Context, place: &Place, by: Option<&str>) -> Result<Exit> {
-    let status = json!({
+pub(super) fn say_status(context: &mut Context, place: &Place, by: Option<&str>) -> Result<()> {
+    context.out.document(&json!({
         "ok": true, "on": by.is_some(), "by": by, "running": place.is_running(),
-    });
-    context.out.document(&status)?;
-    Ok(Exit::Done)
+    }))
 }
 
 /// What is to be said of a helper that is switched on, behind that.

@@ -1,7 +1,6 @@
 //! `slm-mesh history`: the messages between everyone.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::letter::{self, Between};
@@ -10,7 +9,7 @@ use super::text::escape;
 use super::values::{self, Since};
 use super::who::Names;
 use super::words::{self, Words};
-use super::{Exit, Result, sent};
+use super::{Result, sent};
 use crate::api::{self, HistoryPage, MessageInfo, Request};
 use crate::client::{Client, StartPolicy};
 use crate::limits::THREAD_MESSAGES_MAX;
@@ -73,7 +72,8 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for History {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to read what others write to each other")?;
         let mut client = context.client(StartPolicy::IfNeeded)?;
         client.wait_out_rate_limits();
         let since = self.since.map(|since| since.before(context.out.now));
@@ -84,18 +84,15 @@ impl Command for History {
         };
         let out = &mut context.out;
         if out.json {
-            write_object!(out, "ok" => true, "messages" => messages, "more" => more)?;
-            return Ok(Exit::Done);
+            return write_object!(out, "ok" => true, "messages" => messages, "more" => more);
         }
         if messages.is_empty() {
             let is_all = *self == Self { limit: self.limit, ..Self::default() };
-            let text = if is_all {
-                "Nobody has written anything that is still kept."
+            return if is_all {
+                writeln!(out, "Nobody has written anything that is still kept.")
             } else {
-                "No such messages are kept."
+                writeln!(out, "No such messages are kept.")
             };
-            writeln!(out, "{text}")?;
-            return Ok(Exit::Done);
         }
         let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
         for (i, message) in messages.iter().enumerate() {
@@ -109,11 +106,7 @@ impl Command for History {
         if more {
             writeln!(out, "\nThere are older ones: --limit")?;
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to read what others write to each other")
+        Ok(())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Failure;
 use super::command::{Entry, Group, Task};
-use super::suggest;
 use super::words::{Result, Words};
 use crate::agents;
 use crate::names::AUTO;
@@ -37,11 +36,8 @@ fn parse(words: &mut Words) -> Result<Task> {
     let [name] = words.required(["<agent>"])?;
     let agent = agents::with_hooks().find(|agent| agent.is_called(&name));
     if agent.is_none() && name != AUTO {
-        let known: Vec<&str> =
-            agents::with_hooks().map(|agent| agent.agent_type).chain([AUTO]).collect();
-        let hint = suggest::hint(&name, known.iter().copied());
-        let known = known.join(", ");
-        return Err(words.error(format!("<agent> must be one of {known}, not {name:?}{hint}")));
+        let known = agents::with_hooks().map(|agent| agent.agent_type).chain([AUTO]);
+        return Err(words.none_of("<agent>", &name, known));
     }
     Ok(Task::Hook { agent, waits })
 }

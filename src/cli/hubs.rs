@@ -1,15 +1,12 @@
 //! `slm-mesh hubs`
 
 #[cfg(feature = "lan")]
-use std::io::Write;
-
-#[cfg(feature = "lan")]
 use serde_json::json;
 
+use super::Result;
 use super::command::{Command, Context, Entry, Group, alone};
 #[cfg(not(feature = "lan"))]
 use super::invocation::no_network;
-use super::{Exit, Result};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "hubs",
@@ -32,20 +29,20 @@ struct Hubs;
 
 impl Command for Hubs {
     #[cfg(feature = "lan")]
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         list(context)
     }
 
     #[cfg(not(feature = "lan"))]
-    fn run(&self, _: &mut Context) -> Result<Exit> {
+    fn run(&self, _: &mut Context) -> Result<()> {
         Err(no_network())
     }
 }
 
 #[cfg(feature = "lan")]
-fn list(context: &mut Context) -> Result<Exit> {
+fn list(context: &mut Context) -> Result<()> {
     use super::Failure;
-    use super::table::{Table, elastic, fixed};
+    use super::table::{elastic, fixed};
     use crate::config::DISCOVERY;
     use crate::lan::discovery;
     use crate::limits::DISCOVERY_TIME;
@@ -66,33 +63,29 @@ fn list(context: &mut Context) -> Result<Exit> {
     let heard = heard.map_err(|error| Failure::other("no_discovery", error.to_string()))?;
     let (hubs, more) = heard.into_all();
     // By its word only, which others may have heard and say again: whether it is, the handshake tells.
+    let addresses = |hub: &discovery::Candidate| -> Vec<String> {
+        hub.addresses.iter().map(ToString::to_string).collect()
+    };
     let is_known = |hub: &discovery::Candidate| known.is_some_and(|id| hub.tag.is_of(&id));
     let out = &mut context.out;
     if out.json {
-        let hubs: Vec<_> = hubs
-            .iter()
-            .map(|hub| {
-                let addresses: Vec<String> =
-                    hub.addresses.iter().map(ToString::to_string).collect();
-                json!({"name": hub.name.as_str(), "addresses": addresses, "known": is_known(hub)})
-            })
-            .collect();
-        out.document(&json!({"ok": true, "hubs": hubs, "more": more}))?;
-        return Ok(Exit::Done);
+        let hub = |hub: &discovery::Candidate| {
+            let known = is_known(hub);
+            json!({"name": hub.name.as_str(), "addresses": addresses(hub), "known": known})
+        };
+        let hubs: Vec<_> = hubs.iter().map(hub).collect();
+        return out.document(&json!({"ok": true, "hubs": hubs, "more": more}));
     }
     if hubs.is_empty() {
-        writeln!(out, "No hub was heard in {} s.", DISCOVERY_TIME.as_secs())?;
-        return Ok(Exit::Done);
+        return writeln!(out, "No hub was heard in {} s.", DISCOVERY_TIME.as_secs());
     }
-    let mut table = Table::new([fixed("NAME"), elastic("ADDRESSES", 21), fixed("KNOWN")]);
-    for hub in &hubs {
-        let addresses: Vec<String> = hub.addresses.iter().map(ToString::to_string).collect();
+    let columns = [fixed("NAME"), elastic("ADDRESSES", 21), fixed("KNOWN")];
+    out.table(columns, &hubs, |_, hub| {
         let known = if is_known(hub) { "by its word" } else { "" };
-        table.push([hub.name.as_str().into(), addresses.join(", ").into(), known.into()]);
-    }
-    out.table(&table)?;
+        [hub.name.as_str().into(), addresses(hub).join(", ").into(), known.into()]
+    })?;
     if more > 0 {
         writeln!(out, "{more} more were heard than are shown.")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -1,14 +1,12 @@
 //! `slm-mesh inbox`
 
-use std::io::Write;
-
 use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
 use super::out::{Out, note};
 use super::text::{escape, time_of_day};
 use super::words::{self, Words};
-use super::{Exit, Result, letter, sent, values};
+use super::{Failure, Result, letter, sent, values};
 use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
@@ -100,7 +98,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Inbox {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let Acting { mut client, peer_id, name, .. } =
             context.acting(None, StartPolicy::IfNeeded)?;
         let peer_id = self.peer.as_deref().map(Into::into).or(peer_id);
@@ -129,12 +127,12 @@ impl Command for Inbox {
         context.out.flush()?;
         let ids = unread(&reply.messages);
         if self.peek || ids.is_empty() {
-            return Ok(Exit::Done);
+            return Ok(());
         }
-        Ok(match mark_read(&mut client, peer_id, ids, context.out.json) {
-            Marked::Yes | Marked::NotOurs => Exit::Done,
-            Marked::Failed => Exit::Failed,
-        })
+        match mark_read(&mut client, peer_id, ids, context.out.json) {
+            Marked::Yes | Marked::NotOurs => Ok(()),
+            Marked::Failed => Err(Failure::Reported),
+        }
     }
 }
 
@@ -150,7 +148,7 @@ fn follow(
     fetch: &Fetch,
     peek: bool,
     whose: &str,
-) -> Result<Exit> {
+) -> Result<()> {
     let out = &mut context.out;
     let mut patient = Patient::new(client, out.json);
     patient.note(&format!("waiting for messages to {}; Ctrl-C ends", escape(whose)));
@@ -221,8 +219,7 @@ pub(super) fn mark_read(
 fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<()> {
     if reply.messages.is_empty() {
         let kind = if inbox.all { "messages" } else { "unread messages" };
-        writeln!(out, "No {kind} for {}.", escape(whose))?;
-        return Ok(());
+        return writeln!(out, "No {kind} for {}.", escape(whose));
     }
     for (i, message) in reply.messages.iter().enumerate() {
         if i > 0 {

@@ -1,11 +1,9 @@
 //! `slm-mesh invite`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, Task};
 use super::text::{duration, escape};
 use super::words::{self, Words};
-use super::{Exit, Result, machines};
+use super::{Result, machines, values};
 use crate::api::{Invited, Request};
 use crate::client::StartPolicy;
 use crate::limits::INVITATION_MINUTES_MAX;
@@ -46,24 +44,21 @@ struct Invite {
 
 fn parse(words: &mut Words) -> words::Result<Task> {
     let name = words.value("--name", machines::NAME_FORM, MachineName::new)?;
-    let expected = format!("a number from 1 to {INVITATION_MINUTES_MAX}");
-    let minutes = words.value("--minutes", &expected, |text| {
-        text.parse().ok().filter(|minutes| (1..=INVITATION_MINUTES_MAX).contains(minutes))
-    })?;
+    let minutes = values::number(words, "--minutes", 1..=INVITATION_MINUTES_MAX)?;
     words.end()?;
     Ok(Task::command(Invite { name, minutes }))
 }
 
 impl Command for Invite {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to let machines into the mesh")?;
         let Self { name, minutes } = *self;
         let mut client = context.client(StartPolicy::IfNeeded)?;
-        let body = client.call_bytes(&Request::Invite { name, minutes })?;
         let out = &mut context.out;
-        let Some(invited) = out.answer::<Invited>(&body)? else { return Ok(Exit::Done) };
+        let request = Request::Invite { name, minutes };
+        let Some(invited) = out.ask::<Invited>(&mut client, &request)? else { return Ok(()) };
         if !out.is_terminal {
-            writeln!(out, "slm-mesh join {}", escape(&invited.code))?;
-            return Ok(Exit::Done);
+            return writeln!(out, "slm-mesh join {}", escape(&invited.code));
         }
         let left = invited.expires_at.0.saturating_sub(out.now.0).saturating_add(30_000) / 60_000;
         out.paragraph(&format!(
@@ -75,16 +70,11 @@ impl Command for Invite {
             [] => out.paragraph(
                 "No address of this machine was found, so the other one has to be told: `slm-mesh join \
                  --address ADDRESS CODE`.",
-            )?,
+            ),
             addresses => out.paragraph(&format!(
                 "It will look for this machine at {}.",
                 escape(&addresses.join(", "))
-            ))?,
+            )),
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to let machines into the mesh")
     }
 }

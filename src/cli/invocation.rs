@@ -8,7 +8,7 @@ use super::out::Out;
 use super::status::Status;
 use super::version::Version;
 use super::words::{Result, Words};
-use super::{Exit, Failure, catalog, help::Help};
+use super::{Failure, catalog, help::Help};
 use crate::client::StartPolicy;
 use crate::{names, role};
 
@@ -80,7 +80,7 @@ pub fn wants_json(line: &[OsString]) -> bool {
 struct NoNetwork;
 
 impl Standalone for NoNetwork {
-    fn run(&self, _: &mut Out) -> super::Result<Exit> {
+    fn run(&self, _: &mut Out) -> super::Result<()> {
         Err(no_network())
     }
 }

@@ -8,9 +8,9 @@ mod dial;
 #[cfg(feature = "lan")]
 mod run;
 
+use super::Result;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::words::{self, Words};
-use super::{Exit, Result};
 use crate::config::HubAddress;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -65,16 +65,12 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 
 impl Command for Join {
     #[cfg(feature = "lan")]
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         run::run(context, self)
     }
 
     #[cfg(not(feature = "lan"))]
-    fn run(&self, _: &mut Context) -> Result<Exit> {
+    fn run(&self, _: &mut Context) -> Result<()> {
         Err(super::invocation::no_network())
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to join the mesh of another machine")
     }
 }

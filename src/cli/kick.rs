@@ -1,11 +1,10 @@
 //! `slm-mesh kick`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, Task};
+use super::out::Done;
 use super::text::{escape, has_left};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, peers};
+use super::{Failure, Result, peers};
 use crate::api::{PeerStatus, Request};
 use crate::client::StartPolicy;
 
@@ -38,7 +37,8 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Kick {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to take a peer out")?;
         let mut client = context.client(StartPolicy::Never)?;
         let peer = peers::find(&mut client, &self.peer)?;
         let name = escape(&peer.name).into_owned();
@@ -56,22 +56,15 @@ impl Command for Kick {
             ));
         }
         let peer_id = Some(peer.id.to_string().into());
-        let body = client.call_bytes(&Request::Unregister { peer_id, away: false })?;
-        if context.out.json {
-            context.out.line(&body)?;
-            return Ok(Exit::Done);
-        }
+        let request = Request::Unregister { peer_id, away: false };
+        let out = &mut context.out;
+        let Some(_) = out.ask::<Done>(&mut client, &request)? else { return Ok(()) };
         let locks = match peer.locks {
             0 => "",
             1 => " Its lock is free.",
             _ => " Its locks are free.",
         };
-        writeln!(context.out, "{name} is out.{locks}")?;
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to take a peer out")
+        writeln!(out, "{name} is out.{locks}")
     }
 }
 

@@ -1,13 +1,11 @@
 //! `slm-mesh leave`
 
-use std::io::Write;
-
 use super::ask::confirm;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::write_object;
 use super::start::switch;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::api::{MachinesReply, Request};
 use crate::client::Client;
 use crate::config::Asked;
@@ -45,7 +43,8 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Leave {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to leave the mesh of several machines")?;
         let config = context.config.clone();
         let stored = stored::read(&config.paths.machines()).map_err(Failure::file)?;
         let (left, told) = match &stored {
@@ -69,15 +68,10 @@ impl Command for Leave {
         switch(&config, None)?;
         let out = &mut context.out;
         if out.json {
-            write_object!(out, "ok" => true, "was" => left.as_str())?;
+            write_object!(out, "ok" => true, "was" => left.as_str())
         } else {
-            writeln!(out, "{told}")?;
+            writeln!(out, "{told}")
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to leave the mesh of several machines")
     }
 }
 

@@ -1,8 +1,7 @@
 //! How a message is shown: a line about it, then its text, indented so that it cannot be mistaken for
 //! such a line.
 
-use std::io::{self, Write};
-
+use super::Result;
 use super::out::{Out, Paint};
 use super::text::{escape, escape_lines, short_id, wrap};
 use crate::api::MessageInfo;
@@ -25,7 +24,7 @@ pub(super) fn show(
     message: &MessageInfo,
     when: String,
     between: Option<&Between>,
-) -> io::Result<()> {
+) -> Result<()> {
     let name = escape(&message.from_peer.shown_as(&message.from_name)).into_owned();
     let name = out.style.paint(&name, Paint::Bold).into_owned();
     let from = match (between, &message.from_peer) {

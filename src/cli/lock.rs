@@ -1,7 +1,6 @@
 //! `slm-mesh lock`
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +11,7 @@ use signal_hook::consts::SIGINT;
 use super::actor::{Acting, CLI};
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint, note};
-use super::table::{Cell, Table, elastic, fixed, path};
+use super::table::{Cell, elastic, fixed, path};
 use super::text::escape;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result, values};
@@ -153,7 +152,7 @@ fn ttl_minutes(text: &str) -> Option<u32> {
 }
 
 impl Command for Lock {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let peer_id: Option<Box<str>> = Some(CLI.into());
         let (mut client, request) = match self {
             Self::List => {
@@ -165,6 +164,9 @@ impl Command for Lock {
             }
             Self::Acquire(acquire) => return take(context, acquire),
             Self::Release { files, force } => {
+                if *force {
+                    context.check_is_person("to force a lock open")?;
+                }
                 let path = lock_path(files, paths::locked_path_from)?;
                 let Acting { client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
                 (client, Request::Unlock { peer_id, path, force: *force })
@@ -173,26 +175,21 @@ impl Command for Lock {
         let body = client.call_bytes(&request)?;
         let out = &mut context.out;
         match &request {
-            _ if out.json => out.line(&body)?,
+            _ if out.json => out.line(&body),
             Request::QueryLocks { path: Some(path), .. } => {
                 let text = format!("{} is not locked.", out.path(&path.file_path));
-                list(out, &read_reply(&body)?, &text)?;
+                list(out, &read_reply(&body)?, &text)
             }
             Request::Unlock { path, .. } => {
                 let file = out.path(&path.file_path);
-                writeln!(out, "Released {file}.")?;
+                writeln!(out, "Released {file}.")
             }
-            _ => list(out, &read_reply(&body)?, "No files are locked.")?,
+            _ => list(out, &read_reply(&body)?, "No files are locked."),
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        matches!(self, Self::Release { force: true, .. }).then_some("to force a lock open")
     }
 }
 
-fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
+fn take(context: &mut Context, acquire: &Acquire) -> Result<()> {
     let path = lock_path(&acquire.files, paths::lock_path_from)?;
     let Acting { mut client, peer_id, .. } = context.acting(None, StartPolicy::IfNeeded)?;
     let lock = LockFile {
@@ -222,7 +219,7 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
         note(&escape(&remark));
     }
     let out = &mut context.out;
-    let Some(LockReply { lock, stolen_from }) = out.answer(&body)? else { return Ok(Exit::Done) };
+    let Some(LockReply { lock, stolen_from }) = out.answer(&body)? else { return Ok(()) };
     out.now = super::out::now();
     let (file, until) = (out.path(&lock.file_path), out.age(lock.expires_at));
     let shared = if lock.shared { ", shared" } else { "" };
@@ -230,8 +227,7 @@ fn take(context: &mut Context, acquire: &Acquire) -> Result<Exit> {
         "" => String::new(),
         names => format!(", taken from {}", escape(names)),
     };
-    writeln!(out, "Locked {file} (fence {}{shared}){from}; it comes free {until}.", lock.fence)?;
-    Ok(Exit::Done)
+    writeln!(out, "Locked {file} (fence {}{shared}){from}; it comes free {until}.", lock.fence)
 }
 
 fn tell_who_has_it(path: &str, error: &ClientError) {
@@ -291,11 +287,11 @@ fn stand_in_queue(client: &mut Client, mut lock: LockFile, wait: Duration) -> Re
     }
 }
 
-fn list(out: &mut Out, reply: &LocksReply, none: &str) -> io::Result<()> {
+fn list(out: &mut Out, reply: &LocksReply, none: &str) -> Result<()> {
     if reply.locks.is_empty() {
         return writeln!(out, "{none}");
     }
-    let mut table = Table::new([
+    let columns = [
         path("FILE", 28),
         elastic("MACHINE", 8).less(6),
         elastic("HOLDER", 24),
@@ -304,15 +300,9 @@ fn list(out: &mut Out, reply: &LocksReply, none: &str) -> io::Result<()> {
         fixed("FREE").less(5),
         fixed("WAITING").less(4),
         elastic("REASON", 16).less(3),
-    ]);
-    for lock in &reply.locks {
-        table.push(row(out, lock));
-    }
-    out.table(&table)?;
-    if reply.remaining > 0 {
-        writeln!(out, "{} more are not shown.", reply.remaining)?;
-    }
-    Ok(())
+    ];
+    out.table(columns, &reply.locks, row)?;
+    out.more(reply.remaining)
 }
 
 fn row(out: &Out, lock: &LockInfo) -> [Cell; 8] {

@@ -1,15 +1,13 @@
 //! `slm-mesh machines`, and what other commands say about machines.
 
-use std::io::Write;
-
+use super::Result;
 use super::ask::confirm;
 use super::command::{Command, Context, Entry, Group, Task};
-use super::out::{Out, Paint, note};
+use super::out::{Done, Out, Paint, note};
 use super::suggest;
-use super::table::{Cell, Table, elastic, fixed};
+use super::table::{Cell, elastic, fixed};
 use super::text::{count, escape};
 use super::words::{self, Words};
-use super::{Exit, Result};
 use crate::api::{HubInfo, MachineInfo, MachinesReply, Request};
 use crate::client::StartPolicy;
 use crate::client::locate::serving_as;
@@ -74,51 +72,41 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Machines {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         match *self {
             Self::List => list(context),
             Self::Remove { name, yes } => remove(context, name, yes),
         }
     }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        matches!(self, Self::Remove { .. }).then_some("to remove a machine from the mesh")
-    }
 }
 
-fn list(context: &mut Context) -> Result<Exit> {
+fn list(context: &mut Context) -> Result<()> {
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if serving_as(&context.config.paths)? == Some(Kind::Client) {
         // A request for the hub makes the relay connect; the state of the connection is told below.
         let _ = client.call_bytes(&Request::Status);
     }
-    let body = client.call_bytes(&Request::ListMachines)?;
     let out = &mut context.out;
-    let Some(reply) = out.answer::<MachinesReply>(&body)? else { return Ok(Exit::Done) };
+    let reply: Option<MachinesReply> = out.ask(&mut client, &Request::ListMachines)?;
+    let Some(reply) = reply else { return Ok(()) };
     if let Some(hub) = &reply.hub {
         writeln!(out, "This machine {}.", in_mesh_of(hub))?;
         let way = format!("Its hub is {}.", way_to_hub(out, hub));
         out.paragraph(&way)?;
-        out.paragraph("Who else has joined is shown by `slm-mesh machines` on the hub.")?;
-        return Ok(Exit::Done);
+        return out.paragraph("Who else has joined is shown by `slm-mesh machines` on the hub.");
     }
     if reply.machines.is_empty() {
-        writeln!(out, "No other machine has joined. `slm-mesh invite` lets one in.")?;
-        return Ok(Exit::Done);
+        return writeln!(out, "No other machine has joined. `slm-mesh invite` lets one in.");
     }
-    let mut table = Table::new([
+    let columns = [
         elastic("NAME", 12),
         fixed("ID"),
         elastic("ADDRESS", 15),
         fixed("JOINED"),
         fixed("LAST SEEN"),
         fixed("PEERS"),
-    ]);
-    for machine in &reply.machines {
-        table.push(row(out, machine));
-    }
-    out.table(&table)?;
-    Ok(Exit::Done)
+    ];
+    out.table(columns, &reply.machines, row)
 }
 
 fn row(out: &Out, machine: &MachineInfo) -> [Cell; 6] {
@@ -137,7 +125,8 @@ fn row(out: &Out, machine: &MachineInfo) -> [Cell; 6] {
     ]
 }
 
-fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
+fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<()> {
+    context.check_is_person("to remove a machine from the mesh")?;
     let mut client = context.client(StartPolicy::IfNeeded)?;
     if !yes {
         let known: MachinesReply = client.call(&Request::ListMachines)?;
@@ -154,11 +143,8 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
             confirm(&mut context.out, yes, &what, &format!("Remove {}?", machine.name))?;
         }
     }
-    let body = client.call_bytes(&Request::RemoveMachine { name })?;
     let out = &mut context.out;
-    if out.json {
-        out.line(&body)?;
-    } else {
+    if out.ask::<Done>(&mut client, &Request::RemoveMachine { name })?.is_some() {
         writeln!(out, "Removed {name}.")?;
         out.flush()?;
     }
@@ -168,7 +154,7 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<Exit> {
              new key"
         ));
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// `is "laptop" in the mesh of "desk"`, as far as is known.

@@ -2,7 +2,6 @@
 //! helper that gives it, which the broker starts.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::follow::Patient;
 use super::text::{escape, escape_lines, wrap};
 use super::who::Names;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, helpers, history, values};
+use super::{Failure, Result, helpers, history, values};
 use crate::api::{self, Code, EventInfo, Events, HistoryPage, MessageInfo, ReadEvents, Request};
 use crate::client::Client;
 use crate::config::MEMORY;
@@ -108,7 +107,10 @@ fn parse_recall(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Memory {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        if matches!(self, Self::On(_) | Self::Off) {
+            context.check_is_person("to switch a memory on or off")?;
+        }
         let place = Place::of(Helper::Memory, &context.config.paths);
         match self {
             Self::On(which) => on(context, &place, which.as_deref()),
@@ -121,19 +123,12 @@ impl Command for Memory {
             Self::Run => follow(context, &place),
         }
     }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        matches!(self, Self::On(_) | Self::Off).then_some("to switch a memory on or off")
-    }
 }
 
 impl Command for Recall {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to read what others write to each other")?;
         recall(context, self)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to read what others write to each other")
     }
 }
 
@@ -153,7 +148,7 @@ fn of_environment(word: &str) -> Result<Settings> {
     })
 }
 
-fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<Exit> {
+fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<()> {
     let word = which.or(context.config.memory.as_deref()).unwrap_or(SUPERLOCALMEMORY);
     let settings = of_environment(word)?;
     if helpers::role(context)?.kind() == Kind::Client {
@@ -163,61 +158,54 @@ fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<Exit>
              memory on there",
         ));
     }
-    helpers::switch_on(context, place, &settings)?;
-    let begins = helpers::begin(context)?;
+    let begins = helpers::switch_on(context, place, &settings)?;
     let name = settings.name();
     if context.out.json {
         return helpers::say_status(context, place, Some(&name));
     }
     let name = context.out.path(&name);
     context.out.paragraph(&format!("What happens in the mesh is given to {name}, {begins}."))?;
-    if !settings.bridge().is_available() {
-        context.out.paragraph(
-            "It is not there now: it is given what it misses, as long as the mesh keeps that.",
-        )?;
+    if settings.bridge().is_available() {
+        return Ok(());
     }
-    Ok(Exit::Done)
+    context.out.paragraph(
+        "It is not there now: it is given what it misses, as long as the mesh keeps that.",
+    )
 }
 
-fn status(context: &mut Context, place: &Place) -> Result<Exit> {
+fn status(context: &mut Context, place: &Place) -> Result<()> {
     let settings = settings(context, place)?;
     let available = settings.as_ref().is_some_and(|settings| settings.bridge().is_available());
     let name = settings.as_ref().map(Settings::name);
     // That of another memory says nothing of this one.
     let own = |position: &Position| name.as_ref().is_none_or(|name| position.of.ends_with(name));
     let position = place.position().filter(own).map_or(Seq(0), |position| position.seq);
-    if context.out.json {
-        let by = settings.as_ref().map(Settings::name);
-        let running = place.is_running();
-        let status = json!({
-            "ok": true, "on": by.is_some() || running, "by": by, "running": running,
-            "available": available, "seq": position,
-        });
-        context.out.document(&status)?;
-        return Ok(Exit::Done);
-    }
+    let running = place.is_running();
     let out = &mut context.out;
-    let Some(settings) = settings else {
-        if place.is_running() {
-            out.paragraph(&format!(
+    if out.json {
+        return out.document(&json!({
+            "ok": true, "on": name.is_some() || running, "by": name, "running": running,
+            "available": available, "seq": position,
+        }));
+    }
+    let Some(name) = name else {
+        if running {
+            return out.paragraph(&format!(
                 "What happens in the mesh is given to the memory that {MEMORY} named where the \
                  broker was started. To switch that off: slm-mesh memory off"
-            ))?;
-            return Ok(Exit::Done);
+            ));
         }
-        writeln!(out, "No memory is switched on. To switch one on: slm-mesh memory on")?;
-        return Ok(Exit::Done);
+        return writeln!(out, "No memory is switched on. To switch one on: slm-mesh memory on");
     };
-    let (name, now) = (out.path(&settings.name()), helpers::running_text(place));
+    let (name, now) = (out.path(&name), helpers::running_text(place));
     let there = if available { "It is there" } else { "It is not there now" };
     out.paragraph(&format!(
         "What happens in the mesh is given to {name}{now}. {there}, and has what came up to number \
          {position}."
-    ))?;
-    Ok(Exit::Done)
+    ))
 }
 
-fn recall(context: &mut Context, wanted: &Recall) -> Result<Exit> {
+fn recall(context: &mut Context, wanted: &Recall) -> Result<()> {
     let place = Place::of(Helper::Memory, &context.config.paths);
     let Some(settings) = settings(context, &place)? else {
         let message = "no memory is switched on: slm-mesh memory on";
@@ -230,8 +218,7 @@ fn recall(context: &mut Context, wanted: &Recall) -> Result<Exit> {
     })?;
     let out = &mut context.out;
     if out.json {
-        out.document(&json!({"ok": true, "passages": found}))?;
-        return Ok(Exit::Done);
+        return out.document(&json!({"ok": true, "passages": found}));
     }
     if found.is_empty() {
         writeln!(out, "{} has nothing of that.", escape(&settings.name()))?;
@@ -247,14 +234,14 @@ fn recall(context: &mut Context, wanted: &Recall) -> Result<Exit> {
             }
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// The helper: gives the memory everything that it does not have yet, and what happens, until the
 /// broker ends.
-fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
-    let Some(_lock) = helpers::take(context, place)? else { return Ok(Exit::Done) };
-    let Some(settings) = settings(context, place)? else { return Ok(Exit::Done) };
+fn follow(context: &mut Context, place: &Place) -> Result<()> {
+    let Some(_lock) = helpers::take(context, place)? else { return Ok(()) };
+    let Some(settings) = settings(context, place)? else { return Ok(()) };
     let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
     if helpers::role(context)?.kind() == Kind::Client {
         rest("this machine has joined the mesh of another");
@@ -264,11 +251,9 @@ fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
     let giver = Giver { bridge: settings.bridge(), name: settings.name(), is_away: false };
     let feed = Feed { place, patient, giver, names: Names::default(), seen };
     match feed.run() {
-        Failure::Client(error) if error.code() == Some(Code::Forbidden) => {
-            // Whose mesh this is has changed since.
-            rest(&error)
-        }
-        failure => Err(failure),
+        // Whose mesh this is has changed since.
+        Err(Failure::Client(error)) if error.code() == Some(Code::Forbidden) => rest(&error),
+        result => result,
     }
 }
 
@@ -290,11 +275,9 @@ struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn run(mut self) -> Failure {
+    fn run(mut self) -> Result<()> {
         loop {
-            if let Err(failure) = self.next() {
-                return failure;
-            }
+            self.next()?;
         }
     }
 

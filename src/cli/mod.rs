@@ -67,11 +67,10 @@ mod who;
 mod whoami;
 mod words;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 pub use command::{Global, Task, Work};
-pub use failure::{Exit, Failure};
+pub use failure::Failure;
 pub use invocation::{Invocation, wants_json};
 pub use words::UsageError;
 
@@ -79,6 +78,8 @@ use crate::config::Config;
 use crate::data_dir;
 use command::{AnyCommand, Context};
 use out::Out;
+
+use failure::Exit;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -91,32 +92,27 @@ pub fn run(work: &Work, global: Global) -> ExitCode {
 
 /// Reports a failure, if there is one, and gives the exit code.
 #[must_use]
-pub fn finish(result: std::result::Result<Exit, Failure>, json: bool) -> ExitCode {
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => failure.report(json).into(),
-    }
+pub fn finish(result: std::result::Result<(), Failure>, json: bool) -> ExitCode {
+    result.map_or_else(|failure| failure.report(json), |()| Exit::Done).into()
 }
 
-fn carry_out(Work(command): &Work, global: Global) -> Result<Exit> {
+fn carry_out(Work(command): &Work, global: Global) -> Result<()> {
     let mut out = Out::new(global.json);
-    let command = match command {
-        AnyCommand::Ordinary(command) => command,
-        AnyCommand::Standalone(command) => {
-            let exit = command.run(&mut out)?;
-            out.flush()?;
-            return Ok(exit);
+    let result = match command {
+        AnyCommand::Standalone(command) => command.run(&mut out),
+        AnyCommand::Ordinary(command) => {
+            let config = Config::from_env(global.data_dir.as_deref())?;
+            if command.checks_data_dir() {
+                data_dir::check(&config.paths)?;
+            }
+            let mut context = Context { config, out, global };
+            let result = command.run(&mut context);
+            out = context.out;
+            result
         }
     };
-    let config = Config::from_env(global.data_dir.as_deref())?;
-    if command.checks_data_dir() {
-        data_dir::check(&config.paths)?;
+    if matches!(result, Ok(()) | Err(Failure::Reported)) {
+        out.flush()?;
     }
-    let mut context = Context { config, out, global };
-    if let Some(what) = command.only_for_person() {
-        context.check_is_person(what)?;
-    }
-    let exit = command.run(&mut context)?;
-    context.out.flush()?;
-    Ok(exit)
+    result
 }

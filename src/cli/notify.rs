@@ -1,18 +1,15 @@
 //! `slm-mesh notify`: telling the person of messages to them. Also the helper that does it, which the
 //! broker starts.
 
-use std::io::Write;
 use std::time::Instant;
-
-use serde_json::json;
 
 use super::actor::CLI;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
-use super::out;
+use super::out::{note, write_object};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, helpers};
-use crate::api::{Fetch, MessageInfo, Messages, Request};
+use super::{Failure, Result, helpers};
+use crate::api::{Fetch, Messages, Request};
 use crate::client::Client;
 use crate::config::NOTIFY;
 use crate::helper::{Helper, Place, Position};
@@ -71,7 +68,10 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Notify {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        if matches!(self, Self::On | Self::Off) {
+            context.check_is_person("to switch notifications on or off")?;
+        }
         let place = Place::of(Helper::Notify, &context.config.paths);
         match self {
             Self::On => on(context, &place),
@@ -80,10 +80,6 @@ impl Command for Notify {
             Self::Test => test(context, &place),
             Self::Run => follow(context, &place),
         }
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        matches!(self, Self::On | Self::Off).then_some("to switch notifications on or off")
     }
 }
 
@@ -103,30 +99,29 @@ fn wanted(context: &Context) -> Result<Settings> {
     })
 }
 
-fn on(context: &mut Context, place: &Place) -> Result<Exit> {
+fn on(context: &mut Context, place: &Place) -> Result<()> {
     let settings = wanted(context)?;
-    helpers::switch_on(context, place, &settings)?;
-    let begins = helpers::begin(context)?;
-    if context.out.json {
-        return helpers::say_status(context, place, Some(&program(&settings)));
-    }
+    let begins = helpers::switch_on(context, place, &settings)?;
     let by = program(&settings);
+    if context.out.json {
+        return helpers::say_status(context, place, Some(&by));
+    }
     let by = context.out.path(&by);
     context.out.paragraph(&format!("Messages to you are shown by {by}, {begins}."))?;
     if !settings.has_desktop() {
-        out::note(
+        note(
             "nothing here leads to a desktop (DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR): run this \
              in a terminal on it; `slm-mesh notify test` shows whether it works",
         );
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn program(settings: &Settings) -> String {
     settings.program.to_string_lossy().into_owned()
 }
 
-fn status(context: &mut Context, place: &Place) -> Result<Exit> {
+fn status(context: &mut Context, place: &Place) -> Result<()> {
     let settings = helpers::settings::<Settings>(place)?.on();
     let program = settings.as_ref().map(program);
     if context.out.json {
@@ -134,36 +129,32 @@ fn status(context: &mut Context, place: &Place) -> Result<Exit> {
     }
     let out = &mut context.out;
     let Some(program) = program else {
-        writeln!(out, "Notifications are off. To switch them on: slm-mesh notify on")?;
-        return Ok(Exit::Done);
+        return writeln!(out, "Notifications are off. To switch them on: slm-mesh notify on");
     };
     let (by, now) = (out.path(&program), helpers::running_text(place));
-    out.paragraph(&format!("Notifications are on, by {by}{now}."))?;
-    Ok(Exit::Done)
+    out.paragraph(&format!("Notifications are on, by {by}{now}."))
 }
 
-fn test(context: &mut Context, place: &Place) -> Result<Exit> {
+fn test(context: &mut Context, place: &Place) -> Result<()> {
     let settings = match helpers::settings(place)?.on() {
         Some(settings) => settings,
         None => wanted(context)?,
     };
-    show(&settings, Notification::Test).map_err(|error| {
-        let message = format!("{} has shown nothing: {error}", program(&settings));
-        Failure::other("not_shown", message)
-    })?;
-    if context.out.json {
-        context.out.document(&json!({"ok": true}))?;
+    let by = program(&settings);
+    show(&settings, Notification::Test)
+        .map_err(|error| Failure::other("not_shown", format!("{by} has shown nothing: {error}")))?;
+    let out = &mut context.out;
+    if out.json {
+        write_object!(out, "ok" => true)
     } else {
-        let by = context.out.path(&program(&settings));
-        writeln!(context.out, "Shown by {by}.")?;
+        writeln!(out, "Shown by {}.", out.path(&by))
     }
-    Ok(Exit::Done)
 }
 
 /// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
-fn follow(context: &mut Context, place: &Place) -> Result<Exit> {
-    let Some(_lock) = helpers::take(context, place)? else { return Ok(Exit::Done) };
-    let Some(settings) = helpers::settings::<Settings>(place)?.on() else { return Ok(Exit::Done) };
+fn follow(context: &mut Context, place: &Place) -> Result<()> {
+    let Some(_lock) = helpers::take(context, place)? else { return Ok(()) };
+    let Some(settings) = helpers::settings::<Settings>(place)?.on() else { return Ok(()) };
     let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
     let done = helpers::position(context, place, "", &mut patient)?;
     let follower =
@@ -181,7 +172,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    fn run(mut self) -> Result<Exit> {
+    fn run(mut self) -> Result<()> {
         let mut seen = self.done.seq;
         loop {
             let left = self.pace.time_left(Instant::now());
@@ -197,7 +188,11 @@ impl Follower<'_> {
                 ..Fetch::default()
             }))?;
             for message in &reply.messages {
-                self.tell(message)?;
+                if self.pace.admit(Instant::now()) {
+                    self.show(Notification::Message(message));
+                    // Those of the rest are counted again by a helper that has to begin anew.
+                    self.is_done(message.seq)?;
+                }
             }
             seen = reply.messages.last().map_or(seen, |message| message.seq);
             if let Some(rest) = self.pace.take_rest(Instant::now()) {
@@ -205,15 +200,6 @@ impl Follower<'_> {
                 self.is_done(seen)?;
             }
         }
-    }
-
-    fn tell(&mut self, message: &MessageInfo) -> Result<()> {
-        if self.pace.admit(Instant::now()) {
-            self.show(Notification::Message(message));
-            // Those of the rest are counted again by a helper that has to begin anew.
-            self.is_done(message.seq)?;
-        }
-        Ok(())
     }
 
     fn is_done(&mut self, seq: Seq) -> Result<()> {

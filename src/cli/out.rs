@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 use std::env;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::fmt;
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Compound};
 
-use super::Exit;
-use super::table::Table;
+use super::Result;
+use super::table::{Cell, Column, Table};
+use crate::api::Request;
+use crate::client::Client;
 use crate::client::blocking::read_reply;
 use crate::model::Timestamp;
 use crate::platform;
@@ -21,8 +24,13 @@ pub(super) const COLUMNS_MAX: usize = 80;
 /// Columns of the label of a fact.
 const FACT_COLUMNS: usize = 10;
 
+/// The answer to a request that has nothing to tell but that it was done.
+pub(super) type Done = IgnoredAny;
+
 /// A JSON object that is being written.
-type JsonObject<'a> = Compound<'a, &'a mut Out, CompactFormatter>;
+type JsonObject<'a> = Compound<'a, &'a mut Writer, CompactFormatter>;
+
+type Writer = BufWriter<StdoutLock<'static>>;
 
 /// How text is laid out for its reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +84,7 @@ pub(super) use write_object;
 
 /// The standard output.
 pub(super) struct Out {
-    writer: BufWriter<StdoutLock<'static>>,
+    writer: Writer,
     /// The layout of text for people.
     pub(super) style: Style,
     /// Whether it is a terminal.
@@ -110,9 +118,18 @@ impl Out {
         }
     }
 
-    /// Parses an answer of the broker, to be told in words. If results are JSON, writes it as it is
-    /// and gives none.
-    pub(super) fn answer<T: DeserializeOwned>(&mut self, body: &[u8]) -> super::Result<Option<T>> {
+    /// Asks the broker, and gives its answer to be told in words. If results are JSON, writes it as
+    /// it is and gives none.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &mut self,
+        client: &mut Client,
+        request: &Request,
+    ) -> Result<Option<T>> {
+        self.answer(&client.call_bytes(request)?)
+    }
+
+    /// The same with an answer that has come.
+    pub(super) fn answer<T: DeserializeOwned>(&mut self, body: &[u8]) -> Result<Option<T>> {
         if !self.json {
             return Ok(Some(read_reply(body)?));
         }
@@ -121,41 +138,50 @@ impl Out {
     }
 
     /// Writes a JSON document in a line of its own.
-    pub(super) fn document(&mut self, document: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut *self, document)?;
-        self.write_all(b"\n")
+    pub(super) fn document(&mut self, document: &impl Serialize) -> Result<()> {
+        serde_json::to_writer(&mut self.writer, document).map_err(io::Error::from)?;
+        self.line(b"")
     }
 
     /// Writes an object with the members that `write` adds; see [`write_object`].
     pub(super) fn object(
         &mut self,
         write: impl FnOnce(&mut JsonObject<'_>) -> serde_json::Result<()>,
-    ) -> io::Result<()> {
-        let mut serializer = serde_json::Serializer::new(&mut *self);
-        let mut object = serializer.serialize_map(None)?;
-        write(&mut object)?;
-        object.end()?;
-        self.write_all(b"\n")
+    ) -> Result<()> {
+        let mut serializer = serde_json::Serializer::new(&mut self.writer);
+        let object = serializer.serialize_map(None);
+        let object = object.and_then(|mut object| write(&mut object).and_then(|()| object.end()));
+        object.map_err(io::Error::from)?;
+        self.line(b"")
     }
 
     /// Writes bytes as they are, and a newline.
-    pub(super) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)?;
-        self.write_all(b"\n")
+    pub(super) fn line(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer.write_all(bytes)?;
+        Ok(self.writer.write_all(b"\n")?)
+    }
+
+    /// Writes text, for `writeln!`.
+    pub(super) fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> Result<()> {
+        Ok(self.writer.write_fmt(text)?)
+    }
+
+    /// Hands on what was written.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        Ok(self.writer.flush()?)
     }
 
     /// Writes a text that needs no broker; as JSON, `{"ok":true,"<name>":"<text>"}`.
-    pub(super) fn text_or_document(&mut self, name: &str, text: &str) -> super::Result<Exit> {
+    pub(super) fn text_or_document(&mut self, name: &str, text: &str) -> Result<()> {
         if self.json {
-            write_object!(self, "ok" => true, name => text)?;
+            write_object!(self, "ok" => true, name => text)
         } else {
-            self.write_all(text.as_bytes())?;
+            write!(self, "{text}")
         }
-        Ok(Exit::Done)
     }
 
     /// Writes sentences, wrapped to the terminal and to [`COLUMNS_MAX`].
-    pub(super) fn paragraph(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn paragraph(&mut self, text: &str) -> Result<()> {
         let Some(width) = self.style.width else { return writeln!(self, "{text}") };
         for line in super::text::wrap(text, Some(width.min(COLUMNS_MAX))) {
             writeln!(self, "{line}")?;
@@ -163,26 +189,34 @@ impl Out {
         Ok(())
     }
 
-    /// Writes a table, fitted to the terminal.
-    pub(super) fn table<const N: usize>(&mut self, table: &Table<N>) -> io::Result<()> {
-        let style = self.style;
-        table.write(self, style)
+    /// Writes a table with a row for each of `items`, fitted to the terminal.
+    pub(super) fn table<const N: usize, T>(
+        &mut self,
+        columns: [Column; N],
+        items: &[T],
+        row: impl Fn(&Self, &T) -> [Cell; N],
+    ) -> Result<()> {
+        let rows = items.iter().map(|item| row(self, item)).collect();
+        Ok(Table { columns, rows }.write(&mut self.writer, self.style)?)
+    }
+
+    /// Says how many items are not in a table.
+    pub(super) fn more(&mut self, remaining: u64) -> Result<()> {
+        if remaining == 0 {
+            return Ok(());
+        }
+        writeln!(self, "{remaining} more are not shown.")
     }
 
     /// Writes facts, each with its label on its first line.
-    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> io::Result<()> {
+    pub(super) fn facts(&mut self, facts: &[(&str, String)]) -> Result<()> {
         let width =
             self.style.width.map(|width| width.min(COLUMNS_MAX).saturating_sub(FACT_COLUMNS));
         for (about, text) in facts {
             let about = format!("{about:<FACT_COLUMNS$}");
             let about = self.style.paint(&about, Paint::Dim).into_owned();
-            for (at, line) in super::text::wrap(text, width).iter().enumerate() {
-                if at == 0 {
-                    writeln!(self, "{about}{line}")?;
-                } else {
-                    writeln!(self, "{:FACT_COLUMNS$}{line}", "")?;
-                }
-            }
+            let text = super::text::wrap(text, width).join(&format!("\n{:FACT_COLUMNS$}", ""));
+            writeln!(self, "{about}{text}")?;
         }
         Ok(())
     }
@@ -195,16 +229,6 @@ impl Out {
     /// `then` for people.
     pub(super) fn age(&self, then: Timestamp) -> String {
         super::text::age(then, self.now)
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
     }
 }
 

@@ -3,12 +3,12 @@
 use super::command::Context;
 use super::out::{Paint, write_object};
 use super::text::{age, count, duration, escape, has_left, short_id};
-use super::{Exit, Result, peers};
+use super::{Result, peers};
 use crate::api::{LockInfo, LocksReply, PeerInfo, PeerStatus, Request};
 use crate::client::StartPolicy;
 use crate::model::{Party, Timestamp, reach};
 
-pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
+pub(super) fn run(context: &mut Context, name: &str) -> Result<()> {
     let mut client = context.client(StartPolicy::Never)?;
     let peer = peers::find(&mut client, name)?;
     let locks: LocksReply = client.call(&Request::QueryLocks { peer_id: None, path: None })?;
@@ -16,8 +16,7 @@ pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
     locks.retain(|lock| lock.locked_by == Party::Peer(peer.id));
     let out = &mut context.out;
     if out.json {
-        write_object!(out, "ok" => true, "peer" => peer, "locks" => locks)?;
-        return Ok(Exit::Done);
+        return write_object!(out, "ok" => true, "peer" => peer, "locks" => locks);
     }
     let pen = Pen {
         text: &|text| escape(text).into_owned(),
@@ -26,8 +25,7 @@ pub(super) fn run(context: &mut Context, name: &str) -> Result<Exit> {
         now: out.now,
     };
     let lines = lines(&peer, locks.iter(), &pen);
-    out.facts(&lines)?;
-    Ok(Exit::Done)
+    out.facts(&lines)
 }
 
 /// How the facts about a peer are written: each makes what others wrote harmless.

@@ -1,13 +1,11 @@
 //! `slm-mesh peers`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
-use super::table::{Cell, Table, elastic, fixed, path};
+use super::table::{Cell, elastic, fixed, path};
 use super::text::{escape, short_id};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, peer, place, suggest};
+use super::{Failure, Result, peer, place, suggest};
 use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
 use crate::client::{Client, StartPolicy};
 use crate::limits::ID_PREFIX_CHARS_MIN;
@@ -71,7 +69,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Peers {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         if let Some(name) = &self.peer {
             return peer::run(context, name);
         }
@@ -82,9 +80,9 @@ impl Command for Peers {
             unread: true,
             ..ListPeers::default()
         });
-        let body = context.client(StartPolicy::Never)?.call_bytes(&request)?;
+        let mut client = context.client(StartPolicy::Never)?;
         let out = &mut context.out;
-        let Some(reply) = out.answer::<PeersReply>(&body)? else { return Ok(Exit::Done) };
+        let Some(reply) = out.ask::<PeersReply>(&mut client, &request)? else { return Ok(()) };
         if reply.peers.is_empty() {
             let place = match self.scope {
                 PeerScope::Machine => "",
@@ -94,10 +92,9 @@ impl Command for Peers {
             };
             let kind = if self.all { "peers are" } else { "active peers are" };
             writeln!(out, "No {kind} here{place}.")?;
-            tell_of_others(out, reply.elsewhere)?;
-            return Ok(Exit::Done);
+            return tell_of_others(out, reply.elsewhere);
         }
-        let mut table = Table::new([
+        let columns = [
             elastic("NAME", 32),
             elastic("MACHINE", 8).less(7),
             fixed("ID").less(1).detail(),
@@ -109,16 +106,10 @@ impl Command for Peers {
             path("PROJECT", 20).less(8),
             elastic("SUMMARY", 28).less(9),
             fixed("CAME").less(2),
-        ]);
-        for peer in &reply.peers {
-            table.push(row(out, peer));
-        }
-        out.table(&table)?;
-        if reply.remaining > 0 {
-            writeln!(out, "{} more are not shown.", reply.remaining)?;
-        }
-        tell_of_others(out, reply.elsewhere)?;
-        Ok(Exit::Done)
+        ];
+        out.table(columns, &reply.peers, row)?;
+        out.more(reply.remaining)?;
+        tell_of_others(out, reply.elsewhere)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `slm-mesh rename`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, Task};
+use super::out::Done;
 use super::text::escape;
 use super::words::{self, Words};
-use super::{Exit, Result, peers};
+use super::{Result, peers};
 use crate::api::Request;
 use crate::client::StartPolicy;
 
@@ -36,23 +35,16 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Rename {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to rename a peer")?;
         let Self { peer, name } = self;
         let mut client = context.client(StartPolicy::Never)?;
         let found = peers::find(&mut client, peer)?;
         let peer_id = Some(found.id.to_string().into());
-        let body = client.call_bytes(&Request::Rename { peer_id, name: (&**name).into() })?;
         let out = &mut context.out;
-        if out.json {
-            out.line(&body)?;
-        } else {
-            writeln!(out, "{} is called {} from now on.", escape(&found.name), escape(name))?;
-        }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to rename a peer")
+        let request = Request::Rename { peer_id, name: (&**name).into() };
+        let Some(_) = out.ask::<Done>(&mut client, &request)? else { return Ok(()) };
+        writeln!(out, "{} is called {} from now on.", escape(&found.name), escape(name))
     }
 }
 

@@ -4,11 +4,11 @@ use super::actor::{Acting, CLI};
 use super::command::{Command, Context, Entry, Group, Task};
 use super::values::Text;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, inbox, send};
+use super::{Failure, Result, inbox, send};
 use crate::api::{
     Code, Fetch, Filter, HistoryPage, MessageInfo, Messages, Place, Request, SendMessage,
 };
-use crate::client::{Client, StartPolicy, new_id};
+use crate::client::{StartPolicy, new_id};
 use crate::model::{MessageKind, MessageRef, Party};
 use crate::names;
 
@@ -60,7 +60,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for Reply {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let payload: Box<str> = self.text.read()?.into();
         let mut acting = context.acting(None, StartPolicy::IfNeeded)?;
         check_text(&mut acting, self)?;
@@ -88,15 +88,15 @@ impl Command for Reply {
             place: Place::default(),
         };
         let (first, second) = (letter(to), name.map(letter));
-        let exit = match (send::one(context, &mut acting.client, first), second) {
+        match (send::one(context, &mut acting.client, first), second) {
             // The peer has left; whoever has its name next gets the message.
             (Err(Failure::Client(error)), Some(second))
                 if error.code() == Some(Code::PeerNotFound) =>
             {
-                send::one(context, &mut acting.client, second)?
+                send::one(context, &mut acting.client, second)?;
             }
             (sent, _) => sent?,
-        };
+        }
         let is_ours = match &answered.to_peer {
             Some(Party::Peer(id)) => acting.id == Some(*id),
             Some(Party::Cli) => *acting.name == *CLI,
@@ -107,7 +107,7 @@ impl Command for Reply {
             let peer_id = acting.peer_id.clone();
             inbox::mark_read(&mut acting.client, peer_id, vec![answered.id], context.out.json);
         }
-        Ok(exit)
+        Ok(())
     }
 }
 
@@ -133,8 +133,7 @@ fn last(acting: &mut Acting) -> Result<Option<MessageInfo>> {
         peek: true,
         ..Fetch::default()
     };
-    let client: &mut Client = &mut acting.client;
-    let found: Messages = client.call(&Request::Fetch(fetch))?;
+    let found: Messages = acting.client.call(&Request::Fetch(fetch))?;
     Ok(found.messages.into_iter().next_back())
 }
 

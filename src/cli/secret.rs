@@ -1,10 +1,8 @@
 //! `slm-mesh secret`
 
-use std::io::Write;
-
-use super::command::{Entry, Group, Standalone, Task};
+use super::command::{Entry, Group, Standalone, standalone};
 use super::out::{Out, write_object};
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::config;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -15,26 +13,22 @@ pub(super) const ENTRY: Entry = Entry {
     about: &["A key of 256 random bits, as SLM_MESH_SHARED_SECRET takes it. It is kept nowhere."],
     options: &[],
     examples: &[("secret", "")],
-    parse: |words| {
-        words.end()?;
-        Ok(Task::standalone(Secret))
-    },
+    parse: standalone::<Secret>,
 };
 
 /// Prints a fresh shared secret.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Secret;
 
 impl Standalone for Secret {
-    fn run(&self, out: &mut Out) -> Result<Exit> {
+    fn run(&self, out: &mut Out) -> Result<()> {
         let secret = config::Secret::fresh().map_err(|error| {
             Failure::other("no_randomness", format!("the system has no random bytes: {error}"))
         })?;
         if out.json {
-            write_object!(out, "ok" => true, "secret" => secret.reveal())?;
+            write_object!(out, "ok" => true, "secret" => secret.reveal())
         } else {
-            writeln!(out, "{}", secret.reveal())?;
+            writeln!(out, "{}", secret.reveal())
         }
-        Ok(Exit::Done)
     }
 }

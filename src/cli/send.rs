@@ -7,7 +7,7 @@ use super::own_words::own_words;
 use super::text::{age, count, escape};
 use super::values::{HANDLE, Text};
 use super::words::{self, Words};
-use super::{Exit, Result, place, who};
+use super::{Failure, Result, place, who};
 use crate::api::{HistoryPage, PeerInfo, PeerStatus, Place, Request, SendMessage, Sent};
 use crate::client::{Client, ClientError, StartPolicy, new_id};
 use crate::model::{
@@ -122,7 +122,7 @@ pub(super) fn kind(words: &mut Words) -> words::Result<MessageKind> {
 }
 
 impl Command for Send {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let payload: Box<str> = self.message.read()?.into();
         let places: Vec<(&str, Place)> =
             self.to.iter().map(|to| Ok((&**to, place_of(to)?))).collect::<Result<_>>()?;
@@ -166,7 +166,7 @@ impl Command for Send {
             let document = format!(r#"{{"ok":{},"sent":[{}]}}"#, !failed, answers.join(","));
             context.out.line(document.as_bytes())?;
         }
-        Ok(if failed { Exit::Failed } else { Exit::Done })
+        if failed { Err(Failure::Reported) } else { Ok(()) }
     }
 }
 
@@ -177,13 +177,11 @@ fn answer_to(to: &str, body: &[u8]) -> String {
 }
 
 /// Sends one message and reports what has become of it.
-pub(super) fn one(context: &mut Context, client: &mut Client, letter: SendMessage) -> Result<Exit> {
+pub(super) fn one(context: &mut Context, client: &mut Client, letter: SendMessage) -> Result<()> {
     let to = letter.to_peer.clone();
-    let body = client.call_bytes(&Request::Send(letter))?;
-    if let Some(sent) = context.out.answer::<Sent>(&body)? {
-        tell(context, client, &to, &sent)?;
-    }
-    Ok(Exit::Done)
+    let sent = context.out.ask(client, &Request::Send(letter))?;
+    let Some(sent) = sent else { return Ok(()) };
+    tell(context, client, &to, &sent)
 }
 
 fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Result<()> {

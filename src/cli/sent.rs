@@ -1,13 +1,11 @@
 //! `slm-mesh inbox --sent`
 
-use std::io::Write;
-
 use super::command::Context;
 use super::out::{Out, Paint};
-use super::table::{Cell, Table, elastic, fixed};
+use super::table::{Cell, elastic, fixed};
 use super::text::escape;
 use super::who::Names;
-use super::{Exit, Result, history};
+use super::{Result, history};
 use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
 use crate::model::{SentStatus, Stage, Timestamp, Way};
@@ -19,38 +17,28 @@ pub(super) fn run(
     peer_id: Option<Box<str>>,
     whose: &str,
     limit: u32,
-) -> Result<Exit> {
-    let body = client.call_bytes(&Request::Fetch(Fetch {
-        peer_id,
-        filter: Filter::Sent,
-        limit: Some(limit),
-        ..Fetch::default()
-    }))?;
+) -> Result<()> {
+    let fetch = Fetch { peer_id, filter: Filter::Sent, limit: Some(limit), ..Fetch::default() };
     let out = &mut context.out;
-    let Some(Messages { messages, remaining }) = out.answer(&body)? else {
-        return Ok(Exit::Done);
-    };
+    let reply = out.ask(&mut client, &Request::Fetch(fetch))?;
+    let Some(Messages { messages, remaining }) = reply else { return Ok(()) };
     if messages.is_empty() {
-        writeln!(out, "{} has sent no messages that are still kept.", escape(whose))?;
-        return Ok(Exit::Done);
+        return writeln!(out, "{} has sent no messages that are still kept.", escape(whose));
     }
     let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
-    let mut table = Table::new([
+    let columns = [
         fixed("HANDLE"),
         elastic("TO", 24),
         fixed("WRITTEN").less(1),
         elastic("STAGE", 12),
         fixed("SINCE").less(2),
         elastic("TEXT", 14),
-    ]);
-    for message in &messages {
-        table.push(row(out, message, &names));
-    }
-    out.table(&table)?;
+    ];
+    out.table(columns, &messages, |out, message| row(out, message, &names))?;
     if remaining > 0 {
         writeln!(out, "\n{remaining} older ones: --limit")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 6] {

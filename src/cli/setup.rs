@@ -1,6 +1,5 @@
 //! `slm-mesh setup`
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use imara_diff::{Algorithm, BasicLineDiffPrinter, Diff, InternedInput, UnifiedDiffConfig};
@@ -11,7 +10,7 @@ use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
 use super::text::{count, escape, escape_lines, wrap};
 use super::words::{self, Words};
-use super::{Exit, Failure, Result, place, suggest};
+use super::{Failure, Result, place, suggest};
 use crate::agents::{self, Agent, Place};
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
@@ -121,7 +120,10 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for SetUp {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        if self.uninstall {
+            context.check_is_person("to take the mesh out of agents' settings")?;
+        }
         let mut setup = open(context, self.project)?;
         let agents = chosen(&setup, self)?;
         let out = &mut context.out;
@@ -167,8 +169,7 @@ impl Command for SetUp {
         let mut failures = Vec::new();
         if write || (self.uninstall && !self.dry_run) {
             let _turn = setup.take_turn().map_err(|why| Failure::other("setup_record", why))?;
-            let files = plans.iter().flat_map(|plan| plan.files.iter().flatten());
-            for file in files {
+            for file in plans.iter().flat_map(|plan| plan.files.iter().flatten()) {
                 if let Err(why) = setup.apply(file, self.uninstall) {
                     failures.push((file.path.clone(), why));
                 }
@@ -185,11 +186,7 @@ impl Command for SetUp {
                 agent.title, agent.name
             )?;
         }
-        Ok(if refused + failures.len() > 0 { Exit::Failed } else { Exit::Done })
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        self.uninstall.then_some("to take the mesh out of agents' settings")
+        if refused + failures.len() > 0 { Err(Failure::Reported) } else { Ok(()) }
     }
 }
 
@@ -294,7 +291,7 @@ fn chosen(setup: &Setup, wanted: &SetUp) -> Result<Vec<&'static Agent>> {
 
 // --- What is to happen --------------------------------------------------------------------------
 
-fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io::Result<()> {
+fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> Result<()> {
     for plan in plans {
         let title = out.style.paint(plan.agent.title, Paint::Bold).into_owned();
         let sign = match &plan.sign {
@@ -339,7 +336,7 @@ fn show(out: &mut Out, plans: &[AgentPlan], setup: &Setup, wanted: &SetUp) -> io
 }
 
 /// Shows what happens to a file: how many lines are added and removed, and which of our parts they are.
-fn summary(out: &mut Out, file: &FilePlan) -> io::Result<()> {
+fn summary(out: &mut Out, file: &FilePlan) -> Result<()> {
     let input = InternedInput::new(file.before.as_str(), file.after.as_str());
     let diff = Diff::compute(Algorithm::Myers, &input);
     let (more, less) = (diff.count_additions(), diff.count_removals());
@@ -391,7 +388,7 @@ fn agreed(out: &mut Out, plans: &[AgentPlan], changes: usize) -> Result<bool> {
     }
 }
 
-fn diff(out: &mut Out, file: &FilePlan) -> io::Result<()> {
+fn diff(out: &mut Out, file: &FilePlan) -> Result<()> {
     let path = shown(out, &file.path);
     // Files that are ours as a whole need no diff.
     if file.action == Action::Remove || file.is_own_text() {
@@ -472,7 +469,7 @@ fn report(
     failures: &[(PathBuf, String)],
 ) -> Result<()> {
     if out.json {
-        return Ok(out.document(&document(plans, setup, wanted, failures))?);
+        return out.document(&document(plans, setup, wanted, failures));
     }
     for (path, why) in failures {
         super::out::note(&format!("{}: {}", shown(out, path), escape(why)));

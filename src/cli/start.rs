@@ -3,7 +3,7 @@
 //! The broker itself is elsewhere. Started in the background, it writes one line to its standard output,
 //! `ready <port>` or `error <text>`, and then closes its standard descriptors.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::write_object;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::client::launch::broker_environment;
 use crate::client::locate::locate;
 use crate::client::{Broker, Client, ClientError, Located, StartPolicy};
@@ -64,7 +64,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 struct Detached;
 
 impl Command for Detached {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let config = &context.config;
         role::of(config).map_err(ClientError::from)?;
         data_dir::prepare(&config.paths)?;
@@ -79,27 +79,32 @@ impl Command for Detached {
         let out = &mut context.out;
         let port = broker.address.port();
         if out.json {
-            write_object!(out, "ok" => true, "port" => port, "pid" => broker.pid)?;
+            write_object!(out, "ok" => true, "port" => port, "pid" => broker.pid)
         } else if out.is_terminal {
-            writeln!(out, "The broker is running on port {port}.")?;
+            writeln!(out, "The broker is running on port {port}.")
         } else {
-            writeln!(out, "ready {port}")?;
+            writeln!(out, "ready {port}")
         }
-        Ok(Exit::Done)
     }
 }
 
 fn start(config: &Config) -> Result<Broker> {
     let mut child = spawn(config)
         .map_err(|error| start_failed(format!("the broker cannot be run: {error}")))?;
-    let reason = match first_line(&mut child) {
-        FirstLine::Line(line) => match line.split_once(' ').unwrap_or((&line, "")) {
+    let output = child
+        .stdout
+        .as_mut()
+        .map(|stdout| read_until(stdout, START_TIME_MAX, |read| read.contains(&b'\n')));
+    let output = output.unwrap_or_default();
+    let text = String::from_utf8_lossy(&output.bytes);
+    let reason = match text.lines().next().map(str::trim) {
+        Some(line) => match line.split_once(' ').unwrap_or((line, "")) {
             ("ready", _) => None,
             ("error", text) => Some(text.to_owned()),
             _ => Some(format!("the broker said {line:?}, which means nothing here")),
         },
-        FirstLine::Nothing => Some(last_words(config, &mut child)),
-        FirstLine::NotInTime => {
+        None if !output.timed_out => Some(last_words(config, &mut child)),
+        None => {
             let seconds = START_TIME_MAX.as_secs();
             Some(format!("the broker was not ready within {seconds} s; see broker.log"))
         }
@@ -131,32 +136,12 @@ fn spawn(config: &Config) -> io::Result<Child> {
         .spawn()
 }
 
-/// The first line that a starting broker writes.
-enum FirstLine {
-    /// This line.
-    Line(String),
-    /// None: its output has ended.
-    Nothing,
-    /// None in time.
-    NotInTime,
-}
-
-fn first_line(child: &mut Child) -> FirstLine {
-    let Some(stdout) = &mut child.stdout else { return FirstLine::Nothing };
-    let said = read_until(stdout, START_TIME_MAX, |said| said.contains(&b'\n'));
-    let text = String::from_utf8_lossy(&said.bytes);
-    match text.lines().next() {
-        Some(line) => FirstLine::Line(line.trim().to_owned()),
-        None if said.in_time => FirstLine::Nothing,
-        None => FirstLine::NotInTime,
-    }
-}
-
 /// What was read from a pipe.
+#[derive(Default)]
 struct PipeOutput {
     bytes: Vec<u8>,
-    /// Whether it ended, or brought what was waited for, in time.
-    in_time: bool,
+    /// Whether it neither ended nor brought what was waited for in time.
+    timed_out: bool,
 }
 
 fn read_until<P: Read + AsFd>(
@@ -171,7 +156,7 @@ fn read_until<P: Read + AsFd>(
         let left = deadline.saturating_duration_since(Instant::now());
         match platform::poll_readable(&*pipe, Some(left)) {
             Ok(true) => {}
-            Ok(false) if left.is_zero() => return PipeOutput { bytes, in_time: false },
+            Ok(false) if left.is_zero() => return PipeOutput { bytes, timed_out: true },
             Ok(false) => continue,
             Err(_) => break,
         }
@@ -182,7 +167,7 @@ fn read_until<P: Read + AsFd>(
             Err(_) => break,
         }
     }
-    PipeOutput { bytes, in_time: true }
+    PipeOutput { bytes, timed_out: false }
 }
 
 /// Why a broker ended without a line, from its standard error or its log.

@@ -1,15 +1,13 @@
 //! `slm-mesh state`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
-use super::table::{Cell, Table, elastic, fixed};
+use super::table::{Cell, elastic, fixed};
 use super::text::{escape, escape_lines};
 use super::values::{self, Text};
 use super::who::Names;
 use super::words::{self, Words};
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::agent::namespace;
 use crate::api::{DeletedReply, EntriesReply, EntryReply, Request, SetState, StateInfo};
 use crate::client::blocking::read_reply;
@@ -123,7 +121,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
 }
 
 impl Command for State {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let own =
             std::env::current_dir().map(|here| namespace::of_project(&here)).unwrap_or_default();
         let namespace = namespace::on_the_wire(self.namespace.as_deref(), &own);
@@ -139,10 +137,7 @@ impl Command for State {
         let body = client.call_bytes(&request(namespace, &self.action, peer_id)?)?;
         match &self.action {
             Action::Get { key } => got(context, namespace, key, &body),
-            _ if context.out.json => {
-                context.out.line(&body)?;
-                Ok(Exit::Done)
-            }
+            _ if context.out.json => context.out.line(&body),
             Action::List { all_namespaces, .. } => {
                 let namespace = (!all_namespaces).then_some(namespace);
                 listed(context, &mut client, namespace, &body)
@@ -154,15 +149,13 @@ impl Command for State {
                 let goes = goes
                     .map_or_else(String::new, |at| format!(", goes away {}", context.out.age(at)));
                 let told = escape(namespace::as_told(namespace));
-                writeln!(context.out, "Set {} in {told} (version {version}{goes}).", escape(key))?;
-                Ok(Exit::Done)
+                writeln!(context.out, "Set {} in {told} (version {version}{goes}).", escape(key))
             }
             Action::Delete { key, .. } => {
                 let reply: DeletedReply = read_reply(&body)?;
                 let text = if reply.deleted { "Deleted" } else { "There was no" };
                 let told = escape(namespace::as_told(namespace));
-                writeln!(context.out, "{text} {} in {told}.", escape(key))?;
-                Ok(Exit::Done)
+                writeln!(context.out, "{text} {} in {told}.", escape(key))
             }
         }
     }
@@ -196,12 +189,12 @@ fn request(namespace: &str, action: &Action, peer_id: Option<Box<str>>) -> Resul
 }
 
 /// Writes the bare value: escaped on a terminal, else as it is.
-fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result<Exit> {
+fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result<()> {
     let reply: EntryReply = read_reply(body)?;
     let out = &mut context.out;
     if out.json {
         out.line(body)?;
-        return Ok(if reply.entry.is_some() { Exit::Done } else { Exit::Failed });
+        return if reply.entry.is_some() { Ok(()) } else { Err(Failure::Reported) };
     }
     let Some(entry) = reply.entry else {
         let told = namespace::as_told(namespace);
@@ -212,11 +205,10 @@ fn got(context: &mut Context, namespace: &str, key: &str, body: &[u8]) -> Result
         return Err(Failure::other("no_entry", message));
     };
     if out.is_terminal {
-        writeln!(out, "{}", escape_lines(&entry.value))?;
+        writeln!(out, "{}", escape_lines(&entry.value))
     } else {
-        out.line(entry.value.as_bytes())?;
+        out.line(entry.value.as_bytes())
     }
-    Ok(Exit::Done)
 }
 
 /// Lists entries; `namespace` is none if they are of all namespaces.
@@ -225,7 +217,7 @@ fn listed(
     client: &mut Client,
     namespace: Option<&str>,
     body: &[u8],
-) -> Result<Exit> {
+) -> Result<()> {
     let reply: EntriesReply = read_reply(body)?;
     let out = &mut context.out;
     if reply.entries.is_empty() {
@@ -233,53 +225,49 @@ fn listed(
             || "any namespace".into(),
             |namespace| format!("the namespace {}", escape(namespace::as_told(namespace))),
         );
-        out.paragraph(&format!("No entries in {place}; `--all-namespaces` shows those of all."))?;
-        return Ok(Exit::Done);
+        return out
+            .paragraph(&format!("No entries in {place}; `--all-namespaces` shows those of all."));
     }
     let names = Names::of(client, reply.entries.iter().map(|entry| &entry.updated_by))?;
     if namespace.is_none() {
         return listed_by_namespace(out, &reply, &names);
     }
-    let mut table = Table::new([
+    let columns = [
         elastic("KEY", 28),
         elastic("VALUE", 16),
         fixed("VERSION").less(1),
         elastic("BY", 16).less(3),
         fixed("SET").less(2),
         fixed("GOES").less(4),
-    ]);
-    for entry in &reply.entries {
-        table.push(row(out, entry, &names));
-    }
-    out.table(&table)?;
+    ];
+    out.table(columns, &reply.entries, |out, entry| row(out, entry, &names))?;
     if reply.remaining > 0 {
         writeln!(out, "There are more; --prefix shows a part of them.")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
-fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Result<Exit> {
-    let mut table = Table::new([
+fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Result<()> {
+    let columns = [
         elastic("NAMESPACE", 20).less(3),
         elastic("KEY", 20),
         elastic("VALUE", 12),
         elastic("BY", 16).less(2),
         fixed("SET").less(1),
-    ]);
-    for entry in &reply.entries {
-        table.push([
+    ];
+    out.table(columns, &reply.entries, |out, entry| {
+        [
             escape(namespace::as_told(&entry.namespace)).into(),
             Cell::painted(escape(&entry.key), Paint::Bold),
             start_of(&entry.value).into(),
             names.shown(&entry.updated_by).into(),
             out.age(entry.updated_at).into(),
-        ]);
-    }
-    out.table(&table)?;
+        ]
+    })?;
     if reply.remaining > 0 {
         writeln!(out, "There are more; `--namespace N` shows those of one namespace.")?;
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// The beginning of a value, as a list shows it.

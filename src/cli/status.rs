@@ -8,7 +8,7 @@ use super::command::{Command, Context, Entry, Group, Task};
 use super::machines::{in_mesh_of, way_to_hub};
 use super::out::{Out, Paint};
 use super::text::{count, duration, escape, size};
-use super::{Exit, Result};
+use super::{Failure, Result};
 use crate::api::{self, Code, Full, MachinesReply, Recovery, Request};
 use crate::client::StartPolicy;
 use crate::client::blocking::{Client, read_reply};
@@ -37,7 +37,7 @@ pub(super) struct Status {
 }
 
 impl Command for Status {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let config = &context.config;
         let mut client = Client::open(&config.of_any_role(), self.start)?;
         // First, since it makes a relay connect.
@@ -53,13 +53,12 @@ impl Command for Status {
             let pid = broker.pid.map_or_else(String::new, |pid| format!("process {pid}, "));
             format!("running, {pid}port {}", broker.address.port())
         });
-        let exit = if body.is_some() { Exit::Done } else { Exit::Failed };
         let dir = context.config.paths.dir().to_string_lossy().into_owned();
         if context.out.json {
             let answer = body.as_deref().and_then(|body| serde_json::from_slice(body).ok());
             let document = standing.document(answer, &context.config, &dir);
             context.out.document(&document)?;
-            return Ok(exit);
+            return body.map(drop).ok_or(Failure::Reported);
         }
         let out = &mut context.out;
         let mut lines = Vec::new();
@@ -74,7 +73,7 @@ impl Command for Status {
         }
         lines.push(("files", out.path(&dir)));
         out.facts(&lines)?;
-        Ok(exit)
+        body.map(drop).ok_or(Failure::Reported)
     }
 }
 

@@ -1,10 +1,8 @@
 //! `slm-mesh stop`
 
-use std::io::Write;
-
 use super::command::{Command, Context, Entry, Group, alone};
 use super::out::write_object;
-use super::{Exit, Result, start};
+use super::{Result, start};
 use crate::client::{Client, StartPolicy};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -23,20 +21,16 @@ pub(super) const ENTRY: Entry = Entry {
 struct Stop;
 
 impl Command for Stop {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to stop the broker")?;
         // Whatever the settings say that it should be.
         let config = context.config.of_any_role();
         start::end(&config, Client::open(&config, StartPolicy::Never)?)?;
         let out = &mut context.out;
         if out.json {
-            write_object!(out, "ok" => true)?;
+            write_object!(out, "ok" => true)
         } else {
-            writeln!(out, "The broker has stopped.")?;
+            writeln!(out, "The broker has stopped.")
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to stop the broker")
     }
 }

@@ -70,19 +70,11 @@ impl<T: Into<String>> From<T> for Cell {
 
 /// A table.
 pub(super) struct Table<const N: usize> {
-    columns: [Column; N],
-    rows: Vec<[Cell; N]>,
+    pub(super) columns: [Column; N],
+    pub(super) rows: Vec<[Cell; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(columns: [Column; N]) -> Self {
-        Self { columns, rows: Vec::new() }
-    }
-
-    pub(super) fn push(&mut self, row: [Cell; N]) {
-        self.rows.push(row);
-    }
-
     /// Writes the table, titles first. Empty columns are left out, and so are some where there is no
     /// room for all.
     pub(super) fn write(&self, out: &mut impl Write, style: Style) -> io::Result<()> {
@@ -118,16 +110,14 @@ impl<const N: usize> Table<N> {
         let Some(total) = total else { return natural };
         let mut widths = natural;
         // A column with the same text in all rows does not distinguish them.
-        while excess(&widths, total) > 0
-            && let Some(least) = self.least(&widths, |at| self.is_constant(at))
-        {
-            widths = hide(widths, least);
-        }
+        let is_constant = |at: usize| self.is_constant(at);
         let is_detail = |at: usize| self.columns.get(at).is_some_and(|column| column.is_detail);
-        while excess(&widths, total) > 0
-            && let Some(least) = self.least(&widths, is_detail)
-        {
-            widths = hide(widths, least);
+        for may in [&is_constant as &dyn Fn(usize) -> bool, &is_detail] {
+            while excess(&widths, total) > 0
+                && let Some(least) = self.least(&widths, may)
+            {
+                widths = hide(widths, least);
+            }
         }
         loop {
             let shrunk = self.shrink(widths, total, |column| column.shrinks_to);
@@ -224,18 +214,18 @@ pub(super) fn cut_middle(text: &str, width: usize) -> String {
         return text.into();
     }
     let Some(room) = width.checked_sub(1) else { return String::new() };
-    let ends = |chars: &mut dyn Iterator<Item = char>, room: usize| {
-        let mut used = 0;
-        let kept = chars.take_while(|c| {
-            used += c.width().unwrap_or(0);
-            used <= room
-        });
-        kept.collect::<Vec<char>>()
-    };
-    let start = ends(&mut text.chars(), room / 3);
-    let mut end = ends(&mut text.chars().rev(), room - room / 3);
+    let mut end: Vec<char> = fitting(text.chars().rev(), room - room / 3).collect();
     end.reverse();
-    start.into_iter().chain(['…']).chain(end).collect()
+    fitting(text.chars(), room / 3).chain(['…']).chain(end).collect()
+}
+
+/// The first of `chars` that fit in `room` columns.
+fn fitting(chars: impl Iterator<Item = char>, room: usize) -> impl Iterator<Item = char> {
+    let mut used = 0;
+    chars.take_while(move |c| {
+        used += c.width().unwrap_or(0);
+        used <= room
+    })
 }
 
 /// `text` in at most `width` columns, with an ellipsis where something was cut off.
@@ -244,12 +234,7 @@ pub(super) fn cut(text: &str, width: usize) -> String {
         return text.into();
     }
     let Some(room) = width.checked_sub(1) else { return String::new() };
-    let mut used = 0;
-    let kept = text.chars().take_while(|c| {
-        used += c.width().unwrap_or(0);
-        used <= room
-    });
-    let mut out: String = kept.collect();
+    let mut out: String = fitting(text.chars(), room).collect();
     // A space before the ellipsis would look like a gap.
     out.truncate(out.trim_end().len());
     out.push('…');
@@ -261,10 +246,8 @@ mod tests {
     use super::*;
 
     fn lines(rows: &[[&str; 3]], width: Option<usize>) -> Vec<String> {
-        let mut table = Table::new([fixed("NAME"), elastic("TEXT", 6), elastic("MORE", 4)]);
-        for row in rows {
-            table.push(row.map(Cell::from));
-        }
+        let columns = [fixed("NAME"), elastic("TEXT", 6), elastic("MORE", 4)];
+        let table = Table { columns, rows: rows.iter().map(|row| row.map(Cell::from)).collect() };
         let mut out = Vec::new();
         table.write(&mut out, Style { width, color: false }).unwrap();
         String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
@@ -348,10 +331,8 @@ mod tests {
             fixed("AGE").less(1),
         ];
         let shown = |rows: &[[&str; 4]], width| {
-            let mut table = Table::new(columns);
-            for row in rows {
-                table.push(row.map(Cell::from));
-            }
+            let rows = rows.iter().map(|row| row.map(Cell::from)).collect();
+            let table = Table { columns, rows };
             let mut out = Vec::new();
             table.write(&mut out, Style { width: Some(width), color: false }).unwrap();
             String::from_utf8(out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
@@ -383,8 +364,8 @@ mod tests {
 
     #[test]
     fn paint_takes_no_room() {
-        let mut table = Table::new([fixed("A"), fixed("B")]);
-        table.push([Cell::painted("x", Paint::Good), "y".into()]);
+        let rows = vec![[Cell::painted("x", Paint::Good), "y".into()]];
+        let table = Table { columns: [fixed("A"), fixed("B")], rows };
         let mut out = Vec::new();
         table.write(&mut out, Style { width: None, color: true }).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -30,15 +30,13 @@ pub(super) fn has_left(at: Option<Timestamp>, now: Timestamp) -> String {
 
 /// A number of bytes: `1.2 MiB`.
 pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
     let mut number = bytes as f64 / 1024.0;
-    let mut units = UNITS.into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for next in units {
+    let mut unit = "KiB";
+    for next in ["MiB", "GiB", "TiB"] {
         if number < 1024.0 {
             break;
         }

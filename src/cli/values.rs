@@ -1,6 +1,7 @@
 //! Values that several commands take: times, how many to list, texts.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 
 use super::words::{self, Words};
 use super::{Failure, Result};
@@ -12,9 +13,17 @@ pub(super) const HANDLE: &str = "the handle of a message, as `inbox` shows it, o
 
 /// The value of `--limit`, at least `min`.
 pub(super) fn limit(words: &mut Words, min: u32) -> words::Result<Option<u32>> {
-    let expected = format!("a number from {min} to {LIST_LIMIT_MAX}");
-    let parse = |text: &str| text.parse().ok().filter(|n| (min..=LIST_LIMIT_MAX).contains(n));
-    words.value("--limit", &expected, parse)
+    number(words, "--limit", min..=LIST_LIMIT_MAX)
+}
+
+/// The value of an option that is a number in `range`.
+pub(super) fn number(
+    words: &mut Words,
+    name: &'static str,
+    range: RangeInclusive<u32>,
+) -> words::Result<Option<u32>> {
+    let expected = format!("a number from {} to {}", range.start(), range.end());
+    words.value(name, &expected, |text| text.parse().ok().filter(|n| range.contains(n)))
 }
 
 /// The value of `--since`.

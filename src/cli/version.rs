@@ -1,8 +1,8 @@
 //! `slm-mesh version`
 
-use super::command::{Entry, Group, Standalone, Task};
+use super::Result;
+use super::command::{Entry, Group, Standalone, standalone};
 use super::out::Out;
-use super::{Exit, Result};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "version",
@@ -12,17 +12,14 @@ pub(super) const ENTRY: Entry = Entry {
     about: &[],
     options: &[],
     examples: &[("version", "")],
-    parse: |words| {
-        words.end()?;
-        Ok(Task::standalone(Version))
-    },
+    parse: standalone::<Version>,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Version;
 
 impl Standalone for Version {
-    fn run(&self, out: &mut Out) -> Result<Exit> {
+    fn run(&self, out: &mut Out) -> Result<()> {
         let version = env!("CARGO_PKG_VERSION");
         let text = if out.json { version.into() } else { format!("slm-mesh {version}\n") };
         out.text_or_document("version", &text)

@@ -1,21 +1,18 @@
 //! `slm-mesh web`
 
 use std::env;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use super::Result;
 use super::command::{Command, Context, Entry, Group, Task};
+use super::out::write_object;
 use super::words::{self, Words};
-use super::{Exit, Result};
 use crate::api::{PageOpened, Request};
 use crate::client::StartPolicy;
-use crate::model::Timestamp;
 
 /// How long the program that opens addresses is watched: one that still runs has opened something.
 const OPENING_TIME: Duration = Duration::from_secs(3);
@@ -52,17 +49,9 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     Ok(Task::command(Web { print }))
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    ok: bool,
-    url: &'a str,
-    opened: bool,
-    expires_at: Timestamp,
-}
-
 impl Command for Web {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
+        context.check_is_person("to open the page")?;
         let mut client = context.client(StartPolicy::IfNeeded)?;
         let PageOpened { token, port, expires_at } = client.call(&Request::OpenPage)?;
         let page = format!("http://{}/", SocketAddr::new(context.config.host, port));
@@ -70,34 +59,32 @@ impl Command for Web {
         let opened = !self.print && open(&url);
         let out = &mut context.out;
         if out.json {
-            let document = Document { ok: true, url: &url, opened, expires_at };
-            out.document(&document)?;
+            write_object!(
+                out,
+                "ok" => true, "url" => url, "opened" => opened, "expiresAt" => expires_at
+            )
         } else if self.print {
-            writeln!(out, "{url}")?;
+            writeln!(out, "{url}")
         } else if opened {
             out.paragraph(&format!(
                 "The page is open in your browser, at {page}. It is yours for 12 hours, or until the \
                  next `slm-mesh web`."
-            ))?;
+            ))
         } else {
             out.paragraph(
                 "No browser can be opened from here. Open this address yourself; there is a key in it, \
                  so keep it to yourself:",
             )?;
             writeln!(out, "\n{url}")?;
-            if env::var_os("SSH_CONNECTION").is_some() {
-                writeln!(out)?;
-                out.paragraph(&format!(
-                    "For a browser where you sit, first: ssh -L {port}:127.0.0.1:{port} and this \
-                     machine's name."
-                ))?;
+            if env::var_os("SSH_CONNECTION").is_none() {
+                return Ok(());
             }
+            writeln!(out)?;
+            out.paragraph(&format!(
+                "For a browser where you sit, first: ssh -L {port}:127.0.0.1:{port} and this \
+                 machine's name."
+            ))
         }
-        Ok(Exit::Done)
-    }
-
-    fn only_for_person(&self) -> Option<&'static str> {
-        Some("to open the page")
     }
 }
 

@@ -1,12 +1,10 @@
 //! `slm-mesh whoami`
 
-use std::io::Write;
-
 use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, alone};
 use super::out::write_object;
 use super::text::{count, escape, short_id};
-use super::{Exit, Result, who};
+use super::{Result, who};
 use crate::api::{Code, Fetch, Messages, Request};
 use crate::client::StartPolicy;
 
@@ -28,7 +26,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct WhoAmI;
 
 impl Command for WhoAmI {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let Acting { mut client, peer_id, name, id } = context.acting(None, StartPolicy::Never)?;
         let fetch = Fetch { peer_id, limit: Some(1), peek: true, ..Fetch::default() };
         let unread = match client.call::<Messages>(&Request::Fetch(fetch)) {
@@ -40,8 +38,7 @@ impl Command for WhoAmI {
         let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
         let out = &mut context.out;
         if out.json {
-            write_object!(out, "ok" => true, "name" => name, "peer" => peer, "unread" => unread)?;
-            return Ok(Exit::Done);
+            return write_object!(out, "ok" => true, "name" => name, "peer" => peer, "unread" => unread);
         }
         let name = escape(&name);
         match peer {
@@ -64,7 +61,6 @@ impl Command for WhoAmI {
                 count(unread, "message waits", "messages wait")
             ),
         };
-        writeln!(out, "{waiting}")?;
-        Ok(Exit::Done)
+        writeln!(out, "{waiting}")
     }
 }

@@ -136,9 +136,19 @@ impl Words {
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(Some(*value));
         }
-        let known: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let hint = suggest::hint(&text, known.iter().copied());
-        Err(self.error(format!("`{name}` must be one of {}, not {text:?}{hint}", known.join(", "))))
+        Err(self.none_of(&format!("`{name}`"), &text, choices.iter().map(|(word, _)| *word)))
+    }
+
+    /// The error that `word` is none of the `known` ones, which `what` has to be.
+    pub(super) fn none_of<'a>(
+        &self,
+        what: &str,
+        word: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> UsageError {
+        let known: Vec<&str> = known.collect();
+        let hint = suggest::hint(word, known.iter().copied());
+        self.error(format!("{what} must be one of {}, not {word:?}{hint}", known.join(", ")))
     }
 
     /// The values of an option that may be given several times.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::agents;
 use crate::api::{
-    EntriesReply, Fetch, Filter, HistoryPage, ListPeers, LocksReply, Messages, PeersReply, Request,
-    Scope,
+    EntriesReply, Fetch, Filter, History, HistoryPage, ListPeers, LockInfo, LocksReply, Messages,
+    PeersReply, Request, Scope,
 };
 use crate::cli::actor::CLI;
 use crate::cli::catalog::{self, ENTRIES};
@@ -201,8 +201,7 @@ fn ask<T: serde::de::DeserializeOwned>(config: &Config, request: &Request) -> Op
 fn peers(config: &Config, others: &[(&str, &str)]) -> Vec<Word> {
     let list = ListPeers { scope: Scope::Mesh, include_stale: true, ..ListPeers::default() };
     let there: Option<PeersReply> = ask(config, &Request::Peers(list));
-    let there = there.map(|reply| reply.peers).unwrap_or_default();
-    let named = there.into_iter().map(|peer| {
+    let named = there.into_iter().flat_map(|reply| reply.peers).map(|peer| {
         let about = peer.summary.unwrap_or(peer.agent_type);
         (peer.name.into_string(), about.into_string())
     });
@@ -222,17 +221,14 @@ fn handles(config: &Config) -> Vec<Word> {
     };
     let own: Option<Messages> = ask(config, &Request::Fetch(own));
     let mut found = own.map(|reply| reply.messages).unwrap_or_default();
-    let all = crate::api::History { limit, ..crate::api::History::default() };
-    let all: Option<HistoryPage> = ask(config, &Request::History(all));
-    let others = all.map(|page| page.messages).unwrap_or_default();
-    let others = others.into_iter().filter(|one| found.iter().all(|own| own.id != one.id));
-    let others: Vec<_> = others.collect();
+    let all: Option<HistoryPage> =
+        ask(config, &Request::History(History { limit, ..History::default() }));
+    let mut others = all.map(|page| page.messages).unwrap_or_default();
+    others.retain(|one| found.iter().all(|own| own.id != one.id));
     found.extend(others);
-    found.reverse();
-    let text = |payload: &str| payload.chars().take(60).collect::<String>();
-    let named = found.iter().map(|message| {
-        let about = format!("{}: {}", message.from_name, text(&message.payload));
-        (message.handle.to_string(), about)
+    let named = found.iter().rev().map(|message| {
+        let text: String = message.payload.chars().take(60).collect();
+        (message.handle.to_string(), format!("{}: {text}", message.from_name))
     });
     named.collect()
 }
@@ -240,19 +236,17 @@ fn handles(config: &Config) -> Vec<Word> {
 fn keys(config: &Config) -> Vec<Word> {
     let list = Request::ListState { namespace: None, prefix: None, after: None, limit: None };
     let there: Option<EntriesReply> = ask(config, &list);
-    let entries = there.map(|reply| reply.entries).unwrap_or_default();
-    let named = entries.into_iter().map(|entry| (entry.key.into(), entry.namespace.into()));
-    named.collect()
+    let entries = there.into_iter().flat_map(|reply| reply.entries);
+    entries.map(|entry| (entry.key.into(), entry.namespace.into())).collect()
 }
 
 fn locked(config: &Config) -> Vec<Word> {
     let query = Request::QueryLocks { peer_id: None, path: None };
     let there: Option<LocksReply> = ask(config, &query);
-    let locks = there.map(|reply| reply.locks).unwrap_or_default();
-    let named = locks
-        .into_iter()
-        .map(|lock| (lock.file_path.into(), format!("locked by {}", lock.locked_by_name)));
-    named.collect()
+    let locks = there.into_iter().flat_map(|reply| reply.locks);
+    let named =
+        |lock: LockInfo| (lock.file_path.into(), format!("locked by {}", lock.locked_by_name));
+    locks.map(named).collect()
 }
 
 #[cfg(test)]

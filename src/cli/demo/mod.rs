@@ -7,7 +7,6 @@ mod session;
 
 use std::env;
 use std::fmt::Display;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,10 +16,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
 
-use super::command::{Entry, Group, Standalone, Task};
+use super::command::{Entry, Group, Standalone, standalone};
 use super::out::{COLUMNS_MAX, Out, Paint};
 use super::text::wrap;
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "demo",
@@ -35,17 +34,14 @@ pub(super) const ENTRY: Entry = Entry {
     ],
     options: &[],
     examples: &[("demo", "")],
-    parse: |words| {
-        words.end()?;
-        Ok(Task::standalone(Demo))
-    },
+    parse: standalone::<Demo>,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Demo;
 
 impl Standalone for Demo {
-    fn run(&self, out: &mut Out) -> Result<Exit> {
+    fn run(&self, out: &mut Out) -> Result<()> {
         let mut stage = Stage::build(out)?;
         stage.say("A working morning of three agents, on a broker of their own.")?;
         stage.say("The times in brackets were measured just now, on this machine.")?;
@@ -54,7 +50,7 @@ impl Standalone for Demo {
         if !out.json {
             writeln!(out, "\nDone. The broker is stopped, and nothing is left behind.")?;
         }
-        Ok(Exit::Done)
+        Ok(())
     }
 }
 
@@ -118,10 +114,10 @@ impl<'a> Stage<'a> {
 
     /// Something for people to read.
     fn say(&mut self, text: &str) -> Result<()> {
-        if !self.out.json {
-            writeln!(self.out, "{}", self.out.style.paint(text, Paint::Dim).into_owned())?;
+        if self.out.json {
+            return Ok(());
         }
-        Ok(())
+        writeln!(self.out, "{}", self.out.style.paint(text, Paint::Dim))
     }
 
     /// Something happened; `took` is what was measured.
@@ -134,7 +130,7 @@ impl<'a> Stage<'a> {
             let took = took.map(millis);
             let line = json!({"atMs": millis(at), "who": who, "what": what, "tookMs": took});
             self.out.document(&line)?;
-            return Ok(self.out.flush()?);
+            return self.out.flush();
         }
         let style = self.out.style;
         let width = style.width.map_or(COLUMNS_MAX, |width| width.min(COLUMNS_MAX));
@@ -156,7 +152,7 @@ impl<'a> Stage<'a> {
         }
         writeln!(self.out, "{at}  {who} {}", lines.join(&format!("\n{:INDENT$}", "")))?;
         // A line is seen when it happens, in a pipe too.
-        Ok(self.out.flush()?)
+        self.out.flush()
     }
 }
 

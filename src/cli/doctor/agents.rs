@@ -30,8 +30,7 @@ pub(super) fn check(report: &mut Report, context: &Context, heard: &[AgentInfo])
                 Failure::Usage(error) => error.message,
                 _ => "the settings of agents cannot be looked at".into(),
             };
-            report.bad(CHECK, why, "then run doctor again");
-            return;
+            return report.bad(CHECK, why, "then run doctor again");
         }
     };
     let place = &setup.place;

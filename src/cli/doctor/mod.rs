@@ -10,15 +10,13 @@ mod machines;
 mod push;
 mod versions;
 
-use std::io::{self, Write};
-
 use serde::Serialize;
 
 use super::command::{Command, Context, Entry, Group, alone};
 use super::out::{Out, Paint, now, write_object};
 use super::status::{full_text, recovered_text};
 use super::text::{count, duration, escape, size, wrap};
-use super::{Exit, Result};
+use super::{Failure, Result};
 use crate::api::{AgentInfo, Code, Full, ListPeers, PeerStatus, PeersReply, Request, Status};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::Config;
@@ -66,12 +64,8 @@ impl Report {
     }
 
     fn bad(&mut self, check: &'static str, text: impl Into<String>, todo: impl Into<String>) {
-        self.0.push(Finding {
-            check,
-            status: Verdict::Bad,
-            text: text.into(),
-            todo: Some(todo.into()),
-        });
+        let (text, todo) = (text.into(), Some(todo.into()));
+        self.0.push(Finding { check, status: Verdict::Bad, text, todo });
     }
 
     fn wrong(&self) -> usize {
@@ -99,7 +93,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct Doctor;
 
 impl Command for Doctor {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let mut report = Report::default();
         program(&mut report);
         files::data_dir(&mut report, &context.config, &context.out);
@@ -121,7 +115,7 @@ impl Command for Doctor {
         files::stale(&mut report, &context.config, live.as_ref(), &context.out);
         let wrong = report.wrong();
         write(&mut context.out, &report)?;
-        Ok(if wrong > 0 { Exit::Failed } else { Exit::Done })
+        if wrong > 0 { Err(Failure::Reported) } else { Ok(()) }
     }
 
     /// It reports an unsafe one itself.
@@ -318,7 +312,7 @@ fn peers(report: &mut Report, out: &Out, reply: &PeersReply) {
 /// Most columns of a line, unless a word is longer.
 const LINE_COLUMNS_MAX: usize = 80;
 
-fn write(out: &mut Out, report: &Report) -> io::Result<()> {
+fn write(out: &mut Out, report: &Report) -> Result<()> {
     if out.json {
         return write_object!(out, "ok" => report.wrong() == 0, "checks" => report.0);
     }
@@ -329,20 +323,16 @@ fn write(out: &mut Out, report: &Report) -> io::Result<()> {
             Verdict::Note => ("note", Paint::Dim),
             Verdict::Bad => ("BAD ", Paint::Warn),
         };
-        let mark = out.style.paint(mark, paint).into_owned();
+        let mark = out.style.paint(mark, paint);
         let room = LINE_COLUMNS_MAX.saturating_sub(width + 8);
-        for (at, piece) in wrap(&escape(&line.text), Some(room)).iter().enumerate() {
-            if at == 0 {
-                writeln!(out, "{mark}  {:width$}  {piece}", line.check)?;
-            } else {
-                writeln!(out, "      {:width$}  {piece}", "")?;
-            }
-        }
-        for (at, piece) in
-            line.todo.iter().flat_map(|todo| wrap(&escape(todo), Some(room - 3))).enumerate()
-        {
-            let arrow = if at == 0 { "->" } else { "  " };
-            writeln!(out, "      {:width$}  {arrow} {piece}", "")?;
+        // Between the pieces of a text, and between those of what to do.
+        let (next, then) =
+            (format!("\n      {:width$}  ", ""), format!("\n      {:width$}     ", ""));
+        let text = wrap(&escape(&line.text), Some(room)).join(&next);
+        writeln!(out, "{mark}  {:width$}  {text}", line.check)?;
+        if let Some(todo) = &line.todo {
+            let todo = wrap(&escape(todo), Some(room - 3)).join(&then);
+            writeln!(out, "      {:width$}  -> {todo}", "")?;
         }
     }
     match u64::try_from(report.wrong()).unwrap_or(u64::MAX) {

@@ -1,6 +1,6 @@
 //! The steps of `slm-mesh join`.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::cli::command::Context;
 use crate::cli::out::Out;
 use crate::cli::start::switch;
 use crate::cli::text::{count, escape};
-use crate::cli::{Exit, Failure, Result, UsageError};
+use crate::cli::{Failure, Result, UsageError};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::config::{Asked, Config, HubAddress, HubHost};
 use crate::data_dir;
@@ -33,7 +33,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often that is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
+pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<()> {
+    context.check_is_person("to join the mesh of another machine")?;
     let code = match &wanted.code {
         Some(code) => code.clone(),
         None => read_code(&mut context.out)?,
@@ -71,11 +72,10 @@ pub(super) fn run(context: &mut Context, wanted: &Join) -> Result<Exit> {
         let _ = switch(&config, former.as_ref());
         return Err(failure);
     }
-    tell(&mut context.out, &met, &invitation)?;
-    Ok(Exit::Done)
+    tell(&mut context.out, &met, &invitation)
 }
 
-fn tell(out: &mut Out, met: &Admission, invitation: &Invitation) -> io::Result<()> {
+fn tell(out: &mut Out, met: &Admission, invitation: &Invitation) -> Result<()> {
     let name = met.you.map(|name| name.to_string());
     if out.json {
         let hub = json!({
@@ -96,16 +96,14 @@ fn read_code(out: &mut Out) -> Result<String> {
         Failure::other("stdin", format!("the code cannot be read from the standard input: {error}"))
     };
     let mut code = String::new();
-    let input = io::stdin().lock().take(CODE_BYTES_MAX);
+    let mut input = io::stdin().lock().take(CODE_BYTES_MAX);
     if platform::stdin_is_terminal() {
         if !out.json {
             write!(out, "Code (from `slm-mesh invite` on the hub): ")?;
             out.flush()?;
         }
-        let mut input = input;
         input.read_line(&mut code).map_err(failed)?;
     } else {
-        let mut input = input;
         input.read_to_string(&mut code).map_err(failed)?;
     }
     if code.trim().is_empty() {

@@ -37,7 +37,7 @@ use std::env;
 
 use super::command::{Command, Context, Entry, Group, alone};
 use super::words::UsageError;
-use super::{Exit, Failure, Result};
+use super::{Failure, Result};
 use crate::client::StartPolicy;
 use crate::platform;
 
@@ -65,7 +65,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct Top;
 
 impl Command for Top {
-    fn run(&self, context: &mut Context) -> Result<Exit> {
+    fn run(&self, context: &mut Context) -> Result<()> {
         let usage = |message: &str| {
             Err(Failure::Usage(UsageError { message: message.into(), command: Some("top") }))
         };
@@ -89,6 +89,6 @@ impl Command for Top {
         // Whether there is a broker is told before anything is drawn.
         context.client(StartPolicy::Never)?;
         let home = context.out.home.clone();
-        shell::run(&context.config, home, context.out.style.color)
+        shell::run(&context.config, home, context.out.style.color).map(drop)
     }
 }
