@@ -2,7 +2,7 @@
 //! clock and touches nothing.
 //!
 //! Call [`App::poll`] until it has no more requests, after each `handle_*` and at
-//! [`App::deadline`]; draw when [`App::take_dirty`] says so.
+//! [`App::deadline`]; draw when it is dirty.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,11 +73,14 @@ pub(super) struct App {
     pub(super) asks: Asks,
     /// When the counts came.
     status_at: Monotonic,
+    /// There is something new to draw.
     pub(super) is_dirty: bool,
     /// When what is drawn looks different, though nothing has come.
-    changes_at: Option<Timestamp>,
+    pub(super) changes_at: Option<Timestamp>,
+    /// What the shell is to do.
     pub(super) wish: Option<Wish>,
-    failure: Option<ClientError>,
+    /// Why it cannot go on, if so.
+    pub(super) failure: Option<ClientError>,
 }
 
 impl App {
@@ -127,26 +130,6 @@ impl App {
             self.is_dirty = true;
             self.changes_at = None;
         }
-    }
-
-    /// Whether there is something new to draw; from now on there is not.
-    pub(super) fn take_dirty(&mut self) -> bool {
-        std::mem::take(&mut self.is_dirty)
-    }
-
-    /// What was drawn looks different from this time on.
-    pub(super) fn drawn_until(&mut self, at: Option<Timestamp>) {
-        self.changes_at = at;
-    }
-
-    /// What the shell is to do, told once.
-    pub(super) fn take_wish(&mut self) -> Option<Wish> {
-        self.wish.take()
-    }
-
-    /// Why it cannot go on, if so.
-    pub(super) fn take_failure(&mut self) -> Option<ClientError> {
-        self.failure.take()
     }
 
     /// How long nothing has to be done.

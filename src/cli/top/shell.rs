@@ -1,18 +1,19 @@
 //! The loop: one thread, one poll over the terminal, signals, and two connections to the broker, one
 //! of which is held until something happens.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::app::{App, Wish};
 use super::asks::{Connection, Purpose};
@@ -43,17 +44,16 @@ const STALLED_TIME: Duration = Duration::from_millis(50);
 
 /// Draws until the person leaves, or something ends it.
 pub(super) fn run(config: &Config, home: Option<PathBuf>, color: bool) -> Result<Exit> {
-    let signals = Signals::watch().map_err(|error| cannot("signals cannot be watched", &error))?;
+    let signals = watch_signals().map_err(|error| cannot("signals cannot be watched", &error))?;
     let terminal = Terminal::enter().map_err(|error| cannot("the terminal has gone", &error))?;
     let mut shell = Shell::new(config, home, color, terminal, signals)
         .map_err(|error| cannot("the terminal cannot be watched", &error))?;
     let result = shell.run();
     // Given back before anything is said.
     drop(shell.terminal);
-    let ending = shell.signals.ending.load(Ordering::Relaxed);
-    if ending != 0 {
+    if let Some(signal) = shell.ended_by {
         // The end that was asked for, as whoever started this sees it.
-        let _ = signal_hook::low_level::emulate_default_handler(i32::try_from(ending).unwrap_or(0));
+        let _ = emulate_default_handler(signal);
     }
     result
 }
@@ -62,43 +62,12 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::other("terminal", format!("{what}: {error}"))
 }
 
-/// Signals, each told apart.
-struct Signals {
-    /// Becomes readable with each.
-    wake: UnixStream,
-    /// The signal that asks for the end; 0: none has.
-    ending: Arc<AtomicUsize>,
-    suspends: Arc<AtomicBool>,
-    continued: Arc<AtomicBool>,
-}
+type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
-impl Signals {
-    fn watch() -> io::Result<Self> {
-        let (wake, handlers) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        let this = Self {
-            wake,
-            ending: Arc::default(),
-            suspends: Arc::default(),
-            continued: Arc::default(),
-        };
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-            let number = usize::try_from(signal).unwrap_or_default();
-            signal_hook::flag::register_usize(signal, Arc::clone(&this.ending), number)?;
-        }
-        signal_hook::flag::register(SIGTSTP, Arc::clone(&this.suspends))?;
-        signal_hook::flag::register(SIGCONT, Arc::clone(&this.continued))?;
-        // After the flags, so that they are up when this wakes.
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH] {
-            signal_hook::low_level::pipe::register(signal, handlers.try_clone()?)?;
-        }
-        Ok(this)
-    }
-
-    fn drain(&mut self) {
-        let mut bytes = [0; 64];
-        while matches!(self.wake.read(&mut bytes), Ok(1..)) {}
-    }
+fn watch_signals() -> io::Result<Signals> {
+    let (wake, handlers) = UnixStream::pair()?;
+    let signals = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH];
+    SignalDelivery::with_pipe(wake, handlers, SignalOnly, signals)
 }
 
 struct Shell {
@@ -118,6 +87,8 @@ struct Shell {
     draw_at: Instant,
     wants_drawing: bool,
     is_over: bool,
+    /// The signal that asked for the end.
+    ended_by: Option<i32>,
 }
 
 impl Shell {
@@ -132,7 +103,11 @@ impl Shell {
         let registry = poll.registry();
         let stdin = io::stdin().as_raw_fd();
         registry.register(&mut SourceFd(&stdin), INPUT, Interest::READABLE)?;
-        registry.register(&mut SourceFd(&signals.wake.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        registry.register(
+            &mut SourceFd(&signals.get_read().as_raw_fd()),
+            SIGNALS,
+            Interest::READABLE,
+        )?;
         let link = |token| {
             io::Result::Ok(BrokerLink::new(config.clone(), registry.try_clone()?, token, NEVER))
         };
@@ -153,6 +128,7 @@ impl Shell {
             draw_at: begun,
             wants_drawing: true,
             is_over: false,
+            ended_by: None,
         })
     }
 
@@ -165,10 +141,10 @@ impl Shell {
             self.app.handle_time(now(self.begun, at));
             self.settle(at);
             self.grant_wish()?;
-            if let Some(error) = self.app.take_failure() {
+            if let Some(error) = self.app.failure.take() {
                 return Err(error.into());
             }
-            if self.is_over || self.signals.ending.load(Ordering::Relaxed) != 0 {
+            if self.is_over {
                 return Ok(Exit::Done);
             }
             self.draw(at);
@@ -195,14 +171,10 @@ impl Shell {
             self.app.handle_key(&key);
         }
         if is_ready(SIGNALS) {
-            self.signals.drain();
             self.app.handle_resize(Terminal::size());
-            if self.signals.suspends.swap(false, Ordering::Relaxed) {
-                self.suspend();
-            }
-            if self.signals.continued.swap(false, Ordering::Relaxed) {
-                // The shell may have had the terminal meanwhile.
-                self.take_terminal();
+            // Anew after each: one that stops this is answered by another.
+            while let Some(signal) = self.signals.pending().next() {
+                self.handle_signal(signal);
             }
         }
         for (token, link) in [(EVENTS, &mut self.events), (QUERIES, &mut self.queries)] {
@@ -212,6 +184,25 @@ impl Shell {
             if link.deadline().is_some_and(|deadline| deadline <= at) {
                 link.advance(at);
             }
+        }
+    }
+
+    fn handle_signal(&mut self, signal: i32) {
+        match signal {
+            SIGWINCH => {}
+            SIGTSTP => {
+                self.terminal.suspend();
+                // Ends when SIGCONT has come.
+                let _ = emulate_default_handler(SIGTSTP);
+            }
+            SIGCONT => {
+                // The shell may have had the terminal meanwhile.
+                self.is_over |= self.terminal.enter_again().is_err();
+                self.app.handle_resize(Terminal::size());
+                self.screen.forget();
+                self.wants_drawing = true;
+            }
+            ending => (self.is_over, self.ended_by) = (true, Some(ending)),
         }
     }
 
@@ -253,7 +244,7 @@ impl Shell {
     }
 
     fn grant_wish(&mut self) -> Result<()> {
-        match self.app.take_wish() {
+        match self.app.wish.take() {
             None => {}
             Some(Wish::Quit) => self.is_over = true,
             Some(Wish::Redraw) => self.screen.forget(),
@@ -264,40 +255,19 @@ impl Shell {
         Ok(())
     }
 
-    /// Stops, until someone lets it go on.
-    fn suspend(&mut self) {
-        self.terminal.suspend();
-        // Ends when SIGCONT has come.
-        let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
-        self.signals.continued.store(false, Ordering::Relaxed);
-        self.take_terminal();
-    }
-
-    fn take_terminal(&mut self) {
-        if self.terminal.enter_again().is_err() {
-            self.is_over = true;
-        }
-        self.app.handle_resize(Terminal::size());
-        self.screen.forget();
-        self.wants_drawing = true;
-    }
-
     /// Draws, if there is something new, the last screen has been taken, and it is not too soon.
     fn draw(&mut self, at: Instant) {
-        self.wants_drawing |= self.app.take_dirty();
-        let flushed = self.terminal.flush();
-        match flushed {
+        self.wants_drawing |= std::mem::take(&mut self.app.is_dirty);
+        match self.terminal.flush() {
             Ok(true) if self.wants_drawing && at >= self.draw_at => {}
             Ok(_) => return,
             Err(_) => return self.is_over = true,
         }
         self.wants_drawing = false;
         let frame = view::draw(&self.app, self.color);
-        self.app.drawn_until(frame.changes_at);
+        self.app.changes_at = frame.changes_at;
         self.screen.show(frame.buffer, self.terminal.out());
-        if self.terminal.flush().is_err() {
-            self.is_over = true;
-        }
+        self.is_over |= self.terminal.flush().is_err();
         self.draw_at = at + FRAME_TIME.max(at.elapsed() * FRAME_SHARE);
     }
 

@@ -421,9 +421,9 @@ fn a_broker_that_has_gone_is_waited_for() {
     scene.fail(&Purpose::Events, refused(400, "invalid_request"));
     assert!(scene.app.picture.messages.is_empty());
     assert!(scene.app.notice.as_ref().unwrap().0.contains("begun anew"));
-    assert_eq!(scene.app.take_failure(), None);
+    assert_eq!(scene.app.failure.take(), None);
     scene.fail(&Purpose::Events, ClientError::Protocol { reason: "odd".into() });
-    assert!(scene.app.take_failure().is_some());
+    assert!(scene.app.failure.take().is_some());
 }
 
 #[test]
@@ -567,9 +567,9 @@ fn typed_texts_are_bounded_and_can_be_given_up() {
     assert_eq!(scene.asked_for(|purpose| matches!(purpose, Purpose::Send(_))), 1);
     // A letter is a letter while one types.
     scene.press("sq");
-    assert_eq!(scene.app.take_wish(), None);
+    assert_eq!(scene.app.wish.take(), None);
     scene.press("\u{1b}q");
-    assert_eq!(scene.app.take_wish(), Some(Wish::Quit));
+    assert_eq!(scene.app.wish.take(), Some(Wish::Quit));
 }
 
 #[test]
