@@ -38,7 +38,7 @@ pub(super) enum Mode {
     /// Asked whether a lock is to be freed: of this file, held by whoever is called so.
     Confirm { path: LockPath, holder: Party },
     /// Reading all of a row, or the help.
-    Read { item: Option<Item>, line: u16 },
+    Read { item: Option<Item>, line: usize },
 }
 
 /// What the shell is to do besides asking and drawing.

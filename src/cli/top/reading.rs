@@ -1,8 +1,7 @@
 //! Texts to read: all of a row, and the help.
 
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Wrap};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::app::App;
 use super::clean::clean;
@@ -55,7 +54,8 @@ const MEANINGS: [&str; 4] = [
 /// A text to read.
 pub(super) struct Reading {
     pub(super) title: &'static str,
-    lines: Vec<Line<'static>>,
+    /// Each with the length of the name that it begins with, bytes.
+    lines: Vec<(usize, String)>,
 }
 
 impl Reading {
@@ -64,26 +64,51 @@ impl Reading {
     }
 
     fn fact(&mut self, name: &'static str, text: impl Into<String>) {
-        let name = Span::styled(format!("{name:<NAME_WIDTH$}"), WEAK);
-        self.lines.push(Line::from(vec![name, Span::raw(text.into())]));
+        let name = format!("{name:<NAME_WIDTH$}");
+        self.lines.push((name.len(), name + &text.into()));
     }
 
     /// A paragraph, after an empty line; what others wrote is made harmless.
     fn paragraph(&mut self, text: &str) {
-        self.lines.push(Line::default());
+        self.lines.push((0, String::new()));
         let lines = text.lines().take(LINES_MAX);
         let lines = lines.map(|line| clean(&line.replace('\t', "    "), CHARS_MAX));
-        self.lines.extend(lines.map(Line::from));
+        self.lines.extend(lines.map(|line| (0, line)));
     }
 
-    /// How many lines it is in so many columns.
-    pub(super) fn lines(self, width: u16) -> u16 {
-        u16::try_from(self.widget().line_count(width.saturating_sub(2))).unwrap_or(u16::MAX)
+    /// Its lines on a screen of this width.
+    pub(super) fn wrapped(&self, width: u16) -> Vec<Line<'_>> {
+        let width = usize::from(width.saturating_sub(2));
+        let wrapped = self.lines.iter().flat_map(|(name, line)| {
+            let mut name = *name;
+            wrap(line, width).into_iter().map(move |line| {
+                let parts = line.split_at_checked(std::mem::take(&mut name));
+                let (name, text) = parts.unwrap_or(("", line));
+                Line::from_iter([Span::styled(name, WEAK), Span::raw(text)])
+            })
+        });
+        wrapped.collect()
     }
+}
 
-    pub(super) fn widget(self) -> Paragraph<'static> {
-        Paragraph::new(self.lines).style(Style::new()).wrap(Wrap { trim: false })
+/// `text` in lines of at most `width` columns, broken behind spaces where there are any. Spaces at the
+/// end of a line may be beyond the last column.
+fn wrap(text: &str, width: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let (mut start, mut behind_space, mut columns) = (0, None, 0);
+    for (at, c) in text.char_indices() {
+        columns += c.width().unwrap_or(0);
+        if c == ' ' {
+            behind_space = Some(at + 1);
+        } else if columns > width && at > start {
+            let end = behind_space.take().unwrap_or(at);
+            lines.extend(text.get(start..end));
+            columns = text.get(end..at).unwrap_or_default().width() + c.width().unwrap_or(0);
+            start = end;
+        }
     }
+    lines.extend(text.get(start..));
+    lines
 }
 
 impl App {

@@ -118,11 +118,12 @@ impl App {
     }
 
     /// Where a text that is read stands after a key; none if the key does not move it.
-    fn scrolled(&self, item: Option<Item>, line: u16, key: &Key) -> Option<u16> {
+    fn scrolled(&self, item: Option<Item>, line: usize, key: &Key) -> Option<usize> {
         use KeyCode::{Char, Down, End, Home, PageDown, PageUp, Up};
         let Key::Code(code) = key else { return None };
         let height = self.layout().map_or(1, |layout| layout.body.height).saturating_sub(2).max(1);
-        let last = self.reading(item).lines(self.size.0).saturating_sub(height);
+        let height = usize::from(height);
+        let last = self.reading(item).wrapped(self.size.0).len().saturating_sub(height);
         Some(match code {
             Up | Char('k') => line.min(last).saturating_sub(1),
             Down | Char('j') => line.saturating_add(1).min(last),

@@ -218,15 +218,16 @@ impl View<'_> {
     }
 
     /// A text in place of the panes.
-    fn read(&mut self, area: Rect, item: Option<Item>, line: u16) {
+    fn read(&mut self, area: Rect, item: Option<Item>, line: usize) {
         let reading = self.app.reading(item);
         self.rule(area, reading.title, true);
         let text = Rect::new(1, area.y + 1, area.width - 2, area.height - 2);
-        let paragraph = reading.widget();
-        let lines = u16::try_from(paragraph.line_count(text.width)).unwrap_or(u16::MAX);
-        let first = line.min(lines.saturating_sub(text.height));
-        paragraph.scroll((first, 0)).render(text, &mut self.buffer);
-        let hint = match (lines.saturating_sub(first + text.height), first) {
+        let (lines, height) = (reading.wrapped(area.width), usize::from(text.height));
+        let first = line.min(lines.len().saturating_sub(height));
+        for (row, line) in text.rows().zip(lines.iter().skip(first)) {
+            line.render(row, &mut self.buffer);
+        }
+        let hint = match (lines.len().saturating_sub(first + height), first) {
             (0, 0) => "Esc closes".into(),
             (0, _) => "the end; Esc closes".into(),
             (left, _) => format!("{left} more lines: down, Page Down; Esc closes"),
