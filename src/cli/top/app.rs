@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::asks::{Addressee, Asks, Connection, Look, Purpose};
+use super::asks::{Addressee, Asks, Look, Purpose};
 use super::clean::clean;
 use super::panes::{Item, Layout, Pane, Place, layout, rows_in};
 use super::picture::{MessageRow, Picture, is_final};
@@ -16,6 +16,7 @@ use crate::api::{
     Request, Sent, Status,
 };
 use crate::cli::send::fate;
+use crate::cli::text::short_path;
 use crate::client::ClientError;
 use crate::client::blocking::read_reply;
 use crate::model::{Monotonic, Now, Party, Seq, Timestamp};
@@ -141,7 +142,7 @@ impl App {
     }
 
     /// The next request.
-    pub(super) fn poll(&mut self) -> Option<(Connection, Purpose, Request)> {
+    pub(super) fn poll(&mut self) -> Option<(Purpose, Request)> {
         let look = self.next_look();
         self.asks.poll(look, self.now.mono)
     }
@@ -194,13 +195,8 @@ impl App {
         // The newest again: those from before the jump are known already.
         let known = self.picture.newest();
         for event in reply.events.iter().filter(|event| Some(event.seq) > known) {
-            let news = self.picture.take_event(event, self.home.as_deref(), now);
-            if news.locks {
-                self.asks.want(&Purpose::Locks, now);
-            }
-            if news.locks || news.peers || news.messages {
-                self.asks.want(&Purpose::Peers, now);
-                self.asks.want(&Purpose::Status, now);
+            for changed in self.picture.take_event(event, self.home.as_deref(), now) {
+                self.asks.want(changed, now);
             }
         }
         self.asks.cursor = Some(reply.last_seq).filter(|_| !behind);
@@ -297,6 +293,17 @@ impl App {
         layout(self.size, self.focus, self.zoomed, rows)
     }
 
+    /// How many rows of a pane are shown; none: it is not there.
+    pub(super) fn height(&self, pane: Pane) -> Option<usize> {
+        let mut panes = self.layout()?.panes.into_iter();
+        panes.find(|(shown, _)| *shown == pane).map(|(_, area)| rows_in(area))
+    }
+
+    /// A path as it is shown.
+    pub(super) fn path(&self, path: &str) -> String {
+        clean(&short_path(path, self.home.as_deref()), usize::MAX)
+    }
+
     /// The rows of a pane, in their order.
     pub(super) fn rows(&self, pane: Pane) -> Vec<Item> {
         let picture = &self.picture;
@@ -363,13 +370,10 @@ impl App {
         if let Some(row) = self.open_message().and_then(|seq| self.picture.message(seq)) {
             let is_known = self.full.as_ref().is_some_and(is_final);
             due.extend(Some((row.look_at, row.seq)).filter(|_| !row.is_gone && !is_known));
-        } else if let Some((_, area)) = self
-            .layout()
-            .and_then(|layout| layout.panes.into_iter().find(|(pane, _)| *pane == Pane::Messages))
-        {
+        } else if let Some(height) = self.height(Pane::Messages) {
             let rows = self.rows(Pane::Messages);
-            let (_, first) = self.window(Pane::Messages, &rows, rows_in(area));
-            let shown = rows.iter().skip(first).take(rows_in(area));
+            let (_, first) = self.window(Pane::Messages, &rows, height);
+            let shown = rows.iter().skip(first).take(height);
             let shown = shown.filter_map(|item| match item {
                 Item::Message(seq) => self.picture.message(*seq),
                 _ => None,

@@ -29,13 +29,6 @@ const FULL_ANSWERS_MAX: u32 = 4;
 /// Events read to begin with.
 const FIRST_EVENTS: u32 = 500;
 
-/// Which of the two connections: one is held until there are events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
-    Events,
-    Queries,
-}
-
 /// What a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -148,11 +141,11 @@ impl Asks {
         &mut self,
         look: Option<(Monotonic, Look)>,
         now: Monotonic,
-    ) -> Option<(Connection, Purpose, Request)> {
+    ) -> Option<(Purpose, Request)> {
         let can_ask = !self.is_asking && self.is_live;
         if can_ask && let Some((purpose, request)) = self.urgent.pop_front() {
             self.is_asking = true;
-            return Some((Connection::Queries, purpose, request));
+            return Some((purpose, request));
         }
         if now < self.quiet_until {
             return None;
@@ -160,7 +153,7 @@ impl Asks {
         if !self.is_reading && self.events.next_at(EVENTS_INTERVAL) <= now {
             self.is_reading = true;
             self.events.take(EVENTS_INTERVAL, now);
-            return Some((Connection::Events, Purpose::Events, self.read_events()));
+            return Some((Purpose::Events, self.read_events()));
         }
         if !can_ask {
             return None;
@@ -169,7 +162,7 @@ impl Asks {
         self.is_asking = true;
         self.queries.take(QUERIES_INTERVAL, now);
         let request = self.query(&purpose, now);
-        Some((Connection::Queries, purpose, request))
+        Some((purpose, request))
     }
 
     /// What is asked next, and when: what has waited longest.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
+use super::asks::Purpose;
 use super::charts::{Deliveries, Rate};
 use super::clean::{clean, first_line};
 use crate::api::{EventInfo, LockInfo, MessageInfo, PeerInfo, Status};
@@ -72,13 +73,10 @@ pub(super) struct EventRow {
     pub(super) text: Box<str>,
 }
 
-/// What an event means for the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    pub(super) peers: bool,
-    pub(super) locks: bool,
-    pub(super) messages: bool,
-}
+/// What is to be looked at again when peers or messages have changed.
+const PEERS_CHANGED: &[Purpose] = &[Purpose::Peers, Purpose::Status];
+/// The same for locks.
+const LOCKS_CHANGED: &[Purpose] = &[Purpose::Locks, Purpose::Peers, Purpose::Status];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -141,31 +139,34 @@ impl Picture {
         self.peers = peers;
     }
 
-    /// An event has happened. Paths are told as from `home`.
+    /// An event has happened; gives what is to be looked at again. Paths are told as from `home`.
     pub(super) fn take_event(
         &mut self,
         event: &EventInfo,
         home: Option<&Path>,
         now: Monotonic,
-    ) -> News {
+    ) -> &'static [Purpose] {
         let payload = said::read(event);
-        let mut news = News::default();
+        let mut changed: &[Purpose] = &[];
         match &*event.kind {
-            event_type::MESSAGE_RECEIVED => self.take_message(event, &payload, now),
-            event_type::MESSAGE_READ => self.take_read(&payload, now),
+            // These two show in the message's own row.
+            event_type::MESSAGE_RECEIVED => {
+                self.take_message(event, &payload, now);
+                return PEERS_CHANGED;
+            }
+            event_type::MESSAGE_READ => {
+                self.take_read(&payload, now);
+                return PEERS_CHANGED;
+            }
             event_type::PEER_JOINED | event_type::PEER_LEFT | event_type::PEER_RENAMED => {
-                news.peers = true;
+                changed = PEERS_CHANGED;
                 if let (Some(id), Some(name)) = (payload.peer_id, &payload.name) {
                     self.learn(id, name);
                 }
             }
-            event_type::FILE_LOCKED | event_type::FILE_UNLOCKED => news.locks = true,
+            event_type::FILE_LOCKED | event_type::FILE_UNLOCKED => changed = LOCKS_CHANGED,
             event_type::MESSAGE_UNDELIVERABLE => self.look_again(&payload, now),
             _ => {}
-        }
-        if let event_type::MESSAGE_RECEIVED | event_type::MESSAGE_READ = &*event.kind {
-            // It shows in the message's own row.
-            return News { messages: true, ..news };
         }
         let teller = Teller {
             name: &|party| self.name(party),
@@ -181,7 +182,7 @@ impl Picture {
         };
         let frozen = self.frozen_at;
         push(&mut self.events, row, |row| frozen.is_some_and(|at| row.seq <= at));
-        news
+        changed
     }
 
     fn take_message(&mut self, event: &EventInfo, payload: &Payload, now: Monotonic) {

@@ -10,7 +10,7 @@ use super::view::WEAK;
 use crate::api::{LockInfo, MessageInfo};
 use crate::cli::peer::{self, Pen};
 use crate::cli::sent::status_words;
-use crate::cli::text::{age, short_path};
+use crate::cli::text::age;
 use crate::model::{Party, SentStatus, Seq, Timestamp};
 
 /// Most lines of a message.
@@ -153,10 +153,6 @@ impl App {
         format!("{at} ({})", age(at, self.now.wall))
     }
 
-    fn path(&self, path: &str) -> String {
-        clean(&short_path(path, self.home.as_deref()), CHARS_MAX)
-    }
-
     fn message(&self, seq: Seq) -> Option<Reading> {
         let row = self.picture.message(seq)?;
         let mut out = Reading::new("Message");
@@ -253,4 +249,21 @@ fn help() -> Reading {
         out.paragraph(text);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_broken_behind_spaces_or_where_it_must() {
+        let wrapped = |text, width| wrap(text, width).join("|");
+        assert_eq!(wrapped("one two three", 7), "one two |three");
+        assert_eq!(wrapped("one two three", 13), "one two three");
+        assert_eq!(wrapped("incomprehensible", 6), "incomp|rehens|ible");
+        assert_eq!(wrapped("a incomprehensible b", 6), "a |incomp|rehens|ible b");
+        assert_eq!(wrapped("漢字漢字", 5), "漢字|漢字");
+        assert_eq!(wrapped("漢字", 1), "漢|字");
+        assert_eq!(wrapped("", 5), "");
+    }
 }

@@ -16,7 +16,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::app::{App, Wish};
-use super::asks::{Connection, Purpose};
+use super::asks::Purpose;
 use super::keys::Keys;
 use super::screen::Screen;
 use super::terminal::Terminal;
@@ -221,11 +221,11 @@ impl Shell {
     fn settle(&mut self, at: Instant) {
         loop {
             let mut moved = false;
-            while let Some((connection, purpose, request)) = self.app.poll() {
+            while let Some((purpose, request)) = self.app.poll() {
                 moved = true;
-                let link = match connection {
-                    Connection::Events => &mut self.events,
-                    Connection::Queries => &mut self.queries,
+                let link = match purpose {
+                    Purpose::Events => &mut self.events,
+                    _ => &mut self.queries,
                 };
                 link.submit(purpose, request, None, StartPolicy::Never, None, at);
             }

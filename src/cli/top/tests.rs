@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use terminput::KeyCode;
 
 use super::app::{App, Mode, Wish};
-use super::asks::{Connection, Purpose};
+use super::asks::Purpose;
 use super::keys::Key;
 use super::panes::{Item, Pane};
 use super::picture::ROWS_MAX;
@@ -128,7 +128,7 @@ impl Scene {
             if self.reading && self.read < self.events.len() {
                 self.answer_events();
             }
-            let Some((_, purpose, request)) = self.app.poll() else { return };
+            let Some((purpose, request)) = self.app.poll() else { return };
             if purpose == Purpose::Events {
                 self.reading = true;
                 if let Request::ReadEvents(read) = &request
@@ -344,8 +344,8 @@ fn what_is_kept_no_longer_is_not_asked_for_again() {
     let first = scene.message(1, Some(2), "first");
     let second = scene.message(1, Some(2), "second");
     scene.answer_events();
-    let (_, purpose, _) =
-        std::iter::from_fn(|| scene.app.poll()).find(|(_, purpose, _)| is_look(purpose)).unwrap();
+    let (purpose, _) =
+        std::iter::from_fn(|| scene.app.poll()).find(|(purpose, _)| is_look(purpose)).unwrap();
     let body = json!({"messages": [], "next": first}).to_string().into_bytes();
     scene.app.handle_result(&purpose, Ok(body));
     assert!(row(&scene, first).is_gone && !row(&scene, second).is_gone);
@@ -359,11 +359,11 @@ fn a_look_that_is_refused_is_not_repeated_at_once() {
     scene.settle();
     scene.message(1, Some(2), "text");
     scene.answer_events();
-    let (_, purpose, _) =
-        std::iter::from_fn(|| scene.app.poll()).find(|(_, purpose, _)| is_look(purpose)).unwrap();
+    let (purpose, _) =
+        std::iter::from_fn(|| scene.app.poll()).find(|(purpose, _)| is_look(purpose)).unwrap();
     scene.fail(&purpose, refused(403, "forbidden"));
     assert!(scene.app.notice.is_some());
-    assert_eq!(std::iter::from_fn(|| scene.app.poll()).filter(|(_, it, _)| is_look(it)).count(), 0);
+    assert_eq!(std::iter::from_fn(|| scene.app.poll()).filter(|(it, _)| is_look(it)).count(), 0);
     assert!(scene.app.deadline().unwrap() > Duration::from_millis(500));
 }
 
@@ -588,8 +588,8 @@ fn more_than_can_be_read_is_skipped_and_told() {
             .collect();
         let body = json!({"events": events, "lastSeq": (round + 1) * 1000, "firstSeq": 1});
         scene.app.handle_result(&Purpose::Events, Ok(body.to_string().into_bytes()));
-        let (_, _, request) = std::iter::from_fn(|| scene.app.poll())
-            .find(|(line, ..)| *line == Connection::Events)
+        let (_, request) = std::iter::from_fn(|| scene.app.poll())
+            .find(|(purpose, _)| *purpose == Purpose::Events)
             .unwrap();
         let Request::ReadEvents(read) = request else { panic!("{request:?}") };
         assert_eq!(read.after.is_none(), round == 3, "{round}");

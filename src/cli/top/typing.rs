@@ -5,7 +5,7 @@ use terminput::KeyCode;
 use super::app::{App, Mode, Wish};
 use super::asks::{Addressee, Purpose};
 use super::keys::Key;
-use super::panes::{Item, Pane, Place, rows_in};
+use super::panes::{Item, Pane, Place};
 use crate::api::{self, LockPath, Request, SendMessage};
 use crate::cli::actor::CLI;
 use crate::client::new_id;
@@ -91,7 +91,7 @@ impl App {
             Key::Code(code) => *code,
             _ => return,
         };
-        let page = isize::try_from(self.height()).unwrap_or(1);
+        let page = isize::try_from(self.focus_height()).unwrap_or(1);
         match code {
             Char('q') => self.wish = Some(Wish::Quit),
             Char('?' | 'h') => self.mode = Mode::Read { item: None, line: 0 },
@@ -137,16 +137,13 @@ impl App {
 
     // --- Selecting ----------------------------------------------------------------------------
 
-    /// Rows of the pane that one is in.
-    fn height(&self) -> usize {
-        let panes = self.layout().map(|layout| layout.panes).unwrap_or_default();
-        let area = panes.into_iter().find(|(pane, _)| *pane == self.focus);
-        area.map_or(1, |(_, area)| rows_in(area)).max(1)
+    fn focus_height(&self) -> usize {
+        self.height(self.focus).unwrap_or(1).max(1)
     }
 
     /// Selects the row so many further down.
     fn step(&mut self, by: isize) {
-        let (rows, height) = (self.rows(self.focus), self.height());
+        let (rows, height) = (self.rows(self.focus), self.focus_height());
         let Some(last) = rows.len().checked_sub(1) else { return };
         let (selected, first) = self.window(self.focus, &rows, height);
         let index = match selected {
@@ -171,7 +168,7 @@ impl App {
     /// What is selected in the pane that one is in.
     pub(super) fn selected(&self) -> Option<Item> {
         let rows = self.rows(self.focus);
-        let (index, _) = self.window(self.focus, &rows, self.height());
+        let (index, _) = self.window(self.focus, &rows, self.focus_height());
         rows.get(index?).copied()
     }
 

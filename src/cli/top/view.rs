@@ -15,7 +15,7 @@ use super::panes::{HEIGHT_MIN, Item, Pane, WIDTH_MIN, rows_in};
 use super::picture::MessageRow;
 use crate::api::{LockInfo, MessageInfo, PeerInfo, PeerStatus};
 use crate::cli::table::{cut, cut_middle};
-use crate::cli::text::{count, duration, short_path};
+use crate::cli::text::{count, duration};
 use crate::model::{MessageKind, Party, SentStatus, Stage, Timestamp};
 
 // What the look of a word says; never that alone: the word says it, too. On light and dark backgrounds
@@ -359,7 +359,7 @@ impl View<'_> {
     }
 
     fn path(&self, path: &str, width: usize) -> String {
-        cut_middle(&clean(&short_path(path, self.app.home.as_deref()), usize::MAX), width)
+        cut_middle(&self.app.path(path), width)
     }
 
     fn peer(&mut self, peer: &PeerInfo) -> Vec<Cell> {
