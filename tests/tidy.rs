@@ -37,7 +37,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
     ("helper", &["config", "files", "limits", "model", "paths", "platform"]),
     ("agent", &["agents", "files", "limits", "model", "names", "platform"]),
     ("skills", &[]),
-    ("setup", &["agents", "config", "files", "limits", "platform", "skills"]),
+    ("setup", &["agents", "config", "files", "limits", "model", "platform", "skills"]),
     (
         "client",
         &[
@@ -64,7 +64,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
             "platform", "tell", "text",
         ],
     ),
-    ("guard", &["agent", "api", "client", "files", "hook", "limits", "model"]),
+    ("guard", &["agent", "api", "client", "files", "hook", "limits", "model", "platform"]),
     (
         "broker",
         &[

@@ -5,7 +5,6 @@
 //! same reason `GIT_DIR` and its like are ignored.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::remote::remote_hash;
 use crate::files::read_bounded;
 use crate::limits::{GIT_CONFIG_BYTES_MAX, GIT_FILE_BYTES_MAX, TAG_CHARS_MAX};
-use crate::model::RepoHash;
+use crate::model::{RepoHash, hex};
 
 /// Digits of a commit's id that stand for a branch where none is checked out.
 const SHORT_ID_CHARS: usize = 12;
@@ -121,14 +120,7 @@ fn common_dir(git_dir: &Path) -> Option<PathBuf> {
 fn id_of(common_dir: &Path) -> String {
     match common_dir.to_str() {
         Some(path) if path.chars().count() <= TAG_CHARS_MAX => path.to_owned(),
-        _ => {
-            let mut id = "sha256:".to_owned();
-            for byte in Sha256::digest(common_dir.as_os_str().as_bytes()) {
-                // Writing to a string does not fail.
-                let _ = write!(id, "{byte:02x}");
-            }
-            id
-        }
+        _ => format!("sha256:{}", hex(&Sha256::digest(common_dir.as_os_str().as_bytes()))),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The namespace of a project's shared state, so that two projects that both set `port` do not meet.
 
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -8,10 +7,11 @@ use sha2::{Digest, Sha256};
 
 use super::git;
 use crate::limits::NAMESPACE_FOLDER_CHARS_MAX;
+use crate::model::hex;
 use crate::names::{self, DEFAULT_NAMESPACE, SHARED_NAMESPACE};
 
-/// Bytes of the hash that tell apart projects in folders of one name.
-const HASH_BYTES: usize = 5;
+/// Digits of the hash that tell apart projects in folders of one name.
+const HASH_DIGITS: usize = 10;
 
 /// The namespace of the project in `dir`: the name of its folder and a hash of its path,
 /// `webapp-1f0c9a7b42`. In a repository the folder is that of the repository, so that all its
@@ -32,11 +32,8 @@ pub fn of_project(dir: &Path) -> String {
     if !namespace.is_empty() {
         namespace.push('-');
     }
-    for byte in Sha256::digest(folder.as_os_str().as_bytes()).iter().take(HASH_BYTES) {
-        // Writing to a string does not fail.
-        let _ = write!(namespace, "{byte:02x}");
-    }
-    namespace
+    let hash = hex(&Sha256::digest(folder.as_os_str().as_bytes()));
+    namespace + hash.get(..HASH_DIGITS).unwrap_or_default()
 }
 
 /// The namespace on the wire that an agent or a person means in the project `own`: its own if none

@@ -28,6 +28,7 @@ pub use repo::{RepoHash, RepoPlace};
 pub use state::StateEntry;
 pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp, in_span, span};
 pub use told::{How, Moment, SentStatus, Told, Way};
+pub use written::hex;
 pub(crate) use written::{as_text, words};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! How the types of this module stand as text: on the wire, in the database, before people.
 
+use std::fmt::Write;
+
 /// Has types stand in JSON as their text: as `Display` writes it, and as the function that is named
 /// reads it.
 macro_rules! as_text {
@@ -73,7 +75,7 @@ macro_rules! digest {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                f.write_str(&$crate::model::hex(&self.0))
             }
         }
 
@@ -89,6 +91,16 @@ macro_rules! digest {
 
 pub(super) use digest;
 pub(crate) use {as_text, words};
+
+/// Bytes as hexadecimal digits, in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
 
 /// The bytes of the 64 digits, upper or lower case.
 pub(super) fn parse_digest(text: &str) -> Option<[u8; 32]> {

@@ -5,7 +5,6 @@
 //! secrets, as the files of agents may, so they are just as private.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::plan::Memory;
 use crate::files;
 use crate::limits::{SETUP_FILE_BYTES_MAX, SETUP_RECORD_BYTES_MAX};
+use crate::model::hex;
 use crate::platform;
 
 /// What was done to a file.
@@ -214,11 +214,7 @@ fn make_private(dir: &Path) -> io::Result<()> {
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut out, byte| {
-        // Into memory.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]
