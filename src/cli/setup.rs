@@ -12,9 +12,10 @@ use super::text::{count, escape, escape_lines, wrap};
 use super::words::{self, Words};
 use super::{Failure, Result, place, suggest};
 use crate::agents::{self, Agent, Place};
+use crate::platform::is_program;
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::record::Record;
-use crate::setup::targets::{Extras, Part, is_program};
+use crate::setup::targets::{Extras, Part};
 use crate::setup::work::{Action, AgentPlan, FilePlan, Setup};
 
 /// Lines shown before and after a change.

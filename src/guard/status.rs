@@ -1,7 +1,6 @@
 //! In which working trees of a repository commits are guarded, and why not in the others.
 
 use std::env;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use super::git::{self, GitError};
 use super::install::{HOOK, InstallError, places, read};
 use super::script::{self, Owner};
+use crate::platform::is_program;
 
 /// Whether the commits of a working tree are guarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ fn state_of(top: &Path) -> Result<(PathBuf, State), InstallError> {
         Some(text) => match script::owner(&text) {
             Owner::Other => State::Other,
             Owner::Changed => State::Changed,
-            Owner::Guard if can_run(&hook) && has_program(&text) => State::Guarded,
+            Owner::Guard if is_program(&hook) && has_program(&text) => State::Guarded,
             Owner::Guard => State::Broken,
         },
     };
@@ -91,9 +91,9 @@ fn state_of(top: &Path) -> Result<(PathBuf, State), InstallError> {
 fn has_program(text: &[u8]) -> bool {
     let in_path = |name: &str| {
         let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path).any(|dir| can_run(&dir.join(name)))
+        env::split_paths(&path).any(|dir| is_program(&dir.join(name)))
     };
-    script::program(text).is_some_and(|program| can_run(&program)) || in_path("slm-mesh")
+    script::program(text).is_some_and(|program| is_program(&program)) || in_path("slm-mesh")
 }
 
 /// The scope of `core.hooksPath`, if it is set for more than this repository.
@@ -103,8 +103,4 @@ pub(super) fn shared_scope(top: &Path) -> Option<String> {
 
 pub(super) fn is_husky(hooks: &Path) -> bool {
     hooks.ends_with(".husky/_")
-}
-
-fn can_run(path: &Path) -> bool {
-    path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
 }

@@ -43,7 +43,7 @@ pub use inspect::{
 };
 pub use lock::{BrokerLock, LockHolder, lock_holder};
 pub use process::{Signal, current_uid, is_alive, kill_group, new_session, parent, send_signal};
-pub use program::own_executable;
+pub use program::{is_program, own_executable};
 pub use stream::{Address, Listener, Stream};
 pub use terminal::{stderr_is_terminal, stdin_is_terminal, stdout_is_terminal, terminal_width};
 pub use turns::lock_dir;

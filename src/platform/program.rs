@@ -47,8 +47,9 @@ fn find_program(own: Option<PathBuf>, called: Option<&OsStr>, path: &OsStr) -> O
         .or_else(|| Some(PathBuf::from(RUNNING)).filter(|program| is_program(program)))
 }
 
-/// Whether `path` can be run.
-fn is_program(path: &Path) -> bool {
+/// Whether `path` is a file that can be run.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::standing;
 use crate::agents::settings::At;
 use crate::agents::{Agent, Event, HookShape, Place, Plugin, Shape};
+use crate::platform::is_program;
 use crate::skills::{self, Skill};
 
 /// What goes into a file.
@@ -22,7 +23,7 @@ pub enum Part {
         /// For which events.
         events: &'static [Event],
     },
-    /// Leave for the agent to use the tools without asking.
+    /// Permission for the agent to use the tools without asking.
     Allow,
     /// A setting that has to be `true`.
     Setting(&'static str),
@@ -58,7 +59,7 @@ pub struct Extras {
     pub hooks: bool,
     /// What needs an experimental mode of the agent.
     pub wake: bool,
-    /// Leave to use the tools without asking.
+    /// Permission to use the tools without asking.
     pub allow: bool,
 }
 
@@ -83,7 +84,7 @@ impl At {
 }
 
 impl Agent {
-    /// By what it is known to be installed here: a file or folder of its own, or its program.
+    /// What shows that it is installed here: a file or folder of its own, or its program.
     #[must_use]
     pub fn sign(&self, place: &Place) -> Option<PathBuf> {
         let settings = &self.settings;
@@ -160,7 +161,7 @@ impl Agent {
         self.settings.hooks.is_some() || self.settings.script.is_some()
     }
 
-    /// Whether leave to use the tools can be written into its settings.
+    /// Whether permission to use the tools can be written into its settings.
     #[must_use]
     pub fn has_leave(&self) -> bool {
         self.settings.allow.is_some()
@@ -183,12 +184,4 @@ impl Agent {
             Plugin::Folder(name) => Some(dir.join(name)).filter(|path| path.is_dir()),
         }
     }
-}
-
-/// Whether `path` is a file that may be run.
-#[must_use]
-pub fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -12,9 +12,10 @@ use crate::cli::command::Context;
 use crate::cli::setup;
 use crate::cli::text::escape;
 use crate::model::Timestamp;
+use crate::platform::is_program;
 use crate::setup::plan::{Found, Program, is_ours};
 use crate::setup::standing;
-use crate::setup::targets::{Part, is_program};
+use crate::setup::targets::Part;
 use crate::setup::work::{Seen, Setup};
 
 const CHECK: &str = "agent";
