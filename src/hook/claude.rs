@@ -11,8 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{
-    Edited, HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox,
-    refused,
+    Edited, HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, reads_inbox, refused,
 };
 use crate::model::Moment;
 
@@ -61,10 +60,7 @@ pub(super) fn read(
     if kind == Kind::BeforeEdit {
         let tool = input.tool_name?;
         let edited = edited(&tool, input.tool_input);
-        if edited.is_nothing() {
-            return None;
-        }
-        event = event.editing(tool, edited);
+        event = event.editing(tool, edited)?;
         event.subagent = input.agent_id.map(|id| match id {
             Value::String(id) => id.into(),
             other => other.to_string().into(),
@@ -76,8 +72,8 @@ pub(super) fn read(
 /// The files that a tool of Claude Code changes. `MultiEdit` is one of older versions.
 pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     match tool {
-        "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]).into(),
-        "NotebookEdit" => file_in(input, &["notebook_path"]).into(),
+        "Write" | "Edit" | "MultiEdit" => file_in(input, &["file_path"]),
+        "NotebookEdit" => file_in(input, &["notebook_path"]),
         _ => Edited::default(),
     }
 }
@@ -93,19 +89,15 @@ pub(super) fn write_own(event: &HookEvent, verdict: &Verdict) -> Output {
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(_, name)) => Output::line(format!(
-            r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
-            quoted(text)
-        )),
+        (Verdict::Inject(text), Kind::Context(_, name)) => {
+            Output::for_event(name, &[("additionalContext", text)])
+        }
         // Without a decision, so that whoever else decides about it still does.
-        (Verdict::Warn(text), _) => Output::line(format!(
-            r#"{{"hookSpecificOutput":{{"hookEventName":"PreToolUse","additionalContext":{}}}}}"#,
-            quoted(text)
-        )),
-        (Verdict::Deny(reason), _) => Output::line(format!(
-            r#"{{"hookSpecificOutput":{{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":{}}}}}"#,
-            quoted(reason)
-        )),
+        (Verdict::Warn(text), _) => Output::for_event("PreToolUse", &[("additionalContext", text)]),
+        (Verdict::Deny(reason), _) => Output::for_event(
+            "PreToolUse",
+            &[("permissionDecision", "deny"), ("permissionDecisionReason", reason)],
+        ),
         (Verdict::Continue(text), _) => block(text),
         (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
     }

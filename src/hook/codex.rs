@@ -1,10 +1,10 @@
 //! What is particular to Codex: it edits by patches, with a tool for them or in its shell.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::value::RawValue;
 
-use super::{Edited, claude, patch, shell, text_in, words_in};
+use super::{Edited, claude, patch, shell, value_in};
 
 /// Names under which its shell is seen, the newest first.
 const SHELLS: [&str; 6] =
@@ -19,12 +19,16 @@ pub(super) fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     if !is_patch && !SHELLS.contains(&tool) {
         return claude::edited(tool, input);
     }
-    let directory = text_in(input, &["workdir"]).map(PathBuf::from).unwrap_or_default();
-    if let Some(words) = words_in(input, &PLACES) {
+    let directory: PathBuf = value_in(input, &["workdir"]).unwrap_or_default();
+    if let Some(words) = value_in::<Vec<String>>(input, &PLACES) {
         return shell::edited_by_words(&words, &directory);
     }
-    let text = text_in(input, &PLACES).unwrap_or_default();
+    let text: String = value_in(input, &PLACES).unwrap_or_default();
     let files = if is_patch { patch::files(&text) } else { Vec::new() };
     // What the tool for patches is given may be the command of a shell, too.
-    if files.is_empty() { shell::edited(&text, Path::new(&directory)) } else { files.into() }
+    if files.is_empty() {
+        shell::edited(&text, &directory)
+    } else {
+        Edited { files, unseen: false }
+    }
 }

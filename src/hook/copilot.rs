@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Edited, HookEvent, Kind, Output, Verdict, block, claude, file_in, prompt_in, quoted,
-    reads_inbox,
+    Edited, HookEvent, Kind, Output, Verdict, block, claude, file_in, prompt_in, reads_inbox,
 };
 use crate::model::Moment;
 
@@ -55,10 +54,7 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
                 None => input.tool_args,
             };
             let edited = edited(&tool, object);
-            if edited.is_nothing() {
-                return None;
-            }
-            event(Kind::BeforeEdit).editing(tool, edited)
+            return event(Kind::BeforeEdit).editing(tool, edited);
         }
         (Some(tool), Some(_)) if reads_inbox(Some(&tool)) => return None,
         (Some(_), Some(_)) => event(Kind::Context(Moment::Tool, "postToolUse")),
@@ -81,9 +77,7 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 /// The files that a tool of it changes, by its own names and by those of Claude Code.
 fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     match tool {
-        "create" | "edit" | "Create" | "Write" | "Edit" => {
-            file_in(input, &["path", "file_path"]).into()
-        }
+        "create" | "edit" | "Create" | "Write" | "Edit" => file_in(input, &["path", "file_path"]),
         _ => Edited::default(),
     }
 }
@@ -91,13 +85,10 @@ fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
 pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {
     match verdict {
         // Without a decision, before a tool, so that whoever else decides about it still does.
-        Verdict::Inject(text) | Verdict::Warn(text) => {
-            Output::line(format!(r#"{{"additionalContext":{}}}"#, quoted(text)))
+        Verdict::Inject(text) | Verdict::Warn(text) => Output::json(&[("additionalContext", text)]),
+        Verdict::Deny(reason) => {
+            Output::json(&[("permissionDecision", "deny"), ("permissionDecisionReason", reason)])
         }
-        Verdict::Deny(reason) => Output::line(format!(
-            r#"{{"permissionDecision":"deny","permissionDecisionReason":{}}}"#,
-            quoted(reason)
-        )),
         Verdict::Continue(text) => block(text),
         Verdict::Silent => Output::default(),
     }

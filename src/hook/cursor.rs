@@ -1,15 +1,15 @@
 //! The form of Cursor: <https://cursor.com/docs/hooks>.
 //!
-//! A prompt (`beforeSubmitPrompt`) can be stopped there and not added to, so that it is not asked for. How often the agent has
-//! been kept from stopping is `loop_count`; one that was interrupted or has failed (`status`) is left
-//! in peace.
+//! At a prompt (`beforeSubmitPrompt`) a hook can stop it but not add to it, so none is put in there. How
+//! often the agent has been kept from stopping is `loop_count`; one that was interrupted or has failed
+//! (`status`) is left in peace.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{HookEvent, Kind, Output, Verdict, file_in, quoted, reads_inbox};
+use super::{HookEvent, Kind, Output, Verdict, file_in, reads_inbox};
 use crate::model::Moment;
 
 #[derive(Deserialize)]
@@ -38,11 +38,8 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
             event(Kind::Context(Moment::Tool, "postToolUse"))
         }
         ("preToolUse", Some(tool)) if matches!(&*tool, "Write" | "Edit" | "Delete") => {
-            let files = file_in(input.tool_input, &["file_path", "path"]);
-            if files.is_empty() {
-                return None;
-            }
-            event(Kind::BeforeEdit).editing(tool, files.into())
+            let edited = file_in(input.tool_input, &["file_path", "path"]);
+            return event(Kind::BeforeEdit).editing(tool, edited);
         }
         ("stop", _) if input.status.is_some_and(|status| &*status != "completed") => {
             event(Kind::End)
@@ -55,23 +52,17 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(..)) => {
-            Output::line(format!(r#"{{"additional_context":{}}}"#, quoted(text)))
-        }
+        (Verdict::Inject(text), Kind::Context(..)) => Output::json(&[("additional_context", text)]),
         // Without `permission`, so that whoever else decides about it still does.
         (Verdict::Warn(text), _) => {
-            let text = quoted(text);
-            Output::line(format!(r#"{{"user_message":{text},"agent_message":{text}}}"#))
+            Output::json(&[("user_message", text), ("agent_message", text)])
         }
-        (Verdict::Deny(reason), _) => {
-            let reason = quoted(reason);
-            Output::line(format!(
-                r#"{{"permission":"deny","user_message":{reason},"agent_message":{reason}}}"#
-            ))
-        }
-        (Verdict::Continue(text), _) => {
-            Output::line(format!(r#"{{"followup_message":{}}}"#, quoted(text)))
-        }
+        (Verdict::Deny(reason), _) => Output::json(&[
+            ("permission", "deny"),
+            ("user_message", reason),
+            ("agent_message", reason),
+        ]),
+        (Verdict::Continue(text), _) => Output::json(&[("followup_message", text)]),
         (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
     }
 }

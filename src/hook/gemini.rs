@@ -4,7 +4,7 @@
 //! reason becomes the next prompt.
 
 use super::claude::Asked;
-use super::{HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, quoted, reads_inbox};
+use super::{HookEvent, Kind, Output, Verdict, block, file_in, prompt_in, reads_inbox};
 use crate::model::Moment;
 
 pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
@@ -25,11 +25,8 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
         ("AfterAgent", _) => event(Kind::Stop { again: input.stop_hook_active == Some(true) }),
         ("SessionEnd", _) => event(Kind::End),
         ("BeforeTool", Some(tool)) if matches!(&*tool, "write_file" | "replace") => {
-            let files = file_in(input.tool_input, &["file_path"]);
-            if files.is_empty() {
-                return None;
-            }
-            event(Kind::BeforeEdit).editing(tool, files.into())
+            let edited = file_in(input.tool_input, &["file_path"]);
+            return event(Kind::BeforeEdit).editing(tool, edited);
         }
         _ => return None,
     })
@@ -37,17 +34,12 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 
 pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
     match (verdict, event.kind) {
-        (Verdict::Inject(text), Kind::Context(_, name)) => Output::line(format!(
-            r#"{{"hookSpecificOutput":{{"hookEventName":"{name}","additionalContext":{}}}}}"#,
-            quoted(text)
-        )),
+        (Verdict::Inject(text), Kind::Context(_, name)) => {
+            Output::for_event(name, &[("additionalContext", text)])
+        }
         // Nothing else of what may be said before a tool is shown to anyone.
-        (Verdict::Warn(text), _) => {
-            Output::line(format!(r#"{{"systemMessage":{}}}"#, quoted(text)))
-        }
-        (Verdict::Deny(reason), _) => {
-            Output::line(format!(r#"{{"decision":"deny","reason":{}}}"#, quoted(reason)))
-        }
+        (Verdict::Warn(text), _) => Output::json(&[("systemMessage", text)]),
+        (Verdict::Deny(reason), _) => Output::json(&[("decision", "deny"), ("reason", reason)]),
         (Verdict::Continue(text), _) => block(text),
         (Verdict::Silent | Verdict::Inject(_), _) => Output::default(),
     }

@@ -18,7 +18,7 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 /// The files that a tool of it changes.
 fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     match tool {
-        "Write" | "Edit" => file_in(input, &["path", "file_path"]).into(),
+        "Write" | "Edit" => file_in(input, &["path", "file_path"]),
         _ => Edited::default(),
     }
 }

@@ -27,6 +27,7 @@ mod cursor;
 mod gate;
 mod gemini;
 #[cfg(test)]
+#[path = "golden/tests.rs"]
 mod golden;
 mod kimi;
 mod patch;
@@ -48,6 +49,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::agents::HookForm;
@@ -57,7 +59,7 @@ pub use run::{check_edit, run};
 pub use waiting::wait;
 
 /// What a hook is asked, in a form independent of the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookEvent {
     /// The point of the turn.
     pub kind: Kind,
@@ -82,18 +84,7 @@ pub struct HookEvent {
 impl HookEvent {
     /// An event of a session in which no file is changed.
     fn of(kind: Kind, session: Option<Box<str>>, cwd: Option<PathBuf>) -> Self {
-        let (tool, subagent, source, prompt) = (None, None, None, None);
-        Self {
-            kind,
-            session,
-            cwd,
-            tool,
-            files: Vec::new(),
-            unseen: false,
-            subagent,
-            source,
-            prompt,
-        }
+        Self { kind, session, cwd, ..Self::default() }
     }
 
     /// A session is about to change these files.
@@ -106,10 +97,11 @@ impl HookEvent {
         Self { files, ..Self::of(Kind::BeforeEdit, session, cwd) }
     }
 
-    /// The same event, before a tool that changes files.
-    fn editing(self, tool: Box<str>, edited: Edited) -> Self {
+    /// The same event, before a tool that changes files; `None` if it changes none.
+    fn editing(self, tool: Box<str>, edited: Edited) -> Option<Self> {
         let Edited { files, unseen } = edited;
-        Self { kind: Kind::BeforeEdit, tool: Some(tool), files, unseen, ..self }
+        let is_edit = unseen || !files.is_empty();
+        is_edit.then_some(Self { kind: Kind::BeforeEdit, tool: Some(tool), files, unseen, ..self })
     }
 }
 
@@ -123,10 +115,6 @@ struct Edited {
 }
 
 impl Edited {
-    fn is_nothing(&self) -> bool {
-        self.files.is_empty() && !self.unseen
-    }
-
     fn add(&mut self, file: PathBuf) {
         if !self.files.contains(&file) {
             self.files.push(file);
@@ -134,14 +122,8 @@ impl Edited {
     }
 }
 
-impl From<Vec<PathBuf>> for Edited {
-    fn from(files: Vec<PathBuf>) -> Self {
-        Self { files, unseen: false }
-    }
-}
-
 /// The points of a turn at which a hook has something to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// Text may be added to the context. With the agent's own name for the event.
     Context(Moment, &'static str),
@@ -153,6 +135,7 @@ pub enum Kind {
         again: bool,
     },
     /// The session ends, or a turn ends at a point where nothing can be said.
+    #[default]
     End,
 }
 
@@ -201,6 +184,24 @@ impl Output {
         stdout.push('\n');
         Self { stdout, ..Self::default() }
     }
+
+    /// A JSON object of these members on the standard output.
+    fn json(members: &[(&str, &str)]) -> Self {
+        Self::line(object(members))
+    }
+
+    /// What Claude Code and those who have followed it read at an event of this name.
+    fn for_event(name: &str, members: &[(&str, &str)]) -> Self {
+        let members = object(&[&[("hookEventName", name)], members].concat());
+        Self::line(format!(r#"{{"hookSpecificOutput":{members}}}"#))
+    }
+}
+
+/// A JSON object with its members in this order.
+fn object(members: &[(&str, &str)]) -> String {
+    let member = |(name, text): &(&str, &str)| format!("{}:{}", quoted(name), quoted(text));
+    let members: Vec<String> = members.iter().map(member).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 impl HookForm {
@@ -234,22 +235,17 @@ impl HookForm {
     }
 }
 
-/// The value of the first of `names` that is a string in the JSON object `object`. The values of other
-/// fields, which may be whole files, are not parsed.
-fn text_in(object: Option<&RawValue>, names: &[&str]) -> Option<String> {
+/// The value of the first of `names` that is a string, or list of strings, in the JSON object `object`.
+/// The values of other fields, which may be whole files, are not parsed.
+fn value_in<T: DeserializeOwned>(object: Option<&RawValue>, names: &[&str]) -> Option<T> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
     names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
 }
 
-/// The value of the first of `names` that is a list of strings in the JSON object `object`.
-fn words_in(object: Option<&RawValue>, names: &[&str]) -> Option<Vec<String>> {
-    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(object?.get()).ok()?;
-    names.iter().find_map(|name| serde_json::from_str(fields.get(*name)?.get()).ok())
-}
-
-/// As [`text_in`], as the path of the one file that is edited.
-fn file_in(object: Option<&RawValue>, names: &[&str]) -> Vec<PathBuf> {
-    text_in(object, names).filter(|path| !path.is_empty()).map(PathBuf::from).into_iter().collect()
+/// The one file that is edited, whose path is in the first of `names`.
+fn file_in(object: Option<&RawValue>, names: &[&str]) -> Edited {
+    let path = value_in(object, names).filter(|path: &String| !path.is_empty());
+    Edited { files: path.map(PathBuf::from).into_iter().collect(), unseen: false }
 }
 
 /// Whether the agent has just read its inbox with this tool, whatever prefix the agent puts before the
@@ -286,7 +282,7 @@ fn refused(reason: &str) -> Output {
 
 /// An answer that keeps an agent from stopping, in the form that several agents share.
 fn block(reason: &str) -> Output {
-    Output::line(format!(r#"{{"decision":"block","reason":{}}}"#, quoted(reason)))
+    Output::json(&[("decision", "block"), ("reason", reason)])
 }
 
 /// `text` as JSON.

@@ -20,8 +20,8 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
 /// The files that a tool of it changes.
 fn edited(tool: &str, input: Option<&RawValue>) -> Edited {
     match tool {
-        "write_file" | "edit" | "replace" => file_in(input, &["file_path"]).into(),
-        "notebook_edit" => file_in(input, &["notebook_path"]).into(),
+        "write_file" | "edit" | "replace" => file_in(input, &["file_path"]),
+        "notebook_edit" => file_in(input, &["notebook_path"]),
         _ => Edited::default(),
     }
 }

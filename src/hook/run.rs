@@ -33,7 +33,7 @@ use crate::tell::{self, Composed, Item};
 
 /// What is left to do once the answer has been written.
 #[derive(Debug, Default)]
-struct Marks {
+struct FollowUp {
     read: Vec<MessageId>,
     notified: Vec<MessageId>,
     /// The claim that they are under.
@@ -72,19 +72,16 @@ pub fn run(agent: Option<&'static Agent>, data_dir: Option<&OsStr>) -> ExitCode 
     let mut client = Client::until(&config, answer_by);
     let decided = match event.kind {
         Kind::BeforeEdit => {
-            edit(&mut client, &config, agent, &event).map(|it| (it, Marks::default()))
+            edit(&mut client, &config, agent, &event).map(|verdict| (verdict, FollowUp::default()))
         }
         _ => inbox(&mut client, &config, agent, &event),
     };
-    let (verdict, marks) = decided.unwrap_or_else(|error| match error {
-        // Without a broker nothing is locked.
-        ClientError::NoBroker => (Verdict::Silent, Marks::default()),
-        error => (blind(&event, &error), Marks::default()),
-    });
+    let (verdict, follow_up) =
+        decided.unwrap_or_else(|error| (unanswered(&event, &error), FollowUp::default()));
     let (written, exit) = say(form, &event, &verdict, answer_by);
     // What the agent was told must not be told again, even if time is up.
     client.set_deadline(end.max(Instant::now() + HOOK_LAST_WORD));
-    if let Err(error) = mark(&mut client, marks, written) {
+    if let Err(error) = mark(&mut client, follow_up, written) {
         debug(&error);
     }
     exit
@@ -100,7 +97,16 @@ fn own_ms(config: &Config, event: &HookEvent) -> u32 {
     }
 }
 
-/// The verdict if the broker could not be asked.
+/// The verdict if the broker gave no answer.
+fn unanswered(event: &HookEvent, error: &ClientError) -> Verdict {
+    match error {
+        // Without a broker nothing is locked.
+        ClientError::NoBroker => Verdict::Silent,
+        error => blind(event, error),
+    }
+}
+
+/// The verdict if the locks could not be checked, for this reason.
 fn blind(event: &HookEvent, error: &dyn Display) -> Verdict {
     debug(error);
     match event.kind {
@@ -159,10 +165,7 @@ fn find(client: &mut Client, agent: &str, event: &HookEvent) -> Result<Found, Cl
 pub fn check_edit(config: &Config, agent: &str, event: &HookEvent) -> Verdict {
     let ms = config.hook_ms.unwrap_or(HOOK_EDIT_MS_DEFAULT);
     let mut client = Client::until(config, Instant::now() + Duration::from_millis(ms.into()));
-    edit(&mut client, config, agent, event).unwrap_or_else(|error| match error {
-        ClientError::NoBroker => Verdict::Silent,
-        error => blind(event, &error),
-    })
+    edit(&mut client, config, agent, event).unwrap_or_else(|error| unanswered(event, &error))
 }
 
 /// Whether the files may be edited.
@@ -239,8 +242,8 @@ fn inbox(
     config: &Config,
     agent: &str,
     event: &HookEvent,
-) -> Result<(Verdict, Marks), ClientError> {
-    let nothing = (Verdict::Silent, Marks::default());
+) -> Result<(Verdict, FollowUp), ClientError> {
+    let nothing = (Verdict::Silent, FollowUp::default());
     let Found::One(me) = find(client, agent, event)? else { return Ok(nothing) };
     let Some(token) = session::token(config, &me) else {
         debug(&"the session has left no token");
@@ -262,7 +265,7 @@ fn inbox(
 }
 
 /// Reports where in its turn the agent is, and gets what to tell it there.
-fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), ClientError> {
+fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, FollowUp), ClientError> {
     let moment = event.kind.moment();
     let prompt = event.prompt.as_deref().filter(|_| moment == Some(Moment::Prompt));
     let proof = prompt.map(tell::handles).unwrap_or_default();
@@ -270,7 +273,7 @@ fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), Cli
     let claim = Request::Claim(Claim { limit, moment, proof, ..Claim::new(Way::Hook) });
     let Claimed { messages, remaining, claim_id, .. } = client.call(&claim)?;
     let Some(claim_id) = claim_id.filter(|_| !messages.is_empty()) else {
-        return Ok((Verdict::Silent, Marks::default()));
+        return Ok((Verdict::Silent, FollowUp::default()));
     };
     let items: Vec<Item> = messages.iter().map(Item::message).collect();
     let Composed { text, whole, begun, told } = tell::compose(&items, remaining);
@@ -279,30 +282,31 @@ fn claim(client: &mut Client, event: &HookEvent) -> Result<(Verdict, Marks), Cli
         Kind::Stop { again: false } => Verdict::Continue(text),
         // The agent would not read it at this point.
         Kind::Stop { again: true } | Kind::End | Kind::BeforeEdit => {
-            let unused = Marks { claim: Some(claim_id), is_left: true, ..Marks::default() };
+            let unused = FollowUp { claim: Some(claim_id), is_left: true, ..FollowUp::default() };
             return Ok((Verdict::Silent, unused));
         }
     };
     let is_left = told < messages.len();
-    Ok((verdict, Marks { read: whole, notified: begun, claim: Some(claim_id), is_left }))
+    Ok((verdict, FollowUp { read: whole, notified: begun, claim: Some(claim_id), is_left }))
 }
 
 /// Marks what the agent was told, if the answer was taken, and releases the rest.
-fn mark(client: &mut Client, marks: Marks, was_taken: bool) -> Result<(), ClientError> {
-    let Marks { read, notified, claim: Some(claim_id), is_left } = marks else { return Ok(()) };
+fn mark(client: &mut Client, follow_up: FollowUp, was_taken: bool) -> Result<(), ClientError> {
+    let FollowUp { read, notified, claim: Some(claim_id), is_left } = follow_up else {
+        return Ok(());
+    };
     let (peer_id, way) = (None, Way::Hook);
+    let claimed = Some(claim_id);
     if was_taken && !read.is_empty() {
-        let claim_id = Some(claim_id);
-        let mark = Request::MarkRead { peer_id: None, ids: read, way: Some(way), claim_id };
-        client.call_bytes(&mark)?;
+        let way = Some(way);
+        client.call_bytes(&Request::MarkRead { peer_id, ids: read, way, claim_id: claimed })?;
     }
     if was_taken && !notified.is_empty() {
-        let claim_id = Some(claim_id);
-        let mark = Request::MarkNotified { peer_id: None, ids: notified, way, claim_id };
-        client.call_bytes(&mark)?;
+        let (ids, claim_id) = (notified, claimed);
+        client.call_bytes(&Request::MarkNotified { peer_id: None, ids, way, claim_id })?;
     }
     if is_left || !was_taken {
-        client.call_bytes(&Request::ReleaseClaim { peer_id, claim_id })?;
+        client.call_bytes(&Request::ReleaseClaim { peer_id: None, claim_id })?;
     }
     Ok(())
 }

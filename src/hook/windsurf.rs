@@ -21,13 +21,10 @@ pub(super) fn read(input: &[u8]) -> Option<HookEvent> {
     if input.agent_action_name != "pre_write_code" {
         return None;
     }
-    let files = file_in(input.tool_info, &["file_path"]);
-    if files.is_empty() {
-        return None;
-    }
     // Its working directory is that of the process: the root of the workspace.
     let event = HookEvent::of(Kind::BeforeEdit, input.trajectory_id, None);
-    Some(event.editing(input.agent_action_name.into(), files.into()))
+    let edited = file_in(input.tool_info, &["file_path"]);
+    event.editing(input.agent_action_name.into(), edited)
 }
 
 pub(super) fn write(_: &HookEvent, verdict: &Verdict) -> Output {

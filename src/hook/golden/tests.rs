@@ -61,14 +61,14 @@ struct Answer {
 }
 
 const GOLDEN: [(HookForm, &str); 8] = [
-    (HookForm::ClaudeCode, include_str!("golden/claude-code.json")),
-    (HookForm::Codex, include_str!("golden/codex.json")),
-    (HookForm::QwenCode, include_str!("golden/qwen-code.json")),
-    (HookForm::KimiCode, include_str!("golden/kimi-code.json")),
-    (HookForm::CopilotCli, include_str!("golden/copilot-cli.json")),
-    (HookForm::GeminiCli, include_str!("golden/gemini-cli.json")),
-    (HookForm::Cursor, include_str!("golden/cursor.json")),
-    (HookForm::Windsurf, include_str!("golden/windsurf.json")),
+    (HookForm::ClaudeCode, include_str!("claude-code.json")),
+    (HookForm::Codex, include_str!("codex.json")),
+    (HookForm::QwenCode, include_str!("qwen-code.json")),
+    (HookForm::KimiCode, include_str!("kimi-code.json")),
+    (HookForm::CopilotCli, include_str!("copilot-cli.json")),
+    (HookForm::GeminiCli, include_str!("gemini-cli.json")),
+    (HookForm::Cursor, include_str!("cursor.json")),
+    (HookForm::Windsurf, include_str!("windsurf.json")),
 ];
 
 /// The text in every answer: quotes, a line break, and what is beyond ASCII.
