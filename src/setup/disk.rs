@@ -96,30 +96,24 @@ pub fn check_writable(path: &Path) -> Result<(), String> {
 pub fn write(path: &Path, old: Option<&File>, bytes: &[u8]) -> Result<Vec<PathBuf>, String> {
     let failed = |error: io::Error| format!("it cannot be written: {error}");
     check_writable(path)?;
-    let mut new_dirs = Vec::new();
-    if let (None, Some(dir)) = (old, path.parent()) {
-        make_dirs(dir, &mut new_dirs)
-            .map_err(|error| format!("its folder {} cannot be made: {error}", dir.display()))?;
-    }
+    let new_dirs = match path.parent().filter(|_| old.is_none()) {
+        Some(dir) => make_dirs(dir)
+            .map_err(|error| format!("its folder {} cannot be made: {error}", dir.display()))?,
+        None => Vec::new(),
+    };
     let place = old.map_or(path, |old| &old.real);
     let mode = old.map_or(NEW_FILE, |old| old.mode);
     files::replace(place, bytes, mode).map_err(failed)?;
     Ok(new_dirs)
 }
 
-fn make_dirs(dir: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
-    if dir.exists() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
-        make_dirs(parent, made)?;
-    }
-    match DirBuilder::new().mode(NEW_DIR).create(dir) {
-        Ok(()) => made.push(dir.to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    Ok(())
+/// Makes a folder and those above it; gives those that were not there, outermost first.
+fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = dir.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned);
+    let mut missing: Vec<PathBuf> = missing.collect();
+    missing.reverse();
+    DirBuilder::new().recursive(true).mode(NEW_DIR).create(dir)?;
+    Ok(missing)
 }
 
 /// Removes a file.

@@ -12,8 +12,8 @@ use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::text::{Splice, apply, indent, line_start, newline, place, starts_line};
-use super::{Malformed, Trouble};
+use super::Trouble;
+use super::text::{Splice, apply, indent, line_start, newline, starts_line};
 
 /// A value to be written. Members keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,18 +190,26 @@ pub(super) fn read<T>(
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|error| {
-        let (line, column) = place(text, error.range().start);
-        Trouble::Malformed(Malformed { line, column, what: error.kind().to_string() })
-    })?;
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options)
+        .map_err(|error| Trouble::malformed(text, error.range().start, error.kind().to_string()))?;
     match &parsed.value {
         Some(value) if !matches!(value, Value::Object(_)) => {
-            let (line, column) = place(text, value.range().start);
-            let what = "expected an object here".into();
-            Err(Trouble::Malformed(Malformed { line, column, what }))
+            Err(Trouble::malformed(text, value.range().start, "expected an object here"))
         }
         value => Ok(look(value.as_ref())),
     }
+}
+
+/// As [`read`], of the value at `path`; `None` if there is none.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_at<T>(
+    text: &str,
+    path: &[&str],
+    look: impl FnOnce(Option<&Value<'_>>) -> T,
+) -> Result<T, Trouble> {
+    read(text, |root| look(root.and_then(|root| find(root, path))))
 }
 
 /// A member of an object; the last of several of one name counts, as in ECMA-404's readers.
@@ -404,10 +412,7 @@ fn take_out(
     parents: &[&str],
     which: impl FnOnce(&Value<'_>) -> Option<usize>,
 ) -> Result<String, Trouble> {
-    let found = read(text, |root| {
-        let parent = find(root?, parents)?;
-        Some((Container::of(parent)?, which(parent)?))
-    })?;
+    let found = read_at(text, parents, |parent| Some((Container::of(parent?)?, which(parent?)?)))?;
     let Some((container, index)) = found else { return Ok(text.into()) };
     let whole_line = apply(text, &removal(text, &container, index, true));
     // Removing the line end too could make a line comment before it swallow what follows.

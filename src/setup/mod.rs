@@ -30,22 +30,18 @@ use std::fmt;
 /// The name of the entry in every agent's list of servers.
 pub const ENTRY: &str = "slm-mesh";
 
-/// A text that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    /// The line, from 1.
-    pub line: usize,
-    /// The column, in characters, from 1.
-    pub column: usize,
-    /// What is wrong there.
-    pub what: String,
-}
-
 /// Why a file's text cannot be changed. It stays as it is then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// It is not valid JSON or TOML.
-    Malformed(Malformed),
+    Malformed {
+        /// The line, from 1.
+        line: usize,
+        /// The column, in characters, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
     /// It has something else where an entry would go.
     Unexpected(String),
     /// It is not UTF-8.
@@ -55,6 +51,11 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    fn malformed(text: &str, at: usize, what: impl Into<String>) -> Self {
+        let (line, column) = text::place(text, at);
+        Self::Malformed { line, column, what: what.into() }
+    }
+
     fn not_a(text: &str, path: Option<&[&str]>, expected: &str, at: usize) -> Self {
         let (line, column) = text::place(text, at);
         let path = path.unwrap_or_default().join(".");
@@ -65,7 +66,7 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(Malformed { line, column, what }) => {
+            Self::Malformed { line, column, what } => {
                 let what = what.trim_end_matches('.');
                 write!(f, "line {line}, column {column}: {what}; mend it and try again")
             }

@@ -34,22 +34,54 @@ pub fn obstacles(agent: &Agent, place: &Place, here: &Path) -> Vec<Obstacle> {
     let dir = (settings.dir)(place);
     let path = |at: At| at.resolve(&dir, place, here);
     let here = here.to_string_lossy();
-    let json = |file: At| Json::read(&path(file));
     let names = |names: &'static [&'static str]| -> Vec<&str> {
         names.iter().map(|name| if *name == HERE { &*here } else { *name }).collect()
     };
-    let look = |switch: &Switch| match *switch {
-        Switch::Hooks(at, way, off) => json(at).hooks_off(&names(way), off),
-        Switch::OurHooks(at, way) => json(at).lists_hook(&names(way)),
-        Switch::Server(at, way, todo) => json(at).lists_server(&names(way), todo),
-        Switch::Excluded(file) => json(file).excludes_server(),
-        Switch::Enabled(file, todo) => json(file).server_off(todo),
-        Switch::Trust(file) => match &settings.hooks {
-            Some(hooks) => untrusted(agent.name, &path(file), &dir.join(hooks.file)),
-            None => Vec::new(),
-        },
-    };
-    settings.switches.iter().flat_map(look).collect()
+    let mut found = Vec::new();
+    for switch in settings.switches {
+        let mut check = |file: At, is_off: &dyn Fn(&Json) -> bool, what: String, todo: &str| {
+            let json = Json::read(&path(file));
+            if is_off(&json) {
+                found.push(Obstacle { path: json.path, what, todo: todo.into() });
+            }
+        };
+        match *switch {
+            Switch::Hooks(file, way, off) => {
+                let name = way.join(".");
+                let todo = format!("set `{name}` to {}", !off);
+                let what = format!("`{name}` switches hooks off");
+                check(file, &|json| json.is(&names(way), off), what, &todo);
+            }
+            Switch::OurHooks(file, way) => {
+                let what = format!("`{}` switches our hooks off", way.join("."));
+                let todo = "run /hooks there, enable slm-mesh";
+                check(file, &|json| json.names_us(&names(way)) == Some(true), what, todo);
+            }
+            Switch::Server(file, way, todo) => {
+                let name = way.last().copied().unwrap_or_default();
+                let what = format!("`{name}` switches the server off");
+                check(file, &|json| json.names_us(&names(way)) == Some(true), what, todo);
+            }
+            Switch::Excluded(file) => {
+                for (list, named, todo) in [
+                    ("excluded", true, "take slm-mesh out of that list"),
+                    ("allowed", false, "add slm-mesh to that list"),
+                ] {
+                    let what = format!("`mcp.{list}` leaves the server out");
+                    check(file, &|json| json.names_us(&["mcp", list]) == Some(named), what, todo);
+                }
+            }
+            Switch::Enabled(file, todo) => {
+                let what = "the server is switched off".into();
+                check(file, &|json| json.is(&[ENTRY, "enabled"], false), what, todo);
+            }
+            Switch::Trust(file) => {
+                let hooks = settings.hooks.iter().map(|hooks| dir.join(hooks.file));
+                found.extend(hooks.flat_map(|hooks| untrusted(agent.name, &path(file), &hooks)));
+            }
+        }
+    }
+    found
 }
 
 fn text(path: &Path) -> String {
@@ -70,7 +102,7 @@ impl Json {
 
     fn look<T>(&self, path: &[&str], look: impl FnOnce(&Value<'_>) -> Option<T>) -> Option<T> {
         let text = self.text.trim_start_matches('\u{feff}');
-        json::read(text, |root| json::find(root?, path).and_then(look)).ok().flatten()
+        json::read_at(text, path, |value| value.and_then(look)).ok().flatten()
     }
 
     fn is(&self, path: &[&str], wanted: bool) -> bool {
@@ -89,58 +121,6 @@ impl Json {
                 |value: &Value<'_>| matches!(value, Value::StringLit(s) if s.value == ENTRY);
             (!list.is_empty()).then(|| list.iter().any(is_us))
         })
-    }
-
-    fn found(&self, is: bool, what: String, todo: String) -> Vec<Obstacle> {
-        let obstacle = is.then(|| Obstacle { path: self.path.clone(), what, todo });
-        obstacle.into_iter().collect()
-    }
-
-    /// All hooks are off where the switch at `path` has the value `off`.
-    fn hooks_off(&self, path: &[&str], off: bool) -> Vec<Obstacle> {
-        let name = path.join(".");
-        let (what, todo) =
-            (format!("`{name}` switches hooks off"), format!("set `{name}` to {}", !off));
-        self.found(self.is(path, off), what, todo)
-    }
-
-    /// Our hooks are off where the list at `path` has their name.
-    fn lists_hook(&self, path: &[&str]) -> Vec<Obstacle> {
-        let what = format!("`{}` switches our hooks off", path.join("."));
-        self.found(
-            self.names_us(path) == Some(true),
-            what,
-            "run /hooks there, enable slm-mesh".into(),
-        )
-    }
-
-    /// The server is off where the list at `path` has its name.
-    fn lists_server(&self, path: &[&str], todo: &str) -> Vec<Obstacle> {
-        let what =
-            format!("`{}` switches the server off", path.last().copied().unwrap_or_default());
-        self.found(self.names_us(path) == Some(true), what, todo.into())
-    }
-
-    /// `mcp.excluded` and `mcp.allowed`.
-    fn excludes_server(&self) -> Vec<Obstacle> {
-        let (excluded, allowed) = (["mcp", "excluded"], ["mcp", "allowed"]);
-        let out = self.found(
-            self.names_us(&excluded) == Some(true),
-            "`mcp.excluded` leaves the server out".into(),
-            "take slm-mesh out of that list".into(),
-        );
-        let not_in = self.found(
-            self.names_us(&allowed) == Some(false),
-            "`mcp.allowed` leaves the server out".into(),
-            "add slm-mesh to that list".into(),
-        );
-        [out, not_in].concat()
-    }
-
-    /// `{"slm-mesh": {"enabled": false}}`
-    fn server_off(&self, todo: &str) -> Vec<Obstacle> {
-        let off = self.is(&[ENTRY, "enabled"], false);
-        self.found(off, "the server is switched off".into(), todo.into())
     }
 }
 
@@ -169,12 +149,12 @@ fn untrusted(agent: &str, config: &Path, hooks: &Path) -> Vec<Obstacle> {
     let settings = text(config);
     let Ok(document) = Document::parse(settings.as_str()) else { return Vec::new() };
     let mut found = Vec::new();
+    let mut obstacle = |what: String, todo: &str| {
+        found.push(Obstacle { path: config.to_owned(), what, todo: todo.into() });
+    };
     if item(&document, &["features", "hooks"]).and_then(Item::as_bool) == Some(false) {
-        found.push(Obstacle {
-            path: config.to_owned(),
-            what: "`features.hooks` switches hooks off".into(),
-            todo: "set `features.hooks` to true".into(),
-        });
+        let what = "`features.hooks` switches hooks off".into();
+        obstacle(what, "set `features.hooks` to true");
     }
     let mut state = HashMap::new();
     let kept = item(&document, &["hooks", "state"]).and_then(Item::as_table_like);
@@ -195,18 +175,12 @@ fn untrusted(agent: &str, config: &Path, hooks: &Path) -> Vec<Obstacle> {
         .count();
     let off = own.iter().filter(|own| of(own).is_some_and(|state| state.1)).count();
     if untrusted > 0 {
-        found.push(Obstacle {
-            path: config.to_owned(),
-            what: format!("{untrusted} of {all} hooks are not trusted"),
-            todo: "start codex and choose \"Trust all\", or run /hooks in it".into(),
-        });
+        let what = format!("{untrusted} of {all} hooks are not trusted");
+        obstacle(what, "start codex and choose \"Trust all\", or run /hooks in it");
     }
     if off > 0 {
-        found.push(Obstacle {
-            path: config.to_owned(),
-            what: format!("{off} of {all} hooks are switched off"),
-            todo: "run /hooks in codex, and enable them".into(),
-        });
+        let what = format!("{off} of {all} hooks are switched off");
+        obstacle(what, "run /hooks in codex, and enable them");
     }
     found
 }

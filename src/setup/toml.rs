@@ -9,8 +9,8 @@ use toml_edit::{Document, Item};
 
 use super::plan::Program;
 use super::plan::server::Entry;
-use super::text::{Splice, apply, line_start, newline, next_line, place, with_empty_line};
-use super::{Malformed, Trouble, json};
+use super::text::{Splice, apply, line_start, newline, next_line, with_empty_line};
+use super::{ENTRY, Trouble, json};
 use crate::config::DATA_DIR;
 
 /// The table of all servers.
@@ -26,23 +26,22 @@ enum At {
 
 pub(super) fn parse(text: &str) -> Result<Document<&str>, Trouble> {
     Document::parse(text).map_err(|error| {
-        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        let what = error.message().lines().next().unwrap_or_default().to_owned();
-        Trouble::Malformed(Malformed { line, column, what })
+        let what = error.message().lines().next().unwrap_or_default();
+        Trouble::malformed(text, error.span().map_or(0, |span| span.start), what)
     })
 }
 
-fn entry<'a>(document: &'a Document<&str>, name: &str) -> Option<&'a Item> {
-    document.as_table().get(SERVERS)?.as_table_like()?.get(name)
+fn entry<'a>(document: &'a Document<&str>) -> Option<&'a Item> {
+    document.as_table().get(SERVERS)?.as_table_like()?.get(ENTRY)
 }
 
-/// The entry `name`, if there is one.
+/// The entry, if there is one.
 ///
 /// # Errors
 /// The text is no TOML.
-pub(super) fn find(text: &str, name: &str) -> Result<Option<Entry>, Trouble> {
+pub(super) fn find(text: &str) -> Result<Option<Entry>, Trouble> {
     let document = parse(text)?;
-    let Some(item) = entry(&document, name) else { return Ok(None) };
+    let Some(item) = entry(&document) else { return Ok(None) };
     let get = |key: &str| item.as_table_like().and_then(|table| table.get(key));
     let command = get("command").and_then(Item::as_str).map(str::to_owned);
     let args = get("args").and_then(Item::as_array).into_iter().flatten();
@@ -53,18 +52,18 @@ pub(super) fn find(text: &str, name: &str) -> Result<Option<Entry>, Trouble> {
     Ok(Some(Entry { command, args, data_dir, is_off }))
 }
 
-/// Adds the entry `name`, which is not there yet.
+/// Adds the entry, which is not there yet.
 ///
 /// # Errors
 /// The text is no TOML, or `mcp_servers` is no table.
-pub(super) fn add(text: &str, name: &str, program: &Program) -> Result<String, Trouble> {
+pub(super) fn add(text: &str, program: &Program) -> Result<String, Trouble> {
     let at = whereabouts(text)?;
     let line = newline(text);
     let done = match at {
         At::Inline { end, is_empty } => {
             let comma = if is_empty { " " } else { ", " };
             let inner = text.get(..end).unwrap_or_default().trim_end().len();
-            let entry = format!("{comma}{} ", inline(name, program));
+            let entry = format!("{comma}{} ", inline(program));
             apply(text, &[Splice { range: inner..end, with: entry }])
         }
         At::Absent => {
@@ -73,19 +72,19 @@ pub(super) fn add(text: &str, name: &str, program: &Program) -> Result<String, T
                 text if text.ends_with('\n') => line.to_owned(),
                 _ => format!("{line}{line}"),
             };
-            format!("{text}{before}{}", block(name, program, line))
+            format!("{text}{before}{}", block(program, line))
         }
     };
     checked(done)
 }
 
-/// Gives the entry `name` another command and no arguments, and leaves the rest of it.
+/// Gives the entry another command and no arguments, and leaves the rest of it.
 ///
 /// # Errors
 /// The text is no TOML, or the entry has no command.
-pub(super) fn update(text: &str, name: &str, program: &Program) -> Result<String, Trouble> {
+pub(super) fn update(text: &str, program: &Program) -> Result<String, Trouble> {
     let document = parse(text)?;
-    let table = entry(&document, name).and_then(Item::as_table_like).ok_or(Trouble::Internal)?;
+    let table = entry(&document).and_then(Item::as_table_like).ok_or(Trouble::Internal)?;
     let span = |key: &str| table.get(key).and_then(Item::span);
     let at = span("command").ok_or(Trouble::Internal)?;
     let mut splices = vec![Splice { range: at.clone(), with: quoted(&program.path) }];
@@ -107,7 +106,7 @@ pub(super) fn update(text: &str, name: &str, program: &Program) -> Result<String
             splices.push(Splice::insert(at, format!(" {DATA_DIR} = {dir}{end}")));
         }
         (None, None, false) => {
-            let inline = entry(&document, name).is_some_and(Item::is_inline_table);
+            let inline = entry(&document).is_some_and(Item::is_inline_table);
             let (at, before) =
                 if inline { (at.end, ", ".into()) } else { (at.end, newline(text).to_owned()) };
             splices.push(Splice::insert(at, format!("{before}env = {{ {DATA_DIR} = {dir} }}")));
@@ -121,44 +120,40 @@ pub(super) fn update(text: &str, name: &str, program: &Program) -> Result<String
 ///
 /// # Errors
 /// The text is no TOML, or the entry is written in a way that is not understood.
-pub(super) fn remove(text: &str, name: &str) -> Result<(String, Option<String>), Trouble> {
-    swap(text, name, None)
+pub(super) fn remove(text: &str) -> Result<(String, Option<String>), Trouble> {
+    swap(text, None)
 }
 
 /// Puts an entry of our own in the place of the entry; what it was comes with the rest.
 ///
 /// # Errors
 /// As [`remove`].
-pub(super) fn replace(
-    text: &str,
-    name: &str,
-    program: &Program,
-) -> Result<(String, Option<String>), Trouble> {
+pub(super) fn replace(text: &str, program: &Program) -> Result<(String, Option<String>), Trouble> {
     let line = newline(text);
     let is_inline = matches!(whereabouts(text)?, At::Inline { .. });
-    let new = if is_inline { inline(name, program) } else { block(name, program, line) };
-    swap(text, name, Some(&new))
+    let new = if is_inline { inline(program) } else { block(program, line) };
+    swap(text, Some(&new))
 }
 
 /// Puts back what [`remove`] or [`replace`] gave, in the place of the entry.
 ///
 /// # Errors
 /// It does not fit any more.
-pub(super) fn restore(text: &str, name: &str, old: &str) -> Result<String, Trouble> {
-    Ok(swap(text, name, Some(old))?.0)
+pub(super) fn restore(text: &str, old: &str) -> Result<String, Trouble> {
+    Ok(swap(text, Some(old))?.0)
 }
 
 /// The entry as a table with a header.
-fn block(name: &str, program: &Program, line: &str) -> String {
+fn block(program: &Program, line: &str) -> String {
     let command = quoted(&program.path);
     let env = env(program).map(|env| format!("{env}{line}")).unwrap_or_default();
-    format!("[{SERVERS}.{name}]{line}command = {command}{line}args = []{line}{env}")
+    format!("[{SERVERS}.{ENTRY}]{line}command = {command}{line}args = []{line}{env}")
 }
 
 /// The entry as a member of an inline table.
-fn inline(name: &str, program: &Program) -> String {
+fn inline(program: &Program) -> String {
     let env = env(program).map(|env| format!(", {env}")).unwrap_or_default();
-    format!("{name} = {{ command = {}, args = []{env} }}", quoted(&program.path))
+    format!("{ENTRY} = {{ command = {}, args = []{env} }}", quoted(&program.path))
 }
 
 /// The variables, if there are any.
@@ -166,15 +161,15 @@ fn env(program: &Program) -> Option<String> {
     Some(format!("env = {{ {DATA_DIR} = {} }}", quoted(program.told_dir()?)))
 }
 
-fn swap(text: &str, name: &str, new: Option<&str>) -> Result<(String, Option<String>), Trouble> {
+fn swap(text: &str, new: Option<&str>) -> Result<(String, Option<String>), Trouble> {
     let document = parse(text)?;
-    let Some(item) = entry(&document, name) else { return Ok((text.into(), None)) };
+    let Some(item) = entry(&document) else { return Ok((text.into(), None)) };
     let servers = document.as_table().get(SERVERS);
     if let Some(inline) = servers.and_then(Item::as_inline_table) {
-        return swap_inline(text, inline, name, new);
+        return swap_inline(text, inline, new);
     }
     let Some(table) = item.as_table().filter(|table| !table.is_dotted()) else {
-        return Err(Trouble::not_a(text, Some(&[SERVERS, name]), "a table with a header", 0));
+        return Err(Trouble::not_a(text, Some(&[SERVERS, ENTRY]), "a table with a header", 0));
     };
     // From its header to the last line of its last value; tables within it go with it.
     let blocks = blocks(text, table);
@@ -236,7 +231,6 @@ fn collect(table: &toml_edit::Table, spans: &mut Vec<Range<usize>>) {
 fn swap_inline(
     text: &str,
     servers: &toml_edit::InlineTable,
-    name: &str,
     new: Option<&str>,
 ) -> Result<(String, Option<String>), Trouble> {
     let keys: Vec<_> = servers.iter().map(|(key, _)| key).collect();
@@ -244,8 +238,8 @@ fn swap_inline(
         let start = servers.key(key).and_then(toml_edit::Key::span)?.start;
         Some(start..servers.get(key)?.span()?.end)
     };
-    let index = keys.iter().position(|key| *key == name).ok_or(Trouble::Internal)?;
-    let own = span(name).ok_or(Trouble::Internal)?;
+    let index = keys.iter().position(|key| *key == ENTRY).ok_or(Trouble::Internal)?;
+    let own = span(ENTRY).ok_or(Trouble::Internal)?;
     let old = text.get(own.clone()).unwrap_or_default().to_owned();
     let splice = if let Some(new) = new {
         Splice { range: own, with: new.into() }
@@ -294,8 +288,6 @@ pub(super) fn checked(text: String) -> Result<String, Trouble> {
 mod tests {
     use super::*;
 
-    const NAME: &str = "slm-mesh";
-
     fn program(path: &str) -> Program {
         Program { path: path.into(), is_usual_dir: true, ..Program::default() }
     }
@@ -310,13 +302,13 @@ mod tests {
             "[mcp_servers]\na = { command = \"x\" }\n",
             "mcp_servers.a.command = \"x\"\n",
         ] {
-            let added = add(text, NAME, &program("/a b/slm-mesh")).unwrap();
+            let added = add(text, &program("/a b/slm-mesh")).unwrap();
             assert!(added.starts_with(text), "{added}");
-            let found = find(&added, NAME).unwrap().unwrap();
+            let found = find(&added).unwrap().unwrap();
             assert_eq!(found.command.as_deref(), Some("/a b/slm-mesh"));
             assert_eq!(found.args, Vec::<String>::new());
             assert_eq!(added.contains("\r\n"), text.contains("\r\n"));
-            let (left, old) = remove(&added, NAME).unwrap();
+            let (left, old) = remove(&added).unwrap();
             assert_eq!(left.trim_end(), text.trim_end(), "{added:?}");
             assert!(old.unwrap().starts_with("[mcp_servers.slm-mesh]"));
         }
@@ -334,13 +326,13 @@ mod tests {
                 "mcp_servers = { a = {command=\"q\"}, slm-mesh = { command = \"/x\", args = [] } } # c\n",
             ),
         ] {
-            let added = add(text, NAME, &program("/x")).unwrap();
+            let added = add(text, &program("/x")).unwrap();
             assert_eq!(added, expected);
-            let (left, old) = remove(&added, NAME).unwrap();
-            assert!(find(&left, NAME).unwrap().is_none(), "{left}");
-            let (other, ours) = replace(&added, NAME, &program("/y")).unwrap();
+            let (left, old) = remove(&added).unwrap();
+            assert!(find(&left).unwrap().is_none(), "{left}");
+            let (other, ours) = replace(&added, &program("/y")).unwrap();
             assert_eq!((&ours, other), (&old, added.replace("/x", "/y")));
-            assert_eq!(restore(&added.replace("/x", "/y"), NAME, &old.unwrap()).unwrap(), added);
+            assert_eq!(restore(&added.replace("/x", "/y"), &old.unwrap()).unwrap(), added);
         }
     }
 
@@ -348,25 +340,25 @@ mod tests {
     fn an_entry_is_taken_out_with_what_belongs_to_it_and_nothing_else() {
         let text = "# mine\n[mcp_servers.slm-mesh]\ncommand = \"node\" # why\nargs = [\n \"x.js\",\n]\n\n\
                     [mcp_servers.slm-mesh.env]\nA = \"1\"\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n";
-        let (left, old) = remove(text, NAME).unwrap();
+        let (left, old) = remove(text).unwrap();
         assert_eq!(left, "# mine\n\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
         // Replaced, it keeps its place, and comes back to it.
-        let (replaced, same) = replace(text, NAME, &program("/x")).unwrap();
+        let (replaced, same) = replace(text, &program("/x")).unwrap();
         assert_eq!(same, old);
         let ours = "[mcp_servers.slm-mesh]\ncommand = \"/x\"\nargs = []\n";
         let expected = format!("# mine\n{ours}\n# other\n[mcp_servers.b]\ncommand = \"b\"\n");
         assert_eq!(replaced, expected);
-        assert_eq!(restore(&replaced, NAME, &old.unwrap()).unwrap(), text);
+        assert_eq!(restore(&replaced, &old.unwrap()).unwrap(), text);
         // With a table of someone else in between, each goes by itself.
         let text = "[mcp_servers.slm-mesh]\ncommand = \"x\"\nargs = [\"y\"]\n[other]\na = 1 # one\n\
                     [mcp_servers.slm-mesh.env]\nA = \"1\"\n";
-        assert_eq!(remove(text, NAME).unwrap().0, "[other]\na = 1 # one\n");
+        assert_eq!(remove(text).unwrap().0, "[other]\na = 1 # one\n");
     }
 
     #[test]
     fn another_path_is_changed_in_its_place() {
         let text = "[mcp_servers.slm-mesh]\nargs = [\"mcp\"]   # a\ncommand = 'old/slm-mesh'\nenabled = true\n";
-        let updated = update(text, NAME, &program("/new")).unwrap();
+        let updated = update(text, &program("/new")).unwrap();
         assert_eq!(
             updated,
             "[mcp_servers.slm-mesh]\nargs = []   # a\ncommand = \"/new\"\nenabled = true\n"
@@ -375,24 +367,21 @@ mod tests {
 
     #[test]
     fn what_is_no_toml_is_refused_with_its_place() {
-        for (text, line, column) in [("a = 1\nb = = 2\n", 2, 5), ("[x\n", 1, 3), ("é = 1", 1, 1)] {
-            let Err(Trouble::Malformed(error)) = add(text, NAME, &program("/x")) else {
+        for (text, place) in [("a = 1\nb = = 2\n", (2, 5)), ("[x\n", (1, 3)), ("é = 1", (1, 1))] {
+            let Err(Trouble::Malformed { line, column, what }) = add(text, &program("/x")) else {
                 panic!("{text}");
             };
-            assert_eq!((error.line, error.column), (line, column), "{text}: {}", error.what);
+            assert_eq!((line, column), place, "{text}: {what}");
         }
-        assert!(matches!(
-            add("mcp_servers = 5", NAME, &program("/x")),
-            Err(Trouble::Unexpected(_))
-        ));
+        assert!(matches!(add("mcp_servers = 5", &program("/x")), Err(Trouble::Unexpected(_))));
     }
 
     #[test]
     fn another_data_directory_is_among_the_variables() {
         let other = Program { path: "/x".into(), data_dir: "/d".into(), is_usual_dir: false };
-        let dir = |text: &str| find(text, NAME).unwrap().unwrap().data_dir;
+        let dir = |text: &str| find(text).unwrap().unwrap().data_dir;
         for text in ["", "mcp_servers = {}\n"] {
-            let added = add(text, NAME, &other).unwrap();
+            let added = add(text, &other).unwrap();
             assert_eq!(dir(&added).as_deref(), Some("/d"), "{added}");
         }
         let head = "[mcp_servers.slm-mesh]\ncommand = \"/old/slm-mesh\"\n";
@@ -404,11 +393,11 @@ mod tests {
             "[mcp_servers.slm-mesh.env]\nA = \"1\"\n",
             "[mcp_servers.slm-mesh.env]\nSLM_MESH_DATA_DIR = \"/e\"\n",
         ] {
-            let updated = update(&format!("{head}{env}"), NAME, &other).unwrap();
+            let updated = update(&format!("{head}{env}"), &other).unwrap();
             assert_eq!(dir(&updated).as_deref(), Some("/d"), "{updated}");
             assert_eq!(updated.contains("A = "), env.contains("A = "), "{updated}");
         }
         let inline = "mcp_servers = { slm-mesh = { command = \"/old/slm-mesh\" } }\n";
-        assert_eq!(dir(&update(inline, NAME, &other).unwrap()).as_deref(), Some("/d"));
+        assert_eq!(dir(&update(inline, &other).unwrap()).as_deref(), Some("/d"));
     }
 }

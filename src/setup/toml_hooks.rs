@@ -3,12 +3,9 @@
 use toml_edit::{Document, Item, Table};
 
 use super::Trouble;
-
-use super::plan::Program;
-use super::plan::hooks::{Own, command, is_own};
+use super::plan::hooks::{Own, Wanted, command, is_own};
 use super::text::{Splice, apply, newline, with_empty_line};
 use super::toml::{blocks, checked, parse, quoted, whole};
-use crate::agents::Event;
 
 const HOOKS: &str = "hooks";
 
@@ -39,7 +36,8 @@ pub(super) fn own(text: &str, agent: &str) -> Result<Vec<Own>, Trouble> {
 }
 
 /// Whether there is one hook for each event, as it would be written now, and none besides.
-pub(super) fn are_current(own: &[Own], program: &Program, agent: &str, events: &[Event]) -> bool {
+pub(super) fn are_current(own: &[Own], wanted: &Wanted<'_>) -> bool {
+    let Wanted { agent, events, program, .. } = *wanted;
     own.len() == events.len()
         && own.iter().zip(events).all(|(own, event)| {
             own.event == event.name
@@ -53,13 +51,9 @@ pub(super) fn are_current(own: &[Own], program: &Program, agent: &str, events: &
 ///
 /// # Errors
 /// As [`own`].
-pub(super) fn install(
-    text: &str,
-    program: &Program,
-    agent: &str,
-    events: &[Event],
-) -> Result<String, Trouble> {
-    if are_current(&own(text, agent)?, program, agent, events) {
+pub(super) fn install(text: &str, wanted: &Wanted<'_>) -> Result<String, Trouble> {
+    let Wanted { agent, events, program, .. } = *wanted;
+    if are_current(&own(text, agent)?, wanted) {
         return Ok(text.into());
     }
     let mut text = uninstall(text, agent)?;
@@ -96,15 +90,19 @@ pub(super) fn uninstall(text: &str, agent: &str) -> Result<String, Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Program;
     use super::*;
+    use crate::agents::{Event, HookShape};
 
     const EVENTS: &[Event] = &[
         Event { name: "PreToolUse", matcher: Some("Write"), seconds: 5, waits: false },
         Event { name: "Stop", matcher: None, seconds: 5, waits: false },
     ];
 
-    fn program(path: &str) -> Program {
-        Program { path: path.into(), is_usual_dir: true, ..Program::default() }
+    fn put_in(text: &str, path: &str) -> Result<String, Trouble> {
+        let program = Program { path: path.into(), is_usual_dir: true, ..Program::default() };
+        let (shape, agent, events) = (HookShape::Toml, "kimi", EVENTS);
+        install(text, &Wanted { shape, agent, events, program: &program })
     }
 
     #[test]
@@ -115,12 +113,12 @@ mod tests {
             "a = 1\r\n",
             "# top\na = 1\n\n[[hooks]]\nevent = \"Stop\" # mine\ncommand = \"mine\"\n",
         ] {
-            let put = install(text, &program("/a b/slm-mesh"), "kimi", EVENTS).unwrap();
+            let put = put_in(text, "/a b/slm-mesh").unwrap();
             assert!(put.starts_with(text), "{put}");
             assert_eq!(own(&put, "kimi").unwrap().len(), 2, "{put}");
             assert_eq!(put.contains("\r\n"), text.contains("\r\n"));
-            assert_eq!(install(&put, &program("/a b/slm-mesh"), "kimi", EVENTS).unwrap(), put);
-            let moved = install(&put, &program("/b/slm-mesh"), "kimi", EVENTS).unwrap();
+            assert_eq!(put_in(&put, "/a b/slm-mesh").unwrap(), put);
+            let moved = put_in(&put, "/b/slm-mesh").unwrap();
             assert!(!moved.contains("/a b") && moved.contains("/b/slm-mesh hook kimi"), "{moved}");
             let more = format!("{moved}\n[b]\nc = 1\n");
             let out = uninstall(&more, "kimi").unwrap();
@@ -133,7 +131,7 @@ mod tests {
     #[test]
     fn hooks_in_another_form_are_refused() {
         let text = "hooks = []\n";
-        let refused = install(text, &program("/x/slm-mesh"), "kimi", EVENTS).unwrap_err();
+        let refused = put_in(text, "/x/slm-mesh").unwrap_err();
         assert!(matches!(refused, Trouble::Unexpected(why) if why.contains("[[hooks]]")));
     }
 }

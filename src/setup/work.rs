@@ -1,4 +1,4 @@
-//! Look, plan, do: what is to happen to the files of an agent, and that it happens.
+//! Looks at the files of an agent, plans what is to happen to them, and does it.
 
 use std::path::{Path, PathBuf};
 
@@ -58,9 +58,9 @@ pub struct FilePlan {
 pub struct AgentPlan {
     /// Which.
     pub agent: &'static Agent,
-    /// By what it was found to be installed.
+    /// What shows that it is installed.
     pub sign: Option<PathBuf>,
-    /// Where our plugin is told of, which brings server, hooks and skills by itself.
+    /// Where our plugin is enabled, which brings server, hooks and skills itself.
     pub plugin: Option<PathBuf>,
     /// Its files; for each that cannot be changed, why.
     pub files: Vec<Result<FilePlan, (PathBuf, String)>>,
@@ -223,7 +223,7 @@ impl Setup {
         Ok(plan)
     }
 
-    /// Waits until nobody else changes the files and the record, and knows what they have done.
+    /// Waits until nobody else is changing the files and the record, and reads the record anew.
     ///
     /// # Errors
     /// The record cannot be had; the text says what to do.
@@ -255,7 +255,7 @@ impl Setup {
         let known = self.record.get(path).is_some();
         let now = planned.old.as_ref().map(|old| hash(&old.bytes));
         if !known || now.as_ref() != Some(&entry.after) {
-            // What it would be without us is what it is given back as.
+            // What it would be without our entries is what uninstalling restores.
             let without = if known {
                 let (parts, memory) = (&planned.target.parts, &entry.memory);
                 let text = plan::uninstall(&planned.before, parts, &self.program, memory);

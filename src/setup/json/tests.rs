@@ -136,13 +136,15 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         ("{} {}", 1, 4),
         ("{\"a\": 0x1F}", 1, 7),
     ] {
-        let Err(Trouble::Malformed(error)) = set(text, &["a"], node()) else {
+        let Err(Trouble::Malformed { line: at_line, column: at_column, what }) =
+            set(text, &["a"], node())
+        else {
             panic!("{text}");
         };
-        assert_eq!((error.line, error.column), (line, column), "{text}: {}", error.what);
+        assert_eq!((at_line, at_column), (line, column), "{text}: {what}");
     }
     let deep = "[".repeat(100_000);
-    assert!(matches!(read(&deep, |_| ()), Err(Trouble::Malformed(_))));
+    assert!(matches!(read(&deep, |_| ()), Err(Trouble::Malformed { .. })));
     let text = "{\n  \"mcpServers\": []\n}";
     let Err(Trouble::Unexpected(why)) = set(text, &["mcpServers", "x"], node()) else {
         panic!("an array");

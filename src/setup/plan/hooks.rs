@@ -14,6 +14,15 @@ const WOKEN: &str = "slm-mesh: a message arrived";
 /// The argument by which a hook waits.
 const WAIT: &str = " --wait";
 
+/// The hooks that are to be in a file.
+#[derive(Clone, Copy)]
+pub(in crate::setup) struct Wanted<'a> {
+    pub(in crate::setup) shape: HookShape,
+    pub(in crate::setup) agent: &'a str,
+    pub(in crate::setup) events: &'a [Event],
+    pub(in crate::setup) program: &'a Program,
+}
+
 /// The command line of a hook, as a shell reads it.
 #[must_use]
 pub fn command(program: &Program, agent: &str, waits: bool) -> String {
@@ -120,80 +129,6 @@ fn own_in(root: Option<&Value<'_>>, shape: HookShape, agent: &str) -> Vec<Own> {
     found
 }
 
-fn element(shape: HookShape, event: &Event, program: &Program, agent: &str) -> Node {
-    let line = Node::text(command(program, agent, event.waits));
-    let matcher = event.matcher.map(|matcher| ("matcher", Node::text(matcher)));
-    let kind = ("type", Node::text("command"));
-    let mut hook = Vec::new();
-    match shape {
-        HookShape::Groups { second, name } => {
-            if name {
-                hook.push(("name", Node::text(ENTRY)));
-            }
-            hook.extend([kind, ("command", line)]);
-            if event.waits {
-                hook.push(("asyncRewake", Node::Bool(true)));
-            }
-            hook.push(("timeout", Node::Number(event.seconds * second)));
-            if event.waits {
-                hook.push(("rewakeSummary", Node::text(WOKEN)));
-            }
-            let hooks = ("hooks", Node::Lines(vec![Node::Map(hook)]));
-            return Node::Map(matcher.into_iter().chain([hooks]).collect());
-        }
-        HookShape::Versioned => {
-            hook.push(("command", line));
-            hook.extend(matcher);
-            hook.push(("timeout", Node::Number(event.seconds)));
-        }
-        // What the hook says is its reason for a refusal.
-        HookShape::Plain => hook.extend([("command", line), ("show_output", Node::Bool(true))]),
-        HookShape::Bash | HookShape::Toml => {
-            hook.extend([kind, ("bash", line)]);
-            hook.extend(matcher);
-            hook.push(("timeoutSec", Node::Number(event.seconds)));
-        }
-    }
-    Node::Map(hook)
-}
-
-pub(super) fn look(
-    text: &str,
-    shape: HookShape,
-    program: &Program,
-    agent: &str,
-    events: &[Event],
-) -> Result<Look, Trouble> {
-    let (own, is_current) = if shape == HookShape::Toml {
-        let own = toml_hooks::own(text, agent)?;
-        let current = toml_hooks::are_current(&own, program, agent, events);
-        (own, current)
-    } else {
-        json::read(text, |root| {
-            let own = own_in(root, shape, agent);
-            let current = own.len() == events.len()
-                && places(root, shape, program, agent, events, &own).iter().all(|place| place.same);
-            (own, current)
-        })?
-    };
-    let has =
-        |event: &&Event| own.iter().any(|own| own.event == event.name && own.waits == event.waits);
-    let name = |event: &Event| {
-        let waits = if event.waits { " (the one that waits)" } else { "" };
-        format!("{}{waits}", event.name)
-    };
-    Ok(Look {
-        found: match own.first() {
-            None => Found::Absent,
-            Some(_) if is_current => Found::Current,
-            Some(_) => Found::Other,
-        },
-        missing: events.iter().filter(|event| !has(event)).map(name).collect(),
-        command: own.into_iter().next().map(|own| own.command),
-        ..Look::default()
-    })
-}
-
 /// Where the hook for an event is to go.
 struct Place {
     /// The one of ours that it takes the place of.
@@ -202,77 +137,130 @@ struct Place {
     same: bool,
 }
 
-/// For each event, which of the hooks that are there is meant for it.
-fn places(
-    root: Option<&Value<'_>>,
-    shape: HookShape,
-    program: &Program,
-    agent: &str,
-    events: &[Event],
-    own: &[Own],
-) -> Vec<Place> {
-    let mut used = vec![false; own.len()];
-    let mut find = |event: &Event| {
-        // One among hooks of others is taken out, and made anew by itself.
-        let fits =
-            |own: &Own| own.event == event.name && own.waits == event.waits && own.inner.is_none();
-        let at = own.iter().zip(&used).position(|(own, used)| !used && fits(own));
-        let Some((own, used)) = at.and_then(|at| Some((own.get(at)?, used.get_mut(at)?))) else {
-            return Place { at: None, same: false };
-        };
-        *used = true;
-        let path = [HOOKS, event.name, &own.group.to_string()];
-        let value = root.and_then(|root| json::find(root, &path));
-        let wanted = element(shape, event, program, agent);
-        Place { at, same: value.is_some_and(|value| wanted.is(value)) }
-    };
-    events.iter().map(&mut find).collect()
-}
-
-pub(super) fn install(
-    planned: &mut Planned,
-    shape: HookShape,
-    program: &Program,
-    agent: &str,
-    events: &[Event],
-) -> Result<(), Trouble> {
-    if shape == HookShape::Toml {
-        planned.text = toml_hooks::install(&planned.text, program, agent, events)?;
-        return Ok(());
-    }
-    let mut text = planned.text.clone();
-    let (own, places) = json::read(&text, |root| {
-        let own = own_in(root, shape, agent);
-        let places = places(root, shape, program, agent, events, &own);
-        (own, places)
-    })?;
-    // Each in its place: some agents remember by it what was decided of a hook, and of its neighbours.
-    for (event, place) in events.iter().zip(&places).filter(|(_, place)| !place.same) {
-        let Some(own) = place.at.and_then(|at| own.get(at)) else { continue };
-        let node = element(shape, event, program, agent);
-        text = json::replace(&text, &[HOOKS, event.name, &own.group.to_string()], &node)?;
-    }
-    let kept: Vec<_> = places.iter().filter_map(|place| place.at).collect();
-    let others = own.iter().enumerate().filter(|(at, _)| !kept.contains(at)).map(|(_, own)| own);
-    text = without(&text, others)?;
-    let has = |text: &str, path: &[&str]| {
-        json::read(text, |root| root.and_then(|root| json::find(root, path)).is_some())
-    };
-    if shape == HookShape::Versioned && !has(&text, &["version"])? {
-        planned.memory.note_made(&["version"]);
-        text = json::set(&text, &["version"], Node::Number(1))?;
-    }
-    for (event, _) in events.iter().zip(&places).filter(|(_, place)| place.at.is_none()) {
-        for path in [&[HOOKS][..], &[HOOKS, event.name]] {
-            if !has(&text, path)? {
-                planned.memory.note_made(path);
+impl Wanted<'_> {
+    fn element(&self, event: &Event) -> Node {
+        let line = Node::text(command(self.program, self.agent, event.waits));
+        let matcher = event.matcher.map(|matcher| ("matcher", Node::text(matcher)));
+        let kind = ("type", Node::text("command"));
+        let mut hook = Vec::new();
+        match self.shape {
+            HookShape::Groups { second, name } => {
+                if name {
+                    hook.push(("name", Node::text(ENTRY)));
+                }
+                hook.extend([kind, ("command", line)]);
+                if event.waits {
+                    hook.push(("asyncRewake", Node::Bool(true)));
+                }
+                hook.push(("timeout", Node::Number(event.seconds * second)));
+                if event.waits {
+                    hook.push(("rewakeSummary", Node::text(WOKEN)));
+                }
+                let hooks = ("hooks", Node::Lines(vec![Node::Map(hook)]));
+                return Node::Map(matcher.into_iter().chain([hooks]).collect());
+            }
+            HookShape::Versioned => {
+                hook.push(("command", line));
+                hook.extend(matcher);
+                hook.push(("timeout", Node::Number(event.seconds)));
+            }
+            // What the hook says is its reason for a refusal.
+            HookShape::Plain => hook.extend([("command", line), ("show_output", Node::Bool(true))]),
+            HookShape::Bash | HookShape::Toml => {
+                hook.extend([kind, ("bash", line)]);
+                hook.extend(matcher);
+                hook.push(("timeoutSec", Node::Number(event.seconds)));
             }
         }
-        let node = element(shape, event, program, agent);
-        text = json::append(&text, &[HOOKS, event.name], node)?;
+        Node::Map(hook)
     }
-    planned.text = text;
-    Ok(())
+
+    pub(super) fn look(&self, text: &str) -> Result<Look, Trouble> {
+        let events = self.events;
+        let (own, is_current) = if self.shape == HookShape::Toml {
+            let own = toml_hooks::own(text, self.agent)?;
+            let current = toml_hooks::are_current(&own, self);
+            (own, current)
+        } else {
+            let (own, places) = self.places(text)?;
+            let current = own.len() == events.len() && places.iter().all(|place| place.same);
+            (own, current)
+        };
+        let has = |event: &&Event| {
+            own.iter().any(|own| own.event == event.name && own.waits == event.waits)
+        };
+        let name = |event: &Event| {
+            let waits = if event.waits { " (the one that waits)" } else { "" };
+            format!("{}{waits}", event.name)
+        };
+        Ok(Look {
+            found: match own.first() {
+                None => Found::Absent,
+                Some(_) if is_current => Found::Current,
+                Some(_) => Found::Other,
+            },
+            missing: events.iter().filter(|event| !has(event)).map(name).collect(),
+            command: own.into_iter().next().map(|own| own.command),
+            ..Look::default()
+        })
+    }
+
+    /// The hooks of ours in a text, and for each event which of them is meant for it.
+    fn places(&self, text: &str) -> Result<(Vec<Own>, Vec<Place>), Trouble> {
+        json::read(text, |root| {
+            let own = own_in(root, self.shape, self.agent);
+            let mut used = vec![false; own.len()];
+            let mut find = |event: &Event| {
+                // One among hooks of others is taken out, and made anew by itself.
+                let fits = |own: &Own| {
+                    own.event == event.name && own.waits == event.waits && own.inner.is_none()
+                };
+                let at = own.iter().zip(&used).position(|(own, used)| !used && fits(own));
+                let Some((own, used)) = at.and_then(|at| Some((own.get(at)?, used.get_mut(at)?)))
+                else {
+                    return Place { at: None, same: false };
+                };
+                *used = true;
+                let path = [HOOKS, event.name, &own.group.to_string()];
+                let value = root.and_then(|root| json::find(root, &path));
+                let wanted = self.element(event);
+                Place { at, same: value.is_some_and(|value| wanted.is(value)) }
+            };
+            let places = self.events.iter().map(&mut find).collect();
+            (own, places)
+        })
+    }
+
+    pub(super) fn install(&self, planned: &mut Planned) -> Result<(), Trouble> {
+        if self.shape == HookShape::Toml {
+            planned.text = toml_hooks::install(&planned.text, self)?;
+            return Ok(());
+        }
+        let mut text = planned.text.clone();
+        let (own, places) = self.places(&text)?;
+        // Each in its place: some agents remember a decision about a hook by its place.
+        for (event, place) in self.events.iter().zip(&places).filter(|(_, place)| !place.same) {
+            let Some(own) = place.at.and_then(|at| own.get(at)) else { continue };
+            let node = self.element(event);
+            text = json::replace(&text, &[HOOKS, event.name, &own.group.to_string()], &node)?;
+        }
+        let kept: Vec<_> = places.iter().filter_map(|place| place.at).collect();
+        let others =
+            own.iter().enumerate().filter(|(at, _)| !kept.contains(at)).map(|(_, own)| own);
+        planned.text = without(&text, others)?;
+        let has_version = json::read_at(&planned.text, &["version"], |version| version.is_some())?;
+        if self.shape == HookShape::Versioned && !has_version {
+            planned.note_missing(&["version"])?;
+            planned.text = json::set(&planned.text, &["version"], Node::Number(1))?;
+        }
+        for (event, _) in self.events.iter().zip(&places).filter(|(_, place)| place.at.is_none()) {
+            let path = [HOOKS, event.name];
+            planned.note_missing(&path)?;
+            let node = self.element(event);
+            planned.text = json::append(&planned.text, &path, node)?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn uninstall(text: &str, shape: HookShape, agent: &str) -> Result<String, Trouble> {

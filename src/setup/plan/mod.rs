@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `server` | the server's entry |
 //! | [`hooks`] | hooks |
-//! | `settings` | leave to use the tools, and settings that have to be true |
+//! | `settings` | permission to use the tools, and settings that have to be true |
 
 pub mod hooks;
 pub(super) mod server;
@@ -17,14 +17,15 @@ use std::path::Path;
 use jsonc_parser::ast::Value;
 use serde::{Deserialize, Serialize};
 
+use self::hooks::Wanted;
 use super::targets::Part;
 use super::{ENTRY, Trouble, json};
 
 /// The mark that some editors put before the first character of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
-/// How a script of ours names the program, whose path comes in its place.
+/// The line of a script of ours that names the program; its path is put there.
 const PROGRAM: &str = "PROGRAM = \"slm-mesh\"";
-/// And what it gives the program to know before the command.
+/// The lines with the options that the script gives the program before the command.
 const OPTIONS: [&str; 2] = ["OPTIONS = []", "OPTIONS: string[] = []"];
 
 /// What is entered.
@@ -52,7 +53,7 @@ impl Program {
     }
 }
 
-/// What has to be known to take out of a file just what was put into it.
+/// What has to be remembered to take out of a file exactly what was put into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
@@ -62,22 +63,15 @@ pub struct Memory {
     /// An entry of someone else that had to go, as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
-    /// Lists and settings that were not there before, outermost first.
+    /// Lists and settings that were not there before, the outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<Vec<String>>,
-    /// Leave that its person had given before.
+    /// Permissions that its person had given before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub had_leave: Vec<String>,
 }
 
 impl Memory {
-    fn note_made(&mut self, path: &[&str]) {
-        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
-        if !self.made.contains(&path) {
-            self.made.push(path);
-        }
-    }
-
     fn note_replaced(&mut self, command: Option<&str>, old: String) {
         let own = command.is_some() && command == self.program.as_deref();
         if !own && self.replaced.is_none() {
@@ -93,6 +87,21 @@ pub struct Planned {
     pub text: String,
     /// What to remember.
     pub memory: Memory,
+}
+
+impl Planned {
+    /// Remembers what on the way to `path`, and at its end, is still to be made.
+    fn note_missing(&mut self, path: &[&str]) -> Result<(), Trouble> {
+        for length in 1..=path.len() {
+            let path = path.get(..length).unwrap_or_default();
+            let made: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+            let is_there = json::read_at(&self.text, path, |value| value.is_some())?;
+            if !is_there && !self.memory.made.contains(&made) {
+                self.memory.made.push(made);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How much of what belongs into a file is there.
@@ -138,7 +147,7 @@ pub fn install(
         match part {
             Part::Server(shape) => server::install(&mut planned, *shape, program)?,
             Part::Hooks { shape, agent, events } => {
-                hooks::install(&mut planned, *shape, program, agent, events)?;
+                Wanted { shape: *shape, agent, events, program }.install(&mut planned)?;
             }
             Part::Allow => settings::allow(&mut planned)?,
             Part::Setting(name) => settings::set(&mut planned, name)?,
@@ -216,7 +225,7 @@ pub fn uninstall(
     Ok(text)
 }
 
-/// What is to be seen of a part in a text.
+/// How much of a part is in a text.
 ///
 /// # Errors
 /// The text cannot be read.
@@ -224,7 +233,9 @@ pub fn look(text: &str, part: &Part, program: &Program) -> Result<Look, Trouble>
     let (_, text) = split_mark(text);
     match part {
         Part::Server(shape) => server::look(text, *shape, program),
-        Part::Hooks { shape, agent, events } => hooks::look(text, *shape, program, agent, events),
+        Part::Hooks { shape, agent, events } => {
+            Wanted { shape: *shape, agent, events, program }.look(text)
+        }
         Part::Allow => settings::look_leave(text),
         Part::Setting(name) => settings::look(text, name),
         Part::Skill(_) | Part::Script(_) => {

@@ -96,20 +96,17 @@ fn read(value: &Value<'_>, shape: Shape) -> Entry {
 
 pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, Trouble> {
     if shape == Shape::Toml {
-        let found = toml::find(text, ENTRY)?;
+        let found = toml::find(text)?;
         return Ok(found.map(|found| found.look(program)).unwrap_or_default());
     }
-    json::read(text, |root| {
-        let value = root.and_then(|root| json::find(root, &path_of(shape)));
+    json::read_at(text, &path_of(shape), |value| {
         value.map(|value| read(value, shape).look(program)).unwrap_or_default()
     })
 }
 
 /// What stands where the entry goes.
 enum Now {
-    Absent {
-        list: bool,
-    },
+    Absent,
     Current,
     /// Ours, elsewhere: what else stands in it stays.
     Moved {
@@ -131,12 +128,10 @@ pub(super) fn install(
         return install_toml(planned, program);
     }
     let path = path_of(shape);
+    planned.note_missing(&path[..1])?;
     let text = &planned.text;
-    let now = json::read(text, |root| {
-        let Some(value) = root.and_then(|root| json::find(root, &path)) else {
-            let list = root.and_then(|root| json::find(root, &path[..1]));
-            return Now::Absent { list: list.is_some() };
-        };
+    let now = json::read_at(text, &path, |value| {
+        let Some(value) = value else { return Now::Absent };
         let raw = json::raw(text, value).to_owned();
         let entry = read(value, shape);
         match entry.command {
@@ -150,12 +145,7 @@ pub(super) fn install(
     let memory = &mut planned.memory;
     match now {
         Now::Current => {}
-        Now::Absent { list } => {
-            if !list {
-                memory.note_made(&path[..1]);
-            }
-            planned.text = json::set(text, &path, entry(shape, program))?;
-        }
+        Now::Absent => planned.text = json::set(text, &path, entry(shape, program))?,
         Now::Moved { command, has_dir, raw } => {
             memory.note_replaced(Some(&command), raw);
             let path_of_program = Node::text(&program.path);
@@ -188,8 +178,7 @@ pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<Str
         return uninstall_toml(text, memory);
     }
     let path = path_of(shape);
-    let ours = json::read(text, |root| {
-        let value = root.and_then(|root| json::find(root, &path));
+    let ours = json::read_at(text, &path, |value| {
         value.and_then(|value| read(value, shape).command).is_some_and(|command| is_ours(&command))
     })?;
     match (&memory.replaced, ours) {
@@ -201,20 +190,20 @@ pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<Str
 
 fn install_toml(planned: &mut Planned, program: &Program) -> Result<(), Trouble> {
     let text = &planned.text;
-    let found = toml::find(text, ENTRY)?;
+    let found = toml::find(text)?;
     let Some(found) = found else {
-        planned.text = toml::add(text, ENTRY, program)?;
+        planned.text = toml::add(text, program)?;
         return Ok(());
     };
     if found.is_current(program) {
         return Ok(());
     }
     planned.text = if let Some(command) = found.command.filter(|command| is_ours(command)) {
-        let (_, old) = toml::remove(text, ENTRY)?;
+        let (_, old) = toml::remove(text)?;
         planned.memory.note_replaced(Some(&command), old.unwrap_or_default());
-        toml::update(text, ENTRY, program)?
+        toml::update(text, program)?
     } else {
-        let (text, old) = toml::replace(text, ENTRY, program)?;
+        let (text, old) = toml::replace(text, program)?;
         planned.memory.note_replaced(None, old.unwrap_or_default());
         text
     };
@@ -222,12 +211,12 @@ fn install_toml(planned: &mut Planned, program: &Program) -> Result<(), Trouble>
 }
 
 fn uninstall_toml(text: &str, memory: &Memory) -> Result<String, Trouble> {
-    let command = toml::find(text, ENTRY)?.and_then(|entry| entry.command);
+    let command = toml::find(text)?.and_then(|entry| entry.command);
     if !command.is_some_and(|command| is_ours(&command)) {
         return Ok(text.into());
     }
     match &memory.replaced {
-        Some(old) => toml::restore(text, ENTRY, old),
-        None => Ok(toml::remove(text, ENTRY)?.0),
+        Some(old) => toml::restore(text, old),
+        None => Ok(toml::remove(text)?.0),
     }
 }

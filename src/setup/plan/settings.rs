@@ -1,4 +1,4 @@
-//! Leave to use the tools without being asked, and settings that have to be true.
+//! Permission to use the tools without asking, and settings that have to be true.
 
 use jsonc_parser::ast::Value;
 
@@ -20,9 +20,9 @@ fn rule(value: &Value<'_>) -> Option<&'static str> {
 
 /// Which rules are not there.
 fn missing(text: &str) -> Result<Vec<&'static str>, Trouble> {
-    json::read(text, |root| {
-        let list = root.and_then(|root| json::find(root, &ALLOWED)).map(json::elements);
-        let has: Vec<_> = list.unwrap_or_default().iter().filter_map(rule).collect();
+    json::read_at(text, &ALLOWED, |list| {
+        let list = list.map(json::elements).unwrap_or_default();
+        let has: Vec<_> = list.iter().filter_map(rule).collect();
         RULES.into_iter().filter(|rule| !has.contains(rule)).collect()
     })
 }
@@ -40,14 +40,7 @@ pub(super) fn allow(planned: &mut Planned) -> Result<(), Trouble> {
         planned.memory.had_leave = had.map(str::to_owned).collect();
     }
     for rule in missing {
-        for path in [&ALLOWED[..1], &ALLOWED] {
-            let is_there = json::read(&planned.text, |root| {
-                root.is_some_and(|root| json::find(root, path).is_some())
-            })?;
-            if !is_there {
-                planned.memory.note_made(path);
-            }
-        }
+        planned.note_missing(&ALLOWED)?;
         planned.text = json::append(&planned.text, &ALLOWED, Node::text(rule))?;
     }
     Ok(())
@@ -59,9 +52,8 @@ pub(super) fn forbid(text: &str, memory: &Memory) -> Result<String, Trouble> {
         rule(value).is_some_and(|rule| !memory.had_leave.iter().any(|had| had == rule))
     };
     loop {
-        let at = json::read(&text, |root| {
-            let list = root.and_then(|root| json::find(root, &ALLOWED)).map(json::elements);
-            list.unwrap_or_default().iter().position(is_ours)
+        let at = json::read_at(&text, &ALLOWED, |list| {
+            list.map(json::elements).unwrap_or_default().iter().position(is_ours)
         })?;
         let Some(at) = at else { return Ok(text) };
         text = json::remove_element(&text, &ALLOWED, at)?;
@@ -69,7 +61,7 @@ pub(super) fn forbid(text: &str, memory: &Memory) -> Result<String, Trouble> {
 }
 
 pub(super) fn look(text: &str, name: &str) -> Result<Look, Trouble> {
-    let found = json::read(text, |root| match root.and_then(|root| json::find(root, &[name])) {
+    let found = json::read_at(text, &[name], |value| match value {
         None => Found::Absent,
         Some(Value::BooleanLit(value)) if value.value => Found::Current,
         Some(_) => Found::Other,
@@ -81,7 +73,7 @@ pub(super) fn set(planned: &mut Planned, name: &'static str) -> Result<(), Troub
     match look(&planned.text, name)?.found {
         Found::Current => Ok(()),
         Found::Absent => {
-            planned.memory.note_made(&[name]);
+            planned.note_missing(&[name])?;
             planned.text = json::set(&planned.text, &[name], Node::Bool(true))?;
             Ok(())
         }
