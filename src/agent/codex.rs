@@ -32,8 +32,7 @@ pub struct Window {
 /// editor has started is not shared.
 #[must_use]
 pub fn is_shared(pid: u32) -> bool {
-    let is_server = detect::agent_of(pid) == Some(&CODEX)
-        && platform::command_line(pid).is_some_and(|line| line.iter().any(|word| word == SERVER));
+    let is_server = says_any(pid, &[SERVER]) == Some(true);
     let parent = || platform::ancestors(pid).first().copied();
     is_server && parent().and_then(detect::agent_of).is_none_or(|agent| *agent == CODEX)
 }
@@ -77,9 +76,7 @@ fn is_in_shared(pid: u32) -> bool {
 
 /// Whether a process is a Codex without a terminal that exits by itself.
 fn runs_once(pid: u32) -> bool {
-    detect::agent_of(pid) == Some(&CODEX)
-        && platform::command_line(pid)
-            .is_some_and(|line| line.iter().any(|word| ONCE.contains(&word.as_str())))
+    says_any(pid, &ONCE) == Some(true)
 }
 
 /// How many sessions in the directory of the MCP server `pid` have such a server.
@@ -97,9 +94,13 @@ pub fn started(pid: u32) -> Option<u64> {
 }
 
 fn is_window(pid: u32) -> bool {
-    detect::agent_of(pid) == Some(&CODEX)
-        && platform::command_line(pid)
-            .is_some_and(|line| !line.iter().any(|word| OTHERS.contains(&word.as_str())))
+    says_any(pid, &OTHERS) == Some(false)
+}
+
+/// Whether the command line of a process has one of `words`; `None` if it is no Codex.
+fn says_any(pid: u32, words: &[&str]) -> Option<bool> {
+    let line = platform::command_line(pid).filter(|_| detect::agent_of(pid) == Some(&CODEX))?;
+    Some(line.iter().any(|word| words.contains(&word.as_str())))
 }
 
 fn directory_of(pid: u32) -> Option<PathBuf> {

@@ -148,31 +148,26 @@ pub fn install(
 }
 
 fn put(hooks: &Path, program: &Path, data_dir: Option<&Path>) -> Result<Installed, InstallError> {
-    let unreached = Vec::new();
     let (hook, kept) = places(hooks);
     let wanted = script::text(program, data_dir);
-    match read(&hook)? {
-        Some(present) => match script::owner(&present) {
-            Owner::Guard if present == wanted && is_executable(&hook) => {
-                let kept = exists(&kept).then_some(kept);
-                return Ok(Installed { hook, already: true, kept, unreached });
-            }
-            Owner::Guard => {}
-            Owner::Changed => return Err(InstallError::Changed(hook)),
-            Owner::Other if exists(&kept) => return Err(InstallError::InTheWay { hook, kept }),
-            Owner::Other => {
-                let new = write_beside(&hook, &wanted)?;
-                rename(&hook, &kept).inspect_err(|_| drop(fs::remove_file(&new)))?;
-                rename(&new, &hook)?;
-                return Ok(Installed { hook, already: false, kept: Some(kept), unreached });
-            }
-        },
+    let present = read(&hook)?;
+    let owner = present.as_deref().map(script::owner);
+    match owner {
+        Some(Owner::Changed) => return Err(InstallError::Changed(hook)),
+        Some(Owner::Other) if exists(&kept) => return Err(InstallError::InTheWay { hook, kept }),
+        Some(Owner::Guard | Owner::Other) => {}
         None => fs::create_dir_all(hooks).map_err(at(hooks))?,
     }
-    let new = write_beside(&hook, &wanted)?;
-    rename(&new, &hook)?;
+    let already = present.as_ref() == Some(&wanted) && is_executable(&hook);
+    if !already {
+        let new = write_beside(&hook, &wanted)?;
+        if owner == Some(Owner::Other) {
+            rename(&hook, &kept).inspect_err(|_| drop(fs::remove_file(&new)))?;
+        }
+        rename(&new, &hook)?;
+    }
     let kept = exists(&kept).then_some(kept);
-    Ok(Installed { hook, already: false, kept, unreached })
+    Ok(Installed { hook, already, kept, unreached: Vec::new() })
 }
 
 /// Removes the guard from the repository of `dir`, and restores the hook that was there before.

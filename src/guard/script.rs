@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 /// The suffix of a hook that was there before. It is kept under that name and runs first.
 pub(super) const KEPT_SUFFIX: &str = ".before-slm-mesh";
 
@@ -58,7 +60,7 @@ pub(super) fn text(program: &Path, data_dir: Option<&Path>) -> Vec<u8> {
 pub(super) fn owner(text: &[u8]) -> Owner {
     if text.starts_with(HEAD.as_bytes()) && text.ends_with(TAIL.as_bytes()) {
         Owner::Guard
-    } else if text.windows(MARK.len()).any(|window| window == MARK) {
+    } else if memmem::find(text, MARK).is_some() {
         Owner::Changed
     } else {
         Owner::Other
@@ -68,10 +70,10 @@ pub(super) fn owner(text: &[u8]) -> Owner {
 /// The program that the guard `text` runs.
 pub(super) fn program(text: &[u8]) -> Option<PathBuf> {
     let word = text.strip_prefix(HEAD.as_bytes())?;
-    let end = word.windows(MIDDLE.len()).position(|window| window == MIDDLE.as_bytes())?;
+    let end = memmem::find(word, MIDDLE.as_bytes())?;
     let mut rest = word.get(..end)?.strip_prefix(b"'")?.strip_suffix(b"'")?;
     let mut path = Vec::with_capacity(rest.len());
-    while let Some(at) = rest.windows(QUOTE.len()).position(|window| window == QUOTE) {
+    while let Some(at) = memmem::find(rest, QUOTE) {
         path.extend(rest.get(..at)?);
         path.push(b'\'');
         rest = rest.get(at + QUOTE.len()..)?;
@@ -82,15 +84,8 @@ pub(super) fn program(text: &[u8]) -> Option<PathBuf> {
 
 /// A path as one word of the shell, whatever characters it has.
 fn quote(path: &Path) -> Vec<u8> {
-    let mut word = vec![b'\''];
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'\'' => word.extend(QUOTE),
-            byte => word.push(*byte),
-        }
-    }
-    word.push(b'\'');
-    word
+    let parts: Vec<&[u8]> = path.as_os_str().as_bytes().split(|byte| *byte == b'\'').collect();
+    [&b"'"[..], &parts.join(QUOTE), b"'"].concat()
 }
 
 #[cfg(test)]
