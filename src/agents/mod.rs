@@ -40,7 +40,7 @@ pub struct Agent {
     /// Variables that it sets for the commands it runs, and by which it is known. Those that people
     /// set themselves, to configure it, say nothing and are not here.
     pub variables: &'static [&'static str],
-    /// The same of an editor for its terminals, where a person works and other agents are started.
+    /// Variables that an editor sets for its terminals, in which people work and start other agents.
     pub terminal_variables: &'static [&'static str],
     /// Variables of its sandbox.
     pub sandbox_variables: &'static [&'static str],
@@ -53,9 +53,9 @@ pub struct Agent {
     pub packages: &'static [&'static str],
     /// Which processes of the same name are one agent.
     pub grouping: Grouping,
-    /// By which ways an idle session of it can be woken, the best first.
+    /// The ways in which an idle session of it can be woken, the best first.
     pub ways: &'static [Way],
-    /// How its inbox socket is spoken to, if it has one.
+    /// The protocol of its inbox socket, if it has one.
     pub dialect: Option<Dialect>,
     /// Its files; empty if it is only known.
     pub settings: Settings,
@@ -88,13 +88,12 @@ pub enum Grouping {
     Extensions,
 }
 
-/// The words that are spoken on an inbox socket.
+/// The protocol of an inbox socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// It says what becomes of a text, and takes us for another session, to which its agent can
-    /// answer.
+    /// It answers what becomes of a text, and takes the sender for a session that its agent can answer.
     Claude,
-    /// Nothing comes back.
+    /// It answers nothing.
     Qwen,
 }
 
@@ -216,7 +215,7 @@ impl Agent {
         self.grouping == Grouping::Editor
     }
 
-    /// Whether an idle session of it can be woken by this way.
+    /// Whether an idle session of it can be woken in this way.
     #[must_use]
     pub fn has_way(&self, way: Way) -> bool {
         self.ways.contains(&way)

@@ -40,7 +40,7 @@ pub struct Settings {
     pub switches: &'static [Switch],
     /// How our plugin for it is known to be installed and on.
     pub plugin: Option<Plugin>,
-    /// What a person must know after a change.
+    /// What a person has to do after a change.
     pub after: &'static str,
 }
 
@@ -159,7 +159,7 @@ pub struct Event {
     pub waits: bool,
 }
 
-/// A hook of nothing particular.
+/// A hook for all tools, with the usual time limit.
 pub(super) const fn on(name: &'static str) -> Event {
     Event { name, matcher: None, seconds: 5, waits: false }
 }

@@ -13,14 +13,14 @@ use crate::model::{Monotonic, Seq};
 const EVENTS_INTERVAL: Duration = Duration::from_millis(250);
 /// The same for everything else.
 const QUERIES_INTERVAL: Duration = Duration::from_millis(333);
-/// So many more of each after a quiet time.
+/// How many of each may be made at once after a quiet time.
 const BURST: u32 = 8;
 /// Between two looks at the whole list of peers or locks, or at the counts.
 const LIST_MIN: Duration = Duration::from_secs(1);
 /// Between two looks at messages.
 const MESSAGES_MIN: Duration = Duration::from_millis(200);
-/// After so long peers and counts are looked at though no event said that they changed: summaries,
-/// branches and stale peers have none.
+/// How often peers and counts are looked at without an event: changes of summaries and branches, and
+/// peers that become stale, have none.
 const LISTS_EVERY: Duration = Duration::from_secs(10);
 /// Most messages of one look.
 const LOOK_LIMIT: u32 = 64;
@@ -101,7 +101,7 @@ pub(super) struct Asks {
     pub(super) is_live: bool,
     is_reading: bool,
     is_asking: bool,
-    /// Nothing is asked before.
+    /// Nothing is asked before this time.
     quiet_until: Monotonic,
     full_answers: u32,
     locks: Refresh,

@@ -1,4 +1,4 @@
-//! The parts of the screen: which there are, how much room each has, and where one is in it.
+//! The parts of the screen: how much room each has, and which of its rows are shown.
 
 use ratatui::layout::Rect;
 
@@ -42,7 +42,7 @@ pub(super) enum Item {
     Event(Seq),
 }
 
-/// Where one is in a pane.
+/// The position in a pane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// The selected row; none: the first ones are shown, whatever comes.

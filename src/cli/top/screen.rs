@@ -25,7 +25,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// What is on the terminal is not known any more.
+    /// What is on the terminal is no longer known.
     pub(super) fn forget(&mut self) {
         self.shown = None;
     }
@@ -52,7 +52,7 @@ impl Screen {
 
 fn write_cells(shown: &Buffer, next: &Buffer, out: &mut Vec<u8>) -> bool {
     let mut look = None;
-    // Where the terminal stands, as far as is certain.
+    // Where the cursor is, if that is certain.
     let mut at: Option<(u16, u16)> = None;
     let mut changed = false;
     for (x, y, cell) in shown.diff_iter(next) {
@@ -68,7 +68,7 @@ fn write_cells(shown: &Buffer, next: &Buffer, out: &mut Vec<u8>) -> bool {
         }
         let symbol = cell.symbol();
         out.extend_from_slice(symbol.as_bytes());
-        // How far others move the terminal is not sure.
+        // How far any other character moves the cursor is not certain.
         at = (symbol.len() == 1).then_some((x + 1, y));
     }
     if changed {

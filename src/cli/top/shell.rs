@@ -30,12 +30,13 @@ const INPUT: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const EVENTS: Token = Token(2);
 const QUERIES: Token = Token(3);
-/// No broker is started here.
+/// Of the start of a broker, which never happens here.
 const NEVER: Token = Token(4);
 
 /// Between two screens: about 60 a second.
 const FRAME_TIME: Duration = Duration::from_millis(16);
-/// Between two screens at the least, in times of what drawing one took: a slow machine draws less.
+/// The least time between two screens, in multiples of what drawing one took: a slow machine draws less
+/// often.
 const FRAME_SHARE: u32 = 8;
 /// How long after an ESC the rest of a key's sequence may come.
 const ESCAPE_TIME: Duration = Duration::from_millis(40);
@@ -83,7 +84,7 @@ struct Shell {
     begun: Instant,
     /// When something was typed last.
     typed_at: Instant,
-    /// Not drawn before.
+    /// The next screen is not drawn before this time.
     draw_at: Instant,
     wants_drawing: bool,
     is_over: bool,
@@ -172,7 +173,7 @@ impl Shell {
         }
         if is_ready(SIGNALS) {
             self.app.handle_resize(Terminal::size());
-            // Anew after each: one that stops this is answered by another.
+            // Asked again after each: SIGCONT comes while SIGTSTP is being handled.
             while let Some(signal) = self.signals.pending().next() {
                 self.handle_signal(signal);
             }

@@ -104,7 +104,7 @@ impl Terminal {
         Ok(true)
     }
 
-    /// What was typed since; none: the terminal has gone.
+    /// What has been typed since the last call; `None` if the terminal is gone.
     pub(super) fn read() -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         while matches!(poll_readable(io::stdin(), Some(Duration::ZERO)), Ok(true)) {

@@ -18,8 +18,8 @@ use crate::cli::table::{cut, cut_middle};
 use crate::cli::text::{count, duration};
 use crate::model::{MessageKind, Party, SentStatus, Stage, Timestamp};
 
-// What the look of a word says; never that alone: the word says it, too. On light and dark backgrounds
-// alike, so never yellow or cyan, and never a background of our own.
+// Colour and weight never say anything that the words do not. They have to be legible on light and dark
+// backgrounds, so there is no yellow or cyan, and no background of our own.
 const PLAIN: Style = Style::new();
 pub(super) const WEAK: Style = Style::new().add_modifier(Modifier::DIM);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
@@ -36,8 +36,8 @@ const REASON_WIDTH_MIN: usize = 10;
 #[derive(Debug)]
 pub(super) struct Frame {
     pub(super) buffer: Buffer,
-    /// When it is no longer true, though nothing has come: an age has grown, a lock has come closer
-    /// to its end.
+    /// When it is out of date even if nothing happens: an age has grown, a lock has come closer to its
+    /// end.
     pub(super) changes_at: Option<Timestamp>,
 }
 
@@ -90,7 +90,7 @@ fn cleaned(text: &str) -> String {
 struct View<'a> {
     app: &'a App,
     buffer: Buffer,
-    /// The second in which something looks different.
+    /// The first second in which something looks different.
     changes_at: Option<i64>,
 }
 
@@ -120,7 +120,7 @@ impl View<'_> {
             format!("this is {width}x{height}"),
             "q quits".into(),
         ];
-        // What matters most is told where there is one line only.
+        // The last lines matter most.
         let skipped = lines.len().saturating_sub(usize::from(height).max(1));
         for (y, line) in (0..height).zip(lines.iter().skip(skipped)) {
             self.put(0, y, width, line, PLAIN);
@@ -307,7 +307,7 @@ impl View<'_> {
             self.put(area.x + 1, area.y + 1, area.width - 1, empty(self.app, pane), WEAK);
             return;
         };
-        // What is in a list of peers stays, so that columns may be as wide as it; not so in others.
+        // Peers change rarely, so their columns fit their content; elsewhere the columns would jump.
         let column = |(at, head): (usize, &Cell)| {
             let texts = shown.iter().filter_map(|row| row.get(at)).map(|cell| cell.text.width());
             let content = texts.max().unwrap_or(0).max(head.head.len());
