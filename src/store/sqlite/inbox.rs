@@ -3,7 +3,7 @@
 use super::broadcasts::Walk;
 use super::db::{Db, Outcome};
 use super::messages::StoredMessage;
-use super::parties::CLI;
+use super::parties::{CLI, EVERYONE};
 use super::streams::{Found, Merge, Range, Seqs, Source};
 use crate::model::{Message, Party, Seq, Timestamp};
 use crate::store::marks::Marks;
@@ -13,15 +13,6 @@ use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 const PIECE_REMAINING: u32 = 101;
 
 type Keep<'a> = &'a mut dyn FnMut(&Message) -> bool;
-
-/// How a message stood with its recipient before it was read.
-#[derive(Clone, Copy, Debug)]
-struct Before {
-    found: Found,
-    /// The number of the recipient.
-    recipient: u32,
-    marks: Marks,
-}
 
 impl Db {
     pub(super) fn inbox(
@@ -43,9 +34,10 @@ impl Db {
         }
 
         let mut merge = self.inbox_rows(query, me, from)?;
-        let mut kept = Vec::new();
         let mut messages = Vec::new();
-        while kept.len() < query.limit as usize
+        let mut read = Vec::new();
+        let mut read_broadcast = false;
+        while messages.len() < query.limit as usize
             && let Some(found) = merge.peek_but(self, query.but)?
         {
             let StoredMessage { message, recipient } = self.message_found(found.seq)?;
@@ -59,22 +51,20 @@ impl Db {
             if !keep(&message) && !messages.is_empty() {
                 break;
             }
+            // All ranges go on beyond this row, so that none finds it again once it is marked.
             merge.pop(found);
+            if then != marks && self.mark(me, found.seq, (recipient, marks), |_| then)? {
+                read.push(Receipt { id: message.id, from: message.from.clone() });
+                read_broadcast |= recipient == EVERYONE;
+            }
             messages.push(message);
-            kept.push(Before { found, recipient, marks });
         }
         let remaining = match unread {
-            Some(unread) => unread.saturating_sub(kept.len() as u64),
+            Some(unread) => unread.saturating_sub(messages.len() as u64),
             None => self.count_remaining(merge, query.but, query.untold_only)?,
         };
-        let mut read = Vec::new();
-        if let Some(at) = mark_read_at {
-            let rows = kept.iter().zip(&messages);
-            let unread = rows.filter(|(before, _)| before.marks.read_at.is_none());
-            read.extend(
-                unread.map(|(_, Message { id, from, .. })| Receipt { id: *id, from: from.clone() }),
-            );
-            self.mark_page_read(me, &kept, at)?;
+        if read_broadcast {
+            self.keep_reading(me)?;
         }
         if !query.is_ascending() {
             messages.reverse();
@@ -113,24 +103,6 @@ impl Db {
             _ => Some(Walk::new(self, me, from, query.unread_only, range)?),
         };
         Ok(Merge { range, direct, broadcasts })
-    }
-
-    fn mark_page_read(&mut self, me: u32, kept: &[Before], at: Timestamp) -> Outcome<()> {
-        let mut marked_broadcast = false;
-        for Before { found, recipient, marks } in
-            kept.iter().filter(|kept| kept.marks.read_at.is_none())
-        {
-            if found.broadcast.is_some() {
-                self.mark_broadcast(found.seq, &[me], |_, marks| marks.read(at, None))?;
-                marked_broadcast = true;
-            } else {
-                self.mark_direct(found.seq, *recipient, *marks, marks.read(at, None))?;
-            }
-        }
-        if marked_broadcast {
-            self.keep_reading(me)?;
-        }
-        Ok(())
     }
 
     pub(super) fn sent(&mut self, query: &SentQuery<'_>, keep: Keep<'_>) -> Outcome<Page> {

@@ -260,17 +260,28 @@ impl Db {
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
             let Marked { recipient, marks, .. } = found;
-            let is_changed = if recipient == EVERYONE {
-                self.mark_broadcast(id.seq(), &[me], |_, marks| change(marks))? > 0
-            } else {
-                (recipient == me || Some(recipient) == mailbox)
-                    && self.mark_direct(id.seq(), recipient, marks, change(marks))?
-            };
-            if is_changed {
+            let is_its_own = [Some(me), mailbox, Some(EVERYONE)].contains(&Some(recipient));
+            if is_its_own && self.mark(me, id.seq(), (recipient, marks), &change)? {
                 changed.push((*id, found));
             }
         }
         Ok(changed)
+    }
+
+    /// Changes how a message, stored for a recipient and so marked, stands with one of those that
+    /// have it; returns whether that is a change.
+    pub(super) fn mark(
+        &mut self,
+        me: u32,
+        seq: Seq,
+        (recipient, marks): (u32, Marks),
+        change: impl Fn(Marks) -> Marks,
+    ) -> Outcome<bool> {
+        if recipient == EVERYONE {
+            Ok(self.mark_broadcast(seq, &[me], |_, marks| change(marks))? > 0)
+        } else {
+            self.mark_direct(seq, recipient, marks, change(marks))
+        }
     }
 
     /// How the message with this id stands.

@@ -136,10 +136,8 @@ impl SqliteStore {
     }
 
     /// Makes a database of which nothing is left when it is closed.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn open_in_memory(options: &Options) -> std::result::Result<Self, OpenError> {
+    #[cfg(test)]
+    pub(crate) fn open_in_memory(options: &Options) -> std::result::Result<Self, OpenError> {
         Ok(Self::new(open::open_in_memory(options)?, None, *options))
     }
 
