@@ -6,13 +6,13 @@ use crate::model::{Event, Message, MessageId, Party, Reached, Timestamp, Told, W
 
 /// How a message stands with a recipient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Marks {
+pub(in crate::store) struct MessageMarks {
     pub(in crate::store) delivered_at: Option<Timestamp>,
     pub(in crate::store) told: Option<Told>,
     pub(in crate::store) read_at: Option<Timestamp>,
 }
 
-impl Marks {
+impl MessageMarks {
     pub(in crate::store) fn of(message: &Message) -> Self {
         let Message { delivered_at, told, read_at, .. } = *message;
         Self { delivered_at, told, read_at }
@@ -67,7 +67,7 @@ impl Marks {
 }
 
 /// How far a broadcast has come, by how it stands with each recipient.
-pub(in crate::store) fn reached(all: impl Iterator<Item = Marks>) -> Reached {
+pub(in crate::store) fn reached(all: impl Iterator<Item = MessageMarks>) -> Reached {
     let mut reached = Reached::default();
     for marks in all {
         reached.recipients += 1;

@@ -5,9 +5,9 @@ use std::ops::Bound;
 use uuid::Uuid;
 
 use super::Tables;
-use super::rows::{Place, StoredEvent, StoredMessage};
+use super::rows::{MessagePlace, StoredEvent, StoredMessage};
 use crate::model::{Event, Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way};
-use crate::store::marks::Marks;
+use crate::store::marks::MessageMarks;
 use crate::store::{
     Counts, NewEvent, NewMessage, Receipt, Repeated, Result, StoreError, Telling, To, Waiting,
 };
@@ -114,7 +114,7 @@ impl Tables {
         &mut self,
         recipient: Recipient,
         seq: Seq,
-        change: impl Fn(Marks) -> Marks,
+        change: impl Fn(MessageMarks) -> MessageMarks,
     ) -> bool {
         let places = self.places(recipient);
         self.messages.change(&seq, |message| {
@@ -130,7 +130,7 @@ impl Tables {
         &mut self,
         recipient: Recipient,
         id: MessageId,
-        change: impl Fn(Marks) -> Marks,
+        change: impl Fn(MessageMarks) -> MessageMarks,
     ) -> Option<Receipt> {
         let receipt = self.messages.get(&id.seq()).map(StoredMessage::receipt);
         receipt.filter(|it| it.id == id && self.mark(recipient, id.seq(), change))
@@ -202,7 +202,7 @@ impl Tables {
     }
 
     pub(super) fn unread_direct(&self, peer: PeerId, limit: u32) -> Result<Vec<Receipt>> {
-        let place = Place::of_peer(peer);
+        let place = MessagePlace::of_peer(peer);
         let unread = |row: &&StoredMessage| {
             let marks = row.recipients.get(&place).filter(|_| !row.is_broadcast());
             marks.is_some_and(|marks| marks.read_at.is_none())

@@ -27,7 +27,7 @@ use super::{
     StoreError, Telling, Waiting, each_operation, needs_turn,
 };
 use rows::{StoredEvent, StoredMessage, StoredPeer};
-use table::Table;
+use table::UndoTable;
 
 use crate::model::{
     Event, Invitation, Lock, MachineId, MachineName, MachineRecord, MeshTime, Message, MessageId,
@@ -39,8 +39,8 @@ macro_rules! tables {
     ($($name:ident: $key:ty => $row:ty,)*) => {
         #[derive(Clone, Debug, Default)]
         struct Tables {
-            $($name: Table<$key, $row>,)*
-            times: Table<MeshTime, (TimeMark, Seq)>,
+            $($name: UndoTable<$key, $row>,)*
+            times: UndoTable<MeshTime, (TimeMark, Seq)>,
             last_seq: Seq,
             /// Messages that were looked at for inboxes.
             #[cfg(test)]

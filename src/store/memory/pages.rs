@@ -1,9 +1,9 @@
 //! Messages and events as they are listed.
 
 use super::Tables;
-use super::rows::{Place, StoredMessage};
+use super::rows::{MessagePlace, StoredMessage};
 use crate::model::{Event, Message, Timestamp, type_matches};
-use crate::store::marks::{Marks, received};
+use crate::store::marks::{MessageMarks, received};
 use crate::store::{
     EventPage, EventQuery, HistoryQuery, InboxQuery, Page, REMAINING_MAX, Result, SentQuery,
 };
@@ -58,8 +58,8 @@ impl Tables {
             self.looked_at += self.messages_between(query.after, query.before).count();
         }
         let places = self.places(query.recipient);
-        let read = |marks: Marks| mark_read_at.map_or(marks, |at| marks.read(at, None));
-        let rows: Vec<(&StoredMessage, Marks)> = self
+        let read = |marks: MessageMarks| mark_read_at.map_or(marks, |at| marks.read(at, None));
+        let rows: Vec<(&StoredMessage, MessageMarks)> = self
             .messages_between(query.after, query.before)
             .filter_map(|row| Some((row, row.marks_in(&places)?)))
             .filter(|(_, marks)| !query.unread_only || marks.read_at.is_none())
@@ -90,7 +90,7 @@ impl Tables {
             }
             let name = to.to_string();
             let hosts = self.mailboxes_by_host(&name).into_keys();
-            hosts.map(|host| Place::mailbox(&name, host)).collect()
+            hosts.map(|host| MessagePlace::mailbox(&name, host)).collect()
         });
         let rows: Vec<&StoredMessage> = self
             .messages_between(query.after, query.before)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tables;
-use super::rows::{Place, StoredPeer};
+use super::rows::{MessagePlace, StoredPeer};
 use crate::model::{MachineName, MeshTime, PeerId, PeerRecord, Recipient};
 use crate::store::{Mailbox, Result};
 
@@ -59,15 +59,15 @@ impl Tables {
     }
 
     /// The mailbox of this recipient, if it has one.
-    pub(super) fn mailbox_of(&self, recipient: Recipient) -> Option<Place> {
+    pub(super) fn mailbox_of(&self, recipient: Recipient) -> Option<MessagePlace> {
         let record = &self.peers.get(&recipient.peer()?)?.record;
         let has_one = record.left_at.is_none() && !record.name_is_automatic;
-        has_one.then(|| Place::mailbox(&record.name, record.host))
+        has_one.then(|| MessagePlace::mailbox(&record.name, record.host))
     }
 
     /// Where the messages of a recipient are.
-    pub(super) fn places(&self, recipient: Recipient) -> Vec<Place> {
-        self.mailbox_of(recipient).into_iter().chain([Place::Own(recipient)]).collect()
+    pub(super) fn places(&self, recipient: Recipient) -> Vec<MessagePlace> {
+        self.mailbox_of(recipient).into_iter().chain([MessagePlace::Own(recipient)]).collect()
     }
 
     pub(super) fn mailboxes(&self, name: &str) -> Result<Vec<Mailbox>> {
@@ -88,7 +88,8 @@ impl Tables {
             }
         }
         for (seq, row) in &self.messages.rows {
-            let Some((Place::Mailbox(of, host), marks)) = row.recipients.first_key_value() else {
+            let Some((MessagePlace::Mailbox(of, host), marks)) = row.recipients.first_key_value()
+            else {
                 continue;
             };
             if of.eq_ignore_ascii_case(name) {

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::model::{Event, MachineName, Message, Party, PeerId, PeerRecord, Recipient, Seq};
-use crate::store::marks::{Marks, reached};
+use crate::store::marks::{MessageMarks, reached};
 use crate::store::{NewMessage, Receipt, To};
 
 /// Where a message is put.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum MessagePlace {
     /// With its recipient.
     Own(Recipient),
     /// In the mailbox of a name on a machine.
     Mailbox(Box<str>, Option<MachineName>),
 }
 
-impl Place {
+impl MessagePlace {
     pub(super) fn of_peer(id: PeerId) -> Self {
         Self::Own(Recipient::Peer(id))
     }
@@ -33,22 +33,22 @@ pub(super) struct StoredMessage {
     /// As it was sent, to nobody if it is a broadcast.
     pub(super) message: Message,
     /// How it stands where it was put.
-    pub(super) recipients: BTreeMap<Place, Marks>,
+    pub(super) recipients: BTreeMap<MessagePlace, MessageMarks>,
     pub(super) client_id: Option<Uuid>,
 }
 
 impl StoredMessage {
     /// `mailbox`: that of the recipient, if it has one.
-    pub(super) fn new(new: &NewMessage<'_>, mailbox: Option<Place>) -> Self {
+    pub(super) fn new(new: &NewMessage<'_>, mailbox: Option<MessagePlace>) -> Self {
         let places = match new.to {
-            To::One(recipient) => vec![mailbox.unwrap_or(Place::Own(recipient))],
-            To::Name(name, host) => vec![Place::mailbox(name, host)],
+            To::One(recipient) => vec![mailbox.unwrap_or(MessagePlace::Own(recipient))],
+            To::Name(name, host) => vec![MessagePlace::mailbox(name, host)],
             To::Many(peers) | To::Group(_, peers) => {
-                peers.iter().copied().map(Place::of_peer).collect()
+                peers.iter().copied().map(MessagePlace::of_peer).collect()
             }
         };
         let (to_name, to_host) = match places.first() {
-            Some(Place::Mailbox(name, host)) => (Some(name.clone()), *host),
+            Some(MessagePlace::Mailbox(name, host)) => (Some(name.clone()), *host),
             _ => (None, None),
         };
         let (to, to_group) = match new.to {
@@ -75,7 +75,7 @@ impl StoredMessage {
             read_at: None,
             reached: None,
         };
-        let recipients = places.into_iter().map(|place| (place, Marks::default())).collect();
+        let recipients = places.into_iter().map(|place| (place, MessageMarks::default())).collect();
         Self { message, recipients, client_id: new.client_id }
     }
 
@@ -93,7 +93,7 @@ impl StoredMessage {
     }
 
     /// How it stands in one of these places.
-    pub(super) fn marks_in(&self, places: &[Place]) -> Option<Marks> {
+    pub(super) fn marks_in(&self, places: &[MessagePlace]) -> Option<MessageMarks> {
         places.iter().find_map(|place| self.recipients.get(place)).copied()
     }
 

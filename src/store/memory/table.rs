@@ -6,19 +6,19 @@ use crate::model::MeshTime;
 
 /// Rows by key, and what undoes the changes of this turn.
 #[derive(Clone, Debug)]
-pub(super) struct Table<K, V> {
+pub(super) struct UndoTable<K, V> {
     pub(super) rows: BTreeMap<K, V>,
     /// What was under a key before each change, in the order of the changes.
     undo: Vec<(K, Option<V>)>,
 }
 
-impl<K, V> Default for Table<K, V> {
+impl<K, V> Default for UndoTable<K, V> {
     fn default() -> Self {
         Self { rows: BTreeMap::new(), undo: Vec::new() }
     }
 }
 
-impl<K: Ord + Clone, V: Clone + PartialEq> Table<K, V> {
+impl<K: Ord + Clone, V: Clone + PartialEq> UndoTable<K, V> {
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.rows.get(key)
     }

@@ -6,18 +6,18 @@ use rusqlite::Connection;
 
 use super::db::{Db, Fault, Outcome, damaged};
 use super::rows::{MarkTime, told_from_stored, told_to_stored};
-use super::streams::{Range, in_order};
-use super::waiting::Lists;
+use super::streams::{SeqRange, in_order};
+use super::waiting::RecipientLists;
 use crate::model::{Reached, Seq};
-use crate::store::marks::{self, Marks};
+use crate::store::marks::{self, MessageMarks};
 
 /// A recipient in a list: its number (4 bytes), delivered at, told at (6 bytes each, as in
 /// [`MarkTime`]), told how (1 byte), read at (6 bytes), all with the highest byte first.
 /// The list is sorted by number. Marks do not change its length, so SQLite writes only the page that
 /// an entry is on.
-type Entry = [u8; 23];
+type RecipientEntry = [u8; 23];
 
-fn entry(party: u32, marks: Marks) -> Entry {
+fn entry(party: u32, marks: MessageMarks) -> RecipientEntry {
     let (told_at, how) = told_to_stored(marks.told);
     let [p0, p1, p2, p3] = party.to_be_bytes();
     let [_, _, d0, d1, d2, d3, d4, d5] = MarkTime(marks.delivered_at).to_stored().to_be_bytes();
@@ -26,25 +26,25 @@ fn entry(party: u32, marks: Marks) -> Entry {
     [p0, p1, p2, p3, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, how, r0, r1, r2, r3, r4, r5]
 }
 
-fn party_of(entry: &Entry) -> u32 {
+fn party_of(entry: &RecipientEntry) -> u32 {
     let [p0, p1, p2, p3, ..] = *entry;
     u32::from_be_bytes([p0, p1, p2, p3])
 }
 
-fn marks_of(entry: &Entry) -> Marks {
+fn marks_of(entry: &RecipientEntry) -> MessageMarks {
     // Shifted up and down again, so that the sign is kept.
     let time = |[b0, b1, b2, b3, b4, b5]: [u8; 6]| {
         i64::from_be_bytes([b0, b1, b2, b3, b4, b5, 0, 0]) >> 16
     };
     let [_, _, _, _, d0, d1, d2, d3, d4, d5, n0, n1, n2, n3, n4, n5, how, r @ ..] = *entry;
-    Marks {
+    MessageMarks {
         delivered_at: MarkTime::from_stored(time([d0, d1, d2, d3, d4, d5])).0,
         told: told_from_stored(time([n0, n1, n2, n3, n4, n5]), how),
         read_at: MarkTime::from_stored(time(r)).0,
     }
 }
 
-pub(super) fn entries(list: &[u8]) -> Outcome<&[Entry]> {
+pub(super) fn entries(list: &[u8]) -> Outcome<&[RecipientEntry]> {
     match list.as_chunks() {
         (entries, []) => Ok(entries),
         _ => Err(Fault::Damaged("a list of recipients ends in the middle of one".into())),
@@ -52,30 +52,30 @@ pub(super) fn entries(list: &[u8]) -> Outcome<&[Entry]> {
 }
 
 /// The recipients in a stored list and how it stands with each; `None` if it is no list.
-pub(super) fn read_list(list: &[u8]) -> Option<Vec<(u32, Marks)>> {
+pub(super) fn read_list(list: &[u8]) -> Option<Vec<(u32, MessageMarks)>> {
     let list: Vec<_> = entries(list).ok()?.iter().map(|e| (party_of(e), marks_of(e))).collect();
     list.is_sorted_by(|(a, _), (b, _)| a < b).then_some(list)
 }
 
-pub(super) fn find(entries: &[Entry], party: u32) -> Option<Marks> {
+pub(super) fn find(entries: &[RecipientEntry], party: u32) -> Option<MessageMarks> {
     let place = entries.binary_search_by_key(&party, party_of).ok()?;
     entries.get(place).map(marks_of)
 }
 
-fn reached(entries: &[Entry]) -> Reached {
+fn reached(entries: &[RecipientEntry]) -> Reached {
     marks::reached(entries.iter().map(marks_of))
 }
 
 /// How many broadcasts have not reached, and have not been read by, all their recipients.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingBroadcasts {
     pub(super) undelivered: u64,
     pub(super) unread: u64,
 }
 
-impl Pending {
-    fn add(&mut self, list: &[Entry]) {
-        let lacks = |mark: fn(Marks) -> bool| list.iter().any(|entry| mark(marks_of(entry)));
+impl PendingBroadcasts {
+    fn add(&mut self, list: &[RecipientEntry]) {
+        let lacks = |mark: fn(MessageMarks) -> bool| list.iter().any(|entry| mark(marks_of(entry)));
         self.undelivered += u64::from(lacks(|marks| marks.delivered_at.is_none()));
         self.unread += u64::from(lacks(|marks| marks.read_at.is_none()));
     }
@@ -85,8 +85,8 @@ impl Db {
     /// Stores the list of a new broadcast. Its message is stored separately.
     pub(super) fn add_broadcast(&mut self, seq: Seq, mut parties: Vec<u32>) -> Outcome<()> {
         parties.sort_unstable();
-        let list: Vec<Entry> =
-            parties.iter().map(|party| entry(*party, Marks::default())).collect();
+        let list: Vec<RecipientEntry> =
+            parties.iter().map(|party| entry(*party, MessageMarks::default())).collect();
         self.change(
             "INSERT INTO broadcasts (seq, recipients) VALUES (?1, ?2)",
             (seq, list.as_flattened()),
@@ -115,7 +115,7 @@ impl Db {
         &mut self,
         seq: Seq,
         parties: &[u32],
-        change: impl Fn(u32, Marks) -> Marks,
+        change: impl Fn(u32, MessageMarks) -> MessageMarks,
     ) -> Outcome<u64> {
         let Some(mut list) = self.list(seq)? else { return Ok(0) };
         entries(&list)?;
@@ -141,7 +141,7 @@ impl Db {
             return Ok(0);
         }
         let after = reached(chunks);
-        self.lists = Lists::default();
+        self.lists = RecipientLists::default();
         self.write("UPDATE broadcasts SET recipients = ?2 WHERE seq = ?1", (seq, list))?;
         // It counts until the last recipient has it, and that may have been one of these.
         let delivered = before.delivered < before.recipients && after.delivered == after.recipients;
@@ -157,7 +157,7 @@ impl Db {
     /// Removes the lists up to `seq`, and takes them out of the counts.
     pub(super) fn purge_broadcasts(&mut self, seq: Seq) -> Outcome<()> {
         let mut unread: BTreeMap<u32, u64> = BTreeMap::new();
-        let mut pending = Pending::default();
+        let mut pending = PendingBroadcasts::default();
         let mut statement =
             self.connection.prepare_cached("SELECT recipients FROM broadcasts WHERE seq <= ?1")?;
         let mut rows = statement.query([seq])?;
@@ -177,17 +177,17 @@ impl Db {
         for (party, gone) in unread {
             self.forget_unread(party, gone, seq)?;
         }
-        self.lists = Lists::default();
+        self.lists = RecipientLists::default();
         self.change("DELETE FROM broadcasts WHERE seq <= ?1", [seq])?;
         Ok(())
     }
 }
 
 /// Counts pending broadcasts by looking at all of them.
-pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
+pub(super) fn count_pending(connection: &Connection) -> Outcome<PendingBroadcasts> {
     let mut statement = connection.prepare("SELECT recipients FROM broadcasts")?;
     let mut rows = statement.query([])?;
-    let mut pending = Pending::default();
+    let mut pending = PendingBroadcasts::default();
     while let Some(row) = rows.next()? {
         pending.add(entries(row.get_ref(0)?.as_blob().map_err(damaged)?)?);
     }
@@ -196,27 +196,27 @@ pub(super) fn count_pending(connection: &Connection) -> Outcome<Pending> {
 
 /// The broadcasts to a party in a range, found by looking at all broadcasts in it, as far as needed.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(super) struct BroadcastWalk {
     party: u32,
     from: Option<u32>,
     unread_only: bool,
-    range: Range,
+    range: SeqRange,
     /// How many rows the next step looks at. It doubles with each.
     step: u32,
-    found: VecDeque<(Seq, Marks)>,
+    found: VecDeque<(Seq, MessageMarks)>,
     done: bool,
     /// Everything from the party's floor up to here has been seen, and is not unread.
     rising: bool,
 }
 
-impl Walk {
+impl BroadcastWalk {
     /// Those to `party`, only from `from` if that is given.
     pub(super) fn new(
         db: &mut Db,
         party: u32,
         from: Option<u32>,
         unread_only: bool,
-        range: Range,
+        range: SeqRange,
     ) -> Outcome<Self> {
         let known = db.parties.known(&db.connection, party)?;
         let start = if unread_only { known.progress.floor } else { known.born };
@@ -228,7 +228,7 @@ impl Walk {
 
     /// Those that `party` has not read after `after`, the oldest first.
     pub(super) fn unread(db: &mut Db, party: u32, after: Seq) -> Outcome<Self> {
-        Self::new(db, party, None, true, Range::new(Some(after), None, true))
+        Self::new(db, party, None, true, SeqRange::new(Some(after), None, true))
     }
 
     /// The next one, unless it is known to be beyond `bound`.
@@ -236,7 +236,7 @@ impl Walk {
         &mut self,
         db: &mut Db,
         bound: Option<Seq>,
-    ) -> Outcome<Option<(Seq, Marks)>> {
+    ) -> Outcome<Option<(Seq, MessageMarks)>> {
         while self.found.is_empty() && !self.done && self.range.may_come_before(bound) {
             self.look_on(db)?;
         }
@@ -261,7 +261,7 @@ impl Walk {
         const STEP_MAX: u32 = 128;
 
         let Db { connection, parties, .. } = db;
-        let Range { low, high, ascending } = self.range;
+        let SeqRange { low, high, ascending } = self.range;
         let sql = match self.from {
             None => in_order!(
                 ascending,
@@ -295,7 +295,7 @@ impl Walk {
             if self.rising {
                 clear_to = Some(seq);
             }
-            let wanted = |marks: &Marks| !self.unread_only || marks.read_at.is_none();
+            let wanted = |marks: &MessageMarks| !self.unread_only || marks.read_at.is_none();
             self.found.extend(marks.filter(wanted).map(|marks| (seq, marks)));
         }
         self.done = seen < self.step;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Row};
 
 use super::parties::Parties;
-use super::waiting::Lists;
+use super::waiting::RecipientLists;
 use crate::api::MessageCounts;
 use crate::model::{Seq, Timestamp};
 use crate::store::journal::Position;
@@ -160,7 +160,7 @@ pub(super) enum Holding {
 
 /// What is going on between `begin_turn` and its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
+pub(super) struct OpenTurn {
     /// The counters at its beginning.
     before: Tally,
     /// What SQLite has been told of it.
@@ -177,9 +177,9 @@ pub(super) struct Turn {
 pub(super) struct Db {
     pub(super) connection: Connection,
     pub(super) parties: Parties,
-    pub(super) lists: Lists,
+    pub(super) lists: RecipientLists,
     pub(super) tally: Tally,
-    turn: Option<Turn>,
+    turn: Option<OpenTurn>,
     /// Where the sweep for unused parties continues.
     pub(super) swept_to: u32,
     /// A write has failed: the log may have no room to grow.
@@ -197,7 +197,7 @@ impl Db {
         Self {
             connection,
             parties: Parties::default(),
-            lists: Lists::default(),
+            lists: RecipientLists::default(),
             tally,
             turn: None,
             swept_to: 0,
@@ -222,13 +222,13 @@ impl Db {
             return Err(Fault::Misuse("a turn in a turn".into()));
         }
         let began = Began::Not;
-        self.turn = Some(Turn { before: self.tally, began, wrote: false, failed: false });
+        self.turn = Some(OpenTurn { before: self.tally, began, wrote: false, failed: false });
         Ok(())
     }
 
     pub(super) fn commit_turn(&mut self) -> Outcome<()> {
         let turn = self.check_turn()?;
-        self.lists = Lists::default();
+        self.lists = RecipientLists::default();
         if turn.began == Began::AsSavepoint {
             self.execute("RELEASE turn")?;
         } else if turn.began == Began::InTransaction && self.held.is_none() {
@@ -243,7 +243,7 @@ impl Db {
     /// [are lost](Self::has_lost).
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        self.lists = Lists::default();
+        self.lists = RecipientLists::default();
         // There may be nothing left to roll back. If this fails, the next turn cannot begin, and
         // reports it.
         if turn.began != Began::Not && !self.connection.is_autocommit() {
@@ -334,7 +334,7 @@ impl Db {
         if !self.connection.is_autocommit() {
             let _ = self.execute("ROLLBACK");
         }
-        self.lists = Lists::default();
+        self.lists = RecipientLists::default();
         self.parties.forget_all();
         self.tally = before;
     }
@@ -348,7 +348,7 @@ impl Db {
     }
 
     /// To be called first by an operation that may write.
-    pub(super) fn check_turn(&self) -> Outcome<Turn> {
+    pub(super) fn check_turn(&self) -> Outcome<OpenTurn> {
         match self.turn {
             Some(turn) if turn.failed => Err(Fault::Misuse("the turn has failed before".into())),
             Some(turn) => Ok(turn),

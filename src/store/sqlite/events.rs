@@ -4,8 +4,8 @@ use rusqlite::params;
 use uuid::Uuid;
 
 use super::db::{Db, Fault, Outcome, damaged};
-use super::messages::Address;
-use super::streams::{Range, in_order};
+use super::messages::Addressee;
+use super::streams::{SeqRange, in_order};
 use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_matches};
 use crate::store::marks::received;
 use crate::store::{EventPage, EventQuery, NewEvent};
@@ -56,8 +56,8 @@ impl Db {
         )?;
         let Some((id, sender, recipient, created_at, addressed)) = row else { return Ok(None) };
         let from = self.parties.party(&self.connection, sender)?;
-        let Address { to, group, .. } =
-            Address::new(&self.connection, &mut self.parties, recipient, addressed)?;
+        let Addressee { to, group, .. } =
+            Addressee::new(&self.connection, &mut self.parties, recipient, addressed)?;
         Ok(Some(received(id, created_at, from, to, group)))
     }
 
@@ -67,7 +67,7 @@ impl Db {
         keep: &mut dyn FnMut(&Event) -> bool,
     ) -> Outcome<EventPage> {
         let ascending = query.since.is_some() || query.after.is_some();
-        let range = Range::new(query.after, None, ascending).above(self.seq_since(query.since)?);
+        let range = SeqRange::new(query.after, None, ascending).above(self.seq_since(query.since)?);
         // One more than wanted tells whether there are more.
         let limit = query.limit.saturating_add(1);
         let mut seqs = self.event_seqs(query.types, range, query.since, limit)?;
@@ -118,7 +118,7 @@ impl Db {
     fn event_seqs(
         &self,
         types: &[Box<str>],
-        range: Range,
+        range: SeqRange,
         since: Option<Timestamp>,
         limit: u32,
     ) -> Outcome<Vec<Seq>> {
@@ -165,7 +165,7 @@ impl Db {
     fn event_seqs_of(
         &self,
         kinds: &[Box<str>],
-        range: Range,
+        range: SeqRange,
         since: Timestamp,
         limit: u32,
     ) -> Outcome<Vec<Seq>> {
@@ -186,7 +186,7 @@ impl Db {
     fn event_seqs_among_all(
         &self,
         types: &[Box<str>],
-        range: Range,
+        range: SeqRange,
         since: Timestamp,
         limit: u32,
     ) -> Outcome<Vec<Seq>> {

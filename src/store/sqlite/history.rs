@@ -1,7 +1,7 @@
 //! Messages of anyone to anyone, by their numbers: no index has more of them.
 
 use super::db::{Db, Outcome};
-use super::streams::{Range, in_order};
+use super::streams::{SeqRange, in_order};
 use crate::model::{Message, Seq, Timestamp};
 use crate::store::HistoryQuery;
 
@@ -11,7 +11,7 @@ impl Db {
         query: &HistoryQuery,
         keep: &mut dyn FnMut(&Message) -> bool,
     ) -> Outcome<Vec<Message>> {
-        let range = Range::new(query.after, query.before, query.after.is_some());
+        let range = SeqRange::new(query.after, query.before, query.after.is_some());
         let range = range.above(self.seq_since(query.since)?);
         let mut messages = Vec::new();
         for seq in self.message_seqs(range, query.since, query.limit)? {
@@ -27,11 +27,11 @@ impl Db {
     /// The numbers of messages that were created after `since`.
     pub(super) fn message_seqs(
         &self,
-        range: Range,
+        range: SeqRange,
         since: Option<Timestamp>,
         limit: u32,
     ) -> Outcome<Vec<Seq>> {
-        let Range { low, high, ascending } = range;
+        let SeqRange { low, high, ascending } = range;
         let sql = in_order!(
             ascending,
             "SELECT seq FROM messages

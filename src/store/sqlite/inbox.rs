@@ -1,12 +1,12 @@
 //! Pages of messages: those of a recipient, and those of a sender.
 
-use super::broadcasts::Walk;
+use super::broadcasts::BroadcastWalk;
 use super::db::{Db, Outcome};
 use super::messages::StoredMessage;
 use super::parties::{CLI, EVERYONE};
-use super::streams::{Found, Merge, Range, Seqs, Source};
+use super::streams::{FoundMessage, IndexRange, MergedMessages, SeqRange, SeqSource};
 use crate::model::{Message, Party, Seq, Timestamp};
-use crate::store::marks::Marks;
+use crate::store::marks::MessageMarks;
 use crate::store::{InboxQuery, Page, REMAINING_MAX, Receipt, SentQuery};
 
 /// So the rows that are counted as remaining are in the first piece that is read.
@@ -41,7 +41,7 @@ impl Db {
             && let Some(found) = merge.peek_but(self, query.but)?
         {
             let StoredMessage { message, recipient } = self.message_found(found.seq)?;
-            let marks = found.broadcast.unwrap_or(Marks::of(&message));
+            let marks = found.broadcast.unwrap_or(MessageMarks::of(&message));
             if query.untold_only && marks.told.is_some() {
                 merge.pop(found);
                 continue;
@@ -74,54 +74,58 @@ impl Db {
     }
 
     /// Where the rows of an inbox come from.
-    fn inbox_rows(&mut self, query: &InboxQuery<'_>, me: u32, from: Option<u32>) -> Outcome<Merge> {
+    fn inbox_rows(
+        &mut self,
+        query: &InboxQuery<'_>,
+        me: u32,
+        from: Option<u32>,
+    ) -> Outcome<MergedMessages> {
         /// Small, since most of one range may not be in the other.
         const PIECE_BOTH: u32 = 16;
 
-        let range = Range::new(query.after, query.before, query.is_ascending());
+        let range = SeqRange::new(query.after, query.before, query.is_ascending());
         let counted = if query.is_all_unread() { 0 } else { PIECE_REMAINING };
         let piece = query.limit.saturating_add(counted);
         let mut direct = Vec::new();
         for one in self.boxes(me)? {
-            match (query.unread_only, from) {
-                (true, None) => direct.push(Source::One(Seqs::inbox(one, false, range, piece))),
-                (true, Some(from)) => direct.push(Source::Both(
-                    Seqs::inbox(one, false, range, PIECE_BOTH),
-                    Seqs::pair(from, one, range, PIECE_BOTH),
-                )),
-                (false, None) => direct.extend([
-                    Source::One(Seqs::inbox(one, false, range, piece)),
-                    Source::One(Seqs::inbox(one, true, range, piece)),
-                ]),
-                (false, Some(from)) => {
-                    direct.push(Source::One(Seqs::pair(from, one, range, piece)));
+            let inbox = |is_read, piece| IndexRange::inbox(one, is_read, range, piece);
+            let pair = |from, piece| IndexRange::pair(from, one, range, piece);
+            direct.extend(match (query.unread_only, from) {
+                (true, None) => vec![SeqSource::One(inbox(false, piece))],
+                (true, Some(from)) => {
+                    vec![SeqSource::Both(inbox(false, PIECE_BOTH), pair(from, PIECE_BOTH))]
                 }
-            }
+                (false, None) => {
+                    [false, true].map(|read| SeqSource::One(inbox(read, piece))).into()
+                }
+                (false, Some(from)) => vec![SeqSource::One(pair(from, piece))],
+            });
         }
         let broadcasts = match me {
             CLI => None,
-            _ => Some(Walk::new(self, me, from, query.unread_only, range)?),
+            _ => Some(BroadcastWalk::new(self, me, from, query.unread_only, range)?),
         };
-        Ok(Merge { range, direct, broadcasts })
+        Ok(MergedMessages { range, direct, broadcasts })
     }
 
     pub(super) fn sent(&mut self, query: &SentQuery<'_>, keep: Keep<'_>) -> Outcome<Page> {
         let Some(sender) = self.find_party(query.sender)? else { return Ok(Page::default()) };
-        let range = Range::new(query.after, query.before, query.after.is_some());
+        let range = SeqRange::new(query.after, query.before, query.after.is_some());
         let piece = query.limit.saturating_add(PIECE_REMAINING);
-        let mut merge = Merge { range, direct: Vec::new(), broadcasts: None };
+        let mut merge = MergedMessages { range, direct: Vec::new(), broadcasts: None };
         if let Some(to) = query.to {
             let boxes: Vec<u32> = if let Party::Label(name) = to {
                 self.mailboxes_called(name)?.into_iter().map(|(_, number)| number).collect()
             } else {
                 let Some(to) = self.find_party(to)? else { return Ok(Page::default()) };
                 if to != CLI {
-                    merge.broadcasts = Some(Walk::new(self, to, Some(sender), false, range)?);
+                    merge.broadcasts =
+                        Some(BroadcastWalk::new(self, to, Some(sender), false, range)?);
                 }
                 self.boxes(to)?.collect()
             };
             for one in boxes {
-                merge.direct.push(Source::One(Seqs::pair(sender, one, range, piece)));
+                merge.direct.push(SeqSource::One(IndexRange::pair(sender, one, range, piece)));
             }
         } else {
             merge.direct = self.sent_rows(sender, range)?;
@@ -148,7 +152,7 @@ impl Db {
 
     /// Where all messages of a sender come from: a range for each recipient that it ever wrote to
     /// (everyone is one of them), each found from the one before by one look at the index.
-    fn sent_rows(&self, sender: u32, range: Range) -> Outcome<Vec<Source>> {
+    fn sent_rows(&self, sender: u32, range: SeqRange) -> Outcome<Vec<SeqSource>> {
         /// Small at first, since there may be many.
         const PIECE: u32 = 4;
 
@@ -157,7 +161,7 @@ impl Db {
         let mut sources = Vec::new();
         let mut last = -1;
         while let Some(recipient) = self.row(sql, (sender, last), |row| row.get::<_, u32>(0))? {
-            sources.push(Source::One(Seqs::pair(sender, recipient, range, PIECE)));
+            sources.push(SeqSource::One(IndexRange::pair(sender, recipient, range, PIECE)));
             last = i64::from(recipient);
         }
         Ok(sources)
@@ -165,7 +169,7 @@ impl Db {
 
     fn count_remaining(
         &mut self,
-        mut merge: Merge,
+        mut merge: MergedMessages,
         but: &[Seq],
         untold_only: bool,
     ) -> Outcome<u64> {
@@ -181,7 +185,7 @@ impl Db {
     }
 
     /// Whether its recipient was told of it, or is being told.
-    fn is_told(&mut self, found: Found) -> Outcome<bool> {
+    fn is_told(&mut self, found: FoundMessage) -> Outcome<bool> {
         match found.broadcast {
             Some(marks) => Ok(marks.told.is_some()),
             None => Ok(self.message_found(found.seq)?.message.told.is_some()),

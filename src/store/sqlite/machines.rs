@@ -3,7 +3,7 @@
 use rusqlite::params_from_iter;
 
 use super::db::{Db, Outcome};
-use super::stored::Stored as _;
+use super::stored::TableRow as _;
 use crate::model::{Invitation, MachineRecord};
 
 impl Db {

@@ -9,7 +9,7 @@ use super::rows::{MarkTime, NO_WAY, NOT_YET, told_from_stored, told_to_stored};
 use crate::model::{
     MachineName, Message, MessageId, Party, PeerId, Recipient, Seq, Timestamp, Way,
 };
-use crate::store::marks::Marks;
+use crate::store::marks::MessageMarks;
 use crate::store::{NewMessage, Receipt, Repeated, Telling, To};
 
 /// A row of the table.
@@ -23,7 +23,7 @@ pub(super) struct StoredMessage {
 
 /// To whom a message was sent.
 #[derive(Debug)]
-pub(super) struct Address {
+pub(super) struct Addressee {
     pub(super) to: Option<Party>,
     pub(super) name: Option<Box<str>>,
     /// The machine of the mailbox of that name.
@@ -33,14 +33,14 @@ pub(super) struct Address {
 
 /// What the marking of a message depends on.
 #[derive(Debug)]
-struct Marked {
+struct MarkedMessage {
     sender: u32,
     recipient: u32,
     /// How it stands with its recipient; means nothing for a broadcast.
-    marks: Marks,
+    marks: MessageMarks,
 }
 
-impl Address {
+impl Addressee {
     /// The address of a message with this recipient.
     pub(super) fn new(
         connection: &Connection,
@@ -180,8 +180,8 @@ impl Db {
         let recipient = row.get(3)?;
         let MarkTime(delivered_at) = row.get(6)?;
         let MarkTime(read_at) = row.get(9)?;
-        let Address { to, name, host, group } =
-            Address::new(connection, parties, recipient, row.get(13)?)?;
+        let Addressee { to, name, host, group } =
+            Addressee::new(connection, parties, recipient, row.get(13)?)?;
         let message = Message {
             seq: row.get(0)?,
             id: row.get(1)?,
@@ -230,7 +230,7 @@ impl Db {
         {
             self.keep_reading(me)?;
         }
-        let receipt = |(id, found): (_, Marked)| {
+        let receipt = |(id, found): (_, MarkedMessage)| {
             let from = self.parties.party(&self.connection, found.sender)?;
             Ok(Receipt { id, from })
         };
@@ -252,14 +252,14 @@ impl Db {
         &mut self,
         recipient: Recipient,
         ids: &[MessageId],
-        change: impl Fn(Marks) -> Marks,
-    ) -> Outcome<Vec<(MessageId, Marked)>> {
+        change: impl Fn(MessageMarks) -> MessageMarks,
+    ) -> Outcome<Vec<(MessageId, MarkedMessage)>> {
         let mut changed = Vec::new();
         let Some(me) = self.find_party(&recipient.into())? else { return Ok(changed) };
         let mailbox = self.parties.mailbox(&self.connection, me)?;
         for id in ids {
             let Some(found) = self.marked(*id)? else { continue };
-            let Marked { recipient, marks, .. } = found;
+            let MarkedMessage { recipient, marks, .. } = found;
             let is_its_own = [Some(me), mailbox, Some(EVERYONE)].contains(&Some(recipient));
             if is_its_own && self.mark(me, id.seq(), (recipient, marks), &change)? {
                 changed.push((*id, found));
@@ -274,8 +274,8 @@ impl Db {
         &mut self,
         me: u32,
         seq: Seq,
-        (recipient, marks): (u32, Marks),
-        change: impl Fn(Marks) -> Marks,
+        (recipient, marks): (u32, MessageMarks),
+        change: impl Fn(MessageMarks) -> MessageMarks,
     ) -> Outcome<bool> {
         if recipient == EVERYONE {
             Ok(self.mark_broadcast(seq, &[me], |_, marks| change(marks))? > 0)
@@ -285,15 +285,15 @@ impl Db {
     }
 
     /// How the message with this id stands.
-    fn marked(&self, id: MessageId) -> Outcome<Option<Marked>> {
+    fn marked(&self, id: MessageId) -> Outcome<Option<MarkedMessage>> {
         let sql = "SELECT sender, recipient, delivered_at, notified_at, notified_by, read_at
             FROM messages WHERE seq = ?1 AND id = ?2";
         self.row(sql, (id.seq(), id), |row| {
             let MarkTime(delivered_at) = row.get(2)?;
             let told = told_from_stored(row.get(3)?, row.get(4)?);
             let MarkTime(read_at) = row.get(5)?;
-            let marks = Marks { delivered_at, told, read_at };
-            Ok(Marked { sender: row.get(0)?, recipient: row.get(1)?, marks })
+            let marks = MessageMarks { delivered_at, told, read_at };
+            Ok(MarkedMessage { sender: row.get(0)?, recipient: row.get(1)?, marks })
         })
     }
 
@@ -302,8 +302,8 @@ impl Db {
         &mut self,
         seq: Seq,
         recipient: u32,
-        old: Marks,
-        new: Marks,
+        old: MessageMarks,
+        new: MessageMarks,
     ) -> Outcome<bool> {
         if new == old {
             return Ok(false);

@@ -19,7 +19,7 @@ const REMEMBERED_MAX: usize = 4096;
 
 /// What is known of a party.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownParty {
     pub(super) party: Party,
     /// No broadcast up to this one is to it.
     pub(super) born: Seq,
@@ -76,7 +76,7 @@ macro_rules! columns {
 #[derive(Debug, Default)]
 pub(super) struct Parties {
     numbers: HashMap<Party, u32>,
-    known: HashMap<u32, Known>,
+    known: HashMap<u32, KnownParty>,
 }
 
 impl Parties {
@@ -108,12 +108,16 @@ impl Parties {
             )?
             .query_row((party, broadcast_seq), read)?;
         let nothing = Some(0);
-        let known = Known { unread_direct: nothing, unread_broadcasts: nothing, ..known };
+        let known = KnownParty { unread_direct: nothing, unread_broadcasts: nothing, ..known };
         Ok(self.remember(number, known))
     }
 
     /// What is known of the party with a number that was found in a row.
-    pub(super) fn known(&mut self, connection: &Connection, number: u32) -> Outcome<&mut Known> {
+    pub(super) fn known(
+        &mut self,
+        connection: &Connection,
+        number: u32,
+    ) -> Outcome<&mut KnownParty> {
         if !self.known.contains_key(&number) {
             let sql = concat!("SELECT ", columns!(), " FROM parties WHERE party = ?1");
             let found = connection.prepare_cached(sql)?.query_row([number], read).optional()?;
@@ -131,20 +135,22 @@ impl Parties {
 
     /// Notes that a party has `more` unread direct messages.
     pub(super) fn add_unread_direct(&mut self, number: u32, more: i64) {
-        if let Some(Known { unread_direct: Some(unread), .. }) = self.known.get_mut(&number) {
+        if let Some(KnownParty { unread_direct: Some(unread), .. }) = self.known.get_mut(&number) {
             *unread = unread.saturating_add_signed(more);
         }
     }
 
     /// Notes that there is a new broadcast to a party.
     pub(super) fn add_unread_broadcast(&mut self, number: u32) {
-        if let Some(Known { unread_broadcasts: Some(unread), .. }) = self.known.get_mut(&number) {
+        if let Some(KnownParty { unread_broadcasts: Some(unread), .. }) =
+            self.known.get_mut(&number)
+        {
             *unread += 1;
         }
     }
 
     /// The numbers of remembered parties for which this is true.
-    pub(super) fn numbers_of(&self, is_so: impl Fn(&Known) -> bool) -> Vec<u32> {
+    pub(super) fn numbers_of(&self, is_so: impl Fn(&KnownParty) -> bool) -> Vec<u32> {
         let known = self.known.iter().filter(|(_, known)| is_so(known));
         known.map(|(number, _)| *number).collect()
     }
@@ -165,7 +171,7 @@ impl Parties {
         self.known.clear();
     }
 
-    fn remember(&mut self, number: u32, known: Known) -> u32 {
+    fn remember(&mut self, number: u32, known: KnownParty) -> u32 {
         if self.known.len() >= REMEMBERED_MAX {
             self.forget_all();
         }
@@ -175,7 +181,7 @@ impl Parties {
     }
 }
 
-fn read(row: &Row<'_>) -> rusqlite::Result<(u32, Known)> {
+fn read(row: &Row<'_>) -> rusqlite::Result<(u32, KnownParty)> {
     let unread: Seq = row.get(6)?;
     let progress = Progress {
         floor: row.get(3)?,
@@ -183,7 +189,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(u32, Known)> {
         counted: row.get(5)?,
         unread: unread.0,
     };
-    let known = Known {
+    let known = KnownParty {
         party: row.get(1)?,
         born: row.get(2)?,
         progress,

@@ -1,9 +1,9 @@
 //! How far parties have come with their messages: known while the database is open, and stored now and
 //! then, so that whoever opens it again begins there and not at the beginning.
 
-use super::broadcasts::Walk;
+use super::broadcasts::BroadcastWalk;
 use super::db::{Db, Outcome};
-use super::parties::Known;
+use super::parties::KnownParty;
 use crate::model::{Party, PeerId, Seq};
 
 /// What is stored of a party. A lower number only means that more is looked at.
@@ -37,7 +37,7 @@ impl Db {
             return Ok(unread);
         }
         let Progress { counted, unread, .. } = known.progress;
-        let since = Walk::unread(self, party, counted)?;
+        let since = BroadcastWalk::unread(self, party, counted)?;
         let unread = unread + since.count(self)?;
         self.parties.known(&self.connection, party)?.unread_broadcasts = Some(unread);
         Ok(unread)
@@ -55,7 +55,7 @@ impl Db {
 
     /// Stores what is due after a party has read broadcasts.
     pub(super) fn keep_reading(&mut self, party: u32) -> Outcome<()> {
-        Walk::unread(self, party, Seq(0))?.peek(self, None)?;
+        BroadcastWalk::unread(self, party, Seq(0))?.peek(self, None)?;
         let known = self.parties.known(&self.connection, party)?;
         let (now, stored) = (known.progress, known.stored);
         if now.floor > stored.floor || now.unread != stored.unread {
@@ -71,8 +71,8 @@ impl Db {
 
         let far = |to: Seq, from: Seq| to.0.saturating_sub(from.0) >= FAR;
         let broadcasts = self.tally.broadcast_seq;
-        let due = |known: &Known| {
-            let Known { progress, stored, .. } = known;
+        let due = |known: &KnownParty| {
+            let KnownParty { progress, stored, .. } = known;
             far(progress.floor, stored.floor)
                 || far(progress.delivered, stored.delivered)
                 || (known.unread_broadcasts.is_some() && far(broadcasts, stored.counted))

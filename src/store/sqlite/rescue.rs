@@ -15,14 +15,14 @@ use super::db::{Db, Outcome};
 use super::parties::{EVERYONE, mailbox, mailbox_name};
 use super::rows::{MarkTime, told_from_stored};
 use super::scan::{Scan, Source};
-use super::stored::Stored;
+use super::stored::TableRow;
 use super::{Tell, care};
 use crate::model::{
     Lock, MachineRecord, MeshTime, MessageId, MessageKind, Party, PeerRecord, Seq, StateEntry,
     Timestamp,
 };
 use crate::store::journal::SEQ_MARGIN;
-use crate::store::marks::Marks;
+use crate::store::marks::MessageMarks;
 use crate::store::{NewEvent, NewMessage};
 
 /// The first number that does not fit an id.
@@ -49,7 +49,7 @@ struct MessageRow {
     recipient: u32,
     kind: MessageKind,
     created_at: Timestamp,
-    marks: Marks,
+    marks: MessageMarks,
     reply_to: Option<MessageId>,
     client_id: Option<Uuid>,
     sender_name: Box<str>,
@@ -244,7 +244,7 @@ impl Rescue<'_> {
         if let Some(party) = to {
             let recipient = self.new.intern(party)?;
             self.new.add_message(&new, (sender, recipient), row.addressed.as_ref())?;
-            self.new.mark_direct(row.seq, recipient, Marks::default(), row.marks)?;
+            self.new.mark_direct(row.seq, recipient, MessageMarks::default(), row.marks)?;
         } else {
             let list = self.list(row.seq, parties)?;
             let numbers: Vec<u32> = list.keys().copied().collect();
@@ -259,7 +259,11 @@ impl Rescue<'_> {
 
     /// How a broadcast stands with its recipients; empty if that is lost, since its sender may still
     /// look at the message.
-    fn list(&mut self, seq: Seq, parties: &HashMap<u32, Party>) -> Outcome<HashMap<u32, Marks>> {
+    fn list(
+        &mut self,
+        seq: Seq,
+        parties: &HashMap<u32, Party>,
+    ) -> Outcome<HashMap<u32, MessageMarks>> {
         let list: rusqlite::Result<Vec<u8>> =
             self.old.query_row("SELECT recipients FROM broadcasts WHERE seq = ?1", [seq], |row| {
                 row.get(0)
@@ -325,7 +329,7 @@ impl Rescue<'_> {
     }
 
     /// Puts into the new database what stands in a table of its own, unless `put` does not take it.
-    fn each<T: Stored>(
+    fn each<T: TableRow>(
         &mut self,
         (table, key): (&'static str, &'static [&'static str]),
         mut put: impl FnMut(&mut Self, &T) -> Outcome<bool>,
@@ -428,7 +432,7 @@ fn message(row: &Row<'_>) -> Option<MessageRow> {
         recipient: row.get(4).ok()?,
         kind: row.get(5).ok()?,
         created_at: row.get(6).ok()?,
-        marks: Marks { delivered_at, told, read_at }.sound(),
+        marks: MessageMarks { delivered_at, told, read_at }.sound(),
         reply_to: row.get(11).ok()?,
         client_id: client_id(row, 12)?,
         sender_name: row.get(13).ok()?,

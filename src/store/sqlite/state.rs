@@ -3,7 +3,7 @@
 use rusqlite::Params;
 
 use super::db::{Db, Outcome};
-use super::stored::Stored as _;
+use super::stored::TableRow as _;
 use crate::model::{MeshTime, Seq, StateEntry};
 use crate::store::{StateChange, StateOutcome};
 

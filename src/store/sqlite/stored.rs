@@ -7,7 +7,7 @@ use super::db::{Db, Outcome};
 use crate::model::{Event, Invitation, Lock, MachineRecord, PeerRecord, StateEntry};
 
 /// What a row of a table holds.
-pub(super) trait Stored: Sized {
+pub(super) trait TableRow: Sized {
     /// Its columns.
     const COLUMNS: &'static str;
 
@@ -37,7 +37,7 @@ impl<T: serde::de::DeserializeOwned> FromSql for Json<T> {
 
 macro_rules! stored {
     ($($type:ident { $first:ident $(, $field:ident $(as $form:ident)?)* $(,)? })*) => {$(
-        impl Stored for $type {
+        impl TableRow for $type {
             const COLUMNS: &'static str =
                 concat!(stringify!($first) $(, ", ", stringify!($field))*);
 
@@ -79,7 +79,7 @@ stored! {
 
 impl Db {
     /// All rows found by `rest`, the statement after its columns.
-    pub(super) fn all<T: Stored>(
+    pub(super) fn all<T: TableRow>(
         &self,
         rest: &str,
         params: impl rusqlite::Params,
@@ -88,7 +88,7 @@ impl Db {
     }
 
     /// The first of them.
-    pub(super) fn first<T: Stored>(
+    pub(super) fn first<T: TableRow>(
         &self,
         rest: &str,
         params: impl rusqlite::Params,
@@ -97,7 +97,7 @@ impl Db {
     }
 
     /// Writes a row, with a column that the structure does not have, in place of the one with its key.
-    pub(super) fn put<T: Stored>(
+    pub(super) fn put<T: TableRow>(
         &mut self,
         table: &str,
         value: &T,

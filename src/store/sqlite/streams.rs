@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 
 use rusqlite::Connection;
 
-use super::broadcasts::Walk;
+use super::broadcasts::BroadcastWalk;
 use super::db::{Db, Outcome};
 use crate::model::Seq;
-use crate::store::marks::Marks;
+use crate::store::marks::MessageMarks;
 
 /// Numbers between two others, both excluded, ascending or descending.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
+pub(super) struct SeqRange {
     pub(super) low: Seq,
     pub(super) high: Seq,
     pub(super) ascending: bool,
 }
 
-impl Range {
+impl SeqRange {
     pub(super) fn new(after: Option<Seq>, before: Option<Seq>, ascending: bool) -> Self {
         Self { low: after.unwrap_or_default(), high: before.unwrap_or(Seq(u64::MAX)), ascending }
     }
@@ -61,21 +61,21 @@ pub(super) use in_order;
 
 /// A range of an index of messages, read in pieces from the index alone.
 #[derive(Debug)]
-pub(super) struct Seqs {
+pub(super) struct IndexRange {
     sql: &'static str,
     keys: [i64; 2],
-    range: Range,
+    range: SeqRange,
     /// The number of rows in the next piece.
     piece: u32,
     ready: VecDeque<Seq>,
     done: bool,
 }
 
-impl Seqs {
+impl IndexRange {
     const PIECE_MAX: u32 = 1024;
 
     /// Messages to one recipient, read ones or unread ones.
-    pub(super) fn inbox(recipient: u32, is_read: bool, range: Range, piece: u32) -> Self {
+    pub(super) fn inbox(recipient: u32, is_read: bool, range: SeqRange, piece: u32) -> Self {
         let sql = in_order!(
             range.ascending,
             "SELECT seq FROM messages INDEXED BY messages_inbox
@@ -86,7 +86,7 @@ impl Seqs {
     }
 
     /// Messages of a sender to one recipient.
-    pub(super) fn pair(sender: u32, recipient: u32, range: Range, piece: u32) -> Self {
+    pub(super) fn pair(sender: u32, recipient: u32, range: SeqRange, piece: u32) -> Self {
         let sql = in_order!(
             range.ascending,
             "SELECT seq FROM messages INDEXED BY messages_pair
@@ -96,7 +96,7 @@ impl Seqs {
         Self::new(sql, [sender.into(), recipient.into()], range, piece)
     }
 
-    fn new(sql: &'static str, keys: [i64; 2], range: Range, piece: u32) -> Self {
+    fn new(sql: &'static str, keys: [i64; 2], range: SeqRange, piece: u32) -> Self {
         let piece = piece.clamp(1, Self::PIECE_MAX);
         Self { sql, keys, range, piece, ready: VecDeque::new(), done: false }
     }
@@ -105,7 +105,7 @@ impl Seqs {
         if self.ready.is_empty() && !self.done {
             let mut statement = connection.prepare_cached(self.sql)?;
             let [first, second] = self.keys;
-            let Range { low, high, .. } = self.range;
+            let SeqRange { low, high, .. } = self.range;
             let mut rows = statement.query((first, second, low, high, self.piece))?;
             while let Some(row) = rows.next()? {
                 self.ready.push_back(row.get(0)?);
@@ -133,15 +133,15 @@ impl Seqs {
 
 /// Where direct messages come from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum SeqSource {
     /// One range.
-    One(Seqs),
+    One(IndexRange),
     /// What is in both of two ascending ranges. Each skips to where the other is, so that it does not
     /// matter which is longer.
-    Both(Seqs, Seqs),
+    Both(IndexRange, IndexRange),
 }
 
-impl Source {
+impl SeqSource {
     fn peek(&mut self, connection: &Connection) -> Outcome<Option<Seq>> {
         match self {
             Self::One(seqs) => seqs.peek(connection),
@@ -169,22 +169,22 @@ impl Source {
 
 /// A message that was found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct FoundMessage {
     pub(super) seq: Seq,
     /// Of a broadcast to the recipient whose messages are read: how it stands with that one.
-    pub(super) broadcast: Option<Marks>,
+    pub(super) broadcast: Option<MessageMarks>,
 }
 
 /// Direct messages and broadcasts in order.
 #[derive(Debug)]
-pub(super) struct Merge {
-    pub(super) range: Range,
-    pub(super) direct: Vec<Source>,
-    pub(super) broadcasts: Option<Walk>,
+pub(super) struct MergedMessages {
+    pub(super) range: SeqRange,
+    pub(super) direct: Vec<SeqSource>,
+    pub(super) broadcasts: Option<BroadcastWalk>,
 }
 
-impl Merge {
-    pub(super) fn peek(&mut self, db: &mut Db) -> Outcome<Option<Found>> {
+impl MergedMessages {
+    pub(super) fn peek(&mut self, db: &mut Db) -> Outcome<Option<FoundMessage>> {
         let mut first: Option<Seq> = None;
         for source in &mut self.direct {
             if let Some(seq) = source.peek(&db.connection)?
@@ -197,13 +197,13 @@ impl Merge {
             && let Some((seq, marks)) = walk.peek(db, first)?
             && first.is_none_or(|first| self.range.in_order(seq, first))
         {
-            return Ok(Some(Found { seq, broadcast: Some(marks) }));
+            return Ok(Some(FoundMessage { seq, broadcast: Some(marks) }));
         }
-        Ok(first.map(|seq| Found { seq, broadcast: None }))
+        Ok(first.map(|seq| FoundMessage { seq, broadcast: None }))
     }
 
     /// The same without those in `but`, which ascend: they are removed.
-    pub(super) fn peek_but(&mut self, db: &mut Db, but: &[Seq]) -> Outcome<Option<Found>> {
+    pub(super) fn peek_but(&mut self, db: &mut Db, but: &[Seq]) -> Outcome<Option<FoundMessage>> {
         while let Some(found) = self.peek(db)? {
             if but.binary_search(&found.seq).is_err() {
                 return Ok(Some(found));
@@ -214,7 +214,7 @@ impl Merge {
     }
 
     /// Removes what [`Self::peek`] returned.
-    pub(super) fn pop(&mut self, found: Found) {
+    pub(super) fn pop(&mut self, found: FoundMessage) {
         if found.broadcast.is_none() {
             for source in &mut self.direct {
                 source.pop(found.seq);

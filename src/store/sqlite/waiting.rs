@@ -15,14 +15,14 @@ const LISTS_BYTES_MAX: usize = 256 * 1024;
 
 /// What was found in one place.
 #[derive(Debug, Default)]
-struct Look {
+struct Search {
     /// Not delivered, ascending.
     found: Vec<Seq>,
     /// The last that was looked at, if there may be more.
     stopped_at: Option<Seq>,
 }
 
-impl Look {
+impl Search {
     /// Up to where there is nothing to be found, where `last` is the newest number.
     fn clear_to(&self, last: Seq) -> Seq {
         let first = self.found.first().map(|seq| Seq(seq.0.saturating_sub(1)));
@@ -31,21 +31,21 @@ impl Look {
 }
 
 /// A broadcast and the list of its recipients.
-type List = (Seq, Box<[u8]>);
+type RecipientList = (Seq, Box<[u8]>);
 
 /// The lists of successive broadcasts, as read in this turn: peers that are served one after the other
 /// need the same ones.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct RecipientLists {
     /// All above this, up to the last one, are here.
     after: Seq,
-    rows: Vec<List>,
+    rows: Vec<RecipientList>,
     bytes: usize,
 }
 
-impl Lists {
+impl RecipientLists {
     /// The first one above `seq`, if it is here.
-    fn next(&self, seq: Seq) -> Option<&List> {
+    fn next(&self, seq: Seq) -> Option<&RecipientList> {
         let at = self.rows.partition_point(|(other, _)| *other <= seq);
         self.rows.get(at).filter(|_| seq >= self.after)
     }
@@ -95,7 +95,7 @@ impl Db {
         Ok(())
     }
 
-    fn look_for_direct(&mut self, party: u32, after: Seq, limit: usize) -> Outcome<Look> {
+    fn look_for_direct(&mut self, party: u32, after: Seq, limit: usize) -> Outcome<Search> {
         let Self { connection, parties, .. } = self;
         let low = after.max(parties.known(connection, party)?.progress.delivered);
         let mut statement = connection.prepare_cached(
@@ -103,7 +103,7 @@ impl Db {
              WHERE recipient = ?1 AND is_read = 0 AND seq > ?2 ORDER BY seq LIMIT ?3",
         )?;
         let mut rows = statement.query((party, low, LOOKS_MAX))?;
-        let mut look = Look::default();
+        let mut look = Search::default();
         let mut looks = 0;
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
@@ -119,10 +119,10 @@ impl Db {
         Ok(look)
     }
 
-    fn look_for_broadcasts(&mut self, party: u32, after: Seq, limit: usize) -> Outcome<Look> {
+    fn look_for_broadcasts(&mut self, party: u32, after: Seq, limit: usize) -> Outcome<Search> {
         let progress = self.parties.known(&self.connection, party)?.progress;
         let mut at = after.max(progress.delivered).max(progress.floor);
-        let mut look = Look::default();
+        let mut look = Search::default();
         let mut bytes = 0;
         for _ in 0..LOOKS_MAX {
             let Some((seq, list)) = self.next_list(at)? else { return Ok(look) };
@@ -141,13 +141,13 @@ impl Db {
     }
 
     /// The first broadcast above `seq`, with its list.
-    fn next_list(&mut self, seq: Seq) -> Outcome<Option<&List>> {
+    fn next_list(&mut self, seq: Seq) -> Outcome<Option<&RecipientList>> {
         const PIECE: u32 = 16;
 
         let lists = &mut self.lists;
         if lists.next(seq).is_none() {
             if !lists.ends_at(seq) || lists.bytes >= LISTS_BYTES_MAX {
-                *lists = Lists { after: seq, ..Lists::default() };
+                *lists = RecipientLists { after: seq, ..RecipientLists::default() };
             }
             let mut statement = self.connection.prepare_cached(
                 "SELECT seq, recipients FROM broadcasts WHERE seq > ?1 ORDER BY seq LIMIT ?2",
