@@ -257,6 +257,15 @@ pub(super) fn broadcast(store: &mut dyn Store, from: u8, to: &[u8], text: &str) 
     send(store, &party(from), To::Many(&to), text)
 }
 
+/// Sends from peer 1 to peer 2 "0", "1" and so on, every second time as a broadcast.
+pub(super) fn tell_in_both_ways(store: &mut dyn Store, count: u8) -> Vec<MessageId> {
+    let send = |n: u8| match n % 2 {
+        0 => tell(store, 1, 2, &n.to_string()),
+        _ => broadcast(store, 1, &[2], &n.to_string()),
+    };
+    (0..count).map(send).collect()
+}
+
 /// Stores an event in the turn that is open.
 pub(super) fn emit(
     store: &mut dyn Store,

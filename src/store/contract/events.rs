@@ -30,6 +30,15 @@ fn seqs(page: &EventPage) -> Vec<u64> {
     page.events.iter().map(|event| event.seq.0).collect()
 }
 
+/// Events of numbers 1, 3 and 5, and messages between them.
+fn fill(store: &mut dyn Store) {
+    register(store, 2);
+    for _ in 0..3 {
+        event(store, "a.b");
+        tell(store, 1, 2, "x");
+    }
+}
+
 fn an_event_comes_back_as_it_was(store: &mut dyn Store) {
     let emitters = [None, Some(party(1)), Some(Party::Cli), Some(Party::Label("bot".into()))];
     for emitted_by in emitters {
@@ -71,15 +80,8 @@ fn a_message_is_an_event_too(store: &mut dyn Store) {
 }
 
 fn without_a_cursor_the_newest_come(store: &mut dyn Store) {
-    register(store, 2);
     assert_eq!(read_events(store, &everything()), EventPage::default());
-    for n in 0..6 {
-        if n % 2 == 0 {
-            event(store, "a.b");
-        } else {
-            tell(store, 1, 2, "x");
-        }
-    }
+    fill(store);
     let page = read_events(store, &EventQuery { limit: 3, ..everything() });
     assert_eq!((seqs(&page), page.last_seq), (vec![4, 5, 6], Seq(6)));
     let types = names(&["a.b"]);
@@ -88,14 +90,7 @@ fn without_a_cursor_the_newest_come(store: &mut dyn Store) {
 }
 
 fn after_takes_the_oldest(store: &mut dyn Store) {
-    register(store, 2);
-    for n in 0..6 {
-        if n % 2 == 0 {
-            event(store, "a.b");
-        } else {
-            tell(store, 1, 2, "x");
-        }
-    }
+    fill(store);
     let query = EventQuery { after: Some(Seq(1)), limit: 2, ..everything() };
     let page = read_events(store, &query);
     assert_eq!((seqs(&page), page.last_seq), (vec![2, 3], Seq(3)));

@@ -117,12 +117,7 @@ fn from_skips_what_others_sent(store: &mut dyn Store) {
 
 fn pages_go_both_ways(store: &mut dyn Store) {
     register(store, 2);
-    for n in 0..6u8 {
-        match n % 2 {
-            0 => tell(store, 1, 2, &n.to_string()),
-            _ => broadcast(store, 1, &[2], &n.to_string()),
-        };
-    }
+    tell_in_both_ways(store, 6);
     let query = InboxQuery { limit: 2, ..all(inbox_of(2)) };
     let page = peek(store, &query);
     assert_eq!((texts(&page.messages), page.remaining), (vec!["4", "5"], 4));
@@ -182,12 +177,7 @@ fn peeking_marks_nothing(store: &mut dyn Store) {
 
 fn reading_marks_only_what_is_kept(store: &mut dyn Store) {
     register(store, 2);
-    for n in 0..4u8 {
-        match n % 2 {
-            0 => tell(store, 1, 2, &n.to_string()),
-            _ => broadcast(store, 1, &[2], &n.to_string()),
-        };
-    }
+    tell_in_both_ways(store, 4);
     let mut count = 0;
     let page = turn(store, |store| {
         let keep = &mut |message: &Message| {

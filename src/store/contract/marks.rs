@@ -128,12 +128,7 @@ fn reading_tells_what_it_has_read(store: &mut dyn Store) {
 
 fn a_page_tells_what_it_has_read(store: &mut dyn Store) {
     register(store, 2);
-    let ids: Vec<MessageId> = (0..6u8)
-        .map(|n| match n % 2 {
-            0 => tell(store, 1, 2, "direct"),
-            _ => broadcast(store, 1, &[2], "all"),
-        })
-        .collect();
+    let ids = tell_in_both_ways(store, 6);
     assert_eq!(peek(store, &unread(inbox_of(2))).read, []);
     let receipts = |ids: &[MessageId]| -> Vec<Receipt> {
         ids.iter().map(|id| Receipt { id: *id, from: party(1) }).collect()
@@ -149,12 +144,7 @@ fn a_page_tells_what_it_has_read(store: &mut dyn Store) {
 
 fn a_page_leaves_out_what_it_is_told_to(store: &mut dyn Store) {
     register(store, 2);
-    for n in 0..8u8 {
-        match n % 2 {
-            0 => tell(store, 1, 2, &n.to_string()),
-            _ => broadcast(store, 1, &[2], &n.to_string()),
-        };
-    }
+    tell_in_both_ways(store, 8);
     let but = [Seq(1), Seq(2), Seq(5), Seq(99)];
     let query = InboxQuery { but: &but, limit: 2, ..unread(inbox_of(2)) };
     let page = peek(store, &query);
@@ -230,12 +220,7 @@ fn what_is_dropped_can_be_told_again(store: &mut dyn Store) {
 
 fn a_page_leaves_out_what_was_told(store: &mut dyn Store) {
     register(store, 2);
-    let ids: Vec<MessageId> = (0..8u8)
-        .map(|n| match n % 2 {
-            0 => tell(store, 1, 2, &n.to_string()),
-            _ => broadcast(store, 1, &[2], &n.to_string()),
-        })
-        .collect();
+    let ids = tell_in_both_ways(store, 8);
     turn(store, |store| {
         tell_of(store, 2, &ids[..2], sent(1, Way::Queue, How::Sent));
         tell_of(store, 2, &ids[4..6], notified(1, Way::Hook))
