@@ -25,7 +25,7 @@ from slm_mesh import (
     VersionConflictError,
     __version__,
 )
-from slm_mesh._client import _Connection
+from slm_mesh._connection import Connection
 from slm_mesh._locate import look_at_project
 from support import Background, MeshTest, binary, eventually
 
@@ -481,13 +481,13 @@ class Trouble(MeshTest):
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         sent: list[bytes] = []
-        send = _Connection._send
+        send = Connection._send
 
-        def record(connection: _Connection, data: bytes, deadline: float) -> None:
+        def record(connection: Connection, data: bytes, deadline: float) -> None:
             send(connection, data, deadline)
             sent.append(data)
 
-        with mock.patch.object(_Connection, "_send", record):
+        with mock.patch.object(Connection, "_send", record):
             sending = Background(lambda: sender.send("cli", "once"))
             setting = Background(lambda: setter.state_set("k", "v"))
             eventually("both requests on their way", lambda: len(sent) == 2)

@@ -105,6 +105,14 @@ fn programs_for_the_package_that_the_field_knows_run() {
 }
 
 #[test]
+fn the_client_for_threads_is_made_from_the_one_for_asyncio() {
+    let Some(python) = python() else { return };
+    let script = package().join("generate.py");
+    let status = Command::new(python).arg(script).arg("--check").status().unwrap();
+    assert!(status.success(), "python/generate.py has to be run");
+}
+
+#[test]
 fn the_package_has_the_version_of_the_program() {
     let text = std::fs::read_to_string(package().join("src/slm_mesh/_version.py")).unwrap();
     assert!(text.contains(&format!("__version__ = \"{}\"", env!("CARGO_PKG_VERSION"))), "{text}");

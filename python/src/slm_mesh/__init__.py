@@ -10,7 +10,8 @@ which are in ``slm_mesh.types``.
 
 from ._async_client import AsyncMeshClient
 from ._async_session import AsyncSession
-from ._client import HeldLock, MeshClient
+from ._client import MeshClient
+from ._connection import HeldLock
 from ._errors import (
     LockedError,
     NoBrokerError,

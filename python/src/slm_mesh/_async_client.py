@@ -1,45 +1,21 @@
-"""The client for asyncio: calls, and the connections they are made on. No threads; what is read
-from files is a few bytes of local ones."""
+"""The client for asyncio: its calls. The one for threads, ``_client.py``, is made from this file by
+``python/generate.py``."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from . import _api as api
-from ._call import (
-    Actor,
-    Broken,
-    Exchange,
-    Known,
-    Launch,
-    Step,
-    attempt,
-    check_greeting,
-    ended,
-    greeting,
-    timed_out,
-    unreachable,
-)
-from ._client import IDLE_CONNECTIONS_MAX, IDLE_TIME_MAX, NOT_OURS_ANY_MORE
+from ._async_connection import AsyncHeldLock, Pool, held, launch, sleep
+from ._call import NOT_OURS_ANY_MORE, Actor, Broken, Exchange, Known, Launch, Step, attempt
 from ._errors import OutcomeUnknownError, SLMMeshError, local
-from ._locate import (
-    Broker,
-    Place,
-    launch_command,
-    launch_failed,
-    launch_result,
-    look_at_project,
-    namespace_on_the_wire,
-)
-from ._reach import no_way
-from ._wire import Answer, AnswerReader
+from ._locate import Place, look_at_project, namespace_on_the_wire
+from ._wire import Answer
 from .models import (
     BrokerHealth,
     BrokerStatus,
@@ -56,255 +32,23 @@ from .models import (
 T = TypeVar("T")
 
 
-class _Connection(asyncio.Protocol):
-    """A connection to one broker, for one request at a time."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.idle_since = 0.0
-        self._answers = AnswerReader()
-        self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[Answer] | None = None
-        self._over = False
-
-    @classmethod
-    async def open(cls, broker: Broker, deadline: float) -> _Connection:
-        """Connects, and makes sure that it is this broker."""
-        try:
-            connection = await asyncio.wait_for(
-                cls._connect(broker), max(0, deadline - time.monotonic())
-            )
-        except asyncio.TimeoutError:
-            raise timed_out(broker) from None
-        try:
-            check_greeting(broker, await connection.ask(greeting(broker), deadline))
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    @classmethod
-    async def _connect(cls, broker: Broker) -> _Connection:
-        """By the first way that leads there."""
-        loop = asyncio.get_running_loop()
-        tried: list[tuple[str, OSError]] = []
-        if broker.socket is not None:
-            path = os.fspath(broker.socket)
-            try:
-                _, connection = await loop.create_unix_connection(lambda: cls(broker), path)
-                return connection
-            except OSError as error:
-                tried.append((path, error))
-        try:
-            # asyncio sets TCP_NODELAY by itself.
-            _, connection = await loop.create_connection(
-                lambda: cls(broker), broker.host, broker.port
-            )
-        except OSError as error:
-            raise no_way(broker, [*tried, (broker.authority, error)]) from error
-        return connection
-
-    async def ask(self, data: bytes, deadline: float) -> Answer:
-        """Sends a request and waits for its answer; ``OSError``, :class:`SLMMeshError`."""
-        if self._transport is None or self._over:
-            raise ended(self.broker)
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Answer] = loop.create_future()
-        self._waiting = waiting
-        late = loop.call_later(
-            max(0.0, deadline - time.monotonic()), self._fail, timed_out(self.broker)
-        )
-        try:
-            self._transport.write(data)
-            return await waiting
-        finally:
-            late.cancel()
-            self._waiting = None
-
-    def _fail(self, error: Exception) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(error)
-
-    def is_usable(self, now: float) -> bool:
-        """Whether it can take another request."""
-        return not self._over and now - self.idle_since <= IDLE_TIME_MAX
-
-    def close(self) -> None:
-        """Closes it."""
-        self._over = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
-        if self._waiting is None:
-            # Nobody asked for them: what follows could be taken for the next answer.
-            self.close()
-            return
-        try:
-            answer = self._answers.feed(data)
-        except SLMMeshError as error:
-            self._over = True
-            self._fail(error)
-            return
-        if answer is not None:
-            self._over |= answer.close or not self._answers.is_empty()
-            if not self._waiting.done():
-                self._waiting.set_result(answer)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended."""
-        self._over = True
-        self._fail(
-            unreachable(self.broker, exc) if isinstance(exc, OSError) else ended(self.broker)
-        )
-
-
-class _Pool:
-    """Connections that wait for their next request."""
-
-    def __init__(self) -> None:
-        self._idle: list[_Connection] = []
-        self._closed = False
-
-    async def exchange(self, step: Exchange) -> Answer | Broken:
-        """Does one step."""
-        broker, deadline = step.broker, step.deadline
-        connection: _Connection | None = None
-        in_doubt = kept = False
-        try:
-            connection = self._take(broker) or await _Connection.open(broker, deadline)
-            in_doubt = True
-            answer = await connection.ask(step.data, deadline)
-            kept = self._give_back(connection)
-            return answer
-        except OSError as error:
-            return Broken(unreachable(broker, error), in_doubt)
-        except SLMMeshError as error:
-            return Broken(error, in_doubt)
-        finally:
-            # A task that is cancelled half way closes it: what comes next on it would be taken for
-            # another answer.
-            if connection is not None and not kept:
-                connection.close()
-
-    def _take(self, broker: Broker) -> _Connection | None:
-        now = time.monotonic()
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.broker == broker and connection.is_usable(now):
-                return connection
-            connection.close()
-        return None
-
-    def _give_back(self, connection: _Connection) -> bool:
-        now = connection.idle_since = time.monotonic()
-        if self._closed or not connection.is_usable(now) or len(self._idle) >= IDLE_CONNECTIONS_MAX:
-            return False
-        self._idle.append(connection)
-        return True
-
-    def close(self) -> None:
-        """Closes those that are idle, and from now on each after its request."""
-        idle, self._idle, self._closed = self._idle, [], True
-        for connection in idle:
-            connection.close()
-
-
-async def _launch(place: Place, deadline: float) -> None:
-    command, environment = launch_command(place)
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise launch_failed(f"{command[0]} cannot be run: {error.strerror}") from error
-    try:
-        left = max(0.1, deadline - time.monotonic())
-        _, said = await asyncio.wait_for(process.communicate(), left)
-    except asyncio.TimeoutError:
-        raise launch_failed("it was not ready in time") from None
-    finally:
-        if process.returncode is None:
-            # A broker that has already come from it stays.
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    failure = launch_result(process.returncode, said)
-    if failure is not None:
-        raise failure
-
-
-class AsyncHeldLock:
-    """A lock that is taken when it is awaited, or for an ``async with`` block::
-
-    lock = await client.lock("src/main.py")
-    async with client.lock("src/main.py", reason="renaming") as lock:
-        ...
-    """
-
-    def __init__(
-        self,
-        take: Callable[[], Awaitable[Lock]],
-        release: Callable[[Lock], Awaitable[None]],
-        enter: Callable[[Lock], None] | None = None,
-    ) -> None:
-        self._take = take
-        self._release = release
-        self._enter = enter
-        self._lock: Lock | None = None
-
-    def __await__(self) -> Generator[Any, None, Lock]:
-        return self._take().__await__()
-
-    async def __aenter__(self) -> Lock:
-        taking = asyncio.ensure_future(self._take())
-        try:
-            self._lock = await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            # It may be taken all the same, and nobody else would release it.
-            with contextlib.suppress(SLMMeshError):
-                await self._release(await taking)
-            raise
-        if self._enter is not None:
-            self._enter(self._lock)
-        return self._lock
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._lock is None:
-            return
-        releasing = asyncio.ensure_future(self._release(self._lock))
-        try:
-            await asyncio.shield(releasing)
-        except asyncio.CancelledError:
-            with contextlib.suppress(SLMMeshError):
-                await releasing
-            raise
-        except SLMMeshError:
-            # What went wrong inside comes first.
-            if kind is None:
-                raise
-
-
 class AsyncMeshClient:
-    """:class:`MeshClient` for asyncio: the same arguments and methods, to be awaited.
+    """A client of the broker.
 
-    It belongs to one event loop. Calls may be made side by side by several tasks.
+    Port and token are found in the data directory (``data_dir``, else ``SLM_MESH_DATA_DIR``, else
+    ``~/.slm-mesh``), and found again when the broker has been restarted.
+    ``host``, ``port`` and ``token_path`` are for where they are elsewhere.
+    ``timeout`` is how long a call may take, in seconds; a ``wait`` comes on top.
+    With ``start`` a broker is started if none is running, by ``slm-mesh`` on the PATH or
+    ``SLM_MESH_BIN``.
+
+    Without :meth:`register` it acts with the broker's token in the name of ``peer``: ``cli``, who
+    is the person at the command line, or any label for a script. Each method that acts takes
+    ``peer`` to act for someone else once.
+
+    Every method raises :class:`SLMMeshError`. A :class:`MeshClient` may be used by several threads.
+    An :class:`AsyncMeshClient` has the same methods, to be awaited; it belongs to one event loop,
+    in which several tasks may make calls side by side.
     """
 
     def __init__(
@@ -328,7 +72,7 @@ class AsyncMeshClient:
         self._directory: str | None = None
         self._identity: Registration | None = None
         self._known = Known()
-        self._pool = _Pool()
+        self._pool = Pool()
 
     # Who it is.
 
@@ -355,7 +99,7 @@ class AsyncMeshClient:
     async def close(self) -> None:
         """Closes the connections. The client may be used again; a peer stays registered."""
         self._pool.close()
-        self._pool = _Pool()
+        self._pool = Pool()
 
     async def __aenter__(self) -> AsyncMeshClient:
         return self
@@ -395,9 +139,9 @@ class AsyncMeshClient:
                 if isinstance(step, Exchange):
                     result = await self._pool.exchange(step)
                 elif isinstance(step, Launch):
-                    await _launch(self._place, step.deadline)
+                    await launch(self._place, step.deadline)
                 else:
-                    await asyncio.sleep(step.seconds)
+                    await sleep(step.seconds)
         except StopIteration as stop:
             answer: dict[str, Any] = stop.value
             return answer
@@ -405,11 +149,11 @@ class AsyncMeshClient:
     # The broker.
 
     async def health(self) -> BrokerHealth:
-        """As :meth:`MeshClient.health`."""
+        """That a broker is there, and which. Needs no token."""
         return await self._ask(api.health())
 
     async def status(self) -> BrokerStatus:
-        """As :meth:`MeshClient.status`."""
+        """How the broker is."""
         return await self._ask(api.status())
 
     # Peers.
@@ -424,7 +168,15 @@ class AsyncMeshClient:
         private: bool = False,
         resume: Registration | None = None,
     ) -> Registration:
-        """As :meth:`MeshClient.register`."""
+        """Becomes a peer, and acts as that one from then on.
+
+        ``project_path`` is the working directory unless given; its git repository is told too.
+        Without ``name`` the broker makes one. ``private``: only its own token speaks for it.
+        ``resume`` comes back as an earlier peer, under its old id.
+
+        A peer without heartbeats is stale after 30 s and gone after 60 s: see :meth:`heartbeat`,
+        and :class:`AsyncSession`, which does all of this and gets its messages pushed.
+        """
         project = look_at_project(project_path)
         identity = await self._ask(
             api.register(
@@ -444,17 +196,17 @@ class AsyncMeshClient:
         return identity
 
     async def unregister(self, peer: str | None = None) -> None:
-        """As :meth:`MeshClient.unregister`."""
+        """Leaves for good: locks are released, subscriptions dropped."""
         await self._ask(api.unregister(peer))
         if peer is None:
             self._identity = None
 
     async def heartbeat(self, git_branch: str | None = None, peer: str | None = None) -> int:
-        """As :meth:`MeshClient.heartbeat`."""
+        """Says that the peer is still there; gives how many messages are unread."""
         return await self._ask(api.heartbeat(git_branch, peer))
 
     async def set_summary(self, summary: str, peer: str | None = None) -> None:
-        """As :meth:`MeshClient.set_summary`."""
+        """Says what the peer works on, in at most 500 characters."""
         await self._ask(api.set_summary(summary, peer))
 
     async def peers(
@@ -467,7 +219,8 @@ class AsyncMeshClient:
         exclude_id: str | None = None,
         include_stale: bool = False,
     ) -> list[Peer]:
-        """As :meth:`MeshClient.peers`."""
+        """Who is here. ``scope`` is ``machine``, ``directory`` (needs ``project_path``), or
+        ``repo`` (needs ``git_root`` or ``repo_id``)."""
         return await self._ask(
             api.peers(scope, project_path, git_root, repo_id, exclude_id, include_stale)
         )
@@ -484,7 +237,14 @@ class AsyncMeshClient:
         id: str | None = None,
         peer: str | None = None,
     ) -> Sent:
-        """As :meth:`MeshClient.send`."""
+        """Writes to a peer (its id, name, or a prefix of its id), to ``cli``, or to ``all``.
+
+        ``payload`` is a ``str`` of at most 64 KiB, or anything that JSON has a form for, which is
+        then sent with ``type`` ``json``. ``type``: ``text``, ``json``, ``command``, ``alert``.
+        ``reply_to`` is the handle or the id of the message that it answers.
+        ``id``, a UUID, makes the request one that can be repeated by a later run of the program;
+        one is made for each call, so that a lost answer never makes two messages.
+        """
         return await self._ask(api.send(to, payload, type, reply_to, id, peer))
 
     async def broadcast(
@@ -496,7 +256,7 @@ class AsyncMeshClient:
         id: str | None = None,
         peer: str | None = None,
     ) -> Sent:
-        """As :meth:`MeshClient.broadcast`."""
+        """Writes to every present peer but itself."""
         return await self.send("all", payload, type, reply_to=reply_to, id=id, peer=peer)
 
     async def inbox(
@@ -511,7 +271,17 @@ class AsyncMeshClient:
         wait: float = 0,
         peer: str | None = None,
     ) -> Messages:
-        """As :meth:`MeshClient.inbox`."""
+        """Messages, oldest first; ``remaining`` of the result says how many more there are.
+
+        ``filter``: ``unread`` takes the oldest, ``all`` the newest; ``sent`` are one's own, with
+        what became of them. ``sender`` keeps those from one sender (with ``sent``: to one
+        recipient). ``before`` and ``after`` are numbers (``seq``), for paging. ``wait`` holds the
+        answer for up to 55 seconds until there is something.
+
+        Unless ``peek``, what is returned is marked read, by a second request: an answer that is
+        lost on its way loses nothing. If the marking fails the messages are returned all the same,
+        and are unread still.
+        """
         messages = await self._ask(api.fetch(filter, sender, limit, before, after, wait, peer))
         unread = [message.id for message in messages if message.read_at is None]
         if unread and not peek and filter != "sent":
@@ -520,7 +290,7 @@ class AsyncMeshClient:
         return messages
 
     async def mark_read(self, ids: str | Iterable[str], peer: str | None = None) -> int:
-        """As :meth:`MeshClient.mark_read`."""
+        """Marks messages read; gives how many were unread. Others' messages are ignored."""
         marked = 0
         every = [ids] if isinstance(ids, str) else list(ids)
         for at in range(0, len(every), api.MARK_READ_IDS_MAX):
@@ -530,7 +300,8 @@ class AsyncMeshClient:
     # Shared state.
 
     async def state_get(self, key: str, namespace: str | None = None) -> StateEntry | None:
-        """As :meth:`MeshClient.state_get`."""
+        """The entry, if there is one. Without ``namespace`` it is in that of the project around the
+        working directory (of a session: around its project); ``shared`` is the whole mesh's."""
         return await self._ask(api.state_get(key, self._namespace(namespace)))
 
     async def state_set(
@@ -543,7 +314,8 @@ class AsyncMeshClient:
         ttl_seconds: int | None = None,
         peer: str | None = None,
     ) -> StateEntry:
-        """As :meth:`MeshClient.state_set`."""
+        """Sets a value of at most 64 KiB. With ``if_version`` only if the entry has that version
+        (0: only if there is none); otherwise :class:`VersionConflictError`."""
         return await self._ask(
             api.state_set(key, value, self._namespace(namespace), if_version, ttl_seconds, peer)
         )
@@ -551,7 +323,7 @@ class AsyncMeshClient:
     async def state_list(
         self, namespace: str | None = None, *, prefix: str | None = None, limit: int = 1000
     ) -> list[StateEntry]:
-        """As :meth:`MeshClient.state_list`."""
+        """The entries, by key."""
         return await self._ask(api.state_list(self._namespace(namespace), prefix, limit))
 
     async def state_delete(
@@ -562,7 +334,7 @@ class AsyncMeshClient:
         if_version: int | None = None,
         peer: str | None = None,
     ) -> bool:
-        """As :meth:`MeshClient.state_delete`."""
+        """Deletes an entry; gives whether there was one."""
         return await self._ask(api.state_delete(key, self._namespace(namespace), if_version, peer))
 
     # Locks.
@@ -576,10 +348,17 @@ class AsyncMeshClient:
         resolve: bool = True,
         peer: str | None = None,
     ) -> AsyncHeldLock:
-        """As :meth:`MeshClient.lock`: to be awaited, or for an ``async with`` block, at whose
-        end it is released."""
+        """Locks a file, or renews one's own lock; :class:`LockedError` if someone else has it.
+
+        The result is a context manager that releases it; with asyncio it is taken when it is
+        awaited, or by the ``async with``. The path is sent in its one spelling,
+        with links followed; ``resolve=False`` sends it as it is, for what is no file. A text may
+        be a pattern or ``repo:path``, and a place in a file, a mention or a ``file://`` URL is
+        understood; what would guard nothing is refused with ``invalid_request``. A path object
+        is one file or directory, whatever its name.
+        """
         request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
-        return AsyncHeldLock(lambda: self._ask(request), lambda lock: self._release(lock, peer))
+        return held(lambda: self._ask(request), lambda lock: self._release(lock, peer))
 
     async def _release(self, lock: Lock, peer: str | None) -> None:
         request = api.unlock(lock.spelling, False, peer)
@@ -601,13 +380,13 @@ class AsyncMeshClient:
         resolve: bool = True,
         peer: str | None = None,
     ) -> None:
-        """As :meth:`MeshClient.unlock`."""
+        """Releases a lock; with ``force`` anyone's."""
         await self._ask(api.unlock(api.locked_path(path, resolve), force, peer))
 
     async def locks(
         self, path: str | os.PathLike[str] | None = None, *, resolve: bool = True
     ) -> list[Lock]:
-        """As :meth:`MeshClient.locks`."""
+        """The live locks, all or that of one file."""
         return await self._ask(api.locks(None if path is None else api.locked_path(path, resolve)))
 
     # Events.
@@ -621,16 +400,18 @@ class AsyncMeshClient:
         limit: int = 50,
         wait: float = 0,
     ) -> MeshEvents:
-        """As :meth:`MeshClient.events`."""
+        """What has happened, oldest first: the newest ``limit``, or with a cursor (``after``, a
+        ``seq``, or ``since``, a time) the oldest behind it. ``types`` may hold ``prefix.*``."""
         return await self._ask(api.events(types, since, after, limit, wait))
 
     async def follow(
         self, types: str | Iterable[str] | None = None, *, after: int | None = None
     ) -> AsyncIterator[MeshEvent]:
-        """As :meth:`MeshClient.follow`."""
+        """Yields what happens from now on, or after the number ``after``; never ends."""
         kinds = types if types is None or isinstance(types, str) else list(types)
         if after is None:
-            after = (await self.events(kinds, limit=1)).last_seq
+            newest = await self.events(kinds, limit=1)
+            after = newest.last_seq
         while True:
             found = await self.events(kinds, after=after, limit=1000, wait=50)
             for event in found:
@@ -638,15 +419,16 @@ class AsyncMeshClient:
             after = found.last_seq
 
     async def subscribe(self, types: str | Iterable[str], peer: str | None = None) -> list[str]:
-        """As :meth:`MeshClient.subscribe`."""
+        """Has these types (``*`` for all, ``prefix.*``) pushed to the peer from now on, instead of
+        those before; see :meth:`AsyncSession.listen_events`."""
         return await self._ask(api.subscribe(types, peer))
 
     async def unsubscribe(self, peer: str | None = None) -> None:
-        """As :meth:`MeshClient.unsubscribe`."""
+        """Ends the subscription."""
         await self._ask(api.unsubscribe(peer))
 
     async def emit(
         self, type: str, payload: Any = None, *, id: str | None = None, peer: str | None = None
     ) -> int:
-        """As :meth:`MeshClient.emit`."""
+        """Emits an event of one's own, whose type is none of the mesh's own; gives its ``seq``."""
         return await self._ask(api.emit(type, payload, id, peer))

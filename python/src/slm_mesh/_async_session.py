@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from . import _api as api
-from ._async_client import AsyncHeldLock, AsyncMeshClient
-from ._client import NOT_OURS_ANY_MORE
+from ._async_client import AsyncMeshClient
+from ._async_connection import AsyncHeldLock
+from ._call import NOT_OURS_ANY_MORE
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
 from ._locate import NO_BINARY, look_at_project

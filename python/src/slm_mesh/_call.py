@@ -17,6 +17,8 @@ from ._errors import OutcomeUnknownError, SLMMeshError, local, refused
 from ._locate import Broker, NotReady, Place
 from ._wire import Answer, encode_request
 
+#: Refusals that say that a lock has gone already.
+NOT_OURS_ANY_MORE = ("lock_not_found", "forbidden")
 #: First pause before something that has failed is tried again, seconds; it doubles each time.
 _PAUSE_MIN = 0.01
 _PAUSE_MAX = 0.16

@@ -1,53 +1,27 @@
-"""The client for threads: calls, and the connections they are made on."""
+"""The client for threads. Made from ``_async_client.py``, which is the one to change, by
+``python/generate.py``."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
-import threading
-import time
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Generator, Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _api as api
-from ._call import (
-    Actor,
-    Broken,
-    Exchange,
-    Known,
-    Launch,
-    Step,
-    attempt,
-    check_greeting,
-    ended,
-    greeting,
-    timed_out,
-    unreachable,
-)
-from ._errors import LockedError, OutcomeUnknownError, SLMMeshError, local
-from ._locate import (
-    Broker,
-    Place,
-    launch_command,
-    launch_failed,
-    launch_result,
-    look_at_project,
-    namespace_on_the_wire,
-)
-from ._reach import no_way
-from ._wire import READ_BYTES, Answer, AnswerReader
+from ._connection import HeldLock, Pool, held, launch, sleep
+from ._call import NOT_OURS_ANY_MORE, Actor, Broken, Exchange, Known, Launch, Step, attempt
+from ._errors import OutcomeUnknownError, SLMMeshError, local
+from ._locate import Place, look_at_project, namespace_on_the_wire
+from ._wire import Answer
 from .models import (
     BrokerHealth,
     BrokerStatus,
     Lock,
     MeshEvent,
     MeshEvents,
-    Message,
     Messages,
     Peer,
     Registration,
@@ -56,214 +30,6 @@ from .models import (
 )
 
 T = TypeVar("T")
-
-#: Most connections that are kept for later.
-IDLE_CONNECTIONS_MAX = 4
-#: After this a connection is not used again, seconds: the broker closes it after 5 minutes.
-IDLE_TIME_MAX = 240.0
-
-
-class _Connection:
-    """A connection to one broker, for one request at a time."""
-
-    def __init__(self, broker: Broker, deadline: float) -> None:
-        self.broker = broker
-        self.idle_since = 0.0
-        self._answers = AnswerReader()
-        self._socket = _connect(broker, deadline)
-        try:
-            check_greeting(broker, self.ask(greeting(broker), deadline))
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def ask(self, data: bytes, deadline: float) -> Answer:
-        """Sends a request and waits for its answer; ``OSError``, :class:`SLMMeshError`."""
-        self._send(data, deadline)
-        while True:
-            self._socket.settimeout(_left(deadline))
-            chunk = self._socket.recv(READ_BYTES)
-            if not chunk:
-                raise ended(self.broker)
-            answer = self._answers.feed(chunk)
-            if answer is not None:
-                return answer
-
-    def _send(self, data: bytes, deadline: float) -> None:
-        self._socket.settimeout(_left(deadline))
-        self._socket.sendall(data)
-
-    def is_usable(self, now: float) -> bool:
-        """Whether it can take another request: nothing has come that nobody asked for, which may
-        be its end."""
-        if not self._answers.is_empty() or now - self.idle_since > IDLE_TIME_MAX:
-            return False
-        try:
-            self._socket.setblocking(False)
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _connect(broker: Broker, deadline: float) -> socket.socket:
-    """By the first way that leads there."""
-    tried: list[tuple[str, OSError]] = []
-    if broker.socket is not None:
-        try:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                connection.settimeout(_left(deadline))
-                connection.connect(os.fspath(broker.socket))
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-        except OSError as error:
-            tried.append((str(broker.socket), error))
-    try:
-        connection = socket.create_connection((broker.host, broker.port), timeout=_left(deadline))
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise no_way(broker, [*tried, (broker.authority, error)]) from error
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-class _Pool:
-    """Connections that wait for their next request. Used by any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[_Connection] = []
-        self._closed = False
-
-    def exchange(self, step: Exchange) -> Answer | Broken:
-        """Does one step."""
-        broker, deadline = step.broker, step.deadline
-        connection: _Connection | None = None
-        in_doubt = False
-        try:
-            connection = self._take(broker) or _Connection(broker, deadline)
-            in_doubt = True
-            answer = connection.ask(step.data, deadline)
-        except TimeoutError:
-            return self._broken(connection, timed_out(broker), in_doubt)
-        except OSError as error:
-            return self._broken(connection, unreachable(broker, error), in_doubt)
-        except SLMMeshError as error:
-            return self._broken(connection, error, in_doubt)
-        except BaseException:
-            # Broken off half way: what comes next on it would be taken for another answer.
-            if connection is not None:
-                connection.close()
-            raise
-        if answer.close:
-            connection.close()
-        else:
-            self._give_back(connection)
-        return answer
-
-    def _broken(
-        self, connection: _Connection | None, error: SLMMeshError, in_doubt: bool
-    ) -> Broken:
-        if connection is not None:
-            connection.close()
-        return Broken(error, in_doubt)
-
-    def _take(self, broker: Broker) -> _Connection | None:
-        now = time.monotonic()
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if connection.broker == broker and connection.is_usable(now):
-                return connection
-            connection.close()
-
-    def _give_back(self, connection: _Connection) -> None:
-        connection.idle_since = time.monotonic()
-        with self._lock:
-            if not self._closed and len(self._idle) < IDLE_CONNECTIONS_MAX:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        """Closes those that are idle, and from now on each after its request."""
-        with self._lock:
-            idle, self._idle, self._closed = self._idle, [], True
-        for connection in idle:
-            connection.close()
-
-
-def _launch(place: Place, deadline: float) -> None:
-    command, environment = launch_command(place)
-    try:
-        process = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=max(0.1, deadline - time.monotonic()),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise launch_failed("it was not ready in time") from None
-    except OSError as error:
-        raise launch_failed(f"{command[0]} cannot be run: {error.strerror}") from error
-    failure = launch_result(process.returncode, process.stderr)
-    if failure is not None:
-        raise failure
-
-
-@dataclass(frozen=True)
-class HeldLock(Lock):
-    """A lock of one's own. As a context manager it is released at the end::
-
-    with client.lock("src/main.py", reason="renaming"):
-        ...
-    """
-
-    _release: Any = field(default=None, repr=False, compare=False)
-    _enter: Any = field(default=None, repr=False, compare=False)
-
-    def __enter__(self) -> HeldLock:
-        if self._enter is not None:
-            self._enter(self)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self._release(self)
-        except SLMMeshError:
-            # What went wrong inside comes first.
-            if kind is None:
-                raise
-
-
-#: Refusals that say that a lock has gone already.
-NOT_OURS_ANY_MORE = ("lock_not_found", "forbidden")
 
 
 class MeshClient:
@@ -280,7 +46,9 @@ class MeshClient:
     is the person at the command line, or any label for a script. Each method that acts takes
     ``peer`` to act for someone else once.
 
-    It may be used by several threads. Every method raises :class:`SLMMeshError`.
+    Every method raises :class:`SLMMeshError`. A :class:`MeshClient` may be used by several threads.
+    An :class:`AsyncMeshClient` has the same methods, to be awaited; it belongs to one event loop,
+    in which several tasks may make calls side by side.
     """
 
     def __init__(
@@ -304,7 +72,7 @@ class MeshClient:
         self._directory: str | None = None
         self._identity: Registration | None = None
         self._known = Known()
-        self._pool = _Pool()
+        self._pool = Pool()
 
     # Who it is.
 
@@ -331,7 +99,7 @@ class MeshClient:
     def close(self) -> None:
         """Closes the connections. The client may be used again; a peer stays registered."""
         self._pool.close()
-        self._pool = _Pool()
+        self._pool = Pool()
 
     def __enter__(self) -> MeshClient:
         return self
@@ -359,9 +127,8 @@ class MeshClient:
 
     def _ask_as(self, request: api.Request[T], start: bool, timeout: float) -> T:
         place, known = self._place, self._known
-        return request.read(
-            self._drive(attempt(request, self._actor(), place, known, timeout, start))
-        )
+        steps = attempt(request, self._actor(), place, known, timeout, start)
+        return request.read(self._drive(steps))
 
     def _drive(self, steps: Generator[Step, Any, dict[str, Any]]) -> dict[str, Any]:
         result: Answer | Broken | None = None
@@ -372,9 +139,9 @@ class MeshClient:
                 if isinstance(step, Exchange):
                     result = self._pool.exchange(step)
                 elif isinstance(step, Launch):
-                    _launch(self._place, step.deadline)
+                    launch(self._place, step.deadline)
                 else:
-                    time.sleep(step.seconds)
+                    sleep(step.seconds)
         except StopIteration as stop:
             answer: dict[str, Any] = stop.value
             return answer
@@ -583,18 +350,15 @@ class MeshClient:
     ) -> HeldLock:
         """Locks a file, or renews one's own lock; :class:`LockedError` if someone else has it.
 
-        The result is a context manager that releases it. The path is sent in its one spelling,
+        The result is a context manager that releases it; with asyncio it is taken when it is
+        awaited, or by the ``async with``. The path is sent in its one spelling,
         with links followed; ``resolve=False`` sends it as it is, for what is no file. A text may
         be a pattern or ``repo:path``, and a place in a file, a mention or a ``file://`` URL is
         understood; what would guard nothing is refused with ``invalid_request``. A path object
         is one file or directory, whatever its name.
         """
         request = api.lock(api.lock_path(path, resolve), reason, ttl_minutes, peer)
-
-        def release(lock: HeldLock) -> None:
-            self._release(lock, peer)
-
-        return HeldLock(**vars(self._ask(request)), _release=release)
+        return held(lambda: self._ask(request), lambda lock: self._release(lock, peer))
 
     def _release(self, lock: Lock, peer: str | None) -> None:
         request = api.unlock(lock.spelling, False, peer)
@@ -646,10 +410,12 @@ class MeshClient:
         """Yields what happens from now on, or after the number ``after``; never ends."""
         kinds = types if types is None or isinstance(types, str) else list(types)
         if after is None:
-            after = self.events(kinds, limit=1).last_seq
+            newest = self.events(kinds, limit=1)
+            after = newest.last_seq
         while True:
             found = self.events(kinds, after=after, limit=1000, wait=50)
-            yield from found
+            for event in found:
+                yield event
             after = found.last_seq
 
     def subscribe(self, types: str | Iterable[str], peer: str | None = None) -> list[str]:
@@ -666,6 +432,3 @@ class MeshClient:
     ) -> int:
         """Emits an event of one's own, whose type is none of the mesh's own; gives its ``seq``."""
         return self._ask(api.emit(type, payload, id, peer))
-
-
-__all__ = ["HeldLock", "LockedError", "MeshClient", "Message"]

@@ -17,7 +17,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _api as api
-from ._client import NOT_OURS_ANY_MORE, HeldLock, MeshClient
+from ._call import NOT_OURS_ANY_MORE
+from ._client import MeshClient
+from ._connection import HeldLock
 from ._core import Ask, Core, Work, log
 from ._errors import SLMMeshError, local
 from ._locate import NO_BINARY, check_socket_path, find_binary, look_at_project
