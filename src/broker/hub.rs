@@ -13,7 +13,7 @@ use super::connection::{Flow, Incoming};
 use super::held::{Asker, Cut, Key};
 use super::lifecycle;
 use super::links::News;
-use super::local::Local;
+use super::local::{Backend, Local};
 use super::remote::{Machines, Remote};
 use super::room::{Room, Said};
 use super::table::Kind;
@@ -25,15 +25,15 @@ use crate::model::{MachineName, Monotonic, Now, PeerId};
 use crate::paths::Paths;
 use crate::role::Kind as Role;
 use crate::role::stored::{self, Stored};
-use crate::store::{Result, Store};
+use crate::store::Result;
 use crate::wire::frames::Answer;
 use entrance::Entrance;
 pub(super) use entrance::{Door, DoorError};
 use talk::{Decided, Talk};
 
 /// See the module.
-pub(super) struct Hub<S> {
-    local: Local<S>,
+pub(super) struct Hub {
+    local: Local<Backend>,
     door: Door,
     entrance: Option<Entrance>,
     machines: Machines<Key>,
@@ -48,9 +48,9 @@ pub(super) struct Hub<S> {
     ending: bool,
 }
 
-impl<S: Store> Hub<S> {
+impl Hub {
     /// With the door closed.
-    pub(super) fn new(local: Local<S>, door: Door, paths: Paths, stays: bool) -> Self {
+    pub(super) fn new(local: Local<Backend>, door: Door, paths: Paths, stays: bool) -> Self {
         Self {
             local,
             door,
@@ -63,16 +63,6 @@ impl<S: Store> Hub<S> {
             invites: false,
             ending: false,
         }
-    }
-
-    /// The store back, at the end.
-    pub(super) fn into_store(self) -> S {
-        self.local.into_store()
-    }
-
-    /// Whether other machines can come in.
-    pub(super) fn is_open(&self) -> bool {
-        self.entrance.is_some()
     }
 
     /// Lets other machines in from now on.
@@ -208,7 +198,11 @@ impl<S: Store> Hub<S> {
     }
 }
 
-impl<S: Store> Room for Hub<S> {
+impl Room for Hub {
+    fn role(&self) -> Role {
+        if self.entrance.is_some() { Role::Hub } else { Role::Broker }
+    }
+
     fn start(&mut self) -> Effects {
         let effects = self.local.start();
         self.route(effects, Monotonic::default())
@@ -255,13 +249,13 @@ impl<S: Store> Room for Hub<S> {
         std::mem::take(&mut self.announced)
     }
 
-    fn answers(&mut self, mut give: impl FnMut(Asker, Said<'_>)) {
+    fn answers(&mut self, give: &mut dyn FnMut(Asker, Said<'_>)) {
         let Self { local, machines, entrance, invites, .. } = self;
         if let (true, Some(entrance)) = (*invites, entrance) {
             local.turn.answers.invite(|invited| entrance.complete(invited));
         }
         let now = local.turn.now().wall;
-        local.answers(|asker, said| {
+        local.answers(&mut |asker, said| {
             let Asker::Remote { machine, id } = asker else { return give(asker, said) };
             let (Said::Answer(response) | Said::Held(response)) = said else { return };
             if let Some(remote) = machines.get_mut(machine) {
@@ -293,7 +287,7 @@ impl<S: Store> Room for Hub<S> {
         self.local.hung_up(asker, now);
     }
 
-    fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
+    fn closed(&mut self, asker: Asker, now: Monotonic, cut: &mut dyn FnMut() -> Option<Cut>) {
         self.local.closed(asker, now, cut);
     }
 
@@ -347,8 +341,8 @@ impl<S: Store> Room for Hub<S> {
         both.into_iter().flatten().min()
     }
 
-    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
-        let stays = self.is_open() && (self.stays || !self.machines.is_empty());
+    fn is_idle(&self, counts: &dyn Fn(Asker) -> bool) -> bool {
+        let stays = self.entrance.is_some() && (self.stays || !self.machines.is_empty());
         !stays && self.local.is_idle(counts)
     }
 
@@ -384,5 +378,9 @@ impl<S: Store> Room for Hub<S> {
             false
         });
         held
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Box::new(self.local).close()
     }
 }

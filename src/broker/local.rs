@@ -7,13 +7,29 @@ use super::front::Front;
 use super::held::{Asker, Cut};
 use super::links::News;
 use super::room::{Room, Said};
-use super::table::{Key, Kind};
 use super::turn::{Ended, Turn};
 use super::untold::Untold;
 use crate::log;
 use crate::mesh::{Effects, Mesh};
 use crate::model::{Monotonic, Now, PeerId};
+use crate::role::Kind;
+use crate::store::journal::JournaledSqlite;
 use crate::store::{Result, Store, StoreError};
+
+/// The storage of the mesh.
+pub(super) type Backend = JournaledSqlite;
+
+/// A storage with an orderly end.
+pub(super) trait Close: Store {
+    /// See [`Room::close`].
+    fn close(self) -> Result<()>;
+}
+
+impl Close for Backend {
+    fn close(self) -> Result<()> {
+        self.close()
+    }
+}
 
 /// How long what needs no answer rests after the storage has failed.
 const REST: Duration = Duration::from_secs(1);
@@ -63,11 +79,6 @@ impl<S: Store> Local<S> {
             wrote: false,
             care_at: None,
         }
-    }
-
-    /// The store back, at the end.
-    pub(super) fn into_store(self) -> S {
-        self.turn.mesh.into_store()
     }
 
     /// Whether the core has something to do that no client waits for.
@@ -142,7 +153,11 @@ fn may_say(silent_until: &mut Option<Monotonic>, now: Monotonic) -> bool {
     may
 }
 
-impl<S: Store> Room for Local<S> {
+impl<S: Close> Room for Local<S> {
+    fn role(&self) -> Kind {
+        Kind::Broker
+    }
+
     fn start(&mut self) -> Effects {
         self.turn.mesh.take_effects()
     }
@@ -210,7 +225,7 @@ impl<S: Store> Room for Local<S> {
         self.untold.take_announced()
     }
 
-    fn answers(&mut self, give: impl FnMut(Asker, Said<'_>)) {
+    fn answers(&mut self, give: &mut dyn FnMut(Asker, Said<'_>)) {
         let Turn { mesh, answers, .. } = &mut self.turn;
         answers.finish(|sent| mesh.confirm(sent));
         answers.each(give);
@@ -239,21 +254,9 @@ impl<S: Store> Room for Local<S> {
         held.hung_up(asker, now, mesh);
     }
 
-    fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
+    fn closed(&mut self, asker: Asker, now: Monotonic, cut: &mut dyn FnMut() -> Option<Cut>) {
         let Turn { mesh, held, .. } = &mut self.turn;
         held.closed(asker, now, mesh, cut);
-    }
-
-    fn event(&mut self, _: Kind, _: Key) {}
-
-    fn flush(&mut self, _: Now) {}
-
-    fn descriptors(&self) -> usize {
-        0
-    }
-
-    fn has_output(&self) -> bool {
-        false
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {
@@ -269,7 +272,7 @@ impl<S: Store> Room for Local<S> {
         [core, self.turn.held.next_deadline(), self.care_at].into_iter().flatten().min()
     }
 
-    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
+    fn is_idle(&self, counts: &dyn Fn(Asker) -> bool) -> bool {
         self.turn.mesh.present() == 0 && !self.turn.held.iter().any(|(asker, _)| counts(asker))
     }
 
@@ -280,6 +283,10 @@ impl<S: Store> Room for Local<S> {
 
     fn end_held(&mut self) -> Vec<Asker> {
         self.turn.held.end()
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.turn.mesh.into_store().close()
     }
 }
 
@@ -293,7 +300,6 @@ mod tests {
     use crate::broker::sockets::Sockets;
     use crate::files::tests::TempDir;
     use crate::mesh::{Caller, Outcome, Settings};
-    use crate::store::journal::JournaledSqlite;
     use crate::store::sqlite::Options;
 
     fn local(temp: &TempDir, now: Now) -> Local<JournaledSqlite> {
@@ -367,7 +373,7 @@ mod tests {
         local.wrote = true;
         local.take_care(now.mono);
         local.turn.mesh.store_mut().refuse_commits(true);
-        let mut care = |local: &mut Local<JournaledSqlite>| {
+        let mut care = |local: &mut Local<Backend>| {
             now.mono = local.care_at.expect("it is to be looked after");
             local.take_care(now.mono);
         };

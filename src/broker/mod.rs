@@ -6,7 +6,6 @@
 //! | `lifecycle` | the lock, the files, the signals |
 //! | `reactor` | the loop |
 //! | `room` | what answers the clients, as the loop sees it |
-//! | `serving` | whichever of these it is |
 //! | `local` | the mesh in this process, as one |
 //! | `hub` | the same with a door for other machines; with the feature `lan` |
 //! | `relay` | the way to one on another machine, likewise; with the feature `lan` |
@@ -29,7 +28,6 @@ mod reactor;
 #[cfg(feature = "lan")]
 mod relay;
 mod room;
-mod serving;
 mod turn;
 mod untold;
 pub mod uplink;
@@ -88,7 +86,6 @@ use crate::role::Bearer;
 #[cfg(not(feature = "lan"))]
 use crate::role::RoleError;
 use crate::role::{self, Role};
-use crate::store::journal::JournaledSqlite;
 use crate::store::sqlite::Options;
 pub use error::StartError;
 
@@ -99,11 +96,11 @@ use gate::Gate;
 use helpers::Helpers;
 use lifecycle::Presence;
 use links::Links;
-use local::Local;
+use local::{Backend, Local};
 use reactor::{End, Parts, Reactor};
 #[cfg(feature = "lan")]
 use relay::{KnownHub, Relay, Wire};
-use serving::Serving;
+use room::Room;
 use sockets::Sockets;
 use turn::Turn;
 #[cfg(feature = "lan")]
@@ -190,10 +187,10 @@ fn start_and_serve(config: &Config, mode: Mode) -> Result<(), StartError> {
 }
 
 /// Whether the data directory has another role by now than the one that was served, or another hub.
-fn has_moved(config: &Config, served: &Serving) -> bool {
+fn has_moved(config: &Config, served: &dyn Room) -> bool {
     role::of(config).is_ok_and(|resolved| match resolved.role {
         Role::Relay { hub: Some(hub), .. } => served.hub() != Some(hub),
-        role => role.kind() != served.kind(),
+        role => role.kind() != served.role(),
     })
 }
 
@@ -223,11 +220,7 @@ struct Home<'a> {
 }
 
 /// Everything that serves: the port is taken, the database open. Gives port and token with it.
-fn build(
-    config: &Config,
-    mode: Mode,
-    role: &Role,
-) -> Result<(Reactor<Serving>, u16, Box<str>), StartError> {
+fn build(config: &Config, mode: Mode, role: &Role) -> Result<(Reactor, u16, Box<str>), StartError> {
     let paths = &config.paths;
     let signals = lifecycle::signals(mode).map_err(lacking("listen to signals"))?;
     let (listeners, port) = lifecycle::listen(config)?;
@@ -254,12 +247,12 @@ fn build(
         clock,
         registry: Rc::clone(&registry),
     };
-    let room = match role {
-        Role::Broker => Serving::Broker(Box::new(home.broker(None)?)),
-        Role::Hub { listen } => Serving::Broker(Box::new(home.broker(Some(*listen))?)),
+    let room: Box<dyn Room> = match role {
+        Role::Broker => Box::new(home.broker(None)?),
+        Role::Hub { listen } => Box::new(home.broker(Some(*listen))?),
         #[cfg(feature = "lan")]
         Role::Relay { hub, addresses, bearer } => {
-            Serving::Relay(Box::new(home.relay((*hub, addresses.clone(), bearer.clone()))?))
+            Box::new(home.relay((*hub, addresses.clone(), bearer.clone()))?)
         }
         #[cfg(not(feature = "lan"))]
         Role::Relay { .. } => return Err(StartError::Role(RoleError::NoNetwork)),
@@ -282,7 +275,7 @@ fn build(
 impl Home<'_> {
     /// The mesh in this process, which other machines may join at `listen`.
     #[cfg(feature = "lan")]
-    fn broker(self, listen: Option<IpAddr>) -> Result<serving::Broker, StartError> {
+    fn broker(self, listen: Option<IpAddr>) -> Result<hub::Hub, StartError> {
         let config = self.config;
         let now = self.clock.now().mono;
         let door = hub::Door {
@@ -303,15 +296,15 @@ impl Home<'_> {
 
     /// The mesh in this process.
     #[cfg(not(feature = "lan"))]
-    fn broker(self, _: Option<IpAddr>) -> Result<serving::Broker, StartError> {
+    fn broker(self, _: Option<IpAddr>) -> Result<Local<Backend>, StartError> {
         self.local()
     }
 
-    fn local(self) -> Result<Local<JournaledSqlite>, StartError> {
+    fn local(self) -> Result<Local<Backend>, StartError> {
         let Self { config, gate, port, mesh_id, entropy, sockets, clock, .. } = self;
         let options =
             Options { durability: config.durability, tell: log::warn, ..Options::default() };
-        let store = JournaledSqlite::open(&config.paths.db(), &options)
+        let store = Backend::open(&config.paths.db(), &options)
             .map_err(|error| StartError::Store(error.to_string()))?;
         let settings = settings(config, port, mesh_id);
         let mesh = Mesh::new(store, Box::new(entropy), settings, clock.now())

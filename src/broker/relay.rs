@@ -27,8 +27,9 @@ use super::uplink::{Answered, Asked, Output, Uplink, unauthorized};
 use crate::api::{Endpoint, PushFrame, Pushed, Refusal, Request};
 use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX};
 use crate::mesh::{Effects, Lost, Push, Target};
-use crate::model::{Monotonic, Now, PeerId};
+use crate::model::{MachineId, Monotonic, Now, PeerId};
 use crate::platform::start_mark;
+use crate::role;
 use crate::store::Result;
 use crate::wire::http::server as http;
 pub(super) use hub::KnownHub;
@@ -226,12 +227,12 @@ impl Front for Relay {
 }
 
 impl Room for Relay {
-    fn start(&mut self) -> Effects {
-        Effects::default()
+    fn role(&self) -> role::Kind {
+        role::Kind::Client
     }
 
-    fn prepare(&mut self, _: Now) -> Result<Option<Effects>> {
-        Ok(None)
+    fn hub(&self) -> Option<MachineId> {
+        self.wire.as_ref().and_then(|wire| wire.hub().id())
     }
 
     /// A turn of a relay has nothing to commit, and so is none that would have to be saved.
@@ -266,9 +267,9 @@ impl Room for Relay {
         self.uplink.take_announced()
     }
 
-    fn answers(&mut self, mut give: impl FnMut(Asker, Said<'_>)) {
+    fn answers(&mut self, give: &mut dyn FnMut(Asker, Said<'_>)) {
         self.take_outputs();
-        self.answers.each(&mut give);
+        self.answers.each(&mut *give);
         self.answers.clear();
         for (asker, answered) in self.late.drain(..) {
             match &answered {
@@ -287,21 +288,15 @@ impl Room for Relay {
         }
     }
 
-    fn take_care(&mut self, _: Monotonic) {}
-
     fn hear(&mut self, news: News, _: Now) {
         self.uplink.hear(news);
     }
-
-    /// The hub knows: what it asked for came before, and of what is said of a process it is known
-    /// which one is meant.
-    fn was_former(&mut self, _: PeerId) {}
 
     fn hung_up(&mut self, asker: Asker, _: Monotonic) {
         self.uplink.hung_up(asker);
     }
 
-    fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>) {
+    fn closed(&mut self, asker: Asker, now: Monotonic, cut: &mut dyn FnMut() -> Option<Cut>) {
         self.of_status.remove(&asker);
         self.uplink.closed(asker, |at| match cut()? {
             Cut::Unwritten => Some(Lost::Unwritten),
@@ -322,11 +317,6 @@ impl Room for Relay {
         }
     }
 
-    /// Its one connection is among those that are kept free.
-    fn descriptors(&self) -> usize {
-        0
-    }
-
     fn has_output(&self) -> bool {
         self.wire.as_ref().is_some_and(Wire::has_output)
     }
@@ -339,7 +329,7 @@ impl Room for Relay {
         [self.uplink.next_deadline(), wire].into_iter().flatten().min()
     }
 
-    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool {
+    fn is_idle(&self, counts: &dyn Fn(Asker) -> bool) -> bool {
         self.uplink.is_idle(counts)
     }
 
@@ -353,6 +343,10 @@ impl Room for Relay {
 
     fn end_held(&mut self) -> Vec<Asker> {
         self.uplink.end_requests()
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(())
     }
 }
 

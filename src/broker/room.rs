@@ -5,7 +5,8 @@
 //! about the mesh. A room has none. It is told what clients ask and what has become of the ways to
 //! peers, and says what to do in [`Effects`] and answers.
 //!
-//! It works in turns: [`Room::begin`], any number of [`Room::take`], [`Room::end`]. Then the shell
+//! There is one loop in the binary, whatever answers in it, so it is used as `dyn Room`. It works in
+//! turns: [`Room::begin`], any number of [`Room::take`], [`Room::end`]. Then the shell
 //! carries out the effects, pushes first, tells what has come of those ([`Room::hear`]), and asks for
 //! the answers ([`Room::answers`]).
 
@@ -14,7 +15,8 @@ use super::held::{Asker, Cut};
 use super::links::News;
 use super::table::{Key, Kind};
 use crate::mesh::Effects;
-use crate::model::{Monotonic, Now, PeerId};
+use crate::model::{MachineId, Monotonic, Now, PeerId};
+use crate::role;
 use crate::store::Result;
 use crate::wire::http::server::Response;
 
@@ -34,8 +36,18 @@ pub(super) enum Said<'a> {
 
 /// See the module.
 pub(super) trait Room {
+    /// As what it serves now.
+    fn role(&self) -> role::Kind;
+
+    /// The hub that it is the way to, if that is known.
+    fn hub(&self) -> Option<MachineId> {
+        None
+    }
+
     /// What is to be done before anything else: connect to peers from before this start.
-    fn start(&mut self) -> Effects;
+    fn start(&mut self) -> Effects {
+        Effects::default()
+    }
 
     // Turns
 
@@ -44,7 +56,9 @@ pub(super) trait Room {
     ///
     /// # Errors
     /// The broker has to end.
-    fn prepare(&mut self, now: Now) -> Result<Option<Effects>>;
+    fn prepare(&mut self, _now: Now) -> Result<Option<Effects>> {
+        Ok(None)
+    }
 
     /// Begins a turn at `now`, unless nothing is to be done in one: no client is `asking`, and
     /// nothing is due. Gives whether it has.
@@ -70,10 +84,10 @@ pub(super) trait Room {
     fn take_announced(&mut self) -> Vec<PeerId>;
 
     /// Hands out the answers that may leave, in order.
-    fn answers(&mut self, give: impl FnMut(Asker, Said<'_>));
+    fn answers(&mut self, give: &mut dyn FnMut(Asker, Said<'_>));
 
     /// Does what nobody waits for, if it is time for that.
-    fn take_care(&mut self, now: Monotonic);
+    fn take_care(&mut self, _now: Monotonic) {}
 
     // News
 
@@ -81,30 +95,34 @@ pub(super) trait Room {
     fn hear(&mut self, news: News, now: Now);
 
     /// The process of this peer whose end was told was a former one: what was not made of that yet
-    /// is not true any more.
-    fn was_former(&mut self, peer: PeerId);
+    /// is not true any more. A relay's hub knows that by itself.
+    fn was_former(&mut self, _peer: PeerId) {}
 
     /// The client of a held request has gone, or has nothing more to say.
     fn hung_up(&mut self, asker: Asker, now: Monotonic);
 
     /// The connection of a client has ended; see [`super::held::Held::closed`] for `cut`, which costs
     /// a system call.
-    fn closed(&mut self, asker: Asker, now: Monotonic, cut: impl FnOnce() -> Option<Cut>);
+    fn closed(&mut self, asker: Asker, now: Monotonic, cut: &mut dyn FnMut() -> Option<Cut>);
 
     // Descriptors of its own: connections to other machines
 
     /// Something has happened to what it has registered itself: kinds from [`Kind::Entrance`] on.
-    fn event(&mut self, kind: Kind, key: Key);
+    fn event(&mut self, _kind: Kind, _key: Key) {}
 
     /// Writes what it has for other machines, as far as they take it: after the effects and the answers
     /// of a turn, and whenever something has happened.
-    fn flush(&mut self, now: Now);
+    fn flush(&mut self, _now: Now) {}
 
     /// Whether something waits to be written to other machines.
-    fn has_output(&self) -> bool;
+    fn has_output(&self) -> bool {
+        false
+    }
 
-    /// Descriptors that it has itself.
-    fn descriptors(&self) -> usize;
+    /// Descriptors that it has itself, but for one that is among those that are kept free.
+    fn descriptors(&self) -> usize {
+        0
+    }
 
     // Time
 
@@ -112,7 +130,7 @@ pub(super) trait Room {
     fn next_deadline(&self, now: Now) -> Option<Monotonic>;
 
     /// Whether nobody is here: no peer, and no request that waits of anyone who counts.
-    fn is_idle(&self, counts: impl Fn(Asker) -> bool) -> bool;
+    fn is_idle(&self, counts: &dyn Fn(Asker) -> bool) -> bool;
 
     // The end
 
@@ -122,4 +140,10 @@ pub(super) trait Room {
     /// Ends the requests that wait. Those that are given are to be refused; of any others nothing is
     /// known, and their connections end without an answer.
     fn end_held(&mut self) -> Vec<Asker>;
+
+    /// Closes what it keeps.
+    ///
+    /// # Errors
+    /// What was acknowledged is kept all the same, and found at the next start.
+    fn close(self: Box<Self>) -> Result<()>;
 }

@@ -189,6 +189,7 @@ mod tests {
     use crate::broker::clock::Clock;
     use crate::broker::entropy::SystemEntropy;
     use crate::broker::gate::Gate;
+    use crate::broker::local::Close;
     use crate::broker::remote::Remote;
     use crate::broker::room::{Room, Said};
     use crate::broker::sockets::Sockets;
@@ -197,6 +198,12 @@ mod tests {
     use crate::model::MachineId;
     use crate::store::memory::MemoryStore;
     use crate::store::{Result as Stored, StoreError};
+
+    impl Close for MemoryStore {
+        fn close(self) -> Stored<()> {
+            Ok(())
+        }
+    }
 
     struct Hub {
         local: Local<MemoryStore>,
@@ -266,7 +273,7 @@ mod tests {
 
         fn answered(&mut self) -> Vec<Asker> {
             let mut to = Vec::new();
-            self.local.answers(|asker, said| {
+            self.local.answers(&mut |asker, said| {
                 assert!(matches!(said, Said::Answer(_)), "{said:?}");
                 to.push(asker);
             });

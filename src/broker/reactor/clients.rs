@@ -8,7 +8,6 @@ use crate::broker::acceptor::Room as Space;
 use crate::broker::answers::{last_words, unavailable};
 use crate::broker::connection::{Connection, Expired, Flow, Progress};
 use crate::broker::held::{Asker, Cut};
-use crate::broker::room::Room;
 use crate::broker::table::{Key, Kind};
 use crate::broker::timers::Alarm;
 use crate::limits::CONNECTIONS_REFUSED_MAX;
@@ -16,7 +15,7 @@ use crate::log;
 use crate::model::Monotonic;
 use crate::platform::{Stream, peer_credentials};
 
-impl<R: Room> Reactor<R> {
+impl Reactor {
     pub(super) fn connection_event(&mut self, key: Key, event: &mio::event::Event, now: Monotonic) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let hung_up = event.is_read_closed() || event.is_error();
@@ -173,7 +172,7 @@ impl<R: Room> Reactor<R> {
         let Some(mut connection) = self.connections.remove(key) else { return };
         self.timers.cancel(Alarm::Connection(key), &mut connection.marks.alarm);
         self.buffered -= connection.marks.buffered;
-        self.room.closed(Asker::Http(key), now, || how_cut(&mut connection));
+        self.room.closed(Asker::Http(key), now, &mut || how_cut(&mut connection));
         // Closing the descriptor would do on Linux.
         let _ = self.poll.registry().deregister(connection.stream_mut());
         if let Some(acceptor) = &mut self.acceptor {

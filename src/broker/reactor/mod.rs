@@ -82,13 +82,13 @@ impl From<StoreError> for Fatal {
 }
 
 /// The loop and all it holds.
-pub(super) struct Reactor<R> {
+pub(super) struct Reactor {
     poll: Poll,
     clock: Clock,
     /// None once it stops.
     acceptor: Option<Acceptor>,
     signals: UnixStream,
-    room: R,
+    room: Box<dyn Room>,
     connections: Table<Connection<Stream>>,
     /// What all of them have buffered, bytes, and how much that may be.
     buffered: usize,
@@ -111,14 +111,14 @@ pub(super) struct Reactor<R> {
 }
 
 /// What a [`Reactor`] is made of.
-pub(super) struct Parts<R> {
+pub(super) struct Parts {
     /// Nothing is registered with it yet.
     pub(super) poll: Poll,
     pub(super) clock: Clock,
     pub(super) acceptor: Acceptor,
     /// Readable when a signal has asked for the end.
     pub(super) signals: UnixStream,
-    pub(super) room: R,
+    pub(super) room: Box<dyn Room>,
     pub(super) links: Links,
     pub(super) helpers: Helpers,
     /// Time without peers after which the broker stops.
@@ -127,12 +127,12 @@ pub(super) struct Parts<R> {
     pub(super) buffered_max: usize,
 }
 
-impl<R: Room> Reactor<R> {
+impl Reactor {
     /// Registers what there is.
     ///
     /// # Errors
     /// The poll has no room.
-    pub(super) fn new(parts: Parts<R>) -> io::Result<Self> {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
         let Parts {
             poll,
             clock,
@@ -175,8 +175,8 @@ impl<R: Room> Reactor<R> {
     }
 
     /// What answers.
-    pub(super) fn room(&self) -> &R {
-        &self.room
+    pub(super) fn room(&self) -> &dyn Room {
+        &*self.room
     }
 
     /// Serves until there is a reason to end.
@@ -236,7 +236,7 @@ impl<R: Room> Reactor<R> {
 
     fn note_idle(&mut self, now: Monotonic) {
         self.idle_since =
-            self.room.is_idle(|asker| self.counts(asker)).then(|| self.idle_since.unwrap_or(now));
+            self.room.is_idle(&|asker| self.counts(asker)).then(|| self.idle_since.unwrap_or(now));
         let over = self.idle_timeout.zip(self.idle_since).map(|(time, since)| since.plus(time));
         if over.is_some_and(|at| at <= now) && self.end.is_none() {
             self.end = Some(End::Idle);
@@ -296,7 +296,7 @@ impl<R: Room> Reactor<R> {
 
     /// Takes leave: no new connections, held requests refused, everyone told why, and what is on its
     /// way out given a moment. Gives the room back.
-    pub(super) fn finish(mut self, end: End) -> R {
+    pub(super) fn finish(mut self, end: End) -> Box<dyn Room> {
         drop(self.acceptor.take());
         let now = self.clock.now();
         let refusal = unavailable("the broker is stopping: try again in a moment");

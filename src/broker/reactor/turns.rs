@@ -4,13 +4,13 @@ use super::{Fatal, Reactor};
 use crate::broker::held::Asker;
 use crate::broker::links::News;
 use crate::broker::reactor::End;
-use crate::broker::room::{Room, Said};
+use crate::broker::room::Said;
 use crate::log;
 use crate::mesh::Effects;
 use crate::model::{LeaveReason, Monotonic, Now};
 use crate::wire::http::server::Response;
 
-impl<R: Room> Reactor<R> {
+impl Reactor {
     pub(super) fn run_turn(&mut self, now: Now) -> Result<(), Fatal> {
         self.hear_news(now);
         while let Some(effects) = self.room.prepare(now)? {
@@ -114,7 +114,7 @@ impl<R: Room> Reactor<R> {
     fn answer(&mut self, now: Monotonic) {
         let Self { room, connections, .. } = self;
         let mut answered = std::mem::take(&mut self.answered);
-        room.answers(|asker, said| {
+        room.answers(&mut |asker, said| {
             let Asker::Http(key) = asker else { return };
             let Some(connection) = connections.get_mut(key) else { return };
             let added = match said {

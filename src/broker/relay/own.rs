@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use super::Relay;
 use crate::api::{Code, Endpoint, Health, HubInfo, MachinesReply, Refusal, Reply, Request};
+use crate::broker::room::Room;
 use crate::broker::uplink::Answered;
-use crate::model::{MachineId, Monotonic, Timestamp};
+use crate::model::{Monotonic, Timestamp};
 use crate::role::Kind;
 
 type Answer = Result<Reply, Refusal>;
@@ -88,16 +89,11 @@ impl Relay {
         Ok(Reply::Done {})
     }
 
-    /// The id of the hub, if that is known.
-    pub(in crate::broker) fn hub_id(&self) -> Option<MachineId> {
-        self.wire.as_ref().and_then(|wire| wire.hub().id())
-    }
-
     /// The hub, and how the way to it stands.
     pub(super) fn hub_info(&self) -> HubInfo {
         let standing = self.uplink.standing();
         HubInfo {
-            id: self.hub_id(),
+            id: self.hub(),
             name: standing.hub,
             own_name: standing.you.map(|name| name.as_str().into()),
             address: self.wire.as_ref().and_then(super::Wire::address),

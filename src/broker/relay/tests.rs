@@ -47,7 +47,7 @@ impl Test {
         serve(&mut self.relay);
         let effects = self.relay.end().unwrap();
         let (keys, told) = (&self.keys, &mut self.told);
-        self.relay.answers(|asker, said| {
+        self.relay.answers(&mut |asker, said| {
             let client = keys.iter().position(|key| Asker::Http(*key) == asker).unwrap();
             let answer = match said {
                 Said::Answer(response) | Said::Held(response) => {
@@ -180,7 +180,7 @@ fn whoever_goes_cancels_what_it_asked_and_says_what_became_of_a_lock() {
     assert_eq!(test.sent(), [r#"{"id":2,"cancel":true}"#]);
     test.answer(3, r#"{"ok":true,"granted":true}"#);
     let (two, later) = (asker(&test, 2), test.now.mono.plus(Duration::from_millis(5)));
-    test.relay.closed(two, later, || Some(Cut::Reset));
+    test.relay.closed(two, later, &mut || Some(Cut::Reset));
     assert_eq!(test.sent(), [r#"{"id":3,"lost":true,"after":5}"#]);
 }
 
@@ -204,5 +204,5 @@ fn the_peers_of_this_machine_hear_of_its_end_from_here() {
     assert_eq!(effects.pushes[0].frame.told(), &Pushed::Shutdown("idle".into()));
     // It was not sent.
     assert_eq!(test.relay.end_held(), [Asker::Http(test.keys[1])]);
-    assert!(test.relay.is_idle(|_| true));
+    assert!(test.relay.is_idle(&|_| true));
 }
