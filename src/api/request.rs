@@ -2,6 +2,7 @@
 //! and its rule, by which the broker reads it and clients write it. What no field can say by itself is
 //! in `decode.rs`.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::declare::{
@@ -529,9 +530,11 @@ requests! {
 
 /// What a broker finds out of the processes of a peer that registers, since what a peer says of
 /// itself proves nothing. Whatever could not be told is not so.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// When the agent's process that it names started.
+    #[serde(skip)]
     pub agent_start: Option<Box<str>>,
     /// The process behind its socket descends from that process.
     pub descends: bool,

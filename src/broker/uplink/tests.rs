@@ -26,7 +26,7 @@ fn hello(version: &str) -> String {
 
 fn answer(id: u64, status: u16, body: &str) -> String {
     let (now, retry_after, allow) = (Timestamp(9), None, None);
-    ToRelay::Answer(Answer { id, status, now, body, retry_after, allow }).text()
+    ToRelay::Answer(Answer { id, status, now, retry_after, allow, body }).text()
 }
 
 fn frames(uplink: &mut Uplink<u8>, now: Monotonic) -> Vec<String> {
