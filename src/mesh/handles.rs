@@ -55,16 +55,7 @@ impl<S: Store> Mesh<S> {
         seq: Seq,
     ) -> Result<Option<Message>> {
         let (before, after) = around(seq);
-        let got = InboxQuery {
-            recipient,
-            unread_only: false,
-            from: None,
-            before,
-            after,
-            untold_only: false,
-            but: &[],
-            limit: 1,
-        };
+        let got = InboxQuery { before, after, ..InboxQuery::of(recipient, 1) };
         Ok(self.store.inbox(&got, None, &mut |_| true)?.messages.pop())
     }
 }

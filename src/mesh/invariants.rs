@@ -90,18 +90,10 @@ impl<S: Store> Mesh<S> {
     /// A message is in an inbox once; read implies delivered implies stored; unread is counted right.
     #[expect(clippy::expect_used, reason = "a check: to panic is what it is for")]
     fn check_inbox(&mut self, recipient: Recipient) {
-        let query = |unread_only| InboxQuery {
-            recipient,
-            unread_only,
-            from: None,
-            before: None,
-            after: None,
-            untold_only: false,
-            but: &[],
-            limit: u32::MAX,
-        };
-        let all = self.store.inbox(&query(false), None, &mut |_| true).expect("inbox").messages;
-        let unread = self.store.inbox(&query(true), None, &mut |_| true).expect("unread").messages;
+        let query = InboxQuery::of(recipient, u32::MAX);
+        let all = self.store.inbox(&query, None, &mut |_| true).expect("inbox").messages;
+        let query = InboxQuery { unread_only: true, ..query };
+        let unread = self.store.inbox(&query, None, &mut |_| true).expect("unread").messages;
         for two in all.windows(2) {
             let [a, b] = two else { continue };
             assert!(a.seq < b.seq, "the inbox of {recipient:?} is in order, each message once");

@@ -262,14 +262,11 @@ impl<S: Store> Mesh<S> {
             return Err(not_found(&actor.name).into());
         };
         let query = InboxQuery {
-            recipient,
             unread_only: fetch.filter == Filter::Unread,
             from: from.as_ref(),
             before: fetch.before,
             after: fetch.after,
-            untold_only: false,
-            but: &[],
-            limit,
+            ..InboxQuery::of(recipient, limit)
         };
         let mut page = self.store.inbox(&query, reads.then_some(self.now.wall), &mut keep)?;
         self.was_read(recipient, std::mem::take(&mut page.read))?;

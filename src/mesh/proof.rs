@@ -176,16 +176,8 @@ impl<S: Store> Mesh<S> {
         let mut unproven = Vec::new();
         let (mut looked, mut after) = (0, None);
         while looked < LOOK_MAX {
-            let query = InboxQuery {
-                recipient,
-                unread_only: true,
-                from: None,
-                before: None,
-                after,
-                untold_only: false,
-                but: &[],
-                limit: STEP,
-            };
+            let all = InboxQuery::of(recipient, STEP);
+            let query = InboxQuery { unread_only: true, after, ..all };
             let messages = self.store.inbox(&query, None, &mut |_| true)?.messages;
             let Some(last) = messages.last() else { break };
             after = Some(last.seq);

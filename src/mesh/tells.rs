@@ -223,14 +223,11 @@ impl<S: Store> Mesh<S> {
         let told_to = self.peers.get(&id).map(|present| present.told_to).unwrap_or_default();
         let mut budget = Budget::of(self.reply_bytes);
         let query = InboxQuery {
-            recipient: Recipient::Peer(id),
             unread_only: true,
-            from: None,
-            before: None,
             after: Some(told_to),
             untold_only: true,
             but: claimed,
-            limit,
+            ..InboxQuery::of(Recipient::Peer(id), limit)
         };
         let mut keep = |message: &Message| budget.admits(message_size(message));
         let page = self.store.inbox(&query, None, &mut keep)?;

@@ -172,6 +172,21 @@ pub struct InboxQuery<'a> {
 }
 
 impl InboxQuery<'_> {
+    /// At most `limit` of any messages.
+    #[must_use]
+    pub fn of(recipient: Recipient, limit: u32) -> Self {
+        Self {
+            recipient,
+            unread_only: false,
+            from: None,
+            before: None,
+            after: None,
+            untold_only: false,
+            but: &[],
+            limit,
+        }
+    }
+
     /// Whether the oldest rows come first.
     fn is_ascending(&self) -> bool {
         self.unread_only || self.after.is_some()
