@@ -15,7 +15,9 @@
 mod claims;
 mod clock;
 mod delivery;
+mod dispatch;
 mod events;
+mod expiry;
 mod groups;
 mod handles;
 mod heard;
@@ -38,6 +40,7 @@ mod registration;
 mod returning;
 mod seen;
 mod state;
+mod status;
 mod tells;
 #[cfg(test)]
 mod tests;
@@ -53,33 +56,20 @@ pub use turn::{
 };
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use crate::api::{
-    ActiveCount, Code, ConnectedCount, DatabaseStatus, EntryCount, Freed, Health, PeerCounts,
-    PushFrame, Pushed, Refusal, Reply, Request, Status, TotalCount, refuse,
-};
-use crate::limits::{
-    EVENT_RETENTION_MS, LOCK_STEPS_MAX, MACHINE_REPLY_BYTES_MAX, MESSAGE_RETENTION_MS,
-    PURGE_ROWS_MAX, REPLY_BYTES_MAX,
-};
-use crate::model::{
-    LeaveReason, MachineName, MeshTime, MessageId, Monotonic, Now, PeerId, Seq, Told,
-};
+use crate::api::{Freed, PushFrame, Pushed};
+use crate::limits::{LOCK_STEPS_MAX, REPLY_BYTES_MAX};
+use crate::model::{LeaveReason, MachineName, MeshTime, MessageId, Monotonic, Now, PeerId, Seq};
 use crate::names;
 use crate::patterns::Steps;
-use crate::store::{PurgeBefore, Result, Store, StoreError, Telling};
+use crate::store::{Result, Store};
 use delivery::Mark;
 use heard::Heard;
 use loops::Loops;
 use machines::Machines;
-use peers::Present;
-use rate_limit::{Lane, Rates};
-use receipts::Marked;
-use turn::{Handled, Replied};
+use peers::{Present, Seen};
+use rate_limit::Rates;
 
-/// How often retention is looked after, once nothing more is to be removed.
-const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 /// Most rows of one kind that expire in one turn; what is more expires in the next.
 const EXPIRE_ROWS_MAX: u32 = 256;
 
@@ -270,8 +260,6 @@ impl<S: Store> Mesh<S> {
         self.peers.insert(id, present);
     }
 
-    // Turns
-
     /// Begins a turn: what has expired by now is gone before anything looks, and the confirmations
     /// of the turns before are written.
     ///
@@ -357,314 +345,6 @@ impl<S: Store> Mesh<S> {
         std::mem::take(&mut self.effects)
     }
 
-    /// Handles a request.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`]: the mesh says no, nothing was written. [`Failure::Store`]: the turn must
-    /// be aborted.
-    pub fn handle(&mut self, caller: Caller, request: &Request, now: Now) -> Handled {
-        self.now = now;
-        self.dispatch(caller, request, None)
-    }
-
-    /// Handles a request again that was held until now. It is not counted by the rate limit a second
-    /// time, and once the time of `held` has come it is answered with what there is.
-    ///
-    /// # Errors
-    /// As for [`Mesh::handle`].
-    pub fn handle_held(
-        &mut self,
-        caller: Caller,
-        request: &Request,
-        held: Held,
-        now: Now,
-    ) -> Handled {
-        self.now = now;
-        self.dispatch(caller, request, Some(held))
-    }
-
-    fn dispatch(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
-        self.steps.renew(LOCK_STEPS_MAX);
-        self.of_hook = is_of_hook(request);
-        let home = self.home(caller);
-        self.reply_bytes = if home.is_none() { REPLY_BYTES_MAX } else { MACHINE_REPLY_BYTES_MAX };
-        let answer = self.answer(caller, request, held);
-        if home.is_some() { self.seen_from(home, answer) } else { answer }
-    }
-
-    fn answer(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
-        let until = held.map(|held| held.until);
-        let time = self.time();
-        self.locks.pass_to(time);
-        // It may have left since it was authenticated: earlier in this turn, or while it was held.
-        if let Caller::Peer(id) = caller
-            && !self.peers.contains_key(&id)
-        {
-            let of = self.store.peer(id)?.and_then(|record| record.host);
-            return Err(self.refuse_unknown(of, self.now).into());
-        }
-        let reply = match request {
-            Request::Health => self.health(self.now),
-            Request::Register(register) => return self.register(caller, register, held),
-            _ if matches!(caller, Caller::Unknown { .. }) => {
-                return Err(self.refuse_unknown(self.home(caller), self.now).into());
-            }
-            Request::Status => {
-                self.count(caller, None)?;
-                self.status()?
-            }
-            Request::Unregister { peer_id, away } => {
-                self.unregister(caller, peer_id.as_deref(), *away)?
-            }
-            Request::Heartbeat { peer_id, git_branch, session_id } => {
-                let news = (git_branch.as_deref(), session_id.as_deref());
-                self.heartbeat(caller, peer_id.as_deref(), news)?
-            }
-            Request::Peers(list) => self.list_peers(caller, list)?,
-            Request::Summary { peer_id, summary } => {
-                self.summary(caller, peer_id.as_deref(), summary)?
-            }
-            Request::Rename { peer_id, name } => self.rename(caller, peer_id.as_deref(), name)?,
-            Request::Send(send) => self.send(caller, send)?,
-            Request::History(history) => self.history(caller, history)?,
-            Request::FindMessage { message } => self.find_message(caller, *message)?,
-            Request::Fetch(fetch) => return self.fetch(caller, fetch, held),
-            Request::MarkRead { peer_id, ids, way, claim_id } => {
-                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                self.mark_read(caller, marked, *way)?
-            }
-            Request::MarkNotified { peer_id, ids, way, claim_id } => {
-                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                self.mark_told(caller, marked, Telling::Told(Told::notified(self.now.wall, *way)))?
-            }
-            Request::MarkSent { peer_id, ids, way, status, whole, claim_id } => {
-                let marked = Marked { peer: peer_id.as_deref(), ids, claim: *claim_id };
-                let told = |how| Told { at: self.now.wall, by: *way, how, whole: *whole };
-                let telling =
-                    status.how().map_or(Telling::Dropped(*way), |how| Telling::Told(told(how)));
-                self.mark_told(caller, marked, telling)?
-            }
-            Request::Claim(claim) => return self.claim(caller, claim, held),
-            Request::RenewClaim { peer_id, claim_id } => {
-                self.renew_claim(caller, peer_id.as_deref(), *claim_id)?
-            }
-            Request::ReleaseClaim { peer_id, claim_id } => {
-                self.release_claim(caller, peer_id.as_deref(), *claim_id)?
-            }
-            Request::GetState { namespace, key } => self.get_state(caller, namespace, key)?,
-            Request::ListState { namespace, prefix, after, limit } => {
-                let after = after.as_ref().map(|[namespace, key]| (&**namespace, &**key));
-                let part = (namespace.as_deref(), prefix.as_deref(), after);
-                self.list_state(caller, part, *limit)?
-            }
-            Request::SetState(set) => self.set_state(caller, set)?,
-            Request::DeleteState { peer_id, namespace, key, if_version } => {
-                self.delete_state(caller, peer_id.as_deref(), namespace, key, *if_version)?
-            }
-            Request::Lock(lock) => return self.lock(caller, lock, held),
-            Request::LockFiles(lock) => self.lock_files(caller, lock)?,
-            Request::Unlock { peer_id, path, force } => {
-                self.unlock(caller, peer_id.as_deref(), path, *force)?
-            }
-            Request::QueryLocks { peer_id, path } => {
-                let paths = path.clone().map(|path| vec![path]);
-                self.query_locks(caller, peer_id.as_deref(), paths)?
-            }
-            Request::QueryFiles { peer_id, paths } => {
-                let paths = paths.each().collect();
-                self.query_locks(caller, peer_id.as_deref(), Some(paths))?
-            }
-            Request::ReadEvents(read) => return self.read_events(caller, read, until),
-            Request::Subscribe { peer_id, types } => {
-                self.subscribe(caller, peer_id.as_deref(), types)?
-            }
-            Request::Unsubscribe { peer_id } => self.subscribe(caller, peer_id.as_deref(), &[])?,
-            Request::Emit { peer_id, kind, payload, id } => {
-                self.emit(caller, peer_id.as_deref(), (kind, payload), *id)?
-            }
-            Request::ListMachines => self.list_machines(caller)?,
-            Request::Invite { name, minutes } => self.invite(caller, (*name, *minutes))?,
-            Request::RemoveMachine { name } => self.remove_machine(caller, *name)?,
-            Request::LeaveHub {} => self.leave_hub(caller)?,
-            Request::OpenPage => return Err(not_for_page().into()),
-            Request::Reload | Request::Shutdown => self.of_process(caller, request)?,
-        };
-        Ok(Outcome::Reply(reply))
-    }
-
-    /// What is about the broker's process, and not about the mesh.
-    fn of_process(&mut self, caller: Caller, request: &Request) -> Replied {
-        let stops = *request == Request::Shutdown;
-        if caller != Caller::Broker {
-            let message = if stops {
-                "only the broker token may stop the broker: use `slm-mesh stop`"
-            } else {
-                "only the broker token may have stored settings looked at anew"
-            };
-            return refuse(Code::Forbidden, message);
-        }
-        self.effects.shutdown |= stops;
-        self.effects.reload |= !stops;
-        Ok(Reply::Done {})
-    }
-
-    /// The answer to a request of the hub's own machine without a valid token.
-    pub fn refuse_unauthenticated(&mut self, now: Now) -> Refusal {
-        self.now = now;
-        self.refuse_unknown(None, now)
-    }
-
-    /// The answer to a request without a valid token, from that machine.
-    pub fn refuse_unknown(&mut self, from: Option<MachineName>, now: Now) -> Refusal {
-        self.now = now;
-        match self.rates.take(Lane::Unauthenticated(from), now.mono) {
-            Err(refusal) => refusal,
-            Ok(()) => Refusal::new(
-                Code::Unauthorized,
-                "a valid token is missing: send `Authorization: Bearer <token>` with the broker's \
-                 (in broker.token in the data dir, new at each start) or a peer's",
-            ),
-        }
-    }
-
-    // Time
-
-    /// Removes what has expired.
-    fn expire(&mut self) -> Result<()> {
-        if !self.lags() {
-            return Ok(());
-        }
-        self.expire_locks()?;
-        self.expire_state()?;
-        self.note_expiries()
-    }
-
-    fn note_expiries(&mut self) -> Result<()> {
-        let lock = self.store.next_lock_expiry()?;
-        let state = self.store.next_state_expiry()?;
-        self.next_expiry = lock.into_iter().chain(state).min();
-        Ok(())
-    }
-
-    /// Whether something that has expired by `now` may still be stored: no more is removed in a turn
-    /// than it has time for.
-    fn lags(&self) -> bool {
-        self.next_expiry.is_some_and(|at| at <= self.time())
-    }
-
-    fn note_expiry(&mut self, at: MeshTime) {
-        self.next_expiry = Some(self.next_expiry.map_or(at, |next| next.min(at)));
-    }
-
-    /// Does what is due by now: to be called in a turn, when [`Mesh::next_deadline`] has come.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn tick(&mut self, now: Now) -> Result<()> {
-        self.now = now;
-        self.remove_dead()?;
-        self.end_away()?;
-        self.end_absent();
-        if now.mono >= self.next_purge {
-            let more = self.look_at_clocks()? && self.purge()?;
-            self.next_purge = if more { now.mono } else { now.mono.plus(PURGE_INTERVAL) };
-        }
-        Ok(())
-    }
-
-    /// Removes what is old, some of it, so that there is room for other things: to be called in a turn
-    /// of its own.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub fn make_room(&mut self, now: Now) -> Result<()> {
-        self.now = now;
-        if self.look_at_clocks()? {
-            self.purge()?;
-        }
-        Ok(())
-    }
-
-    /// Removes what is old; gives whether there may be more.
-    fn purge(&mut self) -> Result<bool> {
-        let time = self.time();
-        let before = PurgeBefore {
-            messages: time.plus_ms(-MESSAGE_RETENTION_MS),
-            events: time.plus_ms(-EVENT_RETENTION_MS),
-            departed: time.plus_ms(-MESSAGE_RETENTION_MS),
-        };
-        self.store.purge(&before, PURGE_ROWS_MAX)
-    }
-
-    /// When [`Mesh::tick`] is due next, if nothing happens before.
-    #[must_use]
-    pub fn next_deadline(&self, now: Now) -> Option<Monotonic> {
-        let expiry = self.next_expiry.map(|at| {
-            let ms = u64::try_from(self.clock.time(now).ms_until(at)).unwrap_or(0);
-            now.mono.plus(Duration::from_millis(ms))
-        });
-        // In an empty store nothing grows old.
-        let counts = self.store.counts();
-        let rows = counts.events + counts.state_entries + counts.locks > 0;
-        let purge = rows.then_some(self.next_purge);
-        let leaving = (!self.leaving.is_empty()).then_some(now.mono);
-        [expiry, self.next_dead, self.next_away, purge, self.next_absent(), leaving]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    // What the shell asks
-
-    /// `GET /health`
-    #[must_use]
-    pub fn health(&self, now: Now) -> Reply {
-        Reply::Health(Health {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime: now.mono.since(self.started).as_secs(),
-            mesh: Some(self.settings.mesh_id.clone()),
-            role: Some(self.role().into()),
-            hub: None,
-        })
-    }
-
-    fn status(&mut self) -> Result<Reply> {
-        let counts = self.store.counts();
-        let locks = if self.lags() { self.locks.live() as u64 } else { counts.locks };
-        let entries = self.state_entries()?;
-        let size = self.store.size();
-        let recovery = self.store.recovery();
-        let stale = self.peers.values().filter(|peer| self.is_stale(peer)).count() as u64;
-        let total = self.peers.len() as u64;
-        let up = self.connected().count();
-        Ok(Reply::Status(Box::new(Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            uptime: self.now.mono.since(self.started).as_secs(),
-            pid: self.settings.pid,
-            port: self.settings.port,
-            role: self.role().into(),
-            host: self.shown_host(None),
-            hub: None,
-            peers: PeerCounts { active: total - stale, stale, total },
-            messages: counts.messages,
-            locks: ActiveCount { active: locks },
-            state: EntryCount { entries },
-            events: TotalCount { total: counts.events },
-            push: ConnectedCount { connected: up as u64 },
-            db: DatabaseStatus {
-                size_bytes: size.bytes,
-                wal_size_bytes: size.wal_bytes,
-                recovered_from: recovery
-                    .as_ref()
-                    .map(|known| format!("{} ({})", known.moved_to, known.reason).into()),
-                recovery,
-                full: size.full,
-            },
-            agents: self.heard.list(),
-            damped: self.damped(),
-        })))
-    }
-
     /// How many peers are present.
     #[must_use]
     pub fn present(&self) -> usize {
@@ -715,8 +395,6 @@ impl<S: Store> Mesh<S> {
         self.store
     }
 
-    // Ids
-
     fn random<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.entropy.fill(&mut bytes);
@@ -729,61 +407,4 @@ impl<S: Store> Mesh<S> {
         let seq = self.store.next_seq();
         (seq, MessageId::new(seq, self.random()))
     }
-}
-
-/// Whether this is what a hook asks, by which it is counted apart: which session it is of, the gate
-/// before an edit, and what is done to tell its agent of messages, by hooks and others.
-fn is_of_hook(request: &Request) -> bool {
-    match request {
-        Request::Peers(list) => {
-            list.agents || list.session_id.is_some() || !list.agent_pids.is_empty()
-        }
-        Request::MarkRead { way, .. } => way.is_some(),
-        Request::MarkNotified { .. }
-        | Request::MarkSent { .. }
-        | Request::Claim(_)
-        | Request::RenewClaim { .. }
-        | Request::ReleaseClaim { .. }
-        | Request::LockFiles(_)
-        | Request::QueryFiles { .. } => true,
-        _ => false,
-    }
-}
-
-/// Whether a peer was heard of since the mesh began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    /// It has just registered or sent a heartbeat.
-    Now,
-    /// It was present before this broker started.
-    BeforeStart,
-    /// The process that it said it is has ended since.
-    Ended,
-}
-
-impl From<StoreError> for Refusal {
-    /// How a failed turn is answered.
-    fn from(error: StoreError) -> Self {
-        let (code, what) = match &error {
-            StoreError::Full(_) => {
-                (Code::StorageFull, "nothing of the request was kept: make room on the disk")
-            }
-            StoreError::Failed(_) => (
-                Code::Unavailable,
-                "nothing of the request was kept: see the broker's log, then try again",
-            ),
-            StoreError::Unsure(_) => (
-                Code::OutcomeUnknown,
-                "the request may be kept all the same: look before you repeat it",
-            ),
-        };
-        Self::new(code, format!("{error}; {what}"))
-    }
-}
-
-/// The refusal of a token for the page: the shell, which keeps it, makes one for its own machine's person
-/// before anything comes here.
-fn not_for_page() -> Refusal {
-    let message = "only the person at this machine may open the page: use `slm-mesh web`";
-    Refusal::new(Code::Forbidden, message)
 }

@@ -2,18 +2,19 @@
 
 use std::rc::Rc;
 
+use super::Mesh;
 use super::claims::Claims;
 use super::delivery::Link;
 use super::heard::News;
 use super::locks::Edits;
 use super::moments::AgentTurn;
 use super::proof::Queued;
+use super::rate_limit::Lane;
 use super::registration::{asked_name, record};
 use super::returning::{Away, Newcomer};
 use super::turn::{Caller, Departed, Failure, Replied, WatchAgent};
 use super::waiters::Waiters;
 use super::who::{Right, hash_token, not_found};
-use super::{Lane, Mesh, Seen};
 use crate::api::{
     Code, Fact, HeartbeatReply, PeerChange, Presence, Refusal, Register, Registered, Reply,
 };
@@ -23,6 +24,17 @@ use crate::model::{
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
+
+/// Whether a peer was heard of since the mesh began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It has just registered or sent a heartbeat.
+    Now,
+    /// It was present before this broker started.
+    BeforeStart,
+    /// The process that it said it is has ended since.
+    Ended,
+}
 
 /// A present peer: its record, and what only the running mesh knows of it.
 #[derive(Debug)]

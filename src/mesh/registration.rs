@@ -1,8 +1,9 @@
 //! What a peer says when it registers: what is refused, and what is kept of it.
 
+use super::Mesh;
 use super::paths::normalise;
+use super::rate_limit::Lane;
 use super::turn::Caller;
-use super::{Lane, Mesh};
 use crate::api::{Code, Refusal, Register, refuse};
 use crate::limits::{MACHINE_PEERS_MAX, PEERS_MAX};
 use crate::model::{MachineName, Now, PeerId, PeerRecord};

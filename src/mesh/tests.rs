@@ -9,7 +9,7 @@ mod grants;
 mod waiting;
 
 use super::*;
-use crate::api::{Claimed, Endpoint, LockReply, LocksReply, PeersReply};
+use crate::api::{Claimed, Endpoint, LockReply, LocksReply, PeersReply, Reply, Request};
 use crate::limits::{CLAIM_TIME, CLAIMED_MAX, CLAIMS_HELD_MAX, DIGEST_TIME, TURN_SILENCE_MAX};
 use crate::model::{SentStatus, Stage, Timestamp};
 use crate::store::memory::MemoryStore;

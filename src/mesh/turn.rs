@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::api::{PushFrame, Refusal, Reply};
+use crate::api::{Code, PushFrame, Refusal, Reply};
 use crate::model::{LeaveReason, MachineName, Monotonic, PeerId, Recipient};
 use crate::store::StoreError;
 
@@ -174,6 +174,26 @@ impl From<Refusal> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    /// How a failed turn is answered.
+    fn from(error: StoreError) -> Self {
+        let (code, what) = match &error {
+            StoreError::Full(_) => {
+                (Code::StorageFull, "nothing of the request was kept: make room on the disk")
+            }
+            StoreError::Failed(_) => (
+                Code::Unavailable,
+                "nothing of the request was kept: see the broker's log, then try again",
+            ),
+            StoreError::Unsure(_) => (
+                Code::OutcomeUnknown,
+                "the request may be kept all the same: look before you repeat it",
+            ),
+        };
+        Self::new(code, format!("{error}; {what}"))
     }
 }
 

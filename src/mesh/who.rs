@@ -1,10 +1,11 @@
 //! Who is meant and who is calling: names, prefixes, labels, and what a token allows.
 
+use super::Mesh;
+use super::rate_limit::Lane;
 use super::turn::Caller;
-use super::{Lane, Mesh, PeerId};
 use crate::api::{Code, Refusal, refuse};
 use crate::limits::ID_PREFIX_CHARS_MIN;
-use crate::model::{MachineName, Now, Party, Recipient};
+use crate::model::{MachineName, Now, Party, PeerId, Recipient};
 use crate::names;
 use crate::store::Store;
 
