@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::heard::DampedInfo;
-use super::reply::EventInfo;
+use super::listed::EventInfo;
+use super::status::DampedInfo;
 use crate::model::{LeaveReason, MessageId, Party, PeerId, Seq, Timestamp, event_type};
 
 /// Something that has happened.
@@ -44,6 +44,7 @@ pub enum Fact {
         /// Its id.
         peer_id: PeerId,
         /// In what.
+        #[serde(flatten)]
         change: PeerChange,
     },
     /// A state entry was set, deleted, or has expired.

@@ -4,55 +4,49 @@
 //! Both ends use these types: the broker decodes requests and encodes replies, its clients the other
 //! way round. Nothing here does I/O. `docs/api-reference.md` tells the same to people.
 
-mod bodies;
+mod budget;
 mod declare;
 mod decode;
 mod endpoint;
 mod fact;
 mod fields;
-mod heard;
 mod kinds;
+mod listed;
 mod machines;
 mod members;
-mod page;
 mod push;
-mod recovery;
 mod refusal;
 mod reply;
 mod request;
 mod sent;
-mod subagent;
+mod status;
 
-pub use bodies::{
-    DeletedReply, EmittedReply, EntriesReply, EntryReply, HeartbeatReply, LockReply,
-    LockedAllReply, LocksReply, MachinesReply, PeersReply,
-};
+pub(crate) use budget::{Budget, entry_size, event_size, fit, message_size};
 pub(crate) use declare::Part;
 pub use endpoint::Endpoint;
 pub use fact::{Fact, Freed, PeerChange, Presence};
 pub(crate) use fields::{Fields, Kind, Number, Written};
-pub use heard::{AgentInfo, DampedInfo};
+pub use listed::{EventInfo, LockInfo, MessageInfo, PeerInfo, PeerStatus, StateInfo, SubagentEdit};
 pub use machines::{HubInfo, Invited, MachineInfo};
 pub(crate) use members::Members;
-pub use page::PageOpened;
 pub use push::{Frame, PushFrame, Pushed, PushedMessage, read_frame};
 pub(crate) use push::{ack_line, read_ack};
-pub use recovery::Recovery;
 pub(crate) use refusal::refuse;
 pub use refusal::{Code, Detail, Refusal};
 pub use reply::{
-    ActiveCount, Claimed, ConnectedCount, DatabaseStatus, EntryCount, EventInfo, Events, Full,
-    Health, HistoryPage, LockInfo, MessageCounts, MessageInfo, Messages, PeerCounts, PeerInfo,
-    PeerStatus, Registered, Reply, StateInfo, Status, TotalCount,
+    Claimed, DeletedReply, EmittedReply, EntriesReply, EntryReply, Events, HeartbeatReply,
+    HistoryPage, LockReply, LockedAllReply, LocksReply, MachinesReply, Messages, PageOpened,
+    PeersReply, Registered, Reply,
 };
-pub(crate) use reply::{Budget, entry_size, event_size, fit, message_size};
 pub use request::{
-    Claim, Facts, Fetch, Filter, History, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
-    Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Facts, Fetch, Filter, GitPlace, History, ListPeers, LockFile, LockFiles, LockPath,
+    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
-
 pub use sent::Sent;
-pub use subagent::SubagentEdit;
+pub use status::{
+    ActiveCount, AgentInfo, ConnectedCount, DampedInfo, DatabaseStatus, EntryCount, Full, Health,
+    MessageCounts, PeerCounts, Recovery, Status, TotalCount,
+};
 
 /// A JSON text without the white space between its parts.
 #[must_use]

@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::fact::{Fact, PeerChange};
-use crate::model::{
-    Handle, LeaveReason, Message, MessageId, MessageKind, Party, PeerId, Seq, Timestamp,
-};
+use super::fact::Fact;
+use crate::model::{Handle, Message, MessageId, MessageKind, Party, Seq, Timestamp};
 
 /// A message as pushed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,11 +236,9 @@ impl PushFrame {
             Pushed::Event { fact, seq, by } => {
                 line("event", EventPayload::new(fact, *seq, by.as_ref()), 0, at)
             }
-            Pushed::Update(fact) => match Update::of(fact) {
-                Some(Update::Peer(peer)) => line("peer_update", peer, 0, at),
-                Some(Update::Lock(lock)) => line("lock_update", lock, 0, at),
-                None => Vec::new(),
-            },
+            Pushed::Update(fact) => {
+                Update::of(fact).map_or_else(Vec::new, |update| line(update.kind(), update, 0, at))
+            }
             Pushed::Unread(unread) => line("unread", Unread { unread: *unread }, 0, at),
             // It came as a line.
             Pushed::PassedOn(_) => Vec::new(),
@@ -298,70 +294,44 @@ impl<'a> EventPayload<'a> {
     }
 }
 
-/// What everyone is told of a fact.
+/// What everyone is told of a fact: of a peer with all its fields.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
 enum Update<'a> {
-    Peer(PeerUpdate<'a>),
-    Lock(LockUpdate<'a>),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PeerUpdate<'a> {
-    action: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent_type: Option<&'a str>,
-    name: &'a str,
-    peer_id: PeerId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    project_path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<LeaveReason>,
-    #[serde(flatten)]
-    change: Option<&'a PeerChange>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LockUpdate<'a> {
-    file_path: &'a str,
-    action: &'static str,
-    by: &'a Party,
+    Peer {
+        action: &'static str,
+        #[serde(flatten)]
+        fact: &'a Fact,
+    },
+    Lock {
+        file_path: &'a str,
+        action: &'static str,
+        by: &'a Party,
+    },
 }
 
 impl<'a> Update<'a> {
     fn of(fact: &'a Fact) -> Option<Self> {
-        let peer = |action, name, peer_id| PeerUpdate {
-            action,
-            agent_type: None,
-            name,
-            peer_id,
-            project_path: None,
-            reason: None,
-            change: None,
-        };
+        let peer = |action| Self::Peer { action, fact };
         Some(match fact {
-            Fact::PeerJoined { agent_type, name, peer_id, project_path } => {
-                Self::Peer(PeerUpdate {
-                    agent_type: Some(agent_type),
-                    project_path: Some(project_path),
-                    ..peer("joined", name, *peer_id)
-                })
-            }
-            Fact::PeerLeft { name, peer_id, reason } => {
-                Self::Peer(PeerUpdate { reason: Some(*reason), ..peer("left", name, *peer_id) })
-            }
-            Fact::PeerChanged { name, peer_id, change } => Self::Peer(PeerUpdate {
-                change: Some(change),
-                ..peer("state_changed", name, *peer_id)
-            }),
+            Fact::PeerJoined { .. } => peer("joined"),
+            Fact::PeerLeft { .. } => peer("left"),
+            Fact::PeerChanged { .. } => peer("state_changed"),
             Fact::LockTaken { file_path, locked_by, .. } => {
-                Self::Lock(LockUpdate { file_path, action: "locked", by: locked_by })
+                Self::Lock { file_path, action: "locked", by: locked_by }
             }
             Fact::LockFreed { file_path, locked_by, .. } => {
-                Self::Lock(LockUpdate { file_path, action: "unlocked", by: locked_by })
+                Self::Lock { file_path, action: "unlocked", by: locked_by }
             }
             _ => return None,
         })
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Peer { .. } => "peer_update",
+            Self::Lock { .. } => "lock_update",
+        }
     }
 }
 
@@ -375,9 +345,10 @@ impl Fact {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fact::Presence;
     use super::super::fact::tests::all as facts;
+    use super::super::fact::{PeerChange, Presence};
     use super::*;
+    use crate::model::PeerId;
 
     fn message() -> Message {
         Message {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::reply::{LockInfo, StateInfo};
+use super::listed::{LockInfo, StateInfo};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $status:literal $word:literal;)*) => {

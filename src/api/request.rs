@@ -89,6 +89,7 @@ parts! {
     }
 
     /// Sends a message: `POST /send`.
+    #[derive(Default)]
     pub struct SendMessage {
         /// Who sends it; with a peer token that peer by default.
         from_peer "fromPeer": Option<Box<str>> = WHO,
@@ -111,6 +112,13 @@ parts! {
     pub struct Place {
         /// Absolute path of the project.
         project_path "projectPath": Option<Box<str>> = PATH,
+        /// The repository.
+        git: GitPlace = Flat,
+    }
+
+    /// A repository, as whoever works in it names it.
+    #[derive(Default)]
+    pub struct GitPlace {
         /// Root of the git work tree.
         git_root "gitRoot": Option<Box<str>> = PATH,
         /// The git common directory.
@@ -204,11 +212,7 @@ parts! {
         /// It is a file, whatever characters it has.
         exact: bool = IfAny(Flag),
         /// The repository it is in; that of the peer by default.
-        repo_id "repoId": Option<Box<str>> = PATH,
-        /// What that repository has in common with its clones elsewhere.
-        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
-        /// The root of the working tree it is in; that of the peer by default.
-        git_root "gitRoot": Option<Box<str>> = PATH,
+        git: GitPlace = Flat,
     }
 
     /// Takes or renews a lock.
@@ -241,11 +245,7 @@ parts! {
         /// They are files, whatever characters they have.
         exact: bool = IfAny(Flag),
         /// The repository they are in; that of the peer by default.
-        repo_id "repoId": Option<Box<str>> = PATH,
-        /// What that repository has in common with its clones elsewhere.
-        repo_hash "repoHash": Option<RepoHash> = REPO_HASH,
-        /// The root of the working tree they are in; that of the peer by default.
-        git_root "gitRoot": Option<Box<str>> = PATH,
+        git: GitPlace = Flat,
     }
 
     /// Takes or renews the locks of all files of an edit, or of none.
@@ -557,15 +557,8 @@ pub enum Scope {
         /// That directory.
         project_path: Box<str>,
     },
-    /// Those of one repository, wherever it is cloned; at least one of the three is given.
-    Repo {
-        /// Root of a work tree.
-        git_root: Option<Box<str>>,
-        /// The git common directory.
-        repo_id: Option<Box<str>>,
-        /// What it has in common with its clones elsewhere.
-        repo_hash: Option<RepoHash>,
-    },
+    /// Those of one repository, wherever it is cloned; something of it is given.
+    Repo(GitPlace),
 }
 
 words! {
@@ -614,9 +607,7 @@ impl LockPaths {
         self.file_paths.iter().map(|path| LockPath {
             file_path: path.clone(),
             exact: self.exact,
-            repo_id: self.repo_id.clone(),
-            repo_hash: self.repo_hash,
-            git_root: self.git_root.clone(),
+            git: self.git.clone(),
         })
     }
 }

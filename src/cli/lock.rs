@@ -16,7 +16,7 @@ use super::text::escape;
 use super::words::{self, Words};
 use super::{Exit, Failure, Result, values};
 use crate::agent::git;
-use crate::api::{Code, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
+use crate::api::{Code, GitPlace, LockFile, LockInfo, LockPath, LockReply, LocksReply, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, ClientError, StartPolicy, new_id, paths};
 use crate::limits::{LOCK_TTL_MINUTES_MAX, WAIT_SECONDS_MAX};
@@ -350,9 +350,11 @@ fn lock_path(
     Ok(LockPath {
         file_path,
         exact: *exact,
-        git_root: root.map(Into::into),
-        repo_id: repository.as_ref().map(|repository| repository.id.as_str().into()),
-        repo_hash: repository.as_ref().and_then(|repository| repository.hash),
+        git: GitPlace {
+            git_root: root.map(Into::into),
+            repo_id: repository.as_ref().map(|repository| repository.id.as_str().into()),
+            repo_hash: repository.as_ref().and_then(|repository| repository.hash),
+        },
     })
 }
 

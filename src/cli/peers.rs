@@ -6,7 +6,7 @@ use super::table::{Cell, elastic, fixed, path};
 use super::text::{escape, short_id};
 use super::words::{self, Words};
 use super::{Failure, Result, peer, place, suggest};
-use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Place, Request, Scope};
+use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Request, Scope};
 use crate::client::{Client, StartPolicy};
 use crate::limits::ID_PREFIX_CHARS_MIN;
 use crate::names;
@@ -197,10 +197,7 @@ fn scope(scope: PeerScope) -> Result<Scope> {
         PeerScope::Machine => Scope::Machine,
         PeerScope::Mesh => Scope::Mesh,
         PeerScope::Directory => Scope::Directory { project_path: place::directory()? },
-        PeerScope::Repo => {
-            let Place { git_root, repo_id, repo_hash, .. } = place::repository()?;
-            Scope::Repo { git_root, repo_id, repo_hash }
-        }
+        PeerScope::Repo => Scope::Repo(place::repository()?),
     })
 }
 

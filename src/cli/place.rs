@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Result};
 use crate::agent::git;
-use crate::api::Place;
+use crate::api::GitPlace;
 
 /// The working directory.
 pub(super) fn working_directory() -> Result<PathBuf> {
@@ -19,14 +19,13 @@ pub(super) fn directory() -> Result<Box<str>> {
 }
 
 /// The repository that we are in.
-pub(super) fn repository() -> Result<Place> {
+pub(super) fn repository() -> Result<GitPlace> {
     let here = working_directory()?;
     let Some(repository) = git::repository(&here) else {
         let message = format!("{} is in no git repository", here.display());
         return Err(Failure::other("no_repository", message));
     };
-    Ok(Place {
-        project_path: None,
+    Ok(GitPlace {
         git_root: Some(repository.root.to_string_lossy().into()),
         repo_id: Some(repository.id.into()),
         repo_hash: repository.hash,

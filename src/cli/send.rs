@@ -307,7 +307,7 @@ fn group_words(to: &str) -> Option<(String, String)> {
 /// The working directory or repository, if the members of this group depend on it.
 fn place_of(to: &str) -> Result<Place> {
     match to {
-        names::REPO => place::repository(),
+        names::REPO => Ok(Place { git: place::repository()?, ..Place::default() }),
         names::DIRECTORY => {
             Ok(Place { project_path: Some(place::directory()?), ..Place::default() })
         }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::session::Found;
 use crate::api::{
-    Code, LockFiles, LockInfo, LockPaths, LockedAllReply, LocksReply, Request, SubagentEdit,
+    Code, GitPlace, LockFiles, LockInfo, LockPaths, LockedAllReply, LocksReply, Request,
+    SubagentEdit,
 };
 use crate::client::{Client, ClientError, paths};
 use crate::limits::{HOOK_LOCK_MINUTES, LOCK_FILES_MAX};
@@ -199,8 +200,10 @@ fn paths_of(files: &[Box<str>], tree: Option<&Tree>) -> LockPaths {
     LockPaths {
         file_paths: files.to_vec(),
         exact: true,
-        repo_id: tree.map(|tree| tree.repo_id.clone()),
-        repo_hash: tree.and_then(|tree| tree.repo_hash),
-        git_root: tree.map(|tree| tree.root.clone()),
+        git: GitPlace {
+            git_root: tree.map(|tree| tree.root.clone()),
+            repo_id: tree.map(|tree| tree.repo_id.clone()),
+            repo_hash: tree.and_then(|tree| tree.repo_hash),
+        },
     }
 }

@@ -15,8 +15,8 @@ use super::project::Project;
 use super::values::{ArgumentKind, understood};
 use crate::agent::namespace;
 use crate::api::{
-    Code, Endpoint, Fetch, Fields, Filter, Kind as _, ListPeers, Members, Number, Part as _,
-    Refusal, Request, Scope, Written,
+    Code, Endpoint, Fetch, Fields, Filter, GitPlace, Kind as _, ListPeers, Members, Number,
+    Part as _, Refusal, Request, Scope, Written,
 };
 use crate::client::paths;
 use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX};
@@ -210,7 +210,8 @@ fn scope(given: &Fields<'_>, project: &Project) -> Result<Scope> {
                 ),
             )),
             (git_root, repo_id) => {
-                Ok(Scope::Repo { git_root, repo_id, repo_hash: project.repository_hash() })
+                let repo_hash = project.repository_hash();
+                Ok(Scope::Repo(GitPlace { git_root, repo_id, repo_hash }))
             }
         },
         Some(_) => Err(Refusal::field("scope", "machine, mesh, directory or repo")),

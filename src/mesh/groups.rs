@@ -4,7 +4,7 @@ use super::Mesh;
 use super::roster::in_scope;
 use super::turn::Failure;
 use super::who::Actor;
-use crate::api::{Code, Place, Refusal, Scope};
+use crate::api::{Code, GitPlace, Place, Refusal, Scope};
 use crate::model::{PeerId, PeerRecord};
 use crate::names;
 use crate::store::Store;
@@ -66,17 +66,21 @@ impl<S: Store> Mesh<S> {
                 Scope::Directory { project_path: path.clone() }
             }
             Group::Repo => {
-                let (git_root, repo_id, repo_hash) = match record {
-                    Some(it) => (it.git_root.clone(), it.repo_id.clone(), it.repo_hash),
-                    None => (place.git_root.clone(), place.repo_id.clone(), place.repo_hash),
-                };
-                match (record, &git_root, &repo_id, repo_hash) {
-                    (Some(_), None, None, None) => return Err(no_repository()),
-                    (None, None, None, None) => {
-                        return Err(nowhere(names::REPO, "`repoId` or `gitRoot`"));
-                    }
-                    _ => Scope::Repo { git_root, repo_id, repo_hash },
+                let git = record.map_or_else(
+                    || place.git.clone(),
+                    |record| GitPlace {
+                        git_root: record.git_root.clone(),
+                        repo_id: record.repo_id.clone(),
+                        repo_hash: record.repo_hash,
+                    },
+                );
+                if git == GitPlace::default() {
+                    return Err(match record {
+                        Some(_) => no_repository(),
+                        None => nowhere(names::REPO, "`repoId` or `gitRoot`"),
+                    });
                 }
+                Scope::Repo(git)
             }
         };
         let home = self.home_of(&actor.party);

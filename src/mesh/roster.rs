@@ -4,7 +4,7 @@ use super::Mesh;
 use super::paths::normalise;
 use super::peers::Present;
 use super::turn::{Caller, Replied};
-use crate::api::{ListPeers, PeerInfo, PeerStatus, PeersReply, Reply, Scope, fit};
+use crate::api::{GitPlace, ListPeers, PeerInfo, PeerStatus, PeersReply, Reply, Scope, fit};
 use crate::limits::LIST_LIMIT_MAX;
 use crate::model::{MachineName, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
 use crate::store::Store;
@@ -112,7 +112,7 @@ pub(super) fn in_scope(record: &PeerRecord, scope: &Scope, home: Option<MachineN
         Scope::Directory { project_path } => {
             is_here && normalise(project_path, None) == *record.project_path
         }
-        Scope::Repo { git_root, repo_id, repo_hash } => {
+        Scope::Repo(GitPlace { git_root, repo_id, repo_hash }) => {
             git_root.as_ref().is_some_and(|root| same(root, &record.git_root))
                 || repo_id.as_ref().is_some_and(|repo| same(repo, &record.repo_id))
                 || (repo_hash.is_some() && *repo_hash == record.repo_hash)

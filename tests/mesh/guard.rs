@@ -11,7 +11,7 @@ use crate::common::session::Session;
 use crate::common::stand_in::StandIn;
 use crate::common::{Mesh, Ran, is_there};
 use serde_json::Value;
-use slm_mesh::api::{LockFile, LockPath, Request};
+use slm_mesh::api::{GitPlace, LockFile, LockPath, Request};
 
 /// A repository with a commit, in the working directory of a mesh.
 struct Repo {
@@ -508,8 +508,11 @@ fn a_lock_on_the_file_in_all_working_trees_is_seen_in_each() {
     for path in ["repo:src/**", "repo:b"] {
         let ask = Request::Lock(LockFile {
             path: LockPath {
-                repo_id: Some(repo_id.as_str().into()),
-                git_root: Some(repo.dir.to_str().unwrap().into()),
+                git: GitPlace {
+                    repo_id: Some(repo_id.as_str().into()),
+                    git_root: Some(repo.dir.to_str().unwrap().into()),
+                    ..GitPlace::default()
+                },
                 ..LockPath::of(path)
             },
             ..LockFile::default()

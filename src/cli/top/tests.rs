@@ -539,8 +539,8 @@ fn a_lock_over_clones_is_freed_in_its_own_repository() {
         _ => None,
     });
     let asked = asked.unwrap();
-    assert_eq!(asked.repo_id.as_deref(), Some("/y/.git"));
-    assert_eq!(asked.repo_hash.map(|hash| hash.to_string()), Some(hash));
+    assert_eq!(asked.git.repo_id.as_deref(), Some("/y/.git"));
+    assert_eq!(asked.git.repo_hash.map(|hash| hash.to_string()), Some(hash));
     assert!(!asked.exact);
 }
 

@@ -6,7 +6,7 @@ use super::app::{App, Mode, Wish};
 use super::asks::{Addressee, Purpose};
 use super::keys::Key;
 use super::panes::{Item, Pane, Place};
-use crate::api::{self, LockPath, Request, SendMessage};
+use crate::api::{self, GitPlace, LockPath, Request, SendMessage};
 use crate::cli::actor::CLI;
 use crate::client::new_id;
 use crate::limits::PAYLOAD_BYTES_MAX;
@@ -254,8 +254,11 @@ impl App {
         let Some(lock) = self.picture.lock(fence) else { return };
         let path = LockPath {
             exact: !lock.pattern && !lock.is_repo_wide(),
-            repo_id: lock.repo_id.clone(),
-            repo_hash: lock.repo_hash,
+            git: GitPlace {
+                repo_id: lock.repo_id.clone(),
+                repo_hash: lock.repo_hash,
+                ..GitPlace::default()
+            },
             ..LockPath::of(lock.file_path.clone())
         };
         self.mode = Mode::Confirm { path, holder: lock.locked_by.clone() };

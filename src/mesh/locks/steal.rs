@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Ask;
-use crate::api::{Code, Freed, LockFile, LockReply, Reply, Sent, refuse};
+use crate::api::{Code, Freed, LockFile, LockReply, Reply, SendMessage, Sent, refuse};
 use crate::limits::LOCKS_STOLEN_MAX;
 use crate::mesh::Mesh;
 use crate::mesh::messages::Letter;
@@ -70,14 +70,11 @@ impl<S: Store> Mesh<S> {
     }
 
     fn alert(&mut self, from: &Actor, to: Recipient, text: String) -> Result<(), Failure> {
-        let send = crate::api::SendMessage {
-            from_peer: None,
+        let send = SendMessage {
             to_peer: Party::from(to).to_string().into(),
             payload: text.into(),
             kind: MessageKind::Alert,
-            reply_to: None,
-            id: None,
-            place: crate::api::Place::default(),
+            ..SendMessage::default()
         };
         let letter = Letter { from, send: &send, reply_to: None };
         if let Sent::Direct { message_id, .. } = self.deliver(letter, to)? {

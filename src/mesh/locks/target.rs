@@ -45,7 +45,7 @@ impl Target {
     /// What is wrong with it, and what would be right.
     pub(super) fn read(path: &LockPath, party: &Party, place: Place<'_>) -> Result<Self, Refusal> {
         let text = &*path.file_path;
-        let given = (path.repo_id.as_deref(), path.git_root.as_deref());
+        let given = (path.git.repo_id.as_deref(), path.git.git_root.as_deref());
         // A repository without an id of its own is known by its root.
         let (repo, root) = match given {
             (None, None) => (place.repo.or(place.root), place.root),
@@ -54,7 +54,7 @@ impl Target {
         let repo = repo.map(|repo| normalise(repo, None).into_boxed_str());
         // What is known of its own repository need not be said of it.
         let own = place.repo.or(place.root);
-        let hash = path.repo_hash.or(place.hash.filter(|_| repo.as_deref() == own));
+        let hash = path.git.repo_hash.or(place.hash.filter(|_| repo.as_deref() == own));
         let root = root.map(|root| normalise(root, None).into_boxed_str());
         match text.strip_prefix(REPO) {
             Some(rest) if !path.exact => {
@@ -236,6 +236,7 @@ fn wrong(why: impl std::fmt::Display) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::GitPlace;
     use crate::model::PeerId;
 
     fn peer() -> Party {
@@ -334,11 +335,17 @@ mod tests {
             assert_eq!(b.overlaps(&a, &Steps::of(u32::MAX)), expected, "{b:?} {a:?}");
         }
         // Said once is enough.
-        let path = LockPath { repo_id: Some("/w/.git".into()), ..LockPath::of("repo:a") };
+        let path = LockPath {
+            git: GitPlace { repo_id: Some("/w/.git".into()), ..GitPlace::default() },
+            ..LockPath::of("repo:a")
+        };
         let said = Target::read(&path, &peer(), here).unwrap();
         assert!(said.is_renewed_by(&read("repo:a", here)));
         assert!(!read("repo:a", MAIN).is_renewed_by(&said) && read("repo:a", MAIN).is_same(&said));
-        let only = LockPath { repo_hash: here.hash, ..LockPath::of("repo:a") };
+        let only = LockPath {
+            git: GitPlace { repo_hash: here.hash, ..GitPlace::default() },
+            ..LockPath::of("repo:a")
+        };
         let only = Target::read(&only, &Party::Cli, Place::default()).unwrap();
         assert!(only.overlaps(&read("/o/a", there), &Steps::of(u32::MAX)));
     }
