@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use slm_mesh::api::{Endpoint, Reply, Request};
 use slm_mesh::mesh::{
-    Caller, Entropy, Failure, Held, Interest, Mesh, Outcome, Proof, Settings, Target, Ticket,
+    AskedAgain, Caller, Credential, Entropy, Failure, Interest, Mesh, Outcome, PushTarget,
+    Settings, Ticket,
 };
 use slm_mesh::model::{MachineId, MachineName, Monotonic, Now, PeerId, Timestamp};
 use slm_mesh::store::memory::MemoryStore;
@@ -83,7 +84,7 @@ pub(crate) fn mesh(input: &[u8]) {
         while let Some(ticket) = late.next().or_else(|| mesh.next_waiter()) {
             let Some(at) = waiting.iter().position(|wait| wait.ticket == ticket) else { continue };
             let Waiting { caller, request, until, .. } = waiting.remove(at);
-            let held = Held { on: Interest::Lock(ticket), until, hung_up: false };
+            let held = AskedAgain { on: Interest::Lock(ticket), until, hung_up: false };
             match mesh.handle_held(caller, &request, held, now) {
                 Ok(Outcome::Hold { .. }) => assert!(until > now.mono, "held beyond its time"),
                 Ok(Outcome::Reply(_)) | Err(Failure::Refused(_)) => {}
@@ -103,7 +104,7 @@ pub(crate) fn mesh(input: &[u8]) {
         }
         mesh.commit_turn().expect("commit");
         for push in mesh.take_effects().pushes {
-            if let (Target::One(peer), Some(seq)) = (push.to, push.frame.message()) {
+            if let (PushTarget::One(peer), Some(seq)) = (push.to, push.frame.message()) {
                 mesh.frame_written(peer, seq, now);
             }
         }
@@ -123,7 +124,7 @@ struct Waiting {
 fn join(mesh: &mut Mesh<MemoryStore>, now: Now) {
     mesh.begin_turn(now).expect("begin");
     for (n, machine) in (0..).zip(MACHINES) {
-        let name = mesh.admit(MachineId([n; 32]), Proof::Secret, (machine, "here"), now);
+        let name = mesh.admit(MachineId([n; 32]), Credential::Secret, (machine, "here"), now);
         let name = name.expect("it may join");
         mesh.machine_up(name, now).expect("up");
     }

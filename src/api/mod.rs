@@ -39,8 +39,8 @@ pub use reply::{
     PeersReply, Registered, Reply,
 };
 pub use request::{
-    Claim, Facts, Fetch, Filter, GitPlace, History, ListPeers, LockFile, LockFiles, LockPath,
-    LockPaths, Place, ReadEvents, Register, Request, Scope, SendMessage, SetState,
+    Claim, Fetch, Filter, GitPlace, History, ListPeers, LockFile, LockFiles, LockPath, LockPaths,
+    Place, ProcessFacts, ReadEvents, Register, Request, Scope, SendMessage, SetState,
 };
 pub use sent::Sent;
 pub use status::{

@@ -62,7 +62,7 @@ parts! {
         /// The id to come back under; needs that peer's token.
         peer_id "peerId": Option<Box<str>> = WHO,
         /// What the broker has found out; never on the wire.
-        facts: Facts = Unsaid,
+        facts: ProcessFacts = Unsaid,
     }
 
     /// Asks who is here: `POST /peers`.
@@ -532,7 +532,7 @@ requests! {
 /// itself proves nothing. Whatever could not be told is not so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Facts {
+pub struct ProcessFacts {
     /// When the agent's process that it names started.
     #[serde(skip)]
     pub agent_start: Option<Box<str>>,

@@ -59,8 +59,8 @@ impl Hold {
 
     /// What the mesh is told when it is asked again.
     #[must_use]
-    pub fn again(&self) -> mesh::Held {
-        mesh::Held { on: self.on, until: self.until, hung_up: self.hung_up }
+    pub fn again(&self) -> mesh::AskedAgain {
+        mesh::AskedAgain { on: self.on, until: self.until, hung_up: self.hung_up }
     }
 
     /// It has to wait on.

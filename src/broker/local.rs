@@ -344,8 +344,8 @@ mod tests {
         ask(&mut local, Endpoint::Send, r#"{"fromPeer":"cli","toPeer":"all","payload":"now"}"#);
         let (effects, _) = local.finish().unwrap();
         let messages = effects.pushes.iter().filter_map(|push| match push.to {
-            crate::mesh::Target::One(peer) => Some((peer, push.frame.message()?)),
-            crate::mesh::Target::AllBut(_) => None,
+            crate::mesh::PushTarget::One(peer) => Some((peer, push.frame.message()?)),
+            crate::mesh::PushTarget::AllBut(_) => None,
         });
         // What is due now, and then nothing.
         local.begin(now, false);

@@ -26,7 +26,7 @@ use super::table::{Key, Kind};
 use super::uplink::{Answered, Asked, Output, Uplink, unauthorized};
 use crate::api::{Endpoint, PushFrame, Pushed, Refusal, Request};
 use crate::limits::{TURN_ANSWERS_BYTES, TURN_REQUESTS_MAX};
-use crate::mesh::{Effects, Lost, Push, Target};
+use crate::mesh::{Effects, Lost, Push, PushTarget};
 use crate::model::{MachineId, Monotonic, Now, PeerId};
 use crate::platform::start_mark;
 use crate::role;
@@ -337,7 +337,7 @@ impl Room for Relay {
     fn goodbye(&mut self, reason: &str, now: Now) -> Effects {
         let mut effects = self.uplink.take_effects();
         let frame = PushFrame::new(Pushed::Shutdown(reason.into()), now.wall);
-        effects.pushes.push(Push { to: Target::AllBut(None), frame });
+        effects.pushes.push(Push { to: PushTarget::AllBut(None), frame });
         effects
     }
 

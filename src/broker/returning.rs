@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::sockets::Sockets;
-use crate::api::{Facts, Register};
+use crate::api::{ProcessFacts, Register};
 use crate::mesh::{Caller, Mesh};
 use crate::platform::{ancestors, is_alive, peer_credentials, start_mark};
 use crate::store::{Result as Stored, Store};
@@ -28,7 +28,7 @@ pub(super) fn look<S: Store>(
     }
     let agent = register.agent_pid;
     let agent_start = agent.and_then(start_mark).map(Into::into);
-    register.facts = Facts { agent_start, ..Facts::default() };
+    register.facts = ProcessFacts { agent_start, ..ProcessFacts::default() };
     let (Some(agent), Some(socket)) = (agent, &register.uds_path) else { return Ok(()) };
     let Some(former) = mesh.former(Caller::Broker, register)? else { return Ok(()) };
     let (former_pid, former_start) = &former.agent;
@@ -41,15 +41,15 @@ pub(super) fn look<S: Store>(
         former_socket: former.socket.as_deref().map(Into::into),
     };
     let agent_start = register.facts.agent_start.take();
-    register.facts = Facts { agent_start, ..facts(&look, sockets) };
+    register.facts = ProcessFacts { agent_start, ..facts(&look, sockets) };
     Ok(())
 }
 
 /// What can be found out of the two, but for the start of the newcomer's agent.
-pub(super) fn facts(look: &Look<'_>, sockets: &Sockets) -> Facts {
+pub(super) fn facts(look: &Look<'_>, sockets: &Sockets) -> ProcessFacts {
     let (agent, socket) = (look.agent_pid, Path::new(&*look.socket));
     let former = look.former_socket.as_deref().map(Path::new);
-    Facts {
+    ProcessFacts {
         agent_start: None,
         descends: sockets.find(socket).is_ok_and(|path| descends(&path, agent)),
         former_gone: former.is_some_and(|path| is_abandoned(path, sockets)),

@@ -8,7 +8,7 @@
 use uuid::Uuid;
 
 use super::Mesh;
-use super::heard::News;
+use super::heard::AgentNews;
 use super::turn::{Caller, Failure, Replied};
 use super::who::{Right, not_found};
 use crate::api::Reply;
@@ -18,7 +18,7 @@ use crate::store::Store;
 
 /// A message under a claim.
 #[derive(Clone, Copy, Debug)]
-struct Claimed {
+struct ClaimedMessage {
     claim: Uuid,
     by: Way,
     seq: Seq,
@@ -31,7 +31,7 @@ struct Claimed {
 
 /// The messages of a peer that are under a claim, by number.
 #[derive(Debug, Default)]
-pub(super) struct Claims(Vec<Claimed>);
+pub(super) struct Claims(Vec<ClaimedMessage>);
 
 impl Claims {
     /// Forgets what is over for good; `turn` is the one that may still be aborted.
@@ -59,7 +59,7 @@ impl Claims {
         until: Monotonic,
         turn: u64,
     ) {
-        self.0.extend(messages.iter().map(|message| Claimed {
+        self.0.extend(messages.iter().map(|message| ClaimedMessage {
             claim,
             by,
             seq: message.seq,
@@ -76,7 +76,7 @@ impl Claims {
         Some((claimed.claim, claimed.by))
     }
 
-    fn with(&self, seq: Seq) -> impl Iterator<Item = &Claimed> {
+    fn with(&self, seq: Seq) -> impl Iterator<Item = &ClaimedMessage> {
         let start = self.0.partition_point(|claimed| claimed.seq < seq);
         self.0.iter().skip(start).take_while(move |claimed| claimed.seq == seq)
     }
@@ -154,7 +154,7 @@ impl<S: Store> Mesh<S> {
             self.wake(id);
         }
         if let Some(way) = by.filter(|way| way.wakes()) {
-            self.heard_of(id, News::Failed(way))?;
+            self.heard_of(id, AgentNews::Failed(way))?;
         }
         Ok(Reply::Claim { claimed })
     }

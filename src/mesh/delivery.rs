@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use super::Mesh;
-use super::turn::{Push, Target};
+use super::turn::{Push, PushTarget};
 use crate::api::{PushFrame, Pushed, PushedMessage, Sent};
 use crate::limits::{WINDOW_BYTES_MAX, WINDOW_FRAMES_MAX};
 use crate::model::{Message, MessageId, Now, Party, PeerId, Seq, Timestamp};
@@ -29,7 +29,7 @@ struct InFlight {
 
 /// A peer's push connection, as the core sees it.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(super) struct PushLink {
     up: bool,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
@@ -43,7 +43,7 @@ pub(super) struct Link {
     noted: Seq,
 }
 
-impl Link {
+impl PushLink {
     pub(super) fn is_up(&self) -> bool {
         self.up
     }
@@ -352,7 +352,7 @@ impl<S: Store> Mesh<S> {
             return false;
         }
         present.link.push(id, bytes, turn);
-        self.effects.pushes.push(Push { to: Target::One(peer), frame: Rc::clone(frame) });
+        self.effects.pushes.push(Push { to: PushTarget::One(peer), frame: Rc::clone(frame) });
         true
     }
 

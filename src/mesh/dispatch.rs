@@ -3,7 +3,7 @@
 use super::Mesh;
 use super::rate_limit::Lane;
 use super::receipts::Marked;
-use super::turn::{Caller, Handled, Held, Outcome, Replied};
+use super::turn::{AskedAgain, Caller, Handled, Outcome, Replied};
 use crate::api::{Code, Refusal, Reply, Request, refuse};
 use crate::limits::{LOCK_STEPS_MAX, MACHINE_REPLY_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::model::{MachineName, Now, Told};
@@ -29,14 +29,14 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         request: &Request,
-        held: Held,
+        held: AskedAgain,
         now: Now,
     ) -> Handled {
         self.now = now;
         self.dispatch(caller, request, Some(held))
     }
 
-    fn dispatch(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
+    fn dispatch(&mut self, caller: Caller, request: &Request, held: Option<AskedAgain>) -> Handled {
         self.steps.renew(LOCK_STEPS_MAX);
         self.of_hook = is_of_hook(request);
         let home = self.home(caller);
@@ -45,7 +45,7 @@ impl<S: Store> Mesh<S> {
         if home.is_some() { self.seen_from(home, answer) } else { answer }
     }
 
-    fn answer(&mut self, caller: Caller, request: &Request, held: Option<Held>) -> Handled {
+    fn answer(&mut self, caller: Caller, request: &Request, held: Option<AskedAgain>) -> Handled {
         let until = held.map(|held| held.until);
         let time = self.time();
         self.locks.pass_to(time);

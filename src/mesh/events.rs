@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Mesh;
 use super::peers::Present;
-use super::turn::{Caller, Handled, Interest, Outcome, Push, Replied, Target};
+use super::turn::{Caller, Handled, Interest, Outcome, Push, PushTarget, Replied};
 use super::who::{Right, not_found};
 use crate::api::{
     Budget, Code, EmittedReply, EventInfo, Events, Fact, PushFrame, Pushed, ReadEvents, Refusal,
@@ -57,7 +57,7 @@ impl<S: Store> Mesh<S> {
     /// Tells every present peer but who has caused it, if the fact is one that they are to know.
     pub(super) fn tell_others(&mut self, fact: &Rc<Fact>, by: Option<&Party>) {
         if fact.is_update() {
-            let others = Target::AllBut(by.and_then(Party::peer));
+            let others = PushTarget::AllBut(by.and_then(Party::peer));
             self.push(others, Pushed::Update(Rc::clone(fact)));
         }
     }
@@ -100,7 +100,7 @@ impl<S: Store> Mesh<S> {
                 }
                 PushFrame::new(Pushed::Event { fact, seq, by }, self.now.wall)
             });
-            let push = Push { to: Target::One(*id), frame: Rc::clone(frame) };
+            let push = Push { to: PushTarget::One(*id), frame: Rc::clone(frame) };
             self.effects.pushes.push(push);
         }
     }

@@ -14,7 +14,7 @@ use crate::store::{Result, Store};
 
 /// Something that was heard.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum News {
+pub(super) enum AgentNews {
     /// A session that is new.
     Registered,
     /// A hook.
@@ -27,7 +27,7 @@ pub(super) enum News {
     Failed(Way),
 }
 
-impl News {
+impl AgentNews {
     fn note(self, info: &mut AgentInfo, now: Now) {
         let at = Some(now.wall);
         let (way, status) = match self {
@@ -54,7 +54,7 @@ impl News {
 
 /// A kind of agent.
 #[derive(Debug)]
-struct Kind {
+struct AgentKind {
     info: AgentInfo,
     /// When it was stored; none: it is to be stored with the next news.
     stored: Option<Monotonic>,
@@ -62,14 +62,14 @@ struct Kind {
 
 /// All kinds of agents, by name.
 #[derive(Debug, Default)]
-pub(super) struct Heard(BTreeMap<Box<str>, Kind>);
+pub(super) struct AgentsHeard(BTreeMap<Box<str>, AgentKind>);
 
-impl Heard {
+impl AgentsHeard {
     /// What the store knows. What it has that is not understood is of another version, and left.
     pub(super) fn load(store: &mut impl Store) -> Result<Self> {
         let known = store.heard()?.into_iter().filter_map(|(kind, facts)| {
             let info: AgentInfo = serde_json::from_str(&facts).ok()?;
-            Some((kind, Kind { info, stored: None }))
+            Some((kind, AgentKind { info, stored: None }))
         });
         Ok(Self(known.collect()))
     }
@@ -91,7 +91,13 @@ impl Heard {
     }
 
     /// There is news of a kind of agent.
-    fn note(&mut self, store: &mut impl Store, kind: &str, news: News, now: Now) -> Result<()> {
+    fn note(
+        &mut self,
+        store: &mut impl Store,
+        kind: &str,
+        news: AgentNews,
+        now: Now,
+    ) -> Result<()> {
         if !self.0.contains_key(kind) && self.0.len() >= AGENT_KINDS_MAX {
             let oldest = self.0.iter().min_by_key(|(_, kind)| kind.info.heard_at());
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
@@ -99,7 +105,7 @@ impl Heard {
                 self.0.remove(&oldest);
             }
         }
-        let known = self.0.entry(kind.into()).or_insert_with(|| Kind {
+        let known = self.0.entry(kind.into()).or_insert_with(|| AgentKind {
             info: AgentInfo { agent_type: kind.into(), ..AgentInfo::default() },
             stored: None,
         });
@@ -119,7 +125,7 @@ impl Heard {
 
 impl<S: Store> Mesh<S> {
     /// There is news of the agent of a peer that is here.
-    pub(super) fn heard_of(&mut self, peer: PeerId, news: News) -> Result<()> {
+    pub(super) fn heard_of(&mut self, peer: PeerId, news: AgentNews) -> Result<()> {
         let Some(present) = self.peers.get(&peer) else { return Ok(()) };
         self.heard.note(&mut self.store, &present.record.agent_type, news, self.now)
     }
@@ -138,7 +144,13 @@ mod tests {
         Now { wall, mono: Monotonic(Duration::from_secs(seconds)), ..Now::default() }
     }
 
-    fn note(heard: &mut Heard, store: &mut MemoryStore, kind: &str, news: News, now: Now) -> bool {
+    fn note(
+        heard: &mut AgentsHeard,
+        store: &mut MemoryStore,
+        kind: &str,
+        news: AgentNews,
+        now: Now,
+    ) -> bool {
         store.begin_turn().unwrap();
         heard.note(store, kind, news, now).unwrap();
         let wrote = store.turn_wrote();
@@ -149,18 +161,18 @@ mod tests {
 
     #[test]
     fn it_is_stored_once_a_minute_or_when_a_wake_comes_to_something_else() {
-        let (mut heard, mut store) = (Heard::default(), MemoryStore::new());
+        let (mut heard, mut store) = (AgentsHeard::default(), MemoryStore::new());
         let mut codex = |news, now| note(&mut heard, &mut store, "codex", news, now);
-        assert!(codex(News::Registered, at(0)));
-        assert!(!codex(News::Hook(Some(Moment::Prompt)), at(1)));
-        assert!(!codex(News::Hook(Some(Moment::Tool)), at(59)));
-        assert!(codex(News::Hook(Some(Moment::Tool)), at(60)));
-        assert!(codex(News::Wakes(Way::Queue), at(61)), "the first");
-        assert!(codex(News::Told(Way::Queue, How::Sent), at(62)));
-        assert!(!codex(News::Wakes(Way::Queue), at(63)));
-        assert!(!codex(News::Told(Way::Queue, How::Sent), at(64)), "the same again");
-        assert!(codex(News::Told(Way::Queue, How::NotRunning), at(65)));
-        assert!(!codex(News::Hook(Some(Moment::Stop)), at(66)));
+        assert!(codex(AgentNews::Registered, at(0)));
+        assert!(!codex(AgentNews::Hook(Some(Moment::Prompt)), at(1)));
+        assert!(!codex(AgentNews::Hook(Some(Moment::Tool)), at(59)));
+        assert!(codex(AgentNews::Hook(Some(Moment::Tool)), at(60)));
+        assert!(codex(AgentNews::Wakes(Way::Queue), at(61)), "the first");
+        assert!(codex(AgentNews::Told(Way::Queue, How::Sent), at(62)));
+        assert!(!codex(AgentNews::Wakes(Way::Queue), at(63)));
+        assert!(!codex(AgentNews::Told(Way::Queue, How::Sent), at(64)), "the same again");
+        assert!(codex(AgentNews::Told(Way::Queue, How::NotRunning), at(65)));
+        assert!(!codex(AgentNews::Hook(Some(Moment::Stop)), at(66)));
         let expected = AgentInfo {
             agent_type: "codex".into(),
             registered_at: Some(at(0).wall),
@@ -171,7 +183,7 @@ mod tests {
             wake_status: Some("not-running".into()),
         };
         assert_eq!(heard.list(), std::slice::from_ref(&expected));
-        let stored = Heard::load(&mut store).unwrap().list();
+        let stored = AgentsHeard::load(&mut store).unwrap().list();
         let hook = (Some(at(60).wall), Some(Moment::Tool));
         assert_eq!(
             stored,
@@ -180,20 +192,20 @@ mod tests {
         );
         // A turn that failed may have been the one that stored it.
         heard.abort();
-        assert!(note(&mut heard, &mut store, "codex", News::Hook(None), at(67)));
+        assert!(note(&mut heard, &mut store, "codex", AgentNews::Hook(None), at(67)));
     }
 
     #[test]
     fn of_too_many_kinds_the_one_not_heard_of_for_longest_is_forgotten() {
-        let (mut heard, mut store) = (Heard::default(), MemoryStore::new());
+        let (mut heard, mut store) = (AgentsHeard::default(), MemoryStore::new());
         for n in 0..=AGENT_KINDS_MAX as u64 {
-            note(&mut heard, &mut store, &format!("agent-{n}"), News::Registered, at(n));
-            note(&mut heard, &mut store, "agent-0", News::Hook(None), at(n));
+            note(&mut heard, &mut store, &format!("agent-{n}"), AgentNews::Registered, at(n));
+            note(&mut heard, &mut store, "agent-0", AgentNews::Hook(None), at(n));
         }
         let names: Vec<_> = heard.list().into_iter().map(|info| info.agent_type).collect();
         assert_eq!(names.len(), AGENT_KINDS_MAX);
         assert!(names.contains(&"agent-0".into()) && !names.contains(&"agent-1".into()));
-        assert_eq!(Heard::load(&mut store).unwrap().list().len(), AGENT_KINDS_MAX);
+        assert_eq!(AgentsHeard::load(&mut store).unwrap().list().len(), AGENT_KINDS_MAX);
     }
 
     #[test]
@@ -203,6 +215,6 @@ mod tests {
         store.put_heard("codex", Some("{}")).unwrap();
         store.put_heard("new", Some(r#"{"agentType":"new","wakeBy":"telepathy"}"#)).unwrap();
         store.commit_turn().unwrap();
-        assert!(Heard::load(&mut store).unwrap().list().is_empty());
+        assert!(AgentsHeard::load(&mut store).unwrap().list().is_empty());
     }
 }

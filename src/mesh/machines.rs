@@ -24,7 +24,7 @@ const NAMELESS: &str = "machine";
 /// What a machine brings with it to be let in. That the key is its own, and that a proof is right, the
 /// shell has seen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum Credential {
     /// The token with this SHA-256.
     Invitation([u8; 32]),
     /// A proof that it has the shared secret.
@@ -256,7 +256,7 @@ impl<S: Store> Mesh<S> {
     pub fn admit(
         &mut self,
         id: MachineId,
-        proof: Proof,
+        credential: Credential,
         (wished, address): (&str, &str),
         now: Now,
     ) -> Result<MachineName, Failure> {
@@ -275,15 +275,15 @@ impl<S: Store> Mesh<S> {
             }
             return Ok(name);
         }
-        let invitation = match proof {
-            Proof::Known => {
+        let invitation = match credential {
+            Credential::Known => {
                 return Err(forbidden(
                     "this hub does not know this machine: get a code with `slm-mesh invite` there, \
                      and `slm-mesh join` with it",
                 ));
             }
-            Proof::Secret => None,
-            Proof::Invitation(hash) => Some(self.invitation(hash, id)?),
+            Credential::Secret => None,
+            Credential::Invitation(hash) => Some(self.invitation(hash, id)?),
         };
         let joined = self.machines.joined().count();
         if joined >= MACHINES_MAX || self.machines.records.len() >= MACHINES_KNOWN_MAX {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Mesh;
 use super::groups::Group;
-use super::turn::{Caller, Failure, Handled, Held, Interest, Outcome, Replied};
+use super::turn::{AskedAgain, Caller, Failure, Handled, Interest, Outcome, Replied};
 use super::who::{Actor, Right, not_found};
 use crate::api::{
     Budget, Code, Fact, Fetch, Filter, MessageInfo, Messages, Refusal, Reply, SendMessage, Sent,
@@ -223,7 +223,12 @@ impl<S: Store> Mesh<S> {
     }
 
     /// `POST /messages`
-    pub(super) fn fetch(&mut self, caller: Caller, fetch: &Fetch, held: Option<Held>) -> Handled {
+    pub(super) fn fetch(
+        &mut self,
+        caller: Caller,
+        fetch: &Fetch,
+        held: Option<AskedAgain>,
+    ) -> Handled {
         if held.is_some_and(|held| held.hung_up) {
             // Nobody would see what it marks read.
             return Ok(Outcome::Reply(Reply::Messages(Messages::default())));

@@ -48,11 +48,11 @@ mod turn;
 mod waiters;
 mod who;
 
-pub use machines::Proof;
+pub use machines::Credential;
 pub use returning::Former;
 pub use turn::{
-    Abandoned, Caller, Departed, Effects, Entropy, Failure, Held, Interest, Lost, Outcome, Push,
-    Settings, Target, Ticket, WatchAgent,
+    Abandoned, AskedAgain, Caller, Departed, Effects, Entropy, Failure, Interest, Lost, Outcome,
+    Push, PushTarget, Settings, Ticket, WatchAgent,
 };
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +64,7 @@ use crate::names;
 use crate::patterns::Steps;
 use crate::store::{Result, Store};
 use delivery::Mark;
-use heard::Heard;
+use heard::AgentsHeard;
 use loops::Loops;
 use machines::Machines;
 use peers::{Present, Seen};
@@ -104,7 +104,7 @@ pub struct Mesh<S> {
     /// How often who wakes whom.
     loops: Loops,
     /// What was last heard of each kind of agent.
-    heard: Heard,
+    heard: AgentsHeard,
     /// Machines that have joined, and may.
     machines: Machines,
     /// What is being handled is one of the requests that hooks make.
@@ -146,7 +146,7 @@ impl<S: Store> Mesh<S> {
         now: Now,
     ) -> Result<Self> {
         let last = store.last_time()?.map(|(mark, _)| mark);
-        let heard = Heard::load(&mut store)?;
+        let heard = AgentsHeard::load(&mut store)?;
         let clock = clock::Clock::start(last, store.last_seq(), settings.boot_id, now);
         let mut mesh = Self {
             store,
@@ -365,10 +365,10 @@ impl<S: Store> Mesh<S> {
     /// Tells every peer that the broker goes away, in the next effects.
     pub fn goodbye(&mut self, reason: &str, now: Now) {
         self.now = now;
-        self.push(Target::AllBut(None), Pushed::Shutdown(reason.into()));
+        self.push(PushTarget::AllBut(None), Pushed::Shutdown(reason.into()));
     }
 
-    fn push(&mut self, to: Target, told: Pushed) {
+    fn push(&mut self, to: PushTarget, told: Pushed) {
         self.effects.pushes.push(Push { to, frame: PushFrame::new(told, self.now.wall) });
     }
 

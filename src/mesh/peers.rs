@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::Mesh;
 use super::claims::Claims;
-use super::delivery::Link;
-use super::heard::News;
+use super::delivery::PushLink;
+use super::heard::AgentNews;
 use super::locks::Edits;
 use super::moments::AgentTurn;
 use super::proof::Queued;
@@ -40,7 +40,7 @@ pub(super) enum Seen {
 #[derive(Debug)]
 pub(super) struct Present {
     pub(super) record: PeerRecord,
-    pub(super) link: Link,
+    pub(super) link: PushLink,
     /// Its process is watched and running.
     pub(super) process_known: bool,
     /// Its last heartbeat, for how long ago that is.
@@ -74,7 +74,7 @@ impl Present {
             last_heartbeat: record.last_heartbeat,
             away: None,
             record,
-            link: Link::default(),
+            link: PushLink::default(),
             process_known: false,
             last_seen: now.mono,
             seen,
@@ -160,7 +160,7 @@ impl<S: Store> Mesh<S> {
         let record = record((home, register), id, (name, automatic), token_hash, self.now);
         self.store.put_peer(&record)?;
         self.come_in(Present::new(record, self.now, Seen::Now), true)?;
-        self.heard_of(id, News::Registered)?;
+        self.heard_of(id, AgentNews::Registered)?;
         if !automatic {
             // What is in its mailbox may be in a queue of whoever had the name before.
             self.forget_queued(id)?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::Mesh;
-use super::heard::News;
+use super::heard::AgentNews;
 use crate::limits::{UNPROVEN_MAX, UNPROVEN_PROMPTS};
 use crate::model::{Handle, How, Message, MessageId, PeerId, Recipient, Seq, Told, Way};
 use crate::store::{InboxQuery, Result, Store, Telling};
@@ -88,7 +88,7 @@ impl<S: Store> Mesh<S> {
                 let told = Told { at: self.now.wall, how: How::Notified, ..told };
                 self.store.mark_told(reader, &[message.id], Telling::Told(told))?;
             }
-            self.heard_of(peer, News::Told(told.by, How::Notified))?;
+            self.heard_of(peer, AgentNews::Told(told.by, How::Notified))?;
             proven.push(message.id);
         }
         self.end_claims(reader, proven.iter().map(|id| id.seq()));

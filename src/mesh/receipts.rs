@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::Mesh;
-use super::heard::News;
-use super::turn::{Caller, Failure, Replied, Target};
+use super::heard::AgentNews;
+use super::turn::{Caller, Failure, PushTarget, Replied};
 use super::who::{Right, not_found};
 use crate::api::{Fact, Pushed, Reply};
 use crate::model::{How, MessageId, Party, PeerId, Recipient, Seq, Told, Way};
@@ -36,7 +36,7 @@ impl<S: Store> Mesh<S> {
         let ids = self.under_claim(reader, marked, way)?;
         let receipts = self.store.mark_read(reader, &ids, self.now.wall, way)?;
         if let (Recipient::Peer(peer), Some(way)) = (reader, way.filter(|way| way.wakes())) {
-            self.heard_of(peer, News::Told(way, How::Notified))?;
+            self.heard_of(peer, AgentNews::Told(way, How::Notified))?;
         }
         let marked = receipts.len() as u64;
         self.was_read(reader, receipts)?;
@@ -62,8 +62,8 @@ impl<S: Store> Mesh<S> {
         let marked = self.store.mark_told(reader, &ids, telling)?;
         if let Recipient::Peer(peer) = reader {
             let news = match telling {
-                Telling::Told(told) if told.by.wakes() => Some(News::Told(told.by, told.how)),
-                Telling::Dropped(way) => Some(News::Failed(way)),
+                Telling::Told(told) if told.by.wakes() => Some(AgentNews::Told(told.by, told.how)),
+                Telling::Dropped(way) => Some(AgentNews::Failed(way)),
                 Telling::Told(_) => None,
             };
             if let Some(news) = news {
@@ -129,7 +129,7 @@ impl<S: Store> Mesh<S> {
     /// Tells a peer's server how many messages are unread, since its agent has read some without it.
     pub(super) fn tell_unread(&mut self, peer: PeerId) -> Stored<()> {
         let unread = self.store.unread_count(Recipient::Peer(peer))?;
-        self.push(Target::One(peer), Pushed::Unread(unread));
+        self.push(PushTarget::One(peer), Pushed::Unread(unread));
         Ok(())
     }
 

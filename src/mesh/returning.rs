@@ -2,12 +2,13 @@
 //!
 //! An agent starts its MCP server anew (it was told to, was updated, or the server has crashed), or
 //! somebody continues a session in a new process of the agent. What a newcomer says of itself proves
-//! nothing: the shell asks the kernel, and what it found comes in as [`Facts`](crate::api::Facts).
+//! nothing: the shell asks the kernel, and what it found comes in as
+//! [`ProcessFacts`](crate::api::ProcessFacts).
 
 use super::Mesh;
-use super::heard::News;
+use super::heard::AgentNews;
 use super::peers::Present;
-use super::turn::{Abandoned, Caller, Handled, Held, Interest, Outcome, Replied};
+use super::turn::{Abandoned, AskedAgain, Caller, Handled, Interest, Outcome, Replied};
 use super::who::Actor;
 use crate::api::{Code, Freed, PeerChange, Presence, Refusal, Register, refuse};
 use crate::limits::{AWAY_LOCKS_MAX, AWAY_TIME_MAX, SERVER_END_TIME_MAX};
@@ -165,10 +166,10 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         register: &Register,
-        held: Option<Held>,
+        held: Option<AskedAgain>,
     ) -> Handled {
         let (until, is_late) = match held {
-            Some(Held { hung_up: true, .. }) => {
+            Some(AskedAgain { hung_up: true, .. }) => {
                 // It would be a peer that nobody knows to be.
                 let message = "the client has hung up: nobody was registered";
                 return refuse(Code::Timeout, message);
@@ -201,7 +202,7 @@ impl<S: Store> Mesh<S> {
         let (id, ended) = (former.id, former.token_hash);
         self.readmit(PeerRecord { token_hash, ..former }, register)?;
         self.tokens.remove(&ended);
-        self.heard_of(id, News::Registered)?;
+        self.heard_of(id, AgentNews::Registered)?;
         Ok(self.registered(id, token.into(), true))
     }
 

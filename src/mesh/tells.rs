@@ -9,8 +9,8 @@ use std::time::Duration;
 use uuid::{Builder, Uuid};
 
 use super::Mesh;
-use super::heard::News;
-use super::turn::{Caller, Handled, Held, Interest, Outcome, Target};
+use super::heard::AgentNews;
+use super::turn::{AskedAgain, Caller, Handled, Interest, Outcome, PushTarget};
 use super::waiters::is_beside;
 use super::who::{Right, not_found};
 use crate::api::{Budget, Claim, Claimed, Code, Fetch, Pushed, Refusal, Reply, message_size};
@@ -34,7 +34,12 @@ struct Given {
 
 impl<S: Store> Mesh<S> {
     /// `POST /messages` with `claim`
-    pub(super) fn claim(&mut self, caller: Caller, claim: &Claim, held: Option<Held>) -> Handled {
+    pub(super) fn claim(
+        &mut self,
+        caller: Caller,
+        claim: &Claim,
+        held: Option<AskedAgain>,
+    ) -> Handled {
         let place = match held.map(|held| held.on) {
             Some(Interest::Claim { peer, place, until }) => Some((peer, place, until)),
             _ => None,
@@ -56,7 +61,7 @@ impl<S: Store> Mesh<S> {
                 present.turn.heard(claim.moment, self.now.mono);
             }
             if claim.by == Way::Hook {
-                self.heard_of(id, News::Hook(claim.moment))?;
+                self.heard_of(id, AgentNews::Hook(claim.moment))?;
             }
             if claim.moment == Some(Moment::Prompt) {
                 proven = self.prompted(id, &claim.proof)?;
@@ -127,7 +132,7 @@ impl<S: Store> Mesh<S> {
             self.woken(id, messages)?;
         }
         if claim.by.wakes() {
-            self.heard_of(id, News::Wakes(claim.by))?;
+            self.heard_of(id, AgentNews::Wakes(claim.by))?;
         }
         let claim_id = Builder::from_random_bytes(self.random()).into_uuid();
         let (turn, until) = (self.turn, self.now.mono.plus(CLAIM_TIME));
@@ -276,7 +281,7 @@ impl<S: Store> Mesh<S> {
 
     /// Something may be told to a peer's agent again: tells whoever could do so.
     pub(super) fn wake(&mut self, peer: PeerId) {
-        self.push(Target::One(peer), Pushed::Wake);
+        self.push(PushTarget::One(peer), Pushed::Wake);
         self.effects.inboxes.push(Recipient::Peer(peer));
     }
 }

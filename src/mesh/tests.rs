@@ -444,7 +444,7 @@ fn claims_wait_until_something_may_be_told() {
         let body = json!({"peerId": "bob", "claim": way, "wait": 3600}).to_string();
         Request::decode(Endpoint::Messages, body.as_bytes()).unwrap()
     };
-    let hold = |mesh: &mut Mesh<MemoryStore>, way: &str, held: Option<Held>, now: Now| {
+    let hold = |mesh: &mut Mesh<MemoryStore>, way: &str, held: Option<AskedAgain>, now: Now| {
         mesh.begin_turn(now).unwrap();
         let outcome = match held {
             None => mesh.handle(Caller::Broker, &request(way), now),
@@ -468,7 +468,7 @@ fn claims_wait_until_something_may_be_told() {
             panic!("it is held")
         };
         assert_eq!(until, after(3_600_000).mono);
-        holds.push(Held { on, until, hung_up: false });
+        holds.push(AskedAgain { on, until, hung_up: false });
     }
     assert_eq!(&*reach(&mut mesh, after(1_000_000)), "wakes");
     let Err(Failure::Refused(refusal)) = hold(&mut mesh, "wait-hook", None, after(1)) else {
@@ -484,7 +484,7 @@ fn claims_wait_until_something_may_be_told() {
     };
     assert_eq!((on, until), (first.on, after(1000).mono.plus(DIGEST_TIME)));
     let due = after(1000 + ms(DIGEST_TIME));
-    let again = Held { until, ..first };
+    let again = AskedAgain { until, ..first };
     let Ok(Outcome::Reply(Reply::Claimed(Claimed { messages, claim_id, .. }))) =
         hold(&mut mesh, "wait-hook", Some(again), due)
     else {
@@ -498,7 +498,7 @@ fn claims_wait_until_something_may_be_told() {
     };
     assert_eq!(until, due.mono.plus(CLAIM_TIME));
     // Whoever has gone is given nothing.
-    let gone = Held { hung_up: true, until: due.mono, ..second };
+    let gone = AskedAgain { hung_up: true, until: due.mono, ..second };
     let Ok(Outcome::Reply(reply)) = hold(&mut mesh, "wait-hook", Some(gone), due) else {
         panic!("it has ended")
     };

@@ -120,7 +120,7 @@ pub struct Ticket(pub u64);
 
 /// A request that is asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct AskedAgain {
     /// What it waits for.
     pub on: Interest,
     /// When its time is over.
@@ -205,7 +205,7 @@ pub(super) type Replied = Result<Reply, Failure>;
 
 /// To whom a frame goes. Only peers whose link is up get it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum PushTarget {
     /// One peer.
     One(PeerId),
     /// Every present peer but one.
@@ -216,7 +216,7 @@ pub enum Target {
 #[derive(Clone, Debug)]
 pub struct Push {
     /// To whom.
-    pub to: Target,
+    pub to: PushTarget,
     /// What is told.
     pub frame: Rc<PushFrame>,
 }

@@ -8,7 +8,7 @@ use slm_mesh::limits::{
     LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, LOCKS_MAX, LOCKS_STOLEN_MAX,
     PEERS_MAX, STATE_ENTRIES_MAX, WINDOW_FRAMES_MAX,
 };
-use slm_mesh::mesh::{Caller, Failure, Held, Interest, Mesh, Outcome, Settings, Target};
+use slm_mesh::mesh::{AskedAgain, Caller, Failure, Interest, Mesh, Outcome, PushTarget, Settings};
 use slm_mesh::model::{MeshTime, Monotonic, Now, Party, Seq, StateEntry, Timestamp};
 use slm_mesh::store::Store;
 use slm_mesh::store::memory::MemoryStore;
@@ -67,9 +67,9 @@ fn a_turn_without_time_feeds_one_peer_and_the_next_ones_the_others() {
         mesh.feed(NOW, || false).unwrap();
         mesh.commit_turn().unwrap();
         let pushes = mesh.take_effects().pushes;
-        let Target::One(peer) = pushes[0].to else { panic!("{pushes:?}") };
+        let PushTarget::One(peer) = pushes[0].to else { panic!("{pushes:?}") };
         assert_eq!(pushes.len(), WINDOW_FRAMES_MAX);
-        assert!(pushes.iter().all(|push| push.to == Target::One(peer)), "one peer");
+        assert!(pushes.iter().all(|push| push.to == PushTarget::One(peer)), "one peer");
         assert!(!fed.contains(&peer), "each in its turn");
         fed.push(peer);
         // The first is hungry again at once, and has to wait for the others.
@@ -187,7 +187,7 @@ fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
         let request = Request::decode(Endpoint::Lock, body.as_bytes()).unwrap();
         match mesh.handle(Caller::Broker, &request, NOW) {
             Ok(Outcome::Hold { on, until }) => {
-                waiting.push((Held { on, until, hung_up: false }, request));
+                waiting.push((AskedAgain { on, until, hung_up: false }, request));
             }
             other => panic!("{other:?}"),
         }
@@ -200,7 +200,7 @@ fn waiters_that_are_much_to_compare_go_on_over_several_turns() {
     while given.len() < 5 {
         let before = given.len();
         while let Some(ticket) = mesh.next_waiter() {
-            let its = |(held, _): &&(Held, Request)| held.on == Interest::Lock(ticket);
+            let its = |(held, _): &&(AskedAgain, Request)| held.on == Interest::Lock(ticket);
             let (held, request) = waiting.iter().find(its).unwrap();
             let outcome = mesh.handle_held(Caller::Broker, request, *held, NOW);
             assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked(_)))), "{outcome:?}");
@@ -318,7 +318,7 @@ fn waiters_for_locks() {
         mesh.handle(Caller::Broker, &holder.unwrap(), NOW).unwrap();
         let ticket = mesh.next_waiter().unwrap();
         assert_eq!(*on, Interest::Lock(ticket));
-        let held = Held { on: *on, until: *until, hung_up: false };
+        let held = AskedAgain { on: *on, until: *until, hung_up: false };
         let outcome = mesh.handle_held(Caller::Broker, request, held, NOW);
         assert!(matches!(outcome, Ok(Outcome::Reply(Reply::Locked(_)))));
         assert_eq!(mesh.next_waiter(), None);

@@ -5,15 +5,16 @@ use std::time::Duration;
 use crate::alone::Alone;
 use serde_json::{Value, json};
 use slm_mesh::api::{
-    Code, Endpoint, Facts, LockReply, PeerStatus, PeersReply, Refusal, Registered, Reply, Request,
+    Code, Endpoint, LockReply, PeerStatus, PeersReply, ProcessFacts, Refusal, Registered, Reply,
+    Request,
 };
-use slm_mesh::mesh::{Caller, Failure, Held, Mesh, Outcome, Settings};
+use slm_mesh::mesh::{AskedAgain, Caller, Failure, Mesh, Outcome, Settings};
 use slm_mesh::model::{Now, PeerId};
 use slm_mesh::store::memory::MemoryStore;
 
 /// What the kernel says of a server that the agent `start` has started.
-fn child_of(start: &str) -> Facts {
-    Facts { agent_start: Some(start.into()), descends: true, ..Facts::default() }
+fn child_of(start: &str) -> ProcessFacts {
+    ProcessFacts { agent_start: Some(start.into()), descends: true, ..ProcessFacts::default() }
 }
 
 struct World(Alone);
@@ -56,9 +57,9 @@ impl World {
     fn register(
         &mut self,
         body: &Value,
-        facts: &Facts,
-        held: Option<Held>,
-    ) -> Result<Registered, Held> {
+        facts: &ProcessFacts,
+        held: Option<AskedAgain>,
+    ) -> Result<Registered, AskedAgain> {
         let request = registration(body, facts);
         self.turn(|mesh, now| {
             let caller =
@@ -69,13 +70,13 @@ impl World {
             };
             match outcome.unwrap() {
                 Outcome::Reply(Reply::Registered(registered)) => Ok(registered),
-                Outcome::Hold { on, until } => Err(Held { on, until, hung_up: false }),
+                Outcome::Hold { on, until } => Err(AskedAgain { on, until, hung_up: false }),
                 Outcome::Reply(other) => panic!("{other:?}"),
             }
         })
     }
 
-    fn come(&mut self, session: &str, agent_pid: u32, facts: &Facts) -> Registered {
+    fn come(&mut self, session: &str, agent_pid: u32, facts: &ProcessFacts) -> Registered {
         self.register(&claude(session, agent_pid), facts, None).unwrap()
     }
 
@@ -110,7 +111,7 @@ impl World {
     }
 }
 
-fn registration(body: &Value, facts: &Facts) -> Request {
+fn registration(body: &Value, facts: &ProcessFacts) -> Request {
     let mut body = body.clone();
     for (key, value) in [("pid", json!(1)), ("projectPath", json!("/w"))] {
         body[key] = value;
@@ -145,7 +146,7 @@ fn the_same_session_of_the_same_agent_is_the_same_peer() {
         .unwrap();
     for by_itself in [true, false] {
         if by_itself {
-            let again = world.come("s", 7, &Facts { former_gone: true, ..child_of("then") });
+            let again = world.come("s", 7, &ProcessFacts { former_gone: true, ..child_of("then") });
             assert_eq!(again.peer_id, first.peer_id, "its server had ended before anyone noticed");
             assert!(world.ask(Some(token), Endpoint::Status, &json!({})).is_err());
             world.ask(Some(&again.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
@@ -191,10 +192,10 @@ fn whoever_differs_in_anything_is_somebody_else() {
         // The same id, given away.
         (claude("s", 7), child_of("later")),
         // What it says of itself does not count.
-        (claude("s", 7), Facts { descends: false, ..child_of("then") }),
-        (claude("s", 7), Facts { agent_start: None, ..child_of("then") }),
-        (other("agentPid", Value::Null), Facts::default()),
-        (other("udsPath", Value::Null), Facts::default()),
+        (claude("s", 7), ProcessFacts { descends: false, ..child_of("then") }),
+        (claude("s", 7), ProcessFacts { agent_start: None, ..child_of("then") }),
+        (other("agentPid", Value::Null), ProcessFacts::default()),
+        (other("udsPath", Value::Null), ProcessFacts::default()),
     ] {
         let mut world = World::new();
         let first = world.come("s", 7, &child_of("then"));
@@ -223,7 +224,7 @@ fn a_server_that_lives_on_is_another_peer_after_2_seconds() {
     assert_ne!(third.peer_id, first.peer_id);
     // Nobody waits for the answer any more: nobody comes in.
     let held = world.register(&claude("s", 7), &child_of("then"), None).unwrap_err();
-    let gone = Held { hung_up: true, until: world.0.now.mono, ..held };
+    let gone = AskedAgain { hung_up: true, until: world.0.now.mono, ..held };
     let request = registration(&claude("s", 7), &child_of("then"));
     let refused = world.turn(|mesh, now| mesh.handle_held(Caller::Broker, &request, gone, now));
     assert!(matches!(refused, Err(Failure::Refused(it)) if it.code == Code::Timeout));
@@ -240,7 +241,7 @@ fn a_session_is_continued_only_while_nobody_is_in_it() {
     let nested = world.come("s", 8, &child_of("later"));
     assert_ne!(nested.peer_id, first.peer_id);
     world.ask(Some(&first.peer_token), Endpoint::Unregister, &goodbye()).unwrap();
-    let ended = Facts { former_ended: true, ..child_of("last") };
+    let ended = ProcessFacts { former_ended: true, ..child_of("last") };
     let third = world.come("s", 9, &ended);
     assert!(![first.peer_id, nested.peer_id].contains(&third.peer_id));
     for peer in [&nested, &third] {
@@ -307,12 +308,13 @@ fn the_end_of_the_agent_ends_all_at_once() {
         let running = world.come("s", 8, &child_of("later"));
         assert_ne!(running.peer_id, first.peer_id, "unless the kernel says so, it has not ended");
         world.ask(Some(&running.peer_token), Endpoint::Unregister, &json!({})).unwrap();
-        let ended = Facts { former_ended: true, ..child_of("later") };
+        let ended = ProcessFacts { former_ended: true, ..child_of("later") };
         let second = world.come("s", 8, &ended);
         assert_eq!((second.peer_id, &second.name), (first.peer_id, &first.name));
         assert_eq!(world.events("peer_joined"), 3, "it is said that it is here again");
         // And only one of them: that one lives.
-        let held = world.register(&claude("s", 9), &Facts { former_ended: false, ..ended }, None);
+        let held =
+            world.register(&claude("s", 9), &ProcessFacts { former_ended: false, ..ended }, None);
         assert_ne!(held.unwrap().peer_id, first.peer_id);
     }
 }
@@ -361,7 +363,7 @@ fn a_restart_of_the_broker_changes_nothing_of_it() {
     assert_eq!(again.peer_id, first.peer_id);
     // Its server has ended while no broker was there to see it.
     world.restart(5);
-    let gone = Facts { former_gone: true, ..child_of("then") };
+    let gone = ProcessFacts { former_gone: true, ..child_of("then") };
     assert_eq!(world.come("s", 7, &gone).peer_id, first.peer_id);
 }
 

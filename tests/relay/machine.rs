@@ -309,7 +309,7 @@ impl Machine {
             }
         }
         for push in effects.pushes {
-            let slm_mesh::mesh::Target::One(to) = push.to else { panic!("to one") };
+            let slm_mesh::mesh::PushTarget::One(to) = push.to else { panic!("to one") };
             let its = self.sessions.iter_mut().filter(|it| it.peer() == Some(to));
             for socket in its.filter_map(|it| it.socket.as_mut()).filter(|it| it.announced) {
                 socket.frames.push_back(push.frame.json().to_owned());

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use slm_mesh::api::{
-    Claimed, DatabaseStatus, Endpoint, Facts, LockReply, Messages, Refusal, Reply, Request,
+    Claimed, DatabaseStatus, Endpoint, LockReply, Messages, ProcessFacts, Refusal, Reply, Request,
 };
 use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
 use slm_mesh::broker::links::News;
 use slm_mesh::mesh::{
-    Caller, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Proof, Settings,
+    Caller, Credential, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings,
 };
 use slm_mesh::model::{MachineId, MachineName, MessageId, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::{EventQuery, Store};
@@ -151,10 +151,10 @@ pub(crate) struct Seen {
 }
 
 /// What the kernel would say of a registration.
-fn facts(body: &str) -> Facts {
+fn facts(body: &str) -> ProcessFacts {
     let body: Value = serde_json::from_str(body).unwrap();
     let is = |fact: &str| body["facts"][fact] == true;
-    Facts {
+    ProcessFacts {
         agent_start: body["agentPid"].as_u64().and(body["facts"]["start"].as_str()).map(Into::into),
         descends: is("descends"),
         former_gone: is("gone"),
@@ -650,11 +650,12 @@ impl<B: Backend> World<B> {
             | Input::CutOff(_) => {}
             Input::Dial(id) => {
                 let name = format!("m{}", id.0[0] % 2);
-                let admitted = match self.mesh().admit(*id, Proof::Secret, (&name, "here"), now) {
-                    Ok(name) => Some(name),
-                    Err(Failure::Refused(_)) => None,
-                    Err(Failure::Store(error)) => panic!("{error}"),
-                };
+                let admitted =
+                    match self.mesh().admit(*id, Credential::Secret, (&name, "here"), now) {
+                        Ok(name) => Some(name),
+                        Err(Failure::Refused(_)) => None,
+                        Err(Failure::Store(error)) => panic!("{error}"),
+                    };
                 self.now_in.admitted.push((*id, admitted));
             }
             Input::Request { token, endpoint, body } => {

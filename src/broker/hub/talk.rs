@@ -12,7 +12,7 @@ use crate::broker::remote::{Closing, Machines, Taken, Told, Whose};
 use crate::broker::uplink::same_major;
 use crate::lan::channel::{Claim, Upgrade};
 use crate::log;
-use crate::mesh::{Failure, Proof};
+use crate::mesh::{Credential, Failure};
 use crate::model::{MachineName, Now};
 use crate::store::Store;
 
@@ -121,9 +121,9 @@ impl<S: Store> Talk<'_, S> {
 
     fn admit(&mut self, key: Key, upgrade: &Upgrade, address: IpAddr) {
         let proof = match upgrade.claim {
-            Claim::Known => Proof::Known,
-            Claim::Invitation(token) => Proof::Invitation(token.hash()),
-            Claim::Secret => Proof::Secret,
+            Claim::Known => Credential::Known,
+            Claim::Invitation(token) => Credential::Invitation(token.hash()),
+            Claim::Secret => Credential::Secret,
         };
         if let Err(words) = same_major(&upgrade.version) {
             let message = format!("the machine that joins {words}");
@@ -226,7 +226,8 @@ mod tests {
             let mut name = None;
             hub.turn(|talk| {
                 talk.local.turn.with_mesh(|mesh, now| {
-                    let admitted = mesh.admit(MachineId([1; 32]), Proof::Secret, ("box", ""), now);
+                    let admitted =
+                        mesh.admit(MachineId([1; 32]), Credential::Secret, ("box", ""), now);
                     name = admitted.ok();
                     Ok(())
                 });

@@ -23,7 +23,7 @@ use crate::broker::table::{Key, Table};
 use crate::limits::{
     BACKOFF_MAX, BACKOFF_MIN, CONNECT_ATTEMPTS_MAX, PUSH_READ_BYTES_MAX, PUSH_READ_BYTES_PER_TURN,
 };
-use crate::mesh::{Push, Target};
+use crate::mesh::{Push, PushTarget};
 use crate::model::{MessageId, Monotonic, PeerId, Seq};
 
 /// What is to be done, in this order.
@@ -405,7 +405,7 @@ impl Manager {
             connection.add(Frame { bytes, message: push.frame.message() });
         };
         match push.to {
-            Target::One(peer) => {
+            PushTarget::One(peer) => {
                 let key = self.links.get(&peer).and_then(|link| link.connection);
                 if let Some((key, connection)) =
                     key.and_then(|key| Some((key, self.connections.get_mut(key)?)))
@@ -413,7 +413,7 @@ impl Manager {
                     add(key, connection);
                 }
             }
-            Target::AllBut(but) => {
+            PushTarget::AllBut(but) => {
                 for (key, connection) in self.connections.iter_mut() {
                     if Some(connection.peer) != but {
                         add(key, connection);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Remote, Told};
 use crate::limits::UPLINK_GRANTS_MAX;
-use crate::mesh::{Effects, Target};
+use crate::mesh::{Effects, PushTarget};
 use crate::model::{MachineName, Monotonic, PeerId};
 
 /// An answer that left on a connection which has ended since.
@@ -183,14 +183,14 @@ impl<K: Copy + Ord> Machines<K> {
         effects.pushes.retain(|push| {
             let message = push.frame.message();
             match push.to {
-                Target::One(peer) => {
+                PushTarget::One(peer) => {
                     let Some(machine) = machine_of(peer) else { return true };
                     if let Some(remote) = self.of(machine) {
                         remote.push(peer, push.frame.json(), message);
                     }
                     false
                 }
-                Target::AllBut(but) => {
+                PushTarget::AllBut(but) => {
                     for remote in self.connections.values_mut() {
                         let all: Vec<PeerId> = remote.reached().collect();
                         for peer in all.into_iter().filter(|peer| Some(*peer) != but) {

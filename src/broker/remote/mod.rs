@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::links::News;
-use crate::api::{Endpoint, Facts, Refusal};
+use crate::api::{Endpoint, ProcessFacts, Refusal};
 use crate::limits::{
     MACHINE_FENCED_MAX, MACHINE_SILENCE_MAX, UPDATES_BACKLOG_BYTES, UPLINK_QUEUE_BYTES_MAX,
     UPLINK_REQUESTS_MAX,
@@ -67,7 +67,7 @@ pub enum Taken<'a> {
     /// A request, to be answered by [`Remote::answer`] in any case.
     Asked(Asked<'a>),
     /// What [`Remote::look`] asked for.
-    Facts(u64, Facts),
+    Facts(u64, ProcessFacts),
 }
 
 /// What has happened on that machine, for the mesh.

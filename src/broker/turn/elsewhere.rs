@@ -2,7 +2,7 @@
 //! says; and what only its kernel knows is asked of its relay.
 
 use super::Turn;
-use crate::api::{Code, Endpoint, Facts, Refusal, Request};
+use crate::api::{Code, Endpoint, ProcessFacts, Refusal, Request};
 use crate::broker::answers::Address;
 use crate::broker::held::{Asker, Cut};
 use crate::broker::remote::Asked;
@@ -49,7 +49,8 @@ impl<S: Store> Turn<S> {
             }
         };
         if let Request::Register(register) = &mut request {
-            register.facts = Facts { agent_start: asked.agent_start, ..Facts::default() };
+            register.facts =
+                ProcessFacts { agent_start: asked.agent_start, ..ProcessFacts::default() };
             if let Some(former) = self.former(caller, &request) {
                 let look = look(asked.id, &request, &former);
                 let token = token.map(Into::into);
@@ -94,7 +95,7 @@ impl<S: Store> Turn<S> {
     }
 
     /// A machine has found out the facts of a registration.
-    pub(in crate::broker) fn found_out(&mut self, to: Asker, found: &Facts) {
+    pub(in crate::broker) fn found_out(&mut self, to: Asker, found: &ProcessFacts) {
         let Some(looking) = self.looking.remove(&to) else { return };
         let Looking { caller, mut request, token, former } = *looking;
         self.requests += 1;
@@ -103,7 +104,7 @@ impl<S: Store> Turn<S> {
             && is_same
         {
             let agent_start = register.facts.agent_start.take();
-            register.facts = Facts { agent_start, ..found.clone() };
+            register.facts = ProcessFacts { agent_start, ..found.clone() };
         }
         self.ask_first(Address::of_machine(to), caller, request, token.as_deref(), false);
     }

@@ -4,7 +4,7 @@ use super::requests::Kind;
 use super::ways::Given;
 use super::{Answered, Output, State, Uplink};
 use crate::api::PushFrame;
-use crate::mesh::{Abandoned, Departed, Push, Target, WatchAgent};
+use crate::mesh::{Abandoned, Departed, Push, PushTarget, WatchAgent};
 use crate::model::{LeaveReason, Monotonic, PeerId, Seq, Timestamp};
 use crate::wire::frames::{Answer, Hello, Look, ToHub, ToRelay};
 
@@ -110,7 +110,7 @@ impl<A: Copy + Ord> Uplink<A> {
         match self.ways.push(to, seq) {
             Given::Now => {
                 let frame = PushFrame::passed_on(push, seq);
-                self.effects.pushes.push(Push { to: Target::One(to), frame });
+                self.effects.pushes.push(Push { to: PushTarget::One(to), frame });
             }
             Given::Nowhere => {}
             Given::Before { confirmed, written } => {

@@ -472,7 +472,7 @@ impl<A: Copy + Ord> Uplink<A> {
     }
 
     /// What [`Output::Look`] asked for.
-    pub fn found_out(&mut self, id: u64, facts: crate::api::Facts) {
+    pub fn found_out(&mut self, id: u64, facts: crate::api::ProcessFacts) {
         self.say(&ToHub::Facts { id, facts });
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::Index;
-use super::target::Target;
+use super::target::LockTarget;
 use crate::model::{Lock, MeshTime, Party, Seq};
 use crate::patterns::Steps;
 
@@ -40,7 +40,7 @@ impl Book {
     /// Adds a lock, or changes the one with its fence, whose files stay.
     pub(super) fn put(&mut self, lock: Lock) {
         if !self.locks.contains_key(&lock.fence) {
-            self.index.insert(lock.fence.0, Target::of(&lock));
+            self.index.insert(lock.fence.0, LockTarget::of(&lock));
             self.holders.entry(lock.holder.clone()).or_default().insert(lock.fence);
             self.paths.insert((lock.path.clone(), lock.fence));
         }
@@ -105,7 +105,7 @@ impl Book {
     /// Those that overlap with `target`, the first taken first; see [`Index::overlapping`].
     pub(super) fn overlapping(
         &self,
-        target: &Target,
+        target: &LockTarget,
         steps: &Steps,
     ) -> impl Iterator<Item = &Lock> {
         let fences = self.index.overlapping(target, steps);
@@ -114,7 +114,7 @@ impl Book {
     }
 
     /// At most `limit` of those on files of `target` that have expired: on just these files first.
-    pub(super) fn expired(&self, target: &Target, steps: &Steps, limit: usize) -> Vec<Lock> {
+    pub(super) fn expired(&self, target: &LockTarget, steps: &Steps, limit: usize) -> Vec<Lock> {
         let around = self.index.overlapping(target, steps);
         let around = around.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)));
         let here: BTreeSet<Seq> = self.at(target).map(|lock| lock.fence).collect();
@@ -127,7 +127,7 @@ impl Book {
     pub(super) fn in_way_of(
         &self,
         party: &Party,
-        target: &Target,
+        target: &LockTarget,
         shared: bool,
         steps: &Steps,
     ) -> impl Iterator<Item = &Lock> {
@@ -136,7 +136,7 @@ impl Book {
     }
 
     /// The lock that `party` holds on just these files.
-    pub(super) fn own(&self, party: &Party, target: &Target) -> Option<&Lock> {
+    pub(super) fn own(&self, party: &Party, target: &LockTarget) -> Option<&Lock> {
         let renewed = |lock: &&Lock| {
             let own = self.index.get(lock.fence.0);
             lock.holder == *party && own.is_some_and(|own| own.is_renewed_by(target))
@@ -145,11 +145,11 @@ impl Book {
     }
 
     /// The locks on just these files.
-    pub(super) fn same(&self, target: &Target) -> impl Iterator<Item = &Lock> {
+    pub(super) fn same(&self, target: &LockTarget) -> impl Iterator<Item = &Lock> {
         self.at(target).filter(|lock| self.is_live(lock))
     }
 
-    fn at(&self, target: &Target) -> impl Iterator<Item = &Lock> {
+    fn at(&self, target: &LockTarget) -> impl Iterator<Item = &Lock> {
         let text: Box<str> = target.text().into();
         let range = (text.clone(), Seq(0))..=(text, Seq(u64::MAX));
         self.paths

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::target::Target;
+use super::target::LockTarget;
 use crate::limits::LOCK_CANDIDATE_STEPS;
 use crate::model::{MachineName, RepoHash};
 use crate::patterns::{Pattern, Steps};
@@ -12,7 +12,7 @@ use crate::patterns::{Pattern, Steps};
 /// Targets by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    targets: BTreeMap<u64, Target>,
+    targets: BTreeMap<u64, LockTarget>,
     /// Those of files, by machine.
     files: BTreeMap<Home, Space>,
     /// Those of all working trees of a repository.
@@ -34,7 +34,7 @@ enum RepoKey {
 }
 
 impl RepoKey {
-    fn of(target: &Target) -> impl Iterator<Item = Self> {
+    fn of(target: &LockTarget) -> impl Iterator<Item = Self> {
         let path = target.repo.clone().map(|repo| Self::On(target.machine, repo));
         path.into_iter().chain(target.hash.map(Self::Anywhere))
     }
@@ -42,7 +42,7 @@ impl RepoKey {
 
 impl Index {
     /// Adds a target under a number that is not in use.
-    pub(super) fn insert(&mut self, number: u64, target: Target) {
+    pub(super) fn insert(&mut self, number: u64, target: LockTarget) {
         if target.is_repo_wide() {
             for key in RepoKey::of(&target) {
                 self.repos.entry(key).or_default().insert(number, &target.pattern);
@@ -86,13 +86,13 @@ impl Index {
     }
 
     /// The target under a number.
-    pub(super) fn get(&self, number: u64) -> Option<&Target> {
+    pub(super) fn get(&self, number: u64) -> Option<&LockTarget> {
         self.targets.get(&number)
     }
 
     /// The numbers of those that overlap with `target`, in order; some too many or too few once
     /// `steps` are spent, so that whoever asks has to look at them.
-    pub(super) fn overlapping(&self, target: &Target, steps: &Steps) -> BTreeSet<u64> {
+    pub(super) fn overlapping(&self, target: &LockTarget, steps: &Steps) -> BTreeSet<u64> {
         let mut found = Vec::new();
         let spaces = RepoKey::of(target).filter_map(|key| self.repos.get(&key));
         if target.is_repo_wide() {
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::api::LockPath;
     use crate::limits::{LOCK_STEPS_MAX, LOCKS_MAX};
-    use crate::mesh::locks::target::Place;
+    use crate::mesh::locks::target::Workplace;
     use crate::model::Party;
 
     fn plenty() -> Steps {
@@ -224,16 +224,24 @@ mod tests {
 
     #[test]
     fn what_is_found_is_what_a_look_at_all_would_find() {
-        let places: Vec<Place<'_>> = ["/w", "/w/tree", "/o"]
+        let places: Vec<Workplace<'_>> = ["/w", "/w/tree", "/o"]
             .iter()
             .zip(["r", "r", "o"])
-            .map(|(root, repo)| Place { repo: Some(repo), root: Some(root), ..Place::default() })
+            .map(|(root, repo)| Workplace {
+                repo: Some(repo),
+                root: Some(root),
+                ..Workplace::default()
+            })
             .flat_map(|place| {
                 let (machine, hash) = (MachineName::new("b"), Some(RepoHash([1; 32])));
-                [place, Place { machine, ..place }, Place { machine, hash, ..place }]
+                [place, Workplace { machine, ..place }, Workplace { machine, hash, ..place }]
             })
-            .chain([Place { hash: Some(RepoHash([1; 32])), repo: Some("p"), ..Place::default() }])
-            .chain([Place::default()])
+            .chain([Workplace {
+                hash: Some(RepoHash([1; 32])),
+                repo: Some("p"),
+                ..Workplace::default()
+            }])
+            .chain([Workplace::default()])
             .collect();
         let texts = [
             "/w/a",
@@ -258,11 +266,11 @@ mod tests {
             "repo:a/",
             "/",
         ];
-        let targets: Vec<Target> = (places.iter())
+        let targets: Vec<LockTarget> = (places.iter())
             .flat_map(|place| {
-                texts
-                    .iter()
-                    .filter_map(|text| Target::read(&LockPath::of(*text), &Party::Cli, *place).ok())
+                texts.iter().filter_map(|text| {
+                    LockTarget::read(&LockPath::of(*text), &Party::Cli, *place).ok()
+                })
             })
             .collect();
         assert!(targets.len() > 70);
@@ -307,8 +315,9 @@ mod tests {
 
     #[test]
     fn a_pattern_over_all_locks_there_can_be_is_compared_in_the_steps_of_a_request() {
-        let target =
-            |text: &str| Target::read(&LockPath::of(text), &Party::Cli, Place::default()).unwrap();
+        let target = |text: &str| {
+            LockTarget::read(&LockPath::of(text), &Party::Cli, Workplace::default()).unwrap()
+        };
         let mut index = Index::default();
         for number in 0..LOCKS_MAX {
             let text =

@@ -24,7 +24,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 
-use super::turn::{Caller, Failure, Handled, Held, Interest, Outcome, Replied};
+use super::turn::{AskedAgain, Caller, Failure, Handled, Interest, Outcome, Replied};
 use super::who::{Actor, Right};
 use super::{EXPIRE_ROWS_MAX, Mesh};
 use crate::api::{
@@ -40,7 +40,7 @@ pub(super) use edit::Edits;
 pub(super) use grants::Grants;
 pub(super) use queue::Queue;
 use queue::Waiter;
-use target::{Place, Target};
+use target::{LockTarget, Workplace};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -48,7 +48,7 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Clone, Debug)]
 struct Ask {
     actor: Actor,
-    target: Target,
+    target: LockTarget,
     shared: bool,
 }
 
@@ -68,7 +68,7 @@ impl<S: Store> Mesh<S> {
         &mut self,
         caller: Caller,
         wanted: &LockFile,
-        held: Option<Held>,
+        held: Option<AskedAgain>,
     ) -> Handled {
         let place = match held.map(|held| held.on) {
             Some(Interest::Lock(ticket)) => Some(ticket),
@@ -228,7 +228,7 @@ impl<S: Store> Mesh<S> {
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
             self.grants.remove(own.fence);
-            self.queue.stir(&Target::of(&own), &self.steps);
+            self.queue.stir(&LockTarget::of(&own), &self.steps);
         }
         self.store.put_lock(&lock)?;
         self.locks.put(lock.clone());
@@ -385,17 +385,18 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What a path means: relative ones of peers belong to their project.
-    fn target(&self, party: &Party, path: &LockPath) -> std::result::Result<Target, Refusal> {
+    fn target(&self, party: &Party, path: &LockPath) -> std::result::Result<LockTarget, Refusal> {
         let record = party.peer().and_then(|id| self.peers.get(&id)).map(|present| &present.record);
         let machine = self.home_of(party);
-        let place = record.map_or(Place { machine, ..Place::default() }, |record| Place {
-            machine,
-            hash: record.repo_hash,
-            project: Some(&record.project_path),
-            repo: record.repo_id.as_deref(),
-            root: record.git_root.as_deref(),
-        });
-        Target::read(path, party, place)
+        let place =
+            record.map_or(Workplace { machine, ..Workplace::default() }, |record| Workplace {
+                machine,
+                hash: record.repo_hash,
+                project: Some(&record.project_path),
+                repo: record.repo_id.as_deref(),
+                root: record.git_root.as_deref(),
+            });
+        LockTarget::read(path, party, place)
     }
 
     /// Frees a lock, for a reason that everyone is told.
@@ -414,7 +415,7 @@ impl<S: Store> Mesh<S> {
     ) -> Stored<()> {
         self.locks.remove(lock.fence);
         self.grants.remove(lock.fence);
-        self.queue.stir(&Target::of(lock), &self.steps);
+        self.queue.stir(&LockTarget::of(lock), &self.steps);
         let freed = Fact::LockFreed {
             by: thief.map(|(thief, _)| thief.party.clone()),
             by_name: thief.map(|(thief, _)| thief.name.clone()),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::index::Index;
-use super::target::Target;
+use super::target::LockTarget;
 use crate::limits::{LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX};
 use crate::mesh::turn::Ticket;
 use crate::model::{Monotonic, Party};
@@ -18,7 +18,7 @@ use crate::patterns::Steps;
 pub(super) struct Waiter {
     pub(super) party: Party,
     pub(super) name: Box<str>,
-    pub(super) target: Target,
+    pub(super) target: LockTarget,
     pub(super) shared: bool,
     /// The client's own id of this place.
     pub(super) place: Option<Uuid>,
@@ -51,7 +51,7 @@ pub(in crate::mesh) struct Queue {
 
 impl Queue {
     /// Whether one more may wait for `target`.
-    pub(super) fn check_room(&self, target: &Target, steps: &Steps) -> Result<(), Crowded> {
+    pub(super) fn check_room(&self, target: &LockTarget, steps: &Steps) -> Result<(), Crowded> {
         if self.waiters.len() >= LOCK_WAITERS_MAX {
             return Err(Crowded::Everywhere);
         }
@@ -102,7 +102,7 @@ impl Queue {
         &mut self,
         party: &Party,
         place: Uuid,
-        target: &Target,
+        target: &LockTarget,
         shared: bool,
     ) -> Option<Ticket> {
         let tickets = self.parties.get(party)?;
@@ -163,7 +163,7 @@ impl Queue {
     /// [`Index::overlapping`].
     pub(super) fn overlapping(
         &self,
-        target: &Target,
+        target: &LockTarget,
         steps: &Steps,
     ) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let tickets = self.index.overlapping(target, steps);
@@ -178,7 +178,7 @@ impl Queue {
     }
 
     /// Something has changed about `target`.
-    pub(super) fn stir(&mut self, target: &Target, steps: &Steps) {
+    pub(super) fn stir(&mut self, target: &LockTarget, steps: &Steps) {
         if self.stirred.len() == self.waiters.len() {
             return;
         }

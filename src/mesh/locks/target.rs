@@ -10,7 +10,7 @@ const REPO: &str = "repo:";
 
 /// Where someone works, for the paths it names.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place<'a> {
+pub(super) struct Workplace<'a> {
     /// Its machine; none for the hub's own.
     pub(super) machine: Option<MachineName>,
     /// Where its relative paths begin.
@@ -25,7 +25,7 @@ pub(super) struct Place<'a> {
 
 /// The files of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct LockTarget {
     /// Relative to the repository if there is no root for it, otherwise as it is.
     pub(super) pattern: Pattern,
     /// The machine that the paths are on.
@@ -38,12 +38,16 @@ pub(super) struct Target {
     pub(super) root: Option<Box<str>>,
 }
 
-impl Target {
+impl LockTarget {
     /// What `path` means to `party`, which works at `place`.
     ///
     /// # Errors
     /// What is wrong with it, and what would be right.
-    pub(super) fn read(path: &LockPath, party: &Party, place: Place<'_>) -> Result<Self, Refusal> {
+    pub(super) fn read(
+        path: &LockPath,
+        party: &Party,
+        place: Workplace<'_>,
+    ) -> Result<Self, Refusal> {
         let text = &*path.file_path;
         let given = (path.git.repo_id.as_deref(), path.git.git_root.as_deref());
         // A repository without an id of its own is known by its root.
@@ -204,7 +208,7 @@ fn read_repository(rest: &str, is_known: bool, party: &Party) -> Result<Pattern,
     Ok(pattern)
 }
 
-fn read_files(path: &LockPath, party: &Party, place: Place<'_>) -> Result<Pattern, Refusal> {
+fn read_files(path: &LockPath, party: &Party, place: Workplace<'_>) -> Result<Pattern, Refusal> {
     let text = &*path.file_path;
     let relative = !text.starts_with('/');
     let is_name = relative && matches!(party, Party::Label(_));
@@ -247,17 +251,17 @@ mod tests {
         project: &'static str,
         repo: &'static str,
         root: &'static str,
-    ) -> Place<'static> {
+    ) -> Workplace<'static> {
         let (project, repo, root) = (Some(project), Some(repo), Some(root));
-        Place { machine: None, project, repo, hash: None, root }
+        Workplace { machine: None, project, repo, hash: None, root }
     }
 
-    const MAIN: Place<'_> = place("/w/sub", "/w/.git", "/w");
-    const TREE: Place<'_> = place("/t", "/w/.git", "/t");
-    const OTHER: Place<'_> = place("/o", "/o/.git", "/o");
+    const MAIN: Workplace<'_> = place("/w/sub", "/w/.git", "/w");
+    const TREE: Workplace<'_> = place("/t", "/w/.git", "/t");
+    const OTHER: Workplace<'_> = place("/o", "/o/.git", "/o");
 
-    fn read(text: &str, place: Place<'_>) -> Target {
-        Target::read(&LockPath::of(text), &peer(), place).unwrap()
+    fn read(text: &str, place: Workplace<'_>) -> LockTarget {
+        LockTarget::read(&LockPath::of(text), &peer(), place).unwrap()
     }
 
     #[test]
@@ -296,12 +300,12 @@ mod tests {
             assert_eq!(b.overlaps(&a, &Steps::of(u32::MAX)), expected, "{b:?} {a:?}");
         }
         // Those of a repository without an id.
-        let bare = Place { repo: None, ..OTHER };
+        let bare = Workplace { repo: None, ..OTHER };
         assert!(read("repo:a", bare).overlaps(&read("a", bare), &Steps::of(u32::MAX)));
     }
 
-    fn cloned(machine: Option<&str>, place: Place<'static>) -> Place<'static> {
-        Place {
+    fn cloned(machine: Option<&str>, place: Workplace<'static>) -> Workplace<'static> {
+        Workplace {
             machine: machine.and_then(MachineName::new),
             hash: Some(RepoHash([1; 32])),
             ..place
@@ -310,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_path_is_one_on_its_machine_and_a_repository_is_one_in_all_its_clones() {
-        let on = |machine: &str, place| Place { machine: MachineName::new(machine), ..place };
+        let on = |machine: &str, place| Workplace { machine: MachineName::new(machine), ..place };
         let (here, there) = (cloned(None, MAIN), cloned(Some("b"), OTHER));
         for (a, at, b, other, expected) in [
             ("/w/a", MAIN, "/w/a", on("b", MAIN), false),
@@ -339,21 +343,21 @@ mod tests {
             git: GitPlace { repo_id: Some("/w/.git".into()), ..GitPlace::default() },
             ..LockPath::of("repo:a")
         };
-        let said = Target::read(&path, &peer(), here).unwrap();
+        let said = LockTarget::read(&path, &peer(), here).unwrap();
         assert!(said.is_renewed_by(&read("repo:a", here)));
         assert!(!read("repo:a", MAIN).is_renewed_by(&said) && read("repo:a", MAIN).is_same(&said));
         let only = LockPath {
             git: GitPlace { repo_hash: here.hash, ..GitPlace::default() },
             ..LockPath::of("repo:a")
         };
-        let only = Target::read(&only, &Party::Cli, Place::default()).unwrap();
+        let only = LockTarget::read(&only, &Party::Cli, Workplace::default()).unwrap();
         assert!(only.overlaps(&read("/o/a", there), &Steps::of(u32::MAX)));
     }
 
     #[test]
     fn what_cannot_be_locked_is_told_why() {
         let label = Party::Label("bot".into());
-        let none = Place::default();
+        let none = Workplace::default();
         for (text, party, place, words) in [
             ("repo:", &peer(), MAIN, "the whole repository"),
             ("repo:.", &peer(), MAIN, "the whole repository"),
@@ -369,7 +373,7 @@ mod tests {
             ("src/*", &label, none, "must be absolute"),
             (r"a\b", &peer(), MAIN, "backslash"),
         ] {
-            let refused = Target::read(&LockPath::of(text), party, place).unwrap_err();
+            let refused = LockTarget::read(&LockPath::of(text), party, place).unwrap_err();
             assert!(refused.message.contains(words), "{text}: {}", refused.message);
         }
         for (text, exact, party, shown) in [
@@ -382,7 +386,7 @@ mod tests {
             ("./a", false, &Party::Cli, "a"),
         ] {
             let path = LockPath { exact, ..LockPath::of(text) };
-            let target = Target::read(&path, party, none).unwrap();
+            let target = LockTarget::read(&path, party, none).unwrap();
             assert_eq!(target.text(), shown);
         }
     }
@@ -390,7 +394,7 @@ mod tests {
     #[test]
     fn a_target_is_found_again_in_its_lock() {
         let exact = LockPath { exact: true, ..LockPath::of("a*[x]") };
-        let read_exact = Target::read(&exact, &peer(), MAIN).unwrap();
+        let read_exact = LockTarget::read(&exact, &peer(), MAIN).unwrap();
         for target in [
             read("a.rs", MAIN),
             read("src/*.rs", MAIN),
@@ -409,7 +413,7 @@ mod tests {
                 git_root: target.root.clone(),
                 ..crate::mesh::locks::tests::lock()
             };
-            assert_eq!(Target::of(&lock), target);
+            assert_eq!(LockTarget::of(&lock), target);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Ask;
 use super::queue::{Crowded, Waiter};
-use super::target::Target;
+use super::target::LockTarget;
 use crate::api::{Code, Detail, Freed, LockInfo, Refusal, refuse};
 use crate::limits::{
     LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX,
@@ -60,7 +60,7 @@ impl<S: Store> Mesh<S> {
     }
 
     /// What is answered to a request that had to compare more than there is time for: never a lock.
-    pub(super) fn too_much(&self, target: &Target) -> Refusal {
+    pub(super) fn too_much(&self, target: &LockTarget) -> Refusal {
         let message = format!(
             "{} is too much to compare with the {} locks and {} waiting requests there are: lock \
              single files, or a directory further down",
@@ -186,7 +186,7 @@ impl<S: Store> Mesh<S> {
         if self.queue.is_empty() {
             return 0;
         }
-        let target = Target::of(lock);
+        let target = LockTarget::of(lock);
         let kept_back = self
             .queue
             .overlapping(&target, &self.steps)
@@ -269,7 +269,7 @@ impl<S: Store> Mesh<S> {
     /// Whether someone who came before is passed over: by looking at all, so that an error of the
     /// index shows.
     pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
-        let excludes = |party: &Party, shared: bool, target: &Target, waiter: &Waiter| {
+        let excludes = |party: &Party, shared: bool, target: &LockTarget, waiter: &Waiter| {
             waiter.party != *party
                 && !(waiter.shared && shared)
                 && waiter.target.overlaps(target, &Steps::of(u32::MAX))
@@ -280,7 +280,7 @@ impl<S: Store> Mesh<S> {
             excludes(&ask.actor.party, ask.shared, &ask.target, waiter)
                 && !self.locks.iter().any(|lock| {
                     lock.holder == ask.actor.party
-                        && excludes(&lock.holder, lock.shared, &Target::of(lock), waiter)
+                        && excludes(&lock.holder, lock.shared, &LockTarget::of(lock), waiter)
                 })
         })
     }
@@ -289,11 +289,11 @@ impl<S: Store> Mesh<S> {
     pub(in crate::mesh) fn check_queue(&self) {
         let steps = &Steps::of(u32::MAX);
         for lock in self.locks.iter() {
-            let target = Target::of(lock);
+            let target = LockTarget::of(lock);
             let other = self.locks.in_way_of(&lock.holder, &target, lock.shared, steps).next();
             assert!(other.is_none(), "{lock:?} and {other:?} exclude each other");
             let same = self.locks.same(&target).filter(|other| {
-                other.holder == lock.holder && Target::of(other).is_renewed_by(&target)
+                other.holder == lock.holder && LockTarget::of(other).is_renewed_by(&target)
             });
             assert_eq!(same.count(), 1, "{} has one lock on {}", lock.holder, lock.path);
         }

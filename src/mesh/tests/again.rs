@@ -161,7 +161,7 @@ fn a_claim_that_waits_at_the_end_of_a_turn_is_given_what_is_for_several() {
     mesh.commit_turn().unwrap();
     assert!(is_woken(&mut mesh), "its server may tell it");
     assert_eq!(until, after(0).mono.plus(DIGEST_TIME));
-    let (held, due) = (Held { on, until, hung_up: false }, Now { mono: until, ..after(0) });
+    let (held, due) = (AskedAgain { on, until, hung_up: false }, Now { mono: until, ..after(0) });
     mesh.begin_turn(due).unwrap();
     let outcome = mesh.handle_held(Caller::Broker, &request, held, due);
     mesh.commit_turn().unwrap();
@@ -196,7 +196,7 @@ fn who_has_waited_in_vain_is_not_asked_to_stay_away() {
         panic!("it waits")
     };
     mesh.commit_turn().unwrap();
-    let (held, end) = (Held { on, until, hung_up: false }, Now { mono: until, ..after(0) });
+    let (held, end) = (AskedAgain { on, until, hung_up: false }, Now { mono: until, ..after(0) });
     mesh.begin_turn(end).unwrap();
     let outcome = mesh.handle_held(Caller::Broker, &request, held, end);
     mesh.commit_turn().unwrap();

@@ -16,7 +16,7 @@ fn granted(mesh: &mut Mesh<MemoryStore>) -> Seq {
     let unlock = r#"{"action":"unlock","peerId":"script","filePath":"/f"}"#;
     decide(mesh, Endpoint::Lock, unlock, now);
     assert_eq!(mesh.next_waiter().map(Interest::Lock), Some(on));
-    let held = Held { on, until, hung_up: false };
+    let held = AskedAgain { on, until, hung_up: false };
     let given = mesh.handle_held(Caller::Broker, &wait, held, now);
     let Ok(Outcome::Reply(Reply::Locked(LockReply { lock, .. }))) = given else {
         panic!("{given:?}")

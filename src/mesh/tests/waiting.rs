@@ -35,7 +35,7 @@ fn whoever_works_elsewhere_by_now_gets_what_it_has_waited_for() {
     let body = json!({"action": "unlock", "peerId": "script", "filePath": "/w/a.rs"});
     decide(&mut mesh, Endpoint::Lock, &body.to_string(), now);
     assert_eq!(mesh.next_waiter().map(Interest::Lock), Some(on));
-    let held = Held { on, until, hung_up: false };
+    let held = AskedAgain { on, until, hung_up: false };
     let given = mesh.handle_held(token, &wait, held, now);
     let Ok(Outcome::Reply(Reply::Locked(LockReply { lock, .. }))) = given else {
         panic!("{given:?}")

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{As, FrameError, OPERATOR};
-use crate::api::Facts;
+use crate::api::ProcessFacts;
 use crate::limits::MACHINE_FRAME_BYTES_MAX;
 use crate::model::{MachineName, MessageId, PeerId, Seq, Timestamp};
 
@@ -94,7 +94,7 @@ plain! {
     PeerId: "the id of a peer",
     MessageId: "the id of a message",
     MachineName: "the name of a machine",
-    Facts: "what was asked for",
+    ProcessFacts: "what was asked for",
 }
 
 impl<'a> Value<'a> for Timestamp {

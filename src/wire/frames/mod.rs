@@ -17,7 +17,7 @@ use std::fmt;
 
 use self::declare::{frames, object};
 use self::fields::{Fields, Object, Result, ToldBy, Writer, wrong};
-use crate::api::Facts;
+use crate::api::ProcessFacts;
 use crate::limits::{
     BODY_BYTES_MAX, CONFIRMED_KEPT_MAX, FRAME_PATH_BYTES_MAX, FRAME_PEERS_MAX,
     FRAME_TOKEN_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, TAG_CHARS_MAX, UPLINK_GRANTS_MAX,
@@ -123,7 +123,7 @@ frames! { 'a;
             /// The id of the registration.
             id "id": u64,
             /// All but the start of the agent, which came with the request.
-            facts "facts": Facts,
+            facts "facts": ProcessFacts,
         },
         /// The second: the ways to the machine's peers, and which of them have ended.
         Field "peers" => Peers {

@@ -116,7 +116,7 @@ fn what_a_relay_says() {
         r#"{"id":7,"facts":{"descends":true,"formerGone":false,"formerEnded":true}}"#,
         &ToHub::Facts {
             id: 7,
-            facts: Facts { descends: true, former_ended: true, ..Facts::default() },
+            facts: ProcessFacts { descends: true, former_ended: true, ..ProcessFacts::default() },
         },
     );
     let ended = EndedProcess { peer: peer(), path: "/s".into() };

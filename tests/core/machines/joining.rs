@@ -8,7 +8,7 @@ use slm_mesh::api::{Code, Endpoint, Reply, Request};
 use slm_mesh::limits::{
     AUTH_FAILURES_PER_WINDOW, INVITATIONS_MAX, MACHINE_PEERS_MAX, STRANGERS_PER_WINDOW,
 };
-use slm_mesh::mesh::{Caller, Outcome, Proof};
+use slm_mesh::mesh::{Caller, Credential, Outcome};
 use slm_mesh::model::{LeaveReason, MachineName};
 use slm_mesh::store::Store as _;
 
@@ -25,32 +25,32 @@ fn an_invitation_lets_one_machine_in_and_no_other() {
                 other => panic!("{other:?}"),
             }
         });
-        (Proof::Invitation(Sha256::digest(invited.token).into()), invited.expires_at)
+        (Credential::Invitation(Sha256::digest(invited.token).into()), invited.expires_at)
     };
     let (first, ends) = invite(&mut world, json!({"action": "invite", "name": "Laptop"}));
     assert_eq!(ends, world.0.now.wall.plus_ms(15 * 60_000));
     let (second, _) = invite(&mut world, json!({"action": "invite", "minutes": 1}));
     // Its name is kept for it.
-    assert_eq!(world.admit(id(9), Proof::Secret, "laptop").unwrap().as_str(), "laptop-2");
+    assert_eq!(world.admit(id(9), Credential::Secret, "laptop").unwrap().as_str(), "laptop-2");
     let named = json!({"action": "invite", "name": "LAPTOP"});
     assert_eq!(world.refused(HUB, Endpoint::Machines, &named).0, "name_taken");
 
-    let wrong = world.admit(id(1), Proof::Invitation([0; 32]), "x").unwrap_err();
+    let wrong = world.admit(id(1), Credential::Invitation([0; 32]), "x").unwrap_err();
     assert!(wrong.contains("no such code"), "{wrong}");
-    assert!(world.admit(id(1), Proof::Known, "x").unwrap_err().contains("slm-mesh invite"));
+    assert!(world.admit(id(1), Credential::Known, "x").unwrap_err().contains("slm-mesh invite"));
     assert_eq!(world.admit(id(1), first, "x").unwrap().as_str(), "Laptop");
     // An answer may be lost: it comes again; nobody else may.
     assert_eq!(world.admit(id(1), first, "x").unwrap().as_str(), "Laptop");
     assert!(world.admit(id(2), first, "x").unwrap_err().contains("used by another machine"));
     world.0.restart(Duration::ZERO);
     assert!(world.admit(id(2), first, "x").unwrap_err().contains("used by another machine"));
-    assert_eq!(world.admit(id(1), Proof::Known, "x").unwrap().as_str(), "Laptop");
+    assert_eq!(world.admit(id(1), Credential::Known, "x").unwrap().as_str(), "Laptop");
 
     world.0.pass(61);
     assert!(world.admit(id(2), second, "x").unwrap_err().contains("over"));
     world.0.pass(15 * 60);
     assert_eq!(world.admit(id(1), first, "x").unwrap().as_str(), "Laptop");
-    assert_eq!(world.admit(id(1), Proof::Known, "x").unwrap().as_str(), "Laptop");
+    assert_eq!(world.admit(id(1), Credential::Known, "x").unwrap().as_str(), "Laptop");
 
     for _ in 0..INVITATIONS_MAX {
         invite(&mut world, json!({"action": "invite"}));
@@ -75,7 +75,7 @@ fn no_two_machines_are_called_the_same() {
         (&"x".repeat(99), &"x".repeat(32)),
         (&"x".repeat(99), &format!("{}-2", "x".repeat(30))),
     ]) {
-        assert_eq!(world.admit(id(n), Proof::Secret, wished).unwrap().as_str(), given);
+        assert_eq!(world.admit(id(n), Credential::Secret, wished).unwrap().as_str(), given);
     }
 }
 
@@ -105,13 +105,13 @@ fn a_removed_machine_can_do_nothing_any_more() {
     let refused = world.refused(As::Token(&token, "laptop"), Endpoint::Register, &back);
     assert_eq!(refused.0, "peer_not_found");
     assert_eq!(world.0.mesh().store_mut().invitations().unwrap(), []);
-    for proof in [Proof::Known, Proof::Secret] {
+    for proof in [Credential::Known, Credential::Secret] {
         assert!(world.admit(id(1), proof, "laptop").unwrap_err().contains("removed"));
     }
     world.0.restart(Duration::ZERO);
-    assert!(world.admit(id(1), Proof::Secret, "laptop").unwrap_err().contains("removed"));
+    assert!(world.admit(id(1), Credential::Secret, "laptop").unwrap_err().contains("removed"));
     // Its name is not for another.
-    assert_eq!(world.admit(id(3), Proof::Secret, "laptop").unwrap().as_str(), "laptop-2");
+    assert_eq!(world.admit(id(3), Credential::Secret, "laptop").unwrap().as_str(), "laptop-2");
     let machines = world.ask(HUB, Endpoint::Machines, &json!({"action": "list"}));
     let names: Vec<_> =
         machines["machines"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
@@ -200,7 +200,7 @@ fn what_is_of_a_machine_that_is_cut_off_goes_and_comes_back() {
 fn a_machine_takes_nothing_from_the_others() {
     let mut world = World::bare(5);
     for (n, name) in [(1, "laptop"), (2, "tower")] {
-        world.admit(id(n), Proof::Secret, name).unwrap();
+        world.admit(id(n), Credential::Secret, name).unwrap();
     }
     let list = json!({});
     let spent = |world: &mut World, who: As<'_>| {
@@ -239,7 +239,7 @@ fn a_machine_takes_nothing_from_the_others() {
 fn a_machine_pays_for_its_own_failures() {
     let mut world = World::bare(5);
     for (n, name) in [(1, "laptop"), (2, "tower")] {
-        world.admit(id(n), Proof::Secret, name).unwrap();
+        world.admit(id(n), Credential::Secret, name).unwrap();
     }
     let (token, _) = world.come(As::Person("laptop"), "ann", &json!({}));
     let status = |world: &mut World, machine| {

@@ -8,7 +8,7 @@ mod places;
 use crate::alone::Alone;
 use serde_json::{Value, json};
 use slm_mesh::api::{Endpoint, Request};
-use slm_mesh::mesh::{Caller, Failure, Outcome, Proof, Settings};
+use slm_mesh::mesh::{Caller, Credential, Failure, Outcome, Settings};
 use slm_mesh::model::{MachineId, MachineName, PeerId};
 
 /// What the clones of one repository have in common.
@@ -41,7 +41,7 @@ impl World {
     fn new() -> Self {
         let mut world = Self::bare(0);
         for (n, name) in [(1, "laptop"), (2, "tower")] {
-            let given = world.admit(id(n), Proof::Secret, name).unwrap();
+            let given = world.admit(id(n), Credential::Secret, name).unwrap();
             assert_eq!(given.as_str(), name);
             world.0.turn(|mesh, now| mesh.machine_up(given, now).unwrap());
         }
@@ -54,7 +54,12 @@ impl World {
         Self(Alone::new(settings))
     }
 
-    fn admit(&mut self, id: MachineId, proof: Proof, wished: &str) -> Result<MachineName, String> {
+    fn admit(
+        &mut self,
+        id: MachineId,
+        proof: Credential,
+        wished: &str,
+    ) -> Result<MachineName, String> {
         let from = (wished, "192.0.2.1");
         self.0.turn(|mesh, now| match mesh.admit(id, proof, from, now) {
             Ok(name) => Ok(name),

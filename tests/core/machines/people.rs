@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use slm_mesh::api::Endpoint;
 use slm_mesh::limits::MACHINE_REPLY_BYTES_MAX;
-use slm_mesh::mesh::Target;
+use slm_mesh::mesh::PushTarget;
 
 use super::*;
 
@@ -149,7 +149,7 @@ fn a_push_names_the_sender_as_its_machine_does() {
         .filter_map(|push| {
             let line: Value = serde_json::from_slice(push.frame.line()).ok()?;
             let from = line["payload"]["fromPeer"].as_str()?.to_owned();
-            Some((push.to == slm_mesh::mesh::Target::One(ann), from))
+            Some((push.to == slm_mesh::mesh::PushTarget::One(ann), from))
         })
         .collect();
     seen.sort();
@@ -168,7 +168,7 @@ fn an_event_names_people_as_its_reader_does() {
         world.ask(who, Endpoint::Events, &json!({"action": "subscribe", "types": ["*"]}));
     }
     let frames_to = |world: &World, peer| {
-        let to = world.0.effects.pushes.iter().filter(|push| push.to == Target::One(peer));
+        let to = world.0.effects.pushes.iter().filter(|push| push.to == PushTarget::One(peer));
         to.map(|push| push.frame.json().to_owned()).collect::<String>()
     };
     for (who, path, on_hub, on_laptop) in [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use slm_mesh::api::{Endpoint, LockReply, Reply, Request};
-use slm_mesh::mesh::{Caller, Held, Lost, Mesh, Outcome};
+use slm_mesh::mesh::{AskedAgain, Caller, Lost, Mesh, Outcome};
 use slm_mesh::model::MachineName;
 use slm_mesh::store::memory::MemoryStore;
 
@@ -247,7 +247,7 @@ fn what_is_told_on_another_machine_is_not_told() {
     let Outcome::Hold { on, until } = world.0.turn(|mesh, now| ask(mesh, None, now)) else {
         panic!("it is free")
     };
-    let held = Held { on, until, hung_up: false };
+    let held = AskedAgain { on, until, hung_up: false };
     let given = world.0.turn(|mesh, now| {
         let leave = Request::Unregister { peer_id: None, away: false };
         assert!(mesh.handle(mesh.authenticate(&hal, None), &leave, now).is_ok());
