@@ -37,19 +37,19 @@ pub enum Fact {
         /// Why.
         reason: LeaveReason,
     },
-    /// A peer stands otherwise than before. No event: the others are told, and it is not kept.
+    /// Something about a peer has changed. Not an event: the others are told, and it is not kept.
     PeerChanged {
         /// Its name.
         name: Box<str>,
         /// Its id.
         peer_id: PeerId,
-        /// In what.
+        /// What has changed.
         #[serde(flatten)]
         change: PeerChange,
     },
     /// A state entry was set, deleted, or has expired.
     StateChanged {
-        /// It is there no more.
+        /// It was deleted, or has expired.
         deleted: bool,
         /// Which entry.
         key: Box<str>,
@@ -81,10 +81,10 @@ pub enum Fact {
     },
     /// A lock is free again.
     LockFreed {
-        /// Who has stolen it, if it was stolen.
+        /// Who stole it, if it was stolen.
         #[serde(skip_serializing_if = "Option::is_none")]
         by: Option<Party>,
-        /// The name of whoever has.
+        /// The name of whoever stole it.
         #[serde(skip_serializing_if = "Option::is_none")]
         by_name: Option<Box<str>>,
         /// The number of its taking.
@@ -101,9 +101,9 @@ pub enum Fact {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<Box<str>>,
     },
-    /// A message was stored. As an event it is not: that is read off the message.
+    /// A message was stored. The event itself is not: it is derived from the message.
     MessageReceived {
-        /// Which.
+        /// The message.
         message_id: MessageId,
         /// Who has sent it.
         from_peer: Party,
@@ -115,25 +115,25 @@ pub enum Fact {
     },
     /// Messages of one sender were read.
     MessageRead {
-        /// Which.
+        /// The messages.
         message_ids: Vec<MessageId>,
-        /// Whose they are.
+        /// Who sent them.
         from_peer: Party,
         /// Who has read them.
         read_by: Party,
     },
     /// Nobody will read these messages of one sender.
     MessageUndeliverable {
-        /// Which.
+        /// The messages.
         message_ids: Vec<MessageId>,
-        /// Whose they are.
+        /// Who sent them.
         from_peer: Party,
         /// Whom they were for.
         to_peer: PeerId,
     },
     /// What one sends to another, or all send to one, is told together for a while.
     ConversationDamped(DampedInfo),
-    /// A peer is called otherwise from now on.
+    /// A peer has another name from now on.
     PeerRenamed {
         /// What it was called.
         former_name: Box<str>,
@@ -151,7 +151,7 @@ pub enum Fact {
     },
 }
 
-/// In what a peer stands otherwise than before.
+/// What has changed about a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerChange {

@@ -285,8 +285,8 @@ impl<T: Serialize> Kind for List<T> {
     }
 }
 
-/// Any JSON of at most so many bytes. It is kept as it was written but for white space: a number may
-/// have more digits than any type of ours.
+/// Any JSON of at most so many bytes. It is kept as it was written, except for white space: a number may
+/// have more digits than any type here.
 pub(super) struct Json {
     pub(super) bytes_max: usize,
 }

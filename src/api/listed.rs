@@ -7,17 +7,17 @@ use crate::model::{
     RepoHash, SentStatus, Seq, Stage, StateEntry, Timestamp, Way,
 };
 
-/// Whether a peer's heartbeat is fresh.
+/// How a listed peer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerStatus {
-    /// It is.
+    /// Its heartbeats come.
     Active,
-    /// It is not, but the peer can still be written to.
+    /// They do not come any more; it can still be written to.
     Stale,
     /// Its server is gone while its agent goes on; what is sent to it waits.
     Away,
-    /// It is here no more.
+    /// It has left.
     Left,
 }
 
@@ -114,7 +114,7 @@ impl PeerInfo {
         Self { uds_path: None, agent_pid: None, session_id: None, ..self }
     }
 
-    /// With which agent of the machine it is.
+    /// With the agent's process and session.
     #[must_use]
     pub fn with_agent(self, record: &PeerRecord) -> Self {
         let (agent_pid, session_id) = (record.agent_pid, record.session_id.clone());
@@ -157,13 +157,13 @@ pub struct MessageInfo {
     pub created_at: Timestamp,
     /// Whether it was confirmed (a broadcast in `sent`: by everyone).
     pub delivered: bool,
-    /// When.
+    /// When it was confirmed.
     #[serde(default)]
     pub delivered_at: Option<Timestamp>,
     /// When it was handed to a queue of the agent's own, unless more is known since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
-    /// To which.
+    /// The way by which it was handed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_by: Option<Way>,
     /// What has become of it there.
@@ -172,7 +172,7 @@ pub struct MessageInfo {
     /// When the agent was told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notified_at: Option<Timestamp>,
-    /// How.
+    /// The way by which it was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notified_by: Option<Way>,
     /// When it was fetched.

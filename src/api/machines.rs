@@ -48,7 +48,7 @@ pub struct HubInfo {
     /// Why it does not, and what happens next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Box<str>>,
-    /// Whether the hub lets this machine in no more: waiting changes nothing.
+    /// Whether the hub refuses this machine for good: waiting changes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
 }

@@ -109,11 +109,11 @@ pub enum Detail {
 /// An expected no of the mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// Which.
+    /// Its code.
     pub code: Code,
     /// What is wrong and what to do, a sentence or two.
     pub message: Box<str>,
-    /// What else is in the answer.
+    /// What the answer carries beside the sentence.
     pub detail: Detail,
 }
 

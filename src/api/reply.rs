@@ -252,9 +252,9 @@ pub struct MachinesReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PageOpened {
-    /// With which the page asks.
+    /// The token with which the page asks.
     pub token: Box<str>,
-    /// On which it is served, at `/`.
+    /// The port on which the page is served, at `/`.
     pub port: u16,
     /// When the token ends, unless another is made before.
     pub expires_at: Timestamp,

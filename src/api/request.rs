@@ -107,7 +107,7 @@ parts! {
         place: Place = Flat,
     }
 
-    /// Where someone is who is no peer.
+    /// Where a sender is that is no peer.
     #[derive(Default)]
     pub struct Place {
         /// Absolute path of the project.
@@ -183,7 +183,7 @@ parts! {
         wait: u64 = IfAny(CLAIM_WAIT),
         /// Where in the agent's turn it is asked, by a hook.
         moment: Option<Moment> = MOMENT,
-        /// With a prompt: the messages that it is made of, which have come to the agent by that.
+        /// With a prompt: the messages that it is made of, and that have thereby come to the agent.
         proof: Vec<Handle> = IfAny(PROOF),
     }
 
@@ -333,7 +333,7 @@ requests! {
 
     /// `POST /history` with `message`: one message, with those that it answers.
     FindMessage {
-        /// Which.
+        /// The message.
         message: MessageRef = Need(MESSAGE),
     } => History with "message";
 
@@ -387,7 +387,7 @@ requests! {
     RenewClaim {
         /// Whose; with a peer token that peer by default.
         peer_id "peerId": Option<Box<str>> = WHO,
-        /// Which claim.
+        /// The claim.
         claim_id "renew": Uuid = Need(ID),
     } => Messages with "renew";
 
@@ -395,7 +395,7 @@ requests! {
     ReleaseClaim {
         /// Whose; with a peer token that peer by default.
         peer_id "peerId": Option<Box<str>> = WHO,
-        /// Which claim.
+        /// The claim.
         claim_id "release": Uuid = Need(ID),
     } => Messages with "release";
 
@@ -511,7 +511,7 @@ requests! {
 
     /// `POST /machines`, `remove`: ends the peers of a machine and never lets it in again.
     RemoveMachine {
-        /// Which.
+        /// The machine.
         name: MachineName = Need(MACHINE),
     } => Machines "remove";
 
@@ -586,7 +586,7 @@ impl History {
 }
 
 impl Claim {
-    /// For this way, with nothing more to say.
+    /// A claim for this way, with defaults for everything else.
     #[must_use]
     pub fn new(by: Way) -> Self {
         Self { peer_id: None, by, limit: None, wait: 0, moment: None, proof: Vec::new() }
@@ -594,7 +594,7 @@ impl Claim {
 }
 
 impl LockPath {
-    /// What `text` says, with no more about it.
+    /// Only the path `text`.
     #[must_use]
     pub fn of(text: impl Into<Box<str>>) -> Self {
         Self { file_path: text.into(), ..Self::default() }

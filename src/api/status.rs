@@ -158,7 +158,7 @@ pub struct AgentInfo {
     /// When one was to be woken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_at: Option<Timestamp>,
-    /// By which way.
+    /// The way by which it was to be woken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_by: Option<Way>,
     /// What came of it: a word of `sentStatus`, `notified`, or `failed`; none while that is not known.
@@ -184,7 +184,7 @@ pub struct DampedInfo {
     /// The sender's name, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_name: Option<Box<str>>,
-    /// To whom.
+    /// The recipient.
     pub to_peer: PeerId,
     /// The recipient's name.
     pub to_name: Box<str>,

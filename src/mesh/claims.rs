@@ -1,4 +1,4 @@
-//! Claims: messages that somebody is just telling a peer's agent of, so that nobody else does so, too.
+//! Claims: messages that one way is telling a peer's agent of at this moment, so that no other does.
 //!
 //! Hooks, the peer's server and what waits beside the agent run side by side, and none knows of the
 //! others. Whoever has something to tell gets it under a claim, tells it, and marks it: that ends the
@@ -89,7 +89,7 @@ impl Claims {
         }
     }
 
-    /// Has a claim last until then; gives how many messages are under it.
+    /// Prolongs a claim; gives how many messages are under it.
     fn renew(&mut self, claim: Uuid, until: Monotonic) -> u64 {
         let mut claimed = 0;
         for one in self.0.iter_mut().filter(|one| one.claim == claim && one.ended.is_none()) {

@@ -3,7 +3,7 @@
 //! It goes on with the monotonic clock, and no jump of the wall clock moves it. Over a stop of the
 //! broker it goes on by the time that the machine has run, its sleep included. Over a restart of the
 //! machine only the wall clock can tell how much time has passed, and it may be wrong just then: it is
-//! asked once it has kept step with the running of the machine for an hour, and until then nothing is
+//! believed once it has kept step with the machine's running time for an hour, and until then nothing is
 //! removed for its age.
 //!
 //! What is shown is the wall clock, as it is now.
@@ -41,7 +41,7 @@ pub(super) struct Clock {
     offset: i64,
     /// Since when in the running of the machine the wall clock has kept step.
     steady_since: Monotonic,
-    /// The machine was started anew, and how much older everything up to here is, is not known yet.
+    /// The machine was restarted, and it is not known yet how much older everything up to here has become.
     unseen_to: Option<Seq>,
 }
 
@@ -113,7 +113,7 @@ impl Clock {
         if self.unseen_to.is_some() && steady_for < CLOCK_STEADY_TIME {
             return None;
         }
-        // When no time has passed unseen, whatever the wall clock did, it did by itself.
+        // If no time has passed unseen, the wall clock was set, whatever it did.
         let unseen = ahead.saturating_sub(self.believed).max(0);
         if unseen > 0 || steady_for >= BEHIND_TIME {
             self.believed = ahead;
@@ -143,8 +143,8 @@ fn jumped(offset: i64, before: i64) -> bool {
 }
 
 impl<S: Store> Mesh<S> {
-    /// Notes at the start what time it is, so that nobody takes the wall clock of another start for
-    /// it. Where that cannot be stored, it is at the next occasion.
+    /// Notes at the start what time it is, so that a later start does not have to rely on the wall clock.
+    /// If that cannot be stored now, it is at the next occasion.
     pub(super) fn begin_time(&mut self) {
         let begun = self.store.begin_turn().and_then(|()| self.look_at_clocks());
         if begun.and_then(|_| self.store.commit_turn()).is_err() {

@@ -35,7 +35,7 @@ pub(super) struct PushLink {
     in_flight_bytes: usize,
     /// Older messages wait in the store: nothing newer may overtake them.
     backlog: bool,
-    /// What was pushed last did not leave: nothing is, until there is room.
+    /// What was pushed last did not leave: nothing more is pushed until there is room.
     blocked: bool,
     /// Everything up to here was pushed on this connection, or needs no push.
     pushed_to: Seq,
@@ -94,7 +94,7 @@ impl PushLink {
         self.pushed_to = id.seq();
     }
 
-    /// Takes a confirmed frame out of the window; false if there is none such.
+    /// Takes a confirmed frame out of the window, if it is there.
     fn confirm(&mut self, is_it: impl Fn(&InFlight) -> bool) -> Option<MessageId> {
         let at = self.in_flight.iter().position(is_it)?;
         let frame = self.in_flight.remove(at)?;
@@ -187,9 +187,9 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// A peer's machine says that it has had these messages, on a way to it that the mesh knows no more:
-    /// those that it has acknowledged, and those that were written to it. To be told in a turn,
-    /// before [`Mesh::link_up`], which would have them pushed again.
+    /// A peer's machine says which messages the peer has had on a former connection: those that it has
+    /// acknowledged, and those that were written to it. To be called in a turn, before
+    /// [`Mesh::link_up`], which would have them pushed again.
     ///
     /// # Errors
     /// Those of the store.
@@ -208,7 +208,7 @@ impl<S: Store> Mesh<S> {
         let had: Vec<(Seq, Option<MessageId>)> =
             if present.record.acks { ids.collect() } else { seqs.collect() };
         for (seq, id) in had {
-            // It is the word of another machine: only what waits for this peer is looked at.
+            // Another machine says so: it can only be about what waits for this peer.
             let waits = self.store.undelivered(peer, Seq(seq.0.saturating_sub(1)), 1)?.messages;
             let is_it = waits
                 .first()
@@ -287,7 +287,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Whose turn it is after the one who was fed last.
+    /// The next one after the one who was fed last.
     fn next_hungry(&self) -> Option<PeerId> {
         let after = self.fed.map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.hungry.range((after, Bound::Unbounded)).next();
@@ -331,7 +331,7 @@ impl<S: Store> Mesh<S> {
         Ok(link.is_hungry())
     }
 
-    /// Which agent a sender is, as long as it is here.
+    /// Which agent a sender is, as long as it is present.
     pub(super) fn agent_of(&self, sender: &Party) -> Option<&str> {
         let present = self.peers.get(&sender.peer()?)?;
         Some(&present.record.agent_type)

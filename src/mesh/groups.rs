@@ -46,8 +46,8 @@ impl<'a> Group<'a> {
 }
 
 impl<S: Store> Mesh<S> {
-    /// The present peers of a group, but for the one who sends to it. `place` is where a sender is
-    /// who is no peer.
+    /// The present peers of a group except the sender. `place` is where the sender is, unless it is a
+    /// peer.
     pub(super) fn members(
         &self,
         group: &Group<'_>,

@@ -1,8 +1,8 @@
-//! What was last heard of each kind of agent: of its sessions, of its hooks, and of how they were
-//! woken. For whoever asks whether what was set up works.
+//! What was last heard of each kind of agent: its sessions, its hooks, and how they were woken. It tells
+//! whether what was set up works.
 //!
-//! It changes with each hook, and is stored once a minute, or when a wake comes to something else
-//! than the last.
+//! It changes with each hook, and is stored once a minute, or when a wake ends differently from the last
+//! one.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl AgentNews {
 #[derive(Debug)]
 struct AgentKind {
     info: AgentInfo,
-    /// When it was stored; none: it is to be stored with the next news.
+    /// When it was stored; if none, it is stored with the next news.
     stored: Option<Monotonic>,
 }
 

@@ -16,7 +16,7 @@ use crate::model::{
 use crate::names;
 use crate::store::{EventQuery, HistoryQuery, Result as Stored, Store};
 
-/// Of whom messages are looked for.
+/// Whose messages are looked for.
 struct With<'a> {
     /// The name that was given, folded.
     name: Box<str>,
@@ -24,7 +24,7 @@ struct With<'a> {
     given: &'a str,
     /// The peer that it names now.
     peer: Option<PeerId>,
-    /// If it names none: those who were called so, and are called otherwise by now.
+    /// If it names none: those who had this name once and have another now.
     former: BTreeSet<PeerId>,
     /// Names of peers, folded, as far as they were looked up.
     names: HashMap<PeerId, Option<Box<str>>>,
@@ -134,7 +134,7 @@ impl<S: Store> Mesh<S> {
             if !meant.map_or_else(|| named.is(message.id), |id: MessageId| id == message.id) {
                 break;
             }
-            // What it answers came before it, or is none of ours.
+            // What it answers must have come before it; anything else is no message of this mesh.
             meant = message.reply_to.filter(|before| before.seq() < seq);
             next = meant.map(MessageId::seq);
             found.push(self.as_sent(message)?);
@@ -160,7 +160,7 @@ impl<S: Store> Mesh<S> {
         Ok(self.store.peer(id)?.is_some_and(|record| &*record.agent_type == OF_DOCTOR))
     }
 
-    /// Those who were called so once, as far as events still tell: messages are kept no longer.
+    /// Those who had this name once, as far as events still tell. Messages are kept no longer than events.
     fn formerly(&mut self, name: &str) -> Stored<BTreeSet<PeerId>> {
         let types = [event_type::PEER_RENAMED.into()];
         let query = EventQuery { types: &types, since: None, after: None, limit: LIST_LIMIT_MAX };

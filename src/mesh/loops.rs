@@ -1,11 +1,11 @@
 //! Loops: two agents that thank each other, or a ring of them, must not burn a night.
 //!
-//! A wake is a claim that hands out messages and has a turn begin, or go on, that would not have
-//! otherwise. So many in [`WAKE_WINDOW`] from one sender to one agent, or so many more of one agent
-//! whoever sends, and what follows is told together: one wake every [`WAKE_DAMPED_EVERY`], until
-//! nothing has come for [`WAKE_WINDOW`]. Nothing is lost or held back from an agent that looks.
+//! A wake is a claim that hands out messages and thereby begins or prolongs a turn. After a certain number
+//! of wakes in [`WAKE_WINDOW`] from one sender to one agent, or a larger number from all senders together,
+//! what follows is told together: one wake every [`WAKE_DAMPED_EVERY`], until nothing has come for
+//! [`WAKE_WINDOW`]. Nothing is lost, or kept from an agent that looks.
 //!
-//! In memory only: a broker that is started anew counts anew.
+//! In memory only: a new broker begins to count from zero.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::limits::{
 use crate::model::{Message, Monotonic, Party, PeerId, Seq};
 use crate::store::{Result, Store};
 
-/// Who is told by whom: one sender, or, with none, whoever sends.
+/// A recipient and one sender, or, without one, all senders together.
 type Conversation = (PeerId, Option<Party>);
 
 /// The wakes of a conversation.
@@ -72,7 +72,7 @@ impl Wakes {
 /// Why a message waits to be told with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Damped {
-    /// Its sender has woken its recipient so often.
+    /// Its sender has woken its recipient too often.
     Sender,
     /// All senders together have.
     Everyone,
@@ -156,7 +156,7 @@ impl Loops {
         begun
     }
 
-    /// `from` has sent to `to`: whether that is damped, which it then stays.
+    /// `from` has sent to `to`. Gives whether that is damped, which then goes on.
     pub(super) fn sent(&mut self, from: &Party, to: PeerId, now: Monotonic) -> Option<Damped> {
         if !counts(from) {
             self.reset(to);
@@ -185,7 +185,7 @@ impl Loops {
         }
     }
 
-    /// A person has had a say: what `peer` is told, and what it tells others, is counted anew.
+    /// A person has written to `peer`: what it is told and what it tells others is counted from zero.
     fn reset(&mut self, peer: PeerId) {
         let sender = Some(Party::Peer(peer));
         let concerned: Vec<Conversation> = self

@@ -47,7 +47,7 @@ impl<S: Store> Mesh<S> {
         Ok(kept.and_then(|it| it.host.or_else(|| self.hub_name())))
     }
 
-    /// Nobody is, or was, called so; perhaps somebody is called nearly so.
+    /// Nobody has or had this name; perhaps somebody has a similar one.
     pub(super) fn no_recipient(&self, text: &str) -> Refusal {
         let looks_like_id = PeerId::parse(text).is_some();
         if let Err(error) = names::check(text)

@@ -90,26 +90,26 @@ pub struct Mesh<S> {
     tokens: BTreeMap<[u8; 32], PeerId>,
     /// The locks that are held.
     locks: locks::Book,
-    /// Those of which nobody may know.
+    /// Those of which their holders may not know.
     grants: locks::Grants,
     /// Who waits for one.
     queue: locks::Queue,
     /// The locks of those who have left, and why each is to be freed.
     leaving: BTreeMap<Seq, Freed>,
-    /// For comparing files of locks: what is left to the request in hand, and what to those who wait,
-    /// in this turn.
+    /// Steps left in this turn for comparing files of locks: for the request in hand, and for those who
+    /// wait.
     steps: Steps,
     waiting_steps: Steps,
     rates: Rates,
-    /// How often who wakes whom.
+    /// How often agents wake each other.
     loops: Loops,
     /// What was last heard of each kind of agent.
     heard: AgentsHeard,
-    /// Machines that have joined, and may.
+    /// Machines that have joined, and invitations.
     machines: Machines,
     /// What is being handled is one of the requests that hooks make.
     of_hook: bool,
-    /// Most bytes of a list for whoever asks.
+    /// Most bytes of a list in the answer to the request in hand.
     reply_bytes: usize,
     effects: Effects,
     /// Confirmed messages to be marked in the next turn, and those marked in this one.
@@ -126,7 +126,7 @@ pub struct Mesh<S> {
     next_expiry: Option<MeshTime>,
     /// No peer without a known process is due to be removed before this.
     next_dead: Option<Monotonic>,
-    /// No peer that is away has anything to lose before this.
+    /// No peer that is away is due for anything before this.
     next_away: Option<Monotonic>,
     next_purge: Monotonic,
     /// Peers that the store no longer had when it was last read.
@@ -211,7 +211,7 @@ impl<S: Store> Mesh<S> {
             loaded = read(self);
         }
         if mended {
-            // Rows that are lost may have been peers: nobody can speak for them any more.
+            // Lost rows may have been peers, for which nobody can speak any more.
             self.effects.departed.extend(self.lost.drain(..).map(|(peer, machine)| Departed {
                 peer,
                 machine,
@@ -273,8 +273,8 @@ impl<S: Store> Mesh<S> {
         self.expire()
     }
 
-    /// Begins a turn without that: nothing is written but by what is asked in it. For a shell whose
-    /// store has just failed (its disk is full, say), so that whoever only reads can be served.
+    /// Begins a turn without that: only what is asked in it writes. For a shell whose store has just
+    /// failed (its disk is full, say), so that those who only read can be served.
     ///
     /// # Errors
     /// As for [`Mesh::begin_turn`].

@@ -1,7 +1,7 @@
 //! Whether a session's agent is in a turn, as far as its hooks tell.
 //!
-//! In a turn the next hook tells the agent of a message, which costs nothing; else something has to
-//! wake it. A turn that is broken off may end without a word of the hooks: then only time tells.
+//! In a turn the next hook tells the agent of a message, which costs nothing; otherwise something has to
+//! wake it. A turn that is broken off may end without any hook: then only time tells.
 
 use crate::limits::TURN_SILENCE_MAX;
 use crate::model::{Moment, Monotonic};
@@ -10,7 +10,7 @@ use crate::model::{Moment, Monotonic};
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AgentTurn {
     runs: bool,
-    /// The last word of a hook.
+    /// When a hook was heard last.
     heard: Option<Monotonic>,
 }
 
@@ -40,7 +40,7 @@ impl AgentTurn {
         self.has_hooks().then(|| self.until(now).is_some())
     }
 
-    /// Until when what is to be told is left to the next hook; none if it is not.
+    /// Until when messages are left to the next hook; none if they are not.
     pub(super) fn until(&self, now: Monotonic) -> Option<Monotonic> {
         let until = self.heard?.plus(TURN_SILENCE_MAX);
         (self.runs && now < until).then_some(until)

@@ -32,7 +32,7 @@ pub(super) enum Seen {
     Now,
     /// It was present before this broker started.
     BeforeStart,
-    /// The process that it said it is has ended since.
+    /// The process that it claimed to be has ended since.
     Ended,
 }
 
@@ -48,21 +48,21 @@ pub(super) struct Present {
     /// The same, to be shown.
     pub(super) last_heartbeat: Timestamp,
     pub(super) seen: Seen,
-    /// Messages that its agent is just being told of.
+    /// Messages that its agent is being told of at this moment.
     pub(super) claims: Claims,
     /// Claims that wait.
     pub(super) waiters: Waiters,
     /// Whether its agent is in a turn.
     pub(super) turn: AgentTurn,
-    /// Messages in a queue of its agent.
+    /// Messages that stand in its agent's own queue.
     pub(super) queued: Queued,
-    /// Of the messages up to here there is none to be told.
+    /// No message up to here still has to be told.
     pub(super) told_to: Seq,
-    /// Until when messages to several wait for more, if there are some.
+    /// Until when broadcasts wait for more of them, if there are any.
     pub(super) digest_due: Option<Monotonic>,
     /// What its subagents are at.
     pub(super) edits: Edits,
-    /// The process of its agent is watched and runs, and its server descends from that.
+    /// Its agent's process is watched and running, and its server descends from it.
     pub(super) agent_lives: bool,
     /// Its server is gone while its agent goes on.
     pub(super) away: Option<Away>,
@@ -89,21 +89,21 @@ impl Present {
         }
     }
 
-    /// The same with the record that is stored: the turn that had changed it has failed.
+    /// The same peer with the record that is stored, after the turn that had changed it has failed.
     pub(super) fn with(self, record: PeerRecord, now: Now) -> Self {
         let away = self.away.filter(|_| record.away_at.is_some());
         Self { record, away: away.map(|away| away.after_failure(now)), ..self }
     }
 
-    /// The same, away as its record says if it is not known to be. `time` is that of the mesh.
+    /// The same peer, away if its record says so. `time` is the time of the mesh.
     pub(super) fn away_since_before(mut self, time: MeshTime, now: Now) -> Self {
         let away = self.record.away_at.map(|at| Away::since(at.ms_until(time), now));
         self.away = self.away.or(away);
         self
     }
 
-    /// How its agent can be told, as far as is known: what waits beside it wakes it, and its hooks reach
-    /// it with its next turn, whatever its peer has said.
+    /// How its agent can be told, as far as is known. Something that waits beside the agent wakes it, and
+    /// its hooks reach it with its next turn, whatever its server has said.
     pub(super) fn reach(&self, now: Now) -> &str {
         if self.away.is_some() {
             return reach::NONE;
@@ -121,7 +121,7 @@ impl Present {
         }
     }
 
-    /// The process that it said it is.
+    /// The process that it claims to be.
     pub(super) fn named_process(&self) -> (PeerId, u32) {
         (self.record.id, self.record.pid)
     }
@@ -162,7 +162,7 @@ impl<S: Store> Mesh<S> {
         self.come_in(Present::new(record, self.now, Seen::Now), true)?;
         self.heard_of(id, AgentNews::Registered)?;
         if !automatic {
-            // What is in its mailbox may be in a queue of whoever had the name before.
+            // What is in its mailbox may stand in the queue of whoever had the name before.
             self.forget_queued(id)?;
         }
         Ok(self.registered(id, token.into(), false))
@@ -192,7 +192,7 @@ impl<S: Store> Mesh<S> {
             Some(present) => Some(present.record.clone()),
             None => self.store.peer(id)?.filter(|record| record.resumable),
         };
-        // Who is on another machine is not told from nobody.
+        // A peer on another machine is treated like one that does not exist.
         let home = self.home(caller);
         let kept = kept.filter(|kept| kept.host == home);
         let own = match (caller, &kept) {
@@ -201,7 +201,7 @@ impl<S: Store> Mesh<S> {
             (Caller::Unknown { .. }, None) | (Caller::Broker | Caller::Operator(_), _) => false,
         };
         let Some(kept) = kept else {
-            // Who it was can no longer be told; that it is gone may be.
+            // Whether the token was its own cannot be checked any more; that it is gone may be said.
             return Err(match caller {
                 Caller::Broker | Caller::Operator(_) | Caller::Unknown { .. } => gone().into(),
                 Caller::Peer(_) => forbidden_resume().into(),
@@ -221,8 +221,8 @@ impl<S: Store> Mesh<S> {
         Ok(self.registered(id, Box::default(), false))
     }
 
-    /// The peer that a present one turns out to be, now that it knows its session: only while nobody
-    /// has had to do with it yet.
+    /// The peer that a present one turns out to be, now that it knows its session. Only as long as
+    /// nobody has dealt with it yet.
     fn was_another(
         &mut self,
         kept: &PeerRecord,
@@ -242,7 +242,7 @@ impl<S: Store> Mesh<S> {
         })
     }
 
-    /// Lets a peer in that is known: with what it says now, and with what it was.
+    /// Lets a known peer in: with what it says now, and with what was kept of it.
     pub(super) fn readmit(
         &mut self,
         kept: PeerRecord,
@@ -263,7 +263,7 @@ impl<S: Store> Mesh<S> {
             self.claim_name(wanted, (Some(id), kept.host), register.exclusive)?;
         let automatic = made || numbered;
         let said = record((kept.host, register), id, (name, automatic), kept.token_hash, self.now);
-        // Which session it is, and of which process, it need not say again: a hook may know better.
+        // It need not repeat its session and its agent's process: a hook may know them better.
         let (agent_pid, agent_start) = match said.agent_pid {
             Some(pid) => (Some(pid), said.agent_start.clone()),
             None => (kept.agent_pid, kept.agent_start),
@@ -279,11 +279,11 @@ impl<S: Store> Mesh<S> {
         };
         let mailbox = self.mailbox_of(id).map(Box::from);
         let of_record = (!record.name_is_automatic).then(|| record.name.clone());
-        // With another mailbox comes what whoever had that before has put into a queue.
+        // Messages in another mailbox may stand in the queue of whoever had that mailbox before.
         let moves = !absent && of_record != mailbox;
         let own = if moves { self.unproven(Recipient::Peer(id))? } else { Vec::new() };
         self.store.put_peer(&record)?;
-        // Of another agent, or one that cannot be told from another, nothing is in a queue yet.
+        // Nothing can stand in the queue of another agent, or of one that may be another.
         let same_agent = match former_agent {
             (None, _) | (_, None) => !absent,
             (pid, start) => (record.agent_pid, &record.agent_start) == (pid, &start),
@@ -302,7 +302,7 @@ impl<S: Store> Mesh<S> {
                     self.hungry.remove(&id);
                     self.effects.disconnect.push(id);
                 }
-                // Of another agent nothing is known yet.
+                // Nothing is known yet of another agent.
                 if !same_agent {
                     present.turn = AgentTurn::default();
                 }
@@ -327,7 +327,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// The mailbox of a peer is another: what waits in it may be older than what was pushed.
+    /// A peer has another mailbox: what waits in it may be older than what was pushed.
     pub(super) fn has_other_mailbox(&mut self, present: &mut Present) {
         let id = present.record.id;
         present.told_to = Seq::default();
@@ -361,7 +361,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// A peer stands otherwise than before: tells the others.
+    /// Tells the others that something about a peer has changed.
     pub(super) fn peer_changed(&mut self, id: PeerId, name: Box<str>, change: PeerChange) {
         let changed = Rc::new(Fact::PeerChanged { name, peer_id: id, change });
         self.tell_others(&changed, Some(&Party::Peer(id)));
@@ -387,8 +387,8 @@ impl<S: Store> Mesh<S> {
         self.lose_server(peer, LeaveReason::Crashed)
     }
 
-    /// The process that a peer said it is has ended. That is no proof, since it may have named any:
-    /// it is stale until it is heard of again.
+    /// The process that a peer claimed to be has ended. That proves nothing, since it may have named
+    /// any: it is stale until it is heard of again.
     pub fn named_process_ended(&mut self, peer: PeerId) {
         if let Some(present) = self.peers.get_mut(&peer).filter(|present| !present.process_known) {
             present.seen = Seen::Ended;
@@ -406,7 +406,8 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// Leaves. A session may be continued later; what has none comes back only after a crash.
+    /// A peer leaves. A session may be continued later; a peer without one comes back only after a
+    /// crash.
     pub(super) fn leave(&mut self, id: PeerId, reason: LeaveReason) -> Stored<()> {
         let is_session = self.peers.get(&id).is_some_and(|present| present.record.is_session());
         self.depart(id, reason, is_session || reason != LeaveReason::CleanExit)
@@ -416,7 +417,7 @@ impl<S: Store> Mesh<S> {
         self.depart(id, LeaveReason::CleanExit, false)
     }
 
-    /// Leaves with its machine, which was removed.
+    /// A peer leaves because its machine was removed.
     pub(super) fn leave_removed(&mut self, id: PeerId) -> Stored<()> {
         self.depart(id, LeaveReason::Removed, false)
     }
@@ -450,7 +451,7 @@ impl<S: Store> Mesh<S> {
             reason,
             uds_path: record.uds_path,
         });
-        // How long its name is kept goes by that.
+        // For how long its name is kept is counted from here.
         self.note_time()
     }
 
@@ -483,7 +484,7 @@ impl<S: Store> Mesh<S> {
             || self.now.mono.since(present.last_seen) >= self.settings.stale
     }
 
-    /// `POST /heartbeat`, with the branch and the session that it has now, if it says so.
+    /// `POST /heartbeat`, with the peer's present branch and session if it tells them.
     pub(super) fn heartbeat(
         &mut self,
         caller: Caller,

@@ -149,7 +149,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// What was handed to a queue of an agent that is no more: it may be told again.
+    /// What was handed to the queue of an agent that is gone may be told again.
     pub(super) fn forget_queued(&mut self, peer: PeerId) -> Result<()> {
         if let Some(present) = self.peers.get_mut(&peer) {
             present.queued = Queued::default();
@@ -157,7 +157,7 @@ impl<S: Store> Mesh<S> {
         self.drop_unproven(peer, &[])
     }
 
-    /// What was handed to a queue may be told again, but for these.
+    /// What was handed to a queue may be told again, except for these messages.
     pub(super) fn drop_unproven(&mut self, peer: PeerId, but: &[(MessageId, Told)]) -> Result<()> {
         let reader = Recipient::Peer(peer);
         for (id, told) in self.unproven(reader)? {

@@ -1,4 +1,4 @@
-//! How often who may ask: token buckets, in the form of one time each (GCRA: the time at which the
+//! How often each party may ask: token buckets, in the form of one time each (GCRA: the time at which the
 //! bucket would be full again).
 //!
 //! Never reads a clock.
@@ -50,8 +50,8 @@ pub(super) enum Lane {
     Register(Home),
     /// Registrations with tokens that are not known, from another machine.
     Stranger(Home),
-    /// Questions after the peer of a session, counted apart so that the hooks of busy agents do not
-    /// take from the command line.
+    /// Lookups of a session's peer, counted apart so that the hooks of busy agents take nothing from the
+    /// command line.
     Lookup(Home),
     /// Tokens that were not valid.
     Unauthenticated(Home),

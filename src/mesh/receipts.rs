@@ -1,5 +1,5 @@
-//! Receipts: what a sender learns of its messages after they were delivered. That their reader was
-//! told of them, and that it has read them.
+//! Receipts: what a sender learns of its messages after they were delivered, namely that their reader
+//! was told of them and has read them.
 
 use std::borrow::Cow;
 
@@ -16,9 +16,8 @@ use crate::store::{Receipt, Result as Stored, Store, Telling};
 /// Which messages are to be marked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marked<'a> {
-    /// Whose.
+    /// The reader.
     pub(super) peer: Option<&'a str>,
-    /// Which.
     pub(super) ids: &'a [MessageId],
     /// Only those under this claim.
     pub(super) claim: Option<Uuid>,
@@ -84,7 +83,7 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Marked { marked })
     }
 
-    /// What was proven before it was known that the whole text was in it is read by that.
+    /// Marks messages read that were proven before it was known that their whole text had been told.
     fn read_by_proof(&mut self, peer: PeerId, ids: &[MessageId], by: Way) -> Stored<()> {
         let reader = Recipient::Peer(peer);
         let mut read = Vec::new();
@@ -99,8 +98,8 @@ impl<S: Store> Mesh<S> {
         self.was_read(reader, receipts)
     }
 
-    /// Which of the messages may be marked by this way: of a claim those that are under it, and of one
-    /// that has run out those of which nobody else has told or is telling.
+    /// Which of the messages may be marked by this way: those under its claim or, if the claim has run
+    /// out, those that no other way has told or is telling.
     fn under_claim<'a>(
         &mut self,
         reader: Recipient,
@@ -126,7 +125,7 @@ impl<S: Store> Mesh<S> {
         Ok(Cow::Owned(ids))
     }
 
-    /// Tells a peer's server how many messages are unread, since its agent has read some without it.
+    /// Tells a peer's server how many messages are unread, after its agent has read some by another way.
     pub(super) fn tell_unread(&mut self, peer: PeerId) -> Stored<()> {
         let unread = self.store.unread_count(Recipient::Peer(peer))?;
         self.push(PushTarget::One(peer), Pushed::Unread(unread));

@@ -11,7 +11,7 @@ use crate::names;
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
-    /// What a registration is refused for, whoever it is of.
+    /// Checks what holds for any registration.
     pub(super) fn check_registration(
         &mut self,
         caller: Caller,
@@ -25,7 +25,7 @@ impl<S: Store> Mesh<S> {
         check_register(register)
     }
 
-    /// Whether somebody may come in without an id.
+    /// Refuses those who may not come in without an id.
     pub(super) fn check_newcomer(&mut self, caller: Caller) -> std::result::Result<(), Refusal> {
         match caller {
             Caller::Broker | Caller::Operator(_) => Ok(()),
@@ -53,7 +53,7 @@ impl<S: Store> Mesh<S> {
     }
 }
 
-/// The name that a peer asks for, if it does.
+/// The name that a peer asks for, if it asks for one.
 pub(super) fn asked_name(register: &Register) -> Option<&str> {
     register.name.as_deref().filter(|name| *name != names::AUTO)
 }
@@ -73,7 +73,7 @@ fn check_register(register: &Register) -> std::result::Result<(), Refusal> {
     Ok(())
 }
 
-/// What is kept of a peer on the machine `host` that registers so.
+/// What is kept of a peer on the machine `host` that registers with this.
 pub(super) fn record(
     (host, register): (Option<MachineName>, &Register),
     id: PeerId,

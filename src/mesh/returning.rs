@@ -18,7 +18,7 @@ use crate::store::{Result as Stored, Store};
 /// That a peer's server is gone while its agent goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Away {
-    /// How the server went: what the peer's leaving will be called, unless it comes back.
+    /// How the server went: the reason that is given if the peer does not come back.
     reason: LeaveReason,
     /// Until when its locks stay; none once they are free.
     pub(super) locks_until: Option<Monotonic>,
@@ -33,7 +33,7 @@ impl Away {
         Self { reason, locks_until, until: mono.plus(AWAY_TIME_MAX) }
     }
 
-    /// As it is for one that was away before this broker started, for so long.
+    /// Of a peer that has been away for `gone_ms` already, since before this broker started.
     pub(super) fn since(gone_ms: i64, now: Now) -> Self {
         let gone = std::time::Duration::from_millis(u64::try_from(gone_ms).unwrap_or(0));
         let left = |whole: std::time::Duration| now.mono.plus(whole.saturating_sub(gone));
@@ -55,20 +55,20 @@ impl Away {
 }
 
 impl Present {
-    /// When it has something to lose, if it is away.
+    /// If it is away: when its locks, or itself, are given up.
     pub(super) fn next_away(&self) -> Option<Monotonic> {
         self.away.as_ref().map(Away::next)
     }
 }
 
-/// A peer that a newcomer might continue, and what is to be found out of it.
+/// A peer that a newcomer might continue, and what the shell has to find out about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Former {
-    /// Which.
+    /// The peer.
     pub peer: PeerId,
     /// Its agent's process, and when that started.
     pub agent: (u32, Box<str>),
-    /// The socket of its server, if that has not said good-bye and there is no connection to it.
+    /// The socket of its server, if the server has not said goodbye and there is no connection to it.
     pub socket: Option<Box<str>>,
 }
 
@@ -77,9 +77,9 @@ pub struct Former {
 pub(super) enum Newcomer {
     /// Somebody new.
     New,
-    /// That peer, which is here or was.
+    /// This peer, which is or was present.
     Continues(Box<PeerRecord>),
-    /// Perhaps that peer, if its server ends.
+    /// Perhaps this peer, if its server ends.
     Waits(PeerId),
 }
 
@@ -122,7 +122,7 @@ impl<S: Store> Mesh<S> {
                 && record.session_id.as_ref() == Some(session)
                 && Some(record.id) != own
         };
-        // Of several, the one that waits for its server, of this very agent if there is one.
+        // Of several, rather one of the same agent process, and rather one that is away.
         let rank = |present: &&Present| {
             (present.record.agent_pid == register.agent_pid, present.away.is_some())
         };
@@ -133,7 +133,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// Who it is that registers without an id, or under one that had no session before.
+    /// Finds out who registers without an id, or under one that had no session before.
     pub(super) fn newcomer(
         &mut self,
         home: Option<MachineName>,
@@ -170,7 +170,7 @@ impl<S: Store> Mesh<S> {
     ) -> Handled {
         let (until, is_late) = match held {
             Some(AskedAgain { hung_up: true, .. }) => {
-                // It would be a peer that nobody knows to be.
+                // Nobody would know the id and the token of the peer.
                 let message = "the client has hung up: nobody was registered";
                 return refuse(Code::Timeout, message);
             }
@@ -196,7 +196,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// The session of `former` has another server, and so another token.
+    /// Continues `former` with another server, and so with another token.
     pub(super) fn continue_as(&mut self, former: PeerRecord, register: &Register) -> Replied {
         let (token, token_hash) = self.new_token();
         let (id, ended) = (former.id, former.token_hash);
@@ -206,7 +206,7 @@ impl<S: Store> Mesh<S> {
         Ok(self.registered(id, token.into(), true))
     }
 
-    /// Whether a peer that loses its server may come back: its agent has a session, and goes on.
+    /// Whether a peer that loses its server may come back: it is a session whose agent goes on.
     fn may_return(&self, id: PeerId) -> bool {
         self.peers.get(&id).is_some_and(|present| {
             present.agent_lives && present.record.is_session() && present.away.is_none()
@@ -233,7 +233,7 @@ impl<S: Store> Mesh<S> {
         let away = Away::new(reason, self.now);
         self.next_away = Some(self.next_away.map_or(away.next(), |next| next.min(away.next())));
         self.effects.disconnect.push(id);
-        // A turn that has failed may have left it to be connected.
+        // After a turn that has failed it may still be among those to connect to.
         self.effects.connect.retain(|(peer, _)| *peer != id);
         let crashed = reason == LeaveReason::Crashed;
         let path = present.record.uds_path.take().filter(|_| crashed);
@@ -269,12 +269,13 @@ impl<S: Store> Mesh<S> {
         present.agent_lives = false;
         match present.away {
             Some(away) => self.leave(peer, away.reason),
-            // Its server says good-bye itself, or ends.
+            // Its server says goodbye itself, or ends.
             None => Ok(()),
         }
     }
 
-    /// Frees the locks of those that have been away for too long, and ends their time.
+    /// Frees the locks of those that have been away for long, and gives up those that have been away for
+    /// too long.
     pub(super) fn end_away(&mut self) -> Stored<()> {
         if self.next_away.is_none_or(|at| at > self.now.mono) {
             return Ok(());
@@ -295,7 +296,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Whether locks may be taken for someone: not for one that is away.
+    /// Refuses locks to a peer that is away.
     pub(super) fn check_here(&self, actor: &Actor) -> std::result::Result<(), Refusal> {
         let present = actor.party.peer().and_then(|id| self.peers.get(&id));
         if present.is_none_or(|present| present.away.is_none()) {
@@ -305,7 +306,7 @@ impl<S: Store> Mesh<S> {
         refuse(Code::Forbidden, message)
     }
 
-    /// How long the locks of a holder stay at most because it is away.
+    /// For how many ms at most a holder that is away keeps its locks.
     pub(super) fn away_ms(&self, holder: &Party) -> Option<i64> {
         let present = self.peers.get(&holder.peer()?)?;
         let left = present.away?.locks_until?.since(self.now.mono);

@@ -1,8 +1,8 @@
-//! What a claim is given: which messages may be told to an agent now, by the way that asks.
+//! Which messages a claim is given: those that may be told to an agent now, by the way that asks.
 //!
 //! One set of rules for all ways, so that no message is told by two. In a turn the agent's hooks tell
-//! it, since that costs nothing; else what wakes it. Messages to several wait for more before they wake
-//! anyone, and keep no agent from ending its turn.
+//! it, since that costs nothing; otherwise what wakes it. Broadcasts wait for more of them before they
+//! wake anyone, and keep no agent from ending its turn.
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ struct Given {
     messages: Vec<Message>,
     /// How many more there are that nobody has told or claimed.
     remaining: u64,
-    /// When it is worth asking again, if it is known that something may be told then. With messages:
-    /// when another's claim runs out, who may have died.
+    /// When it is worth asking again, if something may be told then for certain. With messages: when the
+    /// claim of another way runs out, which may have died.
     again: Option<Monotonic>,
 }
 
@@ -96,8 +96,8 @@ impl<S: Store> Mesh<S> {
             messages: self.listed(given.messages),
             remaining: given.remaining,
             claim_id,
-            // Not too early by the part of a millisecond, and never zero: it would be asked in vain.
-            // Who waits may wait again at once, and would miss what comes in the meantime.
+            // Rounded up and never zero, so that nobody asks too early in vain. Whoever waits may wait
+            // again at once, and would miss what comes in the meantime.
             defer_ms: given.again.filter(|_| claim.wait == 0).map(|again| {
                 let nanos = again.since(self.now.mono).as_nanos();
                 u64::try_from(nanos.div_ceil(1_000_000).max(1)).unwrap_or(u64::MAX)
@@ -111,14 +111,14 @@ impl<S: Store> Mesh<S> {
         present.waiters.wait(place, whose, self.turn, self.now.mono)
     }
 
-    /// A claim that was held is so no more.
+    /// A claim is not held any more.
     pub fn withdraw_claim(&mut self, peer: PeerId, place: usize) {
         if let Some(present) = self.peers.get_mut(&peer) {
             present.waiters.end(place);
         }
     }
 
-    /// The messages are handed out now. Gives the claim under which they are.
+    /// Notes that the messages are handed out now. Gives their claim.
     fn note_given(
         &mut self,
         id: PeerId,
@@ -158,19 +158,19 @@ impl<S: Store> Mesh<S> {
         let look = match (closed, damps) {
             // Whether there is anything.
             (true, _) => 1,
-            // What is damped is left out, and what is behind it is not.
+            // What is damped is left out, but not what comes after it.
             (false, true) => room.max(1),
-            // Enough to see whether something among it cannot wait.
+            // Enough to see whether something among them cannot wait.
             (false, false) => limit.max(Fetch::DEFAULT_LIMIT).min(room).max(1),
         };
         let page = self.untold(id, &claimed, look)?;
         let found = page.messages.len() as u64 + page.remaining;
         if closed {
-            // What is under a claim may have to be told then, too.
+            // What is under a claim may have to be told by then as well.
             let again = opens.filter(|_| found > 0 || claim_ends.is_some());
             return Ok(Given { messages: Vec::new(), remaining: found, again });
         }
-        // Who has a claim may have died, and nobody would tell of it.
+        // Whoever has a claim may have died, and then nobody would say so.
         let sooner = |again: Option<Monotonic>| again.into_iter().chain(claim_ends).min();
         if found == 0 {
             self.digested(id, claim_ends.is_none());
@@ -211,7 +211,7 @@ impl<S: Store> Mesh<S> {
                 return Ok((false, None));
             }
         }
-        // One that waits keeps its agent from nothing.
+        // A claim that waits does not keep its agent from anything.
         if claim.moment == Some(Moment::Stop) && claim.wait == 0 {
             return Ok((true, None));
         }
@@ -222,8 +222,8 @@ impl<S: Store> Mesh<S> {
 
     /// The oldest messages of a peer that nobody has told, and that are not under a claim.
     ///
-    /// Those that were told and not read are passed over, and there may be many, where nothing proves
-    /// that they have come. So it is remembered up to where there is nothing else.
+    /// Messages that were told and not read are passed over, and there may be many where nothing proves
+    /// that they have come. So it is remembered up to where there are no others.
     fn untold(&mut self, id: PeerId, claimed: &[Seq], limit: u32) -> Stored<Page> {
         let told_to = self.peers.get(&id).map(|present| present.told_to).unwrap_or_default();
         let mut budget = Budget::of(self.reply_bytes);
@@ -245,7 +245,7 @@ impl<S: Store> Mesh<S> {
         Ok(page)
     }
 
-    /// A message may be there to be told again.
+    /// A message may have to be told again.
     pub(super) fn is_untold(&mut self, reader: Recipient, id: MessageId) {
         if let Some(present) = reader.peer().and_then(|peer| self.peers.get_mut(&peer)) {
             present.told_to = present.told_to.min(Seq(id.seq().0.saturating_sub(1)));
@@ -257,13 +257,13 @@ impl<S: Store> Mesh<S> {
         if message.to.is_some() || message.kind == MessageKind::Alert {
             return Ok(true);
         }
-        // An answer to everyone is one to who has asked.
+        // An answer to everyone is also one to whoever has asked.
         let Some(asked) = message.reply_to else { return Ok(false) };
         let own = self.sent_message(&Party::Peer(id), asked.seq())?;
         Ok(own.is_some_and(|own| own.id == asked))
     }
 
-    /// A message to several was stored: it waits for more, unless others do so already.
+    /// A broadcast was stored: it waits for more, unless others already do.
     pub(super) fn digest(&mut self, to: &[PeerId]) {
         for id in to {
             if let Some(present) = self.peers.get_mut(id) {
@@ -272,7 +272,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// Nothing waits for more any longer.
+    /// No broadcast waits for more any longer.
     fn digested(&mut self, id: PeerId, all: bool) {
         if let Some(present) = self.peers.get_mut(&id).filter(|_| all) {
             present.digest_due = None;
@@ -287,9 +287,9 @@ impl<S: Store> Mesh<S> {
 }
 
 impl super::peers::Present {
-    /// Whether a claim is given nothing now, whatever there is; and until when, if that is known.
+    /// Whether a claim is given nothing now, whatever waits; and until when, if that is known.
     fn closed_to(&self, claim: &Claim, now: Now) -> (bool, Option<Monotonic>) {
-        // Its server wakes it, as long as there is one, or its user does not want it to be.
+        // Its server wakes it, as long as there is one; or its user does not want it to be woken.
         let not_by_others = match self.record.reach.as_deref() {
             Some(reach::WAKES) => self.away.is_none(),
             said => said == Some(reach::HELD),
@@ -305,7 +305,7 @@ impl super::peers::Present {
     }
 }
 
-/// Whether what is given for a claim has a turn begin, or go on, that would not have otherwise.
+/// Whether what is given for a claim begins or prolongs a turn.
 fn wakes(claim: &Claim) -> bool {
     claim.by.wakes() || claim.moment == Some(Moment::Stop)
 }

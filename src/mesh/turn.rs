@@ -46,7 +46,7 @@ pub struct Settings {
     pub is_hub: bool,
 }
 
-/// A mesh as it is where nothing is set, but without limits of rate.
+/// The defaults of the configuration, but without limits of rate.
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -69,13 +69,13 @@ impl Default for Settings {
 /// Whose token a request came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// The broker's own: the person's and scripts' key.
+    /// The broker token, which the person and scripts use.
     Broker,
-    /// The same of another machine, which has its own.
+    /// The broker token of another machine, which has its own.
     Operator(MachineName),
-    /// That of this present peer.
+    /// The token of this present peer.
     Peer(PeerId),
-    /// A token that no present peer of its machine has: at best that of one that comes back.
+    /// A token of no present peer of its machine: at best of one that comes back.
     Unknown {
         /// SHA-256 of the token.
         hash: [u8; 32],
@@ -85,7 +85,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Whether it is the person, or a script, of a machine.
+    /// Whether it is the person or a script of a machine.
     #[must_use]
     pub fn is_operator(self) -> bool {
         matches!(self, Self::Broker | Self::Operator(_))
@@ -105,9 +105,9 @@ pub enum Interest {
     Gone(PeerId),
     /// Something that may be told to this peer's agent.
     Claim {
-        /// Whose agent.
+        /// The peer.
         peer: PeerId,
-        /// Which of the peer's claims that wait.
+        /// Its place among the peer's claims that wait.
         place: usize,
         /// When it is answered in any case; it may be looked at again before.
         until: Monotonic,
@@ -125,7 +125,7 @@ pub struct AskedAgain {
     pub on: Interest,
     /// When its time is over.
     pub until: Monotonic,
-    /// Its client has hung up, and would not get what it is given.
+    /// Its client has hung up and would not get the answer.
     pub hung_up: bool,
 }
 
@@ -134,8 +134,8 @@ pub struct AskedAgain {
 pub enum Lost {
     /// It was not written, or not to its end.
     Unwritten,
-    /// It was written, and its connection was reset so long after: the client may have ended
-    /// without having read it.
+    /// It was written, and its connection was reset later: the client may have ended without having
+    /// read it.
     Reset {
         /// The time from the write to the reset.
         after: Duration,
@@ -145,9 +145,9 @@ pub enum Lost {
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// A yes, once the turn has committed.
+    /// The answer, which holds once the turn has committed.
     Reply(Reply),
-    /// There is nothing yet: ask again when `on` has news, and at the latest at `until`.
+    /// There is nothing to answer yet: ask again when `on` has news, and at the latest at `until`.
     Hold {
         /// What it waits for.
         on: Interest,
@@ -215,16 +215,16 @@ pub enum PushTarget {
 /// A frame to be written once the turn has committed.
 #[derive(Clone, Debug)]
 pub struct Push {
-    /// To whom.
+    /// Who gets it.
     pub to: PushTarget,
-    /// What is told.
+    /// What it tells.
     pub frame: Rc<PushFrame>,
 }
 
 /// A peer that is no longer present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departed {
-    /// Which.
+    /// The peer.
     pub peer: PeerId,
     /// The machine it was on; none for the hub's own.
     pub machine: Option<MachineName>,
@@ -246,11 +246,11 @@ pub struct Abandoned {
 /// A process of an agent that is to be watched for a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchAgent {
-    /// For which.
+    /// The peer.
     pub peer: PeerId,
     /// The process.
     pub pid: u32,
-    /// When it started: another that has been given its id is not meant.
+    /// When it started, which tells it from a later process with the same id.
     pub start: Box<str>,
 }
 
@@ -260,17 +260,17 @@ pub struct WatchAgent {
 pub struct Effects {
     /// Frames, in order.
     pub pushes: Vec<Push>,
-    /// Peers whose link is ended: they have no socket any more, or another. To be done before what
-    /// follows, for they may be in there, too.
+    /// Peers whose connection is to be closed, since they have no socket any more, or another one. To be
+    /// done before `connect`, in which they may be as well.
     pub disconnect: Vec<PeerId>,
-    /// Peers whose link should be up and is not known to be: connect to their socket. Given at
+    /// Peers to whose sockets a connection should stand and is not known to: connect to them. Given at
     /// registration and with each heartbeat.
     pub connect: Vec<(PeerId, Box<str>)>,
-    /// Peers, and the process that each said it is: to be watched where no
-    /// connection tells which it is. Given at registration.
+    /// Peers, and the process that each claims to be: to be watched where no connection tells the real
+    /// one. Given at registration.
     pub watch: Vec<(PeerId, u32)>,
-    /// Peers, and the process of their agent, to be watched: what the shell finds out
-    /// of that it tells with [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
+    /// Processes of agents to be watched: what the shell finds out about them it tells with
+    /// [`super::Mesh::agent_lives`] and [`super::Mesh::agent_ended`]. Given at registration.
     pub agents: Vec<WatchAgent>,
     /// Sockets of peers that stay, whose server has crashed: to be removed.
     pub abandoned: Vec<Abandoned>,
@@ -280,11 +280,11 @@ pub struct Effects {
     pub departed: Vec<Departed>,
     /// Inboxes that have news, for held requests.
     pub inboxes: Vec<Recipient>,
-    /// Of which types there are new events, for held requests; each once.
+    /// The types of the new events, for held requests; each once.
     pub events: Vec<Cow<'static, str>>,
     /// Machines that were removed: their connections are to be closed.
     pub removed: Vec<MachineName>,
-    /// What is stored in the data directory of helpers is to be looked at anew.
+    /// The settings of helpers in the data directory are to be read again.
     pub reload: bool,
     /// The broker is asked to stop.
     pub shutdown: bool,

@@ -1,7 +1,7 @@
 //! Claims that wait until there is something to tell: a few for each peer.
 //!
-//! Which connection waits is the shell's matter. Here is counted how many there are, so that a hook
-//! that an agent starts anew with each of its turns does not fill the broker.
+//! Which connection waits is the shell's matter. Here they are only counted, so that a hook that an agent
+//! starts again with each of its turns does not fill the broker.
 
 use crate::limits::{CLAIM_TIME, CLAIMANT_KEPT, CLAIMS_HELD_MAX};
 use crate::model::{Monotonic, Way};
@@ -19,7 +19,7 @@ struct Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     places: [Option<Waiter>; CLAIMS_HELD_MAX],
-    /// When a way that is not the server's own was heard of last.
+    /// When a way beside the peer's server was heard of last.
     heard: Option<Monotonic>,
 }
 
@@ -69,7 +69,8 @@ impl Waiters {
         }
     }
 
-    /// Whether something beside the peer's server wakes its agent: it waits, or has just gone to do so.
+    /// Whether something beside the peer's server wakes its agent: it waits, or has just been given
+    /// something.
     pub(super) fn wakes(&self, now: Monotonic) -> bool {
         let waits = |place: &Waiter| is_beside(place.by) && now <= place.until;
         self.places.iter().flatten().any(waits)
@@ -77,7 +78,7 @@ impl Waiters {
     }
 }
 
-/// Whether a way is not one of the peer's server, which says itself what it can do.
+/// Whether a way is beside the peer's server, which says itself what it can do.
 pub(super) fn is_beside(by: Way) -> bool {
     matches!(by, Way::WaitHook | Way::Plugin)
 }

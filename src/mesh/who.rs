@@ -11,7 +11,7 @@ use crate::store::Store;
 
 type Result<T> = std::result::Result<T, Refusal>;
 
-/// What someone may do in the name of a peer that speaks for itself only.
+/// What is asked for in the name of a peer, which may be private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
     /// Only its own token: sending, marking read, unlocking ...
@@ -28,8 +28,8 @@ pub(super) struct Actor {
 }
 
 impl<S: Store> Mesh<S> {
-    /// Whose token this is, which came from that machine (none: the hub's own): that of one of its
-    /// present peers, or nobody's that is known.
+    /// Who has this token on the machine that it came from (none: the hub's own): one of its present
+    /// peers, or nobody known.
     #[must_use]
     pub fn authenticate(&self, token: &str, from: Option<MachineName>) -> Caller {
         let hash = hash_token(token);
@@ -39,7 +39,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// The machine that a present peer is on; none for the hub's own, and for nobody who is here.
+    /// The machine that a present peer is on; none for the hub's own, and for a peer that is not present.
     #[must_use]
     pub fn machine_of(&self, peer: PeerId) -> Option<MachineName> {
         self.peers.get(&peer).and_then(|present| present.record.host)
@@ -184,8 +184,8 @@ impl<S: Store> Mesh<S> {
         Ok(Actor { party, name })
     }
 
-    /// Whether someone who is not this party may do this in its name. The person on a machine may for
-    /// its own peers and scripts, the hub's may look after those of all machines.
+    /// Checks whether someone else may act in the name of this party. The person on a machine may act for
+    /// its peers and scripts; the person at the hub may oversee those of all machines.
     fn check_right(
         &self,
         caller: Caller,
@@ -211,8 +211,8 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Who acts in a request, which is counted against its rate; if nobody is found who may, against
-    /// that of the caller.
+    /// Who acts in a request, and counts the request against the actor's rate; if nobody may act, against
+    /// the caller's.
     pub(super) fn acting(
         &mut self,
         caller: Caller,

@@ -89,7 +89,7 @@ impl Handle {
         is_one.then_some(Seq(seq))
     }
 
-    /// Which of those of its length it is.
+    /// Its number among the handles of its length.
     fn place(self) -> Option<u64> {
         let digits = self.as_str().bytes();
         let mut digits = digits.map(|byte| ALPHABET.iter().position(|known| *known == byte));

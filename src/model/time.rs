@@ -69,7 +69,7 @@ pub struct Now {
     pub boot: Monotonic,
 }
 
-/// A number of seconds in its largest whole unit, in words: `2 min`.
+/// A number of seconds in the largest unit that it fills, in words: `2 min`.
 #[must_use]
 pub fn span(seconds: i64) -> String {
     match seconds {
@@ -80,8 +80,7 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
-/// What is left of a time, ms, in the words that everyone is told it in: `in 2 min`. It is not made
-/// less than it is.
+/// What is left of a time, ms, in words: `in 2 min`. It is rounded up.
 #[must_use]
 pub fn in_span(ms: i64) -> String {
     format!("in {}", span(ms.max(0).saturating_add(999) / 1000))
@@ -121,7 +120,7 @@ pub struct TimeMark {
     pub steady_since: Monotonic,
     /// How far the wall clock is ahead of the mesh's time when it is right, ms.
     pub believed_ms: i64,
-    /// The machine was started anew, and how long before that everything up to here came is not known
-    /// yet.
+    /// The machine was restarted, and it is not known yet how much older everything up to here has become
+    /// meanwhile.
     pub unseen_to: Option<Seq>,
 }

@@ -114,7 +114,7 @@ impl SentStatus {
 pub struct Told {
     /// When.
     pub at: Timestamp,
-    /// By which way.
+    /// The way.
     pub by: Way,
     /// How sure that is.
     pub how: How,

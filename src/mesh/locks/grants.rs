@@ -1,5 +1,5 @@
-//! Locks that someone was given who had waited for them, and of which they were told only once: all
-//! that is freed when that one answer is lost.
+//! Locks that were given to someone who had waited for them, and who was told of them only once. If that
+//! one answer is lost, the lock is freed.
 //!
 //! Any other answer that tells the holder of its lock (it asked again, it shared the lock before, it
 //! looked) takes the lock out of here, for it may have arrived. So a lock is never freed that its

@@ -9,7 +9,7 @@ use crate::store::{Result as Stored, Store};
 
 /// Peers and subscriptions that an event is compared with in about the time it takes to store one.
 const READERS_PER_ROW: usize = 500;
-/// They are freed in each turn, whatever else it does: so few of what may go in one.
+/// The part of a turn's rows that is freed whatever else the turn does.
 const LEAVING_SHARE: u32 = 8;
 /// Rows that are looked after in a turn however many are to be told.
 const ROWS_MIN: u32 = 4;

@@ -92,7 +92,7 @@ impl<S: Store> Mesh<S> {
             None => false,
         });
         if place.is_some() && known.is_none() {
-            // Who asked has left; the name in the request may be a label's by now.
+            // Whoever asked has left; the name in the request may be that of a script by now.
             return Err(super::who::not_found(wanted.peer_id.as_deref().unwrap_or_default()).into());
         }
         let ticket = match (known, wanted.place) {
@@ -105,7 +105,7 @@ impl<S: Store> Mesh<S> {
             Some(held) => held.until,
             None => self.now.mono.plus(std::time::Duration::from_secs(wanted.wait)),
         };
-        // When the time of a held request is over, perhaps nobody is there any more to be given it.
+        // When the time of a held request is over, its client may be gone: it is not given the lock.
         let is_late = held.is_some() && until <= self.now.mono;
         if wanted.steal {
             let reply = self.steal(&ask, wanted)?;
@@ -129,7 +129,7 @@ impl<S: Store> Mesh<S> {
             {
                 self.grants.add(lock.fence);
             }
-            // Answered with a yes or a no, or the turn fails and its answer is that: no more to wait.
+            // It is answered now, or with the failure of the turn: it does not wait any more.
             if let Some(ticket) = ticket {
                 self.queue.leave(ticket, &self.steps);
             }
@@ -166,8 +166,8 @@ impl<S: Store> Mesh<S> {
         Ok(Ask { actor, target, shared: wanted.shared })
     }
 
-    /// The lock that `ask` renews: one's own on the same files, for no less, and of which nothing more is
-    /// said now. Nothing can be in the way of that.
+    /// The lock that `ask` renews: its party's own on the same files and of the same kind, unless more is
+    /// said of them now. Nothing can be in the way of a renewal.
     fn renewed_by(&self, ask: &Ask) -> Option<&Lock> {
         let own = self.locks.own(&ask.actor.party, &ask.target)?;
         (own.shared == ask.shared && ask.target.says_no_more_than(own)).then_some(own)
@@ -222,9 +222,9 @@ impl<S: Store> Mesh<S> {
             fence: id.0,
         };
         if let Some(own) = own {
-            // To share what one had alone, to have alone what one shared, or to have a file as one of a
-            // repository, is another holding. What was said of the repository with the former one may
-            // be more: that is free now.
+            // To share what one had alone, to have alone what one shared, or to have a file as part of a
+            // repository, is another holding. The former one may have covered more of the repository,
+            // which is free now.
             self.store.remove_lock(own.fence)?;
             self.locks.remove(own.fence);
             self.grants.remove(own.fence);
@@ -429,13 +429,13 @@ impl<S: Store> Mesh<S> {
         self.event(freed, by)
     }
 
-    /// Frees everything that someone who has left held, and whatever it waited for goes on without.
+    /// Frees everything that someone held who has left, and ends whatever it waited for.
     pub(super) fn release_all(&mut self, holder: &Party) -> Stored<()> {
         self.end_waits(holder);
         self.release_locks(holder, Freed::PeerLeft)
     }
 
-    /// Someone who may hold locks, and wait for others, is called otherwise from now on.
+    /// Someone who may hold locks and wait for others has another name from now on.
     pub(super) fn rename_holder(&mut self, holder: &Party, name: &str) -> Stored<()> {
         for fence in self.locks.fences_of(holder) {
             let Some(lock) = self.locks.get(fence) else { continue };
@@ -447,7 +447,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Whatever someone waited for goes on without.
+    /// Someone waits for nothing any more.
     pub(super) fn end_waits(&mut self, party: &Party) {
         self.queue.end_all_of(party, &self.steps);
     }

@@ -45,7 +45,7 @@ pub(in crate::mesh) struct Queue {
     last: u64,
     /// Those for whom something has changed that may let them go on.
     stirred: BTreeSet<u64>,
-    /// Those that wait no more though their requests are still held.
+    /// Those that have ended while their requests are still held.
     ended: BTreeSet<u64>,
 }
 
@@ -120,7 +120,7 @@ impl Queue {
         Some(Ticket(ticket))
     }
 
-    /// Someone is called otherwise from now on.
+    /// Someone has another name from now on.
     pub(super) fn rename(&mut self, party: &Party, name: &str) {
         for ticket in self.parties.get(party).into_iter().flatten() {
             if let Some(waiter) = self.waiters.get_mut(ticket) {

@@ -56,7 +56,7 @@ impl LockTarget {
             (repo, root) => (repo.or(root), root),
         };
         let repo = repo.map(|repo| normalise(repo, None).into_boxed_str());
-        // What is known of its own repository need not be said of it.
+        // What is known of its own repository need not be said again.
         let own = place.repo.or(place.root);
         let hash = path.git.repo_hash.or(place.hash.filter(|_| repo.as_deref() == own));
         let root = root.map(|root| normalise(root, None).into_boxed_str());
@@ -127,15 +127,15 @@ impl LockTarget {
         self.pattern == other.pattern && wide == other.is_repo_wide() && same_place()
     }
 
-    /// Whether both are of the very same files, and of the same others as far as that is known, so that
-    /// one is a renewal of the other. Who says less of a repository has another lock.
+    /// Whether both are of the very same files, in all clones that are known, so that one renews the other.
+    /// Whoever says less of a repository has another lock.
     pub(super) fn is_renewed_by(&self, other: &Self) -> bool {
         let same_claim = || self.repo == other.repo && self.hash == other.hash;
         self.is_same(other) && (!self.is_repo_wide() || same_claim())
     }
 
-    /// Whether of the files of this no more is said than `lock`, which is on the same, says: that they
-    /// are in a repository may be new, and then more may be in the way of them.
+    /// Whether this says no more of its files than `lock`, which is on the same files. That they are in a
+    /// repository may be new, and then more may be in the way.
     pub(super) fn says_no_more_than(&self, lock: &Lock) -> bool {
         let is_new = self.repo.is_some() && self.repo != lock.repo_id
             || self.hash.is_some() && self.hash != lock.repo_hash;
