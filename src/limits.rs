@@ -13,7 +13,7 @@ const MIB: usize = 1024 * KIB;
 
 /// Longest request body, bytes.
 pub const BODY_BYTES_MAX: usize = MIB;
-/// Longest request to register, with its head, that is read of someone whose token is not known, bytes.
+/// Longest request to register, with its head, that is read from someone with an unknown token, bytes.
 pub const REGISTER_BYTES_MAX: usize = 64 * KIB;
 /// Longest request head (request line and headers), bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
@@ -63,9 +63,9 @@ pub const MACHINE_TEXT_BYTES_MAX: usize = 8 * MIB;
 pub const MACHINE_READ_BYTES: usize = 8 * KIB;
 /// Most bytes read from a machine before others have their turn.
 pub const MACHINE_TURN_BYTES: usize = 256 * KIB;
-/// With so much waiting to be sent to a machine nothing more is read from it, bytes.
+/// Bytes waiting to be sent to a machine above which nothing more is read from it.
 pub const MACHINE_OUT_BYTES_MAX: usize = MIB;
-/// Most that the kernel takes of what is not on its way yet, of a connection between machines, bytes.
+/// Most that the kernel takes of a connection between machines before it has sent it, bytes.
 pub const MACHINE_NOT_SENT_BYTES: u32 = 64 * 1024;
 /// How often a hub that announces itself looks whether its addresses are still the same.
 pub const ADDRESSES_LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ pub const HOST_NAME_CHARS_MAX: usize = 253;
 pub const MACHINES_FILE_BYTES_MAX: usize = 16 * KIB;
 /// Most addresses of a hub that are kept.
 pub const HUB_ADDRESSES_MAX: usize = 16;
-/// Most hubs of a search by mDNS: whoever sees more is being lied to.
+/// Most hubs that a search by mDNS believes in.
 pub const HUBS_HEARD_MAX: usize = 8;
 /// Most news of a search that wait to be looked at.
 pub const HUBS_WAITING_MAX: usize = 64;
@@ -129,7 +129,7 @@ pub const TURN_REQUESTS_MAX: usize = 128;
 pub const TURN_TIME_MAX: Duration = Duration::from_millis(5);
 /// Longest time a request may be held (`wait`), seconds.
 pub const WAIT_SECONDS_MAX: u64 = 55;
-/// The same of a claim, by whoever waits beside an agent and has nothing else to do.
+/// The same for a claim, by something that only waits beside an agent.
 pub const CLAIM_WAIT_SECONDS_MAX: u64 = 3600;
 
 /// Answers of one turn after which it takes no more requests, bytes.
@@ -192,15 +192,15 @@ pub const ID_PREFIX_CHARS_MIN: usize = 4;
 pub const LIST_LIMIT_MAX: u32 = 1000;
 /// Most ids in one `markRead`, `markNotified` or `markSent`.
 pub const MARK_IDS_MAX: usize = 1000;
-/// Most messages of which one event, or all events of one departure, say that nobody will read them:
-/// the oldest. The senders' lists show it of all.
+/// Most messages that one event, or all events of one departure, report as undeliverable: the
+/// oldest. The senders' lists show it of all.
 pub const UNDELIVERABLE_IDS_MAX: u32 = LIST_LIMIT_MAX;
 /// Most messages of one peer that are under a claim at once.
 pub const CLAIMED_MAX: u32 = LIST_LIMIT_MAX;
 /// Most claims of one peer that are held at once.
 pub const CLAIMS_HELD_MAX: usize = 8;
-/// Most messages of one peer in a queue of its agent that are known to be there; of more than these the
-/// oldest are taken to be there for good.
+/// Most messages of one peer that are remembered to be in its agent's queue; if there are more, the
+/// oldest are taken to stay there.
 pub const UNPROVEN_MAX: usize = 256;
 /// Prompts without a message after which it is taken to be dropped out of a queue of the agent.
 pub const UNPROVEN_PROMPTS: u8 = 2;
@@ -212,7 +212,7 @@ pub const PEER_IDS_MAX: usize = LIST_LIMIT_MAX as usize;
 pub const THREAD_MESSAGES_MAX: usize = LIST_LIMIT_MAX as usize;
 /// Messages that one `/history` request looks at.
 pub const HISTORY_ROWS: u32 = 2000;
-/// The same in bytes of text.
+/// The same limit in bytes of text.
 pub const HISTORY_BYTES: usize = MIB;
 /// How far back it is followed what a message answers.
 pub const ANSWERED_MAX: usize = 100;
@@ -227,7 +227,7 @@ pub const PEERS_MAX: usize = 2000;
 pub const MACHINE_PEERS_MAX: usize = 500;
 /// Most machines that have joined a hub.
 pub const MACHINES_MAX: usize = 512;
-/// Most machines whose ids a hub keeps, with those that were removed and stay shut out.
+/// Most machines whose ids a hub keeps, including those that were removed and stay shut out.
 pub const MACHINES_KNOWN_MAX: usize = 4096;
 /// Most invitations that are open at one time.
 pub const INVITATIONS_MAX: usize = 64;
@@ -245,13 +245,13 @@ pub const LOCK_WAITERS_PER_LOCK_MAX: usize = 1000;
 /// [`crate::patterns::Steps`]): a request that would need more is refused. Enough for a pattern that
 /// overlaps with each of [`LOCKS_MAX`] locks on ordinary paths.
 pub const LOCK_STEPS_MAX: u32 = 1_000_000;
-/// What one lock to compare with costs beside the comparison, in those steps.
+/// What each lock costs beside its comparison, in those steps.
 pub const LOCK_CANDIDATE_STEPS: usize = 32;
 /// Most locks that one request can steal.
 pub const LOCKS_STOLEN_MAX: usize = 100;
-/// Most files of one request for locks, all of which it gets or none.
+/// Most files of one request for locks, which gets all of them or none.
 pub const LOCK_FILES_MAX: usize = 256;
-/// Files of which it is remembered, for each peer, that one of its subagents is at them.
+/// Most files, for each peer, at which a subagent is remembered to be.
 pub const SUBAGENT_EDITS_MAX: usize = 1000;
 /// Most state entries.
 pub const STATE_ENTRIES_MAX: u64 = 100_000;
@@ -270,11 +270,11 @@ pub const EVENT_RETENTION_MS: i64 = 48 * 3600 * 1000;
 pub const AUTO_NAME_RESERVED_MS: i64 = 10 * 60 * 1000;
 /// How long messages stay under a claim.
 pub const CLAIM_TIME: Duration = Duration::from_secs(5);
-/// How long a turn of an agent goes on after the last word of its hooks.
+/// How long a turn of an agent is taken to go on after its hooks were last heard.
 pub const TURN_SILENCE_MAX: Duration = Duration::from_secs(20);
-/// How long messages to several wait for more, before they wake anyone.
+/// How long broadcasts wait for more of them before they wake anyone.
 pub const DIGEST_TIME: Duration = Duration::from_secs(10);
-/// How long whoever has waited for messages is taken to be there after that.
+/// How long something that has waited for messages is taken to be still there.
 pub const CLAIMANT_KEPT: Duration = Duration::from_secs(60);
 /// Longest lock time, minutes.
 pub const LOCK_TTL_MINUTES_MAX: u32 = 1440;
@@ -285,7 +285,7 @@ pub const LOCK_PLACE_KEPT: Duration = Duration::from_secs(5);
 pub const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest life of a state entry, seconds (a year).
 pub const STATE_TTL_SECONDS_MAX: u64 = 365 * 24 * 3600;
-/// How long the wall clock has to keep step, after the machine was started anew, before it is asked how
+/// How long the wall clock has to keep step after a restart of the machine before it is asked how
 /// much time has passed; until then nothing is removed for its age.
 pub const CLOCK_STEADY_TIME: Duration = Duration::from_secs(3600);
 /// Rows removed in one step of retention, so that no turn waits long for it.
@@ -299,7 +299,7 @@ pub const RATE_WINDOW: Duration = Duration::from_secs(10);
 pub const SERVER_END_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the locks of a peer stay whose server has gone while its agent goes on.
 pub const AWAY_LOCKS_MAX: Duration = Duration::from_secs(30);
-/// How long such a peer is away before it has left. Its session may be continued later, too.
+/// How long such a peer is away before it has left. Its session may still be continued later.
 pub const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Registrations with tokens that are not known here, from one other machine, in [`RATE_WINDOW`]: of
@@ -320,7 +320,7 @@ pub const AUTH_FAILURES_PER_WINDOW: u32 = 100;
 
 // --- Loops --------------------------------------------------------------------------------------
 
-/// In this time so many wakes are enough; and a conversation that was silent for so long is forgotten.
+/// The time in which wakes are counted, and after which a silent conversation is forgotten.
 pub const WAKE_WINDOW: Duration = Duration::from_secs(600);
 /// How often an agent is woken by a conversation that is damped.
 pub const WAKE_DAMPED_EVERY: Duration = Duration::from_secs(120);
@@ -328,9 +328,9 @@ pub const WAKE_DAMPED_EVERY: Duration = Duration::from_secs(120);
 pub const WAKE_LIMIT_MAX: u32 = 200;
 /// Most conversations whose wakes are counted, beside those of [`PEERS_MAX`] agents.
 pub const CONVERSATIONS_MAX: usize = 4096;
-/// Messages of which it is remembered that the mesh itself has written them.
+/// Most messages that are remembered as written by the mesh itself.
 pub const MESH_ALERTS_MAX: usize = 1000;
-/// Kinds of agents of which it is remembered what was last heard of them.
+/// Most kinds of agents of which the last news is remembered.
 pub const AGENT_KINDS_MAX: usize = 64;
 /// How often that is stored, where nothing else has come of a wake.
 pub const HEARD_EVERY: Duration = Duration::from_secs(60);
@@ -358,7 +358,7 @@ pub const LAST_WORDS_BYTES_MAX: usize = 256 * KIB;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest such pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Attempts before only a heartbeat begins them anew.
+/// Attempts after which only a heartbeat starts new ones.
 pub const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 /// Most frames of one write to a push socket.
@@ -374,7 +374,7 @@ pub const FRAME_TOKEN_BYTES_MAX: usize = 256;
 pub const METHOD_BYTES_MAX: usize = 32;
 /// Longest path of a request in such a frame, bytes.
 pub const FRAME_PATH_BYTES_MAX: usize = 256;
-/// Most peers of which one frame tells.
+/// Most peers in one frame.
 pub const FRAME_PEERS_MAX: usize = 1000;
 /// Confirmed messages of each peer that a relay remembers, to name them again after a cut.
 pub const CONFIRMED_KEPT_MAX: usize = WINDOW_FRAMES_MAX;
@@ -395,7 +395,7 @@ pub const UPLINK_GRANTS_MAX: usize = CONNECTIONS_MAX;
 pub const UPLINK_BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Longest such pause.
 pub const UPLINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// A connection that has stood for so long has lasted: the pauses begin anew.
+/// How long a connection must have stood for the pauses to begin again with the shortest.
 pub const UPLINK_LASTS: Duration = Duration::from_secs(5);
 /// How long a connection to a hub may take, its first frame included.
 pub const UPLINK_DIAL_TIME_MAX: Duration = Duration::from_secs(10);
@@ -417,19 +417,19 @@ pub const HUB_RESOLVE_TIME_MAX: Duration = Duration::from_secs(4);
 pub const HUB_SEARCH_AFTER: Duration = Duration::from_secs(2);
 /// How often it is looked for at most.
 pub const HUB_SEARCH_EVERY: Duration = Duration::from_secs(30);
-/// How long all of it may take. Less than [`UPLINK_DIAL_TIME_MAX`], so that it is told what was tried.
+/// How long all of it may take. Less than [`UPLINK_DIAL_TIME_MAX`], so that what was tried can be told.
 pub const HUB_TRY_TIME_MAX: Duration = Duration::from_secs(9);
 /// How long they wait for one that was in vain the last time. Short of what a hook may take.
 pub const UPLINK_NEXT_DIAL_WAIT: Duration = Duration::from_millis(250);
-/// A request without an answer for so long causes a ping.
+/// How long a request may be without an answer before a ping is sent.
 pub const UPLINK_PING_AFTER: Duration = Duration::from_secs(1);
-/// A ping without a byte for so long ends the connection.
+/// How long nothing may come after a ping before the connection is ended.
 pub const UPLINK_SILENCE_MAX: Duration = Duration::from_secs(3);
-/// A connection on which nothing was heard for so long causes a ping.
+/// How long nothing may be heard on a connection before a ping is sent.
 pub const UPLINK_PING_EVERY: Duration = Duration::from_secs(15);
 /// Peers of a machine whose former process it has not said to be gone.
 pub const MACHINE_FENCED_MAX: usize = 2 * PEERS_MAX;
-/// A machine of which nothing was heard for so long, three pings, is not connected any more.
+/// How long nothing may be heard of a machine, three pings, before it counts as disconnected.
 pub const MACHINE_SILENCE_MAX: Duration = Duration::from_secs(45);
 
 // --- Start and end of the broker ----------------------------------------------------------------
@@ -486,7 +486,7 @@ pub const REPEATS_MAX: usize = 16;
 pub const NOTICE_EVENTS_MAX: usize = LIST_LIMIT_MAX as usize;
 /// Longest line about events in a notice, characters.
 pub const NOTICE_EVENTS_CHARS_MAX: usize = 200;
-/// Unread messages of which a notice tells the beginning.
+/// Most unread messages whose beginnings stand in a notice.
 pub const NOTICE_MESSAGES_MAX: usize = 3;
 /// How long a result waits for what is to be said behind it.
 pub const NOTICE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -497,9 +497,9 @@ pub const KNOWN_MESSAGES_MAX: usize = 4 * WINDOW_FRAMES_MAX;
 pub const ACKS_BYTES_MAX: usize = 64 * KIB;
 /// Longest text that an agent is told at once, characters: it is put into its context unasked.
 pub const TELL_CHARS_MAX: usize = 4_000;
-/// Room for one of several messages of which not all can be told, beside its head, characters.
+/// Room beside its head for one of several messages that cannot all be told in full, characters.
 pub const TELL_BEGUN_CHARS_MIN: usize = 200;
-/// Messages that are claimed to be told at once: more than a text has room for.
+/// Messages that are claimed at once: more than a text has room for.
 pub const WAKE_CLAIM_MAX: u32 = 32;
 /// Events that wait to be told to an agent. Beyond that they are left to the notice on tool results.
 pub const WAKE_EVENTS_MAX: usize = 256;
@@ -507,7 +507,7 @@ pub const WAKE_EVENTS_MAX: usize = 256;
 pub const CLAIM_RENEW_EVERY: Duration = Duration::from_secs(3);
 /// The longest that messages are not claimed because the broker has said so.
 pub const CLAIM_DEFER_MAX: Duration = Duration::from_secs(600);
-/// What the broker is still to be told, at most.
+/// Most requests that wait to be sent to the broker.
 pub const ERRANDS_MAX: usize = 256;
 /// Broadcasts and events are put together: at most one notice of them in this time.
 pub const WAKE_DIGEST_EVERY: Duration = Duration::from_secs(10);
@@ -520,10 +520,10 @@ pub const HELD_RETRY_AFTER: Duration = Duration::from_secs(600);
 pub const INBOX_SOCKET_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notice that an inbox socket has taken may still turn out to be thrown away unread.
 pub const INBOX_SOCKET_DOUBT: Duration = Duration::from_millis(50);
-/// How rarely an inbox socket that is not there is looked for, before only a sign of life of its agent
-/// lets it be looked for again.
+/// The longest pause between looks for an inbox socket that is missing. After that only a sign of life of
+/// its agent causes another look.
 pub const INBOX_SOCKET_LOOK_MAX: Duration = Duration::from_secs(16);
-/// Notices of which it may be heard later what has become of them.
+/// Most notices whose fate may still be heard of.
 pub const NOTICES_KNOWN_MAX: usize = 256;
 /// Connections of an agent's session to our own socket at once.
 pub const OWN_SOCKET_CONNECTIONS_MAX: usize = 8;
@@ -541,7 +541,7 @@ pub const CLIENT_REPLY_BYTES_MAX: usize = 2 * REPLY_BYTES_MAX;
 /// How long a hook takes at most once it has its input, when nothing else is set, ms. With the start
 /// and the end of the process it stays below 50.
 pub const HOOK_MS_DEFAULT: u32 = 45;
-/// The same where the mesh is another machine's: its answers have the network on their way.
+/// The same where the hub is another machine, whose answers come over the network.
 pub const HOOK_CLIENT_MS_DEFAULT: u32 = 400;
 /// The same of a hook before an edit, where there is a broker: a gate that has not looked is no gate.
 /// Agents give it 5 s.
@@ -550,14 +550,14 @@ pub const HOOK_EDIT_MS_DEFAULT: u32 = 2000;
 pub const HOOK_MS_MAX: u32 = 60_000;
 /// The last part of that time, kept for marking read what has been written out, ms.
 pub const HOOK_MARK_MS: u32 = 8;
-/// How long a hook has to say what it has found out, however late that is, and then to mark what it
-/// has told.
+/// How long a hook has at its end, however late that is, to say what it has found out and to mark what
+/// it has told.
 pub const HOOK_LAST_WORD: Duration = Duration::from_millis(500);
 /// How long a hook waits for its agent to write the input.
 pub const HOOK_INPUT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Longest input of a hook, bytes: it has the text of a file, or the output of a tool, inside.
 pub const HOOK_INPUT_BYTES_MAX: usize = 16 * MIB;
-/// Most messages of which a text of a hook is made.
+/// Most messages in a text of a hook.
 pub const HOOK_MESSAGES_MAX: u32 = 20;
 /// How long the hook that waits beside an agent waits before it looks for its session again: this at
 /// first, and twice as long each time.
@@ -577,7 +577,7 @@ pub const SUBAGENT_EDIT_TIME: Duration = Duration::from_secs(120);
 pub const SESSION_LINE_BYTES_MAX: usize = 256 * KIB;
 /// Most that waits for a plugin to read it, bytes.
 pub const SESSION_OUT_BYTES_MAX: usize = 512 * KIB;
-/// With so much waiting no line of it is taken, bytes.
+/// Bytes waiting for a plugin above which no line of it is taken.
 pub const SESSION_OUT_PAUSE_BYTES: usize = 128 * KIB;
 /// Most edits of a plugin that are looked at at once.
 pub const SESSION_EDITS_MAX: usize = 16;
@@ -640,7 +640,7 @@ pub const MEMORY_ANSWER_BYTES_MAX: usize = 4 * MIB;
 pub const MEMORY_TEXT_CHARS_MAX: usize = 20_000;
 /// How long a memory that is away is left alone at most.
 pub const MEMORY_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// The same of one that is busy and says for how long.
+/// The same for one that is busy and says for how long.
 pub const MEMORY_BUSY_MAX: Duration = Duration::from_secs(300);
 /// How often a memory that fails is given the same: for about an hour. A full disk is soon mended; one
 /// thing that it can never take must not keep it from the rest for longer.

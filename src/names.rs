@@ -17,8 +17,8 @@ pub const UNKNOWN_AGENT: &str = "unknown";
 /// Asks for an automatic name where a name is expected.
 pub const AUTO: &str = "auto";
 
-/// Words that have a meaning of their own where a peer is named, so that no peer may be called so,
-/// in upper or lower case.
+/// Words that have a meaning of their own where a peer is named: no peer may have one as its name, in
+/// upper or lower case.
 pub const RESERVED: [&str; 5] = ["all", "cli", AUTO, "repo", "directory"];
 
 /// Names that would make a peer look like the mesh itself, like a person, or like a part of its
@@ -37,10 +37,10 @@ pub const DIRECTORY: &str = "directory";
 /// The group of all peers.
 pub const ALL: &str = "all";
 
-/// The namespace of shared state that is meant on the wire if none is named; that of the whole mesh.
+/// The namespace of shared state that is meant on the wire if none is named: the one of the whole mesh.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-/// What agents and people call [`DEFAULT_NAMESPACE`]: without a name they mean that of their project.
+/// What agents and people call [`DEFAULT_NAMESPACE`]. If they name none, they mean that of their project.
 pub const SHARED_NAMESPACE: &str = "shared";
 
 /// Why a text is not a name.
@@ -50,7 +50,7 @@ pub enum NameError {
     Empty,
     /// More than [`NAME_CHARS_MAX`] characters.
     TooLong,
-    /// This character is none of `A-Z a-z 0-9 . _ -`.
+    /// This character is not one of `A-Z a-z 0-9 . _ -`.
     Character(char),
     /// One of [`RESERVED`].
     Reserved,
@@ -111,13 +111,13 @@ pub fn check(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Whether no peer gets just this name: it is one of [`MISLEADING`].
+/// Whether it is one of [`MISLEADING`], which no peer gets without a number.
 #[must_use]
 pub fn is_misleading(name: &str) -> bool {
     MISLEADING.iter().any(|word| word.eq_ignore_ascii_case(name))
 }
 
-/// What two names have in common that differ by case only, and are one therefore.
+/// A name in lower case: names that differ only in case are the same name.
 #[must_use]
 pub fn key(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()

@@ -6,7 +6,7 @@
 //! backslash before `*`, `?` or `\` takes its meaning away.
 //!
 //! Never looks at a file system. What it costs to compare two is counted, see [`Steps`]: whoever
-//! compares for another sets a bound, and takes what could not be compared within it for
+//! compares on behalf of someone sets a bound, and treats what could not be compared within it as
 //! overlapping.
 
 mod meet;

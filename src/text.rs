@@ -1,9 +1,10 @@
-//! What others wrote, made harmless: for a terminal, for a line of a log, and for an agent, which
-//! must be able to tell it from our own words.
+//! Makes harmless what others wrote: for a terminal, for a line of a log, and for an agent, which must
+//! be able to distinguish it from this program's own words.
 //!
-//! One list of characters, [`is_harmful`], and three forms. [`escape`] is for people; [`quote`] is a
-//! JSON string, the form in which agents are given every text of others; [`armour`] makes a whole
-//! JSON document as harmless as such a string without changing what it means.
+//! There is one list of characters, [`is_harmful`], and there are three forms. [`escape`] is for
+//! people; [`quote`] is a JSON string, the form in which agents are given every text of others;
+//! [`armour`] makes a whole JSON document as harmless as such a string without changing what it
+//! means.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -72,9 +73,9 @@ pub fn quote(text: &str) -> String {
     }
 }
 
-/// Whether `text` begins with a tag that agents would take for one of their own, or make into something
-/// that is no JSON any more: each closing one, since agents put what they are given into tags, and
-/// no text of others may end one; and those in which they speak themselves.
+/// Whether `text` begins with a tag that agents would take for one of their own, or turn into something
+/// that is not JSON any more. These are all closing tags, since agents put what they are given into tags
+/// and no text of others may end one, and the tags in which agents speak themselves.
 fn is_tag(text: &str) -> bool {
     let Some(name) = text.strip_prefix('<') else { return false };
     let begins = |tag: &str| name.get(..tag.len()).is_some_and(|n| n.eq_ignore_ascii_case(tag));
@@ -87,7 +88,7 @@ const TAGS: [&str; 3] = ["system-reminder", "cross-session-message", "cross_sess
 
 /// The JSON document `json` with everything harmful in its strings written as escapes, as in
 /// [`quote`]. It means the same as before: outside of strings JSON has no such characters (RFC 8259
-/// section 2), but for line breaks and tabs, which stay.
+/// section 2) except line breaks and tabs, which stay.
 #[must_use]
 pub fn armour(json: &str) -> Cow<'_, str> {
     let between = ['\n', '\r', '\t'];
@@ -145,8 +146,8 @@ pub fn quote_within(text: &str, is_more: bool, chars_max: usize) -> (String, boo
     (out, !is_more)
 }
 
-/// A path, or another text that is one word as a rule: as it is if it can be taken for nothing else,
-/// otherwise as in [`quote`].
+/// A path, or another text that is usually one word: unchanged if it cannot be mistaken for anything
+/// else, otherwise as in [`quote`].
 #[must_use]
 pub fn bare_or_quoted(text: &str) -> Cow<'_, str> {
     let misleads = |c: char| is_harmful(c) || c.is_whitespace() || matches!(c, '"' | '<' | '\\');

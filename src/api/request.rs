@@ -169,9 +169,9 @@ parts! {
         limit: Option<u32> = LIMIT,
     }
 
-    /// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`. They are
-    /// given to no other way for [`crate::limits::CLAIM_TIME`], unless the claim is renewed, or until they
-    /// are marked.
+    /// Fetches unread messages to tell the agent of, by one way: `POST /messages` with `claim`.
+    /// They are given to no other way for [`crate::limits::CLAIM_TIME`], unless the claim is
+    /// renewed, or until they are marked.
     pub struct Claim {
         /// Whose messages; with a peer token that peer by default.
         peer_id "peerId": Option<Box<str>> = WHO,

@@ -41,7 +41,8 @@ pub(super) struct Clock {
     offset: i64,
     /// Since when in the running of the machine the wall clock has kept step.
     steady_since: Monotonic,
-    /// The machine was restarted, and it is not known yet how much older everything up to here has become.
+    /// The machine was restarted, and it is not known yet how much older everything up to here has
+    /// become.
     unseen_to: Option<Seq>,
 }
 

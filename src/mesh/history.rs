@@ -160,7 +160,8 @@ impl<S: Store> Mesh<S> {
         Ok(self.store.peer(id)?.is_some_and(|record| &*record.agent_type == OF_DOCTOR))
     }
 
-    /// Those who had this name once, as far as events still tell. Messages are kept no longer than events.
+    /// Those who had this name once, as far as events still tell. Messages are kept no longer than
+    /// events.
     fn formerly(&mut self, name: &str) -> Stored<BTreeSet<PeerId>> {
         let types = [event_type::PEER_RENAMED.into()];
         let query = EventQuery { types: &types, since: None, after: None, limit: LIST_LIMIT_MAX };

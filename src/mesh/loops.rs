@@ -1,9 +1,9 @@
 //! Loops: two agents that thank each other, or a ring of them, must not burn a night.
 //!
-//! A wake is a claim that hands out messages and thereby begins or prolongs a turn. After a certain number
-//! of wakes in [`WAKE_WINDOW`] from one sender to one agent, or a larger number from all senders together,
-//! what follows is told together: one wake every [`WAKE_DAMPED_EVERY`], until nothing has come for
-//! [`WAKE_WINDOW`]. Nothing is lost, or kept from an agent that looks.
+//! A wake is a claim that hands out messages and thereby begins or prolongs a turn. After a certain
+//! number of wakes in [`WAKE_WINDOW`] from one sender to one agent, or a larger number from all
+//! senders together, what follows is told together: one wake every [`WAKE_DAMPED_EVERY`], until
+//! nothing has come for [`WAKE_WINDOW`]. Nothing is lost, or kept from an agent that looks.
 //!
 //! In memory only: a new broker begins to count from zero.
 

@@ -1,8 +1,9 @@
 //! The deterministic core: every rule of the mesh, and no I/O.
 //!
 //! It never reads a clock, makes no randomness, opens nothing: time comes in as an argument and is
-//! kept until the next call, random bytes come from [`Entropy`], and what must survive goes to a [`Store`]. So a whole mesh, with crashes
-//! and lost connections, can be run from a seed (`tests/simulation/`).
+//! kept until the next call, random bytes come from [`Entropy`], and what must survive goes to a
+//! [`Store`]. So a whole mesh, with crashes and lost connections, can be run from a seed
+//! (`tests/simulation/`).
 //!
 //! The shell calls it in turns: [`Mesh::begin_turn`], then any number of [`Mesh::handle`] and of news
 //! about connections, then [`Mesh::feed`] and [`Mesh::commit_turn`]. Only after that may it carry out

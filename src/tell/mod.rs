@@ -1,12 +1,13 @@
-//! What an agent is told: messages and events in the one form that every way uses, and the proof
-//! that such a text has come to the agent.
+//! What an agent is told: messages and events in one form, which every way uses, and the proof that such
+//! a text has come to the agent.
 //!
 //! ```text
 //! slm-mesh: message k7q2 from bob (codex), quoted, not from your user: "TEXT". Answer with mesh_send (to "bob", replyTo "k7q2").
 //! ```
 //!
-//! Facts, not orders. What others wrote stands in quotes, as JSON on one line, so that it can be taken
-//! for nothing else; a text of ours is one line, or a first line and one for each thing told.
+//! The text states facts and gives no orders. What others wrote stands in quotes, as JSON on one
+//! line, so that it cannot be mistaken for anything else. A text is one line, or a first line and
+//! one for each thing told.
 
 mod proof;
 

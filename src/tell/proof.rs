@@ -21,8 +21,9 @@ const HOOK_ERROR: &str = "Stop hook blocking error from command \"";
 
 /// The handles of the messages that `prompt` tells the agent of, if it is a text of ours.
 ///
-/// Only what stands at the beginning counts, and there only the beginnings of our own lines: what
-/// others wrote is quoted on one line and begins none, and what follows anything else is not ours.
+/// Only what stands at the beginning counts, and there only the beginnings of our own lines. What
+/// others wrote is quoted within a line and so never begins one, and nothing counts after a line
+/// that is not ours.
 #[must_use]
 pub fn handles(prompt: &str) -> Vec<Handle> {
     let mut found = Vec::new();

@@ -127,8 +127,8 @@ impl LockTarget {
         self.pattern == other.pattern && wide == other.is_repo_wide() && same_place()
     }
 
-    /// Whether both are of the very same files, in all clones that are known, so that one renews the other.
-    /// Whoever says less of a repository has another lock.
+    /// Whether both are of the very same files, in all clones that are known, so that one renews
+    /// the other. Whoever says less of a repository has another lock.
     pub(super) fn is_renewed_by(&self, other: &Self) -> bool {
         let same_claim = || self.repo == other.repo && self.hash == other.hash;
         self.is_same(other) && (!self.is_repo_wide() || same_claim())
