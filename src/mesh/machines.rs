@@ -372,10 +372,7 @@ impl<S: Store> Mesh<S> {
         self.machines.connected.insert(name);
         let peers = self.peers.values().filter(|present| present.record.host == Some(name));
         for present in peers {
-            let id = present.record.id;
-            if let (Some(path), false) = (&present.record.uds_path, present.link.is_up()) {
-                self.effects.connect.push((id, path.clone()));
-            }
+            self.effects.connect.extend(present.to_connect());
             if present.away.is_none() {
                 self.effects.watch.push(present.named_process());
             }

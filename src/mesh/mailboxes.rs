@@ -17,7 +17,7 @@ use crate::api::{Code, Fact, MessageInfo, Refusal};
 use crate::limits::UNDELIVERABLE_IDS_MAX;
 use crate::model::{MachineName, Message, Party, PeerId, Timestamp};
 use crate::names;
-use crate::store::{Mailbox, Receipt, Result as Stored, Store};
+use crate::store::{Mailbox, Result as Stored, Store};
 
 impl<S: Store> Mesh<S> {
     /// The name whose mailbox a present peer has.
@@ -109,17 +109,9 @@ impl<S: Store> Mesh<S> {
 
     /// A peer has left for good: tells the senders of what it has not read and nobody else will.
     pub(super) fn tell_undeliverable(&mut self, peer: PeerId) -> Stored<()> {
-        let mut unread = self.store.unread_direct(peer, UNDELIVERABLE_IDS_MAX)?;
-        unread.sort_by(|a, b| a.from.cmp(&b.from));
-        for of_sender in unread.chunk_by(|a, b| a.from == b.from) {
-            let Some(Receipt { from, .. }) = of_sender.first() else { continue };
-            let undeliverable = Fact::MessageUndeliverable {
-                message_ids: of_sender.iter().map(|receipt| receipt.id).collect(),
-                from_peer: from.clone(),
-                to_peer: peer,
-            };
-            self.event(undeliverable, Some(&Party::Peer(peer)))?;
-        }
-        Ok(())
+        let unread = self.store.unread_direct(peer, UNDELIVERABLE_IDS_MAX)?;
+        self.tell_senders(unread, &Party::Peer(peer), |from_peer, message_ids| {
+            Fact::MessageUndeliverable { message_ids, from_peer, to_peer: peer }
+        })
     }
 }

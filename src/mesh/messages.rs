@@ -124,30 +124,27 @@ impl<S: Store> Mesh<S> {
             created_at: self.now.wall,
             client_id: send.id,
         })?;
+        let (to, to_name, to_host, to_group) = match to {
+            To::One(recipient) => {
+                let peer = recipient.peer();
+                let mailbox = peer.and_then(|id| self.mailbox_of(id)).map(Into::into);
+                (Some(recipient.into()), mailbox, peer.and_then(|id| self.machine_of(id)), None)
+            }
+            To::Name(name, host) => {
+                (Some(Party::Label(name.into())), Some(name.into()), host, None)
+            }
+            To::Many(_) => (None, None, None, None),
+            To::Group(name, _) => (None, None, None, Some(name.into())),
+        };
         let message = Message {
             seq,
             id,
             from: actor.party.clone(),
             from_name: actor.name.clone(),
-            to: match to {
-                To::One(recipient) => Some(recipient.into()),
-                To::Name(name, _) => Some(Party::Label(name.into())),
-                To::Many(_) | To::Group(..) => None,
-            },
-            to_name: match to {
-                To::One(Recipient::Peer(id)) => self.mailbox_of(id).map(Into::into),
-                To::Name(name, _) => Some(name.into()),
-                To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
-            },
-            to_host: match to {
-                To::One(Recipient::Peer(id)) => self.machine_of(id),
-                To::Name(_, host) => host,
-                To::One(Recipient::Cli | Recipient::CliAt(_)) | To::Many(_) | To::Group(..) => None,
-            },
-            to_group: match to {
-                To::Group(name, _) => Some(name.into()),
-                _ => None,
-            },
+            to,
+            to_name,
+            to_host,
+            to_group,
             kind: send.kind,
             payload: send.payload.clone(),
             reply_to,

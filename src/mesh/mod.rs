@@ -187,10 +187,8 @@ impl<S: Store> Mesh<S> {
         };
         mesh.load_mended(false)?;
         mesh.begin_time();
-        for (id, present) in &mesh.peers {
-            if let Some(path) = &present.record.uds_path {
-                mesh.effects.connect.push((*id, path.clone()));
-            }
+        for present in mesh.peers.values() {
+            mesh.effects.connect.extend(present.to_connect());
             mesh.effects.watch.push(present.named_process());
             mesh.effects.agents.extend(present.agent());
         }

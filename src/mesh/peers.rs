@@ -121,6 +121,12 @@ impl Present {
         }
     }
 
+    /// Its socket, if it has one and no connection to it stands.
+    pub(super) fn to_connect(&self) -> Option<(PeerId, Box<str>)> {
+        let path = self.record.uds_path.as_ref().filter(|_| !self.link.is_up())?;
+        Some((self.record.id, path.clone()))
+    }
+
     /// The process that it claims to be.
     pub(super) fn named_process(&self) -> (PeerId, u32) {
         (self.record.id, self.record.pid)
@@ -194,24 +200,20 @@ impl<S: Store> Mesh<S> {
         };
         // A peer on another machine is treated like one that does not exist.
         let home = self.home(caller);
-        let kept = kept.filter(|kept| kept.host == home);
-        let own = match (caller, &kept) {
-            (Caller::Peer(me), _) => me == id,
-            (Caller::Unknown { hash, .. }, Some(kept)) => hash == kept.token_hash,
-            (Caller::Unknown { .. }, None) | (Caller::Broker | Caller::Operator(_), _) => false,
-        };
-        let Some(kept) = kept else {
+        let Some(kept) = kept.filter(|kept| kept.host == home) else {
             // Whether the token was its own cannot be checked any more; that it is gone may be said.
             return Err(match caller {
                 Caller::Broker | Caller::Operator(_) | Caller::Unknown { .. } => gone().into(),
                 Caller::Peer(_) => forbidden_resume().into(),
             });
         };
-        if !own {
-            return Err(match caller {
-                Caller::Unknown { from, .. } => self.refuse_unknown(from, self.now).into(),
-                _ => forbidden_resume().into(),
-            });
+        match caller {
+            Caller::Peer(me) if me == id => {}
+            Caller::Unknown { hash, .. } if hash == kept.token_hash => {}
+            Caller::Unknown { from, .. } => return Err(self.refuse_unknown(from, self.now).into()),
+            Caller::Peer(_) | Caller::Broker | Caller::Operator(_) => {
+                return Err(forbidden_resume().into());
+            }
         }
         if let Some(former) = self.was_another(&kept, register)? {
             self.leave(id, LeaveReason::CleanExit)?;
@@ -341,9 +343,7 @@ impl<S: Store> Mesh<S> {
     fn come_in(&mut self, present: Present, announce: bool) -> Stored<()> {
         let record = &present.record;
         let id = record.id;
-        if let (Some(path), false) = (&record.uds_path, present.link.is_up()) {
-            self.effects.connect.push((id, path.clone()));
-        }
+        self.effects.connect.extend(present.to_connect());
         self.effects.watch.push(present.named_process());
         self.effects.agents.extend(present.agent());
         let dead_at = self.now.mono.plus(self.settings.dead);
@@ -503,9 +503,7 @@ impl<S: Store> Mesh<S> {
         self.rates.take(Lane::Heartbeat(id), self.now.mono)?;
         let Some(present) = self.peers.get_mut(&id) else { return Err(not_found("").into()) };
         present.is_alive(self.now);
-        if let (Some(path), false) = (&present.record.uds_path, present.link.is_up()) {
-            self.effects.connect.push((id, path.clone()));
-        }
+        self.effects.connect.extend(present.to_connect());
         let record = &present.record;
         let branch = branch.or(record.git_branch.as_deref());
         let session = session.or(record.session_id.as_deref());

@@ -153,18 +153,28 @@ impl<S: Store> Mesh<S> {
     }
 
     /// Messages have just become read: ends the claims on them, and tells their senders.
-    pub(super) fn was_read(&mut self, reader: Recipient, mut receipts: Vec<Receipt>) -> Stored<()> {
+    pub(super) fn was_read(&mut self, reader: Recipient, receipts: Vec<Receipt>) -> Stored<()> {
         self.end_claims(reader, receipts.iter().map(|receipt| receipt.id.seq()));
         let reader = Party::from(reader);
+        self.tell_senders(receipts, &reader, |from_peer, message_ids| Fact::MessageRead {
+            message_ids,
+            from_peer,
+            read_by: reader.clone(),
+        })
+    }
+
+    /// Tells each sender of these messages, by an event, what `reader` has caused.
+    pub(super) fn tell_senders(
+        &mut self,
+        mut receipts: Vec<Receipt>,
+        reader: &Party,
+        fact: impl Fn(Party, Vec<MessageId>) -> Fact,
+    ) -> Stored<()> {
         receipts.sort_by(|a, b| a.from.cmp(&b.from));
         for of_sender in receipts.chunk_by(|a, b| a.from == b.from) {
             let Some(Receipt { from, .. }) = of_sender.first() else { continue };
-            let read = Fact::MessageRead {
-                message_ids: of_sender.iter().map(|receipt| receipt.id).collect(),
-                from_peer: from.clone(),
-                read_by: reader.clone(),
-            };
-            self.event(read, Some(&reader))?;
+            let ids = of_sender.iter().map(|receipt| receipt.id).collect();
+            self.event(fact(from.clone(), ids), Some(reader))?;
         }
         Ok(())
     }
