@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rusqlite::Connection;
 
+use super::care::lower;
 use super::db::{Db, Fault, Outcome, damaged};
 use super::rows::{MarkTime, told_from_stored, told_to_stored};
 use super::streams::{SeqRange, in_order};
@@ -146,8 +147,8 @@ impl Db {
         // It counts until the last recipient has it, and that may have been one of these.
         let delivered = before.delivered < before.recipients && after.delivered == after.recipients;
         let read = before.read < before.recipients && after.read == after.recipients;
-        self.tally.messages.undelivered -= u64::from(delivered);
-        self.tally.messages.unread -= u64::from(read);
+        lower(&mut self.tally.messages.undelivered, u64::from(delivered));
+        lower(&mut self.tally.messages.unread, u64::from(read));
         for party in newly_read {
             self.note_read(party, seq)?;
         }
@@ -172,8 +173,8 @@ impl Db {
         }
         drop(rows);
         drop(statement);
-        self.tally.messages.undelivered -= pending.undelivered;
-        self.tally.messages.unread -= pending.unread;
+        lower(&mut self.tally.messages.undelivered, pending.undelivered);
+        lower(&mut self.tally.messages.unread, pending.unread);
         for (party, gone) in unread {
             self.forget_unread(party, gone, seq)?;
         }

@@ -70,12 +70,13 @@ impl Db {
             let seq = row.get(0)?;
             last = Some(seq);
             *left -= 1;
-            tally.messages.total -= 1;
+            lower(&mut tally.messages.total, 1);
             let recipient = row.get(2)?;
             if recipient != EVERYONE {
-                tally.messages.undelivered -= u64::from(row.get::<_, i64>(4)? == NOT_YET);
+                let is_undelivered = row.get::<_, i64>(4)? == NOT_YET;
+                lower(&mut tally.messages.undelivered, u64::from(is_undelivered));
                 if !row.get::<_, bool>(3)? {
-                    tally.messages.unread -= 1;
+                    lower(&mut tally.messages.unread, 1);
                     parties.add_unread_direct(recipient, -1);
                 }
             }
@@ -108,7 +109,7 @@ impl Db {
                 let seq = row.get(0)?;
                 last = Some(seq);
                 *left -= 1;
-                tally.events -= 1;
+                lower(&mut tally.events, 1);
                 if let Some(id) = row.get(2)?
                     && let Some(emitter) = parties.find(connection, &row.get(1)?)?
                 {
@@ -265,6 +266,11 @@ impl Db {
     }
 }
 
+/// Lowers a counter. One that was too low stays 0.
+pub(super) fn lower(counter: &mut u64, by: u64) {
+    *counter = counter.saturating_sub(by);
+}
+
 /// Which journal belongs to a database, and how much of it is in there.
 pub(super) fn position(connection: &Connection) -> rusqlite::Result<Position> {
     let value = |key| -> rusqlite::Result<u64> {
@@ -275,7 +281,8 @@ pub(super) fn position(connection: &Connection) -> rusqlite::Result<Position> {
 }
 
 /// The counters of a database that was just opened: by looking at the ends of tables, and what is stored.
-/// One of a former version may have to be counted.
+/// One of a former version has to be counted, and one whose counters cannot be true: once, at its
+/// opening.
 pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
     let meta = stored_meta(connection)?;
     let (message_seq, message_ordinal, message_count) = ends(connection, "messages")?;
@@ -296,10 +303,19 @@ pub(super) fn load_tally(connection: &Connection) -> Outcome<Tally> {
         (mark_seq, mark_latest),
         |row| row.get(0),
     )?;
+    let has_rows = |table: &str| -> rusqlite::Result<bool> {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+        connection.query_row(&sql, [], |row| row.get(0))
+    };
     let counter = |key| meta.get(key).copied();
     let counters = (counter(UNDELIVERED), counter(UNREAD), counter(STATE_ENTRIES), counter(LOCKS));
     let (undelivered, unread, state_entries, locks) = match counters {
-        (Some(undelivered), Some(unread), Some(state), Some(locks)) => {
+        (Some(undelivered), Some(unread), Some(state), Some(locks))
+            // What is undelivered is unread, too.
+            if undelivered <= unread
+                && unread <= message_count
+                && (state > 0, locks > 0) == (has_rows("state")?, has_rows("locks")?) =>
+        {
             (undelivered, unread, state, locks)
         }
         _ => count(connection)?,

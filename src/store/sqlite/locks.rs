@@ -1,5 +1,6 @@
 //! Locks.
 
+use super::care::lower;
 use super::db::{Db, Outcome};
 use crate::model::{Lock, MeshTime, Seq};
 
@@ -13,7 +14,7 @@ impl Db {
 
     pub(super) fn remove_lock(&mut self, fence: Seq) -> Outcome<bool> {
         let removed = self.write("DELETE FROM locks WHERE fence = ?1", [fence])? > 0;
-        self.tally.locks -= u64::from(removed);
+        lower(&mut self.tally.locks, u64::from(removed));
         Ok(removed)
     }
 

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::care::lower;
 use super::db::{Db, Fault, Outcome};
 use super::parties::{EVERYONE, Parties, mailbox, mailbox_name};
 use super::rows::{MarkTime, NO_WAY, NOT_YET, told_from_stored, told_to_stored};
@@ -328,10 +329,10 @@ impl Db {
         }
         if read {
             self.parties.add_unread_direct(recipient, -1);
-            self.tally.messages.unread -= 1;
+            lower(&mut self.tally.messages.unread, 1);
         }
         if old.delivered_at.is_none() && new.delivered_at.is_some() {
-            self.tally.messages.undelivered -= 1;
+            lower(&mut self.tally.messages.undelivered, 1);
         }
         Ok(true)
     }
@@ -351,7 +352,7 @@ impl Db {
                 (seq, me, MarkTime(Some(at)), NOT_YET, mailbox),
             )?;
             if changed > 0 {
-                self.tally.messages.undelivered -= 1;
+                lower(&mut self.tally.messages.undelivered, 1);
             } else {
                 self.mark_broadcast(seq, &[me], |_, marks| marks.delivered(at))?;
             }

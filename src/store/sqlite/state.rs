@@ -2,6 +2,7 @@
 
 use rusqlite::Params;
 
+use super::care::lower;
 use super::db::{Db, Outcome};
 use super::stored::TableRow as _;
 use crate::model::{MeshTime, Seq, StateEntry};
@@ -95,7 +96,7 @@ impl Db {
 
     fn remove_state(&mut self, namespace: &str, key: &str) -> Outcome<()> {
         self.write("DELETE FROM state WHERE namespace = ?1 AND key = ?2", (namespace, key))?;
-        self.tally.state_entries -= 1;
+        lower(&mut self.tally.state_entries, 1);
         Ok(())
     }
 

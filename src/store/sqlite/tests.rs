@@ -72,6 +72,41 @@ fn everything_is_there_after_a_crash() {
     check_filled(&mut store);
 }
 
+#[test]
+fn counters_that_cannot_be_true_are_counted_anew_and_no_counter_falls_below_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("mesh.db");
+    let mut store = open(&path);
+    fill(&mut store);
+    store.close().unwrap();
+    let set = |counters: &[(&str, u32)]| {
+        let connection = Connection::open(&path).unwrap();
+        for counter in counters {
+            connection.execute("UPDATE meta SET value = ?2 WHERE key = ?1", *counter).unwrap();
+        }
+    };
+    // More undelivered than unread, more unread than there are, none where there is one.
+    let right = [("undelivered", 2), ("unread", 2), ("state_entries", 1), ("locks", 1)];
+    for wrong in [("undelivered", 3), ("unread", 4), ("state_entries", 0), ("locks", 0)] {
+        set(&right);
+        set(&[wrong]);
+        check_filled(&mut open(&path));
+    }
+    // What may be true is believed; it is lowered to 0, and not further.
+    set(&right);
+    set(&[("undelivered", 0), ("unread", 0)]);
+    let mut store = open(&path);
+    let all: Vec<MessageId> =
+        peek(&mut store, &all(inbox_of(2))).messages.iter().map(|message| message.id).collect();
+    turn(&mut store, |store| _ = store.mark_read(inbox_of(2), &all, at(2), None).unwrap());
+    assert_eq!((store.counts().messages.undelivered, store.counts().messages.unread), (0, 0));
+    turn(&mut store, |store| {
+        note(store, 10);
+        store.purge(&before(10), 100).unwrap();
+    });
+    assert_eq!(store.counts().messages, MessageCounts::default());
+}
+
 /// The files as they are now.
 fn copy(dir: &TempDir, from: &str, to: &str) -> PathBuf {
     for suffix in ["", "-wal"] {
