@@ -29,19 +29,6 @@ pub struct Client {
     socket: Option<BrokerSocket>,
 }
 
-/// How an exchange ended.
-enum Exchanged {
-    Answered(BrokerAnswer),
-    Broken {
-        error: ClientError,
-        in_doubt: bool,
-    },
-    /// The call's time is over.
-    TimedOut {
-        in_doubt: bool,
-    },
-}
-
 impl Client {
     /// Finds the broker of `config`'s data directory, or starts it, and connects.
     ///
@@ -145,13 +132,7 @@ impl Client {
                 Some(CallStep::Launch) => {
                     call.handle_launched(launch::start_and_wait(&self.config, call.fails_at()));
                 }
-                Some(CallStep::Exchange(broker)) => match self.exchange(&call, &broker) {
-                    Exchanged::Answered(answer) => call.handle_answer(answer, Instant::now()),
-                    Exchanged::Broken { error, in_doubt } => {
-                        call.handle_broken(error, in_doubt, Instant::now());
-                    }
-                    Exchanged::TimedOut { in_doubt } => call.handle_silence(in_doubt),
-                },
+                Some(CallStep::Exchange(broker)) => self.exchange(&mut call, &broker),
                 Some(CallStep::Done(result)) => {
                     return result.map_err(|error| self.explained(error));
                 }
@@ -175,7 +156,7 @@ impl Client {
         self.socket.as_mut()
     }
 
-    fn exchange(&mut self, call: &Call, broker: &Broker) -> Exchanged {
+    fn exchange(&mut self, call: &mut Call, broker: &Broker) {
         self.live_socket();
         let kept = self.socket.take().filter(|socket| socket.connection.leads_to(broker));
         let connect = || {
@@ -184,26 +165,32 @@ impl Client {
         };
         let mut socket = match kept.map_or_else(connect, Ok) {
             Ok(socket) => socket,
-            Err(error) => return Exchanged::Broken { error, in_doubt: false },
+            Err(error) => return call.handle_broken(error, false, Instant::now()),
         };
-        let exchanged = socket.exchange(call);
-        if matches!(exchanged, Exchanged::Answered(_)) {
+        if socket.exchange(call) {
             self.socket = Some(socket);
         }
-        exchanged
     }
 }
 
 impl BrokerSocket {
-    fn exchange(&mut self, call: &Call) -> Exchanged {
+    /// Makes the exchange of `call` and reports the result to it; returns whether it was answered.
+    fn exchange(&mut self, call: &mut Call) -> bool {
         if let Err(error) = call.send_on(&mut self.connection, Instant::now()) {
-            return Exchanged::Broken { error, in_doubt: false };
+            call.handle_broken(error, false, Instant::now());
+            return false;
         }
-        match self.talk(call.fails_at()) {
-            Ok(Some(answer)) => Exchanged::Answered(answer),
-            Ok(None) => Exchanged::TimedOut { in_doubt: self.connection.is_in_doubt() },
-            Err(error) => Exchanged::Broken { error, in_doubt: self.connection.is_in_doubt() },
+        let talked = self.talk(call.fails_at());
+        let in_doubt = self.connection.is_in_doubt();
+        match talked {
+            Ok(Some(answer)) => {
+                call.handle_answer(answer, Instant::now());
+                return true;
+            }
+            Ok(None) => call.handle_silence(in_doubt),
+            Err(error) => call.handle_broken(error, in_doubt, Instant::now()),
         }
+        false
     }
 
     /// Writes and reads until the answer is there; `None` when the time is over.

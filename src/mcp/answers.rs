@@ -210,7 +210,7 @@ pub(super) struct OwnStatus<'a> {
     pub(super) project_path: &'a str,
     /// The branch checked out there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) git_branch: Option<&'a str>,
+    pub(super) git_branch: Option<Box<str>>,
     /// Whether messages are pushed to this session, rather than found when it asks.
     pub(super) push: bool,
     /// Messages that wait for it.

@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 
 use super::answers::{self, OwnStatus};
 use super::arguments::{Tool, ToolCall};
-use super::jobs::{Job, JobId, Ready, Stage, Work};
+use super::jobs::{Job, JobId, Jobs, Ready, Stage, Work};
 use super::outbox::{Carried, RpcError};
 use super::protocol::Body;
 use super::quotes::Quoted;
+use super::reading::Reading;
 use super::server::{Command, Purpose, Server};
 use super::session::ReturnAddress;
 use crate::api::{Claim, Code, Fetch, Messages, Request};
@@ -17,7 +18,7 @@ use crate::client::blocking::read_reply;
 use crate::client::{ClientError, new_id};
 use crate::limits::{NOTICE_MESSAGES_MAX, NOTICE_TIME_MAX, RPC_CALLS_MAX};
 use crate::log;
-use crate::model::Way;
+use crate::model::{MessageId, Way};
 use crate::wire::jsonrpc::{INTERNAL_ERROR, Id};
 
 impl Server {
@@ -166,11 +167,7 @@ impl Server {
             name_taken: self.presence.name_taken(),
             agent_type: &self.agent_type,
             project_path: self.project.path.to_str().unwrap_or_default(),
-            git_branch: self
-                .project
-                .repository
-                .as_ref()
-                .and_then(|repository| repository.branch.as_deref()),
+            git_branch: self.project.git_branch(),
             push: self.push_is_live,
             unread: self.unread.count(),
         })
@@ -202,11 +199,7 @@ impl Server {
     /// The claim for messages to be quoted has a result.
     pub(super) fn handle_quoted(&mut self, result: Result<Vec<u8>, ClientError>, now: Instant) {
         let claimed = self.read_claimed(result, now);
-        // A fetch that is under way hands over whatever there is.
-        let is_fetching = self.jobs.is_fetching();
-        let reading = &self.reading;
-        let has = |id| is_fetching || reading.has(id);
-        let left = self.quotes.answered(claimed, has, now);
+        let left = self.quotes.answered(claimed, is_handed_over(&self.jobs, &self.reading), now);
         self.waking.errands.extend(left);
         self.tell_noticed();
     }
@@ -355,6 +348,13 @@ impl Server {
         }
         is_out
     }
+}
+
+/// Whether a message need not be told: the agent has it, or is about to get it. A fetch that is under way
+/// hands over whatever there is.
+pub(super) fn is_handed_over(jobs: &Jobs, reading: &Reading) -> impl Fn(MessageId) -> bool {
+    let is_fetching = jobs.is_fetching();
+    move |id| is_fetching || reading.has(id)
 }
 
 /// The error for a body that is not what the broker answers.

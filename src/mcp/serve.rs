@@ -35,13 +35,12 @@ const LISTENER: Token = Token(4);
 const PUSH: Token = Token(5);
 const BROKER: Token = Token(6);
 const LAUNCH: Token = Token(7);
-const INBOX_SOCKET: Token = Token(8);
-const CODEX_QUEUE: Token = Token(9);
+const WAYS: Token = Token(8);
 /// The first of those for requests that the broker holds.
-const HELD: Token = Token(10);
+const HELD: Token = Token(9);
 
 /// Which of them are ready.
-type Ready = [bool; CODEX_QUEUE.0 + 1];
+type Ready = [bool; HELD.0];
 
 /// A data directory that cannot exist.
 const NOWHERE: &str = "/dev/null";
@@ -111,7 +110,7 @@ impl Loop {
         let poll = Poll::new()?;
         let registry = poll.registry();
         let path = config.paths.peer_socket(new_id().unwrap_or_else(fallback_id));
-        let adapters = Adapters::new(registry, INBOX_SOCKET, CODEX_QUEUE)?;
+        let adapters = Adapters::new(registry, WAYS)?;
         let (name, socket_of) = (config.name.as_deref(), adapters.inbox_socket_of());
         let server = Server::new(name, socket_of, Project::of_process());
         let signals = watch_signals()?;
@@ -216,7 +215,7 @@ impl Loop {
         if is_ready(BROKER) {
             self.link.handle_stream_ready(now);
         }
-        if is_ready(INBOX_SOCKET) || is_ready(CODEX_QUEUE) {
+        if is_ready(WAYS) {
             self.adapters.advance(now);
         }
         if is_ready(INPUT) {

@@ -6,13 +6,13 @@
 //! |---|---|
 //! | `protocol` | the lines between the two; no I/O |
 //! | `decide` | for which peer, what is claimed when, and what becomes of it; no I/O |
-//! | `jobs` | what takes a while, in threads: looking for the peer, and the gate |
+//! | `threads` | what takes a while, in threads: looking for the peer, and the gate |
 //! | `run` | the loop over standard input and output, the broker, the parent, and the time |
 //!
 //! It ends with its input or its parent. It starts no broker, and waits for one that has gone.
 
 mod decide;
-mod jobs;
+mod threads;
 mod protocol;
 mod run;
 

@@ -9,8 +9,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::decide::{Effect, Purpose, Session, Sought};
-use super::jobs::{Done, Jobs};
 use super::protocol::{FromPlugin, ToPlugin};
+use super::threads::{Done, Threads};
 use crate::client::{BrokerLink, ClientError, LinkEvent, StartPolicy, wait_of};
 use crate::config::Config;
 use crate::hook::Verdict;
@@ -38,7 +38,7 @@ const READS_PER_TURN: usize = 16;
 pub(super) struct Loop {
     poll: Poll,
     session: Session,
-    jobs: Jobs,
+    threads: Threads,
     asks: BrokerLink<Purpose>,
     held: BrokerLink<Purpose>,
     input: Input,
@@ -57,7 +57,7 @@ impl Loop {
         let registry = poll.registry();
         let mut this = Self {
             session: Session::new(),
-            jobs: Jobs::new(config.clone(), agent, registry, JOBS)?,
+            threads: Threads::new(config.clone(), agent, registry, JOBS)?,
             asks: BrokerLink::new(config.clone(), registry.try_clone()?, ASKS, LAUNCH),
             held: BrokerLink::new(config.clone(), registry.try_clone()?, HELD, LAUNCH),
             input: Input::new(registry, INPUT, SESSION_LINE_BYTES_MAX),
@@ -175,8 +175,8 @@ impl Loop {
             while let Some(effect) = self.session.poll() {
                 moved = true;
                 match effect {
-                    Effect::Seek => self.jobs.seek(),
-                    Effect::Check(edit, session) => self.jobs.check(edit, session),
+                    Effect::Seek => self.threads.seek(),
+                    Effect::Check(edit, session) => self.threads.check(edit, session),
                     Effect::Say(out) => self.say(&out),
                     Effect::Ask(purpose, request, token) => {
                         let is_held = wait_of(&request) > 0;
@@ -186,7 +186,7 @@ impl Loop {
                     }
                 }
             }
-            while let Some(done) = self.jobs.poll() {
+            while let Some(done) = self.threads.poll() {
                 moved = true;
                 self.handle_done(done, now);
             }
@@ -218,7 +218,7 @@ impl Loop {
                 self.watch_directory();
                 if self.directory.is_some() {
                     // One may have come before the watch.
-                    self.jobs.seek();
+                    self.threads.seek();
                 } else {
                     self.session.handle_sought(Sought::NoBroker { watched: false }, now);
                 }

@@ -19,19 +19,14 @@ pub(in crate::mcp) struct Adapters {
 }
 
 impl Adapters {
-    /// What the environment offers; its descriptors are registered with `registry` under these
-    /// tokens.
+    /// What the environment offers; its descriptors are registered with `registry` under `token`.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub(in crate::mcp) fn new(
-        registry: &Registry,
-        inbox_socket: Token,
-        codex_queue: Token,
-    ) -> io::Result<Self> {
+    pub(in crate::mcp) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         Ok(Self {
-            inbox_socket: InboxSocket::from_environment(registry, inbox_socket),
-            codex_queue: CodexQueue::new(registry.try_clone()?, codex_queue),
+            inbox_socket: InboxSocket::from_environment(registry, token),
+            codex_queue: CodexQueue::new(registry.try_clone()?, token),
         })
     }
 

@@ -134,10 +134,8 @@ impl CodexQueue {
             self.reports.push_back(WayReport::Free);
         }
         let Some(mut running) = self.running.take() else { return };
-        match running.child.try_wait() {
-            Ok(Some(status)) => return self.ended(&running, Ok(status), now),
-            Ok(None) => {}
-            Err(error) => return self.ended(&running, Err(error), now),
+        if let Some(status) = running.child.try_wait().transpose() {
+            return self.ended(&running, status, now);
         }
         if now >= running.until && !running.is_killed {
             running.is_killed = true;

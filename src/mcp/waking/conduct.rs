@@ -14,6 +14,7 @@ use crate::client::ClientError;
 use crate::client::new_id;
 use crate::limits::{PAYLOAD_BYTES_MAX, WAKE_CLAIM_MAX};
 use crate::log;
+use crate::mcp::flow::is_handed_over;
 use crate::mcp::server::{Command, Purpose, RETRY_EVERY, Server, is_unknown};
 use crate::model::{MessageId, MessageKind, MessageRef, Way};
 
@@ -120,10 +121,7 @@ impl Server {
         now: Instant,
     ) {
         let claimed = self.read_claimed(result, now);
-        // A fetch that is under way hands over whatever there is.
-        let is_fetching = self.jobs.is_fetching();
-        let reading = &self.reading;
-        let has = |id| is_fetching || reading.has(id);
+        let has = is_handed_over(&self.jobs, &self.reading);
         let Some(Telling { by, notice }) = self.waking.claimed(claimed, has, now) else { return };
         if by != Way::Channel {
             self.commands.push_back(Command::Tell(by, notice));

@@ -223,17 +223,14 @@ impl InboxSocket {
         )?;
         let mut out = Buffer::new(LINES_BYTES_MAX);
         out.extend(&self.dialect.hello(&self.token))?;
-        self.own_path = match self.own.as_mut().map(|own| own.listen(agent).map(Box::from)) {
-            Some(Ok(path)) => Some(path),
-            Some(Err(error)) => {
-                log::warn(format_args!(
-                    "what becomes of messages to this session is not heard: cannot listen beside \
-                     its inbox socket: {error}"
-                ));
-                None
-            }
-            None => None,
-        };
+        let path = self.own.as_mut().map(|own| own.listen(agent).map(Box::from));
+        let path = path.transpose().inspect_err(|error| {
+            log::warn(format_args!(
+                "what becomes of messages to this session is not heard: cannot listen beside its \
+                 inbox socket: {error}"
+            ));
+        });
+        self.own_path = path.unwrap_or_default();
         Ok(Connection { stream, out, in_doubt: VecDeque::new(), is_proven: false })
     }
 

@@ -1,4 +1,4 @@
-//! Jobs that take a while and must not hold up the loop: each has a thread and gives one result.
+//! What takes a while and must not hold up the loop: each has a thread of its own and gives one result.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::hook::session::{Asker, Found, find, token};
 use crate::hook::{self, HookEvent, Verdict};
 use crate::limits::{CALL_TIME_MAX, SESSION_STACK_BYTES};
 
-/// The result of a job.
+/// The result of a thread.
 #[derive(Debug)]
 pub(super) enum Done {
     /// Of looking for the peer.
@@ -28,7 +28,7 @@ pub(super) enum Done {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Jobs {
+pub(super) struct Threads {
     config: Config,
     agent: Box<str>,
     waker: Arc<Waker>,
@@ -36,8 +36,8 @@ pub(super) struct Jobs {
     receiver: Receiver<Done>,
 }
 
-impl Jobs {
-    /// `token` becomes ready when a job is done.
+impl Threads {
+    /// `token` becomes ready when a thread has its result.
     pub(super) fn new(
         config: Config,
         agent: &str,
