@@ -1,6 +1,6 @@
 //! Looks at the files of an agent, plans what is to happen to them, and does it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::disk::{self, File};
 use super::plan::{self, Found, Look, Memory, Program};
@@ -143,51 +143,24 @@ impl Setup {
     }
 
     fn install_file(&self, target: &Target) -> Result<FilePlan, String> {
-        let old = disk::read(&target.path)?;
-        let text = old.as_ref().map(text_of).transpose()?;
-        let entry = self.record.get(&target.path);
+        let mut plan = FilePlan::keep(target, disk::read(&target.path)?)?;
+        let entry = self.record.get(&plan.path);
         let memory = entry.map(|entry| entry.memory.clone()).unwrap_or_default();
-        let planned = plan::install(text.as_deref(), &target.parts, &self.program, &memory)
+        let planned = plan::install(&plan.before, &target.parts, &self.program, &memory)
             .map_err(|trouble| trouble.to_string())?;
-        let before = text.unwrap_or_default();
-        let action = match &old {
-            Some(_) if planned.text == before => Action::Keep,
-            Some(_) => Action::Change,
-            None => Action::Create,
-        };
-        if action != Action::Keep {
-            disk::check_writable(&target.path)?;
+        (plan.after, plan.memory) = (planned.text, planned.memory);
+        if plan.old.is_none() {
+            plan.action = Action::Create;
         }
-        let (after, memory) = (planned.text, planned.memory);
-        Ok(FilePlan {
-            path: target.path.clone(),
-            action,
-            before,
-            after,
-            note: None,
-            target: target.clone(),
-            old,
-            memory,
-        })
+        plan.finish()
     }
 
     fn uninstall_file(&self, target: &Target) -> Result<FilePlan, String> {
         let path = &target.path;
-        let old = disk::read(path)?;
         let entry = self.record.get(path);
         // A file that never had anything of ours need not be understood.
-        let old = old.filter(|old| entry.is_some() || names_us(&old.bytes));
-        let text = old.as_ref().map(text_of).transpose()?;
-        let mut plan = FilePlan {
-            path: path.clone(),
-            action: Action::Keep,
-            before: text.clone().unwrap_or_default(),
-            after: text.unwrap_or_default(),
-            note: None,
-            target: target.clone(),
-            old,
-            memory: Memory::default(),
-        };
+        let old = disk::read(path)?.filter(|old| entry.is_some() || names_us(&old.bytes));
+        let mut plan = FilePlan::keep(target, old)?;
         let Some(old) = &plan.old else { return Ok(plan) };
         let untouched = entry.filter(|entry| entry.after == hash(&old.bytes));
         let restored = match untouched {
@@ -214,13 +187,7 @@ impl Setup {
                 }
             }
         }
-        if plan.action == Action::Keep && plan.after != plan.before {
-            plan.action = Action::Change;
-        }
-        if plan.action != Action::Keep {
-            disk::check_writable(path)?;
-        }
-        Ok(plan)
+        plan.finish()
     }
 
     /// Waits until nobody else is changing the files and the record, and reads the record anew.
@@ -288,10 +255,6 @@ impl Setup {
                 disk::write(path, planned.old.as_ref(), planned.after.as_bytes())?;
             }
         }
-        self.forget(path)
-    }
-
-    fn forget(&mut self, path: &Path) -> Result<(), String> {
         let dirs = self.record.get(path).map(|entry| entry.dirs.clone());
         self.dirs.extend(dirs.unwrap_or_default());
         self.record.forget(path).map_err(|error| self.no_record(&error))
@@ -354,6 +317,32 @@ impl Setup {
 }
 
 impl FilePlan {
+    /// That nothing happens to the file `target`, which is `old` if it is there.
+    fn keep(target: &Target, old: Option<File>) -> Result<Self, String> {
+        let text = old.as_ref().map(text_of).transpose()?.unwrap_or_default();
+        Ok(Self {
+            path: target.path.clone(),
+            action: Action::Keep,
+            before: text.clone(),
+            after: text,
+            note: None,
+            target: target.clone(),
+            old,
+            memory: Memory::default(),
+        })
+    }
+
+    /// Checks that what is planned can be done.
+    fn finish(mut self) -> Result<Self, String> {
+        if self.action == Action::Keep && self.after != self.before {
+            self.action = Action::Change;
+        }
+        if self.action != Action::Keep {
+            disk::check_writable(&self.path)?;
+        }
+        Ok(self)
+    }
+
     /// Whether the whole file is a text of ours, and was before if it was there.
     #[must_use]
     pub fn is_own_text(&self) -> bool {

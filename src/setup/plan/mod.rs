@@ -136,12 +136,12 @@ pub struct Look {
 /// # Errors
 /// The text cannot be read, or something else is where an entry would go.
 pub fn install(
-    before: Option<&str>,
+    before: &str,
     parts: &[Part],
     program: &Program,
     memory: &Memory,
 ) -> Result<Planned, Trouble> {
-    let (mark, text) = split_mark(before.unwrap_or_default());
+    let (mark, text) = split_mark(before);
     let mut planned = Planned { text: text.to_owned(), memory: memory.clone() };
     for part in parts {
         match part {

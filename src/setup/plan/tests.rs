@@ -18,7 +18,7 @@ fn program(path: &str) -> Program {
 }
 
 fn installed(text: &str, path: &str) -> Planned {
-    install(Some(text), HOOK_PARTS, &program(path), &Memory::default()).unwrap()
+    install(text, HOOK_PARTS, &program(path), &Memory::default()).unwrap()
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn whatever_an_object_has_stays_in_it() {
         for (open, between, last, close) in layouts {
             let last = if some.is_empty() { "" } else { last };
             let text = format!("{open}{}{last}{close}", some.join(between));
-            let planned = install(Some(&text), &part, &program, &Memory::default()).unwrap();
+            let planned = install(&text, &part, &program, &Memory::default()).unwrap();
             let look = look(&planned.text, &part[0], &program).unwrap();
             assert_eq!(look.found, Found::Current, "{text}\n{}", planned.text);
             let mut rest = planned.text.chars();
@@ -151,9 +151,9 @@ fn leave_is_given_once_and_taken_back_unless_it_was_there() {
         r#"{"permissions": {"allow": ["Bash"]}}"#,
         r#"{"permissions": {"allow": ["mcp__slm-mesh"]}}"#,
     ] {
-        let planned = install(Some(text), &part, &program, &Memory::default()).unwrap();
+        let planned = install(text, &part, &program, &Memory::default()).unwrap();
         assert!(planned.text.contains("mcp__plugin_slm-mesh_slm-mesh__*"), "{}", planned.text);
-        let again = install(Some(&planned.text), &part, &program, &planned.memory).unwrap();
+        let again = install(&planned.text, &part, &program, &planned.memory).unwrap();
         assert_eq!(again.text, planned.text);
         let without = uninstall(&planned.text, &part, &program, &planned.memory).unwrap();
         assert_eq!(without.split_whitespace().collect::<String>(), text.replace(' ', ""));
@@ -163,12 +163,12 @@ fn leave_is_given_once_and_taken_back_unless_it_was_there() {
 #[test]
 fn a_setting_that_its_person_has_switched_off_stays_so() {
     let (part, program) = ([Part::Setting("experimental")], program("/p/slm-mesh"));
-    let planned = install(Some("{}"), &part, &program, &Memory::default()).unwrap();
+    let planned = install("{}", &part, &program, &Memory::default()).unwrap();
     assert!(planned.text.contains("\"experimental\": true"), "{}", planned.text);
     let without = uninstall(&planned.text, &part, &program, &planned.memory).unwrap();
     assert!(is_blank(&without), "{without}");
     let off = "{\"experimental\": false}";
-    let refused = install(Some(off), &part, &program, &Memory::default()).unwrap_err();
+    let refused = install(off, &part, &program, &Memory::default()).unwrap_err();
     assert!(refused.to_string().contains("is not true there"), "{refused}");
 }
 
