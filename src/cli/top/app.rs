@@ -7,9 +7,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::asks::{Addressee, Asks, Look, Purpose};
+use super::asks::{Addressee, Asks, MessageSpan, Purpose};
 use super::clean::clean;
-use super::panes::{Item, Layout, Pane, Place, layout, rows_in};
+use super::panes::{Layout, Pane, RowId, Selection, layout, rows_in};
 use super::picture::{MessageRow, Picture, is_final};
 use crate::api::{
     Code, Events, HistoryPage, LockInfo, LockPath, LocksReply, MessageInfo, PeerInfo, PeersReply,
@@ -39,7 +39,7 @@ pub(super) enum Mode {
     /// Asked whether a lock is to be freed: of this file, held by whoever is called so.
     Confirm { path: LockPath, holder: Party },
     /// Reading all of a row, or the help.
-    Read { item: Option<Item>, line: usize },
+    Read { item: Option<RowId>, line: usize },
 }
 
 /// What the shell is to do besides asking and drawing.
@@ -70,7 +70,7 @@ pub(super) struct App {
     pub(super) now: Now,
     /// The home directory, for `~`.
     pub(super) home: Option<PathBuf>,
-    pub(super) places: [Place; 4],
+    pub(super) selections: [Selection; 4],
     pub(super) asks: Asks,
     /// When the counts came.
     status_at: Monotonic,
@@ -100,7 +100,7 @@ impl App {
             size,
             now,
             home,
-            places: Default::default(),
+            selections: Default::default(),
             asks,
             status_at: now.mono,
             is_dirty: true,
@@ -205,7 +205,7 @@ impl App {
         }
     }
 
-    fn take_messages(&mut self, look: Look, page: HistoryPage) {
+    fn take_messages(&mut self, look: MessageSpan, page: HistoryPage) {
         for message in &page.messages {
             self.picture.take_listed(message);
         }
@@ -305,24 +305,24 @@ impl App {
     }
 
     /// The rows of a pane, in their order.
-    pub(super) fn rows(&self, pane: Pane) -> Vec<Item> {
+    pub(super) fn rows(&self, pane: Pane) -> Vec<RowId> {
         let picture = &self.picture;
         let shown = |seq: Seq| picture.frozen_at.is_none_or(|at| seq <= at);
         match pane {
             Pane::Peers => {
-                self.chosen(picture.peers.iter(), |peer| Item::Peer(peer.id), peer_words)
+                self.chosen(picture.peers.iter(), |peer| RowId::Peer(peer.id), peer_words)
             }
             Pane::Locks => {
-                self.chosen(picture.locks.iter(), |lock| Item::Lock(lock.fence), lock_words)
+                self.chosen(picture.locks.iter(), |lock| RowId::Lock(lock.fence), lock_words)
             }
             Pane::Messages => {
                 let rows = picture.messages.iter().rev().filter(|row| shown(row.seq));
-                self.chosen(rows, |row| Item::Message(row.seq), |row| self.message_words(row))
+                self.chosen(rows, |row| RowId::Message(row.seq), |row| self.message_words(row))
             }
             Pane::Events => {
                 let rows = picture.events.iter().rev().filter(|row| shown(row.seq));
                 let words = |row: &super::picture::EventRow| format!("{} {}", row.kind, row.text);
-                self.chosen(rows, |row| Item::Event(row.seq), words)
+                self.chosen(rows, |row| RowId::Event(row.seq), words)
             }
         }
     }
@@ -331,9 +331,9 @@ impl App {
     fn chosen<'a, T: 'a>(
         &self,
         rows: impl Iterator<Item = &'a T>,
-        item: fn(&T) -> Item,
+        item: fn(&T) -> RowId,
         words: impl Fn(&T) -> String,
-    ) -> Vec<Item> {
+    ) -> Vec<RowId> {
         let is_chosen =
             |row: &&T| self.filter.is_empty() || words(row).to_lowercase().contains(&self.filter);
         rows.filter(is_chosen).map(item).collect()
@@ -349,23 +349,25 @@ impl App {
     pub(super) fn window(
         &self,
         pane: Pane,
-        rows: &[Item],
+        rows: &[RowId],
         height: usize,
     ) -> (Option<usize>, usize) {
-        self.places.get(pane as usize).map_or((None, 0), |place| place.window(rows, height))
+        self.selections
+            .get(pane as usize)
+            .map_or((None, 0), |selection| selection.window(rows, height))
     }
 
     /// The message that is read in full.
     fn open_message(&self) -> Option<Seq> {
         match self.mode {
-            Mode::Read { item: Some(Item::Message(seq)), .. } => Some(seq),
+            Mode::Read { item: Some(RowId::Message(seq)), .. } => Some(seq),
             _ => None,
         }
     }
 
     /// The messages on the screen of which something is not known yet, and when they are worth a
     /// look.
-    fn next_look(&self) -> Option<(Monotonic, Look)> {
+    fn next_look(&self) -> Option<(Monotonic, MessageSpan)> {
         let mut due = Vec::new();
         if let Some(row) = self.open_message().and_then(|seq| self.picture.message(seq)) {
             let is_known = self.full.as_ref().is_some_and(is_final);
@@ -375,7 +377,7 @@ impl App {
             let (_, first) = self.window(Pane::Messages, &rows, height);
             let shown = rows.iter().skip(first).take(height);
             let shown = shown.filter_map(|item| match item {
-                Item::Message(seq) => self.picture.message(*seq),
+                RowId::Message(seq) => self.picture.message(*seq),
                 _ => None,
             });
             let open = shown.filter(|row| !row.is_settled());
@@ -385,7 +387,7 @@ impl App {
         // One look is for all that are due then.
         let then = at.max(self.now.mono);
         let due = due.iter().filter(|(at, _)| *at <= then).map(|(_, seq)| *seq);
-        Some((at, Look { first: due.clone().min()?, last: due.max()? }))
+        Some((at, MessageSpan { first: due.clone().min()?, last: due.max()? }))
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) enum Purpose {
     Peers,
     Locks,
     Status,
-    Messages(Look),
+    Messages(MessageSpan),
     Send(Addressee),
     /// To free a file.
     Unlock(Box<str>),
@@ -54,7 +54,7 @@ pub(super) struct Addressee {
 
 /// A look at the messages between two, which are part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct MessageSpan {
     pub(super) first: Seq,
     pub(super) last: Seq,
 }
@@ -139,7 +139,7 @@ impl Asks {
     /// The next request of those that are due. `look` is the next one at messages, and from when on.
     pub(super) fn poll(
         &mut self,
-        look: Option<(Monotonic, Look)>,
+        look: Option<(Monotonic, MessageSpan)>,
         now: Monotonic,
     ) -> Option<(Purpose, Request)> {
         let can_ask = !self.is_asking && self.is_live;
@@ -166,7 +166,7 @@ impl Asks {
     }
 
     /// What is asked next, and when: what has waited longest.
-    fn next_query(&self, look: Option<(Monotonic, Look)>) -> Option<(Monotonic, Purpose)> {
+    fn next_query(&self, look: Option<(Monotonic, MessageSpan)>) -> Option<(Monotonic, Purpose)> {
         let messages_min = self.messages_at.map(|last| last.plus(MESSAGES_MIN));
         let wanted = [
             self.locks.wanted_at.map(|at| (at, Purpose::Locks)),
@@ -244,7 +244,7 @@ impl Asks {
     }
 
     /// When something will be due.
-    pub(super) fn deadline(&self, look: Option<(Monotonic, Look)>) -> Option<Monotonic> {
+    pub(super) fn deadline(&self, look: Option<(Monotonic, MessageSpan)>) -> Option<Monotonic> {
         let reading = (!self.is_reading).then(|| self.events.next_at(EVENTS_INTERVAL));
         let can_ask = !self.is_asking && self.is_live;
         let query = self.next_query(look).filter(|_| can_ask).map(|(at, _)| at);

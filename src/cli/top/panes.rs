@@ -34,7 +34,7 @@ impl Pane {
 
 /// What a row stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum RowId {
     Peer(PeerId),
     Message(Seq),
     /// By its fence.
@@ -44,19 +44,19 @@ pub(super) enum Item {
 
 /// The position in a pane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Selection {
     /// The selected row; none: the first ones are shown, whatever comes.
-    pub(super) selected: Option<Item>,
+    pub(super) selected: Option<RowId>,
     /// Where it was in the list, in case it goes away.
     pub(super) index: usize,
     /// On which line of the pane it stands, so that it stays there when others come above it.
     pub(super) line: usize,
 }
 
-impl Place {
+impl Selection {
     /// Which of `rows` is selected, if one is, and which is the first one shown in a pane with room
     /// for `height`.
-    pub(super) fn window(&self, rows: &[Item], height: usize) -> (Option<usize>, usize) {
+    pub(super) fn window(&self, rows: &[RowId], height: usize) -> (Option<usize>, usize) {
         let (Some(selected), Some(last)) = (self.selected, rows.len().checked_sub(1)) else {
             return (None, 0);
         };
@@ -142,10 +142,11 @@ mod tests {
 
     #[test]
     fn a_selected_row_stays_on_its_line() {
-        let rows: Vec<Item> = (0..100).map(|seq| Item::Message(Seq(seq))).collect();
+        let rows: Vec<RowId> = (0..100).map(|seq| RowId::Message(Seq(seq))).collect();
         let first = |at: u64, height| {
-            let place = Place { selected: Some(Item::Message(Seq(at))), index: 99, line: 3 };
-            place.window(&rows, height)
+            let selection =
+                Selection { selected: Some(RowId::Message(Seq(at))), index: 99, line: 3 };
+            selection.window(&rows, height)
         };
         assert_eq!(first(3, 10), (Some(3), 0));
         assert_eq!(first(50, 10), (Some(50), 47));
@@ -155,6 +156,6 @@ mod tests {
         assert_eq!(first(50, 2), (Some(50), 49));
         // Of one that has gone, whatever has its place.
         assert_eq!(first(500, 10), (Some(99), 90));
-        assert_eq!(Place::default().window(&rows, 10), (None, 0));
+        assert_eq!(Selection::default().window(&rows, 10), (None, 0));
     }
 }

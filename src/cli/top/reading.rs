@@ -5,7 +5,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::app::App;
 use super::clean::clean;
-use super::panes::Item;
+use super::panes::RowId;
 use super::view::WEAK;
 use crate::api::{LockInfo, MessageInfo};
 use crate::cli::peer::{self, Pen};
@@ -113,12 +113,12 @@ fn wrap(text: &str, width: usize) -> Vec<&str> {
 
 impl App {
     /// All that is known of a row; of none, the help.
-    pub(super) fn reading(&self, item: Option<Item>) -> Reading {
+    pub(super) fn reading(&self, item: Option<RowId>) -> Reading {
         let picture = &self.picture;
         let reading = match item {
             None => Some(help()),
-            Some(Item::Message(seq)) => self.message(seq),
-            Some(Item::Peer(id)) => picture.peer(id).map(|peer| {
+            Some(RowId::Message(seq)) => self.message(seq),
+            Some(RowId::Peer(id)) => picture.peer(id).map(|peer| {
                 let pen = Pen {
                     text: &|text| clean(text, CHARS_MAX),
                     path: &|path| self.path(path),
@@ -134,8 +134,8 @@ impl App {
                 out.fact("came", self.when(peer.started_at));
                 out
             }),
-            Some(Item::Lock(fence)) => picture.lock(fence).map(|lock| self.lock(lock)),
-            Some(Item::Event(seq)) => picture.event(seq).map(|row| {
+            Some(RowId::Lock(fence)) => picture.lock(fence).map(|lock| self.lock(lock)),
+            Some(RowId::Event(seq)) => picture.event(seq).map(|row| {
                 let by = row.by.as_ref().map_or_else(|| "the broker".into(), |by| picture.name(by));
                 let mut out = Reading::new("Event");
                 out.fact("type", &*row.kind);

@@ -10,7 +10,7 @@ use terminput::KeyCode;
 use super::app::{App, Mode, Wish};
 use super::asks::Purpose;
 use super::keys::Key;
-use super::panes::{Item, Pane};
+use super::panes::{Pane, RowId};
 use super::picture::ROWS_MAX;
 use crate::api::Request;
 use crate::client::{ClientError, Refused};
@@ -446,12 +446,12 @@ fn a_selected_row_stays_when_others_come_and_go() {
     scene.settle();
     assert_eq!(scene.app.selected(), None);
     scene.press("↓↓");
-    assert_eq!(scene.app.selected(), Some(Item::Message(Seq(first))));
+    assert_eq!(scene.app.selected(), Some(RowId::Message(Seq(first))));
     for _ in 0..50 {
         scene.message(1, Some(2), "more");
     }
     scene.pass(1000);
-    assert_eq!(scene.app.selected(), Some(Item::Message(Seq(first))));
+    assert_eq!(scene.app.selected(), Some(RowId::Message(Seq(first))));
     let rows = scene.app.rows(Pane::Messages);
     let (index, shown_from) = scene.app.window(Pane::Messages, &rows, 6);
     assert_eq!((index, shown_from), (Some(51), 46));
@@ -464,11 +464,11 @@ fn a_selected_row_stays_when_others_come_and_go() {
     scene.event("file_locked", &json!({"filePath": "/c"}));
     scene.pass(3000);
     scene.press("3↓↓");
-    assert_eq!(scene.app.selected(), Some(Item::Lock(Seq(4))));
+    assert_eq!(scene.app.selected(), Some(RowId::Lock(Seq(4))));
     scene.locks.remove(1);
     scene.event("file_unlocked", &json!({"filePath": "/b"}));
     scene.pass(3000);
-    assert_eq!(scene.app.selected(), Some(Item::Lock(Seq(5))));
+    assert_eq!(scene.app.selected(), Some(RowId::Lock(Seq(5))));
 }
 
 #[test]

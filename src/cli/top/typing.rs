@@ -5,7 +5,7 @@ use terminput::KeyCode;
 use super::app::{App, Mode, Wish};
 use super::asks::{Addressee, Purpose};
 use super::keys::Key;
-use super::panes::{Item, Pane, Place};
+use super::panes::{Pane, RowId, Selection};
 use crate::api::{self, GitPlace, LockPath, Request, SendMessage};
 use crate::cli::actor::CLI;
 use crate::client::new_id;
@@ -118,7 +118,7 @@ impl App {
     }
 
     /// Where a text that is read stands after a key; none if the key does not move it.
-    fn scrolled(&self, item: Option<Item>, line: usize, key: &Key) -> Option<usize> {
+    fn scrolled(&self, item: Option<RowId>, line: usize, key: &Key) -> Option<usize> {
         use KeyCode::{Char, Down, End, Home, PageDown, PageUp, Up};
         let Key::Code(code) = key else { return None };
         let height = self.layout().map_or(1, |layout| layout.body.height).saturating_sub(2).max(1);
@@ -152,28 +152,28 @@ impl App {
             None => 0,
         };
         let line = index - first.clamp(index.saturating_sub(height - 1), index);
-        self.set_place(Place { selected: rows.get(index).copied(), index, line });
+        self.set_selection(Selection { selected: rows.get(index).copied(), index, line });
     }
 
     fn select_none(&mut self) {
-        self.set_place(Place::default());
+        self.set_selection(Selection::default());
     }
 
-    fn set_place(&mut self, to: Place) {
-        if let Some(place) = self.places.get_mut(self.focus as usize) {
-            *place = to;
+    fn set_selection(&mut self, to: Selection) {
+        if let Some(selection) = self.selections.get_mut(self.focus as usize) {
+            *selection = to;
         }
     }
 
     /// What is selected in the pane that one is in.
-    pub(super) fn selected(&self) -> Option<Item> {
+    pub(super) fn selected(&self) -> Option<RowId> {
         let rows = self.rows(self.focus);
         let (index, _) = self.window(self.focus, &rows, self.focus_height());
         rows.get(index?).copied()
     }
 
     /// The same, or the first row.
-    fn selected_or_first(&mut self) -> Option<Item> {
+    fn selected_or_first(&mut self) -> Option<RowId> {
         if self.selected().is_none() {
             self.step(0);
         }
@@ -184,7 +184,7 @@ impl App {
 
     fn open(&mut self) {
         let Some(item) = self.selected_or_first() else { return };
-        if let Item::Message(seq) = item
+        if let RowId::Message(seq) = item
             && let Some(row) = self.picture.message_mut(seq)
         {
             (row.look_at, row.looks) = (self.now.mono, 0);
@@ -196,15 +196,15 @@ impl App {
     fn compose_to_selected(&mut self) {
         let picture = &self.picture;
         let (party, reply_to) = match self.selected() {
-            Some(Item::Peer(id)) => (Some(Party::Peer(id)), None),
-            Some(Item::Message(seq)) => {
+            Some(RowId::Peer(id)) => (Some(Party::Peer(id)), None),
+            Some(RowId::Message(seq)) => {
                 let row = picture.message(seq);
                 (row.map(|row| row.from.clone()), row.map(|row| row.id))
             }
-            Some(Item::Lock(fence)) => {
+            Some(RowId::Lock(fence)) => {
                 (picture.lock(fence).map(|lock| lock.locked_by.clone()), None)
             }
-            Some(Item::Event(seq)) => (picture.event(seq).and_then(|row| row.by.clone()), None),
+            Some(RowId::Event(seq)) => (picture.event(seq).and_then(|row| row.by.clone()), None),
             None => (None, None),
         };
         match party {
@@ -248,7 +248,7 @@ impl App {
         if self.focus != Pane::Locks {
             return self.complain("Go to the locks first: 3, or Tab.");
         }
-        let Some(Item::Lock(fence)) = self.selected_or_first() else {
+        let Some(RowId::Lock(fence)) = self.selected_or_first() else {
             return self.complain("Nothing is locked.");
         };
         let Some(lock) = self.picture.lock(fence) else { return };

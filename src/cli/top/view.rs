@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 use super::app::{App, Mode};
 use super::charts::second;
 use super::clean::clean;
-use super::panes::{HEIGHT_MIN, Item, Pane, WIDTH_MIN, rows_in};
+use super::panes::{HEIGHT_MIN, Pane, RowId, WIDTH_MIN, rows_in};
 use super::picture::MessageRow;
 use crate::api::{LockInfo, MessageInfo, PeerInfo, PeerStatus};
 use crate::cli::table::{cut, cut_middle};
@@ -218,7 +218,7 @@ impl View<'_> {
     }
 
     /// A text in place of the panes.
-    fn read(&mut self, area: Rect, item: Option<Item>, line: usize) {
+    fn read(&mut self, area: Rect, item: Option<RowId>, line: usize) {
         let reading = self.app.reading(item);
         self.rule(area, reading.title, true);
         let text = Rect::new(1, area.y + 1, area.width - 2, area.height - 2);
@@ -339,13 +339,13 @@ impl View<'_> {
         }
     }
 
-    fn cells(&mut self, item: Item, width: u16) -> Option<Vec<Cell>> {
+    fn cells(&mut self, item: RowId, width: u16) -> Option<Vec<Cell>> {
         let picture = &self.app.picture;
         Some(match item {
-            Item::Peer(id) => self.peer(picture.peer(id)?),
-            Item::Message(seq) => self.message(picture.message(seq)?),
-            Item::Lock(fence) => self.lock(picture.lock(fence)?, width),
-            Item::Event(seq) => {
+            RowId::Peer(id) => self.peer(picture.peer(id)?),
+            RowId::Message(seq) => self.message(picture.message(seq)?),
+            RowId::Lock(fence) => self.lock(picture.lock(fence)?, width),
+            RowId::Event(seq) => {
                 let row = picture.event(seq)?;
                 vec![self.age(row.at), cell("EVENT", 0, &*row.text, PLAIN)]
             }

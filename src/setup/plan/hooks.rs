@@ -130,7 +130,7 @@ fn own_in(root: Option<&Value<'_>>, shape: HookShape, agent: &str) -> Vec<Own> {
 }
 
 /// Where the hook for an event is to go.
-struct Place {
+struct Slot {
     /// The one of ours that it takes the place of.
     at: Option<usize>,
     /// It is there already, as it is to be.
@@ -182,8 +182,8 @@ impl Wanted<'_> {
             let current = toml_hooks::are_current(&own, self);
             (own, current)
         } else {
-            let (own, places) = self.places(text)?;
-            let current = own.len() == events.len() && places.iter().all(|place| place.same);
+            let (own, slots) = self.slots(text)?;
+            let current = own.len() == events.len() && slots.iter().all(|slot| slot.same);
             (own, current)
         };
         let has = |event: &&Event| {
@@ -206,7 +206,7 @@ impl Wanted<'_> {
     }
 
     /// The hooks of ours in a text, and for each event which of them is meant for it.
-    fn places(&self, text: &str) -> Result<(Vec<Own>, Vec<Place>), Trouble> {
+    fn slots(&self, text: &str) -> Result<(Vec<Own>, Vec<Slot>), Trouble> {
         json::read(text, |root| {
             let own = own_in(root, self.shape, self.agent);
             let mut used = vec![false; own.len()];
@@ -218,16 +218,16 @@ impl Wanted<'_> {
                 let at = own.iter().zip(&used).position(|(own, used)| !used && fits(own));
                 let Some((own, used)) = at.and_then(|at| Some((own.get(at)?, used.get_mut(at)?)))
                 else {
-                    return Place { at: None, same: false };
+                    return Slot { at: None, same: false };
                 };
                 *used = true;
                 let path = [HOOKS, event.name, &own.group.to_string()];
                 let value = root.and_then(|root| json::find(root, &path));
                 let wanted = self.element(event);
-                Place { at, same: value.is_some_and(|value| wanted.is(value)) }
+                Slot { at, same: value.is_some_and(|value| wanted.is(value)) }
             };
-            let places = self.events.iter().map(&mut find).collect();
-            (own, places)
+            let slots = self.events.iter().map(&mut find).collect();
+            (own, slots)
         })
     }
 
@@ -237,14 +237,14 @@ impl Wanted<'_> {
             return Ok(());
         }
         let mut text = planned.text.clone();
-        let (own, places) = self.places(&text)?;
+        let (own, slots) = self.slots(&text)?;
         // Each in its place: some agents remember a decision about a hook by its place.
-        for (event, place) in self.events.iter().zip(&places).filter(|(_, place)| !place.same) {
-            let Some(own) = place.at.and_then(|at| own.get(at)) else { continue };
+        for (event, slot) in self.events.iter().zip(&slots).filter(|(_, slot)| !slot.same) {
+            let Some(own) = slot.at.and_then(|at| own.get(at)) else { continue };
             let node = self.element(event);
             text = json::replace(&text, &[HOOKS, event.name, &own.group.to_string()], &node)?;
         }
-        let kept: Vec<_> = places.iter().filter_map(|place| place.at).collect();
+        let kept: Vec<_> = slots.iter().filter_map(|slot| slot.at).collect();
         let others =
             own.iter().enumerate().filter(|(at, _)| !kept.contains(at)).map(|(_, own)| own);
         planned.text = without(&text, others)?;
@@ -253,7 +253,7 @@ impl Wanted<'_> {
             planned.note_missing(&["version"])?;
             planned.text = json::set(&planned.text, &["version"], Node::Number(1))?;
         }
-        for (event, _) in self.events.iter().zip(&places).filter(|(_, place)| place.at.is_none()) {
+        for (event, _) in self.events.iter().zip(&slots).filter(|(_, slot)| slot.at.is_none()) {
             let path = [HOOKS, event.name];
             planned.note_missing(&path)?;
             let node = self.element(event);
