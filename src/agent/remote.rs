@@ -4,7 +4,8 @@
 //!
 //! Only the repository's own `config` is read. What a person has set for all repositories
 //! (`insteadOf` in `~/.gitconfig`, host aliases of ssh) mostly changes the way to a host and not its
-//! name, and files it includes are not followed; where it does matter, two clones are strangers.
+//! name, and files it includes are not followed; where it does matter, two clones do not
+//! know each other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -130,7 +131,7 @@ fn host_and_port(authority: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then(|| Some((host.to_lowercase(), port_of(port)?)))?
 }
 
-/// The port in `:443`; 0 in nothing and in a colon alone, as no port is called.
+/// The port in `:443`; 0, which is no port, in an empty text and in a colon alone.
 fn port_of(text: &str) -> Option<u16> {
     match text.strip_prefix(':') {
         Some(port) if !port.is_empty() => port.parse().ok(),

@@ -209,11 +209,11 @@ pub enum Switch {
     Hooks(At, &'static [&'static str], bool),
     /// Our hooks do not run where this list has their name.
     OurHooks(At, &'static [&'static str]),
-    /// The server is not started where this list has its name. What to do then.
+    /// The server is not started where this list has its name; with what to do about it.
     Server(At, &'static [&'static str], &'static str),
     /// `mcp.excluded` and `mcp.allowed`.
     Excluded(At),
-    /// `{"slm-mesh": {"enabled": false}}`. What to do then.
+    /// `{"slm-mesh": {"enabled": false}}`; with what to do about it.
     Enabled(At, &'static str),
     /// Hooks run only as they were when their person trusted them, as this file of TOML says.
     Trust(At),

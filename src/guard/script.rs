@@ -32,7 +32,7 @@ const QUOTE: &[u8] = b"'\\''";
 
 const MARK: &[u8] = b"# slm-mesh guard:";
 
-/// Whose a hook is.
+/// Who has written a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// It is the guard, wherever the program it names is.
@@ -56,7 +56,7 @@ pub(super) fn text(program: &Path, data_dir: Option<&Path>) -> Vec<u8> {
     text
 }
 
-/// Whose hook `text` is.
+/// Who has written the hook `text`.
 pub(super) fn owner(text: &[u8]) -> Owner {
     if text.starts_with(HEAD.as_bytes()) && text.ends_with(TAIL.as_bytes()) {
         Owner::Guard

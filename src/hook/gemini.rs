@@ -37,7 +37,7 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
         (Verdict::Inject(text), Kind::Context(_, name)) => {
             Output::for_event(name, &[("additionalContext", text)])
         }
-        // Nothing else of what may be said before a tool is shown to anyone.
+        // Of all that may be answered before a tool, only this is shown to anyone.
         (Verdict::Warn(text), _) => Output::json(&[("systemMessage", text)]),
         (Verdict::Deny(reason), _) => Output::json(&[("decision", "deny"), ("reason", reason)]),
         (Verdict::Continue(text), _) => block(text),

@@ -1,7 +1,7 @@
 //! The form of Kimi: <https://moonshotai.github.io/kimi-code/en/customization/hooks.html>.
 //!
 //! It asks as Claude Code does. A prompt is added to by what stands on the standard output, as it is,
-//! and a stop is refused by ending with 2; what other events say is not read, so that nothing may be
+//! and a stop is refused by ending with 2; the output at other events is not read, so nothing is
 //! handed out there.
 
 use serde_json::value::RawValue;
@@ -28,7 +28,7 @@ pub(super) fn write(event: &HookEvent, verdict: &Verdict) -> Output {
         Verdict::Inject(text) => Output::line(text.clone()),
         Verdict::Continue(text) => refused(text),
         Verdict::Deny(_) => claude::write(event, verdict),
-        // What is said beside a yes is shown to nobody.
+        // What is said along with consent is shown to nobody.
         Verdict::Warn(_) | Verdict::Silent => Output::default(),
     }
 }

@@ -48,7 +48,7 @@ pub struct Target {
     pub path: PathBuf,
     /// What goes into it.
     pub parts: Vec<Part>,
-    /// It was written by an earlier version and goes when this one has its turn.
+    /// It was written by an earlier version, and this one removes it.
     pub retired: bool,
 }
 

@@ -63,7 +63,7 @@ pub(super) struct App {
     pub(super) filter: String,
     /// The last thing worth saying, and whether it went wrong.
     pub(super) notice: Option<(String, bool)>,
-    /// All of the message that is open.
+    /// The message that is open, in full.
     pub(super) full: Option<MessageInfo>,
     /// Columns and lines.
     pub(super) size: (u16, u16),

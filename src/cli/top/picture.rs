@@ -31,7 +31,7 @@ pub(super) struct MessageRow {
     pub(super) at: Timestamp,
     /// The rest, with the first line of its text only, which is clean.
     pub(super) info: Option<Box<MessageInfo>>,
-    /// There is nothing more to be known of it.
+    /// Nothing more can be learnt about it.
     pub(super) is_gone: bool,
     /// Of a broadcast: who has read it, as far as it was seen.
     pub(super) read_by: Vec<Party>,
