@@ -130,8 +130,11 @@ struct Style {
 }
 
 impl Style {
-    fn of(text: &str, root: Option<&Object<'_>>) -> Self {
-        let first = root.and_then(|root| root.properties.first());
+    fn of(text: &str, root: &Value<'_>) -> Self {
+        let first = match root {
+            Value::Object(root) => root.properties.first(),
+            _ => None,
+        };
         let at = first.map(|first| first.range.start);
         let unit = at.filter(|at| starts_line(text, *at)).map(|at| indent(text, at));
         let spaced = first.is_none_or(|first| {
@@ -296,11 +299,9 @@ fn place_in(
 pub(super) fn replace(text: &str, path: &[&str], node: &Node) -> Result<String, Trouble> {
     let done = read(text, |root| {
         let root = root?;
-        let style = Style::of(text, if let Value::Object(root) = root { Some(root) } else { None });
-        let range = find(root, path)?.range();
-        let indent = starts_line(text, range.start).then(|| indent(text, range.start));
-        let with = node.write(&style, indent);
-        Some(apply(text, &[Splice { range: range.start..range.end, with }]))
+        let value = find(root, path)?;
+        let is_inline = !starts_line(text, value.range().start);
+        Some(write_over(text, value, node, &Style::of(text, root), is_inline))
     })?;
     checked(done.ok_or(Trouble::Internal)?)
 }
@@ -313,8 +314,7 @@ fn insert_at(
     node: Node,
     to_array: bool,
 ) -> Result<String, Trouble> {
-    let object = if let Value::Object(object) = root { Some(object) } else { None };
-    let style = Style::of(text, object);
+    let style = Style::of(text, root);
     let mut value = root;
     let mut inline = false;
     for (depth, name) in path.iter().enumerate() {
@@ -337,10 +337,15 @@ fn insert_at(
         };
         return Ok(insert(text, &container, inline, &style, |indent| node.write(&style, indent)));
     }
+    Ok(write_over(text, value, &node, &style, inline))
+}
+
+/// Writes a node in the place of a value; `inline`: on one line.
+fn write_over(text: &str, value: &Value<'_>, node: &Node, style: &Style, inline: bool) -> String {
     let range = value.range();
     let indent = (!inline).then(|| indent(text, range.start));
-    let with = node.write(&style, indent);
-    Ok(apply(text, &[Splice { range: range.start..range.end, with }]))
+    let with = node.write(style, indent);
+    apply(text, &[Splice { range: range.start..range.end, with }])
 }
 
 /// Inserts an item at the end of a container, in the layout of the item before it. `inline`: if the
