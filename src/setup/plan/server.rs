@@ -94,29 +94,15 @@ fn read(value: &Value<'_>, shape: Shape) -> Entry {
     Entry { command, args, data_dir, is_off: is("enabled", false) || is("disabled", true) }
 }
 
-pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, Trouble> {
+fn find(text: &str, shape: Shape) -> Result<Option<Entry>, Trouble> {
     if shape == Shape::Toml {
-        let found = toml::find(text)?;
-        return Ok(found.map(|found| found.look(program)).unwrap_or_default());
+        return toml::find(text);
     }
-    json::read_at(text, &path_of(shape), |value| {
-        value.map(|value| read(value, shape).look(program)).unwrap_or_default()
-    })
+    json::read_at(text, &path_of(shape), |value| value.map(|value| read(value, shape)))
 }
 
-/// What stands where the entry goes.
-enum Now {
-    Absent,
-    Current,
-    /// Ours, elsewhere: what else stands in it stays.
-    Moved {
-        command: String,
-        has_dir: bool,
-        raw: String,
-    },
-    Other {
-        raw: String,
-    },
+pub(super) fn look(text: &str, shape: Shape, program: &Program) -> Result<Look, Trouble> {
+    Ok(find(text, shape)?.map(|found| found.look(program)).unwrap_or_default())
 }
 
 pub(super) fn install(
@@ -124,99 +110,61 @@ pub(super) fn install(
     shape: Shape,
     program: &Program,
 ) -> Result<(), Trouble> {
-    if shape == Shape::Toml {
-        return install_toml(planned, program);
+    let (path, is_toml) = (path_of(shape), shape == Shape::Toml);
+    if !is_toml {
+        planned.note_missing(&path[..1])?;
     }
-    let path = path_of(shape);
-    planned.note_missing(&path[..1])?;
     let text = &planned.text;
-    let now = json::read_at(text, &path, |value| {
-        let Some(value) = value else { return Now::Absent };
-        let raw = json::raw(text, value).to_owned();
-        let entry = read(value, shape);
-        match entry.command {
-            _ if entry.is_current(program) => Now::Current,
-            Some(command) if is_ours(&command) => {
-                Now::Moved { command, has_dir: entry.data_dir.is_some(), raw }
-            }
-            _ => Now::Other { raw },
-        }
-    })?;
-    let memory = &mut planned.memory;
-    match now {
-        Now::Current => {}
-        Now::Absent => planned.text = json::set(text, &path, entry(shape, program))?,
-        Now::Moved { command, has_dir, raw } => {
-            memory.note_replaced(Some(&command), raw);
-            let path_of_program = Node::text(&program.path);
-            let mut text = text.clone();
-            let mut set = |names: &[&'static str], node: Node| -> Result<(), Trouble> {
-                text = json::set(&text, &[&path[..], names].concat(), node)?;
-                Ok(())
-            };
-            if shape == Shape::Opencode {
-                set(&["command"], Node::List(vec![path_of_program]))?;
-            } else {
-                set(&["command"], path_of_program)?;
-                set(&["args"], Node::List(Vec::new()))?;
-            }
-            if has_dir || !program.is_usual_dir {
-                set(&[env_of(shape), DATA_DIR], Node::text(&program.data_dir))?;
-            }
-            planned.text = text;
-        }
-        Now::Other { raw } => {
-            memory.note_replaced(None, raw);
-            planned.text = json::set(text, &path, entry(shape, program))?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<String, Trouble> {
-    if shape == Shape::Toml {
-        return uninstall_toml(text, memory);
-    }
-    let path = path_of(shape);
-    let ours = json::read_at(text, &path, |value| {
-        value.and_then(|value| read(value, shape).command).is_some_and(|command| is_ours(&command))
-    })?;
-    match (&memory.replaced, ours) {
-        (_, false) => Ok(text.into()),
-        (Some(old), true) => json::set(text, &path, Node::Raw(old.clone())),
-        (None, true) => json::remove(text, &path),
-    }
-}
-
-fn install_toml(planned: &mut Planned, program: &Program) -> Result<(), Trouble> {
-    let text = &planned.text;
-    let found = toml::find(text)?;
-    let Some(found) = found else {
-        planned.text = toml::add(text, program)?;
+    let written = || json::set(text, &path, entry(shape, program));
+    let Some(found) = find(text, shape)? else {
+        planned.text = if is_toml { toml::add(text, program)? } else { written()? };
         return Ok(());
     };
     if found.is_current(program) {
         return Ok(());
     }
-    planned.text = if let Some(command) = found.command.filter(|command| is_ours(command)) {
-        let (_, old) = toml::remove(text)?;
-        planned.memory.note_replaced(Some(&command), old.unwrap_or_default());
-        toml::update(text, program)?
-    } else {
-        let (text, old) = toml::replace(text, program)?;
-        planned.memory.note_replaced(None, old.unwrap_or_default());
-        text
+    let old = || json::read_at(text, &path, |value| Some(json::raw(text, value?).to_owned()));
+    let command = found.command.filter(|command| is_ours(command));
+    let (text, old) = match (&command, is_toml) {
+        (Some(_), true) => (toml::update(text, program)?, toml::remove(text)?.1),
+        (None, true) => toml::replace(text, program)?,
+        (Some(_), false) => (update(text, shape, program, found.data_dir.is_some())?, old()?),
+        (None, false) => (written()?, old()?),
     };
+    planned.memory.note_replaced(command.as_deref(), old.unwrap_or_default());
+    planned.text = text;
     Ok(())
 }
 
-fn uninstall_toml(text: &str, memory: &Memory) -> Result<String, Trouble> {
-    let command = toml::find(text)?.and_then(|entry| entry.command);
+/// Gives an entry of ours another command; what else stands in it stays.
+fn update(text: &str, shape: Shape, program: &Program, has_dir: bool) -> Result<String, Trouble> {
+    let (path, command) = (path_of(shape), Node::text(&program.path));
+    let mut text = text.to_owned();
+    let mut set = |names: &[&'static str], node: Node| -> Result<(), Trouble> {
+        text = json::set(&text, &[&path[..], names].concat(), node)?;
+        Ok(())
+    };
+    if shape == Shape::Opencode {
+        set(&["command"], Node::List(vec![command]))?;
+    } else {
+        set(&["command"], command)?;
+        set(&["args"], Node::List(Vec::new()))?;
+    }
+    if has_dir || !program.is_usual_dir {
+        set(&[env_of(shape), DATA_DIR], Node::text(&program.data_dir))?;
+    }
+    Ok(text)
+}
+
+pub(super) fn uninstall(text: &str, shape: Shape, memory: &Memory) -> Result<String, Trouble> {
+    let command = find(text, shape)?.and_then(|entry| entry.command);
     if !command.is_some_and(|command| is_ours(&command)) {
         return Ok(text.into());
     }
-    match &memory.replaced {
-        Some(old) => toml::restore(text, old),
-        None => Ok(toml::remove(text)?.0),
+    match (&memory.replaced, shape) {
+        (Some(old), Shape::Toml) => toml::restore(text, old),
+        (None, Shape::Toml) => Ok(toml::remove(text)?.0),
+        (Some(old), _) => json::set(text, &path_of(shape), Node::Raw(old.clone())),
+        (None, _) => json::remove(text, &path_of(shape)),
     }
 }
