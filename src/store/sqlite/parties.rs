@@ -43,13 +43,8 @@ pub(super) const MAILBOX: char = '@';
 /// The mailbox of a name on a machine, and of every other name that differs from it by case only:
 /// `@name`, or `@name@machine` if that is not the hub.
 pub(super) fn mailbox(name: &str, host: Option<MachineName>) -> Party {
-    let mut text = format!("{MAILBOX}{name}");
-    if let Some(host) = host {
-        text.push(MAILBOX);
-        text.push_str(host.as_str());
-    }
-    text.make_ascii_lowercase();
-    Party::Label(text.into())
+    let host = host.map(|host| format!("{MAILBOX}{}", host.as_str())).unwrap_or_default();
+    Party::Label(format!("{MAILBOX}{name}{host}").to_ascii_lowercase().into())
 }
 
 /// The name whose mailbox this is, and its machine, if it is one.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use uuid::Uuid;
 
 use crate::model::{
@@ -10,61 +10,62 @@ use crate::model::{
     RepoHash, Seq, Timestamp, Told, Way,
 };
 
-/// A number that is too high for a column is stored as the highest possible.
-impl ToSql for Seq {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let number = i64::try_from(self.0).unwrap_or(i64::MAX);
-        Ok(ToSqlOutput::Owned(Value::Integer(number)))
-    }
-}
-
-impl FromSql for Seq {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let number = value.as_i64()?;
-        u64::try_from(number).map(Self).map_err(|_| FromSqlError::OutOfRange(number))
-    }
-}
-
-/// Types that are stored as the value in them, taken out by one expression and put in by the other.
-macro_rules! wrappers {
-    ($($type:ident: $inner:ident => $as:expr, $from:expr;)*) => {$(
+/// Types of one value: what is stored of one, and how that is read.
+macro_rules! column_types {
+    ($($(#[$about:meta])* $type:ty: $this:ident => $stored:expr, $value:ident => $read:expr;)*) => {$(
+        $(#[$about])*
         impl ToSql for $type {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                let $inner = &self.0;
-                $as.to_sql()
+                let $this = self;
+                Ok($stored.into())
             }
         }
 
         impl FromSql for $type {
-            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                FromSql::column_result(value).map($from).map(Self)
+            fn column_result($value: ValueRef<'_>) -> FromSqlResult<Self> {
+                $read
             }
         }
     )*};
 }
-wrappers! {
-    Timestamp: ms => ms, |ms: i64| ms;
-    MeshTime: ms => ms, |ms: i64| ms;
-    PeerId: id => id.as_bytes(), Uuid::from_bytes;
-    MessageId: id => id.as_bytes(), Uuid::from_bytes;
-    MachineId: hash => hash, |hash: [u8; 32]| hash;
-    RepoHash: hash => hash, |hash: [u8; 32]| hash;
+column_types! {
+    /// A number that is too high for a column is stored as the highest possible.
+    Seq: seq => i64::try_from(seq.0).unwrap_or(i64::MAX), value => unsigned(value).map(Self);
+    Timestamp: time => time.0, value => value.as_i64().map(Self);
+    MeshTime: time => time.0, value => value.as_i64().map(Self);
+    /// Milliseconds.
+    Monotonic:
+        time => i64::try_from(time.0.as_millis()).unwrap_or(i64::MAX),
+        value => unsigned(value).map(Duration::from_millis).map(Self);
+    PeerId:
+        id => id.0.as_bytes().as_slice(),
+        value => FromSql::column_result(value).map(Uuid::from_bytes).map(Self);
+    MessageId:
+        id => id.0.as_bytes().as_slice(),
+        value => FromSql::column_result(value).map(Uuid::from_bytes).map(Self);
+    MachineId: id => id.0.as_slice(), value => FromSql::column_result(value).map(Self);
+    RepoHash: hash => hash.0.as_slice(), value => FromSql::column_result(value).map(Self);
+    MachineName:
+        name => name.as_str(),
+        value => Self::new(value.as_str()?).ok_or(FromSqlError::InvalidType);
+    /// The place of a kind of message in [`MessageKind::ALL`].
+    MessageKind: kind => place_in(&Self::ALL, kind), value => {
+        let number = value.as_i64()?;
+        let kind = usize::try_from(number).ok().and_then(|place| Self::ALL.get(place));
+        kind.copied().ok_or(FromSqlError::OutOfRange(number))
+    };
+    MarkTime: time => time.to_stored(), value => value.as_i64().map(Self::from_stored);
 }
 
-/// Milliseconds.
-impl ToSql for Monotonic {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let ms = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
-        Ok(ToSqlOutput::Owned(Value::Integer(ms)))
-    }
+fn unsigned(value: ValueRef<'_>) -> FromSqlResult<u64> {
+    let number = value.as_i64()?;
+    u64::try_from(number).map_err(|_| FromSqlError::OutOfRange(number))
 }
 
-impl FromSql for Monotonic {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let ms = value.as_i64()?;
-        let ms = u64::try_from(ms).map_err(|_| FromSqlError::OutOfRange(ms))?;
-        Ok(Self(Duration::from_millis(ms)))
-    }
+/// The place of a value in a list of all values.
+fn place_in<T: PartialEq>(all: &[T], one: &T) -> u8 {
+    let place = all.iter().position(|other| other == one);
+    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
 }
 
 /// A peer is the 16 bytes of its id, anyone else a text.
@@ -89,39 +90,6 @@ impl FromSql for Party {
     }
 }
 
-impl ToSql for MachineName {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.as_str().as_bytes())))
-    }
-}
-
-impl FromSql for MachineName {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        Self::new(value.as_str()?).ok_or(FromSqlError::InvalidType)
-    }
-}
-
-/// The place of a value in a list of all values.
-fn place_in<T: PartialEq>(all: &[T], one: &T) -> u8 {
-    let place = all.iter().position(|other| other == one);
-    place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX)
-}
-
-/// The place of a kind of message in [`MessageKind::ALL`].
-impl ToSql for MessageKind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(place_in(&Self::ALL, self).into())
-    }
-}
-
-impl FromSql for MessageKind {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let number = value.as_i64()?;
-        let kind = usize::try_from(number).ok().and_then(|place| Self::ALL.get(place));
-        kind.copied().ok_or(FromSqlError::OutOfRange(number))
-    }
-}
-
 /// The time at which a message gets a mark.
 ///
 /// "Not yet" is a number as long as a time of our days (a NULL would be shorter): a row that keeps its
@@ -140,18 +108,6 @@ impl MarkTime {
 
     pub(super) fn from_stored(stored: i64) -> Self {
         Self((stored != NOT_YET).then_some(Timestamp(stored)))
-    }
-}
-
-impl ToSql for MarkTime {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Owned(Value::Integer(self.to_stored())))
-    }
-}
-
-impl FromSql for MarkTime {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self::from_stored)
     }
 }
 
