@@ -347,6 +347,23 @@ pub struct PurgeBefore {
     pub departed: MeshTime,
 }
 
+/// The rows that `keep` wants, see [`Store::inbox`].
+fn offer<T, E>(
+    rows: impl Iterator<Item = std::result::Result<T, E>>,
+    keep: &mut dyn FnMut(&T) -> bool,
+) -> std::result::Result<Vec<T>, E> {
+    let mut kept = Vec::new();
+    for row in rows {
+        let row = row?;
+        // The first row is offered, too, so that sizes can be added up.
+        if !keep(&row) && !kept.is_empty() {
+            break;
+        }
+        kept.push(row);
+    }
+    Ok(kept)
+}
+
 /// Declares [`Store`], and a macro that hands all its operations to another macro, for backends that
 /// implement them all in the same way.
 macro_rules! store {

@@ -5,25 +5,8 @@ use super::rows::{MessagePlace, StoredMessage};
 use crate::model::{Event, Message, Timestamp, type_matches};
 use crate::store::marks::{MessageMarks, received};
 use crate::store::{
-    EventPage, EventQuery, HistoryQuery, InboxQuery, Page, REMAINING_MAX, Result, SentQuery,
+    EventPage, EventQuery, HistoryQuery, InboxQuery, Page, REMAINING_MAX, Result, SentQuery, offer,
 };
-
-/// The rows that `keep` wants, see [`crate::store::Store::inbox`].
-pub(super) fn offer<T>(
-    rows: impl Iterator<Item = T>,
-    limit: u32,
-    keep: &mut dyn FnMut(&T) -> bool,
-) -> Vec<T> {
-    let mut kept = Vec::new();
-    for row in rows.take(limit as usize) {
-        // The first row is offered, too, so that sizes can be added up.
-        if !keep(&row) && !kept.is_empty() {
-            break;
-        }
-        kept.push(row);
-    }
-    kept
-}
 
 /// Offers ascending rows from one end or the other. Returns those that are kept, which ascend, and how
 /// many more there are.
@@ -33,17 +16,19 @@ fn page<R, T>(
     see: impl Fn(R) -> T,
     limit: u32,
     keep: &mut dyn FnMut(&T) -> bool,
-) -> (Vec<T>, u64) {
+) -> Result<(Vec<T>, u64)> {
     if !ascending {
         rows.reverse();
     }
     let found = rows.len();
-    let mut kept = offer(rows.into_iter().map(see), limit, keep);
+    let rows = rows.into_iter().take(limit as usize);
+    let kept: Result<Vec<T>> = offer(rows.map(see).map(Ok), keep);
+    let mut kept = kept?;
     if !ascending {
         kept.reverse();
     }
     let remaining = found - kept.len();
-    (kept, remaining as u64)
+    Ok((kept, remaining as u64))
 }
 
 impl Tables {
@@ -68,7 +53,7 @@ impl Tables {
             .filter(|(row, _)| !query.but.contains(&row.message.seq))
             .collect();
         let see = |(row, marks): (&StoredMessage, _)| read(marks).put_on(row.message.clone());
-        let (messages, remaining) = page(rows, query.is_ascending(), see, query.limit, keep);
+        let (messages, remaining) = page(rows, query.is_ascending(), see, query.limit, keep)?;
         let remaining =
             if query.is_all_unread() { remaining } else { remaining.min(REMAINING_MAX) };
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
@@ -98,7 +83,7 @@ impl Tables {
             .filter(|row| to.as_ref().is_none_or(|to| row.marks_in(to).is_some()))
             .collect();
         let (messages, remaining) =
-            page(rows, query.after.is_some(), StoredMessage::seen_by_sender, query.limit, keep);
+            page(rows, query.after.is_some(), StoredMessage::seen_by_sender, query.limit, keep)?;
         Ok(Page { messages, remaining: remaining.min(REMAINING_MAX), read: Vec::new() })
     }
 
@@ -115,7 +100,7 @@ impl Tables {
             rows.reverse();
         }
         let see = |row: &StoredMessage| Message { reached: None, ..row.seen_by_sender() };
-        Ok(offer(rows.into_iter().map(see), query.limit, keep))
+        offer(rows.into_iter().take(query.limit as usize).map(see).map(Ok), keep)
     }
 
     pub(super) fn events(
@@ -135,7 +120,7 @@ impl Tables {
             .collect();
         rows.sort_by_key(|event| event.seq);
         let ascending = query.since.is_some() || query.after.is_some();
-        let (events, remaining) = page(rows, ascending, |event| event, query.limit, keep);
+        let (events, remaining) = page(rows, ascending, |event| event, query.limit, keep)?;
         let cut = ascending && remaining > 0;
         let last_seq = events.last().filter(|_| cut).map_or(self.last_seq, |event| event.seq);
         Ok(EventPage { events, last_seq })

@@ -1,9 +1,8 @@
 //! Entries of the shared state.
 
 use super::Tables;
-use super::pages::offer;
 use crate::model::{MeshTime, Seq, StateEntry};
-use crate::store::{Result, StateChange, StateOutcome};
+use crate::store::{Result, StateChange, StateOutcome, offer};
 
 impl Tables {
     pub(super) fn state(&self, namespace: &str, key: &str) -> Result<Option<StateEntry>> {
@@ -21,7 +20,7 @@ impl Tables {
         let matching = self.live(now).filter(|entry| {
             namespace.is_none_or(|it| *it == *entry.namespace) && entry.key.starts_with(prefix)
         });
-        Ok(offer(matching.cloned(), limit, keep))
+        offer(matching.take(limit as usize).cloned().map(Ok), keep)
     }
 
     pub(super) fn state_after(
@@ -32,7 +31,7 @@ impl Tables {
         keep: &mut dyn FnMut(&StateEntry) -> bool,
     ) -> Result<Vec<StateEntry>> {
         let later = self.live(now).filter(|entry| (&*entry.namespace, &*entry.key) > after);
-        Ok(offer(later.cloned(), limit, keep))
+        offer(later.take(limit as usize).cloned().map(Ok), keep)
     }
 
     fn live(&self, now: MeshTime) -> impl Iterator<Item = &StateEntry> {

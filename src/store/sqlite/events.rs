@@ -8,7 +8,7 @@ use super::messages::Addressee;
 use super::streams::{SeqRange, in_order};
 use crate::model::{Event, MessageId, Party, Seq, Timestamp, event_type, type_matches};
 use crate::store::marks::received;
-use crate::store::{EventPage, EventQuery, NewEvent};
+use crate::store::{EventPage, EventQuery, NewEvent, offer};
 
 /// Up to so many types of events are looked up one by one; more are found by looking at all events.
 const KINDS_MAX: usize = 256;
@@ -79,24 +79,16 @@ impl Db {
             seqs.reverse();
         }
 
-        let mut events = Vec::new();
-        let mut cut = false;
-        for seq in seqs {
-            if events.len() == query.limit as usize {
-                cut = true;
-                break;
-            }
+        let found = seqs.len();
+        let rows = seqs.into_iter().take(query.limit as usize).map(|seq| {
             let event = match self.event(seq)? {
-                Some(event) => Some(event),
                 None => self.message_event(seq)?,
+                event => event,
             };
-            let event = event.ok_or_else(|| Fault::Damaged(format!("there is no event {seq}")))?;
-            if !keep(&event) && !events.is_empty() {
-                cut = true;
-                break;
-            }
-            events.push(event);
-        }
+            event.ok_or_else(|| Fault::Damaged(format!("there is no event {seq}")))
+        });
+        let mut events = offer(rows, keep)?;
+        let cut = events.len() < found;
         if !ascending {
             events.reverse();
         }

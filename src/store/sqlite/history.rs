@@ -3,7 +3,7 @@
 use super::db::{Db, Outcome};
 use super::streams::{SeqRange, in_order};
 use crate::model::{Message, Seq, Timestamp};
-use crate::store::HistoryQuery;
+use crate::store::{HistoryQuery, offer};
 
 impl Db {
     pub(super) fn history(
@@ -13,15 +13,8 @@ impl Db {
     ) -> Outcome<Vec<Message>> {
         let range = SeqRange::new(query.after, query.before, query.after.is_some());
         let range = range.above(self.seq_since(query.since)?);
-        let mut messages = Vec::new();
-        for seq in self.message_seqs(range, query.since, query.limit)? {
-            let message = self.message_found(seq)?.message;
-            if !keep(&message) && !messages.is_empty() {
-                break;
-            }
-            messages.push(message);
-        }
-        Ok(messages)
+        let seqs = self.message_seqs(range, query.since, query.limit)?;
+        offer(seqs.into_iter().map(|seq| Ok(self.message_found(seq)?.message)), keep)
     }
 
     /// The numbers of messages that were created after `since`.

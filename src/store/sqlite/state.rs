@@ -6,7 +6,7 @@ use super::care::lower;
 use super::db::{Db, Outcome};
 use super::stored::TableRow as _;
 use crate::model::{MeshTime, Seq, StateEntry};
-use crate::store::{StateChange, StateOutcome};
+use crate::store::{StateChange, StateOutcome, offer};
 
 impl Db {
     pub(super) fn state(&self, namespace: &str, key: &str) -> Outcome<Option<StateEntry>> {
@@ -30,7 +30,7 @@ impl Db {
              ORDER BY {order} LIMIT ?4"
         );
         let params = (namespace.unwrap_or_default(), prefix, now, limit);
-        self.offer(&rest, params, |entry| entry.key.starts_with(prefix), keep)
+        self.entries(&rest, params, |entry| entry.key.starts_with(prefix), keep)
     }
 
     pub(super) fn state_after(
@@ -43,11 +43,11 @@ impl Db {
         let rest = "FROM state WHERE (namespace, key) > (?1, ?2)
                 AND (expires_at IS NULL OR expires_at > ?3)
              ORDER BY namespace, key LIMIT ?4";
-        self.offer(rest, (namespace, key, now, limit), |_| true, keep)
+        self.entries(rest, (namespace, key, now, limit), |_| true, keep)
     }
 
     /// Entries as far as they belong to what is asked for and are wanted; the first is in any case.
-    fn offer(
+    fn entries(
         &self,
         rest: &str,
         params: impl Params,
@@ -56,16 +56,9 @@ impl Db {
     ) -> Outcome<Vec<StateEntry>> {
         let sql = format!("SELECT {} {rest}", StateEntry::COLUMNS);
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut rows = statement.query(params)?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            let entry = StateEntry::read(row)?;
-            if !belongs(&entry) || (!keep(&entry) && !entries.is_empty()) {
-                break;
-            }
-            entries.push(entry);
-        }
-        Ok(entries)
+        let entries = statement.query_map(params, StateEntry::read)?;
+        let belonging = entries.take_while(|entry| entry.as_ref().map_or(true, &belongs));
+        offer(belonging.map(|entry| Ok(entry?)), keep)
     }
 
     pub(super) fn set_state(
