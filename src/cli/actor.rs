@@ -36,13 +36,9 @@ impl Context {
             return Err(Failure::usage("`--from` and `--as` both say who acts: give one of them"));
         }
         let named = from.or(self.global.acts_as.as_deref());
-        let agent = if named.is_none() {
-            session::agent_of_command().map(|agent| agent.agent_type)
-        } else {
-            None
-        };
+        let agent = if named.is_none() { session::agent_of_command() } else { None };
         let mut client = self.client(start)?;
-        let Some(agent) = agent else {
+        let Some(agent) = agent.map(|agent| agent.agent_type) else {
             let name: Box<str> = named.unwrap_or(CLI).into();
             return Ok(Acting { client, peer_id: Some(name.clone()), name, id: None });
         };

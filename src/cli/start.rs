@@ -68,8 +68,8 @@ impl Command for Detached {
         let config = &context.config;
         role::of(config).map_err(ClientError::from)?;
         data_dir::prepare(&config.paths)?;
-        // Of several starts at the same time, the others wait for the first and find its broker. Where a
-        // directory cannot be locked, the broker's own lock decides, as it does in the end anyway.
+        // Of several starts at the same time, the others wait for the first and find its broker. If the
+        // directory cannot be locked, the broker's own lock decides.
         let turn = platform::lock_dir(config.paths.dir()).ok().flatten();
         let broker = match locate(config)? {
             Located::Serving(broker) => broker,
@@ -138,13 +138,14 @@ fn spawn(config: &Config) -> io::Result<Child> {
 
 /// What was read from a pipe.
 #[derive(Default)]
-struct PipeOutput {
-    bytes: Vec<u8>,
+pub(super) struct PipeOutput {
+    pub(super) bytes: Vec<u8>,
     /// Whether it neither ended nor brought what was waited for in time.
     timed_out: bool,
 }
 
-fn read_until<P: Read + AsFd>(
+/// Reads from a pipe until it ends, what has come `is_enough`, or `time` is over.
+pub(super) fn read_until<P: Read + AsFd>(
     pipe: &mut P,
     time: Duration,
     is_enough: impl Fn(&[u8]) -> bool,

@@ -1,16 +1,15 @@
 //! The versions of agents: from the package, or else from the program.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::cli::start::read_until;
 use crate::files;
 use crate::limits::{AGENT_PACKAGE_BYTES_MAX, AGENT_VERSION_BYTES_MAX, AGENT_VERSION_MS_MAX};
-use crate::platform::poll_readable;
 
 /// The version that each program prints; none if it prints none in time. All are run at once.
 pub(super) fn ask(programs: Vec<(&'static str, PathBuf)>) -> HashMap<&'static str, Option<String>> {
@@ -56,19 +55,9 @@ fn packaged(program: &Path) -> Option<String> {
 
 fn read(child: &mut Child, deadline: Instant) -> String {
     let Some(mut out) = child.stdout.take() else { return String::new() };
-    let mut bytes = Vec::new();
-    let mut piece = [0; 512];
-    while bytes.len() < AGENT_VERSION_BYTES_MAX {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || !poll_readable(&out, Some(left)).unwrap_or(false) {
-            break;
-        }
-        match out.read(&mut piece) {
-            Ok(0) | Err(_) => break,
-            Ok(read) => bytes.extend(piece.iter().take(read)),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let left = deadline.saturating_duration_since(Instant::now());
+    let output = read_until(&mut out, left, |read| read.len() >= AGENT_VERSION_BYTES_MAX);
+    String::from_utf8_lossy(&output.bytes).into_owned()
 }
 
 /// The first word that looks like a version.
