@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let stdin_is_terminal = platform::stdin_is_terminal();
     let Invocation { global, task } = match Invocation::parse(line, stdin_is_terminal) {
         Ok(invocation) => invocation,
-        // As with settings: the entry of an agent's server is one.
+        // A mistake in an agent's entry for its server is told to the agent, like one in the settings.
         Err(error) if error.command == Some("mcp") && !stdin_is_terminal => {
             return finish(mcp::run(Err(error)), json);
         }

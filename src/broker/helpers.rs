@@ -14,7 +14,7 @@ use mio::{Interest, Registry};
 
 use super::table::{Key, Kind, Table};
 use crate::config::{Config, DATA_DIR};
-use crate::helper::{Helper, Place};
+use crate::helper::{Helper, HelperFiles};
 use crate::limits::{HELPER_PAUSE_MAX, HELPER_PAUSE_MIN};
 use crate::log;
 use crate::model::Monotonic;
@@ -85,7 +85,7 @@ impl Helpers {
 
     /// Whether the helper runs with the settings of now.
     fn is_as_stored(&self, helper: Helper) -> bool {
-        let place = Place::of(helper, &self.config.paths);
+        let place = HelperFiles::of(helper, &self.config.paths);
         let same = |running: &Running| running.settings == place.stored() && !running.replaced;
         place.is_wanted(&self.config)
             && self.running.iter().any(|(_, running)| running.helper == helper && same(running))
@@ -137,7 +137,7 @@ impl Helpers {
     }
 
     fn is_wanted(&self, helper: Helper) -> bool {
-        Place::of(helper, &self.config.paths).is_wanted(&self.config)
+        HelperFiles::of(helper, &self.config.paths).is_wanted(&self.config)
     }
 
     fn start(&mut self, helper: Helper, now: Monotonic) {
@@ -158,7 +158,7 @@ impl Helpers {
 
     fn spawn(&mut self, helper: Helper, now: Monotonic) -> io::Result<()> {
         // Before the helper reads it: what is stored meanwhile is seen to be another.
-        let settings = Place::of(helper, &self.config.paths).stored();
+        let settings = HelperFiles::of(helper, &self.config.paths).stored();
         let mut child = Command::new(own_executable()?)
             .args([helper.name(), "--helper"])
             .env(DATA_DIR, self.config.paths.dir())

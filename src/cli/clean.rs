@@ -56,7 +56,7 @@ struct Clean;
 impl Command for Clean {
     fn run(&self, context: &mut Context) -> Result<()> {
         context.check_is_person("to tidy up")?;
-        // Whatever the settings say that the broker should be.
+        // Whatever role the settings ask for.
         let config = &context.config.of_any_role();
         let mut done = Done::default();
         let mut live = HashSet::new();

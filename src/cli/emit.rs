@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::text::escape;
-use super::values::Text;
+use super::values::TextArgument;
 use super::words::{self, Words};
 use super::{Failure, Result};
 use crate::api::{EmittedReply, Request};
@@ -32,13 +32,13 @@ struct Emit {
     /// A name that is none of the mesh's own types.
     kind: String,
     /// JSON; null if none.
-    payload: Option<Text>,
+    payload: Option<TextArgument>,
 }
 
 fn parse(words: &mut Words) -> words::Result<Task> {
     let mut texts = words.texts_left(&["<type>", "[json]"])?.into_iter();
     let kind = texts.next().unwrap_or_default();
-    let payload = texts.next().map(Text::from_word);
+    let payload = texts.next().map(TextArgument::from_word);
     Ok(Task::command(Emit { kind, payload }))
 }
 
@@ -62,7 +62,7 @@ impl Command for Emit {
     }
 }
 
-fn payload(text: &Text) -> Result<Box<str>> {
+fn payload(text: &TextArgument) -> Result<Box<str>> {
     let text = text.read()?;
     match serde_json::from_str::<&RawValue>(&text) {
         Ok(json) => Ok(json.get().into()),
@@ -81,8 +81,11 @@ mod tests {
     fn a_payload_may_be_given() {
         let emit = |payload| Emit { kind: "build.done".into(), payload };
         assert_eq!(command::<Emit>("emit build.done"), emit(None));
-        assert_eq!(command::<Emit>("emit build.done {}"), emit(Some(Text::Given("{}".into()))));
-        assert_eq!(command::<Emit>("emit build.done -"), emit(Some(Text::Stdin)));
+        assert_eq!(
+            command::<Emit>("emit build.done {}"),
+            emit(Some(TextArgument::Given("{}".into())))
+        );
+        assert_eq!(command::<Emit>("emit build.done -"), emit(Some(TextArgument::Stdin)));
         assert!(refused("emit").contains("<type> is missing"));
     }
 }

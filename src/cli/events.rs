@@ -4,11 +4,11 @@ use super::Result;
 use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
 use super::out::{Out, Paint};
+use super::peer_names::PeerNames;
 use super::said::{self, Teller};
 use super::table::{Cell, cut, cut_middle, elastic, fixed};
 use super::text::{escape, time_of_day};
 use super::values::{self, Since};
-use super::who::Names;
 use super::words::{self, Words};
 use crate::api::{Code, EventInfo, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
@@ -78,7 +78,7 @@ impl Command for ShowEvents {
         };
         let mut client = context.client(StartPolicy::IfNeeded)?;
         if self.follow {
-            let (patient, names) = (Patient::new(client, context.out.json), Names::default());
+            let (patient, names) = (Patient::new(client, context.out.json), PeerNames::default());
             return Follower { out: &mut context.out, patient, read, cursor: None, names }.run();
         }
         let out = &mut context.out;
@@ -88,7 +88,7 @@ impl Command for ShowEvents {
             let is_all = self.types.is_empty() && self.since.is_none();
             return writeln!(out, "{}", if is_all { NOTHING } else { NO_SUCH });
         }
-        let names = names(&mut client, Names::default(), &events)?;
+        let names = names(&mut client, PeerNames::default(), &events)?;
         let columns = [fixed("WHEN"), elastic("TYPE", 10).less(1), elastic("EVENT", 60)];
         out.table(columns, &events, |out, event| {
             [
@@ -101,16 +101,16 @@ impl Command for ShowEvents {
 }
 
 /// Adds the names of the parties to these events; none is looked up twice.
-fn names(client: &mut Client, known: Names, events: &[EventInfo]) -> Result<Names> {
+fn names(client: &mut Client, known: PeerNames, events: &[EventInfo]) -> Result<PeerNames> {
     let parties: Vec<Party> =
         events.iter().flat_map(said::parties).filter(|party| !known.knows(party)).collect();
     if parties.is_empty() {
         return Ok(known);
     }
-    Ok(known.with(Names::of(client, &parties)?))
+    Ok(known.with(PeerNames::of(client, &parties)?))
 }
 
-fn sentence(out: &Out, names: &Names, event: &EventInfo) -> String {
+fn sentence(out: &Out, names: &PeerNames, event: &EventInfo) -> String {
     said::sentence(
         event,
         &Teller {
@@ -132,7 +132,7 @@ struct Follower<'a> {
     read: ReadEvents,
     /// Where to continue; none before the first read.
     cursor: Option<Seq>,
-    names: Names,
+    names: PeerNames,
 }
 
 impl Follower<'_> {

@@ -13,7 +13,7 @@ use super::{Failure, Result};
 use crate::api::{Code, Events, ReadEvents, Request};
 use crate::client::{Client, ClientError, StartPolicy};
 use crate::data_dir;
-use crate::helper::{Place, Position, Stored};
+use crate::helper::{HelperFiles, Position, StoredSettings};
 use crate::log;
 use crate::model::Seq;
 use crate::platform::BrokerLock;
@@ -24,8 +24,8 @@ pub(super) fn file_error(error: impl Into<io::Error>) -> Failure {
 }
 
 /// What is stored of a helper.
-pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Stored<T>> {
-    place.settings().map_err(|error| {
+pub(super) fn settings<T: DeserializeOwned>(files: &HelperFiles) -> Result<StoredSettings<T>> {
+    files.settings().map_err(|error| {
         Failure::other(
             "file_error",
             format!("the settings cannot be read ({error}): store them anew"),
@@ -37,11 +37,11 @@ pub(super) fn settings<T: DeserializeOwned>(place: &Place) -> Result<Stored<T>> 
 /// in words.
 pub(super) fn switch_on<T: Serialize>(
     context: &Context,
-    place: &Place,
+    files: &HelperFiles,
     settings: &T,
 ) -> Result<&'static str> {
     data_dir::prepare(&context.config.paths)?;
-    place.set_settings(settings).map_err(file_error)?;
+    files.set_settings(settings).map_err(file_error)?;
     Ok(match reload(context)? {
         Reload::Done => "from now on",
         Reload::NoBroker => "as soon as a broker runs",
@@ -70,10 +70,10 @@ fn reload(context: &Context) -> Result<Reload> {
 }
 
 /// Switches a helper off, and removes what there is of it.
-pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Result<()> {
-    if place.switch_off().map_err(file_error)? {
+pub(super) fn switch_off(context: &mut Context, files: &HelperFiles, done: &str) -> Result<()> {
+    if files.switch_off().map_err(file_error)? {
         reload(context)?;
-        if !place.clear().map_err(file_error)? {
+        if !files.clear().map_err(file_error)? {
             let message = "the helper is switched off, and has not ended yet";
             return Err(Failure::other("still_running", message));
         }
@@ -85,34 +85,38 @@ pub(super) fn switch_off(context: &mut Context, place: &Place, done: &str) -> Re
     }
 }
 
-/// How a helper is, for scripts; `by` what it works with.
-pub(super) fn say_status(context: &mut Context, place: &Place, by: Option<&str>) -> Result<()> {
+/// Writes the state of a helper for scripts; `by` is what it works with, none if it is off.
+pub(super) fn say_status(
+    context: &mut Context,
+    files: &HelperFiles,
+    by: Option<&str>,
+) -> Result<()> {
     context.out.document(&json!({
-        "ok": true, "on": by.is_some(), "by": by, "running": place.is_running(),
+        "ok": true, "on": by.is_some(), "by": by, "running": files.is_running(),
     }))
 }
 
-/// What is to be said of a helper that is switched on, behind that.
-pub(super) fn running_text(place: &Place) -> &'static str {
-    if place.is_running() { "" } else { ", as soon as a broker runs" }
+/// What follows the sentence that a helper is switched on.
+pub(super) fn running_text(files: &HelperFiles) -> &'static str {
+    if files.is_running() { "" } else { ", as soon as a broker runs" }
 }
 
-/// Makes this process the helper; none: another one is it, and stays.
-pub(super) fn take(context: &Context, place: &Place) -> Result<Option<BrokerLock>> {
+/// Makes this process the helper. Gives none if another process is the helper and does not end.
+pub(super) fn take(context: &Context, files: &HelperFiles) -> Result<Option<BrokerLock>> {
     log::set_level(context.config.log);
-    place.take().map_err(file_error)
+    files.take().map_err(file_error)
 }
 
-/// Whose mesh the data directory leads to.
+/// The role of this machine, which says whose mesh the data directory is part of.
 pub(super) fn role(context: &Context) -> Result<Role> {
     Ok(role::of(&context.config).map_err(ClientError::from)?.role)
 }
 
-/// Where a helper goes on. `to` is whom it gives something, if that can be another later. Numbers of
-/// another mesh, or of another database, say nothing: then it begins anew.
+/// Where a helper goes on. `to` names the recipient, if there may be another later. A position in
+/// another mesh, or in another database, is ignored: then the helper begins anew.
 pub(super) fn position(
     context: &Context,
-    place: &Place,
+    files: &HelperFiles,
     to: &str,
     patient: &mut Patient,
 ) -> Result<Position> {
@@ -120,11 +124,11 @@ pub(super) fn position(
     let Events { last_seq, .. } = patient.ask(&request)?;
     let of = match role(context)? {
         Role::Relay { hub, .. } => hub.map_or_else(String::new, |hub| hub.to_string()),
-        // One that was moved aside is there still, so that its number is not another's.
+        // A database that was moved aside still exists, so that its inode number is not used again.
         Role::Broker | Role::Hub { .. } => std::fs::metadata(context.config.paths.db())
             .map_or_else(|_| String::new(), |file| file.ino().to_string()),
     };
     let of = format!("{of} {to}").trim().into();
-    let stored = place.position().filter(|it| it.of == of && it.seq <= last_seq);
+    let stored = files.position().filter(|it| it.of == of && it.seq <= last_seq);
     Ok(stored.unwrap_or(Position { seq: Seq(0), of }))
 }

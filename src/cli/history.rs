@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::command::{Command, Context, Entry, Group, Task};
-use super::letter::{self, Between};
+use super::message_view::{self, HistoryDetails};
 use super::out::write_object;
+use super::peer_names::PeerNames;
 use super::text::escape;
 use super::values::{self, Since};
-use super::who::Names;
 use super::words::{self, Words};
 use super::{Result, sent};
 use crate::api::{self, HistoryPage, MessageInfo, Request};
@@ -94,14 +94,15 @@ impl Command for History {
                 writeln!(out, "No such messages are kept.")
             };
         }
-        let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
+        let names =
+            PeerNames::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
         for (i, message) in messages.iter().enumerate() {
             if i > 0 {
                 writeln!(out)?;
             }
-            let between =
-                Between { to: recipient(message, &names), stage: sent::stage_text(message) };
-            letter::show(out, message, out.age(message.created_at), Some(&between))?;
+            let details =
+                HistoryDetails { to: recipient(message, &names), stage: sent::stage_text(message) };
+            message_view::show(out, message, out.age(message.created_at), Some(&details))?;
         }
         if more {
             writeln!(out, "\nThere are older ones: --limit")?;
@@ -111,7 +112,7 @@ impl Command for History {
 }
 
 /// The name of the recipient of a message.
-pub(super) fn recipient(message: &MessageInfo, names: &Names) -> String {
+pub(super) fn recipient(message: &MessageInfo, names: &PeerNames) -> String {
     if let Some(name) = message.to_group.as_ref().or(message.to_name.as_ref()) {
         return escape(name).into_owned();
     }

@@ -23,7 +23,7 @@ pub(super) const ENTRY: Entry = Entry {
     parse: alone::<Hubs>,
 };
 
-/// Lists the hubs that are to be heard.
+/// Lists the hubs that can be heard.
 #[derive(Debug, Default)]
 struct Hubs;
 
@@ -62,7 +62,7 @@ fn list(context: &mut Context) -> Result<()> {
     let heard = discovery::listen(DISCOVERY_TIME, known);
     let heard = heard.map_err(|error| Failure::other("no_discovery", error.to_string()))?;
     let (hubs, more) = heard.into_all();
-    // By its word only, which others may have heard and say again: whether it is, the handshake tells.
+    // This is only what the hub announces, and anyone may repeat it: the handshake proves it.
     let addresses = |hub: &discovery::Candidate| -> Vec<String> {
         hub.addresses.iter().map(ToString::to_string).collect()
     };

@@ -6,7 +6,7 @@ use super::follow::Patient;
 use super::out::{Out, note};
 use super::text::{escape, time_of_day};
 use super::words::{self, Words};
-use super::{Failure, Result, letter, sent, values};
+use super::{Failure, Result, message_view, sent, values};
 use crate::api::{Code, Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::blocking::read_reply;
 use crate::client::{Client, StartPolicy};
@@ -79,18 +79,16 @@ fn parse(words: &mut Words) -> words::Result<Task> {
         follow: words.flag(["-f", "--follow"]),
         limit,
     };
-    for (name, given) in [("--all", inbox.all), ("--peek", inbox.peek)] {
-        if inbox.sent && given {
-            return Err(words.error(format!(
-                "`--sent` shows messages read or not, and marks none: leave out `{name}`"
-            )));
-        }
-    }
-    for (name, given) in [("--all", inbox.all), ("--sent", inbox.sent)] {
-        if inbox.follow && given {
-            return Err(
-                words.error(format!("`--follow` shows messages as they come: leave out `{name}`"))
-            );
+    let sent = "`--sent` shows messages read or not, and marks none";
+    let follow = "`--follow` shows messages as they come";
+    for (both, why, other) in [
+        (inbox.sent && inbox.all, sent, "--all"),
+        (inbox.sent && inbox.peek, sent, "--peek"),
+        (inbox.follow && inbox.all, follow, "--all"),
+        (inbox.follow && inbox.sent, follow, "--sent"),
+    ] {
+        if both {
+            return Err(words.error(format!("{why}: leave out `{other}`")));
         }
     }
     words.end()?;
@@ -170,7 +168,7 @@ fn follow(
                 writeln!(out)?;
             }
             // A time, not an age: it stays true on the screen.
-            letter::show(out, message, time_of_day(message.created_at), None)?;
+            message_view::show(out, message, time_of_day(message.created_at), None)?;
         }
         out.flush()?;
         after = reply.messages.last().map(|message| message.seq).or(after);
@@ -225,7 +223,7 @@ fn show(out: &mut Out, inbox: &Inbox, whose: &str, reply: &Messages) -> Result<(
         if i > 0 {
             writeln!(out)?;
         }
-        letter::show(out, message, out.age(message.created_at), None)?;
+        message_view::show(out, message, out.age(message.created_at), None)?;
     }
     if reply.remaining > 0 {
         let hint = match (inbox.all, inbox.peek) {

@@ -9,21 +9,21 @@ use serde_json::json;
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::follow::Patient;
+use super::peer_names::PeerNames;
 use super::text::{escape, escape_lines, wrap};
-use super::who::Names;
 use super::words::{self, Words};
 use super::{Failure, Result, helpers, history, values};
 use crate::api::{self, Code, EventInfo, Events, HistoryPage, MessageInfo, ReadEvents, Request};
 use crate::client::Client;
 use crate::config::MEMORY;
 use crate::data_dir;
-use crate::helper::{Helper, Place, Position, Stored};
+use crate::helper::{Helper, HelperFiles, Position, StoredSettings};
 use crate::limits::{
     LIST_LIMIT_MAX, MEMORY_ATTEMPTS_MAX, MEMORY_BUSY_MAX, MEMORY_PAUSE_MAX, WAIT_SECONDS_MAX,
 };
 use crate::log;
 use crate::memory::{
-    Happened, MemoryBridge, SUPERLOCALMEMORY, Said, Settings, StateChange, Trouble,
+    MemoryBridge, NamedEvent, NamedMessage, SUPERLOCALMEMORY, Settings, StateChange, Trouble,
 };
 use crate::model::{MessageId, Party, Seq, event_type};
 use crate::role::Kind;
@@ -111,16 +111,16 @@ impl Command for Memory {
         if matches!(self, Self::On(_) | Self::Off) {
             context.check_is_person("to switch a memory on or off")?;
         }
-        let place = Place::of(Helper::Memory, &context.config.paths);
+        let files = HelperFiles::of(Helper::Memory, &context.config.paths);
         match self {
-            Self::On(which) => on(context, &place, which.as_deref()),
+            Self::On(which) => on(context, &files, which.as_deref()),
             Self::Off => {
                 data_dir::prepare(&context.config.paths)?;
                 let done = "No memory is given anything any more. What it has, it keeps.";
-                helpers::switch_off(context, &place, done)
+                helpers::switch_off(context, &files, done)
             }
-            Self::Status => status(context, &place),
-            Self::Run => follow(context, &place),
+            Self::Status => status(context, &files),
+            Self::Run => follow(context, &files),
         }
     }
 }
@@ -133,11 +133,11 @@ impl Command for Recall {
 }
 
 /// The memory that is stored, or else that of the variable.
-fn settings(context: &Context, place: &Place) -> Result<Option<Settings>> {
-    match helpers::settings(place)? {
-        Stored::On(settings) => Ok(Some(settings)),
-        Stored::Off => Ok(None),
-        Stored::Nothing => context.config.memory.as_deref().map(of_environment).transpose(),
+fn settings(context: &Context, files: &HelperFiles) -> Result<Option<Settings>> {
+    match helpers::settings(files)? {
+        StoredSettings::On(settings) => Ok(Some(settings)),
+        StoredSettings::Off => Ok(None),
+        StoredSettings::Nothing => context.config.memory.as_deref().map(of_environment).transpose(),
     }
 }
 
@@ -148,7 +148,7 @@ fn of_environment(word: &str) -> Result<Settings> {
     })
 }
 
-fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<()> {
+fn on(context: &mut Context, files: &HelperFiles, which: Option<&str>) -> Result<()> {
     let word = which.or(context.config.memory.as_deref()).unwrap_or(SUPERLOCALMEMORY);
     let settings = of_environment(word)?;
     if helpers::role(context)?.kind() == Kind::Client {
@@ -158,10 +158,10 @@ fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<()> {
              memory on there",
         ));
     }
-    let begins = helpers::switch_on(context, place, &settings)?;
+    let begins = helpers::switch_on(context, files, &settings)?;
     let name = settings.name();
     if context.out.json {
-        return helpers::say_status(context, place, Some(&name));
+        return helpers::say_status(context, files, Some(&name));
     }
     let name = context.out.path(&name);
     context.out.paragraph(&format!("What happens in the mesh is given to {name}, {begins}."))?;
@@ -173,14 +173,14 @@ fn on(context: &mut Context, place: &Place, which: Option<&str>) -> Result<()> {
     )
 }
 
-fn status(context: &mut Context, place: &Place) -> Result<()> {
-    let settings = settings(context, place)?;
+fn status(context: &mut Context, files: &HelperFiles) -> Result<()> {
+    let settings = settings(context, files)?;
     let available = settings.as_ref().is_some_and(|settings| settings.bridge().is_available());
     let name = settings.as_ref().map(Settings::name);
     // That of another memory says nothing of this one.
     let own = |position: &Position| name.as_ref().is_none_or(|name| position.of.ends_with(name));
-    let position = place.position().filter(own).map_or(Seq(0), |position| position.seq);
-    let running = place.is_running();
+    let position = files.position().filter(own).map_or(Seq(0), |position| position.seq);
+    let running = files.is_running();
     let out = &mut context.out;
     if out.json {
         return out.document(&json!({
@@ -197,7 +197,7 @@ fn status(context: &mut Context, place: &Place) -> Result<()> {
         }
         return writeln!(out, "No memory is switched on. To switch one on: slm-mesh memory on");
     };
-    let (name, now) = (out.path(&name), helpers::running_text(place));
+    let (name, now) = (out.path(&name), helpers::running_text(files));
     let there = if available { "It is there" } else { "It is not there now" };
     out.paragraph(&format!(
         "What happens in the mesh is given to {name}{now}. {there}, and has what came up to number \
@@ -206,8 +206,8 @@ fn status(context: &mut Context, place: &Place) -> Result<()> {
 }
 
 fn recall(context: &mut Context, wanted: &Recall) -> Result<()> {
-    let place = Place::of(Helper::Memory, &context.config.paths);
-    let Some(settings) = settings(context, &place)? else {
+    let files = HelperFiles::of(Helper::Memory, &context.config.paths);
+    let Some(settings) = settings(context, &files)? else {
         let message = "no memory is switched on: slm-mesh memory on";
         return Err(Failure::other("no_memory", message));
     };
@@ -239,17 +239,17 @@ fn recall(context: &mut Context, wanted: &Recall) -> Result<()> {
 
 /// The helper: gives the memory everything that it does not have yet, and what happens, until the
 /// broker ends.
-fn follow(context: &mut Context, place: &Place) -> Result<()> {
-    let Some(_lock) = helpers::take(context, place)? else { return Ok(()) };
-    let Some(settings) = settings(context, place)? else { return Ok(()) };
+fn follow(context: &mut Context, files: &HelperFiles) -> Result<()> {
+    let Some(_lock) = helpers::take(context, files)? else { return Ok(()) };
+    let Some(settings) = settings(context, files)? else { return Ok(()) };
     let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
     if helpers::role(context)?.kind() == Kind::Client {
         rest("this machine has joined the mesh of another");
     }
     let to = settings.name();
-    let seen = helpers::position(context, place, &to, &mut patient)?;
+    let seen = helpers::position(context, files, &to, &mut patient)?;
     let giver = Giver { bridge: settings.bridge(), name: settings.name(), is_away: false };
-    let feed = Feed { place, patient, giver, names: Names::default(), seen };
+    let feed = Feed { files, patient, giver, names: PeerNames::default(), seen };
     match feed.run() {
         // Whose mesh this is has changed since.
         Err(Failure::Client(error)) if error.code() == Some(Code::Forbidden) => rest(&error),
@@ -266,10 +266,10 @@ fn rest(why: impl std::fmt::Display) -> ! {
 }
 
 struct Feed<'a> {
-    place: &'a Place,
+    files: &'a HelperFiles,
     patient: Patient,
     giver: Giver,
-    names: Names,
+    names: PeerNames,
     /// The memory has everything up to here.
     seen: Position,
 }
@@ -301,7 +301,7 @@ impl Feed<'_> {
             parties.filter(|party| !self.names.knows(party)).cloned().collect();
         if !unknown.is_empty() {
             let known = std::mem::take(&mut self.names);
-            self.names = known.with(Names::of(self.patient.client(), &unknown)?);
+            self.names = known.with(PeerNames::of(self.patient.client(), &unknown)?);
         }
         for event in &page.events {
             self.give(event, &messages);
@@ -313,7 +313,7 @@ impl Feed<'_> {
     fn is_done(&mut self, seq: Seq) -> Result<()> {
         if seq != self.seen.seq {
             self.seen.seq = seq;
-            self.place.set_position(&self.seen).map_err(helpers::file_error)?;
+            self.files.set_position(&self.seen).map_err(helpers::file_error)?;
         }
         Ok(())
     }
@@ -340,25 +340,25 @@ impl Feed<'_> {
 
     fn give(&mut self, event: &EventInfo, messages: &HashMap<MessageId, MessageInfo>) {
         let by = event.emitted_by.as_ref().map(|party| self.names.shown(party));
-        let happened = Happened { event, by: by.as_deref() };
+        let named = NamedEvent { event, by: by.as_deref() };
         match &*event.kind {
             event_type::MESSAGE_RECEIVED => {
                 // One that is not kept any more is gone.
                 let Some(message) = messages.get(&event.id) else { return };
                 let from = message.from_peer.shown_as(&message.from_name);
                 let (from, to) = (escape(&from), history::recipient(message, &self.names));
-                let said = Said { message, from: &from, to: &to };
-                self.giver.give(event.seq, |bridge| bridge.on_message(&said));
+                let named = NamedMessage { message, from: &from, to: &to };
+                self.giver.give(event.seq, |bridge| bridge.on_message(&named));
             }
             event_type::STATE_CHANGED => {
                 match serde_json::from_str::<StateChange>(&event.payload) {
                     Ok(change) => {
-                        self.giver.give(event.seq, |bridge| bridge.on_state(&happened, &change));
+                        self.giver.give(event.seq, |bridge| bridge.on_state(&named, &change));
                     }
                     Err(error) => log::warn(format_args!("event {}: {error}", event.seq)),
                 }
             }
-            _ => self.giver.give(event.seq, |bridge| bridge.on_event(&happened)),
+            _ => self.giver.give(event.seq, |bridge| bridge.on_event(&named)),
         }
     }
 }

@@ -9,26 +9,26 @@ use crate::model::{MessageKind, Party};
 
 /// Indents each line of a text.
 const INDENT: &str = "  ";
-/// What else is shown of a message that is not necessarily to the reader.
+/// What the history shows of a message beside what an inbox does.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Between {
+pub(super) struct HistoryDetails {
     /// Its recipient.
     pub(super) to: String,
     /// How far it has come.
     pub(super) stage: String,
 }
 
-/// Shows a message that came at `when`; with `between`, one of any conversation.
+/// Shows a message that came at `when`, with `details` if it may be from anyone to anyone.
 pub(super) fn show(
     out: &mut Out,
     message: &MessageInfo,
     when: String,
-    between: Option<&Between>,
+    details: Option<&HistoryDetails>,
 ) -> Result<()> {
     let name = escape(&message.from_peer.shown_as(&message.from_name)).into_owned();
     let name = out.style.paint(&name, Paint::Bold).into_owned();
-    let from = match (between, &message.from_peer) {
-        (Some(between), _) => format!("{name} to {}", out.style.paint(&between.to, Paint::Bold)),
+    let from = match (details, &message.from_peer) {
+        (Some(details), _) => format!("{name} to {}", out.style.paint(&details.to, Paint::Bold)),
         (None, Party::Peer(id)) => format!("{name} ({})", short_id(&id.to_string())),
         (None, Party::Cli | Party::CliAt(_) | Party::Label(_)) => name,
     };
@@ -38,14 +38,14 @@ pub(super) fn show(
         MessageKind::Alert => about.push(out.style.paint("alert", Paint::Warn).into_owned()),
         MessageKind::Json | MessageKind::Command => about.push(message.kind.as_str().into()),
     }
-    if message.to_peer.is_none() && between.is_none() {
+    if message.to_peer.is_none() && details.is_none() {
         about.push(format!("to {}", escape(message.to_group.as_deref().unwrap_or("all"))));
     }
     if let Some(id) = message.reply_to {
         about.push(format!("answers {}", id.handle()));
     }
-    if let Some(between) = between {
-        about.push(between.stage.clone());
+    if let Some(details) = details {
+        about.push(details.stage.clone());
     }
     let handle = format!("handle {}", message.handle);
     let handle = out.style.paint(&handle, Paint::Dim).into_owned();

@@ -33,7 +33,7 @@ mod invocation;
 mod join;
 mod kick;
 mod leave;
-mod letter;
+mod message_view;
 mod lock;
 mod machines;
 mod mcp;
@@ -63,7 +63,7 @@ mod top;
 mod values;
 mod version;
 mod web;
-mod who;
+mod peer_names;
 mod whoami;
 mod words;
 

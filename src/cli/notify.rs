@@ -12,11 +12,11 @@ use super::{Failure, Result, helpers};
 use crate::api::{Fetch, Messages, Request};
 use crate::client::Client;
 use crate::config::NOTIFY;
-use crate::helper::{Helper, Place, Position};
+use crate::helper::{Helper, HelperFiles, Position};
 use crate::limits::{LIST_LIMIT_MAX, WAIT_SECONDS_MAX};
 use crate::log;
 use crate::model::Seq;
-use crate::notify::{Kind, Notification, Pace, Settings, show};
+use crate::notify::{Notification, Notifier, Pace, Settings, show};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "notify",
@@ -72,13 +72,13 @@ impl Command for Notify {
         if matches!(self, Self::On | Self::Off) {
             context.check_is_person("to switch notifications on or off")?;
         }
-        let place = Place::of(Helper::Notify, &context.config.paths);
+        let files = HelperFiles::of(Helper::Notify, &context.config.paths);
         match self {
-            Self::On => on(context, &place),
-            Self::Off => helpers::switch_off(context, &place, "Notifications are off."),
-            Self::Status => status(context, &place),
-            Self::Test => test(context, &place),
-            Self::Run => follow(context, &place),
+            Self::On => on(context, &files),
+            Self::Off => helpers::switch_off(context, &files, "Notifications are off."),
+            Self::Status => status(context, &files),
+            Self::Test => test(context, &files),
+            Self::Run => follow(context, &files),
         }
     }
 }
@@ -88,7 +88,7 @@ fn wanted(context: &Context) -> Result<Settings> {
     let own = context.config.notify.as_deref();
     Settings::of(|name| std::env::var_os(name), own).map_err(|name| {
         let name = super::text::escape(&name).into_owned();
-        let message = match (own, Kind::program(Kind::NotifySend)) {
+        let message = match (own, Notifier::program(Notifier::NotifySend)) {
             (Some(_), _) => format!("{NOTIFY} is {name}, and there is no such program"),
             (None, _) => format!(
                 "there is no {name} here, which shows notifications: it comes with libnotify \
@@ -99,12 +99,12 @@ fn wanted(context: &Context) -> Result<Settings> {
     })
 }
 
-fn on(context: &mut Context, place: &Place) -> Result<()> {
+fn on(context: &mut Context, files: &HelperFiles) -> Result<()> {
     let settings = wanted(context)?;
-    let begins = helpers::switch_on(context, place, &settings)?;
+    let begins = helpers::switch_on(context, files, &settings)?;
     let by = program(&settings);
     if context.out.json {
-        return helpers::say_status(context, place, Some(&by));
+        return helpers::say_status(context, files, Some(&by));
     }
     let by = context.out.path(&by);
     context.out.paragraph(&format!("Messages to you are shown by {by}, {begins}."))?;
@@ -121,22 +121,22 @@ fn program(settings: &Settings) -> String {
     settings.program.to_string_lossy().into_owned()
 }
 
-fn status(context: &mut Context, place: &Place) -> Result<()> {
-    let settings = helpers::settings::<Settings>(place)?.on();
+fn status(context: &mut Context, files: &HelperFiles) -> Result<()> {
+    let settings = helpers::settings::<Settings>(files)?.on();
     let program = settings.as_ref().map(program);
     if context.out.json {
-        return helpers::say_status(context, place, program.as_deref());
+        return helpers::say_status(context, files, program.as_deref());
     }
     let out = &mut context.out;
     let Some(program) = program else {
         return writeln!(out, "Notifications are off. To switch them on: slm-mesh notify on");
     };
-    let (by, now) = (out.path(&program), helpers::running_text(place));
+    let (by, now) = (out.path(&program), helpers::running_text(files));
     out.paragraph(&format!("Notifications are on, by {by}{now}."))
 }
 
-fn test(context: &mut Context, place: &Place) -> Result<()> {
-    let settings = match helpers::settings(place)?.on() {
+fn test(context: &mut Context, files: &HelperFiles) -> Result<()> {
+    let settings = match helpers::settings(files)?.on() {
         Some(settings) => settings,
         None => wanted(context)?,
     };
@@ -152,18 +152,18 @@ fn test(context: &mut Context, place: &Place) -> Result<()> {
 }
 
 /// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
-fn follow(context: &mut Context, place: &Place) -> Result<()> {
-    let Some(_lock) = helpers::take(context, place)? else { return Ok(()) };
-    let Some(settings) = helpers::settings::<Settings>(place)?.on() else { return Ok(()) };
+fn follow(context: &mut Context, files: &HelperFiles) -> Result<()> {
+    let Some(_lock) = helpers::take(context, files)? else { return Ok(()) };
+    let Some(settings) = helpers::settings::<Settings>(files)?.on() else { return Ok(()) };
     let mut patient = Patient::new(Client::of(&context.config.of_any_role()), true);
-    let done = helpers::position(context, place, "", &mut patient)?;
+    let done = helpers::position(context, files, "", &mut patient)?;
     let follower =
-        Follower { place, settings, patient, done, pace: Pace::default(), has_failed: false };
+        Follower { files, settings, patient, done, pace: Pace::default(), has_failed: false };
     follower.run()
 }
 
 struct Follower<'a> {
-    place: &'a Place,
+    files: &'a HelperFiles,
     settings: Settings,
     patient: Patient,
     done: Position,
@@ -204,7 +204,7 @@ impl Follower<'_> {
 
     fn is_done(&mut self, seq: Seq) -> Result<()> {
         self.done.seq = seq;
-        self.place.set_position(&self.done).map_err(helpers::file_error)
+        self.files.set_position(&self.done).map_err(helpers::file_error)
     }
 
     /// What could not be shown is in the inbox all the same.

@@ -12,9 +12,9 @@ use crate::model::{Party, PeerId};
 
 /// Names of peers by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<PeerId, Box<str>>);
+pub(super) struct PeerNames(HashMap<PeerId, Box<str>>);
 
-impl Names {
+impl PeerNames {
     /// The names of these parties, as far as the broker knows them.
     pub(super) fn of<'a>(
         client: &mut Client,

@@ -2,7 +2,7 @@
 
 use super::actor::{Acting, CLI};
 use super::command::{Command, Context, Entry, Group, Task};
-use super::values::Text;
+use super::values::TextArgument;
 use super::words::{self, Words};
 use super::{Failure, Result, inbox, send};
 use crate::api::{
@@ -36,7 +36,7 @@ pub(super) const ENTRY: Entry = Entry {
 struct Reply {
     /// What it answers; the last message that came if none.
     message: Option<MessageRef>,
-    text: Text,
+    text: TextArgument,
     kind: MessageKind,
 }
 
@@ -56,7 +56,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
             (Some(message), text)
         }
     };
-    Ok(Task::command(Reply { message, text: Text::from_word(text), kind }))
+    Ok(Task::command(Reply { message, text: TextArgument::from_word(text), kind }))
 }
 
 impl Command for Reply {
@@ -113,7 +113,7 @@ impl Command for Reply {
 
 /// Refuses a lone handle: the text was forgotten, and the handle would be sent instead.
 fn check_text(acting: &mut Acting, reply: &Reply) -> Result<()> {
-    let (None, Text::Given(text)) = (reply.message, &reply.text) else { return Ok(()) };
+    let (None, TextArgument::Given(text)) = (reply.message, &reply.text) else { return Ok(()) };
     let Some(message) = MessageRef::parse(text) else { return Ok(()) };
     let found = acting.client.call::<HistoryPage>(&Request::FindMessage { message });
     match found {
@@ -162,12 +162,12 @@ mod tests {
 
     #[test]
     fn the_last_message_is_answered_or_one() {
-        let text = |text: &str| Text::Given(text.into());
+        let text = |text: &str| TextArgument::Given(text.into());
         let last = || Reply { message: None, text: text("yes"), kind: MessageKind::Text };
         assert_eq!(command::<Reply>("reply yes"), last());
         let one = Reply { message: MessageRef::parse("k7q2"), ..last() };
         assert_eq!(command::<Reply>("reply K7Q2 yes"), one);
-        assert_eq!(command::<Reply>("reply -"), Reply { text: Text::Stdin, ..last() });
+        assert_eq!(command::<Reply>("reply -"), Reply { text: TextArgument::Stdin, ..last() });
         assert!(refused("reply").contains("<text> is missing"));
         assert!(refused("reply not a~message").contains("put quotes around the text"));
     }

@@ -5,14 +5,12 @@ use super::command::{Command, Context, Entry, Group, Task};
 use super::out::note;
 use super::own_words::own_words;
 use super::text::{age, count, escape};
-use super::values::{HANDLE, Text};
+use super::values::{HANDLE, TextArgument};
 use super::words::{self, Words};
-use super::{Failure, Result, place, who};
+use super::{Failure, Result, peer_names, place};
 use crate::api::{HistoryPage, PeerInfo, PeerStatus, Place, Request, SendMessage, Sent};
 use crate::client::{Client, ClientError, StartPolicy, new_id};
-use crate::model::{
-    MachineName, MessageId, MessageKind, MessageRef, Party, PeerId, Timestamp, reach,
-};
+use crate::model::{MessageId, MessageKind, MessageRef, Party, Timestamp, reach};
 use crate::names;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -29,11 +27,7 @@ pub(super) const ENTRY: Entry = Entry {
         "<message> is one word to the shell, so quote it; `-` reads it from the standard \
          input; one that begins with a dash goes after `--`.",
     ],
-    options: &[
-        ("--type T", "text (default), json, command or alert"),
-        ("--from P", "the sender: a peer or a label (default: cli)"),
-        ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
-    ],
+    options: OPTIONS,
     examples: &[
         ("send webapp-claude 'the API is ready'", ""),
         ("git diff | slm-mesh send reviewer -", "the standard input"),
@@ -50,20 +44,23 @@ pub(super) const BROADCAST: Entry = Entry {
     summary: "send a message to every peer",
     usage: &["broadcast <message> [--type T] [--from P] [--reply-to HANDLE]"],
     about: &["The same as `send all <message>`. Says how many peers it went to."],
-    options: &[
-        ("--type T", "text (default), json, command or alert"),
-        ("--from P", "the sender: a peer or a label (default: cli)"),
-        ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
-    ],
+    options: OPTIONS,
     examples: &[("broadcast 'main is frozen until 3 pm' --type alert", "")],
     parse: parse_broadcast,
 };
+
+/// The options that `send` and `broadcast` share.
+const OPTIONS: &[(&str, &str)] = &[
+    ("--type T", "text (default), json, command or alert"),
+    ("--from P", "the sender: a peer or a label (default: cli)"),
+    ("--reply-to HANDLE", "the message it answers, by its handle or its id"),
+];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Send {
     /// To whom: at least one.
     to: Vec<String>,
-    message: Text,
+    message: TextArgument,
     kind: MessageKind,
     /// In whose name; `cli` if none.
     from: Option<String>,
@@ -93,7 +90,7 @@ fn parse_broadcast(words: &mut Words) -> words::Result<Task> {
     Ok(options.of(vec![names::ALL.to_owned()], message))
 }
 
-/// The options that `send` and `broadcast` share.
+/// The values of [`OPTIONS`].
 struct Options {
     kind: MessageKind,
     from: Option<String>,
@@ -111,7 +108,7 @@ impl Options {
 
     fn of(self, to: Vec<String>, message: String) -> Task {
         let Self { kind, from, reply_to } = self;
-        Task::command(Send { to, message: Text::from_word(message), kind, from, reply_to })
+        Task::command(Send { to, message: TextArgument::from_word(message), kind, from, reply_to })
     }
 }
 
@@ -195,10 +192,10 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
             let handle = message_id.handle();
             // The message is sent, even if its recipient cannot be looked up.
             match recipient(client, message_id).unwrap_or_default() {
-                Recipient::Person => {
+                (Some(Party::Cli), _) => {
                     format!("Stored for the person ({handle}), who reads it with `slm-mesh inbox`.")
                 }
-                Recipient::PersonAt(machine) => {
+                (Some(Party::CliAt(machine)), _) => {
                     // The hub is called `hub` here, though it has a name of its own.
                     let place = match to.split_once('@') {
                         Some((_, "hub")) => "the hub".into(),
@@ -210,7 +207,7 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
                          inbox` there."
                     )
                 }
-                Recipient::Peer(peer) => {
+                (_, Some(peer)) => {
                     let name = escape(&peer.name);
                     format!(
                         "{} {name} ({handle}){}",
@@ -218,7 +215,7 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
                         fate(&peer, context.out.now)
                     )
                 }
-                Recipient::Unknown => format!("Sent to {} ({handle}).", escape(to)),
+                _ => format!("Sent to {} ({handle}).", escape(to)),
             }
         }
         Sent::Broadcast { recipients: 0, .. } => match group_words(to) {
@@ -239,32 +236,13 @@ fn tell(context: &mut Context, client: &mut Client, to: &str, sent: &Sent) -> Re
     Ok(())
 }
 
-/// The recipient of a message.
-#[derive(Debug, Default)]
-enum Recipient {
-    Person,
-    PersonAt(MachineName),
-    Peer(Box<PeerInfo>),
-    #[default]
-    Unknown,
-}
-
-fn recipient(client: &mut Client, message: MessageId) -> Result<Recipient> {
+/// The recipient of a message, with all about it if it is a peer.
+fn recipient(client: &mut Client, message: MessageId) -> Result<(Option<Party>, Option<PeerInfo>)> {
     let found: HistoryPage = client.call(&Request::FindMessage { message: message.into() })?;
     let to = found.messages.last().and_then(|message| message.to_peer.clone());
-    Ok(match to {
-        Some(Party::Peer(id)) => match peer(client, id)? {
-            Some(peer) => Recipient::Peer(Box::new(peer)),
-            None => Recipient::Unknown,
-        },
-        Some(Party::Cli) => Recipient::Person,
-        Some(Party::CliAt(machine)) => Recipient::PersonAt(machine),
-        _ => Recipient::Unknown,
-    })
-}
-
-fn peer(client: &mut Client, id: PeerId) -> Result<Option<PeerInfo>> {
-    Ok(who::with_ids(client, vec![id])?.pop())
+    let id = to.as_ref().and_then(Party::peer);
+    let peer = peer_names::with_ids(client, id.into_iter().collect())?.pop();
+    Ok((to, peer))
 }
 
 /// When a peer will see a message, to follow `Sent to NAME`.
@@ -324,7 +302,7 @@ mod tests {
     fn messages_have_recipients_and_a_text() {
         let plain = || Send {
             to: vec!["bob".into()],
-            message: Text::Given("hi there".into()),
+            message: TextArgument::Given("hi there".into()),
             kind: MessageKind::Text,
             from: None,
             reply_to: None,
@@ -332,8 +310,11 @@ mod tests {
         for (line, expected) in [
             ("send bob hi~there", plain()),
             ("send -- bob hi~there", plain()),
-            ("send bob -", Send { message: Text::Stdin, ..plain() }),
-            ("send bob -- --type", Send { message: Text::Given("--type".into()), ..plain() }),
+            ("send bob -", Send { message: TextArgument::Stdin, ..plain() }),
+            (
+                "send bob -- --type",
+                Send { message: TextArgument::Given("--type".into()), ..plain() },
+            ),
             (
                 "send --type alert bob --from=ci hi~there --reply-to K7Q2",
                 Send {

@@ -2,9 +2,9 @@
 
 use super::command::Context;
 use super::out::{Out, Paint};
+use super::peer_names::PeerNames;
 use super::table::{Cell, elastic, fixed};
 use super::text::escape;
-use super::who::Names;
 use super::{Result, history};
 use crate::api::{Fetch, Filter, MessageInfo, Messages, Request};
 use crate::client::Client;
@@ -25,7 +25,7 @@ pub(super) fn run(
     if messages.is_empty() {
         return writeln!(out, "{} has sent no messages that are still kept.", escape(whose));
     }
-    let names = Names::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
+    let names = PeerNames::of(&mut client, messages.iter().filter_map(|it| it.to_peer.as_ref()))?;
     let columns = [
         fixed("HANDLE"),
         elastic("TO", 24),
@@ -41,7 +41,7 @@ pub(super) fn run(
     Ok(())
 }
 
-fn row(out: &Out, message: &MessageInfo, names: &Names) -> [Cell; 6] {
+fn row(out: &Out, message: &MessageInfo, names: &PeerNames) -> [Cell; 6] {
     let to = history::recipient(message, names);
     let (stage, since) = match stage(message) {
         Some((text, at, paint)) => (Cell::painted(text, paint), at),

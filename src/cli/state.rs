@@ -2,10 +2,10 @@
 
 use super::command::{Command, Context, Entry, Group, Task};
 use super::out::{Out, Paint};
+use super::peer_names::PeerNames;
 use super::table::{Cell, elastic, fixed};
 use super::text::{escape, escape_lines};
-use super::values::{self, Text};
-use super::who::Names;
+use super::values::{self, TextArgument};
 use super::words::{self, Words};
 use super::{Failure, Result};
 use crate::agent::namespace;
@@ -63,7 +63,7 @@ enum Action {
     },
     Set {
         key: String,
-        value: Text,
+        value: TextArgument,
         /// Only if the entry has this version.
         if_version: Option<Seq>,
         /// It expires after this many seconds.
@@ -106,7 +106,7 @@ fn parse(words: &mut Words) -> words::Result<Task> {
     let action = match action {
         "set" => {
             let [key, value] = words.required(["<key>", "<value>"])?;
-            Action::Set { key, value: Text::from_word(value), if_version, ttl_seconds }
+            Action::Set { key, value: TextArgument::from_word(value), if_version, ttl_seconds }
         }
         "list" => {
             words.end()?;
@@ -228,7 +228,7 @@ fn listed(
         return out
             .paragraph(&format!("No entries in {place}; `--all-namespaces` shows those of all."));
     }
-    let names = Names::of(client, reply.entries.iter().map(|entry| &entry.updated_by))?;
+    let names = PeerNames::of(client, reply.entries.iter().map(|entry| &entry.updated_by))?;
     if namespace.is_none() {
         return listed_by_namespace(out, &reply, &names);
     }
@@ -247,7 +247,7 @@ fn listed(
     Ok(())
 }
 
-fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &Names) -> Result<()> {
+fn listed_by_namespace(out: &mut Out, reply: &EntriesReply, names: &PeerNames) -> Result<()> {
     let columns = [
         elastic("NAMESPACE", 20).less(3),
         elastic("KEY", 20),
@@ -279,7 +279,7 @@ fn start_of(value: &str) -> String {
     }
 }
 
-fn row(out: &Out, entry: &StateInfo, names: &Names) -> [Cell; 6] {
+fn row(out: &Out, entry: &StateInfo, names: &PeerNames) -> [Cell; 6] {
     [
         Cell::painted(escape(&entry.key), Paint::Bold),
         start_of(&entry.value).into(),
@@ -308,7 +308,7 @@ mod tests {
         };
         let set = Action::Set {
             key: key(),
-            value: Text::Stdin,
+            value: TextArgument::Stdin,
             if_version: Some(Seq(0)),
             ttl_seconds: Some(7200),
         };

@@ -199,8 +199,8 @@ impl Standing {
         lines
     }
 
-    /// Where a hub listens, where a client's hub is, where a broker serves; and what has said so. Of what
-    /// runs it counts what that says: others may have started it, with other settings.
+    /// Where a hub listens, where a client's hub is or where a broker serves, and the source of that
+    /// setting. What a running hub says goes first: it may have been started with other settings.
     fn host_of(&self, config: &Config, role: &Role, source: Source) -> (String, Source) {
         match role {
             Role::Broker if config.host == std::net::Ipv4Addr::LOCALHOST => {

@@ -23,7 +23,7 @@ struct Stop;
 impl Command for Stop {
     fn run(&self, context: &mut Context) -> Result<()> {
         context.check_is_person("to stop the broker")?;
-        // Whatever the settings say that it should be.
+        // Whatever role the settings ask for.
         let config = context.config.of_any_role();
         start::end(&config, Client::open(&config, StartPolicy::Never)?)?;
         let out = &mut context.out;

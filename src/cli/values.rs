@@ -79,12 +79,12 @@ pub(super) fn seconds(text: &str, unit: u64) -> Option<u64> {
 
 /// A text given as a word, or to be read from the standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum TextArgument {
     Given(String),
     Stdin,
 }
 
-impl Text {
+impl TextArgument {
     /// `-` is the standard input.
     pub(super) fn from_word(word: String) -> Self {
         if word == "-" { Self::Stdin } else { Self::Given(word) }

@@ -88,7 +88,7 @@ impl Command for Web {
     }
 }
 
-/// Has the desktop open an address. Gives whether it does.
+/// Asks the desktop to open an address. Gives whether it does.
 fn open(url: &str) -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let program = if cfg!(target_os = "macos") {

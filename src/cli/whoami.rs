@@ -4,7 +4,7 @@ use super::actor::Acting;
 use super::command::{Command, Context, Entry, Group, alone};
 use super::out::write_object;
 use super::text::{count, escape, short_id};
-use super::{Result, who};
+use super::{Result, peer_names};
 use crate::api::{Code, Fetch, Messages, Request};
 use crate::client::StartPolicy;
 
@@ -35,7 +35,7 @@ impl Command for WhoAmI {
             Err(error) if error.code() == Some(Code::PeerNotFound) => 0,
             Err(error) => return Err(error.into()),
         };
-        let peer = who::with_ids(&mut client, id.into_iter().collect())?.pop();
+        let peer = peer_names::with_ids(&mut client, id.into_iter().collect())?.pop();
         let out = &mut context.out;
         if out.json {
             return write_object!(out, "ok" => true, "name" => name, "peer" => peer, "unread" => unread);

@@ -52,7 +52,7 @@ impl Helper {
 
 /// What is stored of how a helper is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stored<T> {
+pub enum StoredSettings<T> {
     /// Nothing: a variable of the broker may still switch it on.
     Nothing,
     /// That it is off, whatever a variable says.
@@ -61,7 +61,7 @@ pub enum Stored<T> {
     On(T),
 }
 
-impl<T> Stored<T> {
+impl<T> StoredSettings<T> {
     /// How, if it is on.
     #[must_use]
     pub fn on(self) -> Option<T> {
@@ -77,26 +77,26 @@ impl<T> Stored<T> {
 pub struct Position {
     /// It is done with everything up to here.
     pub seq: Seq,
-    /// Whose numbers these are, and who was given what they stand for: where that is another, the
-    /// number says nothing.
+    /// The mesh that the number is of, and the recipient, if there may be several: the number says
+    /// nothing about others.
     pub of: Box<str>,
 }
 
-/// What the file of settings holds for [`Stored::Off`].
+/// What the file of settings holds for [`StoredSettings::Off`].
 const OFF: &str = "\"off\"";
 
-/// A helper's files in a data directory. None of them is there while it is switched off, but for the
-/// word that it is, of one that a variable could switch on.
+/// A helper's files in a data directory. While the helper is switched off none of them exists, except
+/// that of one which a variable could switch on, the settings say that it is off.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct HelperFiles {
     helper: Helper,
     settings: PathBuf,
     position: PathBuf,
     lock: PathBuf,
 }
 
-impl Place {
-    /// Those of `helper` in the data directory of `paths`.
+impl HelperFiles {
+    /// The files of `helper` in the data directory of `paths`.
     #[must_use]
     pub fn of(helper: Helper, paths: &Paths) -> Self {
         let file = |kind| paths.of_helper(helper.name(), kind);
@@ -107,14 +107,14 @@ impl Place {
     #[must_use]
     pub fn is_wanted(&self, config: &Config) -> bool {
         match self.settings::<serde::de::IgnoredAny>() {
-            Ok(Stored::Nothing) => self.helper == Helper::Memory && config.memory.is_some(),
-            Ok(Stored::Off) => false,
+            Ok(StoredSettings::Nothing) => self.helper == Helper::Memory && config.memory.is_some(),
+            Ok(StoredSettings::Off) => false,
             // The helper says what is wrong with it.
-            Ok(Stored::On(_)) | Err(_) => true,
+            Ok(StoredSettings::On(_)) | Err(_) => true,
         }
     }
 
-    /// The same as it is stored, to see whether it has changed; none: nothing is.
+    /// The bytes of the settings, to see whether they have changed; none if nothing is stored.
     #[must_use]
     pub fn stored(&self) -> Option<Vec<u8>> {
         read_bounded(&self.settings, HELPER_FILE_BYTES_MAX).ok()
@@ -124,11 +124,11 @@ impl Place {
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
-    pub fn settings<T: DeserializeOwned>(&self) -> io::Result<Stored<T>> {
+    pub fn settings<T: DeserializeOwned>(&self) -> io::Result<StoredSettings<T>> {
         match read_bounded(&self.settings, HELPER_FILE_BYTES_MAX) {
-            Ok(bytes) if bytes.trim_ascii() == OFF.as_bytes() => Ok(Stored::Off),
-            Ok(bytes) => Ok(Stored::On(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Nothing),
+            Ok(bytes) if bytes.trim_ascii() == OFF.as_bytes() => Ok(StoredSettings::Off),
+            Ok(bytes) => Ok(StoredSettings::On(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(StoredSettings::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -143,14 +143,14 @@ impl Place {
         write_private(&self.settings, &text)
     }
 
-    /// What it is done with; none if that cannot be read.
+    /// How far it has come; none if that cannot be read.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         let bytes = read_bounded(&self.position, HELPER_FILE_BYTES_MAX).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// It is done with this.
+    /// Stores how far it has come.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -158,8 +158,7 @@ impl Place {
         write_private(&self.position, &serde_json::to_vec(position)?)
     }
 
-    /// Makes this process the one that is this helper, once a former one has ended; none: it does not
-    /// end.
+    /// Makes this process the helper, once a former one has ended. Gives none if that does not end.
     ///
     /// # Errors
     /// The lock cannot be taken at all.
@@ -179,7 +178,7 @@ impl Place {
         lock_holder(&self.lock).is_ok_and(|holder| holder.is_some())
     }
 
-    /// Switches it off: no broker starts it from here on. Gives whether it may have been on.
+    /// Switches it off, so that no broker starts it any more. Gives whether it may have been on.
     ///
     /// # Errors
     /// The file cannot be removed or written.
@@ -194,8 +193,7 @@ impl Place {
         }
     }
 
-    /// Removes the rest of its files, once no process is this helper any more. Gives whether that is
-    /// so.
+    /// Removes the rest of its files, once no process is the helper any more. Gives whether it did.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -218,7 +216,7 @@ impl Place {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             if name.starts_with(&beginning) && name.ends_with(".tmp") {
-                // It is litter, and no more.
+                // If it stays, it does no harm.
                 let _ = std::fs::remove_file(entry.path());
             }
         }

@@ -33,7 +33,7 @@ impl Environment {
         Self(names.iter().filter_map(variable).collect())
     }
 
-    /// With one more.
+    /// Sets a variable.
     pub fn set(&mut self, name: &str, value: &str) {
         self.0.insert(name.into(), value.into());
     }
@@ -44,7 +44,7 @@ impl Environment {
         self.0.get(name).map(|value| &**value)
     }
 
-    /// All of them.
+    /// All variables.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -70,13 +70,13 @@ pub struct Run<'a> {
     pub words: &'a [String],
     /// Its environment.
     pub environment: &'a Environment,
-    /// Whether what it writes is of use. If not, nothing of its own that stays is waited for.
+    /// Whether its output is read. If not, nothing waits for processes that it leaves behind.
     pub reads_output: bool,
     /// How long it may take.
     pub time_max: Duration,
 }
 
-/// What came of it.
+/// How a program has ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// How it ended.
@@ -119,7 +119,7 @@ impl Run<'_> {
                 Some(status) => break status,
                 None if Instant::now() < until => sleep(LOOK_INTERVAL),
                 None => {
-                    // It leads its group for as long as it was not waited for.
+                    // Until it is waited for, its id is that of its group.
                     let _ = kill_group(child.id());
                     child.wait()?;
                     return Err(io::ErrorKind::TimedOut.into());

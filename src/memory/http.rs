@@ -10,35 +10,35 @@ use crate::wire::http::client::ResponseDecoder;
 /// How long a connection may take: it is on this machine.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What is asked.
+/// A request to a server on this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct LoopbackRequest<'a> {
     /// The port on the loopback address.
     pub(super) port: u16,
     /// The path, with its query.
     pub(super) path: &'a str,
-    /// Beside those that every request has.
+    /// Headers in addition to those of every request.
     pub(super) headers: &'a [(&'static str, &'a str)],
-    /// A JSON document, which is posted; none: it is only read.
+    /// A JSON document to post; without one the request is a GET.
     pub(super) body: Option<&'a [u8]>,
     /// How long all of it may take.
     pub(super) time_max: Duration,
 }
 
-/// What the server said.
+/// What the server has answered.
 #[derive(Clone, Debug)]
-pub(super) struct Answered {
+pub(super) struct LoopbackResponse {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Asked<'_> {
+impl LoopbackRequest<'_> {
     /// Asks, and waits for the answer.
     ///
     /// # Errors
     /// Nobody listens, nobody answers in time, or what comes is no answer.
-    pub(super) fn send(&self) -> io::Result<Answered> {
+    pub(super) fn send(&self) -> io::Result<LoopbackResponse> {
         let until = Instant::now() + self.time_max;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
@@ -62,7 +62,7 @@ impl Asked<'_> {
             };
             bytes.extend_from_slice(chunk.get(..count).unwrap_or_default());
             if let Some(answer) = decoder.decode(&bytes).map_err(io::Error::other)? {
-                return Ok(Answered {
+                return Ok(LoopbackResponse {
                     status: answer.status,
                     body: answer.body.to_vec(),
                     retry_after: answer.retry_after.map(Duration::from_secs),
@@ -126,11 +126,13 @@ mod tests {
 
     #[test]
     fn a_header_cannot_end_its_line() {
-        let asked = |value: &'static str| {
+        let accepts = |value: &'static str| {
             let headers = [("X-A", value)];
             let time_max = Duration::from_secs(1);
-            Asked { port: 1, path: "/p", headers: &headers, body: None, time_max }.head().is_ok()
+            LoopbackRequest { port: 1, path: "/p", headers: &headers, body: None, time_max }
+                .head()
+                .is_ok()
         };
-        assert!(asked("abc") && !asked("a\r\nX-B: c") && !asked(""));
+        assert!(accepts("abc") && !accepts("a\r\nX-B: c") && !accepts(""));
     }
 }

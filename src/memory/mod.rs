@@ -52,33 +52,33 @@ pub trait MemoryBridge {
     ///
     /// # Errors
     /// It has not taken it; see [`Trouble`].
-    fn on_message(&mut self, said: &Said<'_>) -> Result<(), Trouble>;
+    fn on_message(&mut self, named: &NamedMessage<'_>) -> Result<(), Trouble>;
 
     /// An entry of the shared state was set, deleted, or has expired.
     ///
     /// # Errors
     /// As above.
-    fn on_state(&mut self, happened: &Happened<'_>, change: &StateChange) -> Result<(), Trouble>;
+    fn on_state(&mut self, named: &NamedEvent<'_>, change: &StateChange) -> Result<(), Trouble>;
 
     /// Anything else has happened.
     ///
     /// # Errors
     /// As above.
-    fn on_event(&mut self, happened: &Happened<'_>) -> Result<(), Trouble>;
+    fn on_event(&mut self, named: &NamedEvent<'_>) -> Result<(), Trouble>;
 
-    /// What it has that fits `query`, the best first, at most `limit`.
+    /// The passages that match `query`, best first, at most `limit`.
     ///
     /// # Errors
     /// As above.
     fn recall(&mut self, query: &str, limit: u32) -> Result<Vec<Passage>, Trouble>;
 
-    /// Whether it could take something now, as far as that can be told.
+    /// Whether it could take something now, as far as can be told.
     fn is_available(&mut self) -> bool;
 }
 
-/// A message, with what both ends are called.
+/// A message, with the names of its sender and its recipient.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct NamedMessage<'a> {
     /// The message.
     pub message: &'a MessageInfo,
     /// Its sender.
@@ -87,12 +87,12 @@ pub struct Said<'a> {
     pub to: &'a str,
 }
 
-/// An event, with what its cause is called.
+/// An event, with the name of whoever caused it.
 #[derive(Clone, Copy, Debug)]
-pub struct Happened<'a> {
+pub struct NamedEvent<'a> {
     /// The event.
     pub event: &'a EventInfo,
-    /// Who has caused it; none: the broker itself.
+    /// Who has caused it; none if the broker itself has.
     pub by: Option<&'a str>,
 }
 
@@ -103,7 +103,7 @@ pub struct StateChange {
     pub namespace: Box<str>,
     /// Its key.
     pub key: Box<str>,
-    /// Its value; none: it is there no more.
+    /// Its value; none if it was deleted or has expired.
     pub value: Option<Box<str>>,
 }
 
@@ -145,14 +145,14 @@ pub struct Settings {
     version: u32,
     /// Which.
     #[serde(flatten)]
-    pub kind: Kind,
+    pub kind: MemoryKind,
     environment: Environment,
 }
 
 /// Which memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "memory", rename_all = "lowercase")]
-pub enum Kind {
+pub enum MemoryKind {
     /// `SuperLocalMemory`.
     SuperLocalMemory,
     /// A program of the person's.
@@ -176,9 +176,9 @@ impl Settings {
                 let path = lookup("PATH").unwrap_or_default();
                 let name = &*expand(name, lookup("HOME"));
                 let program = find(name, &path).ok_or_else(|| format!("no program {name:?}"))?;
-                Kind::Command { program }
+                MemoryKind::Command { program }
             }
-            None if word == SUPERLOCALMEMORY => Kind::SuperLocalMemory,
+            None if word == SUPERLOCALMEMORY => MemoryKind::SuperLocalMemory,
             None => {
                 return Err(format!("no memory {word:?}: {SUPERLOCALMEMORY} or {COMMAND}PROGRAM"));
             }
@@ -190,8 +190,8 @@ impl Settings {
     #[must_use]
     pub fn name(&self) -> String {
         match &self.kind {
-            Kind::SuperLocalMemory => "SuperLocalMemory".to_owned(),
-            Kind::Command { program } => program.display().to_string(),
+            MemoryKind::SuperLocalMemory => "SuperLocalMemory".to_owned(),
+            MemoryKind::Command { program } => program.display().to_string(),
         }
     }
 
@@ -200,8 +200,8 @@ impl Settings {
     pub fn bridge(&self) -> Box<dyn MemoryBridge> {
         let environment = self.environment.clone();
         match &self.kind {
-            Kind::SuperLocalMemory => Box::new(SuperLocalMemory::new(environment)),
-            Kind::Command { program } => Box::new(Program::new(program.clone(), environment)),
+            MemoryKind::SuperLocalMemory => Box::new(SuperLocalMemory::new(environment)),
+            MemoryKind::Command { program } => Box::new(Program::new(program.clone(), environment)),
         }
     }
 }

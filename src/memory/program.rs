@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Happened, MemoryBridge, Passage, Said, StateChange, Trouble, passages};
+use super::{MemoryBridge, NamedEvent, NamedMessage, Passage, StateChange, Trouble, passages};
 use crate::helper::program::Environment;
 use crate::limits::MEMORY_ANSWER_BYTES_MAX;
 use crate::platform::kill_group;
@@ -138,8 +138,8 @@ fn exchange(running: &Running, line: &Value) -> Result<Value, &'static str> {
 }
 
 impl MemoryBridge for Program {
-    fn on_message(&mut self, said: &Said<'_>) -> Result<(), Trouble> {
-        let Said { message, from, to } = *said;
+    fn on_message(&mut self, named: &NamedMessage<'_>) -> Result<(), Trouble> {
+        let NamedMessage { message, from, to } = *named;
         let line = json!({
             "op": "message", "id": message.id, "seq": message.seq, "from": from, "to": to,
             "message": message,
@@ -147,8 +147,8 @@ impl MemoryBridge for Program {
         self.ask(&line).map(drop)
     }
 
-    fn on_state(&mut self, happened: &Happened<'_>, change: &StateChange) -> Result<(), Trouble> {
-        let Happened { event, by } = *happened;
+    fn on_state(&mut self, named: &NamedEvent<'_>, change: &StateChange) -> Result<(), Trouble> {
+        let NamedEvent { event, by } = *named;
         let StateChange { namespace, key, value } = change;
         let line = json!({
             "op": "state", "id": event.id, "seq": event.seq, "by": by, "namespace": namespace,
@@ -157,8 +157,8 @@ impl MemoryBridge for Program {
         self.ask(&line).map(drop)
     }
 
-    fn on_event(&mut self, happened: &Happened<'_>) -> Result<(), Trouble> {
-        let Happened { event, by } = *happened;
+    fn on_event(&mut self, named: &NamedEvent<'_>) -> Result<(), Trouble> {
+        let NamedEvent { event, by } = *named;
         let line =
             json!({"op": "event", "id": event.id, "seq": event.seq, "by": by, "event": event});
         self.ask(&line).map(drop)

@@ -13,8 +13,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::http::{Answered, Asked, encode};
-use super::{Happened, MemoryBridge, Passage, Said, StateChange, Trouble, passages};
+use super::http::{LoopbackRequest, LoopbackResponse, encode};
+use super::{MemoryBridge, NamedEvent, NamedMessage, Passage, StateChange, Trouble, passages};
 use crate::files::read_bounded;
 use crate::helper::program::{Environment, Run, find};
 use crate::limits::{HELPER_FILE_BYTES_MAX, MEMORY_TEXT_CHARS_MAX};
@@ -80,8 +80,9 @@ impl SuperLocalMemory {
         Some(directory.join("daemon.json"))
     }
 
-    /// The daemon, if it runs. What its file, which is this user's, says is believed if the one at the
-    /// port says the same now: the port may be another's by now, also since it was last asked.
+    /// The daemon, if it runs. Its file, which has to belong to this user, is believed only if the
+    /// program at the port gives the same instance id now: since the file was written, and since the
+    /// last request, another program may have taken the port.
     fn daemon(&self) -> Option<Daemon> {
         let file = self.file()?;
         if std::fs::metadata(&file).ok()?.uid() != current_uid() {
@@ -89,19 +90,19 @@ impl SuperLocalMemory {
         }
         let bytes = read_bounded(&file, HELPER_FILE_BYTES_MAX).ok()?;
         let daemon: Daemon = serde_json::from_slice(&bytes).ok()?;
-        let asked = Asked {
+        let request = LoopbackRequest {
             port: daemon.port,
             path: "/health",
             headers: &[],
             body: None,
             time_max: TIME_MAX,
         };
-        let health: Health = serde_json::from_slice(&asked.send().ok()?.body).ok()?;
+        let health: Health = serde_json::from_slice(&request.send().ok()?.body).ok()?;
         (health.instance_id == daemon.instance_id).then_some(daemon)
     }
 
-    /// What it means that `daemon` does not let something in. If it is still the one of its file, it is
-    /// about what was given: the package refuses single texts by a policy so.
+    /// What a refusal by `daemon` means. If it is still the daemon of the file, it refuses this text, for
+    /// which the package has a policy; otherwise another program has answered.
     fn refusal(&self, daemon: &Daemon, why: String) -> Trouble {
         match self.daemon() {
             Some(now) if now == *daemon => Trouble::Refused(why),
@@ -130,7 +131,7 @@ impl SuperLocalMemory {
         self.run(&words, TIME_MAX).map(drop)
     }
 
-    /// Asks the daemon. Gives the body of a yes.
+    /// Asks the daemon. Gives the body of a successful answer.
     fn ask(
         &self,
         daemon: &Daemon,
@@ -144,18 +145,19 @@ impl SuperLocalMemory {
             ("X-SLM-Target-Instance", &*daemon.instance_id),
         ];
         headers.extend(session.as_deref().map(|session| ("X-SLM-User-Session", session)));
-        let asked = Asked { port: daemon.port, path, headers: &headers, body, time_max };
-        let answered = asked
+        let request =
+            LoopbackRequest { port: daemon.port, path, headers: &headers, body, time_max };
+        let response = request
             .send()
             .map_err(|error| Trouble::Away(format!("its daemon does not answer: {error}")))?;
-        let trouble = match answered.status {
-            200..=299 => return Ok(answered.body),
-            429 | 503 => Trouble::Busy(answered.retry_after.unwrap_or(BUSY_TIME)),
+        let trouble = match response.status {
+            200..=299 => return Ok(response.body),
+            429 | 503 => Trouble::Busy(response.retry_after.unwrap_or(BUSY_TIME)),
             // It wants to know the user, which has nothing to do with what it was given.
-            401 => Trouble::Away(said(&answered)),
-            403 | 409 => self.refusal(daemon, said(&answered)),
-            400..=499 => Trouble::Refused(said(&answered)),
-            _ => Trouble::Failed(said(&answered)),
+            401 => Trouble::Away(answer_text(&response)),
+            403 | 409 => self.refusal(daemon, answer_text(&response)),
+            400..=499 => Trouble::Refused(answer_text(&response)),
+            _ => Trouble::Failed(answer_text(&response)),
         };
         Err(trouble)
     }
@@ -188,13 +190,13 @@ impl SuperLocalMemory {
 }
 
 /// What the daemon said, in a line.
-fn said(answered: &Answered) -> String {
-    let text = String::from_utf8_lossy(&answered.body);
+fn answer_text(response: &LoopbackResponse) -> String {
+    let text = String::from_utf8_lossy(&response.body);
     let text: String = text.chars().take(200).collect();
-    format!("it has answered {}: {text}", answered.status)
+    format!("it has answered {}: {text}", response.status)
 }
 
-/// What is in a text for a memory: the beginning of a long one, since it takes no more.
+/// A text in the length that a memory takes: of a longer one, the beginning.
 fn begin(text: String) -> String {
     match text.char_indices().nth(MEMORY_TEXT_CHARS_MAX) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -208,8 +210,8 @@ fn tag(kind: &str, text: &str) -> String {
 }
 
 impl MemoryBridge for SuperLocalMemory {
-    fn on_message(&mut self, said: &Said<'_>) -> Result<(), Trouble> {
-        let Said { message, from, to } = *said;
+    fn on_message(&mut self, named: &NamedMessage<'_>) -> Result<(), Trouble> {
+        let NamedMessage { message, from, to } = *named;
         self.remember(&Memory {
             text: begin(format!("{from} wrote to {to}: {}", message.payload)),
             tags: vec!["slm-mesh".into(), "message".into(), tag("from", from), tag("to", to)],
@@ -219,23 +221,23 @@ impl MemoryBridge for SuperLocalMemory {
         })
     }
 
-    /// Values that are set: that one is gone is worth no memory.
-    fn on_state(&mut self, happened: &Happened<'_>, change: &StateChange) -> Result<(), Trouble> {
+    /// Remembers values that are set; a deletion is not worth remembering.
+    fn on_state(&mut self, named: &NamedEvent<'_>, change: &StateChange) -> Result<(), Trouble> {
         let Some(value) = &change.value else { return Ok(()) };
         let StateChange { namespace, key, .. } = change;
-        let by = happened.by.unwrap_or("the broker");
+        let by = named.by.unwrap_or("the broker");
         self.remember(&Memory {
             text: begin(format!("{by} set the shared value {key} ({namespace}) to: {value}")),
             tags: vec!["slm-mesh".into(), "state".into(), tag("key", key)],
-            key: happened.event.id.to_string(),
-            date: happened.event.created_at.to_string(),
-            speaker: happened.by,
+            key: named.event.id.to_string(),
+            date: named.event.created_at.to_string(),
+            speaker: named.by,
         })
     }
 
-    /// What agents and scripts emit: who comes, goes and locks is worth no memory.
-    fn on_event(&mut self, happened: &Happened<'_>) -> Result<(), Trouble> {
-        let Happened { event, by } = *happened;
+    /// Remembers what agents and scripts emit; who comes, goes and locks is not worth remembering.
+    fn on_event(&mut self, named: &NamedEvent<'_>) -> Result<(), Trouble> {
+        let NamedEvent { event, by } = *named;
         if !event_type::is_custom(&event.kind) {
             return Ok(());
         }

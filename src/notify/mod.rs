@@ -40,7 +40,7 @@ const OF_DESKTOP: [&str; 2] = ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"];
 /// By what a person is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum Notifier {
     /// The desktop's own on Linux and the BSDs, of libnotify.
     NotifySend,
     /// That of macOS.
@@ -49,7 +49,7 @@ pub enum Kind {
     Command,
 }
 
-impl Kind {
+impl Notifier {
     /// That of this system.
     const OF_SYSTEM: Self =
         if cfg!(target_os = "macos") { Self::Osascript } else { Self::NotifySend };
@@ -71,7 +71,7 @@ impl Kind {
 pub struct Settings {
     version: u32,
     /// By what.
-    pub kind: Kind,
+    pub kind: Notifier,
     /// The program.
     pub program: PathBuf,
     environment: Environment,
@@ -86,7 +86,7 @@ impl Settings {
         lookup: impl Fn(&str) -> Option<OsString>,
         wanted: Option<&str>,
     ) -> Result<Self, Box<str>> {
-        let kind = if wanted.is_some() { Kind::Command } else { Kind::OF_SYSTEM };
+        let kind = if wanted.is_some() { Notifier::Command } else { Notifier::OF_SYSTEM };
         let name = wanted.or(kind.program()).unwrap_or_default();
         let path = lookup("PATH").unwrap_or_default();
         let program = find(name, &path).ok_or(name)?;
@@ -97,7 +97,7 @@ impl Settings {
     /// Whether the program can be expected to find the desktop.
     #[must_use]
     pub fn has_desktop(&self) -> bool {
-        self.kind != Kind::NotifySend
+        self.kind != Notifier::NotifySend
             || OF_DESKTOP.iter().any(|name| self.environment.get(name).is_some())
     }
 }

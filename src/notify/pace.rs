@@ -30,20 +30,20 @@ impl Pace {
         admitted
     }
 
-    /// When the rest is to be told; none: there is none.
+    /// When the rest is to be told; none if there is no rest.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + NOTIFICATION_WINDOW).filter(|_| self.rest > 0)
     }
 
-    /// How many there are in the rest, if that is to be told now; then it is.
+    /// Takes the rest, if it is due: how many messages it has.
     pub fn take_rest(&mut self, now: Instant) -> Option<u64> {
         let rest = Some(self.rest).filter(|rest| *rest > 0 && self.is_over(now))?;
         *self = Self { since: Some(now), shown: 1, rest: 0 };
         Some(rest)
     }
 
-    /// Time until then.
+    /// Time until the rest is due.
     #[must_use]
     pub fn time_left(&self, now: Instant) -> Option<Duration> {
         self.due().map(|due| due.saturating_duration_since(now))

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::json;
 
-use super::{Kind, Settings};
+use super::{Notifier, Settings};
 use crate::api::MessageInfo;
 use crate::helper::program::Run;
 use crate::limits::{NOTIFICATION_CHARS_MAX, NOTIFICATION_TIME_MAX};
@@ -88,15 +88,15 @@ pub fn show(settings: &Settings, notification: Notification<'_>) -> io::Result<(
     let mut environment = settings.environment.clone();
     let (mut words, mut input) = (Vec::new(), None);
     match settings.kind {
-        Kind::NotifySend => {
+        Notifier::NotifySend => {
             words.extend([format!("--app-name={APP}"), "--category=im.received".into()]);
             words.extend(["--".into(), title, plain(&text)]);
         }
-        Kind::Osascript => {
+        Notifier::Osascript => {
             words.extend(SCRIPT.iter().flat_map(|line| ["-e".into(), (*line).to_owned()]));
             words.extend([APP.into(), title, text]);
         }
-        Kind::Command => {
+        Notifier::Command => {
             environment.set("SLM_MESH_FROM", &title);
             environment.set("SLM_MESH_TEXT", &text);
             if let Notification::Message(message) = notification {

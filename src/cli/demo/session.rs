@@ -29,7 +29,7 @@ pub(super) struct Session {
 }
 
 /// What a tool said.
-pub(super) struct Said {
+pub(super) struct ToolAnswer {
     /// The JSON of its first block, or a refusal's text.
     pub(super) value: Value,
     /// The notice of waiting messages, if there was one.
@@ -39,7 +39,7 @@ pub(super) struct Said {
     pub(super) took: Duration,
 }
 
-impl Said {
+impl ToolAnswer {
     /// A field of the answer.
     pub(super) fn text(&self, pointer: &str) -> String {
         match self.value.pointer(pointer) {
@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Calls a tool, which does what it is asked.
-    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> Result<Said> {
+    pub(super) fn call(&mut self, tool: &str, arguments: &Value) -> Result<ToolAnswer> {
         let said = self.try_to(tool, arguments)?;
         if said.refused {
             return Err(failed(format_args!("{} was refused: {}", self.name, said.value)));
@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// Calls a tool, which may refuse.
-    pub(super) fn try_to(&mut self, tool: &str, arguments: &Value) -> Result<Said> {
+    pub(super) fn try_to(&mut self, tool: &str, arguments: &Value) -> Result<ToolAnswer> {
         let begun = Instant::now();
         let id = self.begin(tool, arguments)?;
         self.end(id, begun)
@@ -98,11 +98,11 @@ impl Session {
     }
 
     /// What a tool said that was called before.
-    pub(super) fn end(&mut self, id: u64, begun: Instant) -> Result<Said> {
+    pub(super) fn end(&mut self, id: u64, begun: Instant) -> Result<ToolAnswer> {
         let result = self.answer(id)?;
         let block = |at: usize| result.pointer(&format!("/content/{at}/text"))?.as_str();
         let text = block(0).unwrap_or_default();
-        Ok(Said {
+        Ok(ToolAnswer {
             value: serde_json::from_str(text).unwrap_or_else(|_| text.into()),
             notice: block(1).unwrap_or_default().to_owned(),
             refused: result.get("isError") == Some(&Value::Bool(true)),

@@ -150,7 +150,8 @@ fn no_broker(report: &mut Report, error: &ClientError) {
     report.bad("broker", error.to_string(), todo);
 }
 
-/// What the broker can be asked. The peers, if it told; and what it has heard of each kind of agent.
+/// Checks what the broker can tell. Gives the peers, if it lists them, and puts into `heard` what it has
+/// heard of each kind of agent.
 fn broker(
     report: &mut Report,
     context: &Context,

@@ -37,7 +37,7 @@ impl Drop for Probe {
 }
 
 /// Sends a message to a peer of our own and waits until it was pushed, confirmed and fetched.
-/// If it was written and read back: when it was stored, by the clock of whoever has stored it.
+/// Gives the time at which it was stored, by the clock of whoever has stored it, if that worked.
 pub(super) fn round_trip(
     report: &mut Report,
     config: &Config,
