@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Mesh, PATIENCE, Ran, Running, is_there, lines, wait_until};
 use serde_json::{Value, json};
-use slm_mesh::api::{Register, Registered, Request};
+use slm_mesh::api::{Registered, Request};
 use slm_mesh::client::ClientError;
 use slm_mesh::model::Way;
 use slm_mesh::platform::{Signal, send_signal};
@@ -278,15 +278,10 @@ fn foreground_ends_on_a_signal() {
 // --- Messages ------------------------------------------------------------------------------------
 
 fn register(mesh: &Mesh, name: &str, private: bool) -> Registered {
-    let request = Request::Register(Box::new(Register {
-        pid: std::process::id(),
-        project_path: mesh.work().to_str().unwrap().into(),
-        name: Some(name.into()),
-        agent_type: Some("test".into()),
-        private,
-        ..Register::default()
-    }));
-    mesh.client().call(&request).unwrap()
+    mesh.register_with(|register| {
+        register.name = Some(name.into());
+        register.private = private;
+    })
 }
 
 #[test]

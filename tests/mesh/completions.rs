@@ -5,20 +5,12 @@ use std::process::{Command, Stdio};
 
 use crate::common::screen::Screen;
 use crate::common::{Mesh, Ran, not_tested};
-use slm_mesh::api::{Register, Request};
 
 /// A mesh with a peer `bob`, who has written to the person, and an entry `port`. Gives the handle of
 /// the message.
 fn mesh() -> (Mesh, String) {
     let mesh = Mesh::new();
-    let register = Request::Register(Box::new(Register {
-        pid: std::process::id(),
-        project_path: mesh.work().to_str().unwrap().into(),
-        name: Some("bob".into()),
-        agent_type: Some("test".into()),
-        ..Register::default()
-    }));
-    mesh.client().call_bytes(&register).unwrap();
+    mesh.register("bob");
     let sent = mesh.run("send cli hello --from bob --json").json();
     mesh.run("state set port 3000").ok();
     let handle = sent["handle"].as_str().unwrap().to_owned();

@@ -8,17 +8,6 @@ use crate::common::{Mesh, PATIENCE, Running, eventually, lines, wait_until};
 use serde_json::{Value, json};
 use slm_mesh::api::{Register, Registered, Request};
 
-fn register(mesh: &Mesh, name: &str) -> Registered {
-    let request = Request::Register(Box::new(Register {
-        pid: std::process::id(),
-        project_path: mesh.work().to_str().unwrap().into(),
-        name: Some(name.into()),
-        agent_type: Some("test".into()),
-        ..Register::default()
-    }));
-    mesh.client().call(&request).unwrap()
-}
-
 /// Sends, and gives the handle.
 #[track_caller]
 fn send(mesh: &Mesh, from: &str, to: &str, text: &str) -> String {
@@ -53,8 +42,8 @@ fn the_last_message_is_answered_or_the_one_that_is_named() {
     let mesh = Mesh::new();
     let err = mesh.run("reply yes").fails(1);
     assert!(err.contains("nobody has written to you yet"), "{err}");
-    register(&mesh, "ann");
-    register(&mesh, "bob");
+    mesh.register("ann");
+    mesh.register("bob");
     let first = send(&mesh, "ann", "cli", "which port?");
     let second = send(&mesh, "bob", "cli", "may I push?");
     let said = mesh.run_words(["reply", "not yet"]).ok();
@@ -87,8 +76,8 @@ fn the_last_message_is_answered_or_the_one_that_is_named() {
 #[test]
 fn the_person_may_answer_what_others_wrote_to_each_other() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
-    register(&mesh, "bob");
+    mesh.register("ann");
+    mesh.register("bob");
     let theirs = send(&mesh, "ann", "bob", "I take the tests");
     mesh.run_words(["reply", &theirs, "leave them to me"]).ok();
     let ann = mesh.run("inbox --peer ann").ok();
@@ -98,22 +87,22 @@ fn the_person_may_answer_what_others_wrote_to_each_other() {
 #[test]
 fn an_answer_to_one_who_has_left_waits_for_its_name() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
+    mesh.register("ann");
     let handle = send(&mesh, "ann", "cli", "bye");
     unregister(&mesh, "ann");
     let said = mesh.run_words(["reply", &handle, "see you"]).ok();
     assert!(said.contains("waits for the next session of that name"), "{said}");
     let events = mesh.run("events").ok();
     assert!(events.contains("wrote to ann"), "a name is no script: {events}");
-    register(&mesh, "ann");
+    mesh.register("ann");
     assert!(mesh.run("inbox --peer ann").ok().contains("see you"));
 }
 
 #[test]
 fn one_message_goes_to_several() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
-    register(&mesh, "bob");
+    mesh.register("ann");
+    mesh.register("bob");
     let said = mesh.run_words(["send", "ann,bob", "to both"]).ok();
     assert!(said.contains(" ann") && said.contains(" bob") && said.lines().count() == 2, "{said}");
     for name in ["ann", "bob"] {
@@ -133,21 +122,17 @@ fn one_message_goes_to_several() {
 #[test]
 fn a_sender_is_told_what_becomes_of_its_message() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
+    mesh.register("ann");
     let said = mesh.run("send ann hello").ok();
     let sent = mesh.run("history --json").json();
     let handle = sent["messages"][0]["handle"].as_str().unwrap();
     assert_eq!(said, format!("Stored for ann ({handle}): it finds it when it looks.\n"));
     let said = mesh.run("send cli hello --from ci").ok();
     assert!(said.contains("the person") && said.contains("`slm-mesh inbox`"), "{said}");
-    let wakes = Request::Register(Box::new(Register {
-        pid: std::process::id(),
-        project_path: "/p".into(),
-        name: Some("bob".into()),
-        reach: Some("wakes".into()),
-        ..Register::default()
-    }));
-    mesh.client().call_bytes(&wakes).unwrap();
+    mesh.register_with(|register| {
+        register.name = Some("bob".into());
+        register.reach = Some("wakes".into());
+    });
     let said = mesh.run("send bob hello").ok();
     assert!(
         said.starts_with("Stored for bob (") && said.ends_with("): it is woken now.\n"),
@@ -164,8 +149,8 @@ fn the_whole_history_is_shown_with_names() {
     let mesh = Mesh::new();
     mesh.start();
     assert_eq!(mesh.run("history").ok(), "Nobody has written anything that is still kept.\n");
-    register(&mesh, "ann");
-    register(&mesh, "bob");
+    mesh.register("ann");
+    mesh.register("bob");
     let first = send(&mesh, "ann", "bob", "the API is on port 3000");
     mesh.run_words(["send", "ann", "thank you", "--from", "bob", "--reply-to", &first]).ok();
     mesh.run_words(["broadcast", "main is frozen", "--from", "ci"]).ok();
@@ -190,7 +175,7 @@ fn the_whole_history_is_shown_with_names() {
 fn history_is_searched_by_person_text_time_and_thread() {
     let mesh = Mesh::new();
     for name in ["ann", "bob", "eve"] {
-        register(&mesh, name);
+        mesh.register(name);
     }
     let root = send(&mesh, "ann", "bob", "who has the Schema?");
     send(&mesh, "eve", "ann", "lunch");
@@ -227,7 +212,7 @@ fn history_is_searched_by_person_text_time_and_thread() {
 #[test]
 fn a_long_history_is_looked_through_in_parts() {
     let mesh = Mesh::new().with("SLM_MESH_RATE_LIMIT", "1000000");
-    register(&mesh, "ann");
+    mesh.register("ann");
     // Long texts, so that one request does not look at all of them.
     let text = "x".repeat(40_000);
     let mut client = mesh.client();
@@ -257,8 +242,8 @@ fn a_long_history_is_looked_through_in_parts() {
 #[test]
 fn what_others_write_to_each_other_is_for_the_person() {
     let mesh = Mesh::new();
-    let ann = register(&mesh, "ann");
-    register(&mesh, "bob");
+    let ann = mesh.register("ann");
+    mesh.register("bob");
     let theirs = send(&mesh, "bob", "cli", "between us");
     let mine = send(&mesh, "bob", "ann", "for you");
     let mut client = mesh.client();
@@ -330,7 +315,7 @@ fn one_is_told_who_one_is() {
 #[test]
 fn all_about_one_peer_is_told() {
     let mesh = Mesh::new();
-    let ann = register(&mesh, "ann");
+    let ann = mesh.register("ann");
     let summary = Request::Summary { peer_id: Some("ann".into()), summary: "the API".into() };
     mesh.client().call_bytes(&summary).unwrap();
     mesh.run("send ann hello").ok();
@@ -364,8 +349,8 @@ fn all_about_one_peer_is_told() {
 #[test]
 fn a_peer_is_renamed_and_stays_so() {
     let mesh = Mesh::new();
-    let ann = register(&mesh, "ann");
-    register(&mesh, "bob");
+    let ann = mesh.register("ann");
+    mesh.register("bob");
     send(&mesh, "cli", "ann", "for the name");
     assert_eq!(mesh.run("rename ann reviewer").ok(), "ann is called reviewer from now on.\n");
     assert!(mesh.run("send reviewer hello").ok().contains("reviewer"));
@@ -386,15 +371,9 @@ fn a_peer_is_renamed_and_stays_so() {
 fn what_a_renamed_peer_had_goes_on_under_its_new_name() {
     let mesh = Mesh::new();
     // One with an automatic name, under which nothing waits.
-    let request = Request::Register(Box::new(Register {
-        pid: std::process::id(),
-        project_path: mesh.work().to_str().unwrap().into(),
-        agent_type: Some("test".into()),
-        ..Register::default()
-    }));
-    let former: Registered = mesh.client().call(&request).unwrap();
+    let former = mesh.register_with(|_| ());
     let former = &*former.name;
-    register(&mesh, "bob");
+    mesh.register("bob");
     send(&mesh, "cli", former, "to it");
     send(&mesh, former, "bob", "by it");
     send(&mesh, "cli", "bob", "not to it");
@@ -439,7 +418,7 @@ fn a_thread_follows_messages_and_not_their_numbers() {
 #[test]
 fn the_living_are_only_taken_out_by_force() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
+    mesh.register("ann");
     mesh.run_words(["lock", "acquire", "a.rs", "--as", "ann"]).ok();
     let err = mesh.run("kick ann").fails(1);
     assert!(err.contains("ann is alive") && err.contains("`--force`"), "{err}");
@@ -448,7 +427,7 @@ fn the_living_are_only_taken_out_by_force() {
     assert!(mesh.run("kick ann").fails(1).contains("ann has just left"));
     assert!(mesh.run("kick nobody").fails(1).contains("there is no peer"));
     // One that is not heard of goes without it: after a restart nobody has been.
-    register(&mesh, "bob");
+    mesh.register("bob");
     mesh.run("stop").ok();
     mesh.start();
     assert_eq!(mesh.run("kick bob").ok(), "bob is out.\n");
@@ -457,8 +436,8 @@ fn the_living_are_only_taken_out_by_force() {
 #[test]
 fn all_there_is_is_written_out() {
     let mesh = Mesh::new();
-    register(&mesh, "ann");
-    register(&mesh, "gone");
+    mesh.register("ann");
+    mesh.register("gone");
     unregister(&mesh, "gone");
     send(&mesh, "ann", "cli", "hello");
     mesh.run("emit build.done").ok();
@@ -584,7 +563,7 @@ fn messages_are_broken_between_words() {
 #[test]
 fn errors_speak_of_the_options_that_there_are() {
     let mesh = Mesh::new();
-    register(&mesh, "bob");
+    mesh.register("bob");
     mesh.run_words(["lock", "acquire", "a.rs", "--as", "bob"]).ok();
     let err = mesh.run("lock acquire a.rs").fails(1);
     assert!(err.contains("`--wait 10m`") && !err.contains("`wait`"), "{err}");

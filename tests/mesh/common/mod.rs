@@ -27,6 +27,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slm_mesh::api::{Register, Registered, Request};
 use slm_mesh::client::{Client, StartPolicy};
 use slm_mesh::config::{Config, DATA_DIR, PORT, RATE_LIMIT};
 use slm_mesh::platform::{self, Signal};
@@ -149,6 +150,23 @@ impl Mesh {
     pub fn client(&self) -> Client {
         self.start();
         Client::open(&self.config(), StartPolicy::Never).unwrap()
+    }
+
+    /// A peer in the working directory, without a socket.
+    pub fn register(&self, name: &str) -> Registered {
+        self.register_with(|register| register.name = Some(name.into()))
+    }
+
+    /// One that says this of itself.
+    pub fn register_with(&self, change: impl FnOnce(&mut Register)) -> Registered {
+        let mut register = Register {
+            pid: std::process::id(),
+            project_path: self.work().to_str().unwrap().into(),
+            agent_type: Some("test".into()),
+            ..Register::default()
+        };
+        change(&mut register);
+        self.client().call(&Request::Register(Box::new(register))).unwrap()
     }
 
     /// The process that holds the lock, if there is one.
