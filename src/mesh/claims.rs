@@ -89,10 +89,15 @@ impl Claims {
         }
     }
 
+    /// What is under a claim.
+    fn under(&mut self, claim: Uuid) -> impl Iterator<Item = &mut ClaimedMessage> {
+        self.0.iter_mut().filter(move |one| one.claim == claim && one.ended.is_none())
+    }
+
     /// Prolongs a claim; gives how many messages are under it.
     fn renew(&mut self, claim: Uuid, until: Monotonic) -> u64 {
         let mut claimed = 0;
-        for one in self.0.iter_mut().filter(|one| one.claim == claim && one.ended.is_none()) {
+        for one in self.under(claim) {
             one.until = until;
             claimed += 1;
         }
@@ -102,7 +107,7 @@ impl Claims {
     /// Ends a claim in `turn`; gives how many messages were under it, and who had made it.
     fn release(&mut self, claim: Uuid, turn: u64) -> (u64, Option<Way>) {
         let (mut claimed, mut by) = (0, None);
-        for one in self.0.iter_mut().filter(|one| one.claim == claim && one.ended.is_none()) {
+        for one in self.under(claim) {
             one.ended = Some(turn);
             claimed += 1;
             by = Some(one.by);

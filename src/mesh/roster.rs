@@ -20,22 +20,20 @@ impl<S: Store> Mesh<S> {
         let home = self.home(caller);
         // Sessions and processes are those of one machine.
         let is_lookup = list.session_id.is_some() || !list.agent_pids.is_empty();
+        let by_id = !list.ids.is_empty();
         let wanted = |present: &&Present| {
             let record = &present.record;
+            if by_id {
+                return list.ids.contains(&record.id);
+            }
             let agent = || record.agent_pid.is_some_and(|pid| list.agent_pids.contains(&pid));
-            let session = || record.session_id == list.session_id;
             exclude != Some(record.id)
                 && (!is_lookup || record.host == home)
                 && (list.include_stale || present.away.is_some() || !self.is_stale(present))
-                && (list.session_id.is_none() || session())
+                && (list.session_id.is_none() || record.session_id == list.session_id)
                 && (list.agent_pids.is_empty() || agent())
         };
-        let is_near = |present: &&Present| in_scope(&present.record, &list.scope, home);
-        let by_id = !list.ids.is_empty();
-        let wanted = |present: &&Present| {
-            if by_id { list.ids.contains(&present.record.id) } else { wanted(present) }
-        };
-        let is_near = |present: &&Present| by_id || is_near(present);
+        let is_near = |present: &&Present| by_id || in_scope(&present.record, &list.scope, home);
         let (near, far): (Vec<_>, Vec<_>) = self.peers.values().filter(wanted).partition(is_near);
         let elsewhere = if list.scope == Scope::Machine { far.len() as u64 } else { 0 };
         let mut peers: Vec<PeerInfo> = (near.into_iter())
@@ -72,9 +70,7 @@ impl<S: Store> Mesh<S> {
         let remaining = (total - peers.len()) as u64;
         Ok(Reply::Peers(PeersReply { peers, remaining, elsewhere }))
     }
-}
 
-impl<S: Store> Mesh<S> {
     /// Those that have left and are asked for.
     fn departed(
         &mut self,
