@@ -76,7 +76,7 @@ impl Error for NameError {}
 
 /// Checks that `text` has the form of a name: 1 to [`NAME_CHARS_MAX`] of `A-Z a-z 0-9 . _ -`.
 ///
-/// This is all that is asked of an agent type or a label. A peer's name must pass [`check`].
+/// This is all that is asked of an agent type, a label, or a topic behind its `#`. A peer's name must pass [`check`].
 ///
 /// # Errors
 ///
@@ -121,16 +121,6 @@ pub fn is_misleading(name: &str) -> bool {
 #[must_use]
 pub fn key(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()
-}
-
-/// Checks that `topic`, which stands behind a `#`, may be the name of a topic: any that has the form
-/// of a name.
-///
-/// # Errors
-///
-/// As for [`check_form`].
-pub fn check_topic(topic: &str) -> Result<(), NameError> {
-    check_form(topic)
 }
 
 /// Folds any text to the form of a name: lower case, each run of other characters one `-`, no `-`

@@ -64,7 +64,7 @@ impl Request {
         match self {
             Self::Send(sent) => {
                 if let Some(topic) = sent.to_peer.strip_prefix(names::TOPIC)
-                    && let Err(error) = names::check_topic(topic)
+                    && let Err(error) = names::check_form(topic)
                 {
                     return refuse(&format!("`toPeer`: a topic is `#` and a name: {error}"));
                 }

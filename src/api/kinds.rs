@@ -100,7 +100,7 @@ pub(super) const SUBSCRIBED: List<Box<str>> = List {
     items: "event types, `prefix.*`, `*` or `#topic`",
     parse: |item| {
         let is_wanted = |text: &str| match text.strip_prefix(names::TOPIC) {
-            Some(topic) => names::check_topic(topic).is_ok(),
+            Some(topic) => names::check_form(topic).is_ok(),
             None => is_type_pattern(text),
         };
         text(item).filter(|text| is_wanted(text)).map(Into::into)

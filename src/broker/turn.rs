@@ -263,12 +263,12 @@ impl<S: Store> Turn<S> {
         let caller = match request.token {
             Some(token) if self.gate.is_person(token, endpoint, self.now)? => Caller::Broker,
             Some(token) => self.mesh.authenticate(token, None),
-            None => return Err(self.mesh.refuse_unauthenticated(self.now)),
+            None => return Err(self.mesh.refuse_unknown(None, self.now)),
         };
         // Only a peer that comes back may have a token that is not known here, and has not much to say.
         let comes_back = endpoint == Endpoint::Register && request.len <= REGISTER_BYTES_MAX;
         if matches!(caller, Caller::Unknown { .. }) && !comes_back {
-            return Err(self.mesh.refuse_unauthenticated(self.now));
+            return Err(self.mesh.refuse_unknown(None, self.now));
         }
         Ok((endpoint, caller))
     }

@@ -161,13 +161,7 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Done {})
     }
 
-    /// The answer to a request of the hub's own machine without a valid token.
-    pub fn refuse_unauthenticated(&mut self, now: Now) -> Refusal {
-        self.now = now;
-        self.refuse_unknown(None, now)
-    }
-
-    /// The answer to a request without a valid token, from that machine.
+    /// The answer to a request without a valid token, from that machine; none: the hub's own.
     pub fn refuse_unknown(&mut self, from: Option<MachineName>, now: Now) -> Refusal {
         self.now = now;
         match self.rates.take(Lane::Unauthenticated(from), now.mono) {

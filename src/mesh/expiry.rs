@@ -46,7 +46,7 @@ impl<S: Store> Mesh<S> {
         self.now = now;
         self.remove_dead()?;
         self.end_away()?;
-        self.end_absent();
+        self.queue.end_absent(self.now.mono, &self.steps);
         if now.mono >= self.next_purge {
             let more = self.look_at_clocks()? && self.purge()?;
             self.next_purge = if more { now.mono } else { now.mono.plus(PURGE_INTERVAL) };
@@ -90,7 +90,7 @@ impl<S: Store> Mesh<S> {
         let rows = counts.events + counts.state_entries + counts.locks > 0;
         let purge = rows.then_some(self.next_purge);
         let leaving = (!self.leaving.is_empty()).then_some(now.mono);
-        [expiry, self.next_dead, self.next_away, purge, self.next_absent(), leaving]
+        [expiry, self.next_dead, self.next_away, purge, self.queue.next_absent(), leaving]
             .into_iter()
             .flatten()
             .min()

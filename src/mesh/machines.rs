@@ -9,7 +9,7 @@ use super::turn::{Caller, Failure, Replied};
 use crate::api::{Code, Invited, MachineInfo, MachinesReply, Refusal, Reply, refuse};
 use crate::limits::{INVITATIONS_MAX, MACHINES_KNOWN_MAX, MACHINES_MAX};
 use crate::model::{
-    Invitation, MachineId, MachineName, MachineRecord, Now, Party, PeerId, Timestamp,
+    Invitation, LeaveReason, MachineId, MachineName, MachineRecord, Now, Party, PeerId, Timestamp,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -214,7 +214,7 @@ impl<S: Store> Mesh<S> {
         }
         let peers: Vec<PeerId> = self.peers_of(Some(name)).map(|peer| peer.record.id).collect();
         for peer in peers {
-            self.leave_removed(peer)?;
+            self.depart(peer, LeaveReason::Removed, false)?;
         }
         let holders: BTreeSet<Party> = (self.locks.iter())
             .filter(|lock| lock.holder.machine() == Some(name))

@@ -20,7 +20,7 @@ use crate::api::{
 };
 use crate::model::{
     LeaveReason, MachineName, MeshTime, Monotonic, Now, Party, PeerId, PeerRecord, Recipient, Seq,
-    Timestamp, reach,
+    Timestamp, hex, reach,
 };
 use crate::names;
 use crate::store::{Result as Stored, Store};
@@ -373,7 +373,7 @@ impl<S: Store> Mesh<S> {
         if away && caller == Caller::Peer(id) {
             self.lose_server(id, LeaveReason::CleanExit)?;
         } else {
-            self.leave_for_good(id)?;
+            self.depart(id, LeaveReason::CleanExit, false)?;
         }
         Ok(Reply::Done {})
     }
@@ -413,16 +413,13 @@ impl<S: Store> Mesh<S> {
         self.depart(id, reason, is_session || reason != LeaveReason::CleanExit)
     }
 
-    fn leave_for_good(&mut self, id: PeerId) -> Stored<()> {
-        self.depart(id, LeaveReason::CleanExit, false)
-    }
-
-    /// A peer leaves because its machine was removed.
-    pub(super) fn leave_removed(&mut self, id: PeerId) -> Stored<()> {
-        self.depart(id, LeaveReason::Removed, false)
-    }
-
-    fn depart(&mut self, id: PeerId, reason: LeaveReason, resumable: bool) -> Stored<()> {
+    /// A peer leaves: for good, unless it is `resumable`.
+    pub(super) fn depart(
+        &mut self,
+        id: PeerId,
+        reason: LeaveReason,
+        resumable: bool,
+    ) -> Stored<()> {
         let Some(present) = self.peers.remove(&id) else { return Ok(()) };
         self.names.remove(&names::key(&present.record.name));
         self.tokens.remove(&present.record.token_hash);
@@ -541,13 +538,4 @@ impl<S: Store> Mesh<S> {
 
 fn forbidden_resume() -> Refusal {
     Refusal::new(Code::Forbidden, "only a peer's own token brings it back or changes it")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

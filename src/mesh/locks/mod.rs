@@ -31,7 +31,7 @@ use crate::api::{
     Code, Detail, Fact, Freed, LockFile, LockInfo, LockPath, LockReply, LocksReply, Refusal, Reply,
     fit, refuse,
 };
-use crate::limits::{LOCK_CANDIDATE_STEPS, LOCKS_MAX};
+use crate::limits::{LOCK_CANDIDATE_STEPS, LOCK_PLACE_KEPT, LOCKS_MAX};
 use crate::model::{Lock, MessageId, Party, Seq};
 use crate::store::{Result as Stored, Store};
 use crate::text::bare_or_quoted;
@@ -144,7 +144,11 @@ impl<S: Store> Mesh<S> {
         }
         if let Some(ticket) = ticket {
             let keeps_place = wanted.place.is_some() && wanted.wait > 0 && is_late;
-            self.time_over(ticket, keeps_place);
+            if keeps_place {
+                self.queue.keep(ticket, self.now.mono.plus(LOCK_PLACE_KEPT));
+            } else {
+                self.queue.leave(ticket, &self.steps);
+            }
         }
         Err(self.locked(&ask, None).into())
     }

@@ -141,7 +141,7 @@ impl Queue {
     }
 
     /// Gives up the places that were kept long enough.
-    pub(super) fn end_absent(&mut self, now: Monotonic, steps: &Steps) {
+    pub(in crate::mesh) fn end_absent(&mut self, now: Monotonic, steps: &Steps) {
         while let Some((at, ticket)) = self.absent.first().copied()
             && at <= now
         {

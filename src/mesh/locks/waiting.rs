@@ -4,12 +4,10 @@ use super::Ask;
 use super::queue::{Crowded, Waiter};
 use super::target::LockTarget;
 use crate::api::{Code, Detail, Freed, LockInfo, Refusal, refuse};
-use crate::limits::{
-    LOCK_PLACE_KEPT, LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX,
-};
+use crate::limits::{LOCK_STEPS_MAX, LOCK_WAITERS_MAX, LOCK_WAITERS_PER_LOCK_MAX, UNREAD_TIME_MAX};
 use crate::mesh::Mesh;
 use crate::mesh::turn::{Lost, Ticket};
-use crate::model::{Lock, Monotonic, Now, Party, Seq, in_span};
+use crate::model::{Lock, Now, Party, Seq, in_span};
 use crate::patterns::Steps;
 use crate::store::{Result as Stored, Store};
 use crate::text::{bare_or_quoted, quote};
@@ -106,15 +104,6 @@ impl<S: Store> Mesh<S> {
         }))
     }
 
-    /// The time of a request is over: it leaves the queue, at once or in a moment.
-    pub(super) fn time_over(&mut self, ticket: Ticket, keeps_place: bool) {
-        if keeps_place {
-            self.queue.keep(ticket, self.now.mono.plus(LOCK_PLACE_KEPT));
-        } else {
-            self.queue.leave(ticket, &self.steps);
-        }
-    }
-
     /// The next held request for a lock that has an answer now: to be asked again with
     /// [`Mesh::handle_held`] before the turn ends, as long as there is one. Where looking takes too
     /// long, the rest is for the next turn: their places keep what is free for them.
@@ -169,16 +158,6 @@ impl<S: Store> Mesh<S> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// When the next place that is kept is given up.
-    pub(in crate::mesh) fn next_absent(&self) -> Option<Monotonic> {
-        self.queue.next_absent()
-    }
-
-    /// Gives up places that were kept long enough.
-    pub(in crate::mesh) fn end_absent(&mut self) {
-        self.queue.end_absent(self.now.mono, &self.steps);
     }
 
     /// How many wait for what `lock` keeps from them.
