@@ -401,7 +401,7 @@ impl<S: Store> Mesh<S> {
             return Ok(());
         }
         let mut marks = std::mem::take(&mut self.marks);
-        // A broadcast's recipients confirm it together, and are written together.
+        // A broadcast's recipients confirm it together, so their marks are written together.
         marks.sort_by_key(|mark| (mark.seq, mark.at));
         let mut peers = Vec::new();
         for of_message in marks.chunk_by(|a, b| a.seq == b.seq && a.at == b.at) {

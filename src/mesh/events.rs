@@ -22,14 +22,14 @@ use crate::model::{
 use crate::store::{EventQuery, NewEvent, Repeated, Result as Stored, Store};
 
 impl<S: Store> Mesh<S> {
-    /// Something has happened that is an event: told to the others if they are to know, stored, pushed
-    /// to subscribers, and news for held requests.
+    /// Something has happened: it is told to the others if they are to know and, if it is an event,
+    /// stored, pushed to subscribers, and made known to held requests.
     pub(super) fn event(&mut self, fact: Fact, by: Option<&Party>) -> Stored<()> {
         let id = self.next_id();
         self.event_at(id, fact, by)
     }
 
-    /// The same, with a number that stands elsewhere too: a version, a fence.
+    /// The same, under a number that is also a version or a fence.
     pub(super) fn event_at(
         &mut self,
         (seq, id): (Seq, MessageId),
@@ -54,7 +54,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Tells every present peer but who has caused it, if the fact is one that they are to know.
+    /// Tells every present peer except the one who has caused it, if it is a fact that they are to know.
     pub(super) fn tell_others(&mut self, fact: &Rc<Fact>, by: Option<&Party>) {
         if fact.is_update() {
             let others = PushTarget::AllBut(by.and_then(Party::peer));

@@ -14,9 +14,9 @@ use crate::model::{
 use crate::names;
 use crate::store::{Result as Stored, Store};
 
-/// Minutes that an invitation lasts if nothing is said.
+/// Minutes that an invitation lasts by default.
 const INVITATION_MINUTES: u32 = 15;
-/// What the hub is called on other machines if it has no name, and always may be; no machine gets it.
+/// The name by which the hub can always be called on other machines; no machine gets it.
 const HUB: &str = "hub";
 /// What a machine is called that has no name of its own.
 const NAMELESS: &str = "machine";
@@ -207,7 +207,7 @@ impl<S: Store> Mesh<S> {
         };
         let name = record.name;
         self.put_machine(MachineRecord { removed_at: Some(self.now.wall), ..record })?;
-        // What was given out for it may be known to whoever has it.
+        // Its owner may know the codes that were given out.
         let void: Vec<[u8; 32]> = self.machines.invitations.keys().copied().collect();
         for token_hash in void {
             self.void(token_hash)?;
@@ -224,7 +224,7 @@ impl<S: Store> Mesh<S> {
             self.release_all(&holder)?;
         }
         self.rates.forget_machine(name);
-        // Its connection is ended once that is stored, and until then it stands.
+        // Its connection is ended once the removal is stored.
         self.effects.removed.push(name);
         Ok(Reply::Done {})
     }
@@ -252,7 +252,7 @@ impl<S: Store> Mesh<S> {
     /// what it calls itself, any text; `address` is where it comes from. To be called in a turn.
     ///
     /// # Errors
-    /// It is refused, with words for those who sit at it; or those of the store.
+    /// A refusal, in words for the people at that machine; or an error of the store.
     pub fn admit(
         &mut self,
         id: MachineId,
@@ -330,7 +330,7 @@ impl<S: Store> Mesh<S> {
         Ok(invitation.clone())
     }
 
-    /// Whether nobody new gets this name: it is or was that of another, or is kept for one.
+    /// Whether this name cannot be given any more: another machine has or had it, or it is kept for one.
     fn is_taken(&self, name: MachineName) -> bool {
         let is_kept = |invitation: &Invitation| {
             invitation.name == Some(name)
@@ -343,7 +343,7 @@ impl<S: Store> Mesh<S> {
             || self.machines.invitations.values().any(is_kept)
     }
 
-    /// A name as near to the wished one as can be.
+    /// A free name, as close to the wished one as possible.
     fn free_name(&self, wished: &str) -> Result<MachineName, Refusal> {
         let mut base = names::fold(wished, MachineName::BYTES_MAX);
         if base.is_empty() {
@@ -362,8 +362,9 @@ impl<S: Store> Mesh<S> {
         free.ok_or_else(|| Refusal::new(Code::Internal, "no name is left for this machine"))
     }
 
-    /// The connection of a machine stands, and what its peers are has been told. What only it can do is
-    /// asked of it: connecting to its peers, and watching their processes. To be called in a turn.
+    /// The connection of a machine stands, and it has told how its peers are. It is asked for what
+    /// only it can do: to connect to its peers, and to watch their processes. To be called in a
+    /// turn.
     ///
     /// # Errors
     /// Those of the store.

@@ -1,4 +1,5 @@
-//! Mailboxes: messages to a name wait for whoever has it next. And messages that nobody will read.
+//! Mailboxes, in which messages to a name wait for whoever has it next; and messages that nobody
+//! will read.
 //!
 //! A name that a peer asked for has a mailbox, and whoever has the name has it: direct messages to
 //! that peer are put there, not with the peer. So nothing is moved when the name goes from one
@@ -68,7 +69,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// Messages as their sender is shown them: with those that nobody will read.
+    /// Messages as their sender is shown them, with a mark on those that nobody will read.
     pub(super) fn seen_by_sender(&mut self, messages: Vec<Message>) -> Stored<Vec<MessageInfo>> {
         let mut gone: BTreeMap<PeerId, Option<Timestamp>> = BTreeMap::new();
         let mut infos = Vec::with_capacity(messages.len());
@@ -107,7 +108,7 @@ impl<S: Store> Mesh<S> {
         Ok(record.filter(|record| !record.resumable).and_then(|record| record.left_at))
     }
 
-    /// A peer has left for good: tells the senders of what it has not read and nobody else will.
+    /// A peer has left for good: tells the senders of messages that it has not read and nobody else will.
     pub(super) fn tell_undeliverable(&mut self, peer: PeerId) -> Stored<()> {
         let unread = self.store.unread_direct(peer, UNDELIVERABLE_IDS_MAX)?;
         self.tell_senders(unread, &Party::Peer(peer), |from_peer, message_ids| {

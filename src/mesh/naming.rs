@@ -1,4 +1,4 @@
-//! The names of peers: made, asked for, and told from those that are taken.
+//! The names of peers: how they are made, asked for, and kept apart.
 
 use std::collections::HashSet;
 
@@ -43,7 +43,7 @@ impl<S: Store> Mesh<S> {
             self.drop_unproven(id, &own)?;
         }
         self.rename_holder(&Party::Peer(id), &record.name)?;
-        // The others see by this what it is called.
+        // This tells the others its name.
         let summary = record.summary.unwrap_or_default();
         self.peer_changed(id, record.name.clone(), PeerChange::Summary(summary));
         if former_name != record.name {
@@ -89,7 +89,7 @@ impl<S: Store> Mesh<S> {
     ) -> Stored<Box<str>> {
         let since = self.time().plus_ms(-AUTO_NAME_RESERVED_MS);
         let reserved = self.store.reserved_names(since)?;
-        // By name, since as many may be asked for as there are.
+        // A set, since each of many names may have to be looked up.
         let reserved: HashSet<Box<str>> = reserved
             .into_iter()
             .filter(|(_, of)| Some(*of) != me)

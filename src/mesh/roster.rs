@@ -50,7 +50,7 @@ impl<S: Store> Mesh<S> {
                 let info = PeerInfo { busy: present.turn.is_busy(self.now.mono), ..info };
                 let info = if self.of_hook { info.with_agent(record) } else { info };
                 match record.host == home {
-                    // Who looks for its own session knows where that is.
+                    // Whoever looks for its own session knows which machine that is on.
                     true if is_lookup => PeerInfo { host: None, ..info },
                     true => PeerInfo { host: self.shown_host(record.host), ..info },
                     // Its socket and its processes mean nothing elsewhere.
@@ -71,7 +71,7 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Peers(PeersReply { peers, remaining, elsewhere }))
     }
 
-    /// Those that have left and are asked for.
+    /// The peers that have left and are asked for.
     fn departed(
         &mut self,
         list: &ListPeers,

@@ -1,5 +1,5 @@
-//! What people and scripts are called on the machine of whoever is answered: there `cli` is its own
-//! person, as it is on each machine, and the hub's is `cli@` with the hub's name.
+//! What people and scripts are called on the machine that gets an answer. There, as on each
+//! machine, `cli` is its own person, and the hub's person is `cli@` with the hub's name.
 
 use super::turn::Handled;
 use super::{Failure, Mesh, Outcome};
@@ -10,7 +10,7 @@ use crate::api::{
 use crate::model::{MachineName, Message, Party};
 use crate::store::Store;
 
-/// From where and by whose name parties are seen.
+/// The machine from which parties are seen, and the name of the hub.
 #[derive(Clone, Copy)]
 struct View {
     from: Option<MachineName>,
@@ -23,7 +23,7 @@ impl View {
         *party = seen;
     }
 
-    /// A party with its name, which is that of a peer or says who it is.
+    /// A party and its name, which follows the party unless it is a peer.
     fn named(self, party: &mut Party, name: &mut Box<str>) {
         self.party(party);
         if party.peer().is_none() {

@@ -39,7 +39,7 @@ impl<S: Store> Mesh<S> {
             fits
         };
         let limit = limit.unwrap_or(LIST_LIMIT_MAX);
-        // One more than asked for tells whether there is more.
+        // One row more than asked for shows whether there are more.
         let (time, rows) = (self.time(), limit + 1);
         let mut entries = if let Some(after) = after {
             self.store.state_after(after, time, rows, &mut keep)?
@@ -138,7 +138,7 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Deleted(DeletedReply { namespace: namespace.into(), deleted }))
     }
 
-    /// An entry, unless it has expired, however far its removal has come.
+    /// An entry, unless it has expired, even if it is still stored.
     fn live_state(&mut self, namespace: &str, key: &str) -> Stored<Option<StateEntry>> {
         let entry = self.store.state(namespace, key)?;
         Ok(entry.filter(|entry| entry.expires_at.is_none_or(|at| at > self.time())))

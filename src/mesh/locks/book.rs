@@ -14,7 +14,7 @@ pub(in crate::mesh) struct Book {
     index: Index,
     holders: BTreeMap<Party, BTreeSet<Seq>>,
     paths: BTreeSet<(Box<str>, Seq)>,
-    /// What time it is: what has expired by now is in here until it is removed, and found by nobody.
+    /// The present time: locks that have expired stay here until they are removed, but are not found.
     now: MeshTime,
 }
 
@@ -113,7 +113,7 @@ impl Book {
         locks.filter(|lock| self.is_live(lock))
     }
 
-    /// At most `limit` of those on files of `target` that have expired: on just these files first.
+    /// At most `limit` expired ones on files of `target`, those on exactly these files first.
     pub(super) fn expired(&self, target: &LockTarget, steps: &Steps, limit: usize) -> Vec<Lock> {
         let around = self.index.overlapping(target, steps);
         let around = around.into_iter().filter_map(|fence| self.locks.get(&Seq(fence)));
@@ -135,7 +135,7 @@ impl Book {
             .filter(move |lock| lock.holder != *party && !(lock.shared && shared))
     }
 
-    /// The lock that `party` holds on just these files.
+    /// The lock that `party` holds on exactly these files.
     pub(super) fn own(&self, party: &Party, target: &LockTarget) -> Option<&Lock> {
         let renewed = |lock: &&Lock| {
             let own = self.index.get(lock.fence.0);
@@ -144,7 +144,7 @@ impl Book {
         self.same(target).find(renewed)
     }
 
-    /// The locks on just these files.
+    /// The locks on exactly these files.
     pub(super) fn same(&self, target: &LockTarget) -> impl Iterator<Item = &Lock> {
         self.at(target).filter(|lock| self.is_live(lock))
     }

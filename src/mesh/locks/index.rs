@@ -90,8 +90,8 @@ impl Index {
         self.targets.get(&number)
     }
 
-    /// The numbers of those that overlap with `target`, in order; some too many or too few once
-    /// `steps` are spent, so that whoever asks has to look at them.
+    /// The numbers of those that overlap with `target`, in order. Once `steps` are spent there may be too
+    /// many or too few, so the caller has to check for that.
     pub(super) fn overlapping(&self, target: &LockTarget, steps: &Steps) -> BTreeSet<u64> {
         let mut found = Vec::new();
         let spaces = RepoKey::of(target).filter_map(|key| self.repos.get(&key));

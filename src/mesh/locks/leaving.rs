@@ -11,11 +11,11 @@ use crate::store::{Result as Stored, Store};
 const READERS_PER_ROW: usize = 500;
 /// The part of a turn's rows that is freed whatever else the turn does.
 const LEAVING_SHARE: u32 = 8;
-/// Rows that are looked after in a turn however many are to be told.
+/// Rows that go in a turn, however many peers have to be told.
 const ROWS_MIN: u32 = 4;
 
 impl<S: Store> Mesh<S> {
-    /// How many locks or entries may go in one turn, by how many are told of each.
+    /// How many locks or entries may go in one turn: the fewer, the more peers are told of each.
     pub(in crate::mesh) fn rows_in_turn(&self) -> u32 {
         let readers: usize =
             self.peers.values().map(|present| 1 + present.record.subscriptions.len()).sum();
@@ -31,7 +31,7 @@ impl<S: Store> Mesh<S> {
 
     /// Frees a few of the locks of those who have left.
     pub(in crate::mesh) fn free_leaving(&mut self) -> Stored<()> {
-        // The turn has time left for requests then.
+        // So few that the turn has time left for requests.
         for _ in 0..(self.rows_in_turn() / LEAVING_SHARE).max(1) {
             let Some((fence, reason)) = self.leaving.pop_first() else { break };
             if let Some(lock) = self.locks.get(fence).cloned() {
@@ -41,7 +41,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Finds such locks among those in the store.
+    /// Finds the locks of those who have left, after a start.
     pub(in crate::mesh) fn find_leaving(&mut self) {
         let reason = |holder: &Party| {
             let Some(id) = holder.peer() else {

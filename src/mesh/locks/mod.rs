@@ -3,7 +3,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `target` | what a path means, and whether two locks are about the same file |
-//! | `index` | which of many that is true of |
+//! | `index` | which of many locks are about the same file |
 //! | `book` | the locks that are held |
 //! | `grants` | which of them are freed if an answer is lost |
 //! | `queue` | who waits, in order |
@@ -84,7 +84,7 @@ impl<S: Store> Mesh<S> {
             }
         };
         let known = place.filter(|ticket| match self.queue.get(*ticket) {
-            // Where it works may be known otherwise by now: it is asked what it waits for.
+            // It may work elsewhere by now: what counts is what it has waited for.
             Some(waiter) => {
                 ask.target.clone_from(&waiter.target);
                 true
@@ -177,14 +177,14 @@ impl<S: Store> Mesh<S> {
         (own.shared == ask.shared && ask.target.says_no_more_than(own)).then_some(own)
     }
 
-    /// Takes a lock that nothing is in the way of. `stolen_from`: whose locks were taken for it.
+    /// Takes a lock when nothing is in the way. `stolen_from`: those whose locks were taken for it.
     fn take(&mut self, ask: &Ask, wanted: &LockFile, stolen_from: Vec<Box<str>>) -> Replied {
         self.check_room(std::slice::from_ref(ask))?;
         let Ask { actor, target, shared } = ask;
         let own = self.locks.own(&actor.party, target).cloned();
         let renewed = self.renewed_by(ask).cloned();
         if own.is_none() && self.lags() {
-            // Before it is taken anew, everyone is told that it was free.
+            // Before it is taken again, everyone is told that it was free.
             for lock in self.locks.expired(target, &self.steps, EXPIRE_ROWS_MAX as usize) {
                 self.free(&lock, Freed::Expired, None)?;
             }
@@ -196,7 +196,7 @@ impl<S: Store> Mesh<S> {
         if let Some(own) = &renewed {
             // Its holder had left, and is back in time.
             self.leaving.remove(&own.fence);
-            // A renewal has no number of its own: it is the same holding.
+            // A renewal gets no number of its own: it is the same holding.
             self.grants.remove(own.fence);
             let renewed = Lock {
                 expires_at: own.expires_at.max(expires_at),
@@ -373,7 +373,7 @@ impl<S: Store> Mesh<S> {
         Ok(Reply::Locks(LocksReply { locks, remaining }))
     }
 
-    /// Of so many locks those that there is room and time for, and how many are left out.
+    /// Those of `total` locks for which there is room and time, and how many are left out.
     fn shown_all<'a>(
         &self,
         total: usize,

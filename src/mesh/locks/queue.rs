@@ -210,7 +210,7 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// There was no time to look whether this one may go on.
+    /// There was no time to find out whether this one may go on.
     pub(super) fn put_back(&mut self, Ticket(ticket): Ticket) {
         self.stirred.insert(ticket);
     }

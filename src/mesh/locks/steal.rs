@@ -14,7 +14,7 @@ use crate::model::{Lock, MessageKind, Party, Recipient};
 use crate::store::Store;
 use crate::text::{bare_or_quoted, quote};
 
-/// Stolen locks that a message names; how many more there are, it says.
+/// Most stolen locks that a message names; it says how many more there are.
 const NAMED_MAX: usize = 20;
 
 impl<S: Store> Mesh<S> {
@@ -48,8 +48,8 @@ impl<S: Store> Mesh<S> {
         let names = holders.values().filter_map(|locks| locks.first());
         let stolen_from = names.map(|lock| lock.holder_name.clone()).collect();
         let reply = self.take(ask, wanted, stolen_from).map_err(|failure| match failure {
-            // What was taken makes room for it, and nothing else is refused here. Were it, the turn
-            // could not keep what is already written.
+            // The locks that were taken make room for it, and nothing else is refused here. If it
+            // were, the turn would have to be aborted, since it has written.
             Failure::Refused(refusal) if !in_way.is_empty() => {
                 Failure::Store(crate::store::StoreError::Failed(refusal.message.into()))
             }

@@ -84,7 +84,7 @@ impl LockTarget {
             Some(rest) if lock.is_repo_wide() => rest,
             _ => &*lock.path,
         };
-        // It was written by `text`, so that it can be read.
+        // It was written by `text`, so it can be read.
         let pattern = match Pattern::parse(path, None) {
             Ok(pattern) if lock.pattern => pattern,
             _ => Pattern::name(path),
@@ -142,7 +142,7 @@ impl LockTarget {
         self.root.is_none() || self.root == lock.git_root && !is_new
     }
 
-    /// Whether some file is of both, as far as `steps` go: once they are spent, it is.
+    /// Whether both may have a file in common; once `steps` are spent, they may.
     pub(super) fn overlaps(&self, other: &Self, steps: &Steps) -> bool {
         match (self.is_repo_wide(), other.is_repo_wide()) {
             (true, true) => {
@@ -157,7 +157,7 @@ impl LockTarget {
         }
     }
 
-    /// Whether this, of a repository, is in the working tree of the other, too.
+    /// Whether this, which is repository-wide, overlaps with the other in the other's working tree.
     fn reaches(&self, other: &Self, steps: &Steps) -> bool {
         match &other.root {
             Some(root) if self.is_same_repository(other) => {
@@ -168,7 +168,7 @@ impl LockTarget {
         }
     }
 
-    /// The files of this, of a repository, in one working tree.
+    /// The files of this, which is repository-wide, in one working tree.
     pub(super) fn in_tree(&self, root: &str, steps: &Steps) -> Pattern {
         steps.spend(8 * self.pattern.depth() + root.len());
         self.pattern.under(&Pattern::name(root))

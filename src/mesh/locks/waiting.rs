@@ -22,9 +22,9 @@ pub(super) enum Obstacle<'a> {
 }
 
 impl<S: Store> Mesh<S> {
-    /// What keeps `ask` from having its lock. Own locks and places are never in the way, nor is the
-    /// place of someone who waits for a lock of the asker itself: they cannot go on before the asker
-    /// is done, and it may need more for that.
+    /// What keeps `ask` from having its lock. The asker's own locks and places are never in the way, nor
+    /// is the place of someone who waits for a lock of the asker: they cannot go on before the asker is
+    /// done, and the asker may need more locks for that.
     ///
     /// Once `steps` are spent, the answer means nothing.
     pub(super) fn obstacle(
@@ -57,7 +57,7 @@ impl<S: Store> Mesh<S> {
         in_way.any(|lock| lock.holder == *party)
     }
 
-    /// What is answered to a request that had to compare more than there is time for: never a lock.
+    /// The refusal of a request that would have to compare more than there is time for.
     pub(super) fn too_much(&self, target: &LockTarget) -> Refusal {
         let message = format!(
             "{} is too much to compare with the {} locks and {} waiting requests there are: lock \
@@ -122,7 +122,7 @@ impl<S: Store> Mesh<S> {
             if steps.are_spent() && !is_first {
                 self.queue.put_back(ticket);
             } else if free || steps.are_spent() {
-                // One for which a whole turn is too short is told so.
+                // A request for which a whole turn is too short is told so.
                 return Some(ticket);
             }
         }
@@ -160,7 +160,7 @@ impl<S: Store> Mesh<S> {
         }
     }
 
-    /// How many wait for what `lock` keeps from them.
+    /// How many requests this lock is in the way of.
     pub(super) fn waiting_for(&self, lock: &Lock) -> u64 {
         if self.queue.is_empty() {
             return 0;
@@ -189,7 +189,7 @@ impl<S: Store> Mesh<S> {
             Some(Obstacle::Lock(lock)) => (Some(lock), None),
             Some(Obstacle::Waiter(first, waiter)) => {
                 let (mut ticket, mut ahead) = (first, waiter);
-                // What that one waits for, and so on: each was before the last.
+                // Follows what that one waits for, and so on: each came before the last.
                 let lock = loop {
                     match self.obstacle(&Ask::of(ahead), Some(ticket), steps) {
                         _ if steps.are_spent() => break None,
@@ -245,8 +245,8 @@ impl<S: Store> Mesh<S> {
         Refusal::new(Code::Locked, text).with(Detail::Lock(Box::new(info)))
     }
 
-    /// Whether someone who came before is passed over: by looking at all, so that an error of the
-    /// index shows.
+    /// Whether someone who came before is passed over. Looks at all of them, so that an error of
+    /// the index shows.
     pub(super) fn overtakes(&self, ask: &Ask, ticket: Option<Ticket>) -> bool {
         let excludes = |party: &Party, shared: bool, target: &LockTarget, waiter: &Waiter| {
             waiter.party != *party
