@@ -103,7 +103,7 @@ pub enum Task {
     },
     /// The hook of an agent.
     Hook {
-        /// Whose; none for whichever agent calls.
+        /// The agent; none for whichever calls.
         agent: Option<&'static Agent>,
         /// Wait beside the agent for a message.
         waits: bool,

@@ -69,7 +69,7 @@ fn reload(context: &Context) -> Result<Reload> {
     }
 }
 
-/// Switches a helper off, and removes what there is of it.
+/// Switches a helper off, and removes its files.
 pub(super) fn switch_off(context: &mut Context, files: &HelperFiles, done: &str) -> Result<()> {
     if files.switch_off().map_err(file_error)? {
         reload(context)?;

@@ -54,7 +54,7 @@ pub(super) const ENTRY: Entry = Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each option that is given or not")]
 struct Inbox {
-    /// Whose; `cli` if none.
+    /// The recipient; `cli` if none.
     peer: Option<String>,
     /// Also messages that were read.
     all: bool,

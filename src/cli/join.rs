@@ -42,7 +42,7 @@ pub(super) const ENTRY: Entry = Entry {
 #[derive(Debug)]
 #[cfg_attr(not(feature = "lan"), expect(dead_code, reason = "there is nothing to join"))]
 struct Join {
-    /// The code; none: it is asked for.
+    /// The code; none if it is to be asked for.
     code: Option<String>,
     /// More addresses at which the hub may be.
     addresses: Vec<HubAddress>,

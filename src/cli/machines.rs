@@ -157,7 +157,7 @@ fn remove(context: &mut Context, name: MachineName, yes: bool) -> Result<()> {
     Ok(())
 }
 
-/// `is "laptop" in the mesh of "desk"`, as far as is known.
+/// `is laptop in the mesh of desk`, as far as that is known.
 pub(super) fn in_mesh_of(hub: &HubInfo) -> String {
     let whose = match (&hub.name, &hub.id) {
         (Some(name), _) => escape(name).into_owned(),

@@ -251,7 +251,7 @@ fn follow(context: &mut Context, files: &HelperFiles) -> Result<()> {
     let giver = Giver { bridge: settings.bridge(), name: settings.name(), is_away: false };
     let feed = Feed { files, patient, giver, names: PeerNames::default(), seen };
     match feed.run() {
-        // Whose mesh this is has changed since.
+        // The machine has joined another mesh since.
         Err(Failure::Client(error)) if error.code() == Some(Code::Forbidden) => rest(&error),
         result => result,
     }

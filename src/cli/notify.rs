@@ -83,7 +83,7 @@ impl Command for Notify {
     }
 }
 
-/// By what the person is told, as this environment has it.
+/// How the person is to be told, by this environment.
 fn wanted(context: &Context) -> Result<Settings> {
     let own = context.config.notify.as_deref();
     Settings::of(|name| std::env::var_os(name), own).map_err(|name| {
@@ -151,7 +151,7 @@ fn test(context: &mut Context, files: &HelperFiles) -> Result<()> {
     }
 }
 
-/// The helper: shows what is unread in the person's inbox, and what comes, until the broker ends.
+/// The helper: shows what is unread in the person's inbox and what arrives, until the broker ends.
 fn follow(context: &mut Context, files: &HelperFiles) -> Result<()> {
     let Some(_lock) = helpers::take(context, files)? else { return Ok(()) };
     let Some(settings) = helpers::settings::<Settings>(files)?.on() else { return Ok(()) };

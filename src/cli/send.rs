@@ -62,7 +62,7 @@ struct Send {
     to: Vec<String>,
     message: TextArgument,
     kind: MessageKind,
-    /// In whose name; `cli` if none.
+    /// The sender; `cli` if none.
     from: Option<String>,
     /// The message it answers.
     reply_to: Option<MessageRef>,

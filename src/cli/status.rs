@@ -94,7 +94,7 @@ fn served(out: &Out, status: &api::Status, kind: Kind) -> Fact {
     (name, text)
 }
 
-/// The numbers of what is in the mesh.
+/// How many of everything there are in the mesh.
 fn counted(out: &Out, status: &api::Status) -> Vec<Fact> {
     let mut lines = vec![
         ("peers", format!("{} active, {} stale", status.peers.active, status.peers.stale)),
@@ -135,7 +135,7 @@ fn counted(out: &Out, status: &api::Status) -> Vec<Fact> {
 pub(super) struct Standing {
     /// The role of the process that serves the data directory.
     pub(super) kind: Kind,
-    /// The role that it should have, by the variables and by what is stored; or why that is unknown.
+    /// The role that it should have by the variables and by what is stored, or why that is unknown.
     pub(super) asked: std::result::Result<Resolved, String>,
     /// What the process that serves says about machines, unless it serves only this one.
     pub(super) machines: Option<MachinesReply>,
@@ -228,7 +228,7 @@ impl Standing {
         }
     }
 
-    /// The broker's `answer` with what is known here; without one, that the hub gave none.
+    /// The broker's `answer` with what is known here. Without an answer it says that the hub gave none.
     fn document(&self, answer: Option<Map<String, Value>>, config: &Config, dir: &str) -> Value {
         let mut document = answer.unwrap_or_else(|| {
             let problem =

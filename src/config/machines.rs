@@ -11,7 +11,7 @@ use crate::limits::HOST_NAME_CHARS_MAX;
 /// What the variables ask the data directory to be (`SLM_MESH_HOST`, `SLM_MESH_ROLE`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// Nothing: it is what `invite` or `join` have made of it, else a broker.
+    /// Nothing: `invite` or `join` may have given it a role, else it is a broker.
     Nothing,
     /// A broker, whether other machines may reach it or not.
     Broker,

@@ -17,7 +17,7 @@ use crate::platform::kill_group;
 /// How often a program that was started is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The environment of a program: that of whoever switched a helper on, as far as it is needed. The
+/// The environment of a program: what it needs of that in which the helper was switched on. The
 /// broker's own is that of whichever agent has started it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment(BTreeMap<Box<str>, Box<str>>);

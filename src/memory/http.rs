@@ -21,7 +21,7 @@ pub(super) struct LoopbackRequest<'a> {
     pub(super) headers: &'a [(&'static str, &'a str)],
     /// A JSON document to post; without one the request is a GET.
     pub(super) body: Option<&'a [u8]>,
-    /// How long all of it may take.
+    /// How long the whole exchange may take.
     pub(super) time_max: Duration,
 }
 

@@ -166,7 +166,7 @@ impl Settings {
     /// The memory that `word` names, in the environment that `lookup` gives.
     ///
     /// # Errors
-    /// There is no such program, or no such memory: what is wrong.
+    /// There is no such program, or no such memory; the text says which.
     pub fn of(
         lookup: impl Fn(&str) -> Option<std::ffi::OsString>,
         word: &str,

@@ -1,9 +1,9 @@
 //! `SuperLocalMemory`: the package of this name on `PyPI`, with a daemon on the loopback address, and the
 //! command `slm`.
 //!
-//! The daemon says in its `daemon.json` on which port it is and what its callers have to show. It knows
-//! by the key of a memory that it has it already; the command does not, so that after a crash it may
-//! be given something twice.
+//! The daemon says in its `daemon.json` on which port it is and what its callers have to show. By the key
+//! of a memory it knows what it has already; the command does not, so that after a crash it may be given
+//! something twice.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -16,7 +16,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// One more message: whether it is shown by itself. If not, it belongs to the rest.
+    /// Counts one more message. Gives whether it is shown by itself; if not, it belongs to the rest.
     pub fn admit(&mut self, now: Instant) -> bool {
         if self.rest == 0 && self.is_over(now) {
             *self = Self { since: Some(now), ..Self::default() };

@@ -1,4 +1,4 @@
-//! One notification: what the program is run with, and what comes of it.
+//! One notification: how the program is run, and whether it has shown it.
 
 use std::io;
 

@@ -158,7 +158,7 @@ impl<'a> Stage<'a> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
-        // Without a broker there is none to stop; what is left of it goes with its directory.
+        // If there is no broker, this fails; its files go with the directory.
         if let Ok(mut stop) = self.command() {
             let _ = stop.arg("stop").stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
