@@ -327,7 +327,10 @@ mod tests {
             let deadline = soon();
             let error = loop {
                 match address.connect_until(deadline) {
-                    Ok(_) => std::thread::sleep(Duration::from_millis(1)),
+                    Ok(_) if Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Ok(_) => panic!("{address}: somebody listens"),
                     Err(error) => break error,
                 }
             };
