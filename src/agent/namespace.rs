@@ -47,7 +47,7 @@ pub fn on_the_wire<'a>(named: Option<&'a str>, own: &'a str) -> &'a str {
     }
 }
 
-/// What an agent or a person is told of a namespace on the wire.
+/// What a namespace on the wire is called before agents and people.
 #[must_use]
 pub fn as_told(namespace: &str) -> &str {
     if namespace == DEFAULT_NAMESPACE { SHARED_NAMESPACE } else { namespace }

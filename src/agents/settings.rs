@@ -18,7 +18,7 @@ pub struct Settings {
     pub dir: fn(&Place) -> PathBuf,
     /// Its folder in a project, if it reads one there.
     pub project_dir: Option<&'static str>,
-    /// Files and folders that only it makes.
+    /// Files and folders that only it creates.
     pub signs: &'static [At],
     /// Where the server's entry stands, and how it is written.
     pub server: Option<(At, Shape)>,
@@ -38,7 +38,7 @@ pub struct Settings {
     pub retired: Option<&'static str>,
     /// What in its own settings keeps ours from working.
     pub switches: &'static [Switch],
-    /// How our plugin for it is known to be installed and on.
+    /// What shows that our plugin for it is installed and enabled.
     pub plugin: Option<Plugin>,
     /// What a person has to do after a change.
     pub after: &'static str,
@@ -219,7 +219,7 @@ pub enum Switch {
     Trust(At),
 }
 
-/// How our plugin is known to be installed and on.
+/// What shows that our plugin is installed and enabled.
 #[derive(Clone, Copy, Debug)]
 pub enum Plugin {
     /// `enabledPlugins` in this file of JSON has it.

@@ -190,7 +190,7 @@ impl Output {
         Self::line(object(members))
     }
 
-    /// What Claude Code and those who have followed it read at an event of this name.
+    /// What Claude Code, and the agents that have taken over its form, read at an event of this name.
     fn for_event(name: &str, members: &[(&str, &str)]) -> Self {
         let members = object(&[&[("hookEventName", name)], members].concat());
         Self::line(format!(r#"{{"hookSpecificOutput":{members}}}"#))

@@ -173,7 +173,7 @@ impl Agent {
         self.settings.wake.is_some()
     }
 
-    /// The file or folder by which our own plugin is known to be installed and on.
+    /// The file or folder that shows that our own plugin is installed and enabled.
     #[must_use]
     pub fn plugin(&self, place: &Place) -> Option<PathBuf> {
         let settings = &self.settings;

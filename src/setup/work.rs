@@ -46,7 +46,7 @@ pub struct FilePlan {
     pub before: String,
     /// Its text then; empty if it goes.
     pub after: String,
-    /// What else a person should know.
+    /// A remark for the person.
     pub note: Option<String>,
     target: Target,
     old: Option<File>,

@@ -52,7 +52,7 @@ pub(super) struct Addressee {
     pub(super) reply_to: Option<crate::model::MessageId>,
 }
 
-/// The messages from the first to the last, which are among them.
+/// The messages from the first to the last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MessageSpan {
     pub(super) first: Seq,

@@ -11,7 +11,7 @@ use crate::setup::{ENTRY, Trouble, toml_hooks};
 pub(super) const HOOKS: &str = "hooks";
 /// What Claude Code shows when a hook that waited has woken it.
 const WOKEN: &str = "slm-mesh: a message arrived";
-/// The argument by which a hook waits.
+/// The argument that makes a hook wait.
 const WAIT: &str = " --wait";
 
 /// The hooks that are to be in a file.
@@ -129,7 +129,7 @@ fn own_in(root: Option<&Value<'_>>, shape: HookShape, agent: &str) -> Vec<Own> {
     found
 }
 
-/// Where the hook for an event is to go.
+/// The place of the hook for an event.
 struct Slot {
     /// The one of ours that it takes the place of.
     at: Option<usize>,

@@ -60,7 +60,7 @@ pub struct Memory {
     /// The program that was entered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
-    /// An entry of someone else that had to go, as it was written.
+    /// The text of an entry that was not ours and had to be replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replaced: Option<String>,
     /// Lists and settings that were not there before, the outermost first.
