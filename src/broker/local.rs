@@ -340,6 +340,11 @@ mod tests {
             local.turn.with_mesh(|mesh, now| mesh.link_up(registered.peer_id, false, now));
         }
         local.finish().unwrap();
+        // A turn feeds for so long only.
+        while local.turn.mesh.wants_feed() {
+            local.turn.start(now, false);
+            local.finish().unwrap();
+        }
         local.turn.start(now, false);
         ask(&mut local, Endpoint::Send, r#"{"fromPeer":"cli","toPeer":"all","payload":"now"}"#);
         let (effects, _) = local.finish().unwrap();
