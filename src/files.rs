@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
@@ -12,6 +13,8 @@ use rustix::io::Errno;
 /// Names tried for a temporary file; a second one is needed only after a crash, or when two
 /// processes with the same id (in two containers) write here.
 const NAMES_TRIED: u32 = 16;
+/// Longest of the files that hold a number or a word, bytes.
+const SMALL_FILE_BYTES_MAX: usize = 256;
 
 /// Writes the file `path` with mode 0600, whatever the umask. A reader finds the old content or the
 /// new, never a part: it is written beside its place and renamed.
@@ -23,17 +26,12 @@ const NAMES_TRIED: u32 = 16;
 ///
 /// The directory cannot be written to, or the disk is full; `path` is as it was then.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (temporary, mut file) = create_beside(path)?;
-    let written = file
+    let fill = |file: &mut File| {
         // The umask may have taken bits away from the mode it was made with.
-        .set_permissions(Permissions::from_mode(0o600))
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one that counts.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(bytes)
+    };
+    write_beside(path, fill, |temporary| std::fs::rename(temporary, path))
 }
 
 /// Writes the file `path`, which may be someone else's to read, with these mode bits. It is on the
@@ -43,17 +41,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// The directory cannot be written to, or the disk is full; `path` is as it was then.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let (temporary, mut file) = create_beside(path)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one that counts.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
+    let fill = |file: &mut File| {
+        file.write_all(bytes)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    write_beside(path, fill, |temporary| std::fs::rename(temporary, path))
 }
 
 /// Makes the file `path` with mode 0600 if it is not there, and says whether it did. It is there whole
@@ -63,16 +56,19 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 ///
 /// The directory cannot be written to, or the disk is full; nothing was made then.
 pub fn create_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
-    let (temporary, mut file) = create_beside(path)?;
-    let made = file
-        .set_permissions(Permissions::from_mode(0o600))
-        .and_then(|()| file.write_all(bytes))
-        .and_then(|()| file.sync_all())
+    let fill = |file: &mut File| {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    let put = |temporary: &Path| {
         // Unlike a rename, this replaces nothing.
-        .and_then(|()| std::fs::hard_link(&temporary, path));
-    // Its other name stays.
-    let _ = std::fs::remove_file(&temporary);
-    match made {
+        std::fs::hard_link(temporary, path)?;
+        // Its other name stays.
+        let _ = std::fs::remove_file(temporary);
+        Ok(())
+    };
+    match write_beside(path, fill, put) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         other => other.map(|()| true),
     }
@@ -105,6 +101,17 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > bytes_max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
+/// The text of a small file, without white space around it, if there is any.
+pub(crate) fn read_small(path: &Path) -> Option<String> {
+    let text = String::from_utf8(read_bounded(path, SMALL_FILE_BYTES_MAX).ok()?).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The number in a small file, if there is one.
+pub(crate) fn small_number<T: FromStr>(path: &Path) -> Option<T> {
+    read_small(path)?.parse().ok()
+}
+
 /// Opens `path` if it is a regular file, or was made just now, with these flags beside those of
 /// `options`. Nothing else that may have this name makes it wait: a named pipe without anyone at its
 /// other end, a device.
@@ -129,6 +136,22 @@ pub fn open_regular(path: &Path, options: &mut OpenOptions, more: OFlags) -> io:
 pub(crate) fn flags(flags: OFlags) -> i32 {
     // The highest bit is not in use on any system.
     i32::try_from(flags.bits()).unwrap_or_default()
+}
+
+/// Fills a new file in the directory of `path`, and then puts it in its place. Nothing of it stays if
+/// that fails.
+fn write_beside(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
+    let written = fill(&mut file).and_then(|()| put(&temporary));
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Makes a new, empty file in the directory of `path`.

@@ -4,11 +4,10 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::files::read_bounded;
+use crate::files::small_number;
 use crate::limits::HEAD_BYTES_MAX;
 use crate::platform::{self, Address, poll_readable};
 use crate::wire::buffer::Buffer;
@@ -18,8 +17,6 @@ use crate::wire::http::client::{Method, Request, ResponseDecoder};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest answer that is looked at, bytes.
 const BODY_BYTES_MAX: usize = 4096;
-/// Longest of the files with a number in them, bytes.
-const NUMBER_BYTES_MAX: usize = 256;
 
 /// Who serves at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,23 +56,17 @@ impl Foreign {
     #[must_use]
     pub fn find(config: &Config) -> Option<Self> {
         let paths = &config.paths;
-        let pid = number(&paths.pid())?;
+        let pid = small_number(&paths.pid())?;
         if pid == std::process::id() || !platform::is_alive(pid) {
             return None;
         }
-        let port = number(&paths.port()).unwrap_or(config.port);
+        let port = small_number(&paths.port()).unwrap_or(config.port);
         match ask(&Address::Tcp(SocketAddr::new(config.host, port))) {
             Neighbour::Foreign => Some(Self { pid, port }),
             // Ours, of another directory: the process id was given away, or the files were copied.
             Neighbour::Mesh(_) | Neighbour::None => None,
         }
     }
-}
-
-/// The number in a small file, if there is one.
-fn number<T: std::str::FromStr>(path: &Path) -> Option<T> {
-    let bytes = read_bounded(path, NUMBER_BYTES_MAX).ok()?;
-    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
 /// Asks who serves there.

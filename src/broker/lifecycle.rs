@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use super::{Mode, StartError};
 use crate::config::Config;
-use crate::files::{read_bounded, write_private};
+use crate::files::{read_small, small_number, write_private};
 use crate::limits::{LISTEN_BACKLOG, LOCK_TIME_MAX};
 use crate::log;
 use crate::mesh::Entropy;
+use crate::model::hex;
 use crate::neighbour::{Neighbour, ask};
 use crate::paths::Paths;
 use crate::platform::{self, Address, BrokerLock, Listener};
@@ -30,8 +31,6 @@ use crate::role::Kind;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// How long the broker's own connection to itself may take.
 const REACH_TIME_MAX: Duration = Duration::from_secs(1);
-/// Longest of the small files, bytes.
-const SMALL_FILE_BYTES_MAX: usize = 256;
 /// Longest id of a data directory, characters.
 const MESH_ID_CHARS_MAX: usize = 64;
 
@@ -173,16 +172,9 @@ pub(super) fn mesh_id(paths: &Paths, entropy: &mut impl Entropy) -> Result<Box<s
 
 /// A new token: 32 random bytes in hex.
 pub(super) fn new_token(entropy: &mut impl Entropy) -> Box<str> {
-    use std::fmt::Write;
-
     let mut bytes = [0; 32];
     entropy.fill(&mut bytes);
-    let mut token = String::with_capacity(64);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
-    token.into()
+    hex(&bytes).into()
 }
 
 /// The files by which clients find the broker; removed with this value.
@@ -212,12 +204,18 @@ impl Presence {
 
     fn remove(&self) {
         for path in self.paths.of_running_broker() {
-            match std::fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => log::warn(format_args!("cannot remove {}: {error}", path.display())),
-            }
+            remove_file(&path);
         }
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove_file(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            log::warn(format_args!("cannot remove {}: {error}", path.display()));
+        }
+        _ => {}
     }
 }
 
@@ -263,17 +261,6 @@ fn write(path: &Path, text: &str) -> Result<(), StartError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The text of a small file, without white space around it.
-fn read_small(path: &Path) -> Option<String> {
-    let bytes = read_bounded(path, SMALL_FILE_BYTES_MAX).ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn small_number<T: std::str::FromStr>(path: &Path) -> Option<T> {
-    read_small(path)?.parse().ok()
 }
 
 #[cfg(test)]

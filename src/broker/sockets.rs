@@ -6,9 +6,9 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::lifecycle::remove_file;
 use crate::api::{Code, Refusal, Register};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
-use crate::log;
 use crate::platform::current_uid;
 
 /// The rules for one data directory.
@@ -83,11 +83,7 @@ impl Sockets {
     pub(super) fn remove(&self, path: &Path) {
         let Ok(path) = self.find(path) else { return };
         for file in [&path, &path.with_extension("token")] {
-            match std::fs::remove_file(file) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => log::warn(format_args!("cannot remove {}: {error}", file.display())),
-            }
+            remove_file(file);
         }
     }
 }
