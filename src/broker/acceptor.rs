@@ -79,8 +79,21 @@ impl Acceptor {
         }
         self.paused = None;
         for (_, entrance) in self.entrances.iter_mut().filter(|(_, entrance)| entrance.waiting) {
-            match entrance.accept(&mut give) {
-                Ok(()) => self.complained &= entrance.waiting,
+            let accepted = accept_waiting(
+                || entrance.listener.accept(),
+                |stream| {
+                    if is_welcome(&stream) {
+                        give(stream);
+                    } else {
+                        log::warn(format_args!("another user has connected to the socket"));
+                    }
+                },
+            );
+            match accepted {
+                Ok(waiting) => {
+                    entrance.waiting = waiting;
+                    self.complained &= waiting;
+                }
                 // Out of descriptors (EMFILE, ENFILE) or memory: the others can still be served.
                 Err(error) => {
                     if !std::mem::replace(&mut self.complained, true) {
@@ -101,26 +114,23 @@ impl Acceptor {
     }
 }
 
-impl Entrance {
-    /// Accepts as many as one turn may.
-    fn accept(&mut self, give: &mut impl FnMut(Stream)) -> io::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.listener.accept() {
-                Ok(stream) if is_welcome(&stream) => give(stream),
-                Ok(_) => log::warn(format_args!("another user has connected to the socket")),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.waiting = false;
-                        return Ok(());
-                    }
-                    // That one has gone again.
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => return Err(error),
-                },
-            }
+/// Accepts as many as one turn may. Whether more may be waiting.
+pub(super) fn accept_waiting<T>(
+    accept: impl Fn() -> io::Result<T>,
+    mut give: impl FnMut(T),
+) -> io::Result<bool> {
+    for _ in 0..ACCEPTS_PER_TURN_MAX {
+        match accept() {
+            Ok(accepted) => give(accepted),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(false),
+                // That one has gone again.
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                _ => return Err(error),
+            },
         }
-        Ok(())
     }
+    Ok(true)
 }
 
 /// Who connects to the Unix socket must be our user: that only its owner reaches into the data

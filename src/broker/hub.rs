@@ -8,7 +8,7 @@
 mod entrance;
 mod talk;
 
-use super::answers::unavailable;
+use super::answers::{last_words, unavailable};
 use super::connection::{Flow, Incoming};
 use super::held::{Asker, Cut, Key};
 use super::lifecycle;
@@ -21,12 +21,13 @@ use crate::api::{Refusal, Request};
 use crate::lan::channel::{CLOSE_AWAY, CLOSE_NORMAL, CLOSE_POLICY};
 use crate::log;
 use crate::mesh::Effects;
-use crate::model::{MachineName, Monotonic, Now, PeerId};
+use crate::model::{MachineName, Monotonic, Now, PeerId, Timestamp};
 use crate::paths::Paths;
 use crate::role::Kind as Role;
 use crate::role::stored::{self, Stored};
 use crate::store::Result;
 use crate::wire::frames::Answer;
+use crate::wire::http::server::Response;
 use entrance::Entrance;
 pub(super) use entrance::{Door, DoorError};
 use talk::{Decided, Talk};
@@ -258,16 +259,7 @@ impl Room for Hub {
         local.answers(&mut |asker, said| {
             let Asker::Remote { machine, id } = asker else { return give(asker, said) };
             let (Said::Answer(response) | Said::Held(response)) = said else { return };
-            if let Some(remote) = machines.get_mut(machine) {
-                remote.answer(&Answer {
-                    id,
-                    status: response.status,
-                    now,
-                    body: std::str::from_utf8(response.body).unwrap_or_default(),
-                    retry_after: response.retry_after,
-                    allow: response.allow.map(Into::into),
-                });
-            }
+            answer(machines.get_mut(machine), id, &response, now);
         });
     }
 
@@ -360,21 +352,11 @@ impl Room for Hub {
     fn end_held(&mut self) -> Vec<Asker> {
         let mut held = self.local.end_held();
         let refusal = unavailable("the hub is stopping: try again in a moment");
-        let mut body = Vec::new();
-        refusal.write_to(&mut body);
-        let body = String::from_utf8(body).unwrap_or_default();
+        let now = self.local.turn.now().wall;
         held.retain(|asker| {
             let Asker::Remote { machine, id } = *asker else { return true };
-            if let Some(remote) = self.machines.get_mut(machine) {
-                remote.answer(&Answer {
-                    id,
-                    status: refusal.code.status(),
-                    now: self.local.turn.now().wall,
-                    body: &body,
-                    retry_after: None,
-                    allow: None,
-                });
-            }
+            let remote = self.machines.get_mut(machine);
+            last_words(&refusal, |response| answer(remote, id, response, now));
             false
         });
         held
@@ -382,5 +364,19 @@ impl Room for Hub {
 
     fn close(self: Box<Self>) -> Result<()> {
         Box::new(self.local).close()
+    }
+}
+
+/// Answers a request of a machine, if that is still connected.
+fn answer(remote: Option<&mut Remote>, id: u64, response: &Response<'_>, now: Timestamp) {
+    if let Some(remote) = remote {
+        remote.answer(&Answer {
+            id,
+            status: response.status,
+            now,
+            body: std::str::from_utf8(response.body).unwrap_or_default(),
+            retry_after: response.retry_after,
+            allow: response.allow.map(Into::into),
+        });
     }
 }

@@ -6,7 +6,6 @@
 //! first.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,14 +13,13 @@ use std::sync::Arc;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
+use super::acceptor::accept_waiting;
 use super::table::{Key, Table};
 use crate::api::Refusal;
 use crate::lan;
 use crate::lan::admission::Admission;
 use crate::lan::channel::{Channel, Ended, Event, Hub, Upgrade};
-use crate::limits::{
-    ACCEPT_PAUSE, ACCEPTS_PER_TURN_MAX, LINGER_TIME_MAX, MACHINE_OUT_BYTES_MAX, TURN_REQUESTS_MAX,
-};
+use crate::limits::{ACCEPT_PAUSE, LINGER_TIME_MAX, MACHINE_OUT_BYTES_MAX, TURN_REQUESTS_MAX};
 use crate::log;
 use crate::model::Monotonic;
 use crate::wire::buffer::Full;
@@ -256,23 +254,16 @@ impl Connections {
             return;
         }
         self.paused = None;
-        for _ in 0..ACCEPTS_PER_TURN_MAX {
-            match self.listener.accept() {
-                Ok((stream, from)) => self.admit(stream, from.ip(), registry, now),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.is_waiting = false;
-                        return;
-                    }
-                    // That one has gone again.
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => {
-                        log::warn(format_args!("cannot accept machines for now: {error}"));
-                        self.paused = Some(now.plus(ACCEPT_PAUSE));
-                        return;
-                    }
-                },
+        let mut accepted = Vec::new();
+        match accept_waiting(|| self.listener.accept(), |one| accepted.push(one)) {
+            Ok(is_waiting) => self.is_waiting = is_waiting,
+            Err(error) => {
+                log::warn(format_args!("cannot accept machines for now: {error}"));
+                self.paused = Some(now.plus(ACCEPT_PAUSE));
             }
+        }
+        for (stream, from) in accepted {
+            self.admit(stream, from.ip(), registry, now);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::log;
 use crate::mesh::{Credential, Failure};
 use crate::model::{MachineName, Now};
 use crate::store::Store;
+use crate::wire::frames::ToRelay;
 
 /// What becomes of connections once the turn is over.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ impl<S: Store> Talk<'_, S> {
                 let to = Asker::Remote { machine: key, id: asked.id };
                 let look = self.local.turn.ask_elsewhere(to, machine, asked);
                 if let (Some(look), Some(remote)) = (look, self.machines.get_mut(key)) {
-                    remote.look(look);
+                    remote.say(&ToRelay::Look(look));
                 }
             }
             Ok(Some(Taken::Facts(id, facts))) => {

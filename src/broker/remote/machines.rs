@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Remote, Told};
 use crate::limits::UPLINK_GRANTS_MAX;
-use crate::mesh::{Effects, PushTarget};
+use crate::mesh::{Effects, PushTarget, WatchAgent};
 use crate::model::{MachineName, Monotonic, PeerId};
+use crate::wire::frames::ToRelay;
 
 /// An answer that left on a connection which has ended since.
 #[derive(Clone, Copy, Debug)]
@@ -128,9 +129,7 @@ impl<K: Copy + Ord> Machines<K> {
 
     /// The mesh knows of the way to a peer of this machine.
     pub fn announced(&mut self, machine: MachineName, peer: PeerId) {
-        if let Some(remote) = self.of(machine) {
-            remote.announced(peer);
-        }
+        self.tell(Some(machine), |remote| remote.announced(peer));
     }
 
     fn of(&mut self, machine: MachineName) -> Option<&mut Remote> {
@@ -148,48 +147,44 @@ impl<K: Copy + Ord> Machines<K> {
         self.push(effects, &machine_of);
         effects.departed.retain(|departed| {
             let machine = departed.machine.or_else(|| machine_of(departed.peer));
-            let Some(machine) = machine else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.departed(departed));
-            false
+            !self.tell(machine, |remote| remote.departed(departed))
         });
         effects.abandoned.retain(|abandoned| {
-            let Some(machine) = abandoned.machine else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.abandoned(&abandoned.path));
-            false
+            let path = (&*abandoned.path).into();
+            !self.tell(abandoned.machine, |remote| remote.say(&ToRelay::Abandoned { path }))
         });
-        effects.disconnect.retain(|peer| {
-            let Some(machine) = machine_of(*peer) else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.disconnect(*peer));
-            false
-        });
+        effects
+            .disconnect
+            .retain(|peer| !self.tell(machine_of(*peer), |remote| remote.disconnect(*peer)));
         effects.connect.retain(|(peer, path)| {
-            let Some(machine) = machine_of(*peer) else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.connect(*peer, path));
-            false
+            !self.tell(machine_of(*peer), |remote| remote.connect(*peer, path))
         });
-        effects.watch.retain(|(peer, pid)| {
-            let Some(machine) = machine_of(*peer) else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.watch(*peer, *pid));
-            false
+        effects.watch.retain(|&(peer, pid)| {
+            !self.tell(machine_of(peer), |remote| remote.say(&ToRelay::Watch { peer, pid }))
         });
-        effects.agents.retain(|wanted| {
-            let Some(machine) = machine_of(wanted.peer) else { return true };
-            self.of(machine).into_iter().for_each(|remote| remote.watch_agent(wanted));
-            false
+        effects.agents.retain(|WatchAgent { peer, pid, start }| {
+            let start = (&**start).into();
+            let frame = ToRelay::WatchAgent { peer: *peer, pid: *pid, start };
+            !self.tell(machine_of(*peer), |remote| remote.say(&frame))
         });
+    }
+
+    /// Tells a machine something, if it is connected. Whether it was for another machine at all.
+    fn tell(&mut self, machine: Option<MachineName>, tell: impl FnOnce(&mut Remote)) -> bool {
+        let Some(machine) = machine else { return false };
+        if let Some(remote) = self.of(machine) {
+            tell(remote);
+        }
+        true
     }
 
     fn push(&mut self, effects: &mut Effects, machine_of: &impl Fn(PeerId) -> Option<MachineName>) {
         effects.pushes.retain(|push| {
             let message = push.frame.message();
             match push.to {
-                PushTarget::One(peer) => {
-                    let Some(machine) = machine_of(peer) else { return true };
-                    if let Some(remote) = self.of(machine) {
-                        remote.push(peer, push.frame.json(), message);
-                    }
-                    false
-                }
+                PushTarget::One(peer) => !self.tell(machine_of(peer), |remote| {
+                    remote.push(peer, push.frame.json(), message);
+                }),
                 PushTarget::AllBut(but) => {
                     for remote in self.connections.values_mut() {
                         let all: Vec<PeerId> = remote.reached().collect();

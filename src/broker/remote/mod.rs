@@ -23,9 +23,9 @@ use crate::limits::{
     MACHINE_FENCED_MAX, MACHINE_SILENCE_MAX, UPDATES_BACKLOG_BYTES, UPLINK_QUEUE_BYTES_MAX,
     UPLINK_REQUESTS_MAX,
 };
-use crate::mesh::{Departed, WatchAgent};
+use crate::mesh::Departed;
 use crate::model::{MachineName, MessageId, Monotonic, PeerId, Seq, Timestamp};
-use crate::wire::frames::{Answer, As, Hello, Look, ToRelay};
+use crate::wire::frames::{Answer, As, Hello, ToRelay};
 
 pub use machines::Machines;
 
@@ -66,7 +66,7 @@ pub struct Asked<'a> {
 pub enum Taken<'a> {
     /// A request, to be answered by [`Remote::answer`] in any case.
     Asked(Asked<'a>),
-    /// What [`Remote::look`] asked for.
+    /// What [`ToRelay::Look`] asked for.
     Facts(u64, ProcessFacts),
 }
 
@@ -172,7 +172,7 @@ impl Remote {
             got: None,
             heard: now,
         };
-        remote.put(&ToRelay::Hello(Hello {
+        remote.say(&ToRelay::Hello(Hello {
             version: env!("CARGO_PKG_VERSION").into(),
             name: hub.into(),
             time: wall,
@@ -269,7 +269,7 @@ impl Remote {
         if is_lock && answer.status == 200 {
             self.given.insert(answer.id, None);
         }
-        self.put_for(Some(answer.id), &ToRelay::Answer(answer.clone()));
+        self.put(Some(answer.id), &ToRelay::Answer(answer.clone()));
     }
 
     /// A push frame for a peer, JSON without a newline; `message`: the one in it.
@@ -285,7 +285,7 @@ impl Remote {
             }
             None | Some(_) => {}
         }
-        self.put(&ToRelay::Push { to, push, seq: message });
+        self.say(&ToRelay::Push { to, push, seq: message });
     }
 
     /// The peers to which there is a way that the mesh knows of.
@@ -296,51 +296,34 @@ impl Remote {
     /// The mesh knows of the way to a peer: what is pushed to it comes later.
     pub fn announced(&mut self, peer: PeerId) {
         if let Some(link) = self.up.get(&peer).copied() {
-            self.put(&ToRelay::Announced { peer, link });
+            self.say(&ToRelay::Announced { peer, link });
         }
     }
 
     /// See [`crate::mesh::Effects::connect`].
     pub fn connect(&mut self, peer: PeerId, path: &str) {
-        self.put(&ToRelay::Connect { peer, path: path.into() });
+        self.say(&ToRelay::Connect { peer, path: path.into() });
     }
 
     /// See [`crate::mesh::Effects::disconnect`].
     pub fn disconnect(&mut self, peer: PeerId) {
         self.fence(peer);
-        self.put(&ToRelay::Disconnect { peer });
+        self.say(&ToRelay::Disconnect { peer });
     }
 
     /// See [`crate::mesh::Effects::departed`].
     pub fn departed(&mut self, departed: &Departed) {
         self.fence(departed.peer);
-        self.put(&ToRelay::Departed {
+        self.say(&ToRelay::Departed {
             peer: departed.peer,
             reason: departed.reason.as_str().into(),
             path: departed.uds_path.as_deref().map(Into::into),
         });
     }
 
-    /// See [`crate::mesh::Effects::watch`].
-    pub fn watch(&mut self, peer: PeerId, pid: u32) {
-        self.put(&ToRelay::Watch { peer, pid });
-    }
-
-    /// See [`crate::mesh::Effects::agents`].
-    pub fn watch_agent(&mut self, wanted: &WatchAgent) {
-        let WatchAgent { peer, pid, start } = wanted;
-        let start = (&**start).into();
-        self.put(&ToRelay::WatchAgent { peer: *peer, pid: *pid, start });
-    }
-
-    /// See [`crate::mesh::Effects::abandoned`].
-    pub fn abandoned(&mut self, path: &str) {
-        self.put(&ToRelay::Abandoned { path: path.into() });
-    }
-
-    /// Asks for the facts of a registration, which waits for them.
-    pub fn look(&mut self, look: Look<'_>) {
-        self.put(&ToRelay::Look(look));
+    /// Says something that nothing here depends on.
+    pub fn say(&mut self, frame: &ToRelay<'_>) {
+        self.put(None, frame);
     }
 
     fn fence(&mut self, peer: PeerId) {
@@ -349,11 +332,7 @@ impl Remote {
         *self.fenced.entry(peer).or_default() += 1;
     }
 
-    fn put(&mut self, frame: &ToRelay<'_>) {
-        self.put_for(None, frame);
-    }
-
-    fn put_for(&mut self, answers: Option<u64>, frame: &ToRelay<'_>) {
+    fn put(&mut self, answers: Option<u64>, frame: &ToRelay<'_>) {
         let text = frame.text();
         self.queued += text.len();
         self.queue.push_back((answers, text));

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::answers::last_words;
 use super::links::News;
 use crate::api::{Code, Detail, Refusal};
 use crate::limits::{
@@ -70,15 +71,13 @@ pub struct Answered {
 
 impl From<&Refusal> for Answered {
     fn from(refusal: &Refusal) -> Self {
-        let mut body = Vec::new();
-        refusal.write_to(&mut body);
-        let (retry_after, allow) = match &refusal.detail {
-            Detail::RetryAfterMs(ms) => (Some(ms.div_ceil(1000)), None),
-            Detail::Allow(methods) => (None, Some((*methods).into())),
-            _ => (None, None),
-        };
-        let body = String::from_utf8(body).unwrap_or_default().into();
-        Self { status: refusal.code.status(), body, retry_after, allow, now: None }
+        last_words(refusal, |response| Self {
+            status: response.status,
+            body: String::from_utf8_lossy(response.body).into(),
+            retry_after: response.retry_after,
+            allow: response.allow.map(Into::into),
+            now: None,
+        })
     }
 }
 
