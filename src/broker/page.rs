@@ -13,6 +13,7 @@ use super::lifecycle::new_token;
 use crate::api::{Code, Endpoint, Refusal};
 use crate::limits::PAGE_TOKEN_TIME;
 use crate::model::Monotonic;
+use crate::wire::base64::base64;
 
 /// Where it is.
 pub(super) const PATH: &str = "/";
@@ -49,19 +50,7 @@ pub(super) fn policy() -> &'static str {
 
 /// The hash of a script or style, as a policy names it.
 fn source_of(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut source = "sha256-".to_owned();
-    // Three bytes are four digits; of the last two bytes come three, and a mark that there is no fourth.
-    for group in Sha256::digest(text.as_bytes()).chunks(3) {
-        let bits = group.iter().fold(0_usize, |bits, byte| (bits << 8) | usize::from(*byte));
-        let bits = bits << (8 * (3 - group.len()));
-        for digit in 0..=group.len() {
-            let digit = DIGITS.get((bits >> (18 - 6 * digit)) & 63).copied().unwrap_or(b'=');
-            source.push(char::from(digit));
-        }
-        source.extend(std::iter::repeat_n('=', 3 - group.len()));
-    }
-    source
+    format!("sha256-{}", base64(&Sha256::digest(text.as_bytes())))
 }
 
 /// What the page may ask: what the person may, but for the broker itself, the machines of its mesh,

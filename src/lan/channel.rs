@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 use rustls::{ClientConnection, Connection, Error, ServerConfig, ServerConnection};
 
-use super::invitation::Token;
 use super::key::MachineKey;
 use super::secret::{SharedKey, Side};
 use super::tls::{self, Met};
@@ -34,7 +33,7 @@ use crate::limits::{
     MACHINE_HEAD_BYTES_MAX, MACHINE_OUT_BYTES_MAX, MACHINE_READ_BYTES, MACHINE_TEXT_BYTES_MAX,
     MACHINE_TURN_BYTES,
 };
-use crate::model::{MachineId, MachineName};
+use crate::model::{InvitationToken, MachineId, MachineName};
 use crate::wire::buffer::{Buffer, Full};
 
 pub use ended::Ended;
@@ -74,7 +73,7 @@ pub enum Way {
     /// It is known there.
     Joined(MachineId),
     /// By an invitation of this hub.
-    Invited(MachineId, Token),
+    Invited(MachineId, InvitationToken),
     /// By the shared secret: to this hub or, as long as there was none, to any that has it, too.
     Secret(SharedKey, Option<MachineId>),
 }
@@ -96,7 +95,7 @@ pub enum Claim {
     /// By nothing: the hub has to know it.
     Known,
     /// By the token of an invitation.
-    Invitation(Token),
+    Invitation(InvitationToken),
     /// By the shared secret, which it has proved to have.
     Secret,
 }

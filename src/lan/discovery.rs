@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use ring::hmac;
 
-use super::{hex, unhex};
 use crate::limits::{DISCOVERY_GOODBYE, HUB_ADDRESSES_MAX, HUBS_HEARD_MAX, HUBS_WAITING_MAX};
-use crate::model::{MachineId, MachineName};
+use crate::model::{MachineId, MachineName, hex, unhex};
 
 /// What hubs are found by. (`_slm-mesh._tcp` belongs to another product.)
 pub const SERVICE: &str = "_slm-mesh-hub._tcp.local.";

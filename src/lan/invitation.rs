@@ -20,9 +20,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
-use super::{hex, unhex};
 use crate::limits::{INVITATION_ADDRESSES_MAX, INVITATION_CHARS_MAX};
-use crate::model::MachineId;
+use crate::model::{InvitationToken, MachineId};
 
 /// What a code begins with.
 const PREFIX: &str = "slm";
@@ -34,36 +33,6 @@ const CHECKSUM_BYTES: usize = 4;
 const BYTES_MAX: usize = (INVITATION_CHARS_MAX - PREFIX.len()) * 5 / 8;
 /// Those of them that are no addresses: version, id, token, port, three counts, checksum.
 const FIXED_BYTES: usize = 1 + 32 + 16 + 2 + 3 + CHECKSUM_BYTES;
-
-/// What lets one machine in, once: 128 random bits. 32 hexadecimal digits as text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Token(pub [u8; 16]);
-
-impl Token {
-    /// Reads the digits.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        unhex(text).map(Self)
-    }
-
-    /// What the hub keeps of it: its SHA-256.
-    #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.0).into()
-    }
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(hidden)")
-    }
-}
 
 /// Where a hub may be reached.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,7 +72,7 @@ fn is_name(text: &[u8]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invitation {
     hub: MachineId,
-    token: Token,
+    token: InvitationToken,
     port: u16,
     places: Vec<Place>,
 }
@@ -114,7 +83,7 @@ impl Invitation {
     #[must_use]
     pub fn new(
         hub: MachineId,
-        token: Token,
+        token: InvitationToken,
         port: u16,
         places: impl IntoIterator<Item = Place>,
     ) -> Self {
@@ -148,7 +117,7 @@ impl Invitation {
 
     /// What lets in.
     #[must_use]
-    pub fn token(&self) -> Token {
+    pub fn token(&self) -> InvitationToken {
         self.token
     }
 
@@ -300,7 +269,7 @@ impl Reader<'_> {
     /// All behind the version.
     fn invitation(&mut self) -> Option<Invitation> {
         let hub = MachineId(self.take()?);
-        let token = Token(self.take()?);
+        let token = InvitationToken(self.take()?);
         let port = u16::from_be_bytes(self.take()?);
         let mut places = Vec::new();
         for _ in 0..self.byte()? {
@@ -374,7 +343,7 @@ mod tests {
 
     fn invitation(places: &[&str]) -> Invitation {
         let places = places.iter().map(|place| Place::parse(place).unwrap());
-        Invitation::new(MachineId([0xa5; 32]), Token([0x5a; 16]), 7901, places)
+        Invitation::new(MachineId([0xa5; 32]), InvitationToken([0x5a; 16]), 7901, places)
     }
 
     #[test]
@@ -389,7 +358,7 @@ mod tests {
         assert_eq!(read, invitation);
         assert_eq!(read.places().iter().map(ToString::to_string).collect::<Vec<_>>(), places);
         assert_eq!((read.port(), read.hub()), (7901, MachineId([0xa5; 32])));
-        assert_eq!(read.token().hash(), Token([0x5a; 16]).hash());
+        assert_eq!(read.token().hash(), InvitationToken([0x5a; 16]).hash());
     }
 
     #[test]

@@ -34,38 +34,3 @@ pub(crate) fn set_up(stream: &impl std::os::fd::AsFd) -> std::io::Result<()> {
     socket.set_tcp_notsent_lowat(crate::limits::MACHINE_NOT_SENT_BYTES)?;
     Ok(())
 }
-
-/// `bytes` in hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).collect()
-}
-
-/// The bytes that `text` stands for, if it is `2 * N` hexadecimal digits.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_there_and_back() {
-        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
-        assert_eq!(unhex(&hex(&[0, 0x1f, 0xff])), Some([0, 0x1f, 0xff]));
-        assert_eq!(unhex("AB"), Some([0xab]));
-        for bad in ["", "a", "abc", "+1", "ä"] {
-            assert_eq!(unhex::<1>(bad), None, "{bad}");
-        }
-    }
-}

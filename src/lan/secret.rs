@@ -8,9 +8,8 @@ use std::fmt;
 
 use ring::hmac;
 
-use super::{hex, unhex};
 use crate::config::Secret;
-use crate::model::MachineId;
+use crate::model::{MachineId, hex, unhex};
 
 /// What a TLS connection has for a secret of its own (RFC 8446 section 7.5).
 pub type Exporter = [u8; 32];

@@ -13,11 +13,11 @@ use std::fmt;
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::invitation::Token;
 use super::secret::Proof;
 use crate::api::{Code, Refusal};
 use crate::limits::{HEADERS_MAX, MACHINE_HEAD_BYTES_MAX};
-use crate::model::MachineName;
+use crate::model::{InvitationToken, MachineName};
+use crate::wire::base64::base64;
 use crate::wire::buffer::{Buffer, Full};
 use crate::wire::http::client::ResponseDecoder;
 use crate::wire::http::server::{self, Connection};
@@ -33,14 +33,14 @@ const VERSION_CHARS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub enum Bearer {
     /// The token of an invitation.
-    Invitation(Token),
+    Invitation(InvitationToken),
     /// That it has the shared secret.
     Proof(Proof),
 }
 
 impl Bearer {
     fn parse(text: &str) -> Option<Self> {
-        let token = || Token::parse(text).map(Self::Invitation);
+        let token = || InvitationToken::parse(text).map(Self::Invitation);
         Proof::parse(text).map(Self::Proof).or_else(token)
     }
 }
@@ -303,27 +303,11 @@ pub fn decode_answer(bytes: &[u8], accept: &Accept) -> Result<Option<Answer>, &'
     Ok(Some(Answer::Open { proof, len }))
 }
 
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4_u32 {
-            let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or_default();
-            let digit = DIGITS.get(digit).copied().unwrap_or(b'=');
-            text.push(if place as usize > chunk.len() { '=' } else { char::from(digit) });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TOKEN: Bearer = Bearer::Invitation(Token([7; 16]));
+    const TOKEN: Bearer = Bearer::Invitation(InvitationToken([7; 16]));
 
     fn request(bearer: Option<Bearer>) -> (Vec<u8>, Accept) {
         let mut out = Buffer::new(MACHINE_HEAD_BYTES_MAX);

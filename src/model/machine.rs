@@ -3,8 +3,10 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use sha2::{Digest, Sha256};
+
 use super::time::{MeshTime, Timestamp};
-use super::written::{as_text, digest};
+use super::written::{as_text, digest, hex, unhex};
 
 digest! {
     /// The id of a machine: the SHA-256 of its key, as a `SubjectPublicKeyInfo` (RFC 7250). Written in
@@ -22,6 +24,36 @@ impl MachineId {
         let mut text = self.to_string();
         text.truncate(Self::SHORT_CHARS);
         text
+    }
+}
+
+/// What lets one machine in, once: 128 random bits, 32 hexadecimal digits as text. `Debug` hides it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct InvitationToken(pub [u8; 16]);
+
+impl InvitationToken {
+    /// Reads the digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        unhex(text).map(Self)
+    }
+
+    /// What the hub keeps of it: its SHA-256.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.0).into()
+    }
+}
+
+impl fmt::Display for InvitationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for InvitationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
     }
 }
 

@@ -20,7 +20,7 @@ pub use event::{Event, event_type, type_matches};
 pub use handle::{Handle, MessageRef};
 pub use ids::{MessageId, PeerId, Seq};
 pub use lock::Lock;
-pub use machine::{Invitation, MachineId, MachineName, MachineRecord};
+pub use machine::{Invitation, InvitationToken, MachineId, MachineName, MachineRecord};
 pub use message::{Message, MessageKind, Reached, Stage};
 pub use party::{Party, Recipient};
 pub use peer::{LeaveReason, OF_DOCTOR, PeerRecord, reach};
@@ -29,7 +29,7 @@ pub use state::StateEntry;
 pub use time::{MeshTime, Monotonic, Now, TimeMark, Timestamp, in_span, span};
 pub use told::{How, Moment, SentStatus, Told, Way};
 pub use written::hex;
-pub(crate) use written::{as_text, words};
+pub(crate) use written::{as_text, unhex, words};
 
 #[cfg(test)]
 mod tests;

@@ -69,7 +69,7 @@ macro_rules! digest {
             /// Parses the 64 digits, upper or lower case.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
-                $crate::model::written::parse_digest(text).map(Self)
+                $crate::model::unhex(text).map(Self)
             }
         }
 
@@ -102,14 +102,29 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of the 64 digits, upper or lower case.
-pub(super) fn parse_digest(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+/// The bytes that `text` stands for, if it is `2 * N` hexadecimal digits of either case.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_there_and_back() {
+        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(unhex(&hex(&[0, 0x1f, 0xff])), Some([0, 0x1f, 0xff]));
+        assert_eq!(unhex("AB"), Some([0xab]));
+        for bad in ["", "a", "abc", "+1", "ä"] {
+            assert_eq!(unhex::<1>(bad), None, "{bad}");
+        }
+    }
 }

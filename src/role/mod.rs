@@ -10,11 +10,11 @@ pub mod stored;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 
-use self::stored::{KnownHub, Stored, StoredError, Token};
+use self::stored::{KnownHub, Stored, StoredError};
 use crate::config::{
     Asked, Config, DATA_DIR, DISCOVERY, HOST, HubAddress, HubHost, ROLE, SHARED_SECRET, Secret,
 };
-use crate::model::MachineId;
+use crate::model::{InvitationToken, MachineId};
 
 /// What serves the data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Bearer {
     /// The hub knows the machine's key.
     Known,
     /// By an invitation.
-    Invitation(Token),
+    Invitation(InvitationToken),
     /// By proof of the shared secret.
     Secret(Secret),
 }
@@ -358,7 +358,7 @@ fn way_in(
     let secret = || config.shared_secret.clone().map(Bearer::Secret);
     let (KnownHub { id, addresses }, bearer) = match stored {
         Some(Stored::Client { hub, token }) => {
-            (hub.clone(), token.clone().map_or(Bearer::Known, Bearer::Invitation))
+            (hub.clone(), token.map_or(Bearer::Known, Bearer::Invitation))
         }
         Some(Stored::Pinned(hub)) => (hub.clone(), secret().unwrap_or(Bearer::Known)),
         Some(Stored::Hub) | None => {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::HubAddress;
 use crate::files;
 use crate::limits::{HUB_ADDRESSES_MAX, MACHINES_FILE_BYTES_MAX};
-use crate::model::MachineId;
+use crate::model::{InvitationToken, MachineId};
 
 /// The form that this version reads and writes.
 const VERSION: u32 = 1;
@@ -31,7 +31,7 @@ pub enum Stored {
         /// The hub it has joined.
         hub: KnownHub,
         /// What lets it in there for the first time; `None` once it has.
-        token: Option<Token>,
+        token: Option<InvitationToken>,
     },
     /// By settings alone it has been a client of this hub, which is the one it stays with. Without
     /// these settings it is a broker.
@@ -45,31 +45,6 @@ pub struct KnownHub {
     pub id: MachineId,
     /// Where it was last reached, the best first; at most [`HUB_ADDRESSES_MAX`].
     pub addresses: Vec<HubAddress>,
-}
-
-/// The token of an invitation: 32 hexadecimal digits. Its `Debug` form hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Box<str>);
-
-impl Token {
-    /// Takes the 32 digits.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_token = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_token.then(|| Self(text.into()))
-    }
-
-    /// The digits.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(hidden)")
-    }
 }
 
 /// Why the file cannot be used. The text says what to do about it.
@@ -190,7 +165,7 @@ pub fn read(path: &Path) -> Result<Option<Stored>, StoredError> {
 
 fn understood(form: Form) -> Result<Stored, &'static str> {
     let token = match form.token {
-        Some(text) => Some(Token::parse(&text).ok_or("its token is none")?),
+        Some(text) => Some(InvitationToken::parse(&text).ok_or("its token is none")?),
         None => None,
     };
     let hub = match form.hub {
@@ -226,10 +201,11 @@ pub fn write(path: &Path, stored: &Stored) -> Result<(), StoredError> {
     };
     let (role, hub, token) = match stored {
         Stored::Hub => (RoleForm::Hub, None, None),
-        Stored::Client { hub: known, token } => (RoleForm::Client, hub(known), token.clone()),
+        Stored::Client { hub: known, token } => (RoleForm::Client, hub(known), *token),
         Stored::Pinned(known) => (RoleForm::Pinned, hub(known), None),
     };
-    let form = Form { version: VERSION, role, hub, token: token.map(|token| token.0) };
+    let form =
+        Form { version: VERSION, role, hub, token: token.map(|token| token.to_string().into()) };
     let written = serde_json::to_vec(&form).map_err(io::Error::from).and_then(|mut text| {
         text.push(b'\n');
         files::replace(path, &text, 0o600)
@@ -271,10 +247,10 @@ mod tests {
         let dir = TempDir::new();
         let path = dir.path().join("machines");
         assert_eq!(read(&path).unwrap(), None);
-        let token = Token::parse(TOKEN);
+        let token = InvitationToken::parse(TOKEN);
         for stored in [
             Stored::Hub,
-            Stored::Client { hub: hub(), token: token.clone() },
+            Stored::Client { hub: hub(), token },
             Stored::Client { hub: hub(), token: None },
             Stored::Pinned(hub()),
             Stored::Pinned(KnownHub { addresses: Vec::new(), ..hub() }),

@@ -45,7 +45,7 @@ fn known() -> KnownHub {
     KnownHub { id: MachineId([7; 32]), addresses: vec![address("10.0.0.5:7901")] }
 }
 
-fn joined(token: Option<Token>) -> Stored {
+fn joined(token: Option<InvitationToken>) -> Stored {
     Stored::Client { hub: known(), token }
 }
 
@@ -68,7 +68,7 @@ fn what_is_stored_counts_where_no_variable_asks() {
     let relay =
         |bearer| Role::Relay { hub: Some(known().id), addresses: known().addresses, bearer };
     assert_eq!(role(&nothing, Some(&joined(None))), (relay(Bearer::Known), Source::Stored));
-    let token = Token::parse(SECRET).unwrap();
+    let token = InvitationToken::parse(SECRET).unwrap();
     assert_eq!(
         role(&with_secret(Asked::Nothing), Some(&joined(Some(token.clone())))),
         (relay(Bearer::Invitation(token)), Source::Stored)

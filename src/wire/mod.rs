@@ -2,6 +2,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | `base64` | bytes as text |
 //! | [`buffer`] | a bounded queue of bytes, for what came in and what goes out |
 //! | [`http`] | HTTP/1.1, both sides: [`http::server`] and [`http::client`] |
 //! | [`ndjson`] | lines of JSON: MCP on stdio, push frames |
@@ -15,6 +16,7 @@
 //! Nothing here touches a socket or a file, and nothing reads a clock: time limits are the
 //! business of whoever owns the connection.
 
+pub(crate) mod base64;
 pub mod buffer;
 pub mod frames;
 pub mod http;

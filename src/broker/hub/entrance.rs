@@ -18,12 +18,12 @@ use crate::config::WS_PORT;
 use crate::lan::addresses::{reachable, without_ipv6};
 use crate::lan::channel;
 use crate::lan::discovery::Advert;
-use crate::lan::invitation::{Invitation, Place, Token};
+use crate::lan::invitation::{Invitation, Place};
 use crate::lan::key::{KeyError, MachineKey};
 use crate::lan::secret::SharedKey;
 use crate::limits::ADDRESSES_LOOK_EVERY;
 use crate::log;
-use crate::model::{MachineId, MachineName, Monotonic};
+use crate::model::{InvitationToken, MachineId, MachineName, Monotonic};
 
 /// What it takes to let other machines in.
 pub(in crate::broker) struct Door {
@@ -144,7 +144,7 @@ impl Entrance {
 
     /// Puts into an invitation what the core does not know.
     pub(super) fn complete(&self, invited: &mut Invited) {
-        let (token, port) = (Token(invited.token), self.address.port());
+        let (token, port) = (InvitationToken(invited.token), self.address.port());
         let addresses = reachable(self.address.ip());
         let places = addresses.into_iter().map(Place::Address);
         let invitation = Invitation::new(self.id, token, port, places);

@@ -7,7 +7,6 @@ use rustls::Error;
 
 use crate::config::HubAddress;
 use crate::lan::channel::{Channel, Way};
-use crate::lan::invitation;
 use crate::lan::key::MachineKey;
 use crate::lan::secret::SharedKey;
 use crate::limits::HUB_ADDRESSES_MAX;
@@ -59,12 +58,7 @@ impl KnownHub {
         let way = match (&self.bearer, self.id) {
             (Bearer::Secret(secret), id) => Way::Secret(SharedKey::new(secret), id),
             (Bearer::Known, Some(id)) => Way::Joined(id),
-            (Bearer::Invitation(token), Some(id)) => {
-                match invitation::Token::parse(token.reveal()) {
-                    Some(token) => Way::Invited(id, token),
-                    None => Way::Joined(id),
-                }
-            }
+            (Bearer::Invitation(token), Some(id)) => Way::Invited(id, *token),
             (Bearer::Known | Bearer::Invitation(_), None) => {
                 return Err(Error::General("it is not known which hub it is".to_owned()));
             }

@@ -29,7 +29,7 @@ fn secret(text: &str) -> SharedKey {
 
 const ONE: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "0123456789abcdef0123456789abcdee";
-const TOKEN: Token = Token([7; 16]);
+const TOKEN: InvitationToken = InvitationToken([7; 16]);
 
 /// A hub's and a relay's key, and that of somebody else.
 struct Keys {
