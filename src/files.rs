@@ -142,11 +142,11 @@ pub(crate) fn flags(flags: OFlags) -> i32 {
 /// that fails.
 fn write_beside(
     path: &Path,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<()> {
     let (temporary, mut file) = create_beside(path)?;
-    let written = fill(&mut file).and_then(|()| put(&temporary));
+    let written = write(&mut file).and_then(|()| put(&temporary));
     if written.is_err() {
         // The first error is the one that counts.
         let _ = std::fs::remove_file(&temporary);

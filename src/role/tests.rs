@@ -70,7 +70,7 @@ fn what_is_stored_counts_where_no_variable_asks() {
     assert_eq!(role(&nothing, Some(&joined(None))), (relay(Bearer::Known), Source::Stored));
     let token = InvitationToken::parse(SECRET).unwrap();
     assert_eq!(
-        role(&with_secret(Asked::Nothing), Some(&joined(Some(token.clone())))),
+        role(&with_secret(Asked::Nothing), Some(&joined(Some(token)))),
         (relay(Bearer::Invitation(token)), Source::Stored)
     );
     let asked = Asked::Client { hub: None };
