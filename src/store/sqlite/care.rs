@@ -9,7 +9,7 @@ use super::db::{Db, Fault, Outcome, Tally};
 use super::parties::{CLI, EVERYONE};
 use super::rows::NOT_YET;
 use crate::api::MessageCounts;
-use crate::model::{PeerId, Seq, Timestamp};
+use crate::model::{Party, PeerId, Seq, Timestamp};
 use crate::store::PurgeBefore;
 use crate::store::journal::Position;
 
@@ -25,11 +25,7 @@ const LAST_SEQ: &str = "last_seq";
 const JOURNAL: &str = "journal";
 const JOURNAL_RECORD: &str = "journal_record";
 
-/// A row of `client_ids`.
-type ClientId = (u32, [u8; 16], Seq);
-
 impl Db {
-    /// See [`crate::store::Store::first_seq`].
     pub(super) fn first_seq(&self) -> Outcome<Seq> {
         let mut statement = self.connection.prepare_cached(
             "SELECT min(ifnull((SELECT min(seq) FROM messages), ?1),
@@ -38,9 +34,7 @@ impl Db {
         Ok(statement.query_row([self.tally.last_seq.next()], |row| row.get(0))?)
     }
 
-    /// See [`crate::store::Store::purge`].
     pub(super) fn purge(&mut self, before: &PurgeBefore, limit: u32) -> Outcome<bool> {
-        self.check_turn()?;
         let mut left = limit;
         let [messages, events, departed] =
             [before.messages, before.events, before.departed].map(|at| self.seq_at(at));
@@ -58,84 +52,65 @@ impl Db {
     }
 
     fn purge_messages(&mut self, to: Seq, left: &mut u32) -> Outcome<()> {
-        let mut last = None;
-        let mut client_ids: Vec<ClientId> = Vec::new();
-        let Self { connection, parties, tally, .. } = self;
-        let mut statement = connection.prepare_cached(
-            "SELECT seq, sender, recipient, is_read, delivered_at, client_id
-             FROM messages WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
-        )?;
-        let mut rows = statement.query((to, *left))?;
-        while let Some(row) = rows.next()? {
-            let seq = row.get(0)?;
-            last = Some(seq);
-            *left -= 1;
-            lower(&mut tally.messages.total, 1);
-            let recipient = row.get(2)?;
-            if recipient != EVERYONE {
-                let is_undelivered = row.get::<_, i64>(4)? == NOT_YET;
-                lower(&mut tally.messages.undelivered, u64::from(is_undelivered));
-                if !row.get::<_, bool>(3)? {
-                    lower(&mut tally.messages.unread, 1);
-                    parties.add_unread_direct(recipient, -1);
-                }
-            }
-            if let Some(id) = row.get(5)? {
-                client_ids.push((row.get(1)?, id, seq));
-            }
-        }
-        drop(rows);
-        drop(statement);
-        let Some(last) = last else { return Ok(()) };
+        type Row = (Seq, u32, u32, bool, i64, Option<[u8; 16]>);
+
+        let sql = "SELECT seq, sender, recipient, is_read, delivered_at, client_id
+            FROM messages WHERE seq <= ?1 ORDER BY seq LIMIT ?2";
+        let rows: Vec<Row> = self.rows(sql, (to, *left), |row| row.try_into())?;
+        let Some(last) = rows.last().map(|row| row.0) else { return Ok(()) };
         self.begin_write()?;
         self.wrote();
+        for (seq, sender, recipient, is_read, delivered_at, client_id) in rows {
+            *left -= 1;
+            lower(&mut self.tally.messages.total, 1);
+            if recipient != EVERYONE {
+                lower(&mut self.tally.messages.undelivered, u64::from(delivered_at == NOT_YET));
+                if !is_read {
+                    lower(&mut self.tally.messages.unread, 1);
+                    self.parties.add_unread_direct(recipient, -1);
+                }
+            }
+            if let Some(id) = client_id {
+                self.forget_client_id(sender, id, seq)?;
+            }
+        }
         self.purge_broadcasts(last)?;
-        self.forget_client_ids(&client_ids)?;
         self.change("DELETE FROM messages WHERE seq <= ?1", [last])?;
         Ok(())
     }
 
     fn purge_events(&mut self, to: Seq, left: &mut u32) -> Outcome<()> {
-        let mut last = None;
-        let mut client_ids = Vec::new();
-        {
-            let Self { connection, parties, tally, .. } = self;
-            let mut statement = connection.prepare_cached(
-                "SELECT seq, emitted_by, client_id
-                 FROM events WHERE seq <= ?1 ORDER BY seq LIMIT ?2",
-            )?;
-            let mut rows = statement.query((to, *left))?;
-            while let Some(row) = rows.next()? {
-                let seq = row.get(0)?;
-                last = Some(seq);
-                *left -= 1;
-                lower(&mut tally.events, 1);
-                if let Some(id) = row.get(2)?
-                    && let Some(emitter) = parties.find(connection, &row.get(1)?)?
-                {
-                    client_ids.push((emitter, id, seq));
-                }
-            }
-        }
-        let Some(last) = last else { return Ok(()) };
+        type Row = (Seq, Option<Party>, Option<[u8; 16]>);
+
+        let sql = "SELECT seq, emitted_by, client_id FROM events
+            WHERE seq <= ?1 ORDER BY seq LIMIT ?2";
+        let rows: Vec<Row> = self.rows(sql, (to, *left), |row| row.try_into())?;
+        let Some(last) = rows.last().map(|row| row.0) else { return Ok(()) };
         self.begin_write()?;
         self.wrote();
-        self.forget_client_ids(&client_ids)?;
+        for (seq, emitted_by, client_id) in rows {
+            *left -= 1;
+            lower(&mut self.tally.events, 1);
+            if let (Some(emitter), Some(id)) = (emitted_by, client_id)
+                && let Some(emitter) = self.find_party(&emitter)?
+            {
+                self.forget_client_id(emitter, id, seq)?;
+            }
+        }
         self.change("DELETE FROM events WHERE seq <= ?1", [last])?;
         Ok(())
     }
 
-    fn forget_client_ids(&self, ids: &[ClientId]) -> Outcome<()> {
-        for id in ids {
-            self.change(
-                "DELETE FROM client_ids WHERE sender = ?1 AND client_id = ?2 AND seq = ?3",
-                *id,
-            )?;
-        }
+    /// Forgets what a client id was used for, unless it was used again.
+    fn forget_client_id(&self, sender: u32, id: [u8; 16], seq: Seq) -> Outcome<()> {
+        self.change(
+            "DELETE FROM client_ids WHERE sender = ?1 AND client_id = ?2 AND seq = ?3",
+            (sender, id, seq),
+        )?;
         Ok(())
     }
 
-    /// Removes the marks below the first row, but for the last of them: it tells of all before.
+    /// Removes the marks below the first row except the last of them, which holds for all before it.
     fn purge_time_marks(&self) -> Outcome<()> {
         self.change(
             "DELETE FROM time_marks
