@@ -12,7 +12,7 @@ use crate::platform::{Listener, Stream, peer_credentials};
 
 /// What to do with a connection that wants to come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum Space {
     /// Serve it.
     Serve,
     /// Tell it that there are too many.
@@ -107,10 +107,10 @@ impl Acceptor {
     }
 
     /// Whether there is room for one more, with so many connections and descriptors of peers.
-    pub(super) fn room(&self, connections: usize, of_peers: usize) -> Room {
+    pub(super) fn room(&self, connections: usize, of_peers: usize) -> Space {
         let left = self.descriptors.saturating_sub(DESCRIPTORS_RESERVED).saturating_sub(of_peers);
         let limit = left.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
-        if connections < limit { Room::Serve } else { Room::Refuse }
+        if connections < limit { Space::Serve } else { Space::Refuse }
     }
 }
 
@@ -153,13 +153,13 @@ mod tests {
         let room = |descriptors: u64, connections, of_peers| {
             Acceptor::new(Vec::new(), descriptors).room(connections, of_peers)
         };
-        assert_eq!(room(u64::MAX, CONNECTIONS_MAX - 1, 4000), Room::Serve);
-        assert_eq!(room(u64::MAX, CONNECTIONS_MAX, 4000), Room::Refuse);
-        assert_eq!(room(100, 67, 0), Room::Serve);
-        assert_eq!(room(100, 68, 0), Room::Refuse);
-        assert_eq!(room(100, 47, 20), Room::Serve);
-        assert_eq!(room(100, 48, 20), Room::Refuse);
-        assert_eq!(room(10, CONNECTIONS_MIN - 1, 4000), Room::Serve);
-        assert_eq!(room(10, CONNECTIONS_MIN, 4000), Room::Refuse);
+        assert_eq!(room(u64::MAX, CONNECTIONS_MAX - 1, 4000), Space::Serve);
+        assert_eq!(room(u64::MAX, CONNECTIONS_MAX, 4000), Space::Refuse);
+        assert_eq!(room(100, 67, 0), Space::Serve);
+        assert_eq!(room(100, 68, 0), Space::Refuse);
+        assert_eq!(room(100, 47, 20), Space::Serve);
+        assert_eq!(room(100, 48, 20), Space::Refuse);
+        assert_eq!(room(10, CONNECTIONS_MIN - 1, 4000), Space::Serve);
+        assert_eq!(room(10, CONNECTIONS_MIN, 4000), Space::Refuse);
     }
 }

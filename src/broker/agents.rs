@@ -1,5 +1,5 @@
-//! The processes of agents, watched for the peers that name them: at the end of one, its peers have
-//! nobody left to come back with.
+//! The processes of agents, watched for the peers that name them: once one has ended, no server of its
+//! session can come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;

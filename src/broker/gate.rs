@@ -15,7 +15,7 @@ use crate::wire::http::server::{Method, Request, RequestError};
 pub(super) struct Gate {
     port: u16,
     token: Box<str>,
-    page: Option<page::Key>,
+    page: Option<page::PageToken>,
 }
 
 impl Gate {
@@ -126,7 +126,7 @@ impl Gate {
     /// # Errors
     /// `internal`: the system has no random bytes.
     pub(super) fn open_page(&mut self, now: Now) -> Result<Reply, Refusal> {
-        let (key, token) = page::Key::make(now.boot)?;
+        let (key, token) = page::PageToken::make(now.boot)?;
         self.page = Some(key);
         let ms = i64::try_from(PAGE_TOKEN_TIME.as_millis()).unwrap_or(i64::MAX);
         let expires_at = now.wall.plus_ms(ms);

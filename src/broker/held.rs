@@ -306,8 +306,8 @@ impl Held {
     // Clients
 
     /// The client has gone, or has nothing more to say, and perhaps nobody is there any more to take
-    /// an answer. A request of it leaves the queue it stands in and ends now: what comes later must
-    /// not be given to nobody.
+    /// an answer. A request of it leaves the queue it stands in and ends now: a lock that comes free
+    /// later would go to a client that is not there.
     pub fn hung_up<S: Store>(&mut self, asker: Asker, now: Monotonic, mesh: &mut Mesh<S>) {
         let Some(hold) = self.requests.get_mut(&asker) else { return };
         self.deadlines.remove(&(hold.until, asker));

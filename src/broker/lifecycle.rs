@@ -78,8 +78,8 @@ fn serves(config: &Config, port: u16) -> bool {
 ///
 /// # Errors
 /// [`StartError::Bind`]; [`StartError::OutOfReach`] if a process in this one's place could not
-/// connect to either, or may have no Unix sockets at all. Then the broker would hold the lock for
-/// nobody, or for those in here only, and could push to no one.
+/// connect to either, or may have no Unix sockets at all. Then the broker would hold the lock and
+/// serve nobody, or only processes in here, and could push to no one.
 pub(super) fn listen(config: &Config) -> Result<(Vec<Listener>, u16), StartError> {
     let (listener, port) = bind(config)?;
     let listener = Listener::Tcp(listener);

@@ -1,5 +1,5 @@
-//! The connections of a hub to its machines, with their descriptors: who may come in is asked of the
-//! owner, and so is what becomes of what they say.
+//! The connections of a hub to its machines, with their descriptors. The owner decides who may come in,
+//! and what becomes of what they say.
 //!
 //! Handshakes cost the loop, so there is one flight of one of them in a turn; how many are under way,
 //! [`Admission`] says. Nothing is read from a machine that has so much waiting that it has to take that

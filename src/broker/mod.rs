@@ -99,7 +99,7 @@ use links::Links;
 use local::{Backend, Local};
 use reactor::{End, Parts, Reactor};
 #[cfg(feature = "lan")]
-use relay::{KnownHub, Relay, Wire};
+use relay::{HubConnection, HubRecord, Relay};
 use room::Room;
 use sockets::Sockets;
 use turn::Turn;
@@ -323,8 +323,8 @@ impl Home<'_> {
         let key = MachineKey::load_or_make(&paths.machine_key());
         let key = key.map_err(|error| StartError::Machines(error.to_string()))?;
         let name = MachineName::of_host(&platform::host_name());
-        let hub = KnownHub::new(known, key, name, paths.machines());
-        let wire = Wire::new(hub, config.discovery, registry, Box::new(entropy));
+        let hub = HubRecord::new(known, key, name, paths.machines());
+        let wire = HubConnection::new(hub, config.discovery, registry, Box::new(entropy));
         let wire = wire.map_err(lacking("wait for events"))?;
         let now = clock.now();
         let name = name.map_or_else(String::new, |name| name.to_string());
@@ -358,7 +358,7 @@ fn ms(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
-/// Says a line to whoever has started the broker. If nobody listens any more, nobody wants to know.
+/// Says a line to whoever has started the broker, if that still listens.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
 }

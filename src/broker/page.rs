@@ -80,13 +80,13 @@ pub(super) fn may_ask(endpoint: Endpoint) -> bool {
 
 /// The page's token, as far as it is kept.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct PageToken {
     hash: [u8; 32],
     /// By the clock that goes on while the machine sleeps.
     until: Monotonic,
 }
 
-impl Key {
+impl PageToken {
     /// A new one, and its token. `boot`: the time since the machine was started.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_time() {
         let boot = Monotonic(Duration::from_secs(100));
-        let (key, token) = Key::make(boot).unwrap();
+        let (key, token) = PageToken::make(boot).unwrap();
         let before_end = PAGE_TOKEN_TIME.saturating_sub(Duration::from_millis(1));
         assert!(key.opens(&token, boot));
         assert!(key.opens(&token, boot.plus(before_end)));
@@ -161,7 +161,7 @@ mod tests {
         for bad in ["", "0", &token[1..], &token.to_uppercase()] {
             assert!(!key.opens(bad, boot) || bad == &*token, "{bad}");
         }
-        let (_, other) = Key::make(boot).unwrap();
+        let (_, other) = PageToken::make(boot).unwrap();
         assert!(!key.opens(&other, boot));
     }
 }

@@ -32,12 +32,12 @@ use crate::platform::start_mark;
 use crate::role;
 use crate::store::Result;
 use crate::wire::http::server as http;
-pub(super) use hub::KnownHub;
-pub(super) use wire::Wire;
+pub(super) use hub::HubRecord;
+pub(super) use wire::HubConnection;
 
 /// What is to be done about the connection to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum ConnectionStep {
     /// Connect.
     Dial,
     /// End it, with these words for the hub.
@@ -50,7 +50,7 @@ enum Step {
 pub(super) struct Relay {
     uplink: Uplink<Asker>,
     /// The connection; none in tests, which carry out the steps themselves.
-    wire: Option<Wire>,
+    wire: Option<HubConnection>,
     gate: Gate,
     sockets: Sockets,
     /// The id of the data directory.
@@ -62,7 +62,7 @@ pub(super) struct Relay {
     late: Vec<(Asker, Option<Answered>)>,
     /// Who has asked for the status, of which this machine's own is a part.
     of_status: BTreeSet<Asker>,
-    steps: VecDeque<Step>,
+    steps: VecDeque<ConnectionStep>,
     now: Now,
     requests: usize,
     reload: bool,
@@ -72,7 +72,7 @@ pub(super) struct Relay {
 impl Relay {
     pub(super) fn new(
         uplink: Uplink<Asker>,
-        wire: Option<Wire>,
+        wire: Option<HubConnection>,
         gate: Gate,
         sockets: Sockets,
         mesh_id: Box<str>,
@@ -108,7 +108,7 @@ impl Relay {
     }
 
     /// What is to be done next about the connection to the hub.
-    fn next_step(&mut self) -> Option<Step> {
+    fn next_step(&mut self) -> Option<ConnectionStep> {
         self.take_outputs();
         self.steps.pop_front()
     }
@@ -126,9 +126,9 @@ impl Relay {
                     self.of_status.remove(&asker);
                     self.late.push((asker, None));
                 }
-                Output::Dial => self.steps.push_back(Step::Dial),
-                Output::HangUp(words) => self.steps.push_back(Step::HangUp(words)),
-                Output::Ping => self.steps.push_back(Step::Ping),
+                Output::Dial => self.steps.push_back(ConnectionStep::Dial),
+                Output::HangUp(words) => self.steps.push_back(ConnectionStep::HangUp(words)),
+                Output::Ping => self.steps.push_back(ConnectionStep::Ping),
                 Output::Look(look) => {
                     self.uplink.found_out(look.id, returning::facts(&look, &self.sockets));
                 }
@@ -318,7 +318,7 @@ impl Room for Relay {
     }
 
     fn has_output(&self) -> bool {
-        self.wire.as_ref().is_some_and(Wire::has_output)
+        self.wire.as_ref().is_some_and(HubConnection::has_output)
     }
 
     fn next_deadline(&self, now: Now) -> Option<Monotonic> {

@@ -1,5 +1,5 @@
-//! What has happened to peers and machines and is part of a turn: until the core was told of it, and
-//! that turn is durable.
+//! What has happened to peers and machines, kept until the core was told of it in a turn and that turn is
+//! durable.
 
 use super::links::News;
 use super::pending::Pending;

@@ -26,7 +26,7 @@ use rustls::{ClientConnection, Connection, Error, ServerConfig, ServerConnection
 use super::key::MachineKey;
 use super::secret::{SharedKey, Side};
 use super::tls::{self, Met};
-use super::upgrade::{self, Accept, Answer, Bearer};
+use super::upgrade::{self, Accept, Bearer, UpgradeAnswer};
 use super::websocket::{Decoder, Encoder, Frame};
 use crate::api::{Code, Refusal};
 use crate::limits::{
@@ -517,8 +517,8 @@ impl<T: Read + Write> Channel<T> {
                 let answer = upgrade::decode_answer(self.input.as_slice(), accept);
                 match answer.map_err(Ended::NoHub)? {
                     None => Ok(None),
-                    Some(Answer::Refused(refused)) => Err(Ended::Refused(refused)),
-                    Some(Answer::Open { proof, len }) => {
+                    Some(UpgradeAnswer::Refused(refused)) => Err(Ended::Refused(refused)),
+                    Some(UpgradeAnswer::Open { proof, len }) => {
                         self.input.consume(len);
                         if let End::Relay(relay) = &self.end
                             && let Relay { id, way: Way::Secret(secret, _), .. } = &**relay

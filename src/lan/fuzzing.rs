@@ -3,7 +3,7 @@
 
 use super::invitation::Invitation;
 use super::secret::Side;
-use super::upgrade::{Accept, Answer, decode_answer, decode_request, encode_request};
+use super::upgrade::{Accept, UpgradeAnswer, decode_answer, decode_request, encode_request};
 use super::websocket::{Decoder, Fault, Frame};
 use crate::limits::{INVITATION_CHARS_MAX, MACHINE_HEAD_BYTES_MAX, MACHINE_READ_BYTES};
 use crate::wire::buffer::Buffer;
@@ -40,7 +40,7 @@ pub fn upgrade(input: &[u8]) {
             assert_eq!(again.version, request.version);
         }
     }
-    if let Ok(Some(Answer::Open { len, .. })) = decode_answer(input, &Accept::of("")) {
+    if let Ok(Some(UpgradeAnswer::Open { len, .. })) = decode_answer(input, &Accept::of("")) {
         assert!(len <= input.len(), "an answer is part of what came");
     }
 }

@@ -69,7 +69,7 @@ pub fn relay(key: &MachineKey, hub: Option<MachineId>) -> Result<Arc<ClientConfi
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Hub { expected: hub }))
+        .with_custom_certificate_verifier(Arc::new(HubVerifier { expected: hub }))
         .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
             key.certified(),
         )));
@@ -204,11 +204,11 @@ impl ClientCertVerifier for AnyMachine {
 
 /// Lets one hub through, or any.
 #[derive(Debug)]
-struct Hub {
+struct HubVerifier {
     expected: Option<MachineId>,
 }
 
-impl ServerCertVerifier for Hub {
+impl ServerCertVerifier for HubVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -390,7 +390,7 @@ mod tests {
             .with_protocol_versions(&[&TLS13])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Hub { expected: None }))
+            .with_custom_certificate_verifier(Arc::new(HubVerifier { expected: None }))
             .with_no_client_auth();
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         let error = shake(&mut client(Arc::new(config)), &mut server(&hub)).unwrap_err();

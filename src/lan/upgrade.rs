@@ -256,7 +256,7 @@ impl fmt::Display for Refused {
 
 /// An answer as a relay reads it.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum UpgradeAnswer {
     /// It is let in.
     Open {
         /// The hub's own proof.
@@ -273,7 +273,7 @@ pub enum Answer {
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn decode_answer(bytes: &[u8], accept: &Accept) -> Result<Option<Answer>, &'static str> {
+pub fn decode_answer(bytes: &[u8], accept: &Accept) -> Result<Option<UpgradeAnswer>, &'static str> {
     let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut slots);
     let len = match parsed.parse(bytes) {
@@ -285,7 +285,7 @@ pub fn decode_answer(bytes: &[u8], accept: &Accept) -> Result<Option<Answer>, &'
         let decoded = ResponseDecoder::new(MACHINE_HEAD_BYTES_MAX).decode(bytes);
         let decoded = decoded.map_err(|_| "its answer is not that of a hub")?;
         return Ok(decoded.map(|response| {
-            Answer::Refused(Refused { status: response.status, body: response.body.into() })
+            UpgradeAnswer::Refused(Refused { status: response.status, body: response.body.into() })
         }));
     }
     let headers = Headers(parsed.headers);
@@ -300,7 +300,7 @@ pub fn decode_answer(bytes: &[u8], accept: &Accept) -> Result<Option<Answer>, &'
         None => None,
         Some(value) => Some(Proof::parse(value).ok_or("its proof is none")?),
     };
-    Ok(Some(Answer::Open { proof, len }))
+    Ok(Some(UpgradeAnswer::Open { proof, len }))
 }
 
 #[cfg(test)]
@@ -395,7 +395,7 @@ mod tests {
                 assert!(decode_answer(&bytes[..end], &accept).unwrap().is_none());
             }
             match decode_answer(bytes, &accept).unwrap() {
-                Some(Answer::Open { proof: read, len }) => {
+                Some(UpgradeAnswer::Open { proof: read, len }) => {
                     let shown = |proof: Option<Proof>| proof.map(|proof| proof.to_string());
                     assert_eq!((shown(read), len), (shown(proof), whole));
                 }
@@ -414,7 +414,7 @@ mod tests {
         encode_refusal(&mut out, &refusal).unwrap();
         let (bytes, accept) = (out.as_slice(), request(None).1);
         assert!(decode_answer(&bytes[..bytes.len() - 1], &accept).unwrap().is_none());
-        let Some(Answer::Refused(refused)) = decode_answer(bytes, &accept).unwrap() else {
+        let Some(UpgradeAnswer::Refused(refused)) = decode_answer(bytes, &accept).unwrap() else {
             panic!("no refusal")
         };
         let mut body = Vec::new();

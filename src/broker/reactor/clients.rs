@@ -4,7 +4,7 @@ use mio::Interest;
 
 use super::Reactor;
 use crate::api::{Code, Refusal};
-use crate::broker::acceptor::Room as Space;
+use crate::broker::acceptor::Space;
 use crate::broker::answers::{last_words, unavailable};
 use crate::broker::connection::{Connection, Expired, Flow, Progress};
 use crate::broker::held::{Asker, Cut};

@@ -16,7 +16,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Waker};
 
 use self::plan::{Act, Failure, Plan, Way};
-use super::hub::KnownHub;
+use super::hub::HubRecord;
 use crate::api::Code;
 use crate::broker::table::{Key, Kind, Table};
 use crate::config::HubAddress;
@@ -86,7 +86,7 @@ impl fmt::Debug for Dial {
 impl Dial {
     /// A way to this hub, that nobody goes yet. `registry` is of the poll that `waker` wakes.
     pub(super) fn new(
-        hub: &KnownHub,
+        hub: &HubRecord,
         discovery: bool,
         registry: Rc<Registry>,
         waker: Arc<Waker>,
@@ -104,13 +104,13 @@ impl Dial {
     }
 
     /// Begins a try; [`Dial::go_on`] gives what comes of it.
-    pub(super) fn begin(&mut self, hub: &KnownHub, now: Monotonic) {
+    pub(super) fn begin(&mut self, hub: &HubRecord, now: Monotonic) {
         self.plan.begin(now);
         self.act(hub, now);
     }
 
     /// Forgets the try.
-    pub(super) fn end(&mut self, hub: &KnownHub, now: Monotonic) {
+    pub(super) fn end(&mut self, hub: &HubRecord, now: Monotonic) {
         self.plan.end();
         self.act(hub, now);
         self.outcome = None;
@@ -129,7 +129,7 @@ impl Dial {
     }
 
     /// Goes on as far as it can. `hub` is whom to reach, and by what.
-    pub(super) fn go_on(&mut self, hub: &KnownHub, now: Monotonic) -> Option<Outcome> {
+    pub(super) fn go_on(&mut self, hub: &HubRecord, now: Monotonic) -> Option<Outcome> {
         while let Ok((place, found)) = self.resolved.1.try_recv() {
             self.plan.resolved(&place, found, now);
         }
@@ -161,7 +161,7 @@ impl Dial {
         self.plan.next_deadline()
     }
 
-    fn act(&mut self, hub: &KnownHub, now: Monotonic) {
+    fn act(&mut self, hub: &HubRecord, now: Monotonic) {
         while let Some(act) = self.plan.next_act() {
             match act {
                 Act::Resolve(place) => self.resolve(&place, now),
@@ -212,7 +212,7 @@ impl Dial {
         Ok(())
     }
 
-    fn shake(&mut self, id: u64, hub: &KnownHub, now: Monotonic) {
+    fn shake(&mut self, id: u64, hub: &HubRecord, now: Monotonic) {
         let Some(key) = self.key_of(id) else { return };
         let Some(attempt) = self.attempts.get_mut(key) else { return };
         let stage = std::mem::replace(&mut attempt.stage, Stage::Nothing);

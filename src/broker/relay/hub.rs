@@ -16,7 +16,7 @@ use crate::role::Bearer;
 use crate::role::stored::{self, Stored, StoredError};
 
 /// See the module.
-pub(in crate::broker) struct KnownHub {
+pub(in crate::broker) struct HubRecord {
     key: MachineKey,
     /// What this machine calls itself.
     name: Option<MachineName>,
@@ -27,7 +27,7 @@ pub(in crate::broker) struct KnownHub {
     file: PathBuf,
 }
 
-impl KnownHub {
+impl HubRecord {
     pub(in crate::broker) fn new(
         (id, places, bearer): (Option<MachineId>, Vec<HubAddress>, Bearer),
         key: MachineKey,

@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 
-use super::Step;
+use super::ConnectionStep;
 use crate::broker::held::Asker;
 use crate::broker::uplink::Uplink;
 use crate::lan::channel::{CLOSE_NORMAL, Channel, Event};
@@ -23,13 +23,13 @@ pub(in crate::broker) enum Progress {
 }
 
 /// See the module.
-pub(in crate::broker) struct Line<T> {
+pub(in crate::broker) struct UplinkChannel<T> {
     channel: Channel<T>,
     /// Bytes that had come when that was last looked at.
     received: u64,
 }
 
-impl<T: Read + Write> Line<T> {
+impl<T: Read + Write> UplinkChannel<T> {
     /// Over a channel that is open.
     pub(in crate::broker) fn new(channel: Channel<T>) -> Self {
         Self { channel, received: 0 }
@@ -93,16 +93,16 @@ impl<T: Read + Write> Line<T> {
     /// Does what the uplink has asked for.
     pub(in crate::broker) fn carry_out(
         &mut self,
-        step: &Step,
+        step: &ConnectionStep,
         uplink: &mut Uplink<Asker>,
         now: Now,
         jitter: u8,
     ) {
         match step {
             // That makes another one of these.
-            Step::Dial => {}
-            Step::Ping => _ = self.channel.ping(),
-            Step::HangUp(words) => {
+            ConnectionStep::Dial => {}
+            ConnectionStep::Ping => _ = self.channel.ping(),
+            ConnectionStep::HangUp(words) => {
                 self.channel.close(CLOSE_NORMAL, words);
                 uplink.disconnected(words, now.mono, jitter);
             }

@@ -11,8 +11,6 @@ use crate::broker::uplink::Answered;
 use crate::model::{Monotonic, Timestamp};
 use crate::role::Kind;
 
-type Answer = Result<Reply, Refusal>;
-
 impl Relay {
     /// The answer to a request that is not for the hub. `is_person`: this machine's own token came with
     /// it.
@@ -21,7 +19,7 @@ impl Relay {
         endpoint: Endpoint,
         is_person: bool,
         body: &[u8],
-    ) -> Option<Answer> {
+    ) -> Option<Result<Reply, Refusal>> {
         match endpoint {
             Endpoint::Health => Some(Ok(self.health())),
             // Whoever may stop what serves this directory stops this, and not the hub.
@@ -55,7 +53,7 @@ impl Relay {
         })
     }
 
-    fn machines(&mut self, is_person: bool, body: &[u8]) -> Answer {
+    fn machines(&mut self, is_person: bool, body: &[u8]) -> Result<Reply, Refusal> {
         let request = Request::decode(Endpoint::Machines, body)?;
         let forbidden = |message: &str| Err(Refusal::new(Code::Forbidden, message));
         if !is_person {
@@ -81,7 +79,7 @@ impl Relay {
     }
 
     /// The next start finds nothing that was joined, and knows no hub that has the secret.
-    fn leave(&mut self) -> Answer {
+    fn leave(&mut self) -> Result<Reply, Refusal> {
         if let Some(wire) = &self.wire {
             wire.hub().forget().map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
         }
@@ -96,7 +94,7 @@ impl Relay {
             id: self.hub(),
             name: standing.hub,
             own_name: standing.you.map(|name| name.as_str().into()),
-            address: self.wire.as_ref().and_then(super::Wire::address),
+            address: self.wire.as_ref().and_then(super::HubConnection::address),
             connected: standing.connected,
             since: Some(self.on_wall(standing.since)),
             problem: self.uplink.problem(self.now.mono),

@@ -30,7 +30,7 @@ impl Test {
     fn connected() -> Self {
         let mut test = Self::new();
         test.ask(0, "/send", "own", "{}");
-        assert_eq!(test.relay.next_step(), Some(Step::Dial));
+        assert_eq!(test.relay.next_step(), Some(ConnectionStep::Dial));
         test.relay.uplink.connected(test.now.mono, test.now.wall);
         let version = env!("CARGO_PKG_VERSION").into();
         let you = MachineName::new("box");

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use mio::{Registry, Waker};
 
-use super::Step;
+use super::ConnectionStep;
 use super::dial::{Dial, Outcome};
-use super::hub::KnownHub;
-use super::line::{Line, Progress};
+use super::hub::HubRecord;
+use super::line::{Progress, UplinkChannel};
 use crate::broker::held::Asker;
 use crate::broker::table::{Key, Kind};
 use crate::broker::uplink::Uplink;
@@ -25,14 +25,14 @@ use crate::model::{Monotonic, Now};
 /// A connection that stands.
 struct Open {
     key: Key,
-    line: Line<TcpStream>,
+    line: UplinkChannel<TcpStream>,
     /// Something has happened to it.
     is_ready: bool,
 }
 
 /// See the module.
-pub(in crate::broker) struct Wire {
-    hub: KnownHub,
+pub(in crate::broker) struct HubConnection {
+    hub: HubRecord,
     dial: Dial,
     open: Option<Open>,
     /// Where the hub was reached last.
@@ -40,20 +40,20 @@ pub(in crate::broker) struct Wire {
     entropy: Box<dyn Entropy>,
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for HubConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("dial", &self.dial).finish_non_exhaustive()
+        f.debug_struct("HubConnection").field("dial", &self.dial).finish_non_exhaustive()
     }
 }
 
-impl Wire {
+impl HubConnection {
     /// To this hub. `discovery`: it may be looked for by mDNS. `entropy` is for what two machines must
     /// not do in step.
     ///
     /// # Errors
     /// The poll has no room.
     pub(in crate::broker) fn new(
-        hub: KnownHub,
+        hub: HubRecord,
         discovery: bool,
         registry: Rc<Registry>,
         entropy: Box<dyn Entropy>,
@@ -64,7 +64,7 @@ impl Wire {
     }
 
     /// The hub, as far as it is known.
-    pub(super) fn hub(&self) -> &KnownHub {
+    pub(super) fn hub(&self) -> &HubRecord {
         &self.hub
     }
 
@@ -95,7 +95,7 @@ impl Wire {
                     self.dial.prefer(place);
                 }
                 uplink.connected(now.mono, now.wall);
-                let line = Line::new(opened.channel);
+                let line = UplinkChannel::new(opened.channel);
                 self.open = Some(Open { key: opened.key, line, is_ready: true });
             }
             Some(Outcome::Failed(failure)) => {
@@ -122,24 +122,29 @@ impl Wire {
     }
 
     /// Does what the relay has asked for.
-    pub(super) fn carry_out(&mut self, step: &Step, uplink: &mut Uplink<Asker>, now: Now) {
+    pub(super) fn carry_out(
+        &mut self,
+        step: &ConnectionStep,
+        uplink: &mut Uplink<Asker>,
+        now: Now,
+    ) {
         let jitter = self.jitter();
         match (step, &mut self.open) {
-            (Step::Dial, _) => {
+            (ConnectionStep::Dial, _) => {
                 self.open = None;
                 self.dial.begin(&self.hub, now.mono);
             }
-            (Step::HangUp(words), None) => {
+            (ConnectionStep::HangUp(words), None) => {
                 self.dial.end(&self.hub, now.mono);
                 uplink.disconnected(words, now.mono, jitter);
             }
             (step, Some(open)) => {
                 open.line.carry_out(step, uplink, now, jitter);
-                if let Step::HangUp(_) = step {
+                if let ConnectionStep::HangUp(_) = step {
                     self.lost(uplink);
                 }
             }
-            (Step::Ping, None) => {}
+            (ConnectionStep::Ping, None) => {}
         }
     }
 
@@ -155,7 +160,7 @@ impl Wire {
         self.open.as_ref().is_some_and(|open| open.line.has_output())
     }
 
-    /// When [`Wire::go_on`] is due.
+    /// When [`HubConnection::go_on`] is due.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Monotonic> {
         if self.open.as_ref().is_some_and(|open| open.is_ready) {
             return Some(now.mono);

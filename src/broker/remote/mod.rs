@@ -40,7 +40,7 @@ pub enum Whose<'a> {
     Its(Option<&'a str>),
     /// Another's.
     Others,
-    /// Nobody's: it is not present.
+    /// No machine's: the peer is not present.
     Nobodys,
 }
 

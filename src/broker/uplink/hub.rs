@@ -1,6 +1,6 @@
 //! What the hub says.
 
-use super::requests::Kind;
+use super::requests::AnswerKind;
 use super::ways::Given;
 use super::{Answered, Output, State, Uplink};
 use crate::api::PushFrame;
@@ -130,11 +130,11 @@ impl<A: Copy + Ord> Uplink<A> {
             return;
         };
         match (open.kind, &open.token) {
-            (Kind::Register, _) if answer.status == 200 => self.tokens.learn(answer.body),
+            (AnswerKind::Register, _) if answer.status == 200 => self.tokens.learn(answer.body),
             (_, Some(token)) if answer.status == 401 => self.tokens.forget(token),
             _ => {}
         }
-        let holds = open.kind == Kind::Lock && answer.status == 200;
+        let holds = open.kind == AnswerKind::Lock && answer.status == 200;
         if holds {
             self.requests.note_got(answer.id);
         }

@@ -33,7 +33,7 @@ use crate::mesh::{Effects, Lost};
 use crate::model::{MachineName, Monotonic, PeerId, Timestamp};
 use crate::wire::frames::{As, Look, OPERATOR, Request, ToHub};
 pub(super) use hub::same_major;
-use requests::{Kind, Requests, seconds};
+use requests::{AnswerKind, Requests, seconds};
 use tokens::Tokens;
 use ways::Ways;
 
@@ -296,7 +296,7 @@ impl<A: Copy + Ord> Uplink<A> {
     /// # Errors
     /// It is refused, and was not sent.
     pub fn ask(&mut self, from: A, asked: Asked<'_>, now: Monotonic) -> Result<(), Refusal> {
-        let kind = Kind::of(asked.path);
+        let kind = AnswerKind::of(asked.path);
         if asked.path.len() > FRAME_PATH_BYTES_MAX || asked.method.len() > METHOD_BYTES_MAX {
             return Err(Refusal::new(Code::UnknownEndpoint, "there is no such endpoint"));
         }
@@ -341,13 +341,13 @@ impl<A: Copy + Ord> Uplink<A> {
     }
 
     /// Whether a request with this token is forwarded.
-    fn admit(&mut self, token: &str, kind: Kind, now: Monotonic) -> Result<(), Refusal> {
+    fn admit(&mut self, token: &str, kind: AnswerKind, now: Monotonic) -> Result<(), Refusal> {
         if self.tokens.knows(token) {
             return Ok(());
         }
         // The word that stands for the person is nobody's token.
         let may_be = token != OPERATOR && token.len() <= FRAME_TOKEN_BYTES_MAX;
-        if kind != Kind::Register || !may_be {
+        if kind != AnswerKind::Register || !may_be {
             return Err(unauthorized());
         }
         self.tokens.try_unknown(now).map_err(|pause| {

@@ -12,7 +12,7 @@ pub(super) struct Open<A> {
     /// Who gets the answer; none: it has gone.
     pub(super) asker: Option<A>,
     /// What the answer is looked at for.
-    pub(super) kind: Kind,
+    pub(super) kind: AnswerKind,
     /// With which token that is not the operator's.
     pub(super) token: Option<Box<str>>,
     /// When it was sent, if it was.
@@ -23,7 +23,7 @@ pub(super) struct Open<A> {
 
 /// What the answer to a request may have in it that matters to a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AnswerKind {
     /// A token.
     Register,
     /// A lock, which is freed if the answer is lost.
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     Other,
 }
 
-impl Kind {
+impl AnswerKind {
     pub(super) fn of(path: &str) -> Self {
         match path {
             "/register" => Self::Register,
@@ -96,7 +96,7 @@ impl<A: Copy + Ord> Requests<A> {
     }
 
     /// Takes a request of someone who has no other. Gives its id.
-    pub(super) fn add(&mut self, asker: A, kind: Kind, token: Option<Box<str>>) -> u64 {
+    pub(super) fn add(&mut self, asker: A, kind: AnswerKind, token: Option<Box<str>>) -> u64 {
         self.last += 1;
         self.given.remove(&asker);
         self.by_asker.insert(asker, self.last);

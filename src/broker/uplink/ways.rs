@@ -17,7 +17,8 @@ struct Way {
     path: Option<Box<str>>,
     /// The hub has taken note of this link.
     announced: bool,
-    /// What the hub may not know: how it ended.
+    /// Ends that the hub may not know of: of the process, of the one that the peer said it is, and of
+    /// its agent's.
     ended: bool,
     named_ended: bool,
     agent_ended: bool,

@@ -14,7 +14,7 @@ const ASKER: Asker = Asker::Remote { machine: crate::broker::table::Key::SINGLE,
 /// A relay and a hub over a socket, with their real keys.
 struct Test {
     uplink: Uplink<Asker>,
-    line: Line<TcpStream>,
+    line: UplinkChannel<TcpStream>,
     hub: Channel<TcpStream>,
     /// What the hub has heard.
     heard: Vec<String>,
@@ -50,7 +50,7 @@ impl Test {
         uplink.want(true, now.mono);
         assert_eq!(uplink.next_output(), Some(Output::Dial));
         uplink.connected(now.mono, now.wall);
-        Self { uplink, line: Line::new(channel), hub, heard: Vec::new(), now, _dir: dir }
+        Self { uplink, line: UplinkChannel::new(channel), hub, heard: Vec::new(), now, _dir: dir }
     }
 
     /// Lets both ends go on until `is_done`; gives what the relay's end came to.
@@ -125,7 +125,7 @@ fn an_end_at_either_side_is_known_and_leaves_what_was_sent_in_doubt() {
 
     let mut test = Test::new();
     test.greet();
-    let words = Step::HangUp("enough".into());
+    let words = ConnectionStep::HangUp("enough".into());
     test.line.carry_out(&words, &mut test.uplink, test.now, 0);
     let mut ended = None;
     while ended.is_none() {
