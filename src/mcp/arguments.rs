@@ -19,7 +19,7 @@ use crate::api::{
     Part as _, Refusal, Request, Scope, Written,
 };
 use crate::client::paths;
-use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX};
+use crate::limits::{INBOX_LIMIT_MAX, NAME_CHARS_MAX, WAIT_SECONDS_MAX};
 use crate::model::Timestamp;
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -220,8 +220,12 @@ fn scope(given: &Fields<'_>, project: &Project) -> Result<Scope> {
 
 fn inbox(mut given: Fields<'_>) -> Result<ToolCall> {
     const LIMIT: Number<u32> = Number::small(1, INBOX_LIMIT_MAX);
+    const WAIT: Number<u64> = Number::whole(0, WAIT_SECONDS_MAX);
     if given.get("limit").is_some_and(|limit| LIMIT.parse(limit).is_none()) {
         return Err(Refusal::field("limit", &LIMIT.expected()));
+    }
+    if given.get("wait").is_some_and(|wait| WAIT.parse(wait).is_none()) {
+        return Err(Refusal::field("wait", &format!("{} seconds", WAIT.expected())));
     }
     let mut fetch = Fetch::read(&mut given)?;
     let wait = mem::take(&mut fetch.wait);

@@ -13,8 +13,8 @@ impl<S: Store> Mesh<S> {
     /// Handles a request.
     ///
     /// # Errors
-    /// [`Failure::Refused`]: the mesh says no, nothing was written. [`Failure::Store`]: the turn must
-    /// be aborted.
+    /// [`Refused`](super::Failure::Refused): the mesh says no, nothing was written.
+    /// [`Store`](super::Failure::Store): the turn must be aborted.
     pub fn handle(&mut self, caller: Caller, request: &Request, now: Now) -> Handled {
         self.now = now;
         self.dispatch(caller, request, None)

@@ -28,7 +28,7 @@ impl<S: Store> Mesh<S> {
         Ok(())
     }
 
-    /// Whether something that has expired by `now` may still be stored: no more is removed in a turn
+    /// Whether something that has expired by now may still be stored: no more is removed in a turn
     /// than it has time for.
     pub(super) fn lags(&self) -> bool {
         self.next_expiry.is_some_and(|at| at <= self.time())

@@ -193,18 +193,21 @@ impl Shell {
             SIGWINCH => {}
             SIGTSTP => {
                 self.terminal.suspend();
-                // Ends when SIGCONT has come.
+                // Ends when SIGCONT has come, or at once where the process cannot be stopped.
                 let _ = emulate_default_handler(SIGTSTP);
+                self.take_terminal();
             }
-            SIGCONT => {
-                // The shell may have had the terminal meanwhile.
-                self.is_over |= self.terminal.enter_again().is_err();
-                self.app.handle_resize(Terminal::size());
-                self.screen.forget();
-                self.wants_drawing = true;
-            }
+            SIGCONT => self.take_terminal(),
             ending => (self.is_over, self.ended_by) = (true, Some(ending)),
         }
+    }
+
+    /// The shell may have had the terminal meanwhile.
+    fn take_terminal(&mut self) {
+        self.is_over |= self.terminal.enter_again().is_err();
+        self.app.handle_resize(Terminal::size());
+        self.screen.forget();
+        self.wants_drawing = true;
     }
 
     fn read_input(&mut self) {

@@ -164,7 +164,7 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         let settled = store.position()?.record;
         let is_ahead = log.last() > settled;
         if is_ahead {
-            log.cut_off().map_err(|error| of_io("read", &error))?;
+            log.cut_off().map_err(|error| of_io("cut off", &error))?;
         }
         store.hold_turns()?;
         let mut journaled = Self {

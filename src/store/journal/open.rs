@@ -105,14 +105,22 @@ impl JournaledSqlite {
             Found::Damaged(why) => {
                 leave_out_numbers(&mut store, options.tell);
                 let copy = aside_of_damaged(&journal);
-                let copied = match copy_private(&journal, &copy) {
+                let is_ahead = log.last() > store.position().map_err(go_on)?.record;
+                let kept = match copy_private(&journal, &copy) {
                     Ok(()) => format!("a copy of it is {}", copy.display()),
                     // There may be no room for it.
-                    Err(error) => format!("it could not be copied: {error}"),
+                    Err(error) if is_ahead => format!("it could not be copied: {error}"),
+                    // Nothing of it can be used, so that it need not stay.
+                    Err(_) => {
+                        fs::rename(&journal, &copy)
+                            .map_err(|error| failed("move aside", &error))?;
+                        (log, _) = look(&mut store, open()?, sync).map_err(go_on)?;
+                        format!("it is now {}", copy.display())
+                    }
                 };
                 (options.tell)(format_args!(
                     "the journal {} is damaged ({why}): what happened last before the end may be \
-                     lost; {copied}",
+                     lost; {kept}",
                     journal.display()
                 ));
                 log.cut_off().map_err(|error| failed("cut off", &error))?;

@@ -187,6 +187,8 @@ pub(super) struct Db {
     pub(super) holding: Holding,
     /// While that transaction is open: the counters at its beginning.
     held: Option<Tally>,
+    /// What a turn that has failed has changed in it could not be rolled back.
+    is_spoilt: bool,
     /// Commits of it fail: what a full disk does, for tests.
     #[cfg(test)]
     pub(super) refuse_commits: bool,
@@ -204,6 +206,7 @@ impl Db {
             cramped: false,
             holding: Holding::Off,
             held: None,
+            is_spoilt: false,
             #[cfg(test)]
             refuse_commits: false,
         }
@@ -244,15 +247,16 @@ impl Db {
     pub(super) fn rollback_turn(&mut self) {
         let Some(turn) = self.turn.take() else { return };
         self.lists = RecipientLists::default();
-        // There may be nothing left to roll back. If this fails, the next turn cannot begin, and
-        // reports it.
+        // There may be nothing left to roll back.
         if turn.began != Began::Not && !self.connection.is_autocommit() {
             let to_savepoint = || {
                 self.execute("ROLLBACK TO turn")?;
                 self.execute("RELEASE turn")
             };
             if turn.began != Began::AsSavepoint || to_savepoint().is_err() {
-                let _ = self.execute("ROLLBACK");
+                // If this fails, it is tried again before those that are held are done again; and else
+                // the next turn cannot begin, and reports it.
+                self.is_spoilt = self.execute("ROLLBACK").is_err();
             }
         }
         if turn.began != Began::Not || turn.failed {
@@ -274,9 +278,9 @@ impl Db {
         self.held.is_some()
     }
 
-    /// Whether that transaction was rolled back, with all turns in it.
+    /// Whether that transaction was rolled back, with all turns in it, or is to be.
     pub(super) fn has_lost(&self) -> bool {
-        self.held.is_some() && self.connection.is_autocommit()
+        self.held.is_some() && (self.is_spoilt || self.connection.is_autocommit())
     }
 
     /// Commits the held turns, and with them up to which record of the journal they go. After an error
@@ -287,6 +291,9 @@ impl Db {
             db.keep_position(at)
         });
         if settled.is_err() {
+            if self.holding == Holding::On {
+                self.holding = Holding::Stuck;
+            }
             self.drop_held();
         }
         settled
@@ -312,7 +319,6 @@ impl Db {
         }
         #[cfg(test)]
         if self.refuse_commits {
-            self.holding = Holding::Stuck;
             self.drop_held();
             return Err(Fault::Misuse("commits are refused".into()));
         }
@@ -321,7 +327,6 @@ impl Db {
             self.held = None;
             self.holding = Holding::On;
         } else {
-            self.holding = Holding::Stuck;
             self.cramped = true;
             self.drop_held();
         }
@@ -330,10 +335,11 @@ impl Db {
 
     /// Forgets the held turns.
     pub(super) fn drop_held(&mut self) {
-        let Some(before) = self.held.take() else { return };
         if !self.connection.is_autocommit() {
             let _ = self.execute("ROLLBACK");
         }
+        self.is_spoilt = false;
+        let Some(before) = self.held.take() else { return };
         self.lists = RecipientLists::default();
         self.parties.forget_all();
         self.tally = before;

@@ -25,6 +25,7 @@ use super::rescue::{self, Saved};
 use super::{Options, Tell, npm};
 use crate::api::Recovery;
 use crate::model::{Seq, Timestamp};
+use crate::store::journal::SEQ_MARGIN;
 
 /// The end of the name of a new database that is complete.
 const SAVED: &str = ".saved";
@@ -213,7 +214,8 @@ fn free_name(path: &Path, word: &str) -> (PathBuf, Timestamp) {
     (aside, now)
 }
 
-/// Saves what can be read. A database that cannot even be opened has nothing that can.
+/// Saves what can be read. A database that cannot even be opened has nothing that can, but has given
+/// numbers.
 fn save(path: &Path, new: &mut Db, least: Seq, tell: Tell) -> Outcome<Saved> {
     let open = || -> Outcome<Connection> {
         let old = connect(path)?;
@@ -226,10 +228,12 @@ fn save(path: &Path, new: &mut Db, least: Seq, tell: Tell) -> Outcome<Saved> {
         )?;
         Ok(old)
     };
-    match open() {
-        Ok(old) => rescue::save(&old, new, least, tell),
-        Err(_) => Ok(Saved { copied: 0, skipped: u64::from(bytes(path) > 0) }),
+    if let Ok(old) = open() {
+        return rescue::save(&old, new, least, tell);
     }
+    new.tally.last_seq = if least == Seq(0) { Seq(SEQ_MARGIN) } else { least };
+    new.in_own_turn(Db::begin_write)?;
+    Ok(Saved { copied: 0, skipped: u64::from(bytes(path) > 0) })
 }
 
 /// The new database is to be read for a long time: whatever it lies on, it is whole now.

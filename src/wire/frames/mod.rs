@@ -2,7 +2,8 @@
 //!
 //! Each direction has its own enum. Fields that are not known are ignored, and so is a frame of which
 //! no field is known: it is one of a later minor version. A frame that is known and has something else
-//! in it than it should is an error, which ends the connection.
+//! in it than it should is an error, which ends the connection; so are a field that stands twice, and too
+//! many fields.
 //!
 //! Bodies of requests, answers and push frames are JSON that somebody else reads: they are passed on as
 //! they came, as texts that borrow from the frame.
