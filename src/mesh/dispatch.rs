@@ -56,6 +56,11 @@ impl<S: Store> Mesh<S> {
             let of = self.store.peer(id)?.and_then(|record| record.host);
             return Err(self.refuse_unknown(of, self.now).into());
         }
+        // Or its machine was removed earlier in this turn: its connection stands until that is stored.
+        let home = self.home(caller);
+        if home.is_some_and(|machine| self.is_removed(machine)) {
+            return Err(self.refuse_unknown(home, self.now).into());
+        }
         let reply = match request {
             Request::Health => self.health(self.now),
             Request::Register(register) => return self.register(caller, register, held),

@@ -1,12 +1,14 @@
 //! Who is here: the list of peers, and which of them are in a directory or repository.
 
+use std::collections::BTreeSet;
+
 use super::Mesh;
 use super::paths::normalise;
 use super::peers::Present;
 use super::turn::{Caller, Replied};
 use crate::api::{GitPlace, ListPeers, PeerInfo, PeerStatus, PeersReply, Reply, Scope, fit};
 use crate::limits::LIST_LIMIT_MAX;
-use crate::model::{MachineName, OF_DOCTOR, Party, PeerRecord, Recipient, reach};
+use crate::model::{MachineName, OF_DOCTOR, Party, PeerId, PeerRecord, Recipient, reach};
 use crate::store::Store;
 
 impl<S: Store> Mesh<S> {
@@ -78,8 +80,10 @@ impl<S: Store> Mesh<S> {
         home: Option<MachineName>,
     ) -> crate::store::Result<Vec<PeerInfo>> {
         let mut records = Vec::new();
-        for id in list.ids.iter().filter(|id| !self.peers.contains_key(id)) {
-            records.extend(self.store.peer(*id)?);
+        // Each once, however often it is asked for.
+        let ids: BTreeSet<PeerId> = list.ids.iter().copied().collect();
+        for id in ids.into_iter().filter(|id| !self.peers.contains_key(id)) {
+            records.extend(self.store.peer(id)?);
         }
         if list.ids.is_empty() && list.include_departed {
             records = self.store.departed_peers(LIST_LIMIT_MAX)?;

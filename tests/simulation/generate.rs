@@ -100,6 +100,8 @@ const PATHS: [&str; 24] = [
 ];
 /// What clones of one repository have in common.
 const CLONE: &str = "abababababababababababababababababababababababababababababababab";
+const OTHER_CLONE: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+const HASHES: [&str; 5] = [CLONE, CLONE, CLONE, CLONE, OTHER_CLONE];
 const HOUR_MS: u64 = 3_600_000;
 const KEYS: [&str; 4] = ["k", "key two", "ü", "build/status"];
 const WAYS: [&str; 8] = [
@@ -131,7 +133,9 @@ const TYPES: [&str; 10] = [
 const TOPICS: [&str; 4] = ["#build", "#deploy", "#build", "#no topic"];
 const GROUPS: [&str; 6] = ["all", "repo", "directory", "#build", "#deploy", "#"];
 const NAMES: [&str; 5] = ["alice", "bob", "auto", "cli", "not a name"];
-const PROJECTS: [&str; 3] = ["/w", "/w/./", "/x/Web App"];
+const PROJECTS: [&str; 6] = ["/w", "/w/./", "/w", "/x/Web App", "/w/sub", "/"];
+const ROOTS: [&str; 5] = ["/w", "/w/", "/w", "/x", "/w/sub"];
+const REPOS: [&str; 4] = ["/w/.git", "/w/.git", "/x/.git/", "/w/sub/.git"];
 const PAYLOADS: [&str; 4] = ["hello", "[1,2]", "line\nbreak \u{1b}[31m \"q\"", "{"];
 
 pub(crate) fn action(
@@ -305,6 +309,7 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
             (Endpoint::Heartbeat, body)
         }
         6 => (Endpoint::Peers, peers(rng, known)),
+        7 if rng.chance(40) => (Endpoint::Rename, json!({"peerId": me, "name": pick(rng, &NAMES)})),
         7 => (Endpoint::Summary, json!({"peerId": me, "summary": pick(rng, &["", "refactoring"])})),
         8..14 => (Endpoint::Send, send(rng, known, &me)),
         14..18 => (Endpoint::Messages, messages(rng, known, &me)),
@@ -319,6 +324,7 @@ fn request(rng: &mut Rng, known: &Known) -> Input {
         }
         21..25 => (Endpoint::Lock, lock(rng, &me)),
         25..28 => (Endpoint::Events, events(rng, known, &me)),
+        29 if rng.chance(60) => (Endpoint::History, history(rng, known)),
         28 if rng.chance(30) => (Endpoint::Shutdown, json!({})),
         28 if rng.chance(30) => {
             let mut body = json!({"action": pick(rng, &["list", "invite", "leave", "remove"])});
@@ -359,9 +365,9 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
     maybe!(rng, 70, body, "udsPath", json!(format!("/d/peers/{n}.sock")));
     maybe!(rng, 50, body, "acks", json!(true));
     maybe!(rng, 30, body, "private", json!(true));
-    maybe!(rng, 30, body, "gitRoot", json!("/w"));
-    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
-    maybe!(rng, 40, body, "repoHash", json!(CLONE));
+    maybe!(rng, 30, body, "gitRoot", json!(pick(rng, &ROOTS)));
+    maybe!(rng, 30, body, "repoId", json!(pick(rng, &REPOS)));
+    maybe!(rng, 60, body, "repoHash", json!(pick(rng, &HASHES)));
     maybe!(rng, 50, body, "agentPid", json!(pick(rng, &["7", "7", "8"]).parse::<u32>().unwrap()));
     maybe!(rng, 50, body, "sessionId", json!(pick(rng, &["s", "s", "t"])));
     // What the kernel would say; no broker reads it.
@@ -385,13 +391,54 @@ fn register(rng: &mut Rng, known: &Known) -> Input {
 fn peers(rng: &mut Rng, known: &Known) -> Value {
     let mut body = json!({"scope": pick(rng, &["machine", "directory", "repo", "mesh"])});
     maybe!(rng, 80, body, "projectPath", json!(pick(rng, &PROJECTS)));
-    maybe!(rng, 80, body, "gitRoot", json!("/w/"));
-    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
-    maybe!(rng, 30, body, "repoHash", json!(CLONE));
+    maybe!(rng, 80, body, "gitRoot", json!(pick(rng, &ROOTS)));
+    maybe!(rng, 30, body, "repoId", json!(pick(rng, &REPOS)));
+    maybe!(rng, 30, body, "repoHash", json!(pick(rng, &HASHES)));
     maybe!(rng, 50, body, "includeStale", json!(true));
     maybe!(rng, 10, body, "agentPids", json!([7, 8]));
     let someone = who(rng, known);
     maybe!(rng, 30, body, "excludeId", someone);
+    let ids: Vec<_> = (0..=rng.below(4)).filter_map(|_| rng.pick(&known.clients)).collect();
+    let ids: Vec<_> = ids.into_iter().map(|client| client.id).collect();
+    maybe!(rng, 15, body, "ids", json!(ids));
+    maybe!(rng, 15, body, "includeDeparted", json!(true));
+    maybe!(rng, 15, body, "unread", json!(true));
+    maybe!(rng, 10, body, "sessionId", json!(pick(rng, &["s", "t"])));
+    body
+}
+
+/// A number that was given, mostly; more often a late one.
+fn seq(rng: &mut Rng, known: &Known) -> u64 {
+    // Numbers may have been left out between early and late ones.
+    if rng.chance(50) {
+        known.last_seq.saturating_sub(rng.next() % 200)
+    } else {
+        rng.next() % (known.last_seq + 2)
+    }
+}
+
+fn history(rng: &mut Rng, known: &Known) -> Value {
+    let message = rng.pick(&known.messages).cloned().unwrap_or_default();
+    let handle = known.claims.front().map_or("k7q2", |(_, handle)| handle).to_owned();
+    if rng.chance(30) {
+        return json!({"message": if rng.chance(70) { message } else { handle }});
+    }
+    let mut body = json!({});
+    let someone = who(rng, known);
+    maybe!(rng, 25, body, "with", someone);
+    maybe!(rng, 25, body, "text", json!(pick(rng, &["HELLO", "break", "no such text"])));
+    let after = seq(rng, known);
+    maybe!(rng, 20, body, "after", json!(after));
+    if rng.chance(15) {
+        body["thread"] = json!([message]);
+        maybe!(rng, 90, body, "after", json!(0));
+    }
+    let before = seq(rng, known);
+    maybe!(rng, 20, body, "before", json!(before));
+    maybe!(rng, 15, body, "since", json!(known.since));
+    let limit = 1 + rng.below(40);
+    maybe!(rng, 30, body, "limit", json!(limit));
+    maybe!(rng, 40, body, "limit", json!(1000));
     body
 }
 
@@ -411,7 +458,7 @@ fn send(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     let id = client_id(rng);
     maybe!(rng, 30, body, "id", id);
     maybe!(rng, 30, body, "projectPath", json!(pick(rng, &PROJECTS)));
-    maybe!(rng, 30, body, "repoId", json!("/w/.git"));
+    maybe!(rng, 30, body, "repoId", json!(pick(rng, &REPOS)));
     if let Some(first) = rng.pick(&known.messages) {
         maybe!(rng, 20, body, "replyTo", json!(first));
     }
@@ -462,9 +509,9 @@ fn messages(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     let limit = 1 + rng.below(6);
     maybe!(rng, 50, body, "limit", json!(limit));
     maybe!(rng, 40, body, "peek", json!(true));
-    let seq = rng.next() % (known.last_seq + 2);
-    maybe!(rng, 15, body, "before", json!(seq));
-    maybe!(rng, 15, body, "after", json!(seq / 2));
+    let (before, after) = (seq(rng, known), seq(rng, known));
+    maybe!(rng, 15, body, "before", json!(before));
+    maybe!(rng, 15, body, "after", json!(after));
     maybe!(rng, 20, body, "wait", json!(20));
     body
 }
@@ -497,8 +544,12 @@ fn lock(rng: &mut Rng, me: &Value) -> Value {
     }
     let action = pick(rng, &["lock", "lock", "unlock", "query"]);
     let mut body = json!({"action": action});
-    // Mostly one of two files, so that somebody is in the way.
-    let file = if rng.chance(50) { pick(rng, &PATHS[..2]) } else { pick(rng, &PATHS) };
+    // Mostly one of two files, so that somebody is in the way; or the same in all clones.
+    let file = match rng.below(10) {
+        0..4 => pick(rng, &PATHS[..2]),
+        4 | 5 => pick(rng, &["repo:a.rs", "repo:*.rs"]),
+        _ => pick(rng, &PATHS),
+    };
     maybe!(rng, 95, body, "filePath", json!(file));
     maybe!(rng, 95, body, "peerId", me.clone());
     maybe!(rng, 40, body, "reason", json!("because"));
@@ -541,7 +592,7 @@ fn events(rng: &mut Rng, known: &Known, me: &Value) -> Value {
     maybe!(rng, 60, body, "types", json!(types));
     let limit = 1 + rng.below(9);
     maybe!(rng, 60, body, "limit", json!(limit));
-    let after = rng.next() % (known.last_seq + 2);
+    let after = seq(rng, known);
     maybe!(rng, 40, body, "after", json!(after));
     maybe!(rng, 30, body, "after", json!(known.last_seq));
     maybe!(rng, 20, body, "since", json!(known.since));

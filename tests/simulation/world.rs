@@ -1,20 +1,21 @@
 //! One mesh over one backend, and the shell around it, played: crashes, restarts, requests that wait.
 
+mod actions;
+mod requests;
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
-use slm_mesh::api::{
-    Claimed, DatabaseStatus, Endpoint, LockReply, Messages, ProcessFacts, Refusal, Reply, Request,
-};
-use slm_mesh::broker::held::{Asker, Cut, Held, Hold, Key};
-use slm_mesh::broker::links::News;
-use slm_mesh::mesh::{
-    Caller, Credential, Effects, Entropy, Failure, Interest, Lost, Mesh, Outcome, Settings,
-};
-use slm_mesh::model::{MachineId, MachineName, MessageId, Monotonic, Now, PeerId, Recipient, Seq};
+use slm_mesh::api::{DatabaseStatus, Endpoint, Reply, Request};
+use slm_mesh::broker::held::{Asker, Held};
+use slm_mesh::mesh::{Entropy, Interest, Lost, Mesh, Settings};
+use slm_mesh::model::{MachineId, MachineName, Monotonic, Now, PeerId, Recipient, Seq};
 use slm_mesh::store::{EventQuery, Store};
 use uuid::Uuid;
+
+pub(crate) use actions::{Action, Answer, End, Home, Input, Seen, Token};
+use requests::Granted;
 
 use crate::net::Net;
 use crate::rng::Rng;
@@ -28,138 +29,6 @@ pub(crate) trait Backend {
     fn crash(&mut self, store: Self::Store) -> Self::Store;
     /// What is found after it was closed.
     fn restart(&mut self, store: Self::Store) -> Self::Store;
-}
-
-/// The machine of whoever asks; none for the hub's own.
-pub(crate) type Home = Option<MachineName>;
-
-/// Whose token a request carries, and from which machine it comes.
-#[derive(Clone, Debug)]
-pub(crate) enum Token {
-    /// The person there.
-    Person(Home),
-    Peer(String, Home),
-}
-
-impl Token {
-    pub(crate) fn home(&self) -> Home {
-        match self {
-            Self::Person(home) | Self::Peer(_, home) => *home,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    Request {
-        token: Token,
-        endpoint: Endpoint,
-        body: String,
-    },
-    /// A process listens on a peer's socket again, if none does.
-    Listen(PeerId),
-    /// A peer closes its connection.
-    HangUpLink(PeerId),
-    /// A peer takes so many frames from its socket and acknowledges the messages in them.
-    Read {
-        peer: PeerId,
-        frames: usize,
-    },
-    /// The process ends that listens on a peer's socket.
-    ProcessEnded(PeerId),
-    /// The process ends that a peer has said it is.
-    NamedEnded(PeerId),
-    AgentEnded(PeerId),
-    /// A machine connects, which is let in if it was not removed.
-    Dial(MachineId),
-    /// The connection of a machine ends.
-    CutOff(MachineName),
-    Tick,
-    /// The client of a held request goes away.
-    HangUp(usize),
-    /// An answer that gave a lock to someone who had waited is lost: it was not written, or its
-    /// connection is reset now.
-    AnswerLost {
-        nth: usize,
-        written: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Commit,
-    /// The commit fails: nothing of the turn may be seen again.
-    Abort,
-    /// The broker dies before the commit.
-    KilledBefore,
-    /// The broker dies after the commit, before anyone was told.
-    KilledAfter,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Action {
-    Turn(Vec<Input>, End),
-    /// A turn after one whose store has failed: nothing is written but by what is asked.
-    BareTurn(Vec<Input>, End),
-    /// Time passes; the wall clock may jump, too.
-    Time {
-        ms: u64,
-        jump_ms: i64,
-    },
-    /// The machine sleeps: the monotonic clock stands still.
-    Sleep {
-        ms: u64,
-    },
-    /// The broker ends and starts again after a while, perhaps with the machine.
-    Restart {
-        ms: u64,
-        reboot: bool,
-        jump_ms: i64,
-    },
-    Maintain,
-}
-
-/// What a request came to, as its sender saw it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Answer {
-    Reply(Reply),
-    Refused(Refusal),
-    Held,
-    /// It was not asked: its machine has no connection.
-    Unsent,
-}
-
-/// What could be seen of an action from outside; both backends must show the same.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Seen {
-    /// Requests that were answered, by their place in the turn.
-    pub(crate) answers: Vec<(usize, Answer)>,
-    /// Requests held in former turns and answered in this.
-    pub(crate) late: Vec<(Home, String, Answer)>,
-    /// Frames that peers took from their sockets.
-    pub(crate) pushed: Vec<(PeerId, String)>,
-    /// The messages in them.
-    pub(crate) taken: Vec<(PeerId, MessageId)>,
-    pub(crate) departed: Vec<PeerId>,
-    /// Answers that were lost, by the fence of the lock that they gave.
-    pub(crate) lost: Vec<(Seq, Lost)>,
-    /// Those that did not arrive, whether or not the broker has told the core.
-    pub(crate) missed: Vec<(Seq, Lost)>,
-    /// Machines that were let in, or not.
-    pub(crate) admitted: Vec<(MachineId, Option<MachineName>)>,
-    pub(crate) down: bool,
-}
-
-/// What the kernel would say of a registration.
-fn facts(body: &str) -> ProcessFacts {
-    let body: Value = serde_json::from_str(body).unwrap();
-    let is = |fact: &str| body["facts"][fact] == true;
-    ProcessFacts {
-        agent_start: body["agentPid"].as_u64().and(body["facts"]["start"].as_str()).map(Into::into),
-        descends: is("descends"),
-        former_gone: is("gone"),
-        former_ended: is("ended"),
-    }
 }
 
 struct SeededEntropy(Rng);
@@ -177,13 +46,6 @@ impl Entropy for SeededEntropy {
     }
 }
 
-/// An answer that gave a lock to someone who had waited, and when it left.
-struct Granted {
-    asker: Asker,
-    fence: Seq,
-    at: Monotonic,
-}
-
 /// What becomes of a turn if it commits.
 #[derive(Default)]
 struct Turn {
@@ -193,6 +55,8 @@ struct Turn {
     granted: Vec<(Asker, Seq)>,
     lost: Vec<(Seq, Lost)>,
     admitted: Vec<(MachineId, Option<MachineName>)>,
+    /// Peers that were given another name.
+    renamed: Vec<PeerId>,
 }
 
 pub(crate) struct World<B: Backend> {
@@ -439,7 +303,12 @@ impl<B: Backend> World<B> {
         self.crashed_now.clear();
         self.alone_now.clear();
         self.joined_now.clear();
-        let Turn { answers, late, granted, lost, admitted } = std::mem::take(&mut self.now_in);
+        let Turn { answers, late, granted, lost, admitted, renamed } =
+            std::mem::take(&mut self.now_in);
+        for peer in renamed {
+            // With another mailbox it is told anew what waits for it.
+            self.net.registered(peer);
+        }
         let at = self.now.mono;
         let granted = granted.into_iter();
         self.granted.extend(granted.map(|(asker, fence)| Granted { asker, fence, at }));
@@ -469,275 +338,6 @@ impl<B: Backend> World<B> {
         }
     }
 
-    /// Asks again for requests that wait for locks and have an answer now, in the turn.
-    fn grant_locks(&mut self) {
-        while let Some((asker, hold)) = self.held.next_waiter(self.mesh.as_mut().unwrap()) {
-            self.ask_again(asker, hold);
-        }
-    }
-
-    fn ask_again(&mut self, asker: Asker, mut hold: Box<Hold>) {
-        let (now, before) = (self.now, hold.again());
-        let answer = match self.mesh().handle_held(hold.caller, &hold.request, before, now) {
-            Ok(Outcome::Hold { on, until }) => {
-                // A claim may be looked at again before its time is over.
-                let over = match on {
-                    Interest::Claim { until, .. } => until,
-                    _ => before.until,
-                };
-                let waits = now.mono < until && until <= over && on == before.on;
-                assert!(waits && !before.hung_up, "held beyond its time");
-                hold.wait_on(on, until);
-                return self.held.hold(asker, hold);
-            }
-            Ok(Outcome::Reply(reply)) => {
-                self.held.answered(asker, &reply);
-                Answer::Reply(reply)
-            }
-            Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
-            Err(Failure::Store(error)) => panic!("{error}"),
-        };
-        let fence = match &answer {
-            Answer::Reply(Reply::Locked(LockReply { lock, .. })) => Some(lock.fence),
-            _ => None,
-        };
-        if before.hung_up {
-            match (before.on, &answer) {
-                (Interest::Inbox(_), Answer::Reply(reply)) => {
-                    assert_eq!(*reply, Reply::Messages(Messages::default()));
-                }
-                (Interest::Claim { .. }, Answer::Reply(reply)) => {
-                    assert_eq!(*reply, Reply::Claimed(Claimed::default()));
-                }
-                // Its peer may have left.
-                _ => {}
-            }
-            // Nobody gets it.
-            let mesh = self.mesh.as_mut().unwrap();
-            self.held.closed(asker, now.mono, mesh, || panic!("nothing was written yet"));
-            assert_eq!(fence, None, "a lock for whoever has gone");
-            return;
-        }
-        self.now_in.granted.extend(fence.map(|fence| (asker, fence)));
-        let mut answers = self.now_in.answers.iter_mut();
-        // One that was held in this very turn is seen with what it came to.
-        if let Some((.., shown)) = answers.find(|(_, other, _)| *other == asker) {
-            *shown = answer;
-        } else {
-            let (home, body) = (self.homes[&asker], self.bodies[&asker].clone());
-            self.now_in.late.push((home, body, answer));
-        }
-    }
-
-    /// Tells of locks whose new holders did not get the answer.
-    fn tell_lost(&mut self) {
-        let now = self.now;
-        while let Some((fence, lost)) = self.held.next_lost() {
-            self.now_in.lost.push((fence, lost));
-            self.mesh().grant_lost(fence, lost, now).unwrap();
-        }
-    }
-
-    /// What happens to the ways to peers.
-    fn happen(&mut self, input: &Input, seen: &mut Seen) {
-        match input {
-            Input::Listen(peer) => self.net.listen(*peer),
-            Input::HangUpLink(peer) => self.net.hang_up(*peer),
-            Input::Read { peer, frames } => self.net.read(*peer, *frames, seen),
-            Input::ProcessEnded(peer) => self.net.process_ended(*peer, self.now.mono),
-            Input::NamedEnded(peer) => self.net.named_ended(*peer),
-            Input::AgentEnded(peer) => self.alone.push(*peer),
-            Input::CutOff(machine) => self.cut_off(*machine),
-            _ => {}
-        }
-    }
-
-    /// The connection of a machine ends, and with it what was held there and the ways to its peers.
-    fn cut_off(&mut self, machine: MachineName) {
-        if !self.machines.remove(&machine) {
-            return;
-        }
-        self.joined.retain(|other| *other != machine);
-        self.joined_now.retain(|other| *other != machine);
-        self.cut_off.push(machine);
-        let now = self.now.mono;
-        let mesh = self.mesh.as_mut().unwrap();
-        let homes = &self.homes;
-        let of_it = |asker: &Asker| homes[asker] == Some(machine);
-        let waiting: Vec<Asker> = self.held.iter().map(|(asker, _)| asker).filter(of_it).collect();
-        for asker in waiting {
-            self.held.closed(asker, now, mesh, || panic!("it was given nothing"));
-        }
-        // What it was given may have arrived.
-        for granted in self.granted.extract_if(.., |granted| of_it(&granted.asker)) {
-            self.held.closed(granted.asker, now, mesh, || None);
-        }
-        let peers = self.net.connected().into_iter().chain(self.net.wanted());
-        let peers: Vec<_> = peers.filter(|peer| mesh.machine_of(*peer) == Some(machine)).collect();
-        for peer in &peers {
-            self.net.disconnect(*peer, now);
-        }
-        // What was heard before the end counts.
-        self.hear_news();
-        for peer in peers {
-            self.mesh().link_down(peer);
-            self.came_up.retain(|(other, _)| *other != peer);
-        }
-    }
-
-    /// What of that needs no turn.
-    fn hear_news(&mut self) {
-        let now = self.now;
-        for news in self.net.take_news() {
-            let mesh = self.mesh.as_mut().unwrap();
-            match news {
-                News::Up(peer, known) => self.came_up.push((peer, known)),
-                News::Listens(peer, _) => {
-                    if self.with_agents.contains(&peer) {
-                        mesh.agent_lives(peer);
-                    }
-                }
-                News::Down(peer) => {
-                    self.came_up.retain(|(other, _)| *other != peer);
-                    mesh.link_down(peer);
-                }
-                News::Process(peer, known) => mesh.process_known(peer, known, now),
-                News::Ended(peer) => self.crashed.push(peer),
-                News::NamedEnded(peer) => mesh.named_process_ended(peer),
-                News::Acknowledged(peer, id) => mesh.acknowledged(peer, id, now),
-                News::Written(peer, seq) => mesh.frame_written(peer, seq, now),
-                News::AgentLives(_) | News::AgentEnded(_) => unreachable!(),
-            }
-        }
-    }
-
-    /// What is part of the turn.
-    fn tell_core(&mut self) {
-        let now = self.now;
-        self.crashed_now.append(&mut self.crashed);
-        self.alone_now.append(&mut self.alone);
-        let mesh = self.mesh.as_mut().unwrap();
-        for peer in &self.crashed_now {
-            mesh.process_ended(*peer, now).unwrap();
-        }
-        for peer in &self.alone_now {
-            mesh.agent_ended(*peer, now).unwrap();
-        }
-        for machine in self.cut_off.drain(..) {
-            mesh.machine_down(machine, now).unwrap();
-        }
-        self.joined_now.append(&mut self.joined);
-        for machine in &self.joined_now {
-            mesh.machine_up(*machine, now).unwrap();
-        }
-        self.tell_lost();
-        let mesh = self.mesh.as_mut().unwrap();
-        while let Some((peer, known)) = self.came_up.pop() {
-            mesh.link_up(peer, known, now).unwrap();
-            self.net.announced(peer);
-        }
-    }
-
-    fn input(&mut self, at: usize, input: &Input) {
-        let now = self.now;
-        match input {
-            Input::Listen(_)
-            | Input::HangUpLink(_)
-            | Input::Read { .. }
-            | Input::ProcessEnded(_)
-            | Input::NamedEnded(_)
-            | Input::AgentEnded(_)
-            | Input::CutOff(_) => {}
-            Input::Dial(id) => {
-                let name = format!("m{}", id.0[0] % 2);
-                let admitted =
-                    match self.mesh().admit(*id, Credential::Secret, (&name, "here"), now) {
-                        Ok(name) => Some(name),
-                        Err(Failure::Refused(_)) => None,
-                        Err(Failure::Store(error)) => panic!("{error}"),
-                    };
-                self.now_in.admitted.push((*id, admitted));
-            }
-            Input::Request { token, endpoint, body } => {
-                let asker = Asker::Remote { machine: Key::SINGLE, id: self.askers };
-                self.askers += 1;
-                let answer = self.ask(asker, token, *endpoint, body);
-                self.now_in.answers.push((at, asker, answer));
-            }
-            Input::Tick => self.mesh().tick(now).unwrap(),
-            Input::HangUp(n) => {
-                let waiting: Vec<Asker> = self.held.iter().map(|(asker, _)| asker).collect();
-                if waiting.is_empty() {
-                    return;
-                }
-                let asker = waiting[n % waiting.len()];
-                let mesh = self.mesh.as_mut().unwrap();
-                if n % 3 == 0 {
-                    self.held.closed(asker, now.mono, mesh, || panic!("it was given nothing"));
-                    return;
-                }
-                let inbox = match self.held.get(asker).unwrap().again().on {
-                    Interest::Inbox(recipient) => Some(recipient),
-                    _ => None,
-                };
-                let unread = |mesh: &mut Mesh<B::Store>| {
-                    inbox.map(|of| mesh.store_mut().unread_count(of).unwrap())
-                };
-                let before = unread(mesh);
-                self.held.hung_up(asker, now.mono, mesh);
-                while let Some((asker, hold)) = self.held.next_woken() {
-                    self.ask_again(asker, hold);
-                }
-                let left = unread(self.mesh());
-                assert_eq!(left, before, "nothing is marked read for nobody");
-            }
-            Input::AnswerLost { nth, written } => {
-                if self.granted.is_empty() {
-                    return;
-                }
-                let Granted { asker, fence, at } = self.granted.remove(nth % self.granted.len());
-                let (cut, lost) = if *written {
-                    (Cut::Reset, Lost::Reset { after: now.mono.since(at) })
-                } else {
-                    (Cut::Unwritten, Lost::Unwritten)
-                };
-                self.missed.push((fence, lost));
-                let mesh = self.mesh.as_mut().unwrap();
-                self.held.closed(asker, now.mono, mesh, || Some(cut));
-                self.tell_lost();
-            }
-        }
-    }
-
-    fn ask(&mut self, asker: Asker, token: &Token, endpoint: Endpoint, body: &str) -> Answer {
-        let (now, mesh) = (self.now, self.mesh.as_mut().unwrap());
-        if token.home().is_some_and(|home| !self.machines.contains(&home)) {
-            return Answer::Unsent;
-        }
-        let caller = match token {
-            Token::Person(home) => home.map_or(Caller::Broker, Caller::Operator),
-            Token::Peer(token, home) => mesh.authenticate(token, *home),
-        };
-        let mut request = match Request::decode(endpoint, body.as_bytes()) {
-            Ok(request) => request,
-            Err(refusal) => return Answer::Refused(refusal),
-        };
-        if let Request::Register(register) = &mut request {
-            register.facts = facts(body);
-        }
-        match mesh.handle(caller, &request, now) {
-            Ok(Outcome::Reply(reply)) => Answer::Reply(reply),
-            Ok(Outcome::Hold { on, until }) => {
-                self.bodies.insert(asker, body.to_owned());
-                self.homes.insert(asker, token.home());
-                self.held.hold(asker, Hold::new(caller, request, on, until));
-                Answer::Held
-            }
-            Err(Failure::Refused(refusal)) => Answer::Refused(refusal),
-            Err(Failure::Store(error)) => panic!("{error}"),
-        }
-    }
-
     fn crash(&mut self, seen: &mut Seen) {
         let mut mesh = self.mesh.take().unwrap();
         // The store as it is, with the turn open if it was: `into_store` would be a clean end.
@@ -746,57 +346,5 @@ impl<B: Backend> World<B> {
         let store = self.backend.crash(store);
         self.start(store);
         seen.down = true;
-    }
-
-    fn carry_out(&mut self, mut effects: Effects, seen: &mut Seen) {
-        let now = self.now.mono;
-        for machine in std::mem::take(&mut effects.removed) {
-            self.cut_off(machine);
-        }
-        // Some may have left in the same turn, or their machine has.
-        let mesh = self.mesh.as_ref().unwrap();
-        let here = |peer| {
-            mesh.is_present(peer)
-                && mesh.machine_of(peer).is_none_or(|home| self.machines.contains(&home))
-        };
-        effects.connect.retain(|(peer, _)| here(*peer));
-        effects.watch.retain(|(peer, _)| here(*peer));
-        effects.agents.retain(|agent| here(agent.peer));
-        for push in &effects.pushes {
-            self.net.add(push);
-        }
-        self.net.carry_out(now);
-        self.hear_news();
-        for departed in effects.departed {
-            self.net.depart(departed.peer, now);
-            self.with_agents.remove(&departed.peer);
-            seen.departed.push(departed.peer);
-        }
-        for peer in effects.disconnect {
-            let mut sockets = effects.connect.iter().filter(|(other, _)| *other == peer);
-            if sockets.any(|(_, path)| !self.net.leads_to(peer, path)) {
-                // That was its former process: another listens for it now.
-                self.crashed.retain(|other| *other != peer);
-            }
-            // If the turn that ended it has failed, what was said on it since was not heard.
-            self.net.forget_acknowledged(peer);
-            self.net.disconnect(peer, now);
-        }
-        for (peer, path) in effects.connect {
-            self.net.connect(peer, &path, now);
-        }
-        for (peer, pid) in effects.watch {
-            self.net.registered(peer);
-            self.net.watch_named(peer, pid, now);
-        }
-        for agent in effects.agents {
-            // Not every process is what it is said to be.
-            if agent.pid == 7 {
-                self.with_agents.insert(agent.peer);
-            } else {
-                self.with_agents.remove(&agent.peer);
-            }
-        }
-        self.hear_news();
     }
 }

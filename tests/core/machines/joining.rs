@@ -102,8 +102,10 @@ fn a_removed_machine_can_do_nothing_any_more() {
     let locks = world.ask(HUB, Endpoint::Lock, &json!({"action": "query"}));
     assert_eq!(locks["locks"], json!([]));
     let back = json!({"pid": 1, "projectPath": "/w", "peerId": peer.to_string()});
-    let refused = world.refused(As::Token(&token, "laptop"), Endpoint::Register, &back);
-    assert_eq!(refused.0, "peer_not_found");
+    let new = json!({"pid": 1, "projectPath": "/w"});
+    for (who, body) in [(As::Token(&token, "laptop"), &back), (As::Person("laptop"), &new)] {
+        assert_eq!(world.refused(who, Endpoint::Register, body).0, "unauthorized");
+    }
     assert_eq!(world.0.mesh().store_mut().invitations().unwrap(), []);
     for proof in [Credential::Known, Credential::Secret] {
         assert!(world.admit(id(1), proof, "laptop").unwrap_err().contains("removed"));
