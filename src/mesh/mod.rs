@@ -8,7 +8,7 @@
 //! The shell calls it in turns: [`Mesh::begin_turn`], then any number of [`Mesh::handle`] and of news
 //! about connections, then [`Mesh::feed`] and [`Mesh::commit_turn`]. Only after that may it carry out
 //! the [`Effects`] and answer. A request is checked in full before it writes, so a refusal has written
-//! nothing; a [`StoreError`] ends the whole turn with [`Mesh::abort_turn`].
+//! nothing; a [`StoreError`](crate::store::StoreError) ends the whole turn with [`Mesh::abort_turn`].
 //!
 //! What is kept in memory here is a cache of the store, and what only the running mesh can know:
 //! connections, heartbeats, rates.
