@@ -6,8 +6,8 @@
 pub mod model;
 pub mod text;
 pub mod agents;
-pub mod names;
 pub mod limits;
+pub mod names;
 pub mod patterns;
 pub mod paths;
 pub mod config;

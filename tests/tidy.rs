@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 32] = [
     ("names", &["agents", "limits"]),
     ("patterns", &["limits"]),
     ("paths", &[]),
-    ("config", &["limits", "names", "paths"]),
+    ("config", &["limits", "model", "names", "paths"]),
     ("api", &["limits", "model", "names"]),
     ("tell", &["api", "limits", "model", "text"]),
     ("files", &["limits"]),

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Mode, StartError};
 use crate::config::Config;
-use crate::files::{read_small, small_number, write_private};
+use crate::files::{self, read_small, small_number, write_private};
 use crate::limits::{LISTEN_BACKLOG, LOCK_TIME_MAX};
 use crate::log;
 use crate::mesh::Entropy;
@@ -211,11 +211,8 @@ impl Presence {
 
 /// Removes a file, if it is there.
 pub(super) fn remove_file(path: &Path) {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            log::warn(format_args!("cannot remove {}: {error}", path.display()));
-        }
-        _ => {}
+    if let Err(error) = files::remove(path) {
+        log::warn(format_args!("cannot remove {}: {error}", path.display()));
     }
 }
 

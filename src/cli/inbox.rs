@@ -30,7 +30,8 @@ pub(super) const ENTRY: Entry = Entry {
          The messages of a peer that reads its own, as agents do, stay unread.",
         "With --sent: the newest messages that were sent, and how far each has come. It is \
          queued when it is stored, delivered when the process of its recipient has confirmed \
-         it, notified when it was put where the agent will see it, read when the agent has it. \
+         it, sent when a queue of the agent's own has it, notified when it is proven to be \
+         before the agent, read when the agent has it. \
          For a broadcast: how many of its recipients have come that far.",
         "Control characters in messages are shown escaped; --json has them as they are.",
     ],

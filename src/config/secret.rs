@@ -1,11 +1,12 @@
 //! The shared secret (`SLM_MESH_SHARED_SECRET`): a key, not a password.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::SHARED_SECRET;
 use super::env::Env;
 use super::error::ConfigError;
 use crate::limits::{SHARED_SECRET_BASE64_MIN, SHARED_SECRET_CHARS_MAX, SHARED_SECRET_HEX_MIN};
+use crate::model::hex;
 
 /// What lets all machines that have it into one mesh. Never shown: its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,11 +34,7 @@ impl Secret {
     pub fn fresh() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes.iter().fold(String::new(), |mut text, byte| {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })))
+        Ok(Self(hex(&bytes)))
     }
 
     /// The secret itself.

@@ -104,6 +104,8 @@ impl PushLink {
 
     /// Takes back what `turn` pushed: it never left.
     pub(super) fn abort(&mut self, turn: u64) {
+        // What the store was told in the turn it has forgotten.
+        self.noted = Seq(0);
         self.take_back(|frame| frame.turn == turn);
     }
 

@@ -122,11 +122,8 @@ fn make_dirs(dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// A sentence that says what is wrong.
 pub fn remove(path: &Path) -> Result<(), String> {
     check_writable(path)?;
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("it cannot be removed: {error}")),
-    }
+    files::remove(path).map_err(|error| format!("it cannot be removed: {error}"))?;
+    Ok(())
 }
 
 #[cfg(test)]

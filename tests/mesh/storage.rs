@@ -168,6 +168,24 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept() {
     alice.send(&broker, "bob", "again");
 }
 
+#[test]
+fn a_damaged_journal_that_finds_no_room_for_a_copy_is_moved_aside() {
+    let mut broker = Broker::start();
+    let alice = broker.register("alice");
+    alice.send(&broker, "cli", "settled");
+    broker.stop();
+    // Nothing of it can be read, and no file may be so long.
+    let journal = [&b"slmturns"[..], &vec![7; 600_000]].concat();
+    fs::write(broker.dir().join("mesh.db-turns"), &journal).unwrap();
+    broker.setup.before = Some("ulimit -f 512".into());
+    broker.start_again();
+    let moved = aside(&broker.dir()).into_iter().find(|name| name.contains("-turns.damaged-"));
+    let moved = moved.unwrap_or_else(|| panic!("it is not there: {:?}", aside(&broker.dir())));
+    assert!(broker.log().contains(&moved), "{}", broker.log());
+    assert_eq!(fs::read(broker.dir().join(moved)).unwrap(), journal);
+    assert_eq!(broker.status()["messages"]["total"], 1);
+}
+
 fn aside(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap());

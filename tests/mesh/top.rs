@@ -97,7 +97,8 @@ fn sends_and_frees_as_a_person_asks() {
     let webapp = broker.register("webapp");
     webapp.ok(&broker, "/lock", &json!({"action": "lock", "filePath": "/src/main.rs"}));
     let (screen, mut top, _) = top(&broker, 100, 30);
-    screen.wait_for("/src/main.rs");
+    // What has happened may be there before the lists are.
+    screen.wait("the lists", |text| text.contains("Peers 1") && text.contains("Locks 1"));
 
     // To a peer.
     screen.type_keys("1");

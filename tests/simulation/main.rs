@@ -398,14 +398,9 @@ impl Run {
             // Unless it has left.
             let (Some(first), Some(second)) = (claim(), claim()) else { continue };
             let query = InboxQuery {
-                recipient: Recipient::Peer(client.id),
                 unread_only: true,
-                from: None,
-                before: None,
-                after: None,
                 untold_only: true,
-                but: &[],
-                limit: u32::MAX,
+                ..InboxQuery::of(Recipient::Peer(client.id), u32::MAX)
             };
             let store = self.memory.mesh().store_mut();
             let untold = store.inbox(&query, None, &mut |_| true).unwrap().messages;
@@ -478,16 +473,7 @@ fn contents<S: Store>(store: &mut S, known: &Known) -> Result<String, StoreError
     let peers = known.clients.iter().map(|client| client.id).collect::<BTreeSet<PeerId>>();
     let people = known.homes().filter_map(|home| Party::cli_of(home).inbox());
     for recipient in peers.into_iter().map(Recipient::Peer).chain(people) {
-        let inbox = InboxQuery {
-            recipient,
-            unread_only: false,
-            from: None,
-            before: None,
-            after: None,
-            untold_only: false,
-            but: &[],
-            limit: u32::MAX,
-        };
+        let inbox = InboxQuery::of(recipient, u32::MAX);
         let _ = writeln!(out, "{:?}", store.inbox(&inbox, None, &mut |_| true)?);
         let sender = Party::from(recipient);
         let sent =

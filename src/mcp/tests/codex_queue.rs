@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use mio::{Events, Poll};
 
 use super::*;

@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -192,13 +191,8 @@ fn executable() -> Option<PathBuf> {
             // A relative one would be looked for in the project, which others write to.
             .filter(|directory| directory.is_absolute())
             .map(|directory| directory.join(PROGRAM))
-            .find(|path| is_executable(path))
+            .find(|path| platform::is_program(path))
     })
-}
-
-fn is_executable(path: &Path) -> bool {
-    std::fs::metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

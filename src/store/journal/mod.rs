@@ -87,8 +87,9 @@ pub trait Ground: Store {
     /// Whether the turns that were held are not there any more, after something has failed.
     fn has_lost(&self) -> bool;
 
-    /// Forgets the turns that are held. Between turns.
-    fn drop_held(&mut self);
+    /// Forgets the turns that are held. Between turns. After an error they are still there, and
+    /// [lost](Ground::has_lost).
+    fn drop_held(&mut self) -> Result<()>;
 
     /// Gives no number up to this one any more, and makes that durable. Between turns, before the first
     /// that is held. After an error it may be forgotten by a kill.
@@ -198,7 +199,7 @@ impl<S: Ground, M: Medium> Journaled<S, M> {
         let Self { store, log, .. } = self;
         store.rollback_turn();
         let last = store.last_seq();
-        store.drop_held();
+        store.drop_held()?;
         let record = store.position()?.record;
         store.lift_limit(true)?;
         let done = log.each_after(

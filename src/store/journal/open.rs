@@ -96,7 +96,7 @@ impl JournaledSqlite {
         let go_on = |error: StoreError| failed("go on with", &error);
         let mut store = SqliteStore::open(path, options)?;
         let (mut log, found) = look(&mut store, open()?, sync).map_err(go_on)?;
-        let is_new = store.last_seq() == Seq(0);
+        let is_new = store.last_seq() == Seq(0) && store.recovery().is_none();
         match found {
             Found::Sound => {}
             Found::Newer(found) => {

@@ -109,7 +109,7 @@ pub(in crate::store) type InMemory = Journaled<MemoryStore, Tape>;
 pub(in crate::store) fn crashed(store: &InMemory) -> InMemory {
     let mut ground = store.store.clone();
     ground.rollback_turn();
-    ground.drop_held();
+    ground.drop_held().unwrap();
     Journaled::new(ground, store.log.medium().copy(), false).unwrap()
 }
 
@@ -134,7 +134,7 @@ impl JournaledSqlite {
 
     /// Commits of the database fail from now on, or not any more.
     pub(crate) fn refuse_commits(&mut self, refuse: bool) {
-        self.store.refuse_commits(refuse);
+        self.store.refuse(if refuse { &["COMMIT"] } else { &[] });
     }
 
     pub(in crate::store) fn journal_path(&self) -> &Path {

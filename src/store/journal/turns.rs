@@ -135,7 +135,7 @@ impl<S: Ground, M: Medium> Store for Journaled<S, M> {
         let behind = std::mem::replace(&mut self.behind, true);
         let mended = self.store.mend()?;
         if mended {
-            self.store.drop_held();
+            self.store.drop_held()?;
             let journal = self.log.journal();
             if self.store.position()?.journal != journal {
                 // It could not be read what the one in its place had.

@@ -30,12 +30,13 @@ impl Ground for MemoryStore {
         false
     }
 
-    fn drop_held(&mut self) {
+    fn drop_held(&mut self) -> Result<()> {
         if let Some((tables, _)) = &self.settled {
             self.tables = tables.clone();
             self.turn = None;
             self.held = false;
         }
+        Ok(())
     }
 
     fn give_up_to(&mut self, seq: Seq) -> Result<()> {

@@ -187,11 +187,11 @@ pub(super) struct Db {
     pub(super) holding: Holding,
     /// While that transaction is open: the counters at its beginning.
     held: Option<Tally>,
-    /// What a turn that has failed has changed in it could not be rolled back.
+    /// It has failed, and could not be rolled back.
     is_spoilt: bool,
-    /// Commits of it fail: what a full disk does, for tests.
+    /// Statements that fail, as on a full disk or without memory.
     #[cfg(test)]
-    pub(super) refuse_commits: bool,
+    pub(super) refused: &'static [&'static str],
 }
 
 impl Db {
@@ -208,7 +208,7 @@ impl Db {
             held: None,
             is_spoilt: false,
             #[cfg(test)]
-            refuse_commits: false,
+            refused: &[],
         }
     }
 
@@ -254,8 +254,8 @@ impl Db {
                 self.execute("RELEASE turn")
             };
             if turn.began != Began::AsSavepoint || to_savepoint().is_err() {
-                // If this fails, it is tried again before those that are held are done again; and else
-                // the next turn cannot begin, and reports it.
+                // If this fails, it is tried again by `drop_held`; without held turns the next turn
+                // cannot begin, and reports it.
                 self.is_spoilt = self.execute("ROLLBACK").is_err();
             }
         }
@@ -294,7 +294,8 @@ impl Db {
             if self.holding == Holding::On {
                 self.holding = Holding::Stuck;
             }
-            self.drop_held();
+            // If that fails, too, they count as lost.
+            let _ = self.drop_held();
         }
         settled
     }
@@ -317,32 +318,30 @@ impl Db {
         if self.held.is_none() {
             return Ok(());
         }
-        #[cfg(test)]
-        if self.refuse_commits {
-            self.drop_held();
-            return Err(Fault::Misuse("commits are refused".into()));
-        }
         let committed = self.keep_counters().and_then(|()| self.execute("COMMIT"));
         if committed.is_ok() {
             self.held = None;
             self.holding = Holding::On;
         } else {
             self.cramped = true;
-            self.drop_held();
+            let _ = self.drop_held();
         }
         committed
     }
 
-    /// Forgets the held turns.
-    pub(super) fn drop_held(&mut self) {
+    /// Forgets the held turns. After an error they are still in the transaction, and count as lost.
+    pub(super) fn drop_held(&mut self) -> Outcome<()> {
         if !self.connection.is_autocommit() {
-            let _ = self.execute("ROLLBACK");
+            self.is_spoilt = true;
+            self.execute("ROLLBACK")?;
         }
         self.is_spoilt = false;
-        let Some(before) = self.held.take() else { return };
-        self.lists = RecipientLists::default();
-        self.parties.forget_all();
-        self.tally = before;
+        if let Some(before) = self.held.take() {
+            self.lists = RecipientLists::default();
+            self.parties.forget_all();
+            self.tally = before;
+        }
+        Ok(())
     }
 
     /// To be called after an operation failed.
@@ -445,6 +444,10 @@ impl Db {
 
     /// Runs a statement without parameters.
     pub(super) fn execute(&self, sql: &str) -> Outcome<()> {
+        #[cfg(test)]
+        if self.refused.contains(&sql) {
+            return Err(Fault::Misuse(format!("{sql} is refused")));
+        }
         self.change(sql, [])?;
         Ok(())
     }

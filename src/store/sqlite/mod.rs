@@ -171,10 +171,10 @@ impl SqliteStore {
         Ok((verdict != "ok").then_some(verdict))
     }
 
-    /// Makes commits fail from now on, as on a full disk, or no longer.
+    /// Makes these statements fail from now on, and no others.
     #[cfg(test)]
-    pub(super) fn refuse_commits(&mut self, refuse: bool) {
-        self.db.refuse_commits = refuse;
+    pub(super) fn refuse(&mut self, statements: &'static [&'static str]) {
+        self.db.refused = statements;
     }
 
     /// Closes it in order: what is known is stored, the log is emptied. (Dropping does the same, but
@@ -190,7 +190,7 @@ impl SqliteStore {
         self.closed = true;
         self.db.rollback_turn();
         // They are in the journal.
-        self.db.drop_held();
+        let dropped = self.run(Db::drop_held);
         if self.damage.is_some() {
             // It stays as it is, for whoever wants to save something.
             return self.run(|db| {
@@ -198,6 +198,7 @@ impl SqliteStore {
                 Ok(db.connection.set_db_config(off, true).map(|_| ())?)
             });
         }
+        dropped?;
         self.run(|db| {
             db.in_own_turn(Db::keep_progress)?;
             db.empty_wal()
@@ -287,8 +288,8 @@ impl Ground for SqliteStore {
         self.db.has_lost()
     }
 
-    fn drop_held(&mut self) {
-        self.db.drop_held();
+    fn drop_held(&mut self) -> Result<()> {
+        self.run(Db::drop_held)
     }
 
     fn give_up_to(&mut self, seq: Seq) -> Result<()> {

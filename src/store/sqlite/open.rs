@@ -19,7 +19,7 @@ use super::recover::{self, Unusable};
 use super::schema::{APPLICATION_ID, MIGRATIONS, TABLES, VERSION};
 use super::{Options, WAL_BYTES_BUSY};
 use crate::config::Durability;
-use crate::files::open_regular;
+use crate::files::{self, open_regular};
 use crate::model::Seq;
 
 /// Bytes of a page. A small message changes three pages, so half the usual size nearly halves what is
@@ -272,10 +272,7 @@ pub(super) fn make(
 
 fn remove_new(new: &Path) -> io::Result<()> {
     for suffix in ["", "-wal", "-journal"] {
-        match fs::remove_file(part(new, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        files::remove(&part(new, suffix))?;
     }
     Ok(())
 }

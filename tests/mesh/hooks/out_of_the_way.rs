@@ -28,16 +28,23 @@ fn without_a_broker_nothing_happens() {
     assert_eq!(mesh.broker_pid(), None);
 }
 
-#[test]
-fn a_broker_that_does_not_answer_is_not_waited_for() {
-    let mesh = Mesh::new();
+/// Bob has locked a file that alice is to edit, and the broker does not go on: the sessions, the file,
+/// and the broker's process.
+fn with_a_halted_broker(mesh: &Mesh) -> ([Session; 2], String, u32) {
     mesh.start();
-    let mut bob = Session::new(&mesh, "bob", None, None);
-    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
-    let file = path(&mesh, "a.rs");
+    let mut bob = Session::new(mesh, "bob", None, None);
+    let alice = Session::new(mesh, "alice", Some("s-1"), None);
+    let file = path(mesh, "a.rs");
     bob.lock(&file, None, 5);
     let pid = mesh.broker_pid().unwrap();
     send_signal(pid, "STOP");
+    ([alice, bob], file, pid)
+}
+
+#[test]
+fn a_broker_that_does_not_answer_is_not_waited_for() {
+    let mesh = Mesh::new();
+    let (_sessions, file, pid) = with_a_halted_broker(&mesh);
     let begun = Instant::now();
     let told = hook(&mesh, "claude-code", &edit("s-1", &file)).warned();
     assert!(told.contains("could not look") && told.contains("allowed"), "{told}");
@@ -52,13 +59,7 @@ fn a_broker_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn a_broker_that_is_slow_is_waited_for_before_an_edit() {
     let mesh = Mesh::new();
-    mesh.start();
-    let mut bob = Session::new(&mesh, "bob", None, None);
-    let _alice = Session::new(&mesh, "alice", Some("s-1"), None);
-    let file = path(&mesh, "a.rs");
-    bob.lock(&file, None, 5);
-    let pid = mesh.broker_pid().unwrap();
-    send_signal(pid, "STOP");
+    let (_sessions, file, pid) = with_a_halted_broker(&mesh);
     let mut command = mesh.command(["hook", "claude-code"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let input = edit("s-1", &file).to_string();

@@ -163,16 +163,7 @@ fn inboxes<B: Backend>(world: &mut World<B>, known: &Known) -> Vec<(Recipient, M
     let mut all = Vec::new();
     let people = known.homes().filter_map(|home| Party::cli_of(home).inbox());
     for recipient in peers.into_iter().map(Recipient::Peer).chain(people) {
-        let query = InboxQuery {
-            recipient,
-            unread_only: false,
-            from: None,
-            before: None,
-            after: None,
-            untold_only: false,
-            but: &[],
-            limit: u32::MAX,
-        };
+        let query = InboxQuery::of(recipient, u32::MAX);
         let page = world.mesh().store_mut().inbox(&query, None, &mut |_| true).unwrap();
         let ids: BTreeSet<MessageId> = page.messages.iter().map(|message| message.id).collect();
         assert_eq!(ids.len(), page.messages.len(), "a message is in an inbox once");

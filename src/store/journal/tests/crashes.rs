@@ -49,7 +49,7 @@ struct Moment {
 
 fn moment(store: &mut InMemory) -> Moment {
     let mut ground = store.store.clone();
-    ground.drop_held();
+    ground.drop_held().unwrap();
     let changes = store.log.medium().changes.borrow().len();
     Moment { changes, ground, contents: contents(store) }
 }

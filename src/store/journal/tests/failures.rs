@@ -75,7 +75,7 @@ fn a_database_that_cannot_commit_is_told_again_what_it_lacks() {
         register(store, 2);
         tell(store, 1, 2, "one");
     }
-    store.database().refuse_commits(true);
+    store.database().refuse(&["COMMIT"]);
     assert!(store.maintain(true).is_err());
     // It rests, and has to be asked again.
     assert!(store.maintain(true).unwrap());
@@ -89,7 +89,7 @@ fn a_database_that_cannot_commit_is_told_again_what_it_lacks() {
     store.stuck_until = Some(Instant::now());
     turn(&mut store, |_| ());
     assert!(store.stuck_until.is_some_and(|until| until > Instant::now()));
-    store.database().refuse_commits(false);
+    store.database().refuse(&[]);
     store.stuck_until = Some(Instant::now());
     turn(&mut store, |_| ());
     assert_eq!((store.stuck_until, store.store.has_held()), (None, false));
@@ -105,7 +105,7 @@ fn a_turn_that_fails_takes_those_held_along_only_if_they_can_be_committed_then()
         let dir = TempDir::new();
         let mut store = open(&dir);
         register(&mut store, 2);
-        store.database().refuse_commits(is_stuck);
+        store.database().refuse(if is_stuck { &["COMMIT"] } else { &[] });
         assert_eq!(store.maintain(true).is_err(), is_stuck);
         tell(&mut store, 1, 2, "one");
         let wanted = contents(&mut store);
@@ -121,11 +121,45 @@ fn a_turn_that_fails_takes_those_held_along_only_if_they_can_be_committed_then()
 }
 
 #[test]
+fn nothing_is_written_behind_a_turn_that_could_not_be_rolled_back() {
+    let dir = TempDir::new();
+    let mut store = open(&dir);
+    register(&mut store, 2);
+    tell(&mut store, 1, 2, "one");
+    let wanted = contents(&mut store);
+    store.begin_turn().unwrap();
+    post(&mut store, &party(1), To::One(inbox_of(2)), &Draft::new("two", T0));
+    store.database().refuse(&["ROLLBACK"]);
+    store.rollback_turn();
+    assert!(try_to_tell(&mut store, "three").is_err());
+    assert_same(&after_kill(&dir), &wanted, "after a kill");
+    store.database().refuse(&[]);
+    assert_eq!(contents(&mut store), wanted);
+    tell(&mut store, 1, 2, "four");
+    assert_same(&after_kill(&dir), &contents(&mut store), "after a kill");
+    assert_eq!(store.database().integrity().unwrap(), None);
+}
+
+#[test]
+fn a_commit_that_could_not_be_rolled_back_is_not_taken_for_done() {
+    let dir = TempDir::new();
+    let mut store = open(&dir);
+    register(&mut store, 2);
+    tell(&mut store, 1, 2, "one");
+    let wanted = contents(&mut store);
+    store.database().refuse(&["COMMIT", "ROLLBACK"]);
+    assert!(store.maintain(true).is_err());
+    assert!(try_to_tell(&mut store, "two").is_err());
+    assert!(store.close().is_err());
+    assert_eq!(contents(&mut open(&dir)), wanted);
+}
+
+#[test]
 fn a_journal_does_not_grow_for_ever_while_the_database_cannot_commit() {
     let dir = TempDir::new();
     let mut store = open(&dir);
     register(&mut store, 2);
-    store.database().refuse_commits(true);
+    store.database().refuse(&["COMMIT"]);
     let text = "x".repeat(60_000);
     let mut kept = 0;
     let error = loop {
@@ -141,7 +175,7 @@ fn a_journal_does_not_grow_for_ever_while_the_database_cannot_commit() {
     let wanted = contents(&mut store);
     assert_same(&after_kill(&dir), &wanted, "after a kill");
     // With room again it goes on.
-    store.database().refuse_commits(false);
+    store.database().refuse(&[]);
     store.stuck_until = Some(Instant::now());
     tell(&mut store, 1, 2, "more");
     assert_eq!(store.counts().messages.total, kept + 1);
@@ -155,7 +189,7 @@ fn a_closed_database_that_could_not_commit_is_found_whole() {
     register(&mut store, 2);
     tell(&mut store, 1, 2, "one");
     let wanted = contents(&mut store);
-    store.database().refuse_commits(true);
+    store.database().refuse(&["COMMIT"]);
     assert!(store.close().is_err());
     let mut store = open(&dir);
     assert_eq!(contents(&mut store), wanted);
